@@ -1,0 +1,65 @@
+# The whole developer surface; `make` lists it. Needs Python 3.11 or newer; everything it installs lies in .venv.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+WORLD ?= data/world
+
+# A stamp is newer than the requirements it stands for: a second run installs nothing and needs no network.
+APP_READY := $(VENV)/.ready-app
+DEV_READY := $(VENV)/.ready-dev
+
+.PHONY: help venv app test lint format bench sample
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+venv: $(DEV_READY) ## make .venv with everything that the other commands need
+
+app: $(APP_READY) ## serve the app at http://127.0.0.1:7860
+	$(BIN)/python app.py
+
+test: $(DEV_READY) ## run the tests, offline (PYTEST_ARGS="-k boxes" runs some)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(DEV_READY) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(DEV_READY) ## put style right
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV_READY) ## run every benchmark and rewrite the tables of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run --all
+
+sample: $(APP_READY) ## draw the sample world and train both embedded checkpoints again (hours; goes on where it stopped)
+	$(BIN)/python -m curation.sample_world --out $(WORLD) --images 100000 --seed 1
+	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample-clip --name sample-clip --clip --stored float16
+	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample --name sample --twin sample-clip --stored float16
+	mkdir -p grain/checkpoints
+	for name in sample sample-clip; do \
+	    rm -rf grain/checkpoints/$$name && cp -R runs/$$name/final grain/checkpoints/$$name || exit 1; \
+	done
+
+INSTALL = $(BIN)/pip install -r $< || { echo "Installing $< failed: the first run needs a package index."; exit 1; }
+
+$(APP_READY): requirements.txt | $(BIN)/pip
+	@$(INSTALL)
+	@touch $@
+
+$(DEV_READY): requirements-dev.txt requirements.txt | $(BIN)/pip
+	@$(INSTALL)
+	@touch $@ $(APP_READY)
+
+$(BIN)/pip:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    $$python -c 'import venv, ensurepip' 2>/dev/null || { \
+	        echo "$$python has no venv module: install it (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }; \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    exec $$python -m venv $(VENV); \
+	done; \
+	echo "GRAIN needs Python 3.11 or newer and found $$(python3 --version 2>&1 || echo none): install one and run this again."; \
+	exit 1

@@ -1,0 +1,1 @@
+"""What people see: pages, uploads, drawing, the checkpoint registry. This file keeps app.py from shadowing the room."""

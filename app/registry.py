@@ -1,0 +1,126 @@
+"""Which checkpoints there are and what they say of themselves (no torch), and loading one when it is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from grain.checkpoint import PICKLES, CheckpointError, CheckpointInfo, read_info
+from grain.structures import Look
+
+MOST_LOADED = 3  # models kept in memory
+
+
+class Model(Protocol):
+    """What the pages ask of a loaded checkpoint; `grain.Predictor` is one."""
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """What it is and what it was trained on."""
+
+    def look(
+        self,
+        image: Image.Image,
+        descriptions: Sequence[str],
+        classes: Mapping[str, Sequence[str]],
+        *,
+        threshold: float = 0.0,
+        alpha: float = 1.0,
+    ) -> Look:
+        """Boxes, matches, regions and class scores of one upright RGB picture."""
+
+
+LoadModel = Callable[[Path], Model]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One folder. name: what people pick and links keep. problem: why it cannot be used, "" if it can."""
+
+    name: str
+    folder: Path
+    info: CheckpointInfo | None
+    problem: str = ""
+
+
+class UnknownCheckpointError(ValueError):
+    """No usable checkpoint of that name; the message is one sentence that says which there are, or what is wrong."""
+
+
+@dataclass
+class Registry:
+    """The checkpoints under some folders. Safe to use from several threads."""
+
+    roots: tuple[Path, ...]
+    load_model: LoadModel
+    _loaded: OrderedDict[str, Model] = field(default_factory=OrderedDict)
+    _broken: dict[str, str] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """All of them, usable or not, as they lie on disk now: embedded ones first."""
+        found: dict[str, Checkpoint] = {}
+        for folder in self._folders():
+            name = folder.name if folder.name not in found else str(folder)
+            found[name] = self._describe(name, folder)
+        return tuple(found.values())
+
+    def usable(self) -> tuple[Checkpoint, ...]:
+        """Those that can be picked."""
+        return tuple(each for each in self.checkpoints() if not each.problem)
+
+    def find(self, name: str) -> Checkpoint:
+        """The checkpoint of that name.
+
+        Raises: UnknownCheckpointError.
+        """
+        checkpoints = {each.name: each for each in self.checkpoints()}
+        if name not in checkpoints:
+            names = ", ".join(each.name for each in checkpoints.values() if not each.problem)
+            advice = f"choose one of {names}" if names else "train one first (python -m grain.train --help)"
+            what = f"There is no checkpoint {name[:60]!r}" if name else "No checkpoint is chosen"
+            raise UnknownCheckpointError(f"{what}: {advice}.")
+        if problem := checkpoints[name].problem:
+            raise UnknownCheckpointError(f"The checkpoint {name} cannot be used: {problem}.")
+        return checkpoints[name]
+
+    def load(self, name: str) -> Model:
+        """The model behind a name; the last few stay in memory.
+
+        Raises: UnknownCheckpointError: no such name, or its files are broken (it is then listed with the reason).
+        """
+        checkpoint = self.find(name)
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(checkpoint)
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > MOST_LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[name]
+
+    def _load(self, checkpoint: Checkpoint) -> Model:
+        try:
+            return self.load_model(checkpoint.folder)
+        except CheckpointError as error:
+            self._broken[checkpoint.name] = str(error)
+            raise UnknownCheckpointError(f"The checkpoint {checkpoint.name} cannot be used: {error}.") from error
+
+    def _folders(self) -> Iterator[Path]:
+        for root in self.roots:
+            for path in sorted(root.iterdir()) if root.is_dir() else ():
+                if not path.name.startswith(".") and (path.is_dir() or path.suffix in PICKLES):
+                    yield path
+
+    def _describe(self, name: str, folder: Path) -> Checkpoint:
+        if name == str(folder):
+            return Checkpoint(name, folder, None, f"another checkpoint is called {folder.name}: rename the folder")
+        try:
+            return Checkpoint(name, folder, read_info(folder), self._broken.get(name, ""))
+        except (CheckpointError, OSError) as error:
+            return Checkpoint(name, folder, None, str(error))

@@ -1,0 +1,77 @@
+"""Everything the pages need, built once and only when first needed; tests hand in fakes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.registry import LoadModel, Model, Registry, UnknownCheckpointError
+from app.settings import Settings
+from grain.checkpoint import EMBEDDED
+
+if TYPE_CHECKING:
+    from db.engine import Engine
+
+DEFAULT_CHECKPOINT = "sample"
+
+
+def load_predictor(folder: Path) -> Model:
+    """A checkpoint folder as a model. Torch is imported here, never before: the page is up without it."""
+    from grain.predict import Predictor
+
+    return Predictor.from_pretrained(folder)
+
+
+def open_database(url: str) -> Engine:
+    """An engine with its tables up to date. SQLAlchemy is imported here: it would keep the first page waiting."""
+    from db.engine import open_engine
+
+    return open_engine(url)
+
+
+class Services:
+    """What handlers call.
+
+    settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
+    two requests do not slow each other down. engine: the database.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load_model: LoadModel = load_predictor,
+        embedded: Path = EMBEDDED,
+        connect: Callable[[str], Engine] = open_database,
+    ) -> None:
+        """load_model, embedded, connect: replaced by tests."""
+        self.settings = settings
+        self.registry = Registry((embedded, settings.checkpoints), load_model)
+        self.model_turn = threading.Lock()
+        self._connect = connect
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The database, opened at the first question to it.
+
+        Raises: DatabaseError.
+        """
+        with self._opening:
+            if self._engine is None:
+                self._engine = self._connect(self.settings.database)
+            return self._engine
+
+    def warm(self) -> threading.Thread:
+        """Load the default checkpoint in the background, so that the first look does not wait for it."""
+        thread = threading.Thread(target=self._load_default, name="warm", daemon=True)
+        thread.start()
+        return thread
+
+    def _load_default(self) -> None:
+        with suppress(UnknownCheckpointError), self.model_turn:  # the page says what is wrong with it
+            self.registry.load(DEFAULT_CHECKPOINT)

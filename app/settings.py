@@ -1,0 +1,117 @@
+"""What a person may set, all by environment, checked once at the start. GRAIN_HOME is where everything is kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.decode import Limits
+
+PREFIX = "GRAIN_"
+
+
+class SettingsError(ValueError):
+    """The environment is wrong; the message is one sentence that names the variable and says what to do."""
+
+
+class Settings(BaseSettings):
+    """Each field is the variable GRAIN_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Path("~/.grain")
+    """Database, saved pictures, checkpoints of one's own, cache."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback shows the app to the network."""
+    port: int = Field(default=7860, ge=1, le=65535)
+    database_url: str = Field(default="", repr=False)  # it may hold a password
+    """Empty: SQLite under home."""
+    upload_bytes: int = Field(default=Limits.file_bytes, ge=1)
+    """Bytes of one uploaded file."""
+    upload_pixels: int = Field(default=Limits.pixels, ge=1)
+    """Pixels of one picture."""
+    upload_side: int = Field(default=Limits.side, ge=1)
+    """Pixels along one side."""
+    upload_frames: int = Field(default=Limits.frames, ge=1)
+    """Frames of one animation."""
+    upload_seconds: float = Field(default=Limits.seconds, gt=0)
+    """Processor time to read one picture."""
+    upload_memory_bytes: int = Field(default=Limits.memory_bytes, ge=64 * 2**20)
+    """Memory to read one picture."""
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _home_is_a_folder(self) -> Self:
+        if self.home.exists() and not self.home.is_dir():
+            raise ValueError(f"expected a folder for {PREFIX}HOME, got the file {self.home}: name a folder")
+        return self
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.home / 'grain.sqlite'}"
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures of saved queries, by content."""
+        return self.home / "pictures"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of one's own, a folder each."""
+        return self.home / "checkpoints"
+
+    @property
+    def cache(self) -> Path:
+        """Uploaded files; emptied as they grow old."""
+        return self.home / "cache"
+
+    @property
+    def limits(self) -> Limits:
+        """What one upload may cost."""
+        return Limits(
+            file_bytes=self.upload_bytes,
+            pixels=self.upload_pixels,
+            side=self.upload_side,
+            frames=self.upload_frames,
+            seconds=self.upload_seconds,
+            memory_bytes=self.upload_memory_bytes,
+        )
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises: SettingsError: the first variable that is wrong, in one sentence.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:  # said by a validator of the whole, in its own words
+            raise SettingsError(str(first["ctx"]["error"])) from error
+        name = f"{PREFIX}{first['loc'][0]}".upper()
+        raise SettingsError(
+            f"{name}: {_expected(first['msg'])}, got {first['input']!r}: correct or unset it"
+        ) from error
+
+
+def prepare_gradio(settings: Settings) -> None:
+    """Set what Gradio reads from the environment while it is imported: call this first.
+
+    No word about the visitor leaves the machine, and uploads lie under home instead of a /tmp that users share.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.cache)
+
+
+def _expected(message: str) -> str:
+    return message.replace("Input should be", "expected").split(", unable")[0]

@@ -1,0 +1,166 @@
+"""The trainings behind the learning benchmarks, as data: `python -m benchmarks.learning train NAME` runs one.
+
+They go into GRAIN_BENCH_DIR (default .bench/). A finished training is known by its final/ folder and an interrupted one
+goes on where it was, so asking again costs nothing. The embedded pair in grain/checkpoints is trained by `make sample`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from filelock import FileLock
+
+ROOT = Path(__file__).parent.parent
+SHORT_IMAGES = 25_600  # seen by each ablation, each run of a part share and the stronger twin: minutes on one core
+SHORT = ("--warmup-images", "2560")  # a tenth of a short training
+CLIP_SPEED = 1.4  # images that CLIP sees while GRAIN sees one (decoding included): 113 and 83 a second on one core
+EVALUATION_SEEDS = (1001, 1002, 1003)  # never trained on: other pictures, other novel classes
+
+
+@dataclass(frozen=True)
+class World:
+    """A sample world, by the flags that write it."""
+
+    name: str
+    flags: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return bench_folder() / "worlds" / self.name
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, by the flags of grain.train beyond its defaults."""
+
+    name: str
+    world: World
+    images: int
+    flags: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return bench_folder() / "runs" / self.name
+
+    @property
+    def final(self) -> Path:
+        """Its checkpoint, there once it has finished."""
+        return self.folder / "final"
+
+
+def bench_folder() -> Path:
+    """GRAIN_BENCH_DIR, or .bench beside this room."""
+    return Path(os.environ.get("GRAIN_BENCH_DIR") or ROOT / ".bench").absolute()
+
+
+def training_world(images: int, part_share: str) -> World:
+    """Pictures to train on. Those of different shares differ only in what their captions mention."""
+    flags = ("--images", str(images), "--seed", "1", "--part-share", part_share)
+    return World(f"train-{images}-share-{part_share}", flags)
+
+
+def evaluation_world(seed: int) -> World:
+    """Pictures to evaluate on: 100 novel classes of its own seed, and held-out pictures."""
+    flags = ("--images", "0", "--seed", str(seed), "--held-out-images", "500", "--classes", "100")
+    return World(f"evaluate-{seed}", flags)
+
+
+PART_SHARES = ("0", "0.3", "1")
+CLIP = ("--clip",)
+STRONG = ("--clip", "--caption-source", "with_descriptions")
+ABLATIONS = {
+    "no-rd": ("--losses.region-description", "0"),
+    "no-box": ("--losses.box", "0"),
+    "neither": ("--losses.region-description", "0", "--losses.box", "0"),
+}
+
+
+def _trainings() -> Iterable[Training]:
+    worlds = {share: training_world(SHORT_IMAGES, share) for share in PART_SHARES}
+    yield Training("strong-steps", worlds["0.3"], SHORT_IMAGES, (*SHORT, *STRONG))
+    yield Training("strong-time", worlds["0.3"], int(SHORT_IMAGES * CLIP_SPEED), (*SHORT, *STRONG))
+    for share, world in worlds.items():
+        yield Training(f"share-{share}-grain", world, SHORT_IMAGES, SHORT)
+        yield Training(f"share-{share}-clip", world, SHORT_IMAGES, (*SHORT, *CLIP))
+    for name, flags in ABLATIONS.items():
+        yield Training(name, worlds["0.3"], SHORT_IMAGES, (*SHORT, *flags))
+
+
+TRAININGS = {training.name: training for training in _trainings()}
+
+
+@cache
+def write(world: World) -> Path:
+    """Write a world unless it is there whole; returns its folder.
+
+    Raises: subprocess.CalledProcessError: the command failed; what it said is on stderr.
+    """
+    world.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{world.folder}.lock"):  # two trainings may ask for the same world at once
+        _run("curation.sample_world", "--out", str(world.folder), *world.flags)
+    return world.folder
+
+
+def train(name: str) -> Path:
+    """Train one of TRAININGS to its end unless it has finished; returns its checkpoint folder.
+
+    Raises: KeyError: no such training. subprocess.CalledProcessError: the command failed; what it said is on stderr.
+    """
+    training = TRAININGS[name]
+    training.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{training.folder}.lock"):
+        if not training.final.is_dir():
+            data = write(training.world)
+            _run("grain.train", "--data", str(data), "--out", str(training.folder), *flags_of(training))
+    return training.final
+
+
+def flags_of(training: Training) -> tuple[str, ...]:
+    """What grain.train is told besides its folders."""
+    return ("--images", str(training.images), "--name", training.name, *training.flags)
+
+
+def _run(module: str, *flags: str) -> None:
+    # stdout carries a benchmark's row alone: what the commands say goes to stderr
+    subprocess.run([sys.executable, "-m", module, *flags], cwd=ROOT, stdout=sys.stderr, check=True)
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """Train what the learning benchmarks need, one by one or all; or list it."""
+
+    action: tyro.conf.Positional[Literal["train", "list"]]
+    name: tyro.conf.Positional[str] = "all"
+    """One of those that `list` names."""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is not there."""
+        if self.name not in ("all", *TRAININGS):
+            raise ValueError(f"no training {self.name!r}: choose all or one of {', '.join(TRAININGS)}")
+
+
+def main(config: LearningConfig) -> None:
+    """The command line."""
+    for name, training in TRAININGS.items():
+        if config.name in ("all", name):
+            if config.action == "train":
+                train(name)
+            done = "finished" if training.final.is_dir() else "to do"
+            print(f"{name}: {done}: {' '.join(flags_of(training))} on world {training.world.name}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(LearningConfig))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"benchmarks.learning: {error.cmd[2]} failed, see above; the same command goes on where it was")

@@ -1,0 +1,1 @@
+"""The data room: pictures in, described and reviewed regions out."""

@@ -1,0 +1,158 @@
+"""What a model is, as frozen dataclasses. Saved beside the weights; modules take plain arguments and never see it.
+
+The two towers are described in open_clip's own words (`vision_cfg`, `text_cfg`), so that any open_clip model fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The GRAIN part. The four switches at the end are off in the paper's presets (numbers: docs/decisions.md)."""
+
+    width: int = 512
+    layers: int = 6
+    heads: int = 8
+    ffn: int = 2048
+    dropout: float = 0.1
+    num_queries: int = 5
+    """Region queries; one image query stands behind them."""
+    memory_position: bool = False
+    """Add a 2-D sine position to the memory, keys and values."""
+    box_every_layer: bool = False
+    """Box loss on every decoder layer instead of the last one."""
+    add_pooled: bool = False
+    """Add CLIP's own pooled projection to the image embedding."""
+    add_regions: bool = False
+    """Add the mean of the region embeddings to the image embedding."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.width % self.heads:
+            raise ValueError(f"decoder width ({self.width}) must be a multiple of heads ({self.heads})")
+        if self.num_queries < 1:
+            raise ValueError(f"num_queries must be at least 1, got {self.num_queries}: use kind 'clip' for no regions")
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """How a class becomes texts: templates filled with {name} and, where there are descriptions, {description}."""
+
+    names: tuple[str, ...] = ("a photo of a {name}.",)
+    descriptions: tuple[str, ...] = ("a photo of a {name}, which has {description}.",)
+
+
+@dataclass(frozen=True)
+class GrainConfig:
+    """A whole model. decoder None is the CLIP baseline: the same towers, CLIP's own projection, only L_ic."""
+
+    embed_dim: int
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+    decoder: DecoderConfig | None
+    quick_gelu: bool = False
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    class_texts: ClassTexts = field(default_factory=ClassTexts)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        size = self.vision_cfg["image_size"]
+        return int(size if isinstance(size, int) else size[0])
+
+    @property
+    def kind(self) -> str:
+        """`grain`, or `clip` where there is no decoder."""
+        return "clip" if self.decoder is None else "grain"
+
+    def as_clip(self) -> GrainConfig:
+        """The CLIP twin: the same towers without the decoder."""
+        return replace(self, decoder=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> GrainConfig:
+        """Inverse of to_json.
+
+        Raises: ValueError: a field is missing or unknown.
+        """
+        try:
+            values = dict(data)
+            values["decoder"] = DecoderConfig(**values["decoder"]) if values["decoder"] else None
+            values["class_texts"] = ClassTexts(**{key: tuple(item) for key, item in values["class_texts"].items()})
+            values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the model configuration does not fit this version of GRAIN ({error})") from error
+
+
+def _vit(*, embed_dim: int, image: int, patch: int, width: int, layers: int, text_width: int) -> GrainConfig:
+    return GrainConfig(
+        embed_dim=embed_dim,
+        vision_cfg={"image_size": image, "layers": layers, "width": width, "patch_size": patch, "qk_norm": True},
+        text_cfg={
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": text_width,
+            "heads": text_width // 64,
+            "layers": 12,
+            "qk_norm": True,
+        },
+        decoder=DecoderConfig(width=text_width, heads=text_width // 64, ffn=4 * text_width),
+    )
+
+
+def _sample() -> GrainConfig:
+    width = 192
+    return GrainConfig(
+        embed_dim=width,
+        vision_cfg={
+            "image_size": 128,
+            "layers": 6,
+            "width": width,
+            "head_width": 48,
+            "patch_size": 16,
+            "pos_embed_type": "sin_cos_2d",
+        },
+        text_cfg={"context_length": 40, "vocab_size": 4096, "width": 128, "heads": 4, "layers": 3},
+        decoder=DecoderConfig(
+            width=width,
+            layers=3,
+            heads=4,
+            ffn=2 * width,
+            dropout=0.0,
+            memory_position=True,
+            box_every_layer=True,
+            add_pooled=True,
+            add_regions=True,
+        ),
+        class_texts=ClassTexts(names=("a {name}",), descriptions=("{description}",)),
+    )
+
+
+PRESETS: dict[str, GrainConfig] = {
+    "vit-b-16": _vit(embed_dim=512, image=224, patch=16, width=768, layers=12, text_width=512),
+    "vit-b-32": _vit(embed_dim=512, image=224, patch=32, width=768, layers=12, text_width=512),
+    "vit-l-14": _vit(embed_dim=768, image=224, patch=14, width=1024, layers=24, text_width=768),
+    "sample": _sample(),
+}
+
+
+def preset(name: str) -> GrainConfig:
+    """A named model.
+
+    Raises: ValueError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset named {name!r}: choose one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]

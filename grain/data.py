@@ -1,0 +1,246 @@
+"""Shards -> Batch. The order of images is a function of (seed, epoch) alone, so a step number is a data position."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import webdataset as wds
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from grain.config import GrainConfig
+from grain.preprocess import image_to_array
+from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
+from grain.tokenizer import Tokenizer, text_id
+
+SHUFFLE_BUFFER = 2000  # samples
+CaptionSource = Literal["caption", "with_descriptions"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split."""
+
+    key: str
+    image: Image.Image
+    caption: str
+    boxes_xyxy: tuple[tuple[float, float, float, float], ...]
+    texts: tuple[str, ...]
+    class_name: str | None
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The part of a data folder that one split names."""
+
+    paths: tuple[Path, ...]
+    images: int
+    trained_on: str
+
+
+def find_shards(folder: Path, split: str) -> Shards:
+    """Read manifest.json of a data folder.
+
+    Raises: ValueError: no manifest, another schema, no such split, or a shard is missing; one sentence each.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no manifest.json: expected a data folder as curation writes it")
+    try:
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        schema, splits, trained_on = (manifest[key] for key in ("schema_version", "splits", "trained_on"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a manifest ({error}): write the data again") from error
+    if schema != SCHEMA_VERSION:
+        raise ValueError(f"{path} has schema {schema}, expected {SCHEMA_VERSION}: write the data again")
+    if split not in splits:
+        raise ValueError(f"{path} has no split {split!r}: it has {', '.join(splits)}")
+    paths = tuple(folder / entry["file"] for entry in splits[split])
+    missing = [shard.name for shard in paths if not shard.is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {missing[0]} and {len(missing) - 1} more shards: copy or write them again")
+    return Shards(paths, sum(entry["images"] for entry in splits[split]), trained_on)
+
+
+def read_records(shards: Shards, *, limit: int | None = None) -> Iterator[Record]:
+    """The records of a split in the order of its shards."""
+    for sample in islice(_raw_samples(shards.paths, shuffle_seed=None), limit):
+        yield decode(sample)
+
+
+def decode(sample: dict[str, Any]) -> Record:
+    """A WebDataset sample (bytes) -> Record; boxes are clipped to the image, those without area are left out.
+
+    Raises: ValueError: the picture or its JSON cannot be read; names the sample and its shard.
+    """
+    key = sample["__key__"]
+    try:
+        facts = json.loads(sample["json"])
+        caption, class_name = facts["caption"], facts.get("class")
+        image = Image.open(io.BytesIO(sample["jpg"])).convert("RGB")
+        regions = sorted(facts["regions"], key=lambda region: -region["score"])
+        kept = [(box, region["text"]) for region in regions if (box := _clipped(region["box"])) is not None]
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        shard = sample["__url__"]
+        raise ValueError(f"sample {key} of {shard} cannot be read ({error}): write the shard again") from error
+    boxes, texts = zip(*kept, strict=True) if kept else ((), ())
+    return Record(key, image, caption, tuple(boxes), tuple(texts), class_name)
+
+
+def collate(
+    records: list[Record],
+    captions: list[str],
+    *,
+    config: GrainConfig,
+    tokenizer: Tokenizer,
+    max_regions: int,
+    with_regions: bool = True,
+) -> Batch:
+    """Records -> Batch. Each distinct description is encoded once; at most max_regions a picture, best score first."""
+    boxes: list[tuple[float, float, float, float]] = []
+    image_index: list[int] = []
+    texts: list[str] = []
+    for row, record in enumerate(records if with_regions else []):
+        boxes += record.boxes_xyxy[:max_regions]
+        texts += record.texts[:max_regions]
+        image_index += [row] * len(record.texts[:max_regions])
+    unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    arrays = [image_to_array(r.image, size=config.image_size, mean=config.mean, std=config.std) for r in records]
+    return Batch(
+        images=torch.stack([torch.from_numpy(array) for array in arrays]),
+        captions=tokenizer(captions),
+        descriptions=tokenizer(list(unique)),
+        description_ids=torch.tensor([text_id(text) for text in unique], dtype=torch.long),
+        regions=RegionTargets(
+            boxes_xyxy=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            image_index=torch.tensor(image_index, dtype=torch.long),
+            text_index=torch.tensor([unique[text] for text in texts], dtype=torch.long),
+        ),
+    )
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch elsewhere."""
+
+    def moved(item: Any) -> Any:
+        if isinstance(item, Tensor):
+            return item.to(device, non_blocking=True)
+        return replace(item, **{field.name: moved(getattr(item, field.name)) for field in fields(item)})
+
+    result: Batch = moved(batch)
+    return result
+
+
+class TrainingStream(IterableDataset[Batch]):
+    """The batches of one process from a given step on.
+
+    The global batch of a step is the same however many processes share it: each takes its own rows of it. Every
+    process reads every shard's bytes but decodes only its own rows.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        config: GrainConfig,
+        *,
+        global_batch: int,
+        seed: int,
+        first_step: int = 0,
+        last_step: int,
+        rank: int = 0,
+        processes: int = 1,
+        max_regions: int = 5,
+        caption_source: CaptionSource = "caption",
+        with_regions: bool = True,
+    ) -> None:
+        """first_step, last_step: half-open range of global steps. Other arguments as in TrainConfig.
+
+        Raises: ValueError: the batch does not divide by the processes, or the split is smaller than one batch.
+        """
+        if global_batch % processes:
+            raise ValueError(f"batch_size ({global_batch}) must be a multiple of the {processes} processes")
+        if shards.images < global_batch:
+            raise ValueError(f"the data has {shards.images} images, fewer than one batch of {global_batch}: use less")
+        self.shards, self.config, self.global_batch, self.seed = shards, config, global_batch, seed
+        self.first_step, self.last_step = first_step, last_step
+        self.rows = slice(rank * global_batch // processes, (rank + 1) * global_batch // processes)
+        self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
+        self.tokenizer = Tokenizer(
+            vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches in order; of several loader workers each makes every n-th, and the loader restores the order."""
+        worker = get_worker_info()
+        mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for position, (epoch, samples) in enumerate(self._raw_batches()):
+            if position % workers == mine:
+                records = [decode(sample) for sample in samples[self.rows]]
+                captions = [self._caption(record, epoch) for record in records]
+                yield collate(
+                    records,
+                    captions,
+                    config=self.config,
+                    tokenizer=self.tokenizer,
+                    max_regions=self.max_regions,
+                    with_regions=self.with_regions,
+                )
+
+    def _raw_batches(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        per_epoch = self.shards.images // self.global_batch
+        step = self.first_step
+        while step < self.last_step:
+            epoch, offset = divmod(step, per_epoch)
+            samples = _raw_samples(self.shards.paths, shuffle_seed=_seed(self.seed, epoch))
+            samples = islice(samples, offset * self.global_batch, None)
+            for _ in range(min(per_epoch - offset, self.last_step - step)):
+                batch = list(islice(samples, self.global_batch))
+                if len(batch) < self.global_batch:
+                    raise ValueError("the shards hold fewer images than manifest.json says: copy or write them again")
+                yield epoch, batch
+                step += 1
+
+    def _caption(self, record: Record, epoch: int) -> str:
+        if self.caption_source == "caption":
+            return record.caption
+        choice = random.Random(_seed(self.seed, epoch, record.key))
+        return choice.choice([record.caption, *record.texts[: self.max_regions]])
+
+
+def loader(stream: TrainingStream, workers: int) -> DataLoader[Batch]:
+    """The stream behind worker processes (0: in this one)."""
+    return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+
+
+def _raw_samples(paths: tuple[Path, ...], *, shuffle_seed: int | None) -> Iterator[dict[str, Any]]:
+    urls = [str(path) for path in paths]
+    if not urls:
+        return
+    stages: list[Any] = [wds.tarfile_to_samples()]
+    if shuffle_seed is not None:
+        random.Random(shuffle_seed).shuffle(urls)
+        stages.append(wds.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, seed=shuffle_seed))
+    try:
+        yield from wds.DataPipeline(wds.SimpleShardList(urls), *stages)
+    except tarfile.TarError as error:
+        raise ValueError(f"a shard cannot be read ({error}): copy or write the shards again") from error
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
+
+
+def _clipped(box: list[float]) -> tuple[float, float, float, float] | None:
+    x0, y0, x1, y1 = (min(max(float(value), 0.0), 1.0) for value in box)
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

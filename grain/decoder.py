@@ -1,0 +1,108 @@
+"""The GRAIN decoder: region queries and one image query read the image tokens (arXiv 2412.04429)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm self-attention -> cross-attention -> feed-forward, DETR's way of adding the query embedding."""
+
+    def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:
+        """width: channels. ffn: hidden channels of the feed-forward part."""
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.norm_self, self.norm_cross, self.norm_ffn = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.expand, self.contract = nn.Linear(width, ffn), nn.Linear(ffn, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, queries: Tensor, memory: Tensor) -> Tensor:
+        """hidden [B, Q + 1, d], queries [Q + 1, d], memory [B, N, d] -> [B, Q + 1, d]."""
+        normed = self.norm_self(hidden)
+        asked = normed + queries
+        attended, _ = self.self_attention(asked, asked, normed, need_weights=False)
+        hidden = hidden + self.dropout(attended)
+        attended, _ = self.cross_attention(self.norm_cross(hidden) + queries, memory, memory, need_weights=False)
+        hidden = hidden + self.dropout(attended)
+        expanded = self.dropout(F.relu(self.expand(self.norm_ffn(hidden))))
+        result: Tensor = hidden + self.dropout(self.contract(expanded))
+        return result
+
+
+class Decoder(nn.Module):
+    """Image tokens [B, N, vision width] -> hidden states of every layer [K, B, Q + 1, d], the image query last."""
+
+    def __init__(
+        self,
+        *,
+        vision_width: int,
+        grid: tuple[int, int],
+        width: int,
+        layers: int,
+        heads: int,
+        ffn: int,
+        dropout: float,
+        num_queries: int,
+        memory_position: bool,
+    ) -> None:
+        """grid: rows and columns of patches, for the position of the memory (the CLS token gets none)."""
+        super().__init__()
+        self.to_memory = nn.Linear(vision_width, width, bias=False)
+        self.memory_norm = nn.LayerNorm(width)
+        self.queries = nn.Embedding(num_queries + 1, width)
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, ffn, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        position = torch.cat([torch.zeros(1, width), sine_position(grid, width)]) if memory_position else None
+        self.register_buffer("position", position, persistent=False)
+        self.position: Tensor | None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        memory = self.memory_norm(self.to_memory(tokens))
+        if self.position is not None:
+            memory = memory + self.position.to(memory.dtype)
+        queries = self.queries.weight.to(memory.dtype)
+        hidden = torch.zeros_like(queries).expand(len(memory), -1, -1)
+        states = []
+        for layer in self.layers:
+            hidden = layer(hidden, queries, memory)
+            states.append(self.norm(hidden))
+        return torch.stack(states)
+
+
+class BoxHead(nn.Module):
+    """Three linear layers and a sigmoid: [..., d] -> [..., 4] cxcywh normalized to the image, always in float32."""
+
+    def __init__(self, width: int) -> None:
+        """width: channels of a hidden state."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.layers(hidden)
+        return logits.float().sigmoid()
+
+
+def sine_position(grid: tuple[int, int], width: int, temperature: float = 10_000.0) -> Tensor:
+    """DETR's 2-D sine position of each patch: rows in the first half of the channels, columns in the second.
+
+    Args:    grid: rows, columns. width: channels, a multiple of 4. temperature: longest wavelength over 2π.
+    Returns: [rows · columns, width].
+    Raises:  ValueError: width is no multiple of 4.
+    Source:  Carion et al. 2020, appendix A.4 (positions normalized to 2π).
+    """
+    if width % 4:
+        raise ValueError(f"width ({width}) must be a multiple of 4 for a 2-D sine position")
+    rows, columns = grid
+    frequency = temperature ** (-torch.arange(width // 4) / (width // 4))
+    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    angles = 2 * math.pi * torch.stack([y, x], dim=-1).unsqueeze(-1) * frequency  # [rows, columns, 2, width / 4]
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).reshape(rows * columns, width)

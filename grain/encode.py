@@ -1,0 +1,104 @@
+"""A torch checkpoint behind the Predictor: pictures and texts in, numpy embeddings out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from grain.boxes import cxcywh_to_xyxy
+from grain.checkpoint import CheckpointInfo, read_info
+from grain.config import ClassTexts, GrainConfig
+from grain.model import GrainModel
+from grain.preprocess import image_to_array
+from grain.pretrained import from_pretrained
+from grain.structures import Array, ImageFeatures
+from grain.tokenizer import Tokenizer
+
+PRECISIONS = ("auto", "fp32", "bf16")
+SMALL_MODEL = 20_000_000  # parameters; below that bf16 gains nothing on a CPU
+
+
+class TorchEncoder:
+    """Implements grain.predict.Encoder with a GrainModel."""
+
+    def __init__(
+        self, model: GrainModel, config: GrainConfig, info: CheckpointInfo, *, precision: str = "auto"
+    ) -> None:
+        """precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it in hardware and the model is large.
+        With bf16 the model's matrices are converted in place.
+
+        Raises: ValueError: another precision.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.info = info
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config = config
+        self.bf16 = precision == "bf16" or (precision == "auto" and self._gains_from_bf16(info.parameters))
+        self.model = model.to(self.device).eval()
+        if self.bf16:
+            _matrices_to_bf16(self.model)
+        self.tokenizer = Tokenizer(
+            vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, precision: str = "auto") -> TorchEncoder:
+        """From a checkpoint folder.
+
+        Raises: CheckpointError.
+        """
+        model, config = from_pretrained(folder)
+        return cls(model, config, read_info(folder), precision=precision)
+
+    @property
+    def class_texts(self) -> ClassTexts:
+        """The templates that this checkpoint's class texts use."""
+        return self.config.class_texts
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax."""
+        return math.exp(self.model.logit_scale.item())
+
+    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        """Upright RGB pictures of any sizes, as one batch."""
+        if not images:
+            return []
+        size, mean, std = self.config.image_size, self.config.mean, self.config.std
+        pixels = np.stack([image_to_array(image, size=size, mean=mean, std=std) for image in images])
+        with torch.inference_mode(), self._autocast():
+            output = self.model.encode_image(torch.from_numpy(pixels).to(self.device))
+        layers = output.boxes_cxcywh
+        boxes = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
+        corners = cxcywh_to_xyxy(boxes).clamp(0, 1).float().cpu().numpy()
+        whole, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
+        return [ImageFeatures(*row) for row in zip(whole, regions, corners, strict=True)]
+
+    def encode_texts(self, texts: Sequence[str]) -> Array:
+        """[T, E] unit length."""
+        with torch.inference_mode(), self._autocast():
+            embeds: Array = self.model.encode_text(self.tokenizer(texts).to(self.device)).cpu().numpy()
+        return embeds
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def _gains_from_bf16(self, parameters: int) -> bool:
+        if self.device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported())
+        return parameters > SMALL_MODEL and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _matrices_to_bf16(model: nn.Module) -> None:
+    """Convert in place what autocast would convert again for every picture; the numbers stay the same."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.MultiheadAttention):
+            module.to(torch.bfloat16)

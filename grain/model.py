@@ -1,0 +1,108 @@
+"""The whole model: towers, decoder, heads. The CLIP baseline is the same class without a decoder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from grain.config import GrainConfig
+from grain.decoder import BoxHead, Decoder
+from grain.structures import GrainOutput
+from grain.towers import build_towers
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class RegionHeads(nn.Module):
+    """What the decoder's hidden states become: boxes, region embeddings, an image embedding."""
+
+    def __init__(self, *, width: int, embed_dim: int) -> None:
+        """width: channels of a hidden state. embed_dim: E."""
+        super().__init__()
+        self.box = BoxHead(width)
+        self.region_projection = nn.Parameter(torch.randn(width, embed_dim) * embed_dim**-0.5)
+        self.image_projection = nn.Parameter(torch.randn(width, embed_dim) * embed_dim**-0.5)
+
+
+class GrainModel(nn.Module):
+    """open_clip towers with GRAIN's decoder on top."""
+
+    def __init__(self, config: GrainConfig) -> None:
+        """Random weights.
+
+        Raises: ValueError: a decoder is asked for over an image tower that has no tokens.
+        """
+        super().__init__()
+        self.vision, self.text = build_towers(config)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.decoder: Decoder | None = None
+        self.heads: RegionHeads | None = None
+        options = config.decoder
+        if options is None:
+            return
+        if not self.vision.has_tokens:
+            raise ValueError("the decoder needs a vision transformer that gives its tokens: choose a ViT image tower")
+        shape = asdict(options)
+        self.box_every_layer: bool = shape.pop("box_every_layer")
+        self.add_pooled: bool = shape.pop("add_pooled")
+        self.add_regions: bool = shape.pop("add_regions")
+        self.decoder = Decoder(vision_width=self.vision.width, grid=self.vision.grid, **shape)
+        self.heads = RegionHeads(width=options.width, embed_dim=config.embed_dim)
+        if self.vision.projection is not None and not self.add_pooled:
+            self.vision.projection.requires_grad_(False)  # kept for export, never reached by a gradient
+
+    def forward(self, images: Tensor, texts: list[Tensor]) -> tuple[GrainOutput, list[Tensor], Tensor]:
+        """One training pass: images [B, 3, S, S], token id tables [T, L] -> output, [[T, E], …], log of the scale."""
+        return self.encode_image(images), [self.encode_text(tokens) for tokens in texts], self.logit_scale * 1
+
+    def encode_image(self, images: Tensor, *, with_boxes: bool = True) -> GrainOutput:
+        """[B, 3, S, S] -> GrainOutput. with_boxes False skips the box head (K = 0)."""
+        tokens, pooled = self.vision(images)
+        if self.decoder is None or self.heads is None:
+            embeds = F.normalize(pooled.float(), dim=-1)
+            return GrainOutput(
+                embeds, embeds.new_zeros(len(embeds), 0, embeds.shape[-1]), embeds.new_zeros(0, len(embeds), 0, 4)
+            )
+        states = self.decoder(tokens)
+        regions = F.normalize((states[-1, :, :-1] @ self.heads.region_projection.to(states.dtype)).float(), dim=-1)
+        image = states[-1, :, -1] @ self.heads.image_projection.to(states.dtype)
+        if self.add_pooled:
+            image = image + pooled
+        image = image.float()
+        if self.add_regions:
+            image = image + regions.mean(dim=1) * image.shape[-1] ** 0.5  # as long as a unit-variance embedding
+        boxed = states if self.box_every_layer and self.training else states[-1:]
+        boxes = self.heads.box(boxed[:, :, :-1]) if with_boxes else image.new_zeros(0, *regions.shape[:2], 4)
+        return GrainOutput(F.normalize(image, dim=-1), regions, boxes)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """[T, L] token ids, any L up to the context -> [T, E] unit length."""
+        embeds: Tensor = self.text(tokens)
+        return F.normalize(embeds.float(), dim=-1)
+
+    def clamp_logit_scale(self) -> None:
+        """Keep the scale in [1, 100]; call after each optimiser step."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+
+    def lock(self, *, image: bool = False, text: bool = False) -> None:
+        """Freeze a tower, CLIP's projection with it."""
+        if image:
+            self.vision.requires_grad_(False)
+        if text:
+            self.text.requires_grad_(False)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Decay on matrices only: not on norms, biases, the scale, query, token and position embeddings."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spare = parameter.ndim < 2 or name.endswith(("queries.weight", "positional_embedding"))
+            (spared if spare else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]

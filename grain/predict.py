@@ -1,0 +1,208 @@
+"""Predictor: the one door to inference. Torch is imported only when a checkpoint that needs it is loaded.
+
+`python -m grain.predict IMAGE --description "a red lid" --class-text "zorbex: a red lid; a star"` prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tyro
+from PIL import Image, ImageOps
+
+from grain.checkpoint import CheckpointInfo, locate
+from grain.config import ClassTexts
+from grain.structures import Array, ImageFeatures, Look, Region
+from grain.zero_shot import (
+    Classes,
+    best_regions,
+    build_class_bank,
+    global_scores,
+    mix,
+    parse_classes,
+    region_scores,
+    score_classes,
+)
+
+MOST_REMEMBERED = 20_000  # text embeddings
+
+
+class Encoder(Protocol):
+    """What stands behind a Predictor: a torch checkpoint, or anything else that embeds pictures and texts."""
+
+    info: CheckpointInfo
+
+    @property
+    def class_texts(self) -> ClassTexts:
+        """Templates for class texts."""
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax."""
+
+    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        """Upright RGB pictures -> features."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Array:
+        """[T, E] unit length."""
+
+
+class Predictor:
+    """Ground descriptions and recognise classes on pictures."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """encoder: see Encoder."""
+        self._encoder = encoder
+        self._texts: dict[str, Array] = {}
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, precision: str = "auto") -> Predictor:
+        """Load a checkpoint folder, or an embedded one by its name (`sample`, `sample-clip`).
+
+        Args:   precision: `auto`, `fp32` or `bf16`.
+        Raises: CheckpointError: it cannot be used; one sentence says why.
+        """
+        from grain.encode import TorchEncoder  # here, so that `import grain` stays quick
+
+        return cls(TorchEncoder.load(locate(folder), precision=precision))
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """What the checkpoint is and what it was trained on."""
+        return self._encoder.info
+
+    def features(self, image: Image.Image) -> ImageFeatures:
+        """An upright RGB picture -> its embeddings and boxes."""
+        return self._encoder.encode_images([image])[0]
+
+    def batch_features(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        """The same for several pictures in one pass."""
+        return self._encoder.encode_images(images)
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """[T, E] unit length; a text seen before is not encoded again."""
+        known = {text: self._texts[text] for text in texts if text in self._texts}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            fresh = dict(zip(new, self._encoder.encode_texts(new), strict=True))
+            if len(self._texts) + len(fresh) > MOST_REMEMBERED:
+                self._texts = {}
+            self._texts.update(fresh)
+            known |= fresh
+        if not texts:
+            return self._encoder.encode_texts([])
+        return np.stack([known[text] for text in texts])
+
+    def ground(self, image: Image.Image, descriptions: Sequence[str], threshold: float = 0.0) -> list[Region]:
+        """The best region of each description whose cosine reaches the threshold, in the order of the descriptions.
+
+        Args: image: upright RGB. threshold: cosine in [-1, 1].
+        """
+        return list(self.look(image, descriptions, {}, threshold=threshold).regions)
+
+    def classify(self, image: Image.Image, classes: Classes, *, alpha: float = 1.0) -> dict[str, float]:
+        """Class -> cosine score, best first.
+
+        Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
+        Raises: ValueError: no classes, or alpha outside [0, 1].
+        """
+        return {row.name: row.score for row in self.look(image, [], _checked(classes), alpha=alpha).classes}
+
+    def classify_features(self, features: Sequence[ImageFeatures], classes: Classes, *, alpha: float = 1.0) -> Array:
+        """The same over a set of pictures already encoded: [N, C] cosine scores in the order of the classes."""
+        bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts)
+        whole = global_scores(np.stack([each.image_embed for each in features]), bank)
+        parts = region_scores(np.stack([each.region_embeds for each in features]), bank)
+        return mix(whole, parts, alpha)
+
+    def look(
+        self,
+        image: Image.Image,
+        descriptions: Sequence[str],
+        classes: Classes,
+        *,
+        threshold: float = 0.0,
+        alpha: float = 1.0,
+    ) -> Look:
+        """Everything at once: boxes, matches, regions, class scores, timing.
+
+        Args:   image: upright RGB. descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
+        Raises: ValueError: alpha outside [0, 1], or one text where a list of texts is expected.
+        """
+        if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
+            raise ValueError("descriptions must be a list of texts, got a single text: write [text]")
+        timing: dict[str, float] = {}
+        with _timed(timing, "image"):
+            features = self.features(image)
+        with _timed(timing, "texts"):
+            matches = features.region_embeds @ self.embed_texts(descriptions).T  # [Q, D]
+            bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
+        with _timed(timing, "scores"):
+            scale = self._encoder.logit_scale
+            scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()
+            regions = best_regions(features.boxes_xyxy, matches, descriptions, threshold)
+        width, height = image.size
+        return Look(width, height, features.boxes_xyxy, tuple(descriptions), matches, regions, scored, timing)
+
+
+def _checked(classes: Classes) -> Classes:
+    if not classes:
+        raise ValueError("no classes: give at least one as {name: [description, …]}")
+    return classes
+
+
+@contextmanager
+def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timing[name] = 1000 * (time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Ground descriptions and classify one picture; prints one JSON object."""
+
+    image: tyro.conf.Positional[Path]
+    """A picture file."""
+    description: tuple[str, ...] = ()
+    """Descriptions to find."""
+    class_text: tuple[str, ...] = ()
+    """Classes, each `name: description; description`."""
+    checkpoint: str = "sample"
+    """A checkpoint folder, or an embedded one by name."""
+    threshold: float = 0.0
+    """Least cosine of a region."""
+    alpha: float = 1.0
+    """1: image embedding only; 0: regions only."""
+
+
+def main(config: PredictConfig) -> None:
+    """The command line."""
+    with Image.open(config.image) as picture:
+        image = ImageOps.exif_transpose(picture).convert("RGB")
+    predictor = Predictor.from_pretrained(config.checkpoint)
+    look = predictor.look(
+        image,
+        list(config.description),
+        parse_classes("\n".join(config.class_text)),
+        threshold=config.threshold,
+        alpha=config.alpha,
+    )
+    answer = {"checkpoint": predictor.info.name, "trained_on": predictor.info.trained_on, **look.to_json()}
+    json.dump(answer, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(PredictConfig))
+    except (ValueError, OSError) as error:
+        sys.exit(f"grain.predict: {error}")

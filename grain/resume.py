@@ -1,0 +1,79 @@
+"""The training state on disk: weights, optimiser, guard and step; RNG and data position follow from the step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from grain.checkpoint import WEIGHTS, CheckpointError, atomic_folder, verify
+from grain.guard import LossGuard
+from grain.model import GrainModel
+
+OPTIMISER, STATE = "optimiser.safetensors", "state.json"
+
+
+def save_state(
+    folder: Path, step: int, model: GrainModel, optimiser: torch.optim.Optimizer, guard: LossGuard, *, keep: int
+) -> None:
+    """Write checkpoints/step-XXXXXXXX whole, then drop all but the newest `keep`.
+
+    Raises: OSError: disk full; the earlier ones are intact.
+    """
+    with atomic_folder(folder / f"step-{step:08d}") as place:
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, place / WEIGHTS)
+        save_file(_flat(optimiser), place / OPTIMISER)
+        (place / STATE).write_text(json.dumps({"step": step, "guard": asdict(guard)}), encoding="utf-8")
+    for old in _states(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def load_state(
+    folder: Path, model: GrainModel, optimiser: torch.optim.Optimizer
+) -> tuple[int, LossGuard, list[str]] | None:
+    """Fill model and optimiser from the newest state that is whole.
+
+    Returns: step, guard, and one sentence for every state that was refused; None where there is none.
+    Raises:  CheckpointError: there are states, but none is whole.
+    """
+    refused = []
+    for state in _states(folder):
+        try:
+            verify(state)
+        except CheckpointError as error:
+            refused.append(str(error))
+            continue
+        facts = json.loads((state / STATE).read_text(encoding="utf-8"))
+        model.load_state_dict(load_file(state / WEIGHTS))
+        _restore(optimiser, load_file(state / OPTIMISER))
+        sentences = [f"{reason}; falling back to the one before" for reason in refused]
+        return int(facts["step"]), LossGuard(**facts["guard"]), sentences
+    if refused:
+        raise CheckpointError(f"no usable state is left in {folder.name}: {refused[0]}; start again in another folder")
+    return None
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _flat(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    def rows() -> Iterator[tuple[str, torch.Tensor]]:
+        for index, state in optimiser.state_dict()["state"].items():
+            for name, value in state.items():
+                yield f"{index}.{name}", torch.as_tensor(value).contiguous()
+
+    return dict(rows())
+
+
+def _restore(optimiser: torch.optim.Optimizer, flat: dict[str, torch.Tensor]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

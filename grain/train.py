@@ -1,0 +1,473 @@
+"""Train GRAIN or its CLIP baseline:  python -m grain.train --data DIR --out DIR.
+
+On several devices or machines: accelerate launch -m grain.train …
+Run the same command again and it goes on where it was: the result is bitwise the one of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+
+from grain.checkpoint import CheckpointInfo, clean_partial
+from grain.config import GrainConfig, preset
+from grain.data import CaptionSource, Record, TrainingStream, find_shards, loader, read_records, to_device
+from grain.encode import TorchEncoder
+from grain.evaluate import encode_records, held_out_metrics
+from grain.gradcache import cached_backward
+from grain.guard import LossGuard, Verdict
+from grain.losses import Losses, LossWeights, grain_losses
+from grain.model import GrainModel, parameter_groups
+from grain.predict import Predictor
+from grain.pretrained import Card, from_open_clip, from_pretrained, load_towers, save_pretrained
+from grain.resume import load_state, save_state
+from grain.structures import Batch, GrainOutput
+
+METRICS_LOG = "metrics.jsonl"
+MOST_ROLL_BACKS = 3
+FEW_TOKENS = 128  # 65: 115 images/s by plain products, 88 fused; 197: the fused kernel is 1.15 × quicker
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Saved as config.json in `out`; the same command goes on where the run was."""
+
+    data: Path
+    """Data folder with manifest.json and the splits train and held_out."""
+    out: Path
+    """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
+    preset: str = "sample"
+    """vit-b-16, vit-b-32, vit-l-14 or sample."""
+    init: str | None = None
+    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder. None: from scratch."""
+    clip: bool = False
+    """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
+    lock_image: bool = False
+    """Freeze the image tower."""
+    lock_text: bool = False
+    """Freeze the text tower."""
+    images: int = 300_000
+    """Images seen in all."""
+    batch_size: int = 128
+    """Images a step, over all processes."""
+    pieces: int = 1
+    """Parts that each process's batch is cut into to save memory (GradCache); the gradient stays the whole batch's."""
+    learning_rate: float = 1e-3
+    """Peak, reached after the warm-up."""
+    final_learning_rate: float = 1e-5
+    """End of the cosine."""
+    warmup_images: int = 10_000
+    """Images over which the rate rises from 1e-6."""
+    weight_decay: float = 0.1
+    """On matrices only."""
+    clip_norm: float = 1.0
+    """Largest gradient norm."""
+    losses: LossWeights = field(default_factory=LossWeights)
+    caption_source: CaptionSource = "caption"
+    """with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
+    max_regions: int = 5
+    """Regions an image, best score first."""
+    precision: Literal["bf16", "no"] = "bf16"
+    """Mixed precision; `no` is float32."""
+    seed: int = 0
+    checkpoint_images: int = 25_600
+    """Images between two saved states."""
+    evaluate_images: int = 51_200
+    """Images between two evaluations on the held-out split."""
+    held_out_images: int = 500
+    """Pictures of the held-out split to evaluate on."""
+    keep: int = 2
+    """Saved states kept."""
+    stored: Literal["float32", "float16"] = "float32"
+    """How best/ and final/ store their weights; saved states are always float32."""
+    workers: int = 0
+    """Loader processes."""
+    patience: int = 5
+    """Bad steps (NaN, Inf, spike) in a row before a roll-back."""
+    tracker: Literal["none", "tensorboard"] = "none"
+    """Also send the numbers to a tracker of accelerate."""
+    name: str = ""
+    """Name of the checkpoint; by default the out folder's."""
+    twin: str | None = None
+    """Name of the CLIP twin's checkpoint, for its card."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.images // self.batch_size
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.steps < 1:
+            raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """The rate of a step: linear from 1e-6 over the warm-up, then cosine to the final rate."""
+    warm = min(config.warmup_images // config.batch_size, config.steps)
+    if step < warm:
+        return 1e-6 + (config.learning_rate - 1e-6) * (step + 1) / warm
+    progress = (step - warm) / max(config.steps - warm, 1)
+    low, high = config.final_learning_rate, config.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
+    """The model before the first step.
+
+    Raises: ValueError, CheckpointError: preset or init cannot be used.
+    """
+    torch.manual_seed(config.seed)
+    wanted = preset(config.preset)
+    wanted = wanted.as_clip() if config.clip else wanted
+    if config.init is None:
+        model, model_config = GrainModel(wanted), wanted
+    elif config.init.startswith("open_clip:"):
+        _, name, *rest = config.init.split(":", 2)
+        model, model_config = from_open_clip(name, rest[0] if rest else None, wanted.decoder)
+    else:
+        model, model_config = _from_checkpoint(Path(config.init), wanted)
+    model.lock(image=config.lock_image, text=config.lock_text)
+    return model, model_config
+
+
+def _from_checkpoint(folder: Path, wanted: GrainConfig) -> tuple[GrainModel, GrainConfig]:
+    start, start_config = from_pretrained(folder)
+    if (start_config.decoder is None) == (wanted.decoder is None):
+        return start.train(), start_config
+    model_config = replace(start_config, decoder=wanted.decoder)
+    model = GrainModel(model_config)
+    load_towers(model, {k: v for k, v in start.state_dict().items() if not k.startswith(("decoder.", "heads."))})
+    return model, model_config
+
+
+def attention_backends(device: torch.device, tokens: int) -> list[SDPBackend]:
+    """How attention is computed in training: on a CPU the fused kernel's backward is slower for few tokens an image."""
+    if device.type == "cpu" and tokens < FEW_TOKENS:
+        return [SDPBackend.MATH]
+    return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+class Trainer:
+    """One run: the loop and what it needs. Use `train`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Builds the model, the optimiser and the data; writes or checks config.json.
+
+        Raises: ValueError: the folder holds another run, or the data cannot be used.
+        """
+        self.config = config
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision,
+            log_with=None if config.tracker == "none" else config.tracker,
+            project_dir=str(config.out),
+        )
+        self.main = self.accelerator.is_main_process
+        self.shards = find_shards(config.data, "train")
+        self.model, self.model_config = initial_model(config)
+        groups = parameter_groups(self.model, config.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.98), eps=1e-8, fused=True)
+        rows, columns = self.model.vision.grid if self.model.vision.has_tokens else (0, 0)
+        self.attention = attention_backends(self.accelerator.device, tokens=rows * columns)
+        self.wrapped, self.optimiser = self.accelerator.prepare(self.model, optimiser)
+        self.guard = LossGuard(patience=config.patience)
+        self.step = 0
+        self.roll_backs = 0
+        self.best = -math.inf
+        self.held_out: list[Record] = []
+        _claim_folder(config, write=self.main)
+        self.accelerator.wait_for_everyone()
+        if config.tracker != "none":
+            self.accelerator.init_trackers(config.out.name)
+
+    def run(self) -> None:
+        """Train to the end, from wherever the folder stands."""
+        self._resume()
+        self.wrapped.train()
+        began = time.perf_counter()
+        with tqdm(
+            total=self.config.images, initial=self.step * self.config.batch_size, unit="img", disable=not self.main
+        ) as bar:
+            for batch in self._batches():
+                numbers = self.take_step(to_device(batch, self.accelerator.device))
+                numbers["images_per_second"] = self.config.batch_size / (time.perf_counter() - began)
+                began = time.perf_counter()
+                self._log(numbers)
+                bar.update(self.config.batch_size)
+                bar.set_postfix({key: f"{numbers[key]:.3f}" for key in ("loss", "box_iou") if key in numbers})
+                self._after_step()
+        self._finish()
+
+    def _batches(self) -> Iterator[Batch]:
+        stream = TrainingStream(
+            self.shards,
+            self.model_config,
+            global_batch=self.config.batch_size,
+            seed=self.config.seed,
+            first_step=self.step,
+            last_step=self.config.steps,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            max_regions=self.config.max_regions,
+            caption_source=self.config.caption_source,
+            with_regions=self.model_config.decoder is not None,
+        )
+        return iter(loader(stream, self.config.workers))
+
+    def take_step(self, batch: Batch) -> dict[str, float]:
+        """One step: gradients, the guard's verdict, the update."""
+        config = self.config
+        rate = learning_rate(self.step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        seed = (config.seed * 1_000_003 + self.step) * self.accelerator.num_processes + self.accelerator.process_index
+        with sdpa_kernel(self.attention):
+            losses = self._backward(batch, seed)
+        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
+        total = float(self.accelerator.reduce(losses.total.detach(), "mean"))
+        verdict = self.guard.judge(total, float(norm))
+        if verdict is Verdict.TAKE:
+            self.optimiser.step()
+            self.model.clamp_logit_scale()
+        self.optimiser.zero_grad(set_to_none=True)
+        if verdict is Verdict.ROLL_BACK:
+            self._roll_back()
+        self.step += 1
+        watched = ("image_caption", "box", "region_description", "box_iou")
+        numbers = {name: float(getattr(losses, name)) for name in watched}
+        return {
+            "loss": total,
+            **numbers,
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+            "logit_scale": self.model.logit_scale.exp().item(),
+            "skipped": self.guard.skipped,
+        }
+
+    def _backward(self, batch: Batch, seed: int) -> Losses:
+        def loss_of(output: GrainOutput, embeds: list[Tensor], scale: Tensor) -> Losses:
+            described = embeds[1] if len(embeds) > 1 else embeds[0][:0]
+            return grain_losses(
+                output, embeds[0], described, batch.regions, batch.description_ids, scale, self.config.losses
+            )
+
+        if self.config.pieces > 1:
+            return cached_backward(
+                self.wrapped,
+                batch,
+                loss_of,
+                pieces=self.config.pieces,
+                seed=seed,
+                backward=self.accelerator.backward,
+                no_sync=lambda: self.accelerator.no_sync(self.wrapped),
+            )
+        torch.manual_seed(seed)
+        texts = [table for table in (batch.captions, batch.descriptions) if len(table)]
+        losses = loss_of(*self.wrapped(batch.images, texts))
+        self.accelerator.backward(losses.total)
+        return losses
+
+    def _after_step(self) -> None:
+        config, last = self.config, self.step == self.config.steps
+        if not last and self._due(config.evaluate_images):
+            self._evaluate()
+        if last or self._due(config.checkpoint_images):
+            if self.main and self.guard.in_a_row == 0:  # never roll back into a bad stretch
+                save_state(
+                    config.out / "checkpoints", self.step, self.model, self.optimiser, self.guard, keep=config.keep
+                )
+            self.accelerator.wait_for_everyone()
+
+    def _due(self, every: int) -> bool:
+        before, now = (self.step - 1) * self.config.batch_size, self.step * self.config.batch_size
+        return now // every > before // every
+
+    def _evaluate(self) -> dict[str, float]:
+        """Grounding and retrieval on the held-out split, by the main process; the best model so far is kept."""
+        if not self.main:
+            return {}
+        found, sound = self._held_out_metrics()
+        self._log({f"held_out_{name}": value for name, value in found.items()})
+        score = sum(found.values()) / len(found)
+        if sound and score > self.best and self.guard.in_a_row == 0:
+            self.best = score
+            self._save("best", found)
+        return found
+
+    def _held_out_metrics(self) -> tuple[dict[str, float], bool]:
+        """The numbers, and whether every embedding was finite."""
+        if not self.held_out:
+            shards = find_shards(self.config.data, "held_out")
+            self.held_out = list(read_records(shards, limit=self.config.held_out_images))
+        encoder = TorchEncoder(self.model, self.model_config, self._info(), precision="fp32")
+        predictor = Predictor(encoder)
+        features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
+        found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
+        self.wrapped.train()
+        return found, all(np.isfinite(feature.image_embed).all() for feature in features)
+
+    def _finish(self) -> None:
+        metrics = self._evaluate()
+        if self.main:
+            self._save("final", metrics)
+        self.accelerator.wait_for_everyone()
+        if self.config.tracker != "none":
+            self.accelerator.end_training()
+
+    def _save(self, name: str, metrics: dict[str, float]) -> None:
+        dtype = torch.float16 if self.config.stored == "float16" else torch.float32
+        save_pretrained(
+            self.model, self.model_config, self.config.out / name, self._card(), metrics=metrics, dtype=dtype
+        )
+
+    def _resume(self) -> None:
+        if self.main:
+            clean_partial(self.config.out)
+            clean_partial(self.config.out / "checkpoints")
+        self.accelerator.wait_for_everyone()
+        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        if found is not None:
+            self.step, self.guard, refused = found
+            for sentence in refused:
+                self.accelerator.print(sentence)
+            self.accelerator.print(f"going on from step {self.step} of {self.config.steps}")
+        if self.main:
+            self.best = _trim_log(self.config.out / METRICS_LOG, self.step, finished=self.step == self.config.steps)
+
+    def _roll_back(self) -> None:
+        """Back to the last saved weights; the data go on, so that a poisoned stretch is passed over."""
+        self.roll_backs += 1
+        if self.roll_backs > MOST_ROLL_BACKS:
+            raise ValueError(
+                f"the loss broke {self.roll_backs} times, {self.config.patience} steps in a row each, the last time at"
+                f" step {self.step}: look at the data around there, or lower learning_rate and choose another --out"
+            )
+        skipped = self.guard.skipped
+        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        if found is None:
+            self.model.load_state_dict(initial_model(self.config)[0].state_dict())
+            self.optimiser.optimizer.state.clear()
+            self.guard = LossGuard(patience=self.config.patience)
+        else:
+            self.guard = found[1]
+        self.guard.skipped, self.guard.in_a_row = skipped, 0
+        self.accelerator.print(f"step {self.step}: {self.config.patience} bad steps in a row, rolled back")
+
+    def _log(self, numbers: dict[str, float]) -> None:
+        if self.main:
+            row = {"step": self.step, "images": self.step * self.config.batch_size, **numbers}
+            with (self.config.out / METRICS_LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if self.config.tracker != "none":
+            self.accelerator.log(numbers, step=self.step)
+
+    def _card(self) -> Card:
+        config = self.config
+        seen = f"{config.images:,} images seen"
+        what = "captions and described regions" if self.model_config.decoder else "captions only"
+        if config.caption_source == "with_descriptions":
+            what = "captions, and descriptions as extra captions"
+        return Card(
+            name=config.name or config.out.name,
+            trained_on=f"{self.shards.trained_on}; {seen}: {what}",
+            twin=config.twin,
+            made_by=f"python -m grain.train {' '.join(command_flags(config))}",
+        )
+
+    def _info(self) -> CheckpointInfo:
+        ground = self.model_config.decoder is not None
+        return CheckpointInfo(self.config.out.name, self.model_config.kind, "", None, ground, "", 0)
+
+
+def command_flags(config: TrainConfig) -> list[str]:
+    """The flags that differ from the defaults, as a person would type them; folders by their last name only."""
+    flags = []
+    for name, value in vars(config).items():
+        default = TrainConfig.__dataclass_fields__[name].default
+        if isinstance(value, LossWeights):
+            changed = {k: v for k, v in vars(value).items() if v != getattr(LossWeights(), k)}
+            flags += [_flag(f"losses.{k}", v) for k, v in changed.items()]
+        elif value != default:
+            flags.append(_flag(name, value.name if isinstance(value, Path) else value))
+    return flags
+
+
+def _flag(name: str, value: object) -> str:
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        *group, last = dashed.split(".")
+        return "--" + ".".join([*group, last if value else f"no-{last}"])
+    return f"--{dashed} {value}"
+
+
+def _claim_folder(config: TrainConfig, *, write: bool) -> None:
+    """config.json in the run folder: written by the first command, equal to every later one's."""
+    path = config.out / "config.json"
+    mine: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(
+            key for key in mine if mine[key] != there.get(key) and key not in {"out", "data", "workers", "stored"}
+        )
+        if changed:
+            raise ValueError(
+                f"{config.out} holds a run with another {', '.join(changed)}: choose another --out or the same settings"
+            )
+    elif write:
+        config.out.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, json.dumps(mine, indent=1))
+
+
+def _trim_log(path: Path, step: int, *, finished: bool) -> float:
+    """Drop what a killed run logged beyond its last state; returns the best held-out score that is left.
+
+    finished: only the last evaluation is left to do, so it is dropped too.
+    """
+    if not path.is_file():
+        return -math.inf
+    lines = path.read_text(encoding="utf-8").splitlines()
+    whole = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may have been cut by a kill
+    rows = [row for row in whole if row["step"] <= step and ("loss" in row or row["step"] < step or not finished)]
+    _write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    held_out = [[v for k, v in row.items() if k.startswith("held_out_")] for row in rows]
+    return max((sum(values) / len(values) for values in held_out if values), default=-math.inf)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def train(config: TrainConfig) -> None:
+    """Run a training to its end, from wherever its folder stands.
+
+    Raises: ValueError, CheckpointError, OSError: one sentence that says what to do.
+    """
+    Trainer(config).run()
+
+
+def main() -> None:
+    """The command line."""
+    try:
+        train(tyro.cli(TrainConfig))
+    except (ValueError, OSError) as error:
+        sys.exit(f"grain.train: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Class texts -> embeddings -> scores. Pure numpy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grain.config import ClassTexts
+from grain.structures import Array, ClassScore, DescriptionScore, ImageFeatures, Region
+
+Classes = Mapping[str, Sequence[str]]
+EmbedTexts = Callable[[list[str]], Array]
+
+
+@dataclass(frozen=True)
+class ClassBank:
+    """The embeddings of the classes asked for.
+
+    class_embeds: [C, E] mean of the class's texts, unit length. texts: the descriptions of all classes end to end.
+    prompted: [D, E] each description in its templates, unit length. bare: [D, E] the description alone, for regions.
+    class_index: [D] row of the class of each description.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    class_index: NDArray[np.int64]
+    class_embeds: Array
+    prompted: Array
+    bare: Array
+
+
+def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts) -> ClassBank:
+    """Encode the texts of all classes at once.
+
+    Args:   classes: name -> descriptions; a class without descriptions is known by its name alone.
+    Raises: ValueError: no classes.
+    """
+    if not classes:
+        raise ValueError("no classes: write at least one as `name: description; description`")
+    names = tuple(classes)
+    texts: list[str] = []
+    owner: list[int] = []  # of each description
+    groups: list[tuple[int, list[str]]] = []  # class, and its texts of one description (or of the name alone)
+    for row, (name, descriptions) in enumerate(classes.items()):
+        for description in descriptions or [""]:
+            chosen = templates.descriptions if description else templates.names
+            groups.append((row, [t.format(name=name, description=description) for t in chosen]))
+        texts += descriptions
+        owner += [row] * len(descriptions)
+    embeds = embed_texts([text for _, group in groups for text in group] + texts)
+    prompts, bare = np.split(embeds, [len(embeds) - len(texts)])
+    starts = np.cumsum([0, *(len(group) for _, group in groups[:-1])])  # row of each group's first text
+    of_class = np.array([row for row, _ in groups])  # rising
+    described = np.array([bool(classes[names[row]]) for row in of_class])
+    return ClassBank(
+        names,
+        tuple(texts),
+        np.array(owner, dtype=np.int64),
+        _unit(np.add.reduceat(prompts, starts[np.searchsorted(of_class, np.arange(len(names)))])),
+        _unit(np.add.reduceat(prompts, starts)[described]),
+        bare,
+    )
+
+
+def global_scores(image_embeds: Array, bank: ClassBank) -> Array:
+    """Cosine of images [N, E] with classes -> [N, C]."""
+    return image_embeds @ bank.class_embeds.T
+
+
+def region_scores(region_embeds: Array, bank: ClassBank) -> Array:
+    """Mean over a class's descriptions of the max over regions of the cosine.
+
+    Args:    region_embeds: [N, Q, E].
+    Returns: [N, C]; NaN for a class without descriptions, or where Q is 0.
+    """
+    images, queries, _ = region_embeds.shape
+    scores = np.full((images, len(bank.names)), np.nan, np.float32)
+    if queries == 0 or len(bank.texts) == 0:
+        return scores
+    best = (region_embeds @ bank.bare.T).max(axis=1)  # [N, D]
+    for row in np.unique(bank.class_index):
+        scores[:, row] = best[:, bank.class_index == row].mean(axis=1)
+    return scores
+
+
+def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
+    """α · global + (1 − α) · regions; the global score alone where there is no region score.
+
+    Raises: ValueError: alpha outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    mixed = alpha * global_score + (1 - alpha) * np.nan_to_num(region_score)
+    return np.where(np.isnan(region_score), global_score, mixed)
+
+
+def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, scale: float) -> tuple[ClassScore, ...]:
+    """One picture against the classes, best first. scale: what the softmax multiplies cosines by."""
+    whole = global_scores(features.image_embed[None], bank)[0]
+    parts = region_scores(features.region_embeds[None], bank)[0]
+    mixed = mix(whole, parts, alpha)
+    exponent = np.exp(scale * (mixed - mixed.max()))
+    probability = exponent / exponent.sum()
+    with_image = bank.prompted @ features.image_embed  # [D]
+    with_regions = features.region_embeds @ bank.bare.T  # [Q, D]
+
+    def describe(column: int) -> DescriptionScore:
+        best = int(with_regions[:, column].argmax()) if len(with_regions) else None
+        region_score = None if best is None else float(with_regions[best, column])
+        return DescriptionScore(bank.texts[column], float(with_image[column]), region_score, best)
+
+    return tuple(
+        ClassScore(
+            name=bank.names[row],
+            score=float(mixed[row]),
+            global_score=float(whole[row]),
+            region_score=None if np.isnan(parts[row]) else float(parts[row]),
+            probability=float(probability[row]),
+            descriptions=tuple(describe(int(column)) for column in np.flatnonzero(bank.class_index == row)),
+        )
+        for row in np.argsort(-mixed, kind="stable")
+    )
+
+
+def best_regions(
+    boxes_xyxy: Array, matches: Array, descriptions: Sequence[str], threshold: float
+) -> tuple[Region, ...]:
+    """The best region of each description whose cosine reaches the threshold, in the order of the descriptions.
+
+    Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines.
+    """
+    if len(boxes_xyxy) == 0:
+        return ()
+    rows = matches.argmax(axis=0) if len(descriptions) else []
+    found = (
+        Region(tuple(float(v) for v in boxes_xyxy[row]), text, float(matches[row, column]), int(row))  # type: ignore[arg-type]
+        for column, (row, text) in enumerate(zip(rows, descriptions, strict=True))
+    )
+    return tuple(region for region in found if region.score >= threshold)
+
+
+def parse_descriptions(text: str) -> list[str]:
+    """A description a line; blank lines are dropped, repeated ones kept once."""
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def parse_classes(text: str) -> dict[str, list[str]]:
+    """Lines `name: description; description`, or a DCLIP/CuPL JSON object {name: [description, …]}.
+
+    Raises: ValueError: broken JSON, another shape, an empty or repeated name; one sentence.
+    """
+    stripped = text.strip()
+    if stripped.startswith(("{", "[")):
+        return _parse_json(stripped)
+    classes: dict[str, list[str]] = {}
+    for line in filter(None, map(str.strip, stripped.splitlines())):
+        name, _, rest = line.partition(":")
+        if not name.strip():
+            raise ValueError(f"the class line {line[:40]!r} has no name: write `name: description; description`")
+        if name.strip() in classes:
+            raise ValueError(f"the class {name.strip()[:40]!r} is there twice: put its descriptions on one line")
+        classes[name.strip()] = parse_descriptions("\n".join(rest.split(";")))
+    return classes
+
+
+def _parse_json(text: str) -> dict[str, list[str]]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f" ({error})" if isinstance(error, ValueError) else ""
+        raise ValueError(f"the classes start like JSON but cannot be read{where}: check commas and quotes") from error
+    fits = isinstance(data, dict) and all(
+        isinstance(rows, list) and all(isinstance(row, str) for row in rows) for rows in data.values()
+    )
+    if not fits:
+        raise ValueError('the JSON of the classes must look like {"name": ["description", "description"]}')
+    return {name.strip(): parse_descriptions("\n".join(rows)) for name, rows in data.items() if name.strip()}
+
+
+def _unit(rows: Array) -> Array:
+    unit: Array = (rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)).astype(np.float32)
+    return unit

@@ -1,0 +1,107 @@
+import math
+from itertools import combinations, permutations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from grain.boxes import xyxy_to_cxcywh
+from grain.matching import MOST_ENUMERATED, match, match_cost
+from grain.structures import RegionTargets
+
+PLACES = st.integers(0, 4).map(lambda step: step / 4)  # a coarse grid: ties and boxes without area are common
+
+
+def targets_of(boxes: list[list[float]], image_index: list[int]) -> RegionTargets:
+    index = torch.tensor(image_index, dtype=torch.long)
+    return RegionTargets(torch.tensor(boxes).reshape(-1, 4), index, torch.zeros_like(index))
+
+
+@st.composite
+def matchings(draw: st.DrawFn, queries: st.SearchStrategy[int], surplus: int) -> tuple[Tensor, RegionTargets]:
+    """Predicted boxes [B, Q, 4], and regions of the images in any order, up to Q + surplus (at most 5) each."""
+    count, images = draw(queries), draw(st.integers(1, 3))
+    regions = [draw(st.integers(0, min(count + surplus, 5))) for _ in range(images)]
+    owners = draw(st.permutations([image for image, many in enumerate(regions) for _ in range(many)]))
+
+    def boxes(rows: int) -> Tensor:
+        flat = draw(st.lists(PLACES, min_size=4 * rows, max_size=4 * rows))
+        return torch.tensor(flat).reshape(rows, 2, 2).sort(dim=1).values.reshape(rows, 4)
+
+    predicted = xyxy_to_cxcywh(boxes(images * count)).reshape(images, count, 4)
+    return predicted, targets_of(boxes(len(owners)).tolist(), owners)
+
+
+def cheapest(cost: Tensor) -> float:
+    """Total of the best one-to-one assignment of one image, by trying all: cost [R, Q]."""
+    regions, queries = cost.shape
+    size = min(regions, queries)
+    return min(
+        math.fsum(float(cost[r, q]) for r, q in zip(rows, columns, strict=True))
+        for rows in combinations(range(regions), size)
+        for columns in permutations(range(queries), size)
+    )
+
+
+def check_against_all(predicted: Tensor, targets: RegionTargets) -> None:
+    region, query = match(predicted, targets)
+    cost = match_cost(predicted, targets)
+    assert region.tolist() == sorted(set(region.tolist()))
+    for image in range(len(predicted)):
+        mine = torch.nonzero(targets.image_index == image).flatten()
+        won = targets.image_index[region] == image
+        assert int(won.sum()) == min(len(mine), predicted.shape[1])
+        assert len(set(query[won].tolist())) == int(won.sum()), "a query answers for one region only"
+        total = float(cost[region[won], query[won]].sum())
+        assert total == pytest.approx(cheapest(cost[mine]), abs=1e-5)
+
+
+@given(matchings(st.integers(1, MOST_ENUMERATED), surplus=0))
+def test_the_enumeration_finds_the_cheapest_of_all_assignments(case: tuple[Tensor, RegionTargets]) -> None:
+    check_against_all(*case)
+
+
+@given(matchings(st.just(MOST_ENUMERATED + 1), surplus=0))
+def test_the_hungarian_algorithm_finds_the_cheapest_of_all_assignments(case: tuple[Tensor, RegionTargets]) -> None:
+    check_against_all(*case)
+
+
+@given(matchings(st.integers(1, 3), surplus=2))
+def test_more_regions_than_queries_leave_the_dearest_unmatched(case: tuple[Tensor, RegionTargets]) -> None:
+    check_against_all(*case)
+
+
+def test_the_cost_is_five_times_the_distance_minus_two_times_the_overlap() -> None:
+    predicted = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]])
+    cost = match_cost(predicted, targets_of([[0.5, 0.5, 1.0, 1.0]], [0]))
+    assert cost[0].tolist() == pytest.approx([5 * 0.5 - 2 * (1 / 7 - 2 / 9), -2.0])
+
+
+def test_a_region_is_matched_within_its_own_image() -> None:
+    exact = [0.25, 0.25, 0.5, 0.5]
+    predicted = torch.tensor([[[0.9, 0.9, 0.1, 0.1], [0.6, 0.6, 0.2, 0.2]], [exact, exact]])
+    region, query = match(predicted, targets_of([[0.0, 0.0, 0.5, 0.5]], [0]))
+    assert (region.tolist(), query.tolist()) == ([0], [1])
+
+
+def test_no_regions_and_no_queries_match_nothing() -> None:
+    some = torch.rand(2, 3, 4)
+    for predicted, targets in [(some, targets_of([], [])), (some[:, :0], targets_of([[0, 0, 1, 1]], [1]))]:
+        region, query = match(predicted, targets)
+        assert region.tolist() == query.tolist() == []
+        assert region.dtype == query.dtype == torch.long
+
+
+@pytest.mark.parametrize("queries", [MOST_ENUMERATED, MOST_ENUMERATED + 1])
+def test_broken_boxes_still_give_an_assignment_so_that_the_guard_can_skip_the_step(queries: int) -> None:
+    predicted = torch.full((1, queries, 4), torch.nan)
+    region, query = match(predicted, targets_of([[0, 0, 1, 1], [0, 0, 0.5, 0.5]], [0, 0]))
+    assert region.tolist() == [0, 1]
+    assert len(set(query.tolist())) == 2
+
+
+def test_a_region_of_an_image_that_is_not_there_is_refused() -> None:
+    with pytest.raises(IndexError):
+        match(torch.rand(1, 3, 4), targets_of([[0, 0, 1, 1]], [1]))

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import from_numpy
+from torchvision.ops import box_iou
+
+from grain.metrics import Estimate, mean_interval, paired_iou, recall_at, top1_hits
+
+
+def test_a_mean_lies_in_its_interval_which_shrinks_with_more_items() -> None:
+    few, many = (mean_interval(np.tile([0.0, 1.0, 1.0, 1.0], n)) for n in (5, 500))
+    assert few.value == many.value == 0.75
+    assert few.low < few.value < few.high
+    assert many.high - many.low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 2000), rel=0.1)
+    assert many.high - many.low < few.high - few.low
+
+
+def test_an_interval_is_the_same_each_time() -> None:
+    values = np.arange(9.0)
+    assert mean_interval(values) == mean_interval(values)
+
+
+def test_equal_items_leave_no_doubt() -> None:
+    assert mean_interval(np.ones(7)) == Estimate(1.0, 1.0, 1.0)
+    assert mean_interval(np.array([0.5])) == Estimate(0.5, 0.5, 0.5)
+
+
+def test_nothing_has_no_mean() -> None:
+    with pytest.raises(ValueError, match="no items to average"):
+        mean_interval(np.zeros(0))
+
+
+def test_a_hit_is_the_best_column_being_the_right_one() -> None:
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6]])
+    assert top1_hits(scores, np.array([1, 1, 1])).tolist() == [1.0, 0.0, 1.0]
+    assert top1_hits(scores[:0], np.zeros(0, int)).shape == (0,)
+
+
+def test_recall_counts_rows_whose_own_column_is_among_the_best() -> None:
+    similarity = np.array([[0.9, 0.1, 0.2], [0.5, 0.4, 0.3], [0.7, 0.8, 0.6]])
+    assert [recall_at(similarity, k).tolist() for k in (1, 2, 3)] == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert recall_at(np.zeros((0, 0)), 1).shape == (0,)
+
+
+def test_a_tie_or_a_broken_score_is_no_hit() -> None:
+    assert recall_at(np.ones((3, 3)), 1).tolist() == [0, 0, 0]
+    assert recall_at(np.full((3, 3), np.nan), 1).tolist() == [0, 0, 0]
+    assert recall_at(np.full((1, 1), np.nan), 1).tolist() == [0]
+
+
+@given(st.integers(0, 10_000))
+def test_recall_does_not_care_how_scores_are_stretched_and_grows_with_k(seed: int) -> None:
+    similarity = np.random.default_rng(seed).normal(size=(6, 6))
+    recalls = [recall_at(similarity, k).mean() for k in range(1, 7)]
+    assert recalls == [recall_at(np.exp(3 * similarity), k).mean() for k in range(1, 7)] == sorted(recalls)
+    assert recalls[-1] == 1
+
+
+def test_a_similarity_that_is_not_square_is_refused() -> None:
+    with pytest.raises(ValueError):
+        recall_at(np.zeros((4, 3)), 1)
+
+
+def test_overlap_of_pairs_is_a_seventh_where_a_quarter_is_shared() -> None:
+    point = [0.2, 0.2, 0.2, 0.2]
+    a, b = np.array([[0, 0, 0.5, 0.5], point]), np.array([[0.25, 0.25, 0.75, 0.75], point])
+    assert paired_iou(a, b).tolist() == pytest.approx([1 / 7, 0])
+    assert paired_iou(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0,)
+
+
+@given(st.integers(0, 10_000))
+def test_overlap_of_pairs_is_the_one_of_torchvision(seed: int) -> None:
+    make = np.random.default_rng(seed)
+    a, b = (np.sort(make.random((5, 2, 2)), axis=1).reshape(5, 4) for _ in range(2))
+    np.testing.assert_allclose(paired_iou(a, b), box_iou(from_numpy(a), from_numpy(b)).diagonal().numpy())
+
+
+def test_pairs_of_different_numbers_are_refused() -> None:
+    with pytest.raises(ValueError):
+        paired_iou(np.zeros((2, 4)), np.zeros((3, 4)))

@@ -1,0 +1,259 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from grain.config import PRESETS, DecoderConfig, GrainConfig, preset
+from grain.decoder import sine_position
+from grain.model import MAX_LOGIT_SCALE, GrainModel, parameter_groups
+from tests.tiny import VARIANTS, random_batch, tiny_config, tiny_model
+
+each_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+
+
+def count(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def on_meta(config: GrainConfig) -> GrainModel:
+    """Every shape, no memory."""
+    with torch.device("meta"):
+        return GrainModel(config)
+
+
+# size
+
+
+def test_the_papers_model_has_the_parameters_that_it_counts() -> None:
+    model = on_meta(preset("vit-b-16"))
+    clip = on_meta(preset("vit-b-16").as_clip())
+    added = count(model) - count(clip)
+    assert count(clip) == 149_626_881
+    assert added == 26_674_180 == count(model.decoder, model.heads)
+    token_table = count(clip.text.trunk.token_embedding)
+    assert (added / count(clip), added / (count(clip) - token_table)) == pytest.approx((0.178, 0.215), abs=5e-4)
+
+
+def test_the_sample_preset_fits_in_twenty_megabytes_as_16_bit_numbers() -> None:
+    assert 2 * count(on_meta(preset("sample"))) < 20e6
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_built_and_survives_json(name: str) -> None:
+    config = preset(name)
+    assert GrainConfig.from_json(config.to_json()) == config
+    assert GrainConfig.from_json(config.as_clip().to_json()) == config.as_clip()
+    model = on_meta(config)
+    assert model.vision.grid[0] * config.vision_cfg["patch_size"] == config.image_size
+
+
+def test_the_options_are_off_in_the_papers_presets() -> None:
+    checked = 0
+    for name in ("vit-b-16", "vit-b-32", "vit-l-14"):
+        decoder = preset(name).decoder
+        assert decoder is not None
+        assert [key for key, value in vars(decoder).items() if value is True] == []
+        assert (decoder.layers, decoder.num_queries, decoder.dropout, decoder.ffn) == (6, 5, 0.1, 4 * decoder.width)
+        checked += 1
+    assert checked == 3
+
+
+# forward
+
+
+@each_variant
+def test_a_pass_gives_unit_embeddings_and_boxes_inside_the_image(options: dict) -> None:
+    config = tiny_config(**options)
+    model, batch = tiny_model(config), random_batch(config, [1, 0, 2])
+    output, texts, scale = model(batch.images, [batch.captions, batch.descriptions])
+    assert output.image_embeds.shape == (3, 16)
+    assert output.region_embeds.shape == (3, 3, 16)
+    assert output.boxes_cxcywh.shape[1:] == (3, 3, 4)
+    assert [rows.shape for rows in texts] == [(3, 16), (5, 16)]
+    for embeds in [output.image_embeds, output.region_embeds, *texts]:
+        torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(embeds.shape[:-1]))
+    assert output.boxes_cxcywh.min() > 0 and output.boxes_cxcywh.max() < 1
+    assert scale.exp().item() == pytest.approx(1 / 0.07)
+
+
+@each_variant
+def test_a_picture_does_not_depend_on_its_neighbours(options: dict) -> None:
+    config = tiny_config(**options)
+    model, images = tiny_model(config).eval(), random_batch(config, [0, 0, 0]).images
+    with torch.no_grad():
+        whole = model.encode_image(images)
+        alone = model.encode_image(images[1:2])
+    torch.testing.assert_close(alone.image_embeds[0], whole.image_embeds[1])
+    torch.testing.assert_close(alone.region_embeds[0], whole.region_embeds[1])
+    torch.testing.assert_close(alone.boxes_cxcywh[:, 0], whole.boxes_cxcywh[:, 1])
+
+
+@each_variant
+def test_leaving_out_the_boxes_changes_no_embedding(options: dict) -> None:
+    config = tiny_config(**options)
+    model, images = tiny_model(config).eval(), random_batch(config, [0, 0]).images
+    with torch.no_grad():
+        with_boxes, without = model.encode_image(images), model.encode_image(images, with_boxes=False)
+    assert len(with_boxes.boxes_cxcywh) == 1
+    torch.testing.assert_close(without.image_embeds, with_boxes.image_embeds)
+    torch.testing.assert_close(without.region_embeds, with_boxes.region_embeds)
+
+
+def test_without_switches_no_box_head_runs_where_boxes_are_not_asked_for() -> None:
+    model = tiny_model(tiny_config()).eval()
+    assert model.encode_image(torch.zeros(2, 3, 32, 32), with_boxes=False).boxes_cxcywh.shape == (0, 2, 3, 4)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    config = tiny_config(dropout=0.5)
+    model, images = tiny_model(config), random_batch(config, [0, 0]).images
+    with torch.no_grad():
+        assert not torch.equal(model.encode_image(images).image_embeds, model.encode_image(images).image_embeds)
+        model.eval()
+        assert torch.equal(model.encode_image(images).image_embeds, model.encode_image(images).image_embeds)
+
+
+def test_the_clip_twin_is_the_same_towers_with_clips_own_projection() -> None:
+    config = tiny_config()
+    model, twin = tiny_model(config).eval(), tiny_model(config.as_clip()).eval()
+    twin.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith(("decoder.", "heads."))})
+    images = random_batch(config, [0, 0]).images
+    output = twin.encode_image(images)
+    _, pooled = model.vision(images)
+    torch.testing.assert_close(output.image_embeds, nn.functional.normalize(pooled, dim=-1))
+    assert output.region_embeds.shape == (2, 0, 16)
+    assert output.boxes_cxcywh.shape == (0, 2, 0, 4)
+
+
+# what trains
+
+
+def test_a_locked_tower_gets_no_gradient_and_leaves_the_rest_trainable() -> None:
+    config = tiny_config()
+    model, batch = tiny_model(config), random_batch(config, [1, 1])
+    model.lock(image=True, text=True)
+    output, [captions], scale = model(batch.images, [batch.captions])
+    (output.image_embeds.sum() + output.region_embeds.sum() + output.boxes_cxcywh.sum() + scale).backward()
+    trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"decoder", "heads", "logit_scale"}
+    assert not captions.requires_grad
+    assert all(p.grad is None for p in [*model.vision.parameters(), *model.text.parameters()])
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_weights_decay_only_where_they_multiply() -> None:
+    model = tiny_model(tiny_config())
+    decayed, spared = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    free = {names[id(p)] for p in spared["params"]}  # type: ignore[attr-defined]
+    assert {"logit_scale", "decoder.queries.weight", "text.trunk.positional_embedding"} <= free
+    assert {name for name in names.values() if name.endswith("bias")} <= free
+    norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    assert len(norms) > 20 and norms <= free
+    kept = {names[id(p)] for p in decayed["params"]}  # type: ignore[attr-defined]
+    assert {"heads.region_projection", "decoder.to_memory.weight", "vision.trunk.conv1.weight"} <= kept
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert free | kept == trainable and not free & kept
+
+
+def test_the_scale_stays_between_one_and_a_hundred() -> None:
+    model = tiny_model(tiny_config())
+    for raw, kept in [(9.0, MAX_LOGIT_SCALE), (-1.0, 0.0), (2.0, 2.0)]:
+        model.logit_scale.data.fill_(raw)
+        model.clamp_logit_scale()
+        assert model.logit_scale.item() == pytest.approx(kept)
+    assert math.exp(MAX_LOGIT_SCALE) == pytest.approx(100)
+
+
+# the decoder
+
+
+def test_a_position_is_a_sine_and_cosine_of_the_row_and_of_the_column() -> None:
+    position = sine_position((2, 1), 8)
+    quarter = 2 * math.pi * 0.25  # the centre of the first of two rows
+    row = [math.sin(quarter), math.sin(quarter / 100), math.cos(quarter), math.cos(quarter / 100)]
+    half = 2 * math.pi * 0.5
+    column = [math.sin(half), math.sin(half / 100), math.cos(half), math.cos(half / 100)]
+    assert position.shape == (2, 8)
+    assert position[0].tolist() == pytest.approx(row + column, abs=1e-6)
+
+
+def test_every_patch_has_a_position_of_its_own() -> None:
+    position = sine_position((7, 5), 16)
+    distance = torch.cdist(position, position) + torch.eye(35)
+    assert position.shape == (35, 16)
+    assert distance.min() > 0.05
+    assert sine_position((0, 5), 16).shape == (0, 16)
+
+
+def test_a_width_without_room_for_both_directions_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"width \(6\) must be a multiple of 4"):
+        sine_position((2, 2), 6)
+
+
+def test_the_image_query_is_the_last_and_sees_the_regions() -> None:
+    config = tiny_config()
+    model, images = tiny_model(config).eval(), random_batch(config, [0]).images
+    assert model.decoder is not None
+    before = model.encode_image(images).image_embeds
+    with torch.no_grad():
+        model.decoder.queries.weight[0] += 1.0
+    assert not torch.allclose(model.encode_image(images).image_embeds, before)
+
+
+class Tokens(nn.Module):
+    """Stands for the image tower: gives the tokens it was given."""
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return tokens, torch.zeros(len(tokens), 16)
+
+
+@pytest.mark.parametrize(("position", "tells"), [(False, False), (True, True)])
+def test_a_memory_position_lets_a_query_tell_places_apart(position: bool, tells: bool) -> None:
+    model = tiny_model(tiny_config(memory_position=position)).eval()
+    model.vision = Tokens()  # type: ignore[assignment]
+    tokens = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        here = model.encode_image(tokens).region_embeds
+        moved = model.encode_image(tokens[:, [0, 2, 1, 3, 4]]).region_embeds  # two patches change places
+    assert bool((here - moved).abs().max() > 1e-4) is tells
+
+
+# refusals
+
+
+def test_a_decoder_over_an_image_tower_without_tokens_is_refused() -> None:
+    config = tiny_config()
+    config.vision_cfg.update(layers=[1, 1, 1, 1], width=16, image_size=64)  # four stages: a ResNet
+    with pytest.raises(ValueError, match="choose a ViT image tower"):
+        GrainModel(config)
+    output = GrainModel(config.as_clip()).eval().encode_image(torch.zeros(1, 3, 64, 64))
+    assert output.image_embeds.shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"width": 30, "heads": 4}, r"decoder width \(30\) must be a multiple of heads \(4\)"),
+        ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
+    ],
+)
+def test_a_decoder_that_cannot_be_built_is_refused(options: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        DecoderConfig(**options)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no preset named 'vit-z'.*sample, vit-b-16"):
+        preset("vit-z")
+
+
+@pytest.mark.parametrize("change", [{"surplus": 1}, {"decoder": {"depth": 3}}, {"mean": None}])
+def test_a_configuration_that_does_not_fit_is_refused(change: dict) -> None:
+    with pytest.raises(ValueError, match="does not fit this version of GRAIN"):
+        GrainConfig.from_json(tiny_config().to_json() | change)
+    without = {key: value for key, value in tiny_config().to_json().items() if key != "embed_dim"}
+    with pytest.raises(ValueError, match="does not fit this version of GRAIN"):
+        GrainConfig.from_json(without)
