@@ -32,7 +32,7 @@ class TorchEncoder:
         self, model: GrainModel, config: GrainConfig, info: CheckpointInfo, *, precision: str = "auto"
     ) -> None:
         """precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it in hardware and the model is large.
-        With bf16 the model's matrices are converted in place.
+        With bf16 the image tower's matrices are converted in place; the rest is little work and stays float32.
 
         Raises: ValueError: another precision.
         """
@@ -44,7 +44,7 @@ class TorchEncoder:
         self.bf16 = precision == "bf16" or (precision == "auto" and self._gains_from_bf16(info.parameters))
         self.model = model.to(self.device).eval()
         if self.bf16:
-            _matrices_to_bf16(self.model)
+            _matrices_to_bf16(self.model.vision)
         self.tokenizer = Tokenizer(
             vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
         )
@@ -74,8 +74,10 @@ class TorchEncoder:
             return []
         size, mean, std = self.config.image_size, self.config.mean, self.config.std
         pixels = np.stack([image_to_array(image, size=size, mean=mean, std=std) for image in images])
-        with torch.inference_mode(), self._autocast():
-            output = self.model.encode_image(torch.from_numpy(pixels).to(self.device))
+        with torch.inference_mode():
+            with self._autocast():
+                tokens, pooled = self.model.vision(torch.from_numpy(pixels).to(self.device))
+            output = self.model.decode(tokens.float(), pooled.float())
         layers = output.boxes_cxcywh
         boxes = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
         corners = cxcywh_to_xyxy(boxes).clamp(0, 1).float().cpu().numpy()
@@ -84,7 +86,7 @@ class TorchEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length."""
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             embeds: Array = self.model.encode_text(self.tokenizer(texts).to(self.device)).cpu().numpy()
         return embeds
 

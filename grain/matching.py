@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from grain.boxes import cxcywh_to_xyxy, iou_and_giou, xyxy_to_cxcywh
+from grain.boxes import iou_and_giou
 from grain.structures import RegionTargets
 
 L1_WEIGHT = 5.0
@@ -25,9 +25,11 @@ def match_cost(boxes_cxcywh: Tensor, targets: RegionTargets) -> Tensor:
     Args:    boxes_cxcywh: [B, Q, 4] of the last decoder layer. targets: R regions.
     Returns: [R, Q].
     """
-    candidates = boxes_cxcywh[targets.image_index]  # [R, Q, 4]
-    l1 = (candidates - xyxy_to_cxcywh(targets.boxes_xyxy)[:, None]).abs().sum(-1)
-    _, giou = iou_and_giou(cxcywh_to_xyxy(candidates), targets.boxes_xyxy[:, None])
+    centre, size = boxes_cxcywh[targets.image_index].chunk(2, dim=-1)  # [R, Q, 2]
+    low, high = targets.boxes_xyxy[:, None].chunk(2, dim=-1)  # [R, 1, 2]
+    l1 = ((centre - (low + high) / 2).abs() + (size - (high - low)).abs()).sum(-1)
+    corners = torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+    _, giou = iou_and_giou(corners, targets.boxes_xyxy[:, None])
     return L1_WEIGHT * l1 - GIOU_WEIGHT * giou
 
 

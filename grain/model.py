@@ -61,7 +61,10 @@ class GrainModel(nn.Module):
 
     def encode_image(self, images: Tensor, *, with_boxes: bool = True) -> GrainOutput:
         """[B, 3, S, S] -> GrainOutput. with_boxes False skips the box head (K = 0)."""
-        tokens, pooled = self.vision(images)
+        return self.decode(*self.vision(images), with_boxes=with_boxes)
+
+    def decode(self, tokens: Tensor, pooled: Tensor, *, with_boxes: bool = True) -> GrainOutput:
+        """What the image tower gives, tokens [B, N, width] and pooled [B, E], -> GrainOutput."""
         if self.decoder is None or self.heads is None:
             embeds = F.normalize(pooled.float(), dim=-1)
             return GrainOutput(
@@ -98,7 +101,7 @@ class GrainModel(nn.Module):
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay on matrices only: not on norms, biases, the scale, query, token and position embeddings."""
+    """Decay on matrices only: not on norms, biases, the scale, query and position embeddings."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
