@@ -121,13 +121,7 @@ def read_texts(question: Question) -> tuple[list[str], dict[str, list[str]]]:
 
 def answer_json(sight: Sight) -> dict[str, Any]:
     """A look as one JSON object, with the checkpoint that it comes from."""
-    info = sight.info
-    checkpoint = {
-        "name": sight.checkpoint.name,
-        "trained_on": info.trained_on,
-        "can_ground": info.can_ground,
-        "grounding_note": info.grounding_note,
-    }
+    checkpoint = {**sight.info.to_json(), "name": sight.checkpoint.name}
     return {**sight.look.to_json(), "checkpoint": checkpoint}
 
 

@@ -39,6 +39,15 @@ class CheckpointInfo:
     grounding_note: str
     parameters: int
 
+    def to_json(self) -> dict[str, Any]:
+        """What goes along with every answer of the checkpoint."""
+        return {
+            "name": self.name,
+            "trained_on": self.trained_on,
+            "can_ground": self.can_ground,
+            "grounding_note": self.grounding_note,
+        }
+
 
 def locate(folder: str | Path) -> Path:
     """A checkpoint folder as it was given, or the embedded one of that name (`sample`, `sample-clip`)."""

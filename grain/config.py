@@ -92,7 +92,7 @@ class GrainConfig:
             values["class_texts"] = ClassTexts(**{key: tuple(item) for key, item in values["class_texts"].items()})
             values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the model configuration does not fit this version of GRAIN ({error})") from error
 
 

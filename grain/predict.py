@@ -196,7 +196,7 @@ def main(config: PredictConfig) -> None:
         threshold=config.threshold,
         alpha=config.alpha,
     )
-    answer = {"checkpoint": predictor.info.name, "trained_on": predictor.info.trained_on, **look.to_json()}
+    answer = {**look.to_json(), "checkpoint": predictor.info.to_json()}
     json.dump(answer, sys.stdout, indent=1)
     print()
 

@@ -53,7 +53,8 @@ class TrainConfig:
     preset: str = "sample"
     """vit-b-16, vit-b-32, vit-l-14 or sample."""
     init: str | None = None
-    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder. None: from scratch."""
+    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
+    configuration then replaces the preset's (but for a decoder that it lacks). None: from scratch."""
     clip: bool = False
     """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
     lock_image: bool = False

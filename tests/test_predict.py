@@ -185,7 +185,7 @@ def test_the_command_line_prints_one_json_object(
     classes = ("jar: a lid; a star", "pot")
     predict(PredictConfig(tmp_path / "p.jpg", ("a lid",), classes, str(checkpoint), threshold=-1.0))
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["checkpoint"], answer["trained_on"]) == ("tiny", "nothing at all")
+    assert (answer["checkpoint"]["name"], answer["checkpoint"]["trained_on"]) == ("tiny", "nothing at all")
     assert answer["image"] == {"width": 20, "height": 30}
     assert [region["text"] for region in answer["regions"]] == ["a lid"]
     assert {row["name"] for row in answer["classes"]} == {"jar", "pot"}
