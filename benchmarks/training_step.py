@@ -30,7 +30,7 @@ from grain.train import TrainConfig, Trainer, initial_model
 
 SEED = 0
 PRESET = "vit-b-16"
-BATCH = 8  # images: what two cores do in seconds
+BATCH = 16  # images: what two cores do in seconds
 ROUNDS = 7
 CONTEXT = preset(PRESET).text_cfg["context_length"]  # tokens
 REGIONS = 5  # descriptions an image

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from grain.attention import attention_over
+
 
 class DecoderLayer(nn.Module):
     """Pre-norm self-attention -> cross-attention -> feed-forward, DETR's way of adding the query embedding."""
@@ -69,9 +71,10 @@ class Decoder(nn.Module):
         queries = self.queries.weight.to(memory.dtype)
         hidden = torch.zeros_like(queries).expand(len(memory), -1, -1)
         states = []
-        for layer in self.layers:
-            hidden = layer(hidden, queries, memory)
-            states.append(self.norm(hidden))
+        with attention_over(memory.shape[1], memory.device):
+            for layer in self.layers:
+                hidden = layer(hidden, queries, memory)
+                states.append(self.norm(hidden))
         return torch.stack(states)
 
 

@@ -12,6 +12,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from grain.attention import attention_over
 from grain.checkpoint import PICKLES
 from grain.config import GrainConfig
 
@@ -49,7 +50,9 @@ class VisionTower(nn.Module):
         if self.projection is None:
             pooled = self.trunk(images)
             return pooled.new_zeros(len(pooled), 0, 1), pooled
-        pooled, patches = self.trunk(images)
+        rows, columns = self.grid
+        with attention_over(rows * columns + 1, images.device):
+            pooled, patches = self.trunk(images)
         tokens = torch.cat([pooled.unsqueeze(1), patches], dim=1)
         return tokens, pooled @ self.projection.to(pooled.dtype)
 
@@ -85,7 +88,8 @@ class TextTower(nn.Module):
             return whole
         # as open_clip's own forward, but that hands its whole causal mask to a shorter text, which torch refuses
         hidden = trunk.token_embedding(tokens) + trunk.positional_embedding[:length]
-        hidden = trunk.transformer(hidden, attn_mask=trunk.attn_mask[:length, :length])
+        with attention_over(length, tokens.device):
+            hidden = trunk.transformer(hidden, attn_mask=trunk.attn_mask[:length, :length])
         rows = torch.arange(len(tokens), device=tokens.device)
         ends: Tensor = trunk.ln_final(hidden[rows, tokens.argmax(dim=-1)])  # [T, width]
         if trunk.text_projection is None:
