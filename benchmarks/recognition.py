@@ -21,6 +21,7 @@ from benchmarks.learning import (
     ABLATIONS,
     EVALUATION_SEEDS,
     PART_SHARES,
+    SHARE_IMAGES,
     SHORT_IMAGES,
     TRAININGS,
     train,
@@ -86,12 +87,12 @@ def grounding() -> Finding:
 
 def strong_twin() -> Finding:
     """GRAIN against CLIP that was given the descriptions as extra captions, at equal short budgets."""
-    grain = scores_of(train("share-0.3-grain"))
+    grain = scores_of(train("full"))
     strong = {name: scores_of(train(name)) for name in ("strong-steps", "strong-time")}
     said = {"strong-steps": "CLIP + descriptions, same steps", "strong-time": "CLIP + descriptions, same wall time"}
     models = [
         _model("GRAIN", SHORT_IMAGES, grain),
-        _model("CLIP, captions only", SHORT_IMAGES, scores_of(train("share-0.3-clip"))),
+        _model("CLIP, captions only", SHORT_IMAGES, scores_of(train("clip"))),
         *(_model(said[name], TRAININGS[name].images, scores) for name, scores in strong.items()),
     ]
     leads: list[dict[str, Any]] = [
@@ -104,7 +105,7 @@ def strong_twin() -> Finding:
 
 def ablations() -> Finding:
     """GRAIN without one or both of its losses, all else equal."""
-    names = {"full": "share-0.3-grain", **{name: name for name in ABLATIONS}, "CLIP, captions only": "share-0.3-clip"}
+    names = {name: name for name in ABLATIONS} | {"CLIP, captions only": "clip"}
     scores = {said: scores_of(train(name)) for said, name in names.items()}
     models = [_model(said, SHORT_IMAGES, found) for said, found in scores.items()]
     ahead = lead(scores["full"].best_hits(), scores["neither"].best_hits())
@@ -119,7 +120,7 @@ def part_share() -> Finding:
     }
     leads = {share: lead(grain.hits[REGIONS], clip.hits[GLOBAL]) for share, (grain, clip) in pairs.items()}
     models = [
-        {"part share": share, **_model(said, SHORT_IMAGES, scores)}
+        {"part share": share, **_model(said, SHARE_IMAGES, scores)}
         for share, pair in pairs.items()
         for said, scores in zip(("GRAIN", "CLIP"), pair, strict=True)
     ]
@@ -181,7 +182,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "part_share",
-        f"after {SHORT_IMAGES:,} images, GRAIN's lead where captions name a share 0, 0.3 (the value) or 1 of the parts",
+        f"after {SHARE_IMAGES:,} images, GRAIN's lead where captions name a share 0, 0.3 (the value) or 1 of the parts",
         AS_MEASURED,
         "points",
         EVALUATION_SEEDS[0],

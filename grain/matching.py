@@ -1,4 +1,8 @@
-"""Which region query answers for which annotated region: one Hungarian matching an image, once a step."""
+"""Which region query answers for which annotated region: one Hungarian matching an image, once a step.
+
+All of it is NumPy on the host: arrays this small cost little but the launch of their operations, dearer in torch. A
+device would have to be waited for anyway, because how many regions an image has decides what is done.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,29 @@ from itertools import permutations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from grain.boxes import iou_and_giou
-from grain.structures import RegionTargets
+from grain.structures import Array, RegionTargets
 
 L1_WEIGHT = 5.0
 GIOU_WEIGHT = 2.0
 MOST_ENUMERATED = 5  # queries: 120 assignments; beyond that the Hungarian algorithm is quicker
+
+Rows = NDArray[np.int64]
 
 
 def match_cost(boxes_cxcywh: Tensor, targets: RegionTargets) -> Tensor:
     """5·L1 − 2·GIoU of each annotated region against the queries of its own image only.
 
     Args:    boxes_cxcywh: [B, Q, 4] of the last decoder layer. targets: R regions.
-    Returns: [R, Q].
+    Returns: [R, Q] float32, on the host and without gradient.
     """
-    centre, size = boxes_cxcywh[targets.image_index].chunk(2, dim=-1)  # [R, Q, 2]
-    low, high = targets.boxes_xyxy[:, None].chunk(2, dim=-1)  # [R, 1, 2]
-    l1 = ((centre - (low + high) / 2).abs() + (size - (high - low)).abs()).sum(-1)
-    corners = torch.cat([centre - size / 2, centre + size / 2], dim=-1)
-    _, giou = iou_and_giou(corners, targets.boxes_xyxy[:, None])
-    return L1_WEIGHT * l1 - GIOU_WEIGHT * giou
+    return torch.from_numpy(_cost(*_on_host(boxes_cxcywh, targets)))
 
 
-@torch.no_grad()
 def match(boxes_cxcywh: Tensor, targets: RegionTargets) -> tuple[Tensor, Tensor]:
     """The cheapest one-to-one assignment of queries to regions in each image.
 
@@ -41,50 +41,66 @@ def match(boxes_cxcywh: Tensor, targets: RegionTargets) -> tuple[Tensor, Tensor]
     Returns: region [M], query [M]: row of the region and the query that answers for it, M <= R, sorted by region.
     Source:  DETR's matching (Carion et al. 2020), here block-diagonal: images never meet.
     """
-    queries = boxes_cxcywh.shape[1]
+    images, queries = boxes_cxcywh.shape[:2]
     if len(targets.image_index) == 0 or queries == 0:
         empty = targets.image_index.new_zeros(0)
         return empty, empty
-    cost = match_cost(boxes_cxcywh.float(), targets)
-    per_image = torch.bincount(targets.image_index, minlength=len(boxes_cxcywh))
-    if queries <= MOST_ENUMERATED and int(per_image.max()) <= queries:
-        return _enumerate(cost, targets.image_index, per_image)
-    return _hungarian(cost, targets.image_index)
+    boxes, targets_xyxy, image_index = _on_host(boxes_cxcywh, targets)
+    cost = _cost(boxes, targets_xyxy, image_index)
+    per_image = np.bincount(image_index, minlength=images)
+    enumerable = queries <= MOST_ENUMERATED and per_image.max() <= queries
+    region, query = (_enumerate if enumerable else _hungarian)(cost, image_index, per_image)
+    return torch.from_numpy(region).to(boxes_cxcywh.device), torch.from_numpy(query).to(boxes_cxcywh.device)
 
 
-def _enumerate(cost: Tensor, image_index: Tensor, per_image: Tensor) -> tuple[Tensor, Tensor]:
-    """Try every assignment of all images at once: for five queries that is 120 sums, and the device is never left."""
-    queries = cost.shape[1]
-    order = torch.argsort(image_index, stable=True)
-    first = per_image.cumsum(0) - per_image
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(len(order), device=order.device) - first[image_index[order]]
+def _on_host(boxes_cxcywh: Tensor, targets: RegionTargets) -> tuple[Array, Array, Rows]:
+    boxes, targets_xyxy = boxes_cxcywh.float().numpy(force=True), targets.boxes_xyxy.float().numpy(force=True)
+    return boxes, targets_xyxy, targets.image_index.numpy(force=True)
+
+
+def _cost(boxes_cxcywh: Array, targets_xyxy: Array, image_index: Rows) -> Array:
+    # Fortran's order puts the coordinates outermost in memory, so that every operation runs over long rows
+    predicted = np.asfortranarray(boxes_cxcywh.take(image_index, axis=0))  # [R, Q, 4]
+    wanted = np.asfortranarray(targets_xyxy)[:, None]  # [R, 1, 4]
+    centre, size = predicted[..., :2], predicted[..., 2:]
+    low, high = wanted[..., :2], wanted[..., 2:]
+    gap = abs(centre - (low + high) / 2) + abs(size - (high - low))  # [R, Q, 2]: along each axis
+    half = size / 2
+    _, giou = iou_and_giou(np.concatenate([centre - half, centre + half], axis=-1), wanted)
+    cost: Array = L1_WEIGHT * (gap[..., 0] + gap[..., 1]) - GIOU_WEIGHT * giou
+    return cost
+
+
+def _enumerate(cost: Array, image_index: Rows, per_image: Rows) -> tuple[Rows, Rows]:
+    """Try every assignment of all images at once: for five queries that is 120 sums an image, in one product."""
+    images, queries = len(per_image), cost.shape[1]
+    rows, order = np.arange(len(cost)), np.argsort(image_index, kind="stable")
+    first = per_image.cumsum() - per_image
+    slot = np.empty_like(order)
+    slot[order] = rows - first[image_index[order]]
     where = image_index * queries + slot
-    # a region that is not there costs nothing wherever it goes
-    padded = cost.new_zeros(len(per_image) * queries, queries, dtype=torch.float64)
-    padded[where] = cost.double()
-    table, chosen = _assignments(queries, cost.device)
-    totals = padded.view(len(per_image), -1) @ chosen  # [B, P]; float64, which no autocast rounds
-    best = table[totals.argmin(1)].flatten()  # [B · Q]: the query of each slot
-    return torch.arange(len(cost), device=cost.device), best[where]
+    padded = np.zeros((images * queries, queries))  # a region that is not there costs nothing wherever it goes
+    padded[where] = cost
+    table, chosen = _assignments(queries)
+    best = table[(padded.reshape(images, -1) @ chosen).argmin(1)].ravel()  # [B · Q]: the query of each slot
+    return rows, best[where]
 
 
-def _hungarian(cost: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+def _hungarian(cost: Array, image_index: Rows, per_image: Rows) -> tuple[Rows, Rows]:
     # a step gone to NaN is the guard's to skip: it must get past the matching, whatever that then says
-    table, owner = cost.nan_to_num().cpu().numpy(), image_index.cpu().numpy()
+    table, order = np.nan_to_num(cost), np.argsort(image_index, kind="stable")
     regions, chosen = [], []
-    for image in np.unique(owner):
-        mine = np.flatnonzero(owner == image)
+    for mine in np.split(order, per_image.cumsum()[:-1]):
         rows, columns = linear_sum_assignment(table[mine])
         regions.append(mine[rows])
         chosen.append(columns)
     region, query = np.concatenate(regions), np.concatenate(chosen)
-    order = np.argsort(region, kind="stable")
-    return tuple(torch.as_tensor(a[order], device=cost.device) for a in (region, query))  # type: ignore[return-value]
+    order = np.argsort(region)
+    return region[order], query[order]
 
 
-@lru_cache(maxsize=16)
-def _assignments(queries: int, device: torch.device) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=MOST_ENUMERATED)
+def _assignments(queries: int) -> tuple[Rows, NDArray[np.float64]]:
     """All orders of the queries [P, Q], and as columns of zeros and ones that add up an order's costs [Q · Q, P]."""
-    table = torch.tensor(list(permutations(range(queries))), device=device)
-    return table, one_hot(table, queries).double().flatten(1).T.contiguous()
+    table = np.array(list(permutations(range(queries))))
+    return table, np.ascontiguousarray(np.eye(queries)[table].reshape(len(table), -1).T)

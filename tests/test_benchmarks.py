@@ -19,7 +19,7 @@ from torchvision.ops import box_convert
 from benchmarks import page
 from benchmarks.app_start import first_page
 from benchmarks.evaluation import by_class, lead, percent
-from benchmarks.learning import EVALUATION_SEEDS, SHORT_IMAGES, TRAININGS, evaluation_world, flags_of
+from benchmarks.learning import EVALUATION_SEEDS, SHARE_IMAGES, SHORT_IMAGES, TRAININGS, evaluation_world, flags_of
 from benchmarks.matching import detr_match, random_boxes
 from benchmarks.plot import Line, draw
 from benchmarks.rows import ROOT, Benchmark, Finding, row_of
@@ -238,7 +238,8 @@ def test_every_training_is_a_command_that_grain_train_takes() -> None:
         assert config.clip == ("clip" in name or "strong" in name)
         assert (config.caption_source == "with_descriptions") == ("strong" in name)
         world = tyro.cli(WorldConfig, args=["--out", "w", *training.world.flags])
-        assert world.images == SHORT_IMAGES and world.seed not in EVALUATION_SEEDS
+        assert world.images == (SHARE_IMAGES if "share" in name else SHORT_IMAGES)
+        assert world.seed not in EVALUATION_SEEDS
     assert TRAININGS["strong-steps"].images == SHORT_IMAGES < TRAININGS["strong-time"].images
 
 

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.ops import generalized_box_iou
 
-from grain.boxes import xyxy_to_cxcywh
+from grain.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from grain.matching import MOST_ENUMERATED, match, match_cost
 from grain.structures import RegionTargets
 
@@ -47,7 +48,7 @@ def cheapest(cost: Tensor) -> float:
 
 def check_against_all(predicted: Tensor, targets: RegionTargets) -> None:
     region, query = match(predicted, targets)
-    cost = match_cost(predicted, targets)
+    cost = match_cost(predicted, targets).double()
     assert region.tolist() == sorted(set(region.tolist()))
     for image in range(len(predicted)):
         mine = torch.nonzero(targets.image_index == image).flatten()
@@ -55,7 +56,7 @@ def check_against_all(predicted: Tensor, targets: RegionTargets) -> None:
         assert int(won.sum()) == min(len(mine), predicted.shape[1])
         assert len(set(query[won].tolist())) == int(won.sum()), "a query answers for one region only"
         total = float(cost[region[won], query[won]].sum())
-        assert total == pytest.approx(cheapest(cost[mine]), abs=1e-5)
+        assert total == pytest.approx(cheapest(cost[mine]), abs=1e-6)
 
 
 @given(matchings(st.integers(1, MOST_ENUMERATED), surplus=0))
@@ -79,6 +80,32 @@ def test_the_cost_is_five_times_the_distance_minus_two_times_the_overlap() -> No
     assert cost[0].tolist() == pytest.approx([5 * 0.5 - 2 * (1 / 7 - 2 / 9), -2.0])
 
 
+def random_case(images: int, queries: int, regions: int) -> tuple[Tensor, RegionTargets]:
+    """Boxes [B, Q, 4], and as many regions of every image, all with an area."""
+    make = torch.Generator().manual_seed(0)
+    predicted, wanted = (0.2 + 0.3 * torch.rand(images, many, 4, generator=make) for many in (queries, regions))
+    return predicted, targets_of(
+        cxcywh_to_xyxy(wanted).flatten(0, 1).tolist(), torch.arange(images).repeat_interleave(regions).tolist()
+    )
+
+
+def test_the_cost_is_the_one_of_detr() -> None:
+    predicted, targets = random_case(images=8, queries=7, regions=3)
+    boxes, wanted = predicted.flatten(0, 1), targets.boxes_xyxy
+    overlap = generalized_box_iou(wanted, cxcywh_to_xyxy(boxes))
+    everything = (5 * torch.cdist(xyxy_to_cxcywh(wanted), boxes, p=1) - 2 * overlap).view(len(wanted), 8, 7)
+    own = everything[torch.arange(len(wanted)), targets.image_index]
+    torch.testing.assert_close(match_cost(predicted, targets), own, rtol=0, atol=1e-5)
+
+
+def test_neither_autocast_nor_a_gradient_changes_the_assignment() -> None:
+    predicted, targets = random_case(images=64, queries=MOST_ENUMERATED, regions=MOST_ENUMERATED)
+    expected = match(predicted, targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = match(predicted.requires_grad_(), targets)
+    assert all(map(torch.equal, found, expected))
+
+
 def test_a_region_is_matched_within_its_own_image() -> None:
     exact = [0.25, 0.25, 0.5, 0.5]
     predicted = torch.tensor([[[0.9, 0.9, 0.1, 0.1], [0.6, 0.6, 0.2, 0.2]], [exact, exact]])
@@ -92,6 +119,15 @@ def test_no_regions_and_no_queries_match_nothing() -> None:
         region, query = match(predicted, targets)
         assert region.tolist() == query.tolist() == []
         assert region.dtype == query.dtype == torch.long
+
+
+@pytest.mark.parametrize("queries", [MOST_ENUMERATED, MOST_ENUMERATED + 1])
+def test_broken_boxes_of_one_image_leave_the_others_alone(queries: int) -> None:
+    predicted = torch.rand(3, queries, 4, generator=torch.Generator().manual_seed(queries))
+    targets = targets_of([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 1, 1], [0, 0, 0.5, 1]], [2, 1, 0, 2])
+    _, query = match(predicted, targets)
+    _, beside = match(predicted.index_fill(0, torch.tensor([1]), torch.nan), targets)
+    assert beside[[0, 2, 3]].tolist() == query[[0, 2, 3]].tolist()
 
 
 @pytest.mark.parametrize("queries", [MOST_ENUMERATED, MOST_ENUMERATED + 1])
