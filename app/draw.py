@@ -28,7 +28,8 @@ SHOWN_SIDE = 1280  # pixels of the picture as sent to the page
 THUMBNAIL_SIDE = 112  # pixels of an example; twice what the page shows
 KEPT_SIDE = 2048  # pixels of the annotated PNG
 TAG_CHARACTERS = 28
-CELL_PIXELS = 34
+CELL_PIXELS, LOW_CELL_PIXELS = 34, 22
+MANY_REGIONS = 10  # from here on rows are low
 MOST_LEVEL = 2  # columns whose labels have room to lie level
 LEVEL_CHARACTERS = 44  # of all level labels together
 SLANTED_CHARACTERS = 22
@@ -69,13 +70,14 @@ class Shown:
 def shown_regions(look: Look, *, threshold: float, which: Which) -> tuple[Shown, ...]:
     """The boxes to draw.
 
-    Args: threshold: least cosine. which: `best`: for each description its best region; `all`: every region, under the
-          description that it matches best.
+    Args: threshold: least cosine. which: `best`: for each description that is there its best region; `all`: every
+          region, under the description that it matches best.
     """
     if look.matches.size == 0:
         return ()
     if which == "best":
-        pairs = [(int(row), column) for column, row in enumerate(look.matches.argmax(axis=0))]
+        absent = set(look.not_found)
+        pairs = [(row, column) for column, row in enumerate(look.best) if look.descriptions[column] not in absent]
     else:
         pairs = [(row, int(column)) for row, column in enumerate(look.matches.argmax(axis=1))]
     scored = ((row, column, float(look.matches[row, column])) for row, column in pairs)
@@ -176,15 +178,21 @@ def chips(look: Look, shown: Sequence[Shown], threshold: float) -> str:
 def _chip(look: Look, description: int, visible: bool, threshold: float) -> str:
     score, note = "", ""
     if look.matches.size:
-        best = float(look.matches[:, description].max())
+        best = float(look.matches[look.best[description], description])
         score = f"{best:.2f}"
-        note = "" if visible else f"below {threshold:.2f}" if best < threshold else "best on no region"
+        note = "" if visible else _why_no_box(look, description, best, threshold)
     return (
         f'<button type="button" class="chip" data-description="{description}" aria-pressed="true" '
         f'{"" if visible else "disabled"} title="Show or hide">{swatch(description)}'
         f'<span>{escape(look.descriptions[description])}</span><span class="number">{score}</span>'
         f'<span class="quiet">{note}</span></button>'
     )
+
+
+def _why_no_box(look: Look, description: int, best: float, threshold: float) -> str:
+    if look.descriptions[description] in look.not_found:
+        return "not found"
+    return f"below {threshold:.2f}" if best < threshold else "best on no region"
 
 
 def swatch(description: int) -> str:
@@ -206,7 +214,7 @@ def heatmap(look: Look) -> go.Figure:
     labels = [_column_label(index, text, descriptions) for index, text in enumerate(look.descriptions)]
     title = textwrap.wrap(_finding(look), TITLE_CHARACTERS)
     top = 18 * len(title) + (84 if descriptions <= MOST_LEVEL else 138)
-    height = top + CELL_PIXELS * regions + 12
+    height = top + (CELL_PIXELS if regions < MANY_REGIONS else LOW_CELL_PIXELS) * regions + 12
     figure = go.Figure(
         go.Heatmap(
             z=look.matches,
@@ -226,7 +234,7 @@ def heatmap(look: Look) -> go.Figure:
         margin={"l": 44, "r": 4, "t": top, "b": 12},
         **TRANSPARENT,
         font={"family": "system-ui, sans-serif", "size": 12},
-        shapes=[_outline(int(row), column) for column, row in enumerate(look.matches.argmax(axis=0))],
+        shapes=[_outline(row, column) for column, row in enumerate(look.best)],
         dragmode=False,
     )
     figure.update_xaxes(side="top", title="description", tickvals=list(range(descriptions)), ticktext=labels)
@@ -266,13 +274,16 @@ def _outline(region: int, description: int) -> dict[str, object]:
 
 def _finding(look: Look) -> str:
     """What the matrix says, in one sentence."""
-    region, column = np.unravel_index(int(look.matches.argmax()), look.matches.shape)
-    text = textwrap.shorten(look.descriptions[int(column)], 30, placeholder="…")
-    clearest = f"“{text}” on region {region} ({look.matches.max():.2f})"
+    found = {column: row for column, row in enumerate(look.best) if look.descriptions[column] not in look.not_found}
+    if not found:
+        return "None of the descriptions is found" if look.descriptions[1:] else "The description is not found"
+    column = max(found, key=lambda column: float(look.matches[found[column], column]))
+    text = textwrap.shorten(look.descriptions[column], 30, placeholder="…")
+    clearest = f"“{text}” on region {found[column]} ({look.matches[found[column], column]:.2f})"
     if len(look.descriptions) == 1:
         return f"The best match is {clearest}"
-    own = len(set(look.matches.argmax(axis=0).tolist()))
-    return f"{len(look.descriptions)} descriptions land on {own} region{'s'[: own > 1]}; clearest is {clearest}"
+    own = len(set(found.values()))
+    return f"{len(found)} descriptions land on {own} region{'s'[: own > 1]}; clearest is {clearest}"
 
 
 def annotate(image: Image.Image, look: Look, shown: Sequence[Shown]) -> Image.Image:

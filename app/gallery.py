@@ -11,12 +11,16 @@ FOLDER = Path(__file__).with_name("examples")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with what the page fills in beside it. descriptions, classes: as a person would type them."""
+    """A picture with what the page fills in beside it.
+
+    descriptions, classes: as a person would type them. checkpoint: the embedded one that knows such pictures.
+    """
 
     path: Path
     title: str
     descriptions: str
     classes: str
+    checkpoint: str
 
 
 def load_examples(folder: Path = FOLDER) -> tuple[Example, ...]:
@@ -28,6 +32,7 @@ def load_examples(folder: Path = FOLDER) -> tuple[Example, ...]:
             title=row["title"],
             descriptions="\n".join(row["descriptions"]),
             classes="\n".join(f"{name}: {'; '.join(texts)}" for name, texts in row["classes"].items()),
+            checkpoint=row["checkpoint"],
         )
         for row in rows
     )

@@ -33,9 +33,9 @@ def notice(sentence: str) -> str:
 
 
 def about(checkpoints: Sequence[Checkpoint], chosen: str, versus: str) -> str:
-    """The honest lines: what the chosen checkpoints were trained on, and which ones cannot be used, and why."""
+    """The honest lines: where the chosen checkpoints come from, and which ones cannot be used, and why."""
     by_name = {each.name: each for each in checkpoints}
-    lines = [_trained_on(by_name[name]) for name in dict.fromkeys((chosen, versus)) if name in by_name]
+    lines = [_origin(by_name[name]) for name in dict.fromkeys((chosen, versus)) if name in by_name]
     broken = [each for each in checkpoints if each.problem]
     if not any(not each.problem for each in checkpoints):
         lines.append("There is no checkpoint yet: train one (<code>python -m grain.train --help</code>).")
@@ -45,12 +45,12 @@ def about(checkpoints: Sequence[Checkpoint], chosen: str, versus: str) -> str:
     return "".join(f'<div class="about">{line}</div>' for line in lines)
 
 
-def _trained_on(checkpoint: Checkpoint) -> str:
+def _origin(checkpoint: Checkpoint) -> str:
     info = checkpoint.info
     if info is None:
         return f"<b>{escape(checkpoint.name)}</b> {escape(checkpoint.problem)}"
     note = f"; {escape(info.grounding_note)}" if info.grounding_note else ""
-    return f"<b>{escape(checkpoint.name)}</b> was trained on {escape(info.trained_on)}{note}"
+    return f"<b>{escape(checkpoint.name)}</b> {escape(info.origin)}{note}"
 
 
 def gallery(examples: Sequence[Example]) -> str:
@@ -165,7 +165,7 @@ def _formula(sight: Sight, alpha: float) -> str:
 
 
 def _kind(sight: Sight) -> str:
-    return "grain" if sight.info.kind == "grain" else "clip"
+    return "clip" if sight.info.kind == "clip" else "grain"
 
 
 def _who(sight: Sight) -> str:

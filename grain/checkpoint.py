@@ -39,6 +39,11 @@ class CheckpointInfo:
     grounding_note: str
     parameters: int
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, as the end of a sentence that begins with its name."""
+        return f"is {self.trained_on}" if self.kind == "photo" else f"was trained on {self.trained_on}"
+
     def to_json(self) -> dict[str, Any]:
         """What goes along with every answer of the checkpoint."""
         return {
@@ -50,7 +55,7 @@ class CheckpointInfo:
 
 
 def locate(folder: str | Path) -> Path:
-    """A checkpoint folder as it was given, or the embedded one of that name (`sample`, `sample-clip`)."""
+    """A checkpoint folder as it was given, or the embedded one of that name (`sample`, `sample-clip`, `photo`)."""
     path = Path(folder)
     return EMBEDDED / path if not path.exists() and (EMBEDDED / path).is_dir() else path
 
@@ -83,7 +88,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     Raises: CheckpointError.
     """
     config = read_config(folder)
-    can_ground = config.get("kind") == "grain"
+    can_ground = config.get("kind") in ("grain", "photo")
     twin, parameters = config.get("twin"), config.get("parameters", 0)
     if not isinstance(twin, str | None) or not isinstance(parameters, int):
         raise CheckpointError(f"{folder.name}: {CONFIG} has a twin or parameters of another kind: save it again")

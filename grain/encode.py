@@ -18,7 +18,7 @@ from grain.config import ClassTexts, GrainConfig
 from grain.model import GrainModel
 from grain.preprocess import image_to_array
 from grain.pretrained import from_pretrained
-from grain.structures import Array, ImageFeatures
+from grain.structures import Array, ImageFeatures, Judgement
 from grain.tokenizer import Tokenizer
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -82,13 +82,20 @@ class TorchEncoder:
         boxes = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
         corners = cxcywh_to_xyxy(boxes).clamp(0, 1).float().cpu().numpy()
         whole, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
-        return [ImageFeatures(*row) for row in zip(whole, regions, corners, strict=True)]
+        sure = np.ones(corners.shape[1], np.float32)
+        return [ImageFeatures(*row, sure) for row in zip(whole, regions, corners, strict=True)]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length."""
         with torch.inference_mode():
             embeds: Array = self.model.encode_text(self.tokenizer(texts).to(self.device)).cpu().numpy()
         return embeds
+
+    def judge(
+        self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
+    ) -> Judgement:
+        """The region of the highest cosine; the model has no measure of presence."""
+        return Judgement.by_cosine(features, embeds)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()

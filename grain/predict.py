@@ -18,9 +18,9 @@ import numpy as np
 import tyro
 from PIL import Image, ImageOps
 
-from grain.checkpoint import CheckpointInfo, locate
+from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.config import ClassTexts
-from grain.structures import Array, ImageFeatures, Look, Region
+from grain.structures import Array, ImageFeatures, Judgement, Look, Region
 from grain.zero_shot import (
     Classes,
     best_regions,
@@ -54,6 +54,11 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length."""
 
+    def judge(
+        self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
+    ) -> Judgement:
+        """Which region each description (embeds [D, E]) means, and whether it is there."""
+
 
 class Predictor:
     """Ground descriptions and recognise classes on pictures."""
@@ -70,9 +75,14 @@ class Predictor:
         Args:   precision: `auto`, `fp32` or `bf16`.
         Raises: CheckpointError: it cannot be used; one sentence says why.
         """
-        from grain.encode import TorchEncoder  # here, so that `import grain` stays quick
+        path = locate(folder)
+        if read_info(path).kind == "photo":
+            from grain.photo import PhotoEncoder  # here, so that `import grain` stays quick
 
-        return cls(TorchEncoder.load(locate(folder), precision=precision))
+            return cls(PhotoEncoder.load(path))
+        from grain.encode import TorchEncoder  # here for the same reason: torch takes seconds
+
+        return cls(TorchEncoder.load(path, precision=precision))
 
     @property
     def info(self) -> CheckpointInfo:
@@ -102,7 +112,7 @@ class Predictor:
         return np.stack([known[text] for text in texts])
 
     def ground(self, image: Image.Image, descriptions: Sequence[str], threshold: float = 0.0) -> list[Region]:
-        """The best region of each description whose cosine reaches the threshold, in the order of the descriptions.
+        """The best region of each description that is there and whose cosine reaches the threshold, in their order.
 
         Args: image: upright RGB. threshold: cosine in [-1, 1].
         """
@@ -120,7 +130,7 @@ class Predictor:
         """The same over a set of pictures already encoded: [N, C] cosine scores in the order of the classes."""
         bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts)
         whole = global_scores(np.stack([each.image_embed for each in features]), bank)
-        parts = region_scores(np.stack([each.region_embeds for each in features]), bank)
+        parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
         return mix(whole, parts, alpha)
 
     def look(
@@ -143,14 +153,27 @@ class Predictor:
         with _timed(timing, "image"):
             features = self.features(image)
         with _timed(timing, "texts"):
-            matches = features.region_embeds @ self.embed_texts(descriptions).T  # [Q, D]
+            embeds = self.embed_texts(descriptions)
+            matches = features.region_embeds @ embeds.T  # [Q, D]
+            judgement = self._encoder.judge(image, features, descriptions, embeds)
             bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
         with _timed(timing, "scores"):
             scale = self._encoder.logit_scale
             scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()
-            regions = best_regions(features.boxes_xyxy, matches, descriptions, threshold)
+            regions = best_regions(features.boxes_xyxy, matches, judgement, descriptions, threshold)
         width, height = image.size
-        return Look(width, height, features.boxes_xyxy, tuple(descriptions), matches, regions, scored, timing)
+        return Look(
+            width,
+            height,
+            features.boxes_xyxy,
+            tuple(descriptions),
+            matches,
+            best=tuple(judgement.ranking.argmax(axis=0).tolist()) if matches.size else (),
+            presence=None if judgement.presence is None else tuple(judgement.presence.tolist()),
+            regions=regions,
+            classes=scored,
+            timing_ms=timing,
+        )
 
 
 def _checked(classes: Classes) -> Classes:
@@ -176,7 +199,7 @@ class PredictConfig:
     """Descriptions to find."""
     class_text: tuple[str, ...] = ()
     """Classes, each `name: description; description`."""
-    checkpoint: str = "sample"
+    checkpoint: str = "photo"
     """A checkpoint folder, or an embedded one by name."""
     threshold: float = 0.0
     """Least cosine of a region."""

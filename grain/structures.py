@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 SCHEMA_VERSION = 1
+LEAST_PRESENCE = 0.5  # probability; a description below it is not found
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,31 @@ class Region:
 class ImageFeatures:
     """One picture as a model sees it: image_embed [E], region_embeds [Q, E] (unit length), boxes_xyxy [Q, 4].
 
+    objectness: [Q] in [0, 1], how sure the model is that a region holds a thing; ones where it does not say.
     Q is 0 where the checkpoint has no trained decoder.
     """
 
     image_embed: Array
     region_embeds: Array
     boxes_xyxy: Array
+    objectness: Array
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which region is meant by each description, and whether it is there at all.
+
+    ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability, at
+    least 0.5 where the description counts as found; None where the model has no such measure.
+    """
+
+    ranking: Array
+    presence: Array | None
+
+    @classmethod
+    def by_cosine(cls, features: ImageFeatures, embeds: Array) -> Judgement:
+        """The region nearest each description (embeds [D, E]), and no measure of presence."""
+        return cls(features.region_embeds @ embeds.T, None)
 
 
 @dataclass(frozen=True)
@@ -64,16 +84,28 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Look:
-    """All that one look at a picture gives: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first."""
+    """All that one look at a picture gives: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
+
+    best: of each description the row of the region that is meant, there or not; empty where Q is 0.
+    presence: of each description, as in Judgement; one below 0.5 is not found and has no region.
+    """
 
     width: int
     height: int
     boxes_xyxy: Array
     descriptions: tuple[str, ...]
     matches: Array
+    best: tuple[int, ...]
+    presence: tuple[float, ...] | None
     regions: tuple[Region, ...]
     classes: tuple[ClassScore, ...]
     timing_ms: dict[str, float]
+
+    @property
+    def not_found(self) -> tuple[str, ...]:
+        """The descriptions that the picture does not show, as far as the model can tell."""
+        presence = self.presence or (1.0,) * len(self.descriptions)
+        return tuple(text for text, p in zip(self.descriptions, presence, strict=True) if p < LEAST_PRESENCE)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON types."""
@@ -85,7 +117,10 @@ class Look:
                 "descriptions": list(self.descriptions),
                 "boxes_xyxy": self.boxes_xyxy.tolist(),
                 "scores": self.matches.tolist(),
+                "best": list(self.best),
+                "presence": None if self.presence is None else list(self.presence),
             },
+            "not_found": list(self.not_found),
             "classes": [asdict(score) for score in self.classes],
             "timing_ms": self.timing_ms,
         }

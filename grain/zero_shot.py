@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grain.config import ClassTexts
-from grain.structures import Array, ClassScore, DescriptionScore, ImageFeatures, Region
+from grain.structures import LEAST_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Judgement, Region
 
 Classes = Mapping[str, Sequence[str]]
 EmbedTexts = Callable[[list[str]], Array]
@@ -127,20 +127,21 @@ def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, sca
 
 
 def best_regions(
-    boxes_xyxy: Array, matches: Array, descriptions: Sequence[str], threshold: float
+    boxes_xyxy: Array, matches: Array, judgement: Judgement, descriptions: Sequence[str], threshold: float
 ) -> tuple[Region, ...]:
-    """The best region of each description whose cosine reaches the threshold, in the order of the descriptions.
+    """The best region of each description that is there and whose cosine reaches the threshold, in their order.
 
     Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines.
     """
-    if len(boxes_xyxy) == 0:
+    if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
-    rows = matches.argmax(axis=0) if len(descriptions) else []
-    found = (
-        Region(tuple(float(v) for v in boxes_xyxy[row]), text, float(matches[row, column]), int(row))  # type: ignore[arg-type]
+    presence = np.ones(len(descriptions)) if judgement.presence is None else judgement.presence
+    rows = judgement.ranking.argmax(axis=0)
+    return tuple(
+        Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), int(row))
         for column, (row, text) in enumerate(zip(rows, descriptions, strict=True))
+        if matches[row, column] >= threshold and presence[column] >= LEAST_PRESENCE
     )
-    return tuple(region for region in found if region.score >= threshold)
 
 
 def parse_descriptions(text: str) -> list[str]:

@@ -14,7 +14,8 @@ from tests.fake_predictor import fake_predictor, write_fake_checkpoint
 
 
 def fake_services(folder: Path) -> Services:
-    """A GRAIN checkpoint and its CLIP twin, whose models need no weights; everything is kept under folder."""
+    """A stand-in for photographs, a GRAIN checkpoint and its CLIP twin, without weights; all is kept under folder."""
+    write_fake_checkpoint(folder / "embedded" / "photo", kind="photo")
     write_fake_checkpoint(folder / "embedded" / "sample", twin="sample-clip")
     write_fake_checkpoint(folder / "embedded" / "sample-clip", kind="clip")
     settings = Settings(home=folder / "home", port=free_port())

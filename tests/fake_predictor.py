@@ -13,7 +13,7 @@ from PIL import Image
 from grain.checkpoint import CheckpointInfo, read_info
 from grain.config import ClassTexts
 from grain.predict import Predictor
-from grain.structures import Array, ImageFeatures
+from grain.structures import Array, ImageFeatures, Judgement
 
 WIDTH = 32
 BOXES_XYXY = np.array(
@@ -35,6 +35,16 @@ class FakeEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Array:
         return np.stack([_embed(text) for text in texts]) if texts else np.zeros((0, WIDTH), np.float32)
 
+    def judge(
+        self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
+    ) -> Judgement:
+        judgement = Judgement.by_cosine(features, embeds)
+        if self.info.kind != "photo":
+            return judgement
+        return Judgement(
+            judgement.ranking, np.array([float("unicorn" not in text) for text in descriptions], np.float32)
+        )
+
     def _encode(self, image: Image.Image) -> ImageFeatures:
         assert image.mode == "RGB"
         seed = "/".join(str(value) for value in image.resize((1, 1)).getpixel((0, 0)))  # type: ignore[union-attr]
@@ -42,7 +52,7 @@ class FakeEncoder:
         boxes = BOXES_XYXY
         if not self.info.can_ground:
             regions, boxes = regions[:0], boxes[:0]
-        return ImageFeatures(_word(f"{seed}/{self.info.name}"), regions, boxes)
+        return ImageFeatures(_word(f"{seed}/{self.info.name}"), regions, boxes, np.ones(len(boxes), np.float32))
 
 
 def fake_predictor(folder: Path) -> Predictor:

@@ -93,7 +93,8 @@ def test_the_docs_show_every_command_line() -> None:
     stages = {
         name.removesuffix(".py").replace("/", ".") for name in runnable if name.split("/")[0] in {"grain", "curation"}
     }
-    assert {line.split()[2] for line in MODULE_LINES} >= stages
+    apart = {"grain.make_photo"}  # `make photo` runs it, in an environment of its own
+    assert {line.split()[2] for line in MODULE_LINES} >= stages - apart
     assert len(stages) >= 4
 
 
@@ -117,7 +118,7 @@ def test_the_library_example_runs(
     monkeypatch.chdir(tmp_path)
     render_scene("train", seed=0, index=0).image.save("picture.jpg")
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
-    assert "zorbex" in capsys.readouterr().out
+    assert "magpie" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", DOCS)

@@ -25,16 +25,25 @@ from tests.fake_predictor import fake_predictor, write_fake_checkpoint
 EVIL = "<img src=x onerror=alert(1)>\"&'`${alert(1)}{{x}}"
 
 
-def look_of(matches: list[list[float]], descriptions: tuple[str, ...], *, size: tuple[int, int] = (200, 100)) -> Look:
+def look_of(
+    matches: list[list[float]],
+    descriptions: tuple[str, ...],
+    *,
+    size: tuple[int, int] = (200, 100),
+    presence: tuple[float, ...] | None = None,
+) -> Look:
+    scores = np.array(matches, np.float32).reshape(len(matches), len(descriptions))
     boxes = np.linspace(0.1, 0.9, 4 * len(matches), dtype=np.float32).reshape(-1, 4)
     return Look(
         *size,
         boxes,
         descriptions,
-        np.array(matches, np.float32).reshape(len(matches), len(descriptions)),
-        (),
-        (),
-        {"image": 2.0},
+        scores,
+        best=tuple(scores.argmax(axis=0).tolist()) if scores.size else (),
+        presence=presence,
+        regions=(),
+        classes=(),
+        timing_ms={"image": 2.0},
     )
 
 

@@ -35,6 +35,7 @@ def features(image: list[float], *regions: list[float]) -> ImageFeatures:
         np.array(image, np.float32),
         np.array(regions, np.float32).reshape(-1, 2),
         np.array(boxes, np.float32).reshape(-1, 4),
+        np.ones(len(regions), np.float32),
     )
 
 

@@ -77,7 +77,7 @@ def test_one_call_gives_one_json_object(client: Client, picture: str) -> None:
 
 def test_the_last_parameters_have_defaults(client: Client, picture: str) -> None:
     answer = client.predict(handle_file(picture), DESCRIPTIONS, api_name="/ground")
-    assert answer["checkpoint"]["name"] == "sample" and answer["classes"] == []
+    assert answer["checkpoint"]["name"] == "photo" and answer["classes"] == [] and answer["not_found"] == []
     assert all(region["score"] >= 0 for region in answer["regions"])
 
 
@@ -112,7 +112,7 @@ def test_bad_input_is_answered_in_one_sentence(client: Client, picture: str, tmp
     assert "nothing to look for" in refusal(client, handle_file(picture), " \n ")
     assert "no picture yet" in refusal(client, None, DESCRIPTIONS)
     assert "cannot be read" in refusal(client, handle_file(picture), DESCRIPTIONS, '{"zorbex": [')
-    assert "choose one of sample, sample-clip" in refusal(client, handle_file(picture), DESCRIPTIONS, "", "smaple")
+    assert "choose one of photo, sample, sample-clip" in refusal(client, handle_file(picture), DESCRIPTIONS, "", "smaple")
     assert "more than the 64" in refusal(client, handle_file(picture), "\n".join(f"part {i}" for i in range(65)))
     assert "Alpha must lie between 0 and 1, got 2" in refusal(
         client, handle_file(picture), DESCRIPTIONS, CLASSES, "sample", 0.0, 2.0

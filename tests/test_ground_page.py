@@ -134,10 +134,9 @@ def test_the_page_opens_with_something_to_see(still: Page) -> None:
     example = load_examples()[0]
     assert typed(still, "descriptions").input_value() == example.descriptions
     assert typed(still, "classes").input_value() == example.classes
-    expect(still.locator("#about")).to_contain_text("sample was trained on made-up words")
-    expect(still.locator("#scores .verdict")).to_have_count(2)
-    expect(still.locator("#scores")).to_contain_text("GRAIN · sample")
-    expect(still.locator("#scores")).to_contain_text("CLIP · sample-clip")
+    expect(still.locator("#about")).to_have_text("photo is made-up words")
+    expect(still.locator("#scores .verdict")).to_have_count(1)
+    expect(still.locator("#scores")).to_contain_text("PHOTO · photo")
     expect(still.locator("#timing")).to_contain_text("ms")
     expect(still.locator("nav a")).to_have_text(["Ground"])
     expect(still.locator("footer")).to_be_hidden()
@@ -168,29 +167,29 @@ def test_boxes_of_a_turned_photo_lie_in_the_frame_that_a_person_sees(page: Page,
 
 def test_the_matrix_is_a_plot_with_axes_whose_cells_light_their_region(still: Page) -> None:
     matrix = still.locator("#matrix")
-    expect(matrix.locator(".xtick")).to_have_count(5)
+    expect(matrix.locator(".xtick")).to_have_count(4)
     expect(matrix.locator(".ytick")).to_have_count(len(BOXES_XYXY))
     expect(matrix.locator(".xtitle")).to_have_text("description")
     expect(matrix.locator(".ytitle")).to_have_text("region")
-    expect(matrix.locator(".gtitle")).to_contain_text("5 descriptions land on")
+    expect(matrix.locator(".gtitle")).to_contain_text("4 descriptions land on")
     expect(matrix.locator(".heatmap-label, .heatmaplayer text").first).to_have_text(re.compile(r"−?-?0\.\d\d"))
     area = matrix.locator(".nsewdrag").first.bounding_box()
     assert area
-    cell = [area["width"] / 5, area["height"] / len(BOXES_XYXY)]
+    cell = [area["width"] / 4, area["height"] / len(BOXES_XYXY)]
     still.mouse.move(area["x"] + 2.5 * cell[0], area["y"] + 1.5 * cell[1])
     expect(matrix.locator(".hoverlayer text").first).to_be_attached()
     still.mouse.click(area["x"] + 2.5 * cell[0], area["y"] + 1.5 * cell[1])
     expect(still.locator('#stage .lit[data-region="1"]').first).to_be_attached()
-    expect(matrix.locator(".shapelayer path")).to_have_count(6)  # five best cells, one row
+    expect(matrix.locator(".shapelayer path")).to_have_count(5)  # four best cells, one row
 
 
 def test_a_click_on_a_region_lights_its_row_and_escape_puts_it_out(still: Page) -> None:
     region = still.locator("#stage .region").first
     region.dispatch_event("click")
     expect(region).to_have_class(re.compile("lit"))
-    expect(still.locator("#matrix .shapelayer path")).to_have_count(6)
-    still.keyboard.press("Escape")
     expect(still.locator("#matrix .shapelayer path")).to_have_count(5)
+    still.keyboard.press("Escape")
+    expect(still.locator("#matrix .shapelayer path")).to_have_count(4)
     still.keyboard.press("ArrowRight")
     expect(still.locator("#stage .region.lit").first).to_be_attached()
 
@@ -208,7 +207,7 @@ def test_hover_tells_text_and_score_and_chips_switch_descriptions_off(still: Pag
 
 
 def test_a_description_has_one_colour_everywhere(still: Page) -> None:
-    for index, color in enumerate(PALETTE[:5]):
+    for index, color in enumerate(PALETTE[:4]):
         mark = f'[data-description="{index}"]'
         expect(still.locator(f"#stage .region{mark} rect.line")).to_have_attribute("stroke", color)
         expect(still.locator(f"#stage .chip{mark} rect")).to_have_attribute("stroke", color)
@@ -293,7 +292,7 @@ def test_a_link_restores_picture_words_and_sliders(page: Page, address: str, pho
     assert typed(page, "descriptions").input_value() == "a red half\na blue half"
     assert typed(page, "classes").input_value() == "flag: a red half; a blue half\nsea: waves"
     assert page.locator("#threshold input[type=number]").input_value() == "-0.5"
-    assert page.locator("#checkpoint input").input_value() == "sample"
+    assert page.locator("#checkpoint input").input_value() == "photo"
 
 
 def test_a_link_that_leads_nowhere_says_so(page: Page, address: str) -> None:
@@ -307,7 +306,7 @@ def test_json_and_png_can_be_kept(still: Page, tmp_path: Path) -> None:
         still.locator("#json-button").click()
     download.value.save_as(tmp_path / "look.json")
     look = json.loads((tmp_path / "look.json").read_text())
-    assert look["checkpoint"]["name"] == "sample" and look["versus"]["checkpoint"]["name"] == "sample-clip"
+    assert look["checkpoint"]["name"] == "photo" and "versus" not in look
     with still.expect_download() as download:
         still.locator("#png-button").click()
     download.value.save_as(tmp_path / "look.png")
@@ -324,11 +323,37 @@ def test_a_checkpoint_without_a_decoder_says_so_where_the_regions_would_be(page:
     expect(page.locator("#about")).to_contain_text("this checkpoint has no trained decoder")
 
 
-def test_an_example_fills_the_form_and_is_looked_at(page: Page) -> None:
+def test_an_example_brings_its_words_and_the_checkpoint_that_knows_such_pictures(page: Page, photo: Path) -> None:
     example = load_examples()[6]
     page.locator(f'#gallery [title="{example.title}"]').click()
     expect(typed(page, "descriptions")).to_have_value(example.descriptions)
     expect(page.locator("#stage .chip").first).to_contain_text(example.descriptions.splitlines()[0])
+    expect(page.locator("#checkpoint input")).to_have_value("sample")
+    expect(page.locator("#about")).to_contain_text("sample was trained on made-up words")
+    expect(page.locator("#scores .verdict")).to_have_count(2)
+    expect(page.locator("#scores")).to_contain_text("CLIP · sample-clip")
+    choose(page, photo)
+    expect(page.locator("#checkpoint input")).to_have_value("photo")
+    expect(page.locator("#about")).to_have_text("photo is made-up words")
+
+
+def test_a_checkpoint_that_a_person_chose_stays_when_the_picture_changes(page: Page, photo: Path) -> None:
+    page.locator("#checkpoint input").click()
+    page.get_by_role("option", name="sample-clip").click()
+    expect(page.locator("#scores")).to_contain_text("CLIP · sample-clip")
+    choose(page, photo)
+    expect(page.locator("#picture img")).to_be_visible()
+    page.locator("#look").click()
+    expect(page.locator("#stage svg[viewBox]").first).to_have_attribute("viewBox", "0 0 180 300")
+    assert page.locator("#checkpoint input").input_value() == "sample-clip"
+
+
+def test_what_the_picture_does_not_show_gets_no_box(page: Page) -> None:
+    typed(page, "descriptions").fill("a man\na unicorn")
+    page.locator("#look").click()
+    expect(page.locator("#stage .chip").nth(1)).to_contain_text("not found")
+    expect(page.locator('#stage .region[data-description="1"]')).to_have_count(0)
+    expect(page.locator('#stage .region[data-description="0"]')).to_have_count(1)
 
 
 def test_the_keys_and_the_code_are_one_step_away(still: Page, address: str) -> None:

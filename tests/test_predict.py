@@ -23,8 +23,9 @@ FEATURES = ImageFeatures(
     np.array(unit(0, 0, 1), np.float32),
     np.array([unit(1, 0, 0), unit(0.6, 0.8, 0)], np.float32),
     np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32),
+    np.ones(2, np.float32),
 )
-BLIND = ImageFeatures(FEATURES.image_embed, np.zeros((0, 3), np.float32), np.zeros((0, 4), np.float32))
+BLIND = ImageFeatures(FEATURES.image_embed, *(np.zeros(shape, np.float32) for shape in ((0, 3), (0, 4), 0)))
 
 
 def predictor(features: ImageFeatures = FEATURES) -> Predictor:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grain.config import ClassTexts
-from grain.structures import Array, ImageFeatures
+from grain.structures import Array, ImageFeatures, Judgement
 from grain.zero_shot import (
     best_regions,
     build_class_bank,
@@ -95,7 +95,9 @@ def test_a_share_outside_zero_to_one_is_refused(alpha: float) -> None:
 
 
 def test_classes_come_best_first_with_what_each_description_adds() -> None:
-    features = ImageFeatures(*(np.array(rows, np.float32) for rows in (EAST, [NORTH, BETWEEN], np.zeros((2, 4)))))
+    features = ImageFeatures(
+        *(np.array(rows, np.float32) for rows in (EAST, [NORTH, BETWEEN], np.zeros((2, 4)), np.ones(2)))
+    )
     pot, jar = score_classes(features, bank_of({"jar": [], "pot": ["a lid", "a star"]}), alpha=0.5, scale=2.0)
     assert (pot.name, jar.name) == ("pot", "jar")
     assert pot.region_score == pytest.approx((1.0 + 0.6) / 2)
@@ -112,7 +114,7 @@ def test_classes_come_best_first_with_what_each_description_adds() -> None:
 
 
 def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
-    features = ImageFeatures(np.array(EAST, np.float32), np.zeros((0, 2), np.float32), np.zeros((0, 4), np.float32))
+    features = ImageFeatures(*(np.array(rows, np.float32) for rows in (EAST, np.zeros((0, 2)), np.zeros((0, 4)), [])))
     for scale in (1.0, 100.0, 1e6):
         scores = score_classes(features, bank_of({"jar": [], "pot": ["a lid"]}), alpha=0.0, scale=scale)
         assert sum(score.probability for score in scores) == pytest.approx(1)
@@ -125,23 +127,37 @@ def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
 def test_each_description_gets_its_best_region_if_that_reaches_the_threshold() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.1, 0.3], [0.2, 0.3, 0.4]], np.float32)
-    found = best_regions(boxes, matches, ["a", "b", "c"], 0.3)
+    found = best_regions(boxes, matches, Judgement(matches, None), ["a", "b", "c"], 0.3)
     assert [(region.text, region.index, region.xyxy) for region in found] == [
         ("a", 0, (0.0, 0.0, 0.5, 1.0)),
         ("b", 1, (0.5, 0.0, 1.0, 1.0)),
         ("c", 1, (0.5, 0.0, 1.0, 1.0)),
     ]
-    assert [round(region.score, 3) for region in best_regions(boxes, matches, ["a", "b", "c"], 0.35)] == [0.9, 0.4]
+    fewer = best_regions(boxes, matches, Judgement(matches, None), ["a", "b", "c"], 0.35)
+    assert [round(region.score, 3) for region in fewer] == [0.9, 0.4]
+
+
+def test_the_judgement_chooses_the_region_and_leaves_out_what_is_not_there() -> None:
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    matches = np.array([[0.9, 0.8], [0.2, 0.3]], np.float32)
+    judgement = Judgement(np.array([[0.0, 5.0], [1.0, 4.0]], np.float32), np.array([0.5, 0.49], np.float32))
+    found = best_regions(boxes, matches, judgement, ["the right one", "absent"], -1.0)
+    assert [(region.text, region.index, round(region.score, 3)) for region in found] == [("the right one", 1, 0.2)]
+
+
+def nothing(regions: int, descriptions: int) -> tuple[Array, Array, Judgement]:
+    matches = np.zeros((regions, descriptions), np.float32)
+    return np.zeros((regions, 4), np.float32), matches, Judgement(matches, None)
 
 
 def test_no_boxes_or_no_descriptions_give_no_regions() -> None:
-    assert best_regions(np.zeros((0, 4), np.float32), np.zeros((0, 1), np.float32), ["a"], -1.0) == ()
-    assert best_regions(np.zeros((2, 4), np.float32), np.zeros((2, 0), np.float32), [], -1.0) == ()
+    assert best_regions(*nothing(0, 1), ["a"], -1.0) == ()
+    assert best_regions(*nothing(2, 0), [], -1.0) == ()
 
 
 def test_descriptions_of_another_number_than_matches_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        best_regions(np.zeros((2, 4), np.float32), np.zeros((2, 1), np.float32), ["a", "b"], -1.0)
+        best_regions(*nothing(2, 1), ["a", "b"], -1.0)
 
 
 # what a person writes

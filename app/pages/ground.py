@@ -57,6 +57,14 @@ class Form(NamedTuple):
     which: Any
 
 
+class Picked(NamedTuple):
+    """What changes with the checkpoint; as components, and as their values."""
+
+    checkpoint: Any
+    versus: Any
+    about: Any
+
+
 class Result(NamedTuple):
     """What a look fills; as components, and as their values."""
 
@@ -127,21 +135,31 @@ class GroundPage:
             return _unchanged()
         return list(_draw(replace(seen, question=replace(seen.question, threshold=threshold)), which))
 
-    def check_picture(self, picture: str | None) -> list[Any]:
-        """A new picture: whether it can be used is said at once. Returns picture and its note."""
+    def check_picture(self, picture: str | None, checkpoint: str) -> list[Any]:
+        """A picture of one's own: whether it can be used is said at once. Returns picture, its note, and Picked."""
         if not picture:
-            return [gr.skip(), ""]
+            return [gr.skip(), "", *_unpicked()]
         try:
             open_picture(self.services, picture)
         except AskError as error:
             _warn(error)
-            return [None, panels.notice(str(error))]
-        return [gr.skip(), ""]
+            return [None, panels.notice(str(error)), *_unpicked()]
+        return [gr.skip(), "", *self._suit(checkpoint, DEFAULT_CHECKPOINT)]
 
-    def use_example(self, event: gr.EventData) -> list[Any]:
-        """A click on an example. Returns picture, descriptions, classes."""
+    def use_example(self, checkpoint: str, event: gr.EventData) -> list[Any]:
+        """A click on an example. Returns picture, descriptions, classes, and Picked."""
         example = self.examples[int(event.example)]
-        return [str(example.path), example.descriptions, example.classes]
+        picked = self._suit(checkpoint, example.checkpoint)
+        return [str(example.path), example.descriptions, example.classes, *picked]
+
+    def _suit(self, chosen: str, wanted: str) -> list[Any]:
+        """Change between the examples' checkpoints, to the one that knows such pictures; any other was chosen, so it
+        stays. Returns Picked.
+        """
+        usable = {each.name for each in self.services.registry.usable()}
+        if chosen == wanted or wanted not in usable or chosen not in {each.checkpoint for each in self.examples}:
+            return _unpicked()
+        return [wanted, *self.pick(wanted)]
 
     def pick(self, checkpoint: str) -> list[Any]:
         """A checkpoint was picked: its twin goes beside it. Returns versus and the honest lines."""
@@ -151,7 +169,7 @@ class GroundPage:
         return [versus, self.about(checkpoint, versus)]
 
     def about(self, checkpoint: str, versus: str) -> str:
-        """The honest lines: what was trained on what."""
+        """The honest lines: what comes from where."""
         return panels.about(self.services.registry.checkpoints(), checkpoint, versus)
 
     def start(self, request: gr.Request) -> list[Any]:
@@ -212,20 +230,21 @@ class GroundPage:
         threshold: float = 0.0,
         alpha: float = DEFAULT_ALPHA,
     ) -> dict[str, Any]:
-        """Find where descriptions are in a picture and which class it shows, with a GRAIN or CLIP checkpoint.
+        """Find where descriptions are in a picture and which class it shows.
 
         Args:
             picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP or TIFF file.
             descriptions: Short texts to find, one a line, as in "a red lid".
             classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or JSON
                 {"zorbex": ["a red lid", "a star"]}. May be empty.
-            checkpoint: Name of a checkpoint, as in "sample".
+            checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
             threshold: Least cosine of a region, -1 to 1.
             alpha: Share of the whole picture in a class score, 0 to 1; the rest is the regions'.
 
         Returns:
             One object: regions (the best box of each description, xyxy normalized to the upright picture, and its
-            cosine), matches (the cosine of every region and description), classes (best first), checkpoint, timing_ms.
+            cosine), not_found (descriptions that the picture does not show), matches (the cosine of every region and
+            description), classes (best first), checkpoint, timing_ms.
         """
         question = Question(picture or "", descriptions, classes, checkpoint, NO_OTHER, threshold, alpha)
         try:
@@ -237,7 +256,7 @@ class GroundPage:
         """The question behind a link, else that of the first example; and what is wrong with the link, if anything."""
         example = self.examples[0]
         first = Question(
-            str(example.path), example.descriptions, example.classes, DEFAULT_CHECKPOINT, alpha=DEFAULT_ALPHA
+            str(example.path), example.descriptions, example.classes, example.checkpoint, alpha=DEFAULT_ALPHA
         )
         if not query:
             return first, ""
@@ -281,6 +300,10 @@ def _question(form: Form) -> Question:
 
 def _unchanged() -> list[Any]:
     return [gr.skip() for _ in Result._fields]
+
+
+def _unpicked() -> list[Any]:
+    return [gr.skip() for _ in Picked._fields]
 
 
 def _refused(error: AskError) -> list[Any]:
@@ -374,14 +397,14 @@ def _picture_field(examples: Sequence[Example]) -> tuple[gr.Image, gr.HTML, gr.H
 
 def _text_fields() -> tuple[gr.Textbox, gr.HTML, gr.Textbox, gr.HTML]:
     descriptions = gr.Textbox(
-        label="Descriptions, one a line", lines=5, max_lines=9, placeholder="a red lid", elem_id="descriptions"
+        label="Descriptions, one a line", lines=5, max_lines=9, placeholder="a red car", elem_id="descriptions"
     )
     descriptions_note = _html(elem_id="note-descriptions")
     classes = gr.Textbox(
         label="Classes, one a line, or JSON",
         lines=4,
         max_lines=9,
-        placeholder="zorbex: a red lid; a star",
+        placeholder="magpie: a long tail; a white belly",
         elem_id="classes",
     )
     return descriptions, descriptions_note, classes, _html(elem_id="note-classes")
@@ -390,6 +413,7 @@ def _text_fields() -> tuple[gr.Textbox, gr.HTML, gr.Textbox, gr.HTML]:
 def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     form, result, notes = parts.form, parts.result, parts.notes
     looked = [*result, *notes]
+    picked = Picked(form.checkpoint, form.versus, parts.about)
     kept: Any = gr.JSON(visible=False)
     query = gr.Textbox(visible=False)
 
@@ -398,9 +422,19 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     )
     parts.go.click(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
     parts.gallery.click(
-        page.use_example, None, [form.picture, form.descriptions, form.classes], show_progress="hidden", **LIGHT
+        page.use_example,
+        form.checkpoint,
+        [form.picture, form.descriptions, form.classes, *picked],
+        show_progress="hidden",
+        **LIGHT,
     ).then(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
-    form.picture.input(page.check_picture, form.picture, [form.picture, notes.picture], show_progress="hidden", **LIGHT)
+    form.picture.input(
+        page.check_picture,
+        [form.picture, form.checkpoint],
+        [form.picture, notes.picture, *picked],
+        show_progress="hidden",
+        **LIGHT,
+    )
     form.checkpoint.input(page.pick, form.checkpoint, [form.versus, parts.about], show_progress="hidden", **LIGHT).then(
         page.look, [*form], looked, show_progress_on=result.stage, **MODEL
     )
