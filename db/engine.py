@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -15,9 +16,27 @@ from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session, create_engine
 
-__all__ = ["DatabaseError", "Engine", "connect_to", "journal_mode", "open_engine", "transaction"]
+__all__ = [
+    "DatabaseError",
+    "Engine",
+    "connect_to",
+    "journal_mode",
+    "open_engine",
+    "reading",
+    "retrying",
+    "transaction",
+    "upgrade",
+]
+
+Result = TypeVar("Result")
 
 BUSY_TIMEOUT_MS = 10_000  # how long a writer waits for another one
+CACHE_KIB = 64 * 1024  # SQLite's page cache of a connection: a big import writes each page once, and late
+UPGRADE_LOCK = 0x4752_4149  # any number, the same in every GRAIN: two that start together upgrade one after the other
+PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # before each further try: a restarted PostgreSQL is back within about two seconds
+DISK_FULL_SQLSTATE = "53100"
+# deadlock; serialization failure; the server is stopping, has stopped, is starting
+PASSING_SQLSTATES = {"40P01", "40001", "57P01", "57P02", "57P03"}
 WAL_FIXED_IN = (3, 51, 3)
 WAL_FIXED_BACKPORTS = {(3, 44, 6), (3, 50, 7)}
 
@@ -36,11 +55,12 @@ def open_engine(url: str) -> Engine:
     where = engine.url.render_as_string(hide_password=True)
     try:
         with engine.begin() as connection:
-            _upgrade(connection)
+            upgrade(connection)
     except DBAPIError as error:
         engine.dispose()
+        reason = " ".join(str(error.orig).split())
         raise DatabaseError(
-            f"cannot use the database {where} ({error.orig}): set GRAIN_HOME or GRAIN_DATABASE_URL to another place"
+            f"cannot use the database {where} ({reason}): set GRAIN_HOME or GRAIN_DATABASE_URL to another place"
         ) from error
     except CommandError as error:
         engine.dispose()
@@ -52,10 +72,49 @@ def open_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A session whose work is kept whole on leaving, or not at all when an exception passes through."""
-    # expire_on_commit off: what was read stays readable after the session is closed
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    """A session whose work is kept whole on leaving, or not at all when an exception passes through.
+
+    Raises: DatabaseError: the disk is full.
+    """
+    try:
+        # expire_on_commit off: what was read stays readable after the session is closed
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except DBAPIError as error:
+        if not _disk_is_full(error):
+            raise
+        where = engine.url.render_as_string(hide_password=True)
+        raise DatabaseError(
+            f"the disk of the database {where} is full: make room and go on, all that was kept before is whole"
+        ) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session that can only read: what pages use, since on SQLite it does not queue up behind a running writer."""
+    readers = engine.execution_options(read_only=True, postgresql_readonly=True)
+    with Session(readers, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def retrying(engine: Engine, work: Callable[[Session], Result], *, pauses_s: Sequence[float] = PAUSES_S) -> Result:
+    """Do work in a transaction of its own, again from its start where the database went away or asked for it.
+
+    Args:   work: must be safe to do twice: a connection that is cut during the commit leaves open whether it happened.
+            pauses_s: seconds before each further try.
+    Raises: DBAPIError: the last one, when the trouble stays or is not of a kind that passes.
+            DatabaseError: the disk is full.
+    """
+    for pause_s in pauses_s:
+        try:
+            with transaction(engine) as session:
+                return work(session)
+        except DBAPIError as error:
+            if not _passes(error):
+                raise
+        time.sleep(pause_s)
+    with transaction(engine) as session:
+        return work(session)
 
 
 def connect_to(url: str) -> Engine:
@@ -64,11 +123,12 @@ def connect_to(url: str) -> Engine:
     Raises: DatabaseError: the URL is not one, or the folder cannot be made.
     """
     try:
-        engine = create_engine(url)
+        # pre-ping: a connection that a restarted server cut is replaced before anybody works on it
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseError(
-            f"expected GRAIN_DATABASE_URL in the form sqlite:////folder/grain.sqlite, or another database whose driver "
-            f"is installed ({error}): correct it or install the driver"
+            "expected GRAIN_DATABASE_URL in the form sqlite:////folder/grain.sqlite, or as "
+            f"postgresql+psycopg://user@host/grain with psycopg installed ({error}): correct it or install the driver"
         ) from error
     if engine.dialect.name == "sqlite":
         _make_folder(make_url(url).database)
@@ -87,11 +147,30 @@ def journal_mode(sqlite_version: tuple[int, ...]) -> Literal["wal", "delete"]:
     return "wal" if fixed else "delete"
 
 
-def _upgrade(connection: Connection) -> None:
+def _sqlite_code(error: DBAPIError) -> int:
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF  # extended codes keep the plain one in the low byte
+
+
+def _passes(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", "")  # psycopg's is None where no server answered
+    busy = _sqlite_code(error) == sqlite3.SQLITE_BUSY
+    return error.connection_invalidated or sqlstate is None or sqlstate in PASSING_SQLSTATES or busy
+
+
+def _disk_is_full(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", "")
+    return sqlstate == DISK_FULL_SQLSTATE or _sqlite_code(error) == sqlite3.SQLITE_FULL
+
+
+def upgrade(connection: Connection, *, to: str = "head") -> None:
+    """Bring the tables up to a revision; whoever opened the connection commits."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")
     config = Config()
     config.set_main_option("script_location", "db:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _make_folder(file: str | None) -> None:
@@ -116,8 +195,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute(f"PRAGMA journal_mode = {journal_mode(sqlite3.sqlite_version_info)}")
     connection.execute("PRAGMA synchronous = FULL")  # an acknowledged edit survives a power cut
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")  # each time: the pool hands connections round
     # IMMEDIATE: a reader that turns writer midway would fail at once instead of waiting its turn
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from typing import Any, Literal, get_args
 
-from sqlalchemy import DateTime, Dialect
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+    event,
+    inspect,
+)
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 ID_BYTES = 12  # 16 url-safe characters: nobody guesses another person's link
+BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only under the name INTEGER
+
+Stage = Literal["describe", "localize"]
+StageState = Literal["done", "quarantined", "failed"]
+"""done: parsed. quarantined: answered, but not in a form that can be used. failed: no answer."""
+Status = Literal["pending", "accepted", "rejected"]
+RunState = Literal["running", "paused", "done", "failed", "cancelled", "interrupted"]
+JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled", "interrupted"]
+"""interrupted: its process ended without a word; it can be queued again."""
+Request = Literal["", "pause", "cancel"]
+"""What a running job was asked; it looks at every heartbeat."""
+
+
+def one_of(column: str, words: Any) -> CheckConstraint:
+    """A column that holds one of a Literal's words."""
+    allowed = ", ".join(f"'{word}'" for word in get_args(words))
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -27,6 +57,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give the zone back."""
         return value and (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def now() -> datetime:
+    """This moment, UTC."""
+    return datetime.now(UTC)
 
 
 class GroundQuery(SQLModel, table=True):
@@ -50,4 +85,273 @@ class GroundQuery(SQLModel, table=True):
     """Cosine."""
     alpha: float
     """Share of the global score, 0..1."""
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC), sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Dataset(SQLModel, table=True):
+    """Pictures that belong together."""
+
+    id: int = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    source: str = ""
+    """What it was made from, for display."""
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Image(SQLModel, table=True):
+    """One picture of a data set, once per content."""
+
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "sha256"),
+        Index("ix_image_page", "dataset_id", "id"),
+        Index("ix_image_phash", "dataset_id", "phash"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    sha256: str
+    """Of the file's bytes."""
+    phash: str = ""
+    """Perceptual hash, 16 hex digits; "" where none was made."""
+    width: int
+    """Pixels, upright."""
+    height: int
+    """Pixels, upright."""
+    location: str
+    """The picture's file, or the archive or shard that holds it."""
+    member: str = ""
+    """Its name inside the archive or shard; "" for a plain file."""
+    origin_row: int | None = None
+    """Row of the table (CSV, TSV, parquet) that named it, from 0."""
+    caption: str = ""
+    """As it came with the picture."""
+    has_thumbnail: bool = False
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class RefusedFile(SQLModel, table=True):
+    """A file that an import left out, and why."""
+
+    __tablename__ = "refused_file"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "import_id", "location", "member"),
+        Index("ix_refused_file_page", "dataset_id", "import_id", "id"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    import_id: str
+    """The import's own name, chosen by it, so that one import can be listed."""
+    location: str
+    member: str = ""
+    """Name inside an archive, or "row 17" of a table."""
+    reason: str
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class AnnotationRun(SQLModel, table=True):
+    """One pass of the annotators over a data set. Its config never changes."""
+
+    __tablename__ = "annotation_run"
+    __table_args__ = (one_of("state", RunState), Index("ix_annotation_run_page", "dataset_id", "id"))
+
+    id: int = Field(default=None, primary_key=True)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    job_id: int | None = Field(default=None, foreign_key="job.id")
+    """None where it was started from a terminal."""
+    config: dict[str, Any] = Field(sa_type=JSON)
+    recipes: dict[str, str] = Field(sa_type=JSON)
+    """Stage -> recipe."""
+    state: RunState = Field(default="running", sa_type=String)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class RunTally(SQLModel, table=True):
+    """What one worker of a run has come to at one stage; kept up with every picture, so that nobody counts millions.
+
+    A row a worker: those of PostgreSQL would queue up for a shared one. Only sums over them mean something, since a
+    picture that one worker failed at and another did is taken off in the other's row.
+    """
+
+    __tablename__ = "run_tally"
+
+    run_id: int = Field(foreign_key="annotation_run.id", primary_key=True)
+    worker: str = Field(primary_key=True)
+    stage: Stage = Field(sa_type=String, primary_key=True)
+    state: StageState = Field(sa_type=String, primary_key=True)
+    pictures: int = 0
+    seconds: float = 0.0
+    """Spent on them, tries that failed included."""
+    tokens: int = Field(default=0, sa_type=BIG)
+
+
+class StageResult(SQLModel, table=True):
+    """What one stage made of one picture.
+
+    key: sha256 of image hash + stage + model@revision + prompt version + parameters: equal work has an equal key, in
+    whatever data set. recipe: the same without the image, so that a plan is one COUNT.
+    """
+
+    __tablename__ = "stage_result"
+    __table_args__ = (
+        UniqueConstraint("image_id", "recipe"),
+        one_of("stage", Stage),
+        one_of("state", StageState),
+        Index("ix_stage_result_key", "key"),
+        Index("ix_stage_result_page", "dataset_id", "recipe", "state", "image_id"),
+        Index("ix_stage_result_run", "run_id", "state"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    run_id: int | None = Field(default=None, foreign_key="annotation_run.id")
+    key: str
+    recipe: str
+    stage: Stage = Field(sa_type=String)
+    source: str
+    """model@revision"""
+    state: StageState = Field(sa_type=String)
+    reason: str = ""
+    """Why it is quarantined or failed, in a sentence that many pictures can share."""
+    raw: list[str] = Field(default_factory=list, sa_type=JSON)
+    """The model's texts as they came, in order."""
+    subject: str = ""
+    """What the describer takes for the primary visual subject."""
+    caption: str = ""
+    """The describer's, of the whole picture."""
+    seconds: float = 0.0
+    tokens: int = 0
+    attempts: int = 1
+    """Tries within the run."""
+    lease_token: str = ""
+    """The lease it was written under, so that a writer that asks again learns that it had succeeded."""
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Description(SQLModel, table=True):
+    """One short text about a picture, before anybody looked where it holds."""
+
+    __table_args__ = (UniqueConstraint("stage_result_id", "position"), Index("ix_description_image", "image_id"))
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    stage_result_id: int = Field(foreign_key="stage_result.id", sa_type=BIG)
+    position: int
+    """From 0, in the order of the text it was parsed from."""
+    text: str
+
+
+class Annotation(SQLModel, table=True):
+    """A region: a box and its description, normalized xyxy of the upright picture.
+
+    Rows come by the million: `add_annotations` checks them, in a tenth of the time that constraints take.
+    """
+
+    __table_args__ = (
+        # 64 bits within one picture: equal content is found by a small index that grows where the picture's rows are
+        UniqueConstraint("image_id", "content_key"),
+        Index("ix_annotation_status", "dataset_id", "status", "id"),
+        Index("ix_annotation_source", "dataset_id", "source", "status", "id"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    stage_result_id: int | None = Field(default=None, foreign_key="stage_result.id", sa_type=BIG)
+    """None where a person drew it or a file brought it."""
+    description_id: int | None = Field(default=None, foreign_key="description.id", sa_type=BIG)
+    """The description that the box was looked for with."""
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    text: str
+    score: float | None = None
+    """The localizer's; None from a person."""
+    source: str
+    """model@revision or human:name"""
+    status: Status = Field(default="pending", sa_type=String)
+    version: int = 1
+    """Grows with every edit, so that the second of two editors learns of the first."""
+    content_key: int = Field(sa_type=BigInteger)
+    """Hash of box, text, source and recipe."""
+
+
+class ImageLease(SQLModel, table=True):
+    """A worker's right to write one picture's result, until a moment; the row goes when the result is written."""
+
+    __tablename__ = "image_lease"
+    __table_args__ = (Index("ix_image_lease_expiry", "recipe", "expires_at"), Index("ix_image_lease_token", "token"))
+
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG, primary_key=True)
+    recipe: str = Field(primary_key=True)
+    worker: str = Field(index=True)
+    token: str
+    """Fencing: never used twice, and only its present holder's write is taken."""
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Job(SQLModel, table=True):
+    """One long work: what was asked, who runs it, how far it is. Its config and argv never change."""
+
+    __table_args__ = (
+        one_of("state", JobState),
+        one_of("request", Request),
+        Index("ix_job_queue", "state", "device", "priority", "id"),
+        Index("ix_job_owner", "owner", "id"),
+    )
+
+    id: int = Field(default=None, primary_key=True)
+    kind: str
+    """annotate, train, evaluate, …"""
+    owner: str
+    config: dict[str, Any] = Field(sa_type=JSON)
+    argv: list[str] = Field(sa_type=JSON)
+    """What is run, word by word; no shell ever reads it."""
+    state: JobState = Field(default="queued", sa_type=String)
+    request: Request = Field(default="", sa_type=String)
+    priority: int = 0
+    """The larger goes first; among equals the older."""
+    device: str = "cpu"
+    """What it needs a slot of."""
+    slot: int | None = None
+    """The slot of its device that it has, from 0, while it runs."""
+    attempts: int = 0
+    """How often it was taken up."""
+    worker: str = ""
+    """Who took it up last."""
+    token: int = 0
+    """Fencing: grows every time the job is taken up; a write under an older one is refused."""
+    heartbeat_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    process_group: int | None = None
+    process_started: float | None = None
+    """Seconds since 1970, as the system tells it: with the number it names one process, however numbers are reused."""
+    backend: str = "local"
+    external_id: str = ""
+    """The backend's own name for it."""
+    done: int = Field(default=0, sa_type=BIG)
+    total: int = Field(default=0, sa_type=BIG)
+    """0 while unknown."""
+    message: str = ""
+    """Where it is, for people."""
+    exit_reason: str = ""
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The last time it was taken up."""
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+SNAPSHOTS: dict[type, tuple[str, ...]] = {AnnotationRun: ("config", "recipes"), Job: ("config", "argv")}
+
+
+def _keep_snapshots(_mapper: Any, _connection: Any, row: Any) -> None:
+    changed = [name for name in SNAPSHOTS[type(row)] if inspect(row).attrs[name].history.has_changes()]
+    if changed:
+        raise ValueError(f"{', '.join(changed)} of {type(row).__name__} {row.id} cannot change: make a new one")
+
+
+for _table in SNAPSHOTS:
+    event.listen(_table, "before_update", _keep_snapshots)

@@ -1,19 +1,33 @@
+import multiprocessing
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
-from sqlalchemy.exc import StatementError
-from sqlmodel import SQLModel
+from sqlalchemy import URL, Engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlmodel import Session, SQLModel
 
-from db.engine import DatabaseError, journal_mode, open_engine, transaction
+from db.engine import DatabaseError, connect_to, journal_mode, open_engine, reading, retrying, transaction, upgrade
 from db.models import GroundQuery
-from db.queries import get_ground_query, save_ground_query
+from db.queries import (
+    Added,
+    add_images,
+    count_images,
+    create_dataset,
+    get_ground_query,
+    image_page,
+    list_datasets,
+    save_ground_query,
+)
+from tests.databases import add_one_by_one, filled, order, some_images, text_of
 
+WRITERS, COMMITS = 3, 20
 LOOK = {
     "picture_sha256": "0123456789abcdef" * 4,
     "picture_name": "Übung & <b>.jpg",
@@ -36,16 +50,11 @@ def url_of(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_engine(url_of(tmp_path / "new folder" / "grain.sqlite"))
-
-
 def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
     with engine.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = compare_metadata(context, SQLModel.metadata)
-    assert len(SQLModel.metadata.tables) >= 1
+    assert len(SQLModel.metadata.tables) == 11
     assert differences == []
 
 
@@ -135,10 +144,43 @@ def test_wal_only_where_sqlite_is_mended(version: tuple[int, int, int], mode: st
     assert journal_mode(version) == mode
 
 
-def test_sqlite_runs_in_the_chosen_mode_and_flushes_every_commit(engine: Engine) -> None:
-    with engine.begin() as connection:
+def test_sqlite_runs_in_the_chosen_mode_and_flushes_every_commit(sqlite_engine: Engine) -> None:
+    with sqlite_engine.begin() as connection:
         pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
     assert pragmas == PRAGMAS
+
+
+def test_an_older_database_is_brought_up_to_date_and_keeps_its_looks(tmp_path: Path, postgres: URL) -> None:
+    order(postgres, "CREATE DATABASE older")
+    for url in (url_of(tmp_path / "older.sqlite"), text_of(postgres.set(database="older"))):
+        engine = connect_to(url)
+        with engine.begin() as connection:
+            upgrade(connection, to="0001")
+            assert set(inspect(connection).get_table_names()) == {"alembic_version", "ground_query"}
+        with transaction(engine) as session:
+            saved = save_ground_query(session, **LOOK)
+        engine.dispose()
+        engine = open_engine(url)
+        with transaction(engine) as session:
+            assert get_ground_query(session, query_id=saved.id) == saved
+            assert create_dataset(session, name="lids").id == 1
+        engine.dispose()
+
+
+def test_a_full_disk_is_said_and_what_was_kept_stays(small_disk: Path) -> None:
+    engine = open_engine(url_of(small_disk / "grain.sqlite"))
+    with transaction(engine) as session:
+        dataset_id = create_dataset(session, name="lids").id
+        add_images(session, dataset_id=dataset_id, images=some_images(range(100)))
+    with pytest.raises(DatabaseError, match=r"the disk of the database .* is full: make room"):
+        retrying(
+            engine, lambda session: add_images(session, dataset_id=dataset_id, images=some_images(range(100, 100_000)))
+        )
+    with transaction(engine) as session:
+        assert count_images(session, dataset_id=dataset_id) == 100
+        assert session.connection().execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+        assert add_images(session, dataset_id=dataset_id, images=some_images(range(200))) == Added(new=100, known=100)
+    engine.dispose()
 
 
 def occupied(folder: Path) -> str:
@@ -182,3 +224,148 @@ def test_a_password_never_reaches_the_message(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError) as refusal:
         open_engine("postgresql+nosuchdriver://me:hunter2@localhost/grain")
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_server_that_does_not_answer_is_named_in_one_sentence_without_its_password() -> None:
+    with pytest.raises(
+        DatabaseError, match=r"cannot use the database .*set GRAIN_HOME or GRAIN_DATABASE_URL"
+    ) as refusal:
+        open_engine("postgresql+psycopg://me:hunter2@127.0.0.1:1/grain")
+    assert "\n" not in str(refusal.value) and "hunter2" not in str(refusal.value)
+
+
+def test_programs_that_start_together_make_the_tables_once(tmp_path: Path, postgres: URL) -> None:
+    order(postgres, "CREATE DATABASE started_together")
+    urls = [url_of(tmp_path / "grain.sqlite"), text_of(postgres.set(database="started_together"))]
+    for url in urls:
+        with ThreadPoolExecutor(3) as programs:
+            engines = list(programs.map(open_engine, [url] * 3))
+        assert [inspect(engine).has_table("annotation") for engine in engines] == [True] * 3
+        for engine in engines:
+            engine.dispose()
+
+
+def test_a_reader_cannot_write_and_the_next_one_with_its_connection_can(engine: Engine) -> None:
+    with pytest.raises(DBAPIError, match=r"read-?only"), reading(engine) as session:
+        create_dataset(session, name="lids")
+    with transaction(engine) as session:
+        create_dataset(session, name="lids")
+    with reading(engine) as session:
+        assert [dataset.name for dataset in list_datasets(session)] == ["lids"]
+
+
+def test_a_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(engine: Engine) -> None:
+    with transaction(engine) as writer:
+        create_dataset(writer, name="lids")
+        with reading(engine) as session:
+            assert list(list_datasets(session)) == []
+    with reading(engine) as session:
+        assert len(list_datasets(session)) == 1
+
+
+def cut(engine: Engine, pid: int) -> None:
+    with engine.begin() as other:
+        other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+
+def pid_of(session: Session) -> int:
+    return session.connection().execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+
+def test_a_connection_cut_in_the_middle_is_retried_and_writes_once(postgres_engine: Engine) -> None:
+    tries: list[int] = []
+
+    def work(session: Session) -> str:
+        tries.append(pid_of(session))
+        name = create_dataset(session, name="lids").name
+        if len(tries) == 1:
+            cut(postgres_engine, tries[0])
+        return name
+
+    assert retrying(postgres_engine, work) == "lids"
+    assert len(tries) == 2 and tries[0] != tries[1]
+    with reading(postgres_engine) as session:
+        assert len(list_datasets(session)) == 1
+
+
+def test_a_connection_cut_while_it_was_idle_is_replaced_unseen(postgres_engine: Engine) -> None:
+    with transaction(postgres_engine) as session:
+        idle = pid_of(session)
+    server = open_engine(text_of(postgres_engine.url))
+    cut(server, idle)
+    server.dispose()
+    with transaction(postgres_engine) as session:
+        assert pid_of(session) != idle
+
+
+def test_a_server_that_restarts_in_the_middle_is_waited_for(postgres_server: Any, postgres_engine: Engine) -> None:
+    tries: list[int] = []
+    with ThreadPoolExecutor(1) as operator:
+
+        def work(session: Session) -> None:
+            tries.append(len(tries))
+            create_dataset(session, name="lids")
+            if len(tries) == 1:
+                postgres_server.stop()
+                operator.submit(postgres_server.start)
+
+        retrying(postgres_engine, work)
+    assert tries[:2] == [0, 1]
+    with reading(postgres_engine) as session:
+        assert [dataset.name for dataset in list_datasets(session)] == ["lids"]
+
+
+def test_a_lock_that_outlasts_the_wait_is_retried(sqlite_engine: Engine) -> None:
+    event.listen(sqlite_engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 0"))
+    sqlite_engine.dispose()
+    holder = sqlite_engine.connect()
+    holding = holder.begin()
+    refused: list[str] = []
+
+    def let_go(context: object) -> None:
+        refused.append(str(getattr(context, "original_exception", "")))
+        holding.commit()
+
+    event.listen(sqlite_engine, "handle_error", let_go, once=True)
+    assert retrying(sqlite_engine, lambda session: create_dataset(session, name="lids").id) == 1
+    assert refused == ["database is locked"]
+    holder.close()
+
+
+def test_a_mistake_is_not_retried(engine: Engine) -> None:
+    tries: list[int] = []
+
+    def work(session: Session) -> None:
+        tries.append(len(tries))
+        session.add_all([GroundQuery(id="twice", **LOOK), GroundQuery(id="twice", **LOOK)])
+
+    with pytest.raises(IntegrityError):
+        retrying(engine, work)
+    assert tries == [0]
+
+
+def test_trouble_that_stays_is_raised_in_the_end(postgres_engine: Engine) -> None:
+    tries: list[int] = []
+
+    def work(session: Session) -> None:
+        tries.append(pid_of(session))
+        cut(postgres_engine, tries[-1])
+        list_datasets(session)
+
+    with pytest.raises(OperationalError):
+        retrying(postgres_engine, work, pauses_s=(0.0, 0.0))
+    assert len(tries) == 3
+
+
+def test_processes_that_write_at_once_lose_nothing(sqlite_engine: Engine) -> None:
+    filled(sqlite_engine, pictures=0)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WRITERS, spawn, initializer=spawn.Barrier(WRITERS).wait) as writers:
+        runs = [
+            writers.submit(add_one_by_one, text_of(sqlite_engine.url), worker, COMMITS) for worker in range(WRITERS)
+        ]
+        acknowledged = [sha256 for run in runs for sha256 in run.result()]
+    with reading(sqlite_engine) as session:
+        kept = [image.sha256 for image in image_page(session, dataset_id=1, limit=1000)]
+        assert session.connection().execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+    assert len(kept) == WRITERS * COMMITS and sorted(kept) == sorted(acknowledged)

@@ -112,7 +112,7 @@ def test_bad_input_is_answered_in_one_sentence(client: Client, picture: str, tmp
     assert "nothing to look for" in refusal(client, handle_file(picture), " \n ")
     assert "no picture yet" in refusal(client, None, DESCRIPTIONS)
     assert "cannot be read" in refusal(client, handle_file(picture), DESCRIPTIONS, '{"zorbex": [')
-    assert "choose one of photo, sample, sample-clip" in refusal(client, handle_file(picture), DESCRIPTIONS, "", "smaple")
+    assert "choose one of photo, sample" in refusal(client, handle_file(picture), DESCRIPTIONS, "", "smaple")
     assert "more than the 64" in refusal(client, handle_file(picture), "\n".join(f"part {i}" for i in range(65)))
     assert "Alpha must lie between 0 and 1, got 2" in refusal(
         client, handle_file(picture), DESCRIPTIONS, CLASSES, "sample", 0.0, 2.0

@@ -49,7 +49,7 @@ SOLE_HOMES = {
     "psutil": ["app/jobs/"],
 }
 
-AT_LEAST = {"grain": 250, "db": 30, "curation": 30, "app": 120, "app.py": 5, "tests": 300, "benchmarks": 120}
+AT_LEAST = {"grain": 250, "db": 120, "curation": 30, "app": 120, "app.py": 5, "tests": 300, "benchmarks": 120}
 
 
 def imports(source: str, path: str) -> list[str]:
