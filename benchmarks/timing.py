@@ -27,16 +27,23 @@ class Rounds:
         return [float(np.quantile(ratios, q)) for q in (0.5, 0.25, 0.75)]
 
 
-def take_turns(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> Rounds:
+def take_turns(
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rounds:
     """Time each candidate once a round, in turn; every other round runs in the opposite order.
 
-    Args: rounds: that count. warm_up: rounds before them that do not.
+    Args: rounds: that count. warm_up: rounds before them that do not. clock: seconds; `time.process_time` leaves out
+          what other programs take.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in tqdm(range(-warm_up, rounds), desc=" vs ".join(candidates), unit="round"):
         for name in list(candidates)[:: 1 if turn % 2 else -1]:
-            began = time.perf_counter()
+            began = clock()
             candidates[name]()
             if turn >= 0:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return Rounds({name: np.array(values) for name, values in seconds.items()})
