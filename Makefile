@@ -1,4 +1,4 @@
-# The whole developer surface; `make` lists it. Needs Python 3.11 or newer; everything it installs lies in .venv, but for
+# The whole developer surface; `make` lists it. Needs Python 3.11 or newer; everything it installs lies in .venv, except
 # what `make photo` needs.
 
 VENV ?= .venv
@@ -49,7 +49,7 @@ sample: $(APP_READY) ## draw the sample world and train both embedded checkpoint
 	    rm -rf grain/checkpoints/$$name && cp -R runs/$$name/final grain/checkpoints/$$name || exit 1; \
 	done
 
-photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoint of photographs again (needs npm and Python 3.11 or 3.12)
+photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoint of photographs again (npm, Python 3.11 or 3.12)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.make_photo --human-models $(NANODET)
 
 INSTALL = $(BIN)/pip install -r $< || { echo "Installing $< failed: the first run needs a package index."; exit 1; }

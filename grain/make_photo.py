@@ -478,9 +478,8 @@ def rounding_note(rounding: Sequence[Rounding]) -> str:
         f"- {row.graph}: {row.typical:.2%} of the output's spread (root mean square), at most {row.largest:.1%}"
         for row in rounding
     ]
-    return "\n".join(
-        ["Weight tables are stored as float16 and used as float32. On random input that changed:\n", *rows]
-    )
+    stored = "Weight tables are stored as float16, as NanoDet's package has them, and used as float32."
+    return "\n".join([f"{stored} On random input that changed:\n", *rows])
 
 
 def card(parameters: int, stored: str, rounding: Sequence[Rounding]) -> str:
@@ -534,8 +533,8 @@ nothing of those pictures and texts, which have terms of their own and are not i
   them: a person's trade, or a dish or species that is not among them, is named wrongly.
 - A picture or region is a weighted mean of names: it holds no relation, number, action or writing. Position and colour
   words are read by rules of the program, outside these networks.
-- COCO overlaps with most collections of everyday photographs in kind, and the program's few calibration numbers were
-  fitted on VOC2007: results there say little of pictures of another kind. docs/benchmarks.md has the numbers.
+- The program's few calibration numbers were fitted on photographs of VOC2007, whose kinds of object COCO has too: what
+  is measured there says little of other pictures. docs/benchmarks.md has the numbers.
 - Nothing here was checked for fairness. English only. Not for decisions about people.
 """
 

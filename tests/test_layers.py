@@ -33,7 +33,6 @@ SOLE_HOMES = {
     "tf2onnx": ["grain/make_photo.py"],
     "efficientnet_lite_pytorch": ["grain/make_photo.py"],
     "tokenizers": ["grain/photo.py"],
-    "timm": ["grain/make_photo.py"],
     "inflect": ["grain/phrases.py"],
     "sqlmodel": ["db/"],
     "sqlalchemy": ["db/"],
