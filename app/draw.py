@@ -18,7 +18,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from grain.structures import Look
+from grain.structures import Look, Region
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; the order keeps the first few strong on white and on black.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -128,29 +128,51 @@ def overlay(look: Look, shown: Sequence[Shown], uri: str) -> str:
     )
 
 
+def regions_picture(image: Image.Image, regions: Sequence[Region]) -> str:
+    """A picture with annotated regions, a colour a description."""
+    return regions_frame(picture_uri(image), image.width, image.height, regions)
+
+
+def regions_frame(uri: str, width: int, height: int, regions: Sequence[Region]) -> str:
+    """The same of a picture at hand, reduced or not. width, height: of the whole upright picture."""
+    boxes = "".join(_annotated(width, height, region) for region in regions)
+    return (
+        f'<div class="frame" style="--ratio:{width / height:.5f}"><img src="{uri}" alt="" loading="lazy">'
+        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{boxes}</svg></div>'
+    )
+
+
+def _annotated(width: int, height: int, region: Region) -> str:
+    mark, size = mark_of(region.index), (width, height)
+    lines = _rect(size, region.xyxy, "casing") + _rect(size, region.xyxy, "line", stroke=mark.color, dash=mark.dash)
+    return f"<g><title>{escape(region.text)} {region.score:.2f}</title>{lines}</g>"
+
+
 def _group(look: Look, one: Shown, depth: int) -> str:
     mark, text = mark_of(one.description), escape(look.descriptions[one.description])
     return (
         f'<g class="region" data-region="{one.region}" data-description="{one.description}" tabindex="0" role="button" '
         f'data-box="{" ".join(f"{value:.5f}" for value in one.box_xyxy)}" data-text="{text}" '
         f'data-score="{one.score:.3f}" aria-label="{text}, region {one.region}, cosine {one.score:.2f}">'
-        f"{_rect(look, one.box_xyxy, 'casing', depth)}"
-        f"{_rect(look, one.box_xyxy, 'line', depth, stroke=mark.color, dash=mark.dash)}</g>"
+        f"{_rect((look.width, look.height), one.box_xyxy, 'casing', depth)}"
+        f"{_rect((look.width, look.height), one.box_xyxy, 'line', depth, stroke=mark.color, dash=mark.dash)}</g>"
     )
 
 
 def _ghost(look: Look, region: int) -> str:
-    box = _box(look, region)
+    box, size = _box(look, region), (look.width, look.height)
     best = ""
     if look.matches.size:
         column = int(look.matches[region].argmax())
         best = f'data-text="{escape(look.descriptions[column])}" data-score="{look.matches[region, column]:.3f}" '
-    return f'<g class="ghost" data-region="{region}" {best}>{_rect(look, box, "casing")}{_rect(look, box, "line")}</g>'
+    return f'<g class="ghost" data-region="{region}" {best}>{_rect(size, box, "casing")}{_rect(size, box, "line")}</g>'
 
 
-def _rect(look: Look, box: Sequence[float], name: str, depth: int = 0, *, stroke: str = "", dash: str = "") -> str:
-    inset = 0.008 * depth * max(look.width, look.height)
-    x0, y0, x1, y1 = (value * side for value, side in zip(box, (look.width, look.height) * 2, strict=True))
+def _rect(
+    size: tuple[int, int], box: Sequence[float], name: str, depth: int = 0, *, stroke: str = "", dash: str = ""
+) -> str:
+    inset = 0.008 * depth * max(size)
+    x0, y0, x1, y1 = (value * side for value, side in zip(box, size * 2, strict=True))
     width, height = max(0.0, x1 - x0 - 2 * inset), max(0.0, y1 - y0 - 2 * inset)
     style = (f' stroke="{stroke}"' if stroke else "") + (f' stroke-dasharray="{dash}"' if dash else "")
     place = f'x="{x0 + inset:.2f}" y="{y0 + inset:.2f}" width="{width:.2f}" height="{height:.2f}"'

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.pages import ground
+from app.pages import annotate, ground
 from app.services import Services
 from app.settings import SettingsError
 
@@ -39,7 +39,10 @@ class Page:
     build: Callable[[gr.Blocks, Services], None]
 
 
-PAGES: tuple[Page, ...] = (Page(ground.TITLE, ground.PATH, ground.build),)
+PAGES: tuple[Page, ...] = (
+    Page(ground.TITLE, ground.PATH, ground.build),
+    Page(annotate.TITLE, annotate.PATH, annotate.build),
+)
 
 
 def build_app(services: Services) -> gr.Blocks:

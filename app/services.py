@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from app.settings import Settings
 from grain.checkpoint import EMBEDDED
 
 if TYPE_CHECKING:
+    from app.jobs.control import Jobs
+    from curation.annotate import AnnotateConfig, Annotators
     from db.engine import Engine
 
 DEFAULT_CHECKPOINT = "photo"  # needs no torch: the first picture is answered in seconds
@@ -36,7 +40,7 @@ class Services:
     """What handlers call.
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
-    two requests do not slow each other down. engine: the database.
+    two requests do not slow each other down. engine: the database. jobs: the queue of long work.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Services:
         self.registry = Registry((embedded, settings.checkpoints), load_model)
         self.model_turn = threading.Lock()
         self._connect = connect
+        self._jobs: Jobs | None = None
+        self._annotators: tuple[AnnotateConfig, Annotators] | None = None
         self._engine: Engine | None = None
         self._opening = threading.Lock()
 
@@ -65,6 +71,30 @@ class Services:
             if self._engine is None:
                 self._engine = self._connect(self.settings.database)
             return self._engine
+
+    @property
+    def jobs(self) -> Jobs:
+        """The queue of long work and its runners, reconciled with the processes there are at the first question.
+
+        Raises: DatabaseError.
+        """
+        engine = self.engine
+        with self._opening:
+            if self._jobs is None:
+                from app.jobs.control import Jobs
+
+                self._jobs = Jobs(engine, self.settings.home)
+            return self._jobs
+
+    def annotators(self, config: AnnotateConfig) -> Annotators:
+        """What tries one picture; the last ones stay in memory. Call it in a model_turn."""
+        from curation.annotate import Annotators
+
+        wanted = replace(config, dataset="", batch=1)
+        if self._annotators is None or self._annotators[0] != wanted:
+            made = Annotators.of(config)
+            self._annotators = wanted, Annotators(cache(made.describer), cache(made.localizer))
+        return self._annotators[1]
 
     def warm(self) -> threading.Thread:
         """Load the default checkpoint in the background, so that the first look does not wait for it."""

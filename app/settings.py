@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.decode import Limits
+from curation.decode import Limits
 
 PREFIX = "GRAIN_"
 

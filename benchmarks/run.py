@@ -10,13 +10,33 @@ from dataclasses import dataclass
 
 import tyro
 
-from benchmarks import annotation, app_start, database, inference, matching, photographs, recognition, training_step
+from benchmarks import (
+    annotation,
+    app_start,
+    database,
+    inference,
+    matching,
+    photographs,
+    pipeline,
+    recognition,
+    training_step,
+)
 from benchmarks.page import Row, merge
 from benchmarks.rows import ROOT, Benchmark, failure, row_of
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for room in (recognition, training_step, matching, inference, photographs, annotation, database, app_start)
+    for room in (
+        recognition,
+        training_step,
+        matching,
+        inference,
+        photographs,
+        annotation,
+        pipeline,
+        database,
+        app_start,
+    )
     for benchmark in room.BENCHMARKS
 }
 

@@ -99,14 +99,6 @@ class Describer(Protocol):
     def name(self) -> str:
         """`model@revision`."""
 
-    @property
-    def prompt_version(self) -> str:
-        """Equal only where every word of the questions is."""
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float]:
-        """Whatever else changes an answer."""
-
     def describe(self, images: Sequence[Image.Image]) -> list[Described]:
         """Upright RGB pictures -> one result each, in their order.
 
@@ -185,11 +177,10 @@ class LlavaDescriber:
         *,
         name: str,
         config: DescribeConfig | None = None,
-        precision: str = "fp32",
         batch_size: int = 8,
         reuse_cache: bool = True,
     ) -> None:
-        """model, processor: of transformers, with a chat template. precision: the model's. batch_size: of pictures.
+        """model, processor: of transformers, with a chat template. batch_size: of pictures.
 
         Raises: ValueError: no chat template, or no picture in a batch.
         """
@@ -199,7 +190,7 @@ class LlavaDescriber:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.name, self.config = name, config or DescribeConfig()
         self._model, self._processor = model.eval(), processor
-        self._precision, self._batch_size, self._reuse_cache = precision, batch_size, reuse_cache
+        self._batch_size, self._reuse_cache = batch_size, reuse_cache
         end, padding = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
         ends = model.generation_config.eos_token_id or end
         self._ends = [ends] if isinstance(ends, int) else list(ends)
@@ -253,17 +244,7 @@ class LlavaDescriber:
         weights, processor = found.load(
             AutoModelForImageTextToText, AutoProcessor, device_map="cuda" if gpu else "cpu", **options
         )
-        return cls(weights, processor, name=found.name, config=config, precision=chosen, batch_size=batch_size)
-
-    @property
-    def prompt_version(self) -> str:
-        """See Describer."""
-        return self.config.words.version
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float]:
-        """See Describer."""
-        return {**self.config.most_tokens, "precision": self._precision}
+        return cls(weights, processor, name=found.name, config=config, batch_size=batch_size)
 
     def describe(self, images: Sequence[Image.Image]) -> list[Described]:
         """See Describer."""

@@ -6,8 +6,8 @@ torch and transformers are imported when a model is loaded: a page shows these s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,10 +37,6 @@ class Localizer(Protocol):
     @property
     def name(self) -> str:
         """`model@revision`: what its regions are marked with."""
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float]:
-        """Whatever else changes a region."""
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Those descriptions that it cannot read whole."""
@@ -158,11 +154,6 @@ class Owlv2Localizer:
             precision=precision,
             batch_size=batch_size,
         )
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float]:
-        """See Localizer."""
-        return asdict(self.config) | {"precision": "bf16" if self.bf16 else "fp32"}
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Those texts that have more tokens than the model reads (16, the marks of start and end among them)."""

@@ -116,7 +116,7 @@ class Decoder:
                 process.stdin.write(json.dumps({"bytes": len(content), "side": side}).encode() + b"\n")
                 process.stdin.write(content)
                 process.stdin.flush()
-            picture = self._receive(process.stdout, side)
+            picture = self._receive(process.stdout)
             whole = True
             return picture
         except RefusedError as error:
@@ -133,17 +133,19 @@ class Decoder:
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         return self._process
 
-    def _receive(self, stream: IO[bytes], side: int) -> Picture:
-        header = json.loads(stream.readline(HEADER_BYTES) or "{}")
-        if "refusal" in header:
-            raise (_LostError if header["spent"] else RefusedError)(header["refusal"])
-        if "width" not in header:  # ended by the system before it could say anything
+    def _receive(self, stream: IO[bytes]) -> Picture:
+        try:  # the process that says so has read hostile bytes: nothing of it is believed
+            header = json.loads(stream.readline(HEADER_BYTES))
+            refusal, spent = str(header.get("refusal", "")), bool(header.get("spent"))
+            sizes = [int(header.get(name, 0)) for name in ("width", "height", "across", "down")]
+        except (ValueError, TypeError, AttributeError) as error:  # ended by the system before it could say anything
             raise _LostError(
                 f"This picture could not be read within {self._limits.seconds:g} s and "
                 f"{self._limits.memory_bytes / 2**20:.0f} MB: save it again as a plain JPEG or PNG."
-            )
-        width, height, across, down = (int(header[name]) for name in ("width", "height", "across", "down"))
-        # the process that says so has read hostile bytes
+            ) from error
+        if refusal:
+            raise (_LostError if spent else RefusedError)(refusal)
+        width, height, across, down = sizes
         most = self._limits.side
         if not (0 < across <= width <= most and 0 < down <= height <= most and across * down <= self._limits.pixels):
             raise _LostError("This picture came out in an impossible size: save it again as a plain JPEG or PNG.")
@@ -212,9 +214,10 @@ def read_file(path: Path, limits: Limits) -> bytes:
     return content
 
 
-def write_atomic(target: Path, content: bytes) -> None:
+def write_atomic(target: Path, content: bytes, *, lasting: bool = True) -> None:
     """Write a file whole or not at all, making its folder where there is none.
 
+    Args:   lasting: see that its name outlasts a power cut; of what can be made again, that costs more than it saves.
     Raises: OSError: disk full and the like; nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +230,8 @@ def write_atomic(target: Path, content: bytes) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+    if not lasting:
+        return
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

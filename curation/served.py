@@ -83,16 +83,6 @@ class OpenAIDescriber:
     def __repr__(self) -> str:
         return f"OpenAIDescriber({self.name!r}, base_url={self._server!r})"
 
-    @property
-    def prompt_version(self) -> str:
-        """See Describer."""
-        return self.config.words.version
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float]:
-        """See Describer."""
-        return {**self.config.most_tokens, "picture_side": PICTURE_SIDE, "jpeg_quality": JPEG_QUALITY}
-
     def describe(self, images: Sequence[Image.Image]) -> list[Described]:
         """See Describer. A picture that the server refuses, or fails on again and again, has no answer but a problem.
 

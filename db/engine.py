@@ -19,6 +19,7 @@ from sqlmodel import Session, create_engine
 __all__ = [
     "DatabaseError",
     "Engine",
+    "Session",
     "connect_to",
     "journal_mode",
     "open_engine",

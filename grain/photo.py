@@ -101,6 +101,14 @@ class PhotoEncoder:
         """[T, E] unit length, of what is left of each text without its position and colour words."""
         return self._text([self._phrase(text).core for text in texts])
 
+    def nearest_names(self, embeds: Array) -> list[tuple[str, float]]:
+        """The class name nearest to each picture or region ([N, E]), and its cosine."""
+        likeness = embeds @ self.known_embeds.T
+        names = (*self._names.coco, *self._names.imagenet)
+        return [
+            (names[row], float(cosines[row])) for row, cosines in zip(likeness.argmax(axis=1), likeness, strict=True)
+        ]
+
     def judge(
         self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
     ) -> Judgement:

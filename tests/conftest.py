@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from tests.tiny import write_data
 
-pytest_plugins = ["tests.database_fixtures"]
+pytest_plugins = ["tests.browser_fixtures", "tests.database_fixtures"]
 
 # One thread each, here and in processes that tests start: two that share two cores slow each other five times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

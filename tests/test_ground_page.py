@@ -12,17 +12,14 @@ from urllib.parse import urlparse
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from app.draw import PALETTE
 from app.gallery import load_examples
 from tests.fake_app import fake_services, running
 from tests.fake_predictor import BOXES_XYXY
 
-CHROMIUM = Path("/usr/bin/chromium")  # the system's, where there is one; else Playwright's own
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 EVIL = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{hacked}}"
-PATIENCE = 30_000  # milliseconds; waits end as soon as their condition holds
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +29,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
         with running(fake_services(folder)) as url:
             yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        path = str(CHROMIUM) if CHROMIUM.exists() else None
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def visitor(browser: Browser) -> BrowserContext:
-    """One person with one browser: scripts are fetched once."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1300})
-    context.set_default_timeout(PATIENCE)
-    return context
 
 
 @contextmanager
@@ -138,7 +117,7 @@ def test_the_page_opens_with_something_to_see(still: Page) -> None:
     expect(still.locator("#scores .verdict")).to_have_count(1)
     expect(still.locator("#scores")).to_contain_text("PHOTO · photo")
     expect(still.locator("#timing")).to_contain_text("ms")
-    expect(still.locator("nav a")).to_have_text(["Ground"])
+    expect(still.locator("#navigation nav a")).to_have_text(["Ground", "Annotate"])
     expect(still.locator("footer")).to_be_hidden()
 
 

@@ -344,13 +344,6 @@ def test_a_model_that_was_loaded_finds_what_it_found_before(folder: Path) -> Non
     loaded = Owlv2Localizer.from_pretrained(folder, config=EVERYTHING, device="cpu", precision="fp32")
     assert_same(loaded.localize([picture(0)], [TEXTS])[0], tiny().localize([picture(0)], [TEXTS])[0])
     assert loaded.name.startswith("tiny-owl@")
-    assert loaded.parameters == {
-        "threshold": 0.0,
-        "nms_iou": 1.0,
-        "most_of_text": 1000,
-        "exclusive": False,
-        "precision": "fp32",
-    }
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors"])

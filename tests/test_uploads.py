@@ -189,8 +189,8 @@ def test_400_million_pixels_and_5000_frames_are_refused_from_the_header_under_50
     path = tmp_path / name
     path.write_bytes(content)
     code = (
-        "import resource, sys\nfrom app.decode import *\n"
-        f"try: decode(Path({str(path)!r}), Limits())\nexcept RefusedError as error: print(error)\n"
+        "import resource, sys\nfrom curation.decode import *\n"
+        f"try: decode(open({str(path)!r}, 'rb').read(), Limits())\nexcept RefusedError as error: print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     root = Path(__file__).parents[1]
@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_the_decoder_knows_nothing_of_the_house() -> None:
     others = ("grain", "db", "gradio", "numpy")
-    code = f"import sys, app.decode; print([name for name in sys.modules if name.split('.')[0] in {others}])"
+    code = f"import sys, curation.decode; print([name for name in sys.modules if name.split('.')[0] in {others}])"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,237 @@
+"""What the Annotate page asks: settings checked, data sets, plan, jobs, one picture tried, results by page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+
+from app.jobs.control import Jobs
+from app.services import Services
+from app.uploads import RefusedError, read_picture
+from curation.annotate import AnnotateConfig, AnnotateError, Plan, Trial, command_line, plan, try_picture
+from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.describe import DescribeConfig, DescriberError
+from curation.images import open_image
+from curation.ingest import IngestConfig
+from curation.ingest import command_line as ingest_command
+from curation.localize import LocalizeConfig
+from curation.sample_annotators import ROW, SampleConfig
+from db.engine import DatabaseError, reading
+from db.job_queries import JobStateError, job_page
+from db.models import Annotation, Job, StageResult
+from db.models import Image as Picture
+from db.queries import annotations_of, get_dataset, get_image, image_page, list_datasets
+from db.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_job, run_tallies, stage_result_page
+
+KINDS = ("annotate", "import")  # of jobs that the page shows
+OWNER = "this machine"  # there is no login yet
+PAGE = 12  # results of one page
+MOST_JOBS = 8
+
+
+class AnnotatingError(ValueError):
+    """What was asked cannot be done; the message is one sentence for the person."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person chose, as the page's fields hold it."""
+
+    dataset: str
+    describer: str
+    describer_model: str
+    server: str
+    vocabulary: str
+    prompts: str
+    localizer: str
+    localizer_model: str
+    threshold: float
+    most_of_text: float
+    wrong: float
+    shifted: float
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job with what its run has come to."""
+
+    job: Job
+    tallies: Sequence[StageTally]
+    failures: Sequence[FailureGroup]
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """One annotated picture."""
+
+    image: Picture
+    described: StageResult | None
+    regions: Sequence[Annotation]
+
+
+def config_of(wanted: Wanted) -> AnnotateConfig:
+    """The settings of a run.
+
+    Raises: AnnotatingError: one of them is wrong.
+    """
+    if not wanted.dataset:
+        raise AnnotatingError("There is no data set yet: import one first.")
+    try:
+        vocabulary = tuple(name.strip() for name in wanted.vocabulary.splitlines() if name.strip())
+        describer: dict[str, Any] = {"kind": wanted.describer, "ask": DescribeConfig(prompts=wanted.prompts)}
+        if wanted.describer_model.strip():
+            describer["model"] = wanted.describer_model.strip()
+        if wanted.describer == "server":
+            describer["server"] = wanted.server.strip()
+        if wanted.describer == "vocabulary":
+            describer["vocabulary"] = vocabulary
+        localizer: dict[str, Any] = {"kind": wanted.localizer}
+        if wanted.localizer_model.strip():
+            localizer["model"] = wanted.localizer_model.strip()
+        boxes = LocalizeConfig(
+            threshold=wanted.threshold,
+            most_of_text=int(wanted.most_of_text),
+            exclusive=wanted.describer == "vocabulary",
+        )
+        sample = SampleConfig(wrong=wanted.wrong, shifted=wanted.shifted)
+        return AnnotateConfig(
+            wanted.dataset, DescriberChoice(**describer), LocalizerChoice(**localizer, boxes=boxes), sample
+        )
+    except ValueError as error:
+        raise AnnotatingError(_sentence(error)) from error
+
+
+def dataset_names(services: Services) -> list[str]:
+    """All data sets."""
+    with reading(services.engine) as session:
+        return [dataset.name for dataset in list_datasets(session)]
+
+
+def plan_of(services: Services, config: AnnotateConfig) -> Plan:
+    """What is done and what is left.
+
+    Raises: AnnotatingError: weights are missing, or there is no such data set.
+    """
+    try:
+        return plan(services.engine, config)
+    except (AnnotateError, ValueError) as error:
+        raise AnnotatingError(_sentence(error)) from error
+
+
+def start(services: Services, config: AnnotateConfig) -> int:
+    """Queue a run; the id of its job.
+
+    Raises: AnnotatingError: it could not begin.
+    """
+    plan_of(services, config)  # what is missing is said now, not by a job that fails
+    return _enqueue(services.jobs, "annotate", asdict(config), command_line(config))
+
+
+def import_data(services: Services, source: str, name: str, sample: int = 0) -> int:
+    """Queue an import of what lies at a path on this machine, or of freshly drawn pictures of the sample world.
+
+    Raises: AnnotatingError: there is no name, or neither.
+    """
+    if not name.strip():
+        raise AnnotatingError("The data set needs a name: write one.")
+    try:
+        config = IngestConfig(source.strip(), dataset=name.strip(), sample=sample)
+    except ValueError as error:
+        raise AnnotatingError(_sentence(error)) from error
+    return _enqueue(services.jobs, "import", asdict(config), ingest_command(config))
+
+
+def ask_job(services: Services, job_id: int, what: str) -> None:
+    """Pause, resume or cancel.
+
+    Raises: AnnotatingError: it cannot do that from where it is.
+    """
+    asks = {"pause": services.jobs.pause, "resume": services.jobs.resume, "cancel": services.jobs.cancel}
+    try:
+        asks[what](job_id)
+    except JobStateError as error:
+        raise AnnotatingError(_sentence(error)) from error
+
+
+def jobs_now(services: Services) -> list[JobView]:
+    """The latest jobs of this page, newest first. A job whose process is dead is found out here."""
+    services.jobs.reconcile()
+    views = []
+    with reading(services.engine) as session:
+        jobs = [job for kind in KINDS for job in job_page(session, kind=kind, limit=MOST_JOBS)]
+        for job in sorted(jobs, key=lambda job: -job.id)[:MOST_JOBS]:
+            run = run_of_job(session, job_id=job.id)
+            tallies = run_tallies(session, run_id=run.id) if run else []
+            failures = failures_by_reason(session, run_id=run.id, limit=5) if run else []
+            views.append(JobView(job, tallies, failures))
+    return views
+
+
+def try_one(services: Services, config: AnnotateConfig, upload: str | None, number: int) -> tuple[Image.Image, Trial]:
+    """All stages on an uploaded picture, or on one of the data set, by its number from 1.
+
+    Raises: AnnotatingError: there is no such picture, it cannot be read, or an annotator cannot work.
+    """
+    try:
+        image = read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
+        with services.model_turn:
+            return image, try_picture(config, services.annotators(config), image)
+    except (RefusedError, DescriberError, ValueError) as error:
+        raise AnnotatingError(_sentence(error)) from error
+
+
+def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[ResultView]:
+    """Annotated pictures of the settings' own recipe, a page of them.
+
+    Args:   after: id of the last picture of the page before.
+    Raises: AnnotatingError: weights are missing, so that the recipe is not known.
+    """
+    try:
+        last = config.works()[-1]
+    except ValueError as error:
+        raise AnnotatingError(_sentence(error)) from error
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=config.dataset)
+        if dataset is None:
+            return []
+        page = stage_result_page(
+            session, dataset_id=dataset.id, recipe=last.recipe, state="done", after=after, limit=PAGE
+        )
+        ids = [result.image_id for result in page]
+        regions = annotations_of(session, image_ids=ids, recipe=last.recipe)
+        images = [get_image(session, image_id=number) for number in ids]
+        return [ResultView(image, None, regions.get(image.id, [])) for image in images if image is not None]
+
+
+def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=config.dataset)
+        first = image_page(session, dataset_id=dataset.id, limit=1) if dataset else []
+        # counted from the first one's id, so that the millionth costs no more; where imports ran at once, one nearby
+        rows = [
+            row
+            for each in first
+            for row in image_page(session, dataset_id=each.dataset_id, after=each.id + number - 2, limit=1)
+        ]
+    if number < 1 or not rows:
+        raise AnnotatingError(f"The data set has no picture number {number}: choose a smaller one.")
+    [row] = rows
+    image = open_image(row)
+    image.info[ROW] = row
+    return image
+
+
+def _enqueue(jobs: Jobs, kind: str, config: Mapping[str, Any], words: Sequence[str]) -> int:
+    try:
+        return jobs.enqueue(kind=kind, owner=OWNER, config=config, argv=[sys.executable, *words])
+    except (ValueError, DatabaseError) as error:
+        raise AnnotatingError(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,215 @@
+"""What pages call: put work in the queue, ask it to pause or to end, let it go on, see what it said.
+
+Nothing here does the work or waits for it. Runners are processes of their own that outlive whoever started them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app.jobs.folder import Log, job_folder
+from app.jobs.local import ROOT
+from app.jobs.processes import MARK, Worker, end, find, of_job
+from app.jobs.runner import DATABASE, Pace
+from db.engine import Engine, reading, retrying, transaction
+from db.job_queries import (
+    enqueue_job,
+    get_job,
+    job_page,
+    mark_interrupted,
+    request_cancel,
+    request_pause,
+    requeue_job,
+    running_jobs,
+)
+from db.models import Job, JobState, now
+
+WAITING: tuple[JobState, ...] = ("queued",)
+LOOKED_AT = 1000  # jobs that wait, to see for which devices
+RUNNER_LOG_BYTES = 2**20  # runners say little; a longer log is begun anew
+SILENT_HEARTBEATS = 5  # a machine that slept wakes with every lease run out: so long a living runner may still speak up
+
+
+class Jobs:
+    """The queue and its runners on this machine."""
+
+    def __init__(
+        self, engine: Engine, home: Path, slots: Mapping[str, int] | None = None, *, pace: Pace | None = None
+    ) -> None:
+        """home: GRAIN_HOME. slots: device -> how many jobs it runs at a time; one on the processor when not given."""
+        self._engine, self._home = engine, home.absolute()
+        self.slots = dict(slots or {"cpu": 1})
+        self._pace = pace or Pace()
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._starting, self._reconciling = threading.Lock(), threading.Lock()
+
+    def enqueue(
+        self,
+        *,
+        kind: str,
+        owner: str,
+        config: Mapping[str, Any],
+        argv: Sequence[str],
+        device: str = "cpu",
+        priority: int = 0,
+    ) -> int:
+        """Put work in the queue and see that it is begun when a slot is free; its id.
+
+        Args:   as in db.job_queries.enqueue_job. argv: its program may be sys.executable; it runs in the root of the
+                repository, with the environment of the app, and must go on where it stopped when it is run again.
+        Raises: ValueError: no such device, or argv is not the words of a command.
+        """
+        if self.slots.get(device, 0) < 1:
+            raise ValueError(f"expected a device with a slot ({', '.join(self.slots)}), got {device!r}: choose one")
+        with transaction(self._engine) as session:
+            job = enqueue_job(
+                session, kind=kind, owner=owner, config=config, argv=argv, device=device, priority=priority
+            )
+        self.start_runners()
+        return job.id
+
+    def get(self, job_id: int) -> Job | None:
+        """One job as it is now; None when there is none of that id."""
+        with reading(self._engine) as session:
+            return get_job(session, job_id=job_id)
+
+    def pause(self, job_id: int) -> Job:
+        """Ask it to stop where it can go on later; it is paused as soon as its processes are over.
+
+        Raises: JobStateError: it is over, or there is none of that id.
+        """
+        return retrying(self._engine, partial(request_pause, job_id=job_id))
+
+    def cancel(self, job_id: int) -> Job:
+        """Ask it, and all that it started, to end for good.
+
+        Raises: JobStateError: it has ended, or there is none of that id.
+        """
+        return retrying(self._engine, partial(request_cancel, job_id=job_id))
+
+    def resume(self, job_id: int) -> Job:
+        """Let one that is paused, interrupted, cancelled or failed go on from what it kept.
+
+        Raises: JobStateError: it is queued, running or done, or there is none of that id.
+        """
+        with transaction(self._engine) as session:  # not twice: the second time it would be queued already
+            job = requeue_job(session, job_id=job_id)
+        self.start_runners()
+        return job
+
+    def log_tail(self, job_id: int, lines: int = 200) -> str:
+        """The last lines of its output, over all attempts; empty when it has said nothing."""
+        return Log(job_folder(self._home, job_id)).tail(lines)
+
+    def reconcile(self) -> list[int]:
+        """Compare what the database says with the processes there are; call it at the start, and whenever one looks.
+
+        A job whose runner is dead becomes interrupted, after what is left of it has been ended: it can be resumed. One
+        whose runner lives is left alone. Then runners are started for what is queued.
+
+        Returns: ids of the jobs that were interrupted now. Empty when another thread is at it.
+        """
+        if not self._reconciling.acquire(blocking=False):
+            return []
+        try:
+            with reading(self._engine) as session:
+                running = running_jobs(session)
+            taken = [job.id for job in running if (reason := self._why_dead(job)) and self._take_back(job, reason)]
+        finally:
+            self._reconciling.release()
+        self.start_runners()
+        return taken
+
+    def start_runners(self) -> int:
+        """Start a runner for each free slot that has work waiting; how many."""
+        with self._starting:
+            with reading(self._engine) as session:
+                waiting = Counter(job.device for job in job_page(session, states=WAITING, limit=LOOKED_AT))
+                busy = Counter(job.device for job in running_jobs(session))
+            free = {device: max(0, count - busy[device]) for device, count in self.slots.items()}
+            wanted = sum(min(count, waiting[device]) for device, count in free.items())
+            self._started = [runner for runner in self._started if runner.poll() is None]
+            missing = max(0, wanted - sum(map(_has_not_looked_yet, self._started)))
+            self._started += [self._start_runner() for _ in range(missing)]
+            return missing
+
+    def _start_runner(self) -> subprocess.Popen[bytes]:
+        (self._home / "jobs").mkdir(parents=True, exist_ok=True)
+        argv = [sys.executable, "-m", "app.jobs.runner", "--home", str(self._home), "--slots"]
+        argv += [word for device, count in self.slots.items() for word in (device, str(count))]
+        for flag in fields(self._pace):
+            argv += [f"--pace.{flag.name.replace('_', '-')}", str(getattr(self._pace, flag.name))]
+        environment = {name: value for name, value in os.environ.items() if name != MARK}  # it belongs to no job
+        url = self._engine.url
+        if url.get_backend_name() == "sqlite":  # a runner has another working folder
+            url = url.set(database=os.path.abspath(url.database or ""))
+        environment[DATABASE] = url.render_as_string(hide_password=False)
+        environment["GRAIN_HOME"] = str(self._home)  # for the jobs
+        with (self._home / "jobs" / "runners.txt").open("ab") as log:
+            if log.tell() > RUNNER_LOG_BYTES:
+                log.truncate(0)
+            return subprocess.Popen(
+                argv,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _why_dead(self, job: Job) -> str:
+        """Why nobody works at a running job any more; empty when somebody does, or nobody can tell."""
+        worker = Worker.read(job.worker)
+        if worker.is_here and not find(worker.pid, worker.started):
+            return "its runner ended without a word: resume it"
+        if job.lease_until and job.lease_until >= now():
+            return ""
+        if not worker.is_here:
+            return f"nothing has been heard from {worker.host}: look there, and resume it"
+        return "its runner hung: resume it" if self._stays_silent(job) else ""
+
+    def _stays_silent(self, job: Job) -> bool:
+        deadline = time.monotonic() + SILENT_HEARTBEATS * self._pace.heartbeat_s
+        while time.monotonic() < deadline:
+            present = self.get(job.id)
+            if not present or (present.token, present.lease_until) != (job.token, job.lease_until):
+                return False
+            time.sleep(self._pace.tick_s)
+        return True
+
+    def _take_back(self, job: Job, reason: str) -> bool:
+        """End what is left of a job and mark it; False when that cannot be, or it has moved on."""
+        worker = Worker.read(job.worker)
+        if worker.is_here:
+            group = job.process_group if find(job.process_group, job.process_started) else None
+            folder, tokens = job_folder(self._home, job.id), range(job.token + 1)
+            runner_over = end(lambda: [p for p in [find(worker.pid, worker.started)] if p], grace_s=0)
+            if not (
+                runner_over and end(lambda: of_job(folder, tokens, group=group), grace_s=self._pace.cancel_grace_s)
+            ):
+                return False
+        mark = partial(mark_interrupted, job_id=job.id, token=job.token, exit_reason=reason)
+        return retrying(self._engine, mark)
+
+
+def _has_not_looked_yet(runner: subprocess.Popen[bytes]) -> bool:
+    """Whether a runner has still to take its first job, and so will find one that is queued now.
+
+    It closes its stdout just before.
+    """
+    assert runner.stdout is not None
+    closed = select.poll()
+    closed.register(runner.stdout)
+    return not closed.poll(0)

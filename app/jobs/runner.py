@@ -1,0 +1,223 @@
+"""python -m app.jobs.runner: takes jobs from the queue one after the other and ends when none is left for a free slot.
+
+It is started by control.Jobs in a session of its own and needs nothing of the app: that may end or be killed. The
+database comes by GRAIN_DATABASE_URL, since everybody may read a command line and the URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import tyro
+
+from app.jobs.backend import Backend, Submitted
+from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
+from app.jobs.local import LocalProcess
+from app.jobs.outcome import Ask, Outcome, outcome
+from app.jobs.processes import Worker, end, of_job
+from db.engine import DatabaseError, Engine, connect_to, retrying, transaction
+from db.job_queries import (
+    JobLostError,
+    claim_job,
+    finish_job,
+    heartbeat,
+    mark_interrupted,
+    set_job_process,
+    set_job_progress,
+)
+from db.models import Job, now
+
+DATABASE = "GRAIN_DATABASE_URL"
+BACKENDS: Mapping[str, Callable[[Job, Path], Backend]] = {"local": LocalProcess}
+FINISH_PAUSES_S = (0.05, 0.2, 0.8, 2.0, *[5.0] * 60)  # what was worked out for hours waits for a database to come back
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how long, in seconds."""
+
+    heartbeat_s: float = 1.0
+    """Between two looks at what was asked."""
+    lease_s: float = 60.0
+    """So long a runner may be silent."""
+    tick_s: float = 0.1
+    """Between two looks at the job."""
+    cancel_grace_s: float = 10.0
+    """From asking a job to end to killing it."""
+    pause_grace_s: float = 120.0
+    """The same on pause: it may have much to save."""
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """One runner."""
+
+    home: Path
+    """GRAIN_HOME."""
+    slots: dict[str, int]
+    """How many jobs each device runs at a time."""
+    pace: Pace = field(default_factory=Pace)
+    """How often and how long."""
+
+
+class Runner:
+    """Works through the queue."""
+
+    def __init__(self, engine: Engine, config: RunnerConfig) -> None:
+        self._engine, self._config = engine, config
+        self._worker = str(Worker.this())
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the present job where it can go on later, and take no other."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Until no job is left for a free slot.
+
+        Raises: DBAPIError, DatabaseError: the database is gone for good; the job counts as interrupted.
+        """
+        while not self._stopped and (job := self._claim()):
+            attempt = Attempt(self._engine, self._config, job, stopped=lambda: self._stopped)
+            try:
+                attempt.finish(attempt.work())
+            except JobLostError as error:
+                print(error, file=sys.stderr)
+
+    def _claim(self) -> Job | None:
+        # not `retrying`: should the answer to a commit get lost, this runner must die for its job to be taken back
+        with transaction(self._engine) as session:
+            pace = self._config.pace
+            return claim_job(session, slots=self._config.slots, worker=self._worker, lease_seconds=pace.lease_s)
+
+
+class Attempt:
+    """One job from being taken up to its end."""
+
+    def __init__(self, engine: Engine, config: RunnerConfig, job: Job, *, stopped: Callable[[], bool]) -> None:
+        self._engine, self._pace, self._job, self._stopped = engine, config.pace, job, stopped
+        self._folder = job_folder(config.home, job.id)
+        self._request: Ask = ""
+        self._submitted: Submitted | None = None  # to be told to the database
+        self._progress: Progress | None = None  # as the database knows it
+
+    def work(self) -> Outcome:
+        """Do the job.
+
+        Raises: JobLostError: it was given to somebody else; all that was started here is over.
+        """
+        job, grace_s = self._job, self._pace.cancel_grace_s
+        if job.backend not in BACKENDS:
+            return Outcome("failed", f"expected the backend {' or '.join(BACKENDS)}, got {job.backend!r}")
+        if not end(lambda: of_job(self._folder, range(job.token)), grace_s=grace_s):
+            return Outcome("failed", "an earlier attempt at it cannot be ended: restart the machine, and resume it")
+        progress_file(self._folder, job.token).unlink(missing_ok=True)  # of a database that is no more
+        self._beat()  # still ours? ending the earlier one may have taken long
+        if self._request == "lost":
+            raise JobLostError(f"job {job.id} was taken away before it started")
+        if ask := self._ask():
+            return outcome(0, "", ask)
+        try:
+            self._open_log()
+            backend = BACKENDS[job.backend](job, self._folder)
+            self._submitted = backend.submit()
+        except (OSError, ValueError) as error:
+            return Outcome("failed", f"cannot start {job.argv[0]!r} ({error}): correct the command or install it")
+        asked, code = self._watch(backend)
+        if asked == "lost":
+            raise JobLostError(f"job {job.id} was taken away and has been ended here")
+        return outcome(code, backend.tail(), asked)
+
+    def finish(self, how: Outcome) -> None:
+        """Say how far it came and how it ended.
+
+        Raises: JobLostError: it was given to somebody else meanwhile.
+        """
+        job_id, token, reason = self._job.id, self._job.token, how.reason
+        progress = read_progress(progress_file(self._folder, token))
+        if progress and progress != self._progress:
+            said = partial(set_job_progress, job_id=job_id, token=token, **vars(progress))
+            retrying(self._engine, said, pauses_s=FINISH_PAUSES_S)
+        if how.state == "interrupted":
+            mark = partial(mark_interrupted, job_id=job_id, token=token, exit_reason=reason)
+            retrying(self._engine, mark, pauses_s=FINISH_PAUSES_S)
+        else:
+            write = partial(finish_job, job_id=job_id, token=token, state=how.state, exit_reason=reason)
+            retrying(self._engine, write, pauses_s=FINISH_PAUSES_S)
+
+    def _watch(self, backend: Backend) -> tuple[Ask, int]:
+        """Wait for its end; what it was told to do before, and its exit code."""
+        asked: Ask = ""
+        next_beat, deadline = 0.0, math.inf
+        while (code := backend.poll()) is None:
+            if time.monotonic() >= next_beat:
+                self._beat()
+                next_beat = time.monotonic() + self._pace.heartbeat_s
+            if (ask := self._ask()) != asked:
+                asked, deadline = ask, min(deadline, time.monotonic() + self._grace_s(ask))
+            if asked:
+                backend.cancel(force=time.monotonic() >= deadline)
+            time.sleep(self._pace.tick_s)
+        return asked, code
+
+    def _ask(self) -> Ask:
+        return self._request or ("stop" if self._stopped() else "")
+
+    def _grace_s(self, ask: Ask) -> float:
+        return {"pause": self._pace.pause_grace_s, "lost": 0.0}.get(ask, self._pace.cancel_grace_s)
+
+    def _beat(self) -> None:
+        """Renew the lease, tell what is new, hear what is asked."""
+        if self._request == "lost":
+            return
+        job_id, token = self._job.id, self._job.token
+        submitted, progress = self._submitted, read_progress(progress_file(self._folder, token))
+        try:
+            with transaction(self._engine) as session:
+                if submitted:
+                    set_job_process(session, job_id=job_id, token=token, **vars(submitted))
+                if progress and progress != self._progress:
+                    set_job_progress(session, job_id=job_id, token=token, **vars(progress))
+                request = heartbeat(session, job_id=job_id, token=token, lease_seconds=self._pace.lease_s)
+        except JobLostError:
+            self._request = "lost"
+        except Exception:  # whatever the database has, the job goes on; the next beat tries again
+            traceback.print_exc()
+        else:
+            self._request, self._submitted, self._progress = request, None, progress
+
+    def _open_log(self) -> None:
+        log = Log(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._job.attempts == 1:
+            log.clear()
+        log.write(f"--- attempt {self._job.attempts}, {now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
+
+
+def main(config: RunnerConfig) -> None:
+    """Run as a process of its own.
+
+    Raises: DatabaseError: no such database.
+    """
+    if DATABASE not in os.environ:
+        raise DatabaseError(f"expected the database of the queue in {DATABASE}: set it")
+    runner = Runner(connect_to(os.environ[DATABASE]), config)
+    signal.signal(signal.SIGTERM, lambda *_: runner.stop())
+    os.dup2(2, 1)  # who started this waits for the end of stdout: what is queued from now on is seen
+    runner.run()
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(RunnerConfig))
+    except DatabaseError as error:
+        sys.exit(f"app.jobs.runner: {error}")

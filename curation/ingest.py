@@ -1,0 +1,361 @@
+"""Bring pictures into a data set: each is read once, hashed, given a thumbnail and a row; what is left out is listed.
+
+`python -m curation.ingest SOURCE --dataset NAME` takes a folder, a zip or tar, WebDataset shards (img2dataset's too), a
+CSV or TSV of captions and paths, a Hugging Face ImageFolder or a parquet file, and prints a JSON object. Stopped at any
+moment, the same command goes on, and adds nothing twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from curation.archives import ArchiveLimits
+from curation.decode import Limits, RefusedError, check_size
+from curation.home import database_url, home_folder, report_progress
+from curation.pictures import AHEAD, DecoderPool, in_order, read_file, write_atomic
+from curation.sample_world import SampleWorldError, WorldConfig, write_world
+from curation.sources import Found, is_address, open_source
+from db import models
+from db.engine import DatabaseError, Engine, Session, open_engine, retrying
+from db.queries import (
+    Added,
+    NewImage,
+    NewRefusal,
+    add_images,
+    add_refusals,
+    create_dataset,
+    find_images,
+    get_dataset,
+)
+
+__all__ = [
+    "IngestConfig",
+    "IngestError",
+    "Tally",
+    "command_line",
+    "import_id_of",
+    "ingest",
+    "perceptual_hash",
+    "thumbnail_path",
+]
+
+THUMBNAIL_SIDE = 320  # pixels
+THUMBNAIL_QUALITY = 85
+BATCH_FILES = 256  # a transaction
+BATCH_BYTES = 64_000_000  # of files held in memory for it
+IMPORT_ID_DIGITS = 16
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class IngestError(RuntimeError):
+    """An import had to stop; one sentence says why and what to do. What was kept before is whole."""
+
+
+@dataclass
+class Tally:
+    """How far an import is.
+
+    added: new pictures. known: there already from the same place, as after a stop. duplicates_inside,
+    duplicates_outside: pictures whose content the data set has from another place within this source, or from
+    elsewhere. refused: reason -> files of this pass. seen: files looked at, of `total` where that is known.
+    """
+
+    added: int = 0
+    known: int = 0
+    duplicates_inside: int = 0
+    duplicates_outside: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    total: int | None = None
+
+    @property
+    def seen(self) -> int:
+        """All of them."""
+        copies = self.duplicates_inside + self.duplicates_outside
+        return self.added + self.known + copies + self.refused.total()
+
+    def count(self, added: Added, refusals: Iterable[NewRefusal], copies: Mapping[str, int]) -> None:
+        """Put a transaction on top. copies: field -> pictures."""
+        self.added += added.new
+        self.known += copies.get("known", 0)
+        self.duplicates_inside += copies.get("duplicates_inside", 0)
+        self.duplicates_outside += copies.get("duplicates_outside", 0) + added.known  # another import was quicker
+        self.refused.update(refusal.reason for refusal in refusals)
+
+    def to_json(self) -> dict[str, Any]:
+        """For people and pages."""
+        names = ("seen", "added", "known", "duplicates_inside", "duplicates_outside")
+        return {**{name: getattr(self, name) for name in names}, "refused": dict(self.refused.most_common())}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file, read; or why not."""
+
+    found: Found
+    content: bytes = b""
+    sha256: str = ""
+    refusal: str = ""
+
+
+def ingest(
+    engine: Engine,
+    source: Path,
+    *,
+    dataset: str,
+    home: Path,
+    limits: Limits | None = None,
+    archive_limits: ArchiveLimits | None = None,
+    processes: int | None = None,
+    on_progress: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """Bring a source's pictures into a data set, making that where there is none of the name.
+
+    Args:   source: what open_source takes. home: thumbnails go below it. limits: for each picture.
+            processes: that decode at the same time, None for one a core. on_progress: called after every transaction.
+    Raises: SourceError: nothing can be imported from there. IngestError: thumbnails cannot be written.
+            DatabaseError: the disk of the database is full. ValueError: the name will not do.
+    """
+    opened = open_source(source, limits, archive_limits)
+    dataset_id = _dataset_id(engine, dataset, source)
+    tally = Tally(total=opened.total)
+    with DecoderPool(limits, processes) as pool, ThreadPoolExecutor(pool.processes) as threads:
+        work = _Import(engine, dataset_id, import_id_of(source), opened.root, home, pool, threads)
+        for batch in work.batches(opened.files):
+            work.keep(batch, tally)
+            on_progress(tally)
+    return tally
+
+
+def import_id_of(source: Path) -> str:
+    """The name under which what a source's import left out is listed: the same for the same place."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:IMPORT_ID_DIGITS]
+
+
+def thumbnail_path(home: Path, sha256: str) -> Path:
+    """Where a picture's thumbnail lies: a JPEG, upright, at most THUMBNAIL_SIDE long."""
+    return home / "thumbnails" / sha256[:2] / f"{sha256}.jpg"
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """64 bits as 16 hex digits: equal, or nearly so, for pictures that look alike."""
+    return str(imagehash.phash(image))
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One import under way. root: where the source's files lie."""
+
+    engine: Engine
+    dataset_id: int
+    import_id: str
+    root: Path
+    home: Path
+    pool: DecoderPool
+    threads: ThreadPoolExecutor
+
+    def batches(self, files: Iterable[Found]) -> Iterator[list[_Read]]:
+        """The source's files, read and hashed, as many as go into memory and into one transaction."""
+        batch: list[_Read] = []
+        held = 0
+        for read in in_order(self._read, files, self.threads, ahead=AHEAD * self.pool.processes):
+            batch.append(read)
+            held += len(read.content)
+            if len(batch) == BATCH_FILES or held >= BATCH_BYTES:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
+
+    def keep(self, batch: list[_Read], tally: Tally) -> None:
+        """Decode what is new in a batch, write thumbnails, then its rows, all or none.
+
+        Raises: IngestError, DatabaseError: as ingest.
+        """
+        first = {read.sha256: read for read in reversed(batch) if not read.refusal}  # of each content
+        there = retrying(self.engine, lambda session: find_images(session, dataset_id=self.dataset_id, sha256s=first))
+        made = self._make([r for r in first.values() if r.sha256 not in there or not self._has_thumbnail(r.sha256)])
+        images: list[NewImage] = []
+        refusals: list[NewRefusal] = []
+        counts: Counter[str] = Counter()
+        for read in batch:
+            new = made.get(read.sha256)
+            if read.refusal or isinstance(new, str):
+                location, member = read.found.place
+                refusals.append(NewRefusal(location, read.refusal or str(new), member))
+            elif read.sha256 in there:
+                counts[self._kind_of_copy(read.found, there[read.sha256])] += 1
+            elif first[read.sha256] is not read:
+                counts["duplicates_inside"] += 1
+            else:
+                assert new is not None
+                images.append(replace(new, **_origin(read.found)))
+        tally.count(self._write(images, refusals), refusals, counts)
+
+    def _read(self, found: Found) -> _Read:
+        if found.refusal:
+            return _Read(found, refusal=found.refusal)
+        try:
+            content = read_file(Path(found.location), self.pool.limits) if found.content is None else found.content
+            check_size(len(content), self.pool.limits)
+        except RefusedError as error:
+            return _Read(found, refusal=str(error))
+        bare = replace(found, content=None)  # kept once
+        return _Read(bare, content, hashlib.sha256(content).hexdigest())
+
+    def _make(self, todo: list[_Read]) -> dict[str, NewImage | str]:
+        """sha256 -> what is known of the picture but for where it lies, its thumbnail written; or why it is refused."""
+        try:
+            return dict(zip([read.sha256 for read in todo], self.threads.map(self._make_one, todo), strict=True))
+        except OSError as error:
+            where = thumbnail_path(self.home, "").parent
+            if error.errno in FULL:
+                raise IngestError(
+                    f"The disk of {where} is full: make room and run the same import again; it goes on where it was."
+                ) from error
+            raise IngestError(
+                f"Thumbnails cannot be written to {where} ({error.strerror}): see to it and run the same import again."
+            ) from error
+
+    def _make_one(self, read: _Read) -> NewImage | str:
+        try:
+            picture = self.pool.read(read.content, THUMBNAIL_SIDE)
+        except RefusedError as error:
+            return str(error)
+        buffer = io.BytesIO()
+        picture.image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+        # one that a power cut takes is made again when the import is run again
+        write_atomic(thumbnail_path(self.home, read.sha256), buffer.getvalue(), lasting=False)
+        phash = perceptual_hash(picture.image)
+        return NewImage(read.sha256, picture.width, picture.height, location="", phash=phash, has_thumbnail=True)
+
+    def _has_thumbnail(self, sha256: str) -> bool:
+        return thumbnail_path(self.home, sha256).exists()
+
+    def _kind_of_copy(self, found: Found, there: models.Image) -> str:
+        if (found.location, found.member) == (there.location, there.member):
+            return "known"
+        return "duplicates_inside" if Path(there.location).is_relative_to(self.root) else "duplicates_outside"
+
+    def _write(self, images: list[NewImage], refusals: list[NewRefusal]) -> Added:
+        def write(session: Session) -> Added:
+            add_refusals(session, dataset_id=self.dataset_id, import_id=self.import_id, files=refusals)
+            return add_images(session, dataset_id=self.dataset_id, images=images)
+
+        return retrying(self.engine, write)
+
+
+def _origin(found: Found) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("location", "member", "origin_row", "caption")}
+
+
+def _dataset_id(engine: Engine, name: str, source: Path) -> int:
+    def find_or_make(session: Session) -> int:
+        dataset = get_dataset(session, name=name) or create_dataset(session, name=name, source=str(source))
+        return dataset.id
+
+    try:
+        return retrying(engine, find_or_make)
+    except Exception:  # another import may have made it at the same moment: then it is there now
+        return retrying(engine, find_or_make)
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Bring pictures into a data set; prints one JSON object."""
+
+    source: tyro.conf.Positional[str] = ""
+    """Folder, archive, table or parquet file."""
+    dataset: str = field(kw_only=True)
+    """Its name; made where there is none."""
+    sample: int = 0
+    """In place of a source: so many pictures of the sample world, drawn first."""
+    home: Path | None = None
+    """Where thumbnails go, and the database if GRAIN_DATABASE_URL names no other; by default GRAIN_HOME."""
+    processes: int | None = None
+    """Pictures decoded at the same time; by default one a core."""
+
+    def __post_init__(self) -> None:
+        """Refuse what says nothing, or two things at once.
+
+        Raises: ValueError.
+        """
+        if bool(self.source) == (self.sample > 0):
+            raise ValueError(
+                f"expected a source or a number of sample pictures, got the source {self.source!r} and {self.sample}: "
+                "give one of them"
+            )
+        if self.processes is not None and self.processes < 1:
+            raise ValueError(f"expected one process or more, got {self.processes}: give a larger number")
+
+
+def command_line(config: IngestConfig) -> list[str]:
+    """The words that run it from a terminal, after the name of Python."""
+    flags = {"dataset": config.dataset, "sample": config.sample, "home": config.home, "processes": config.processes}
+    # a value in one word with its flag, and a path from the root: either may begin with a dash
+    words = [f"--{name}={value}" for name, value in flags.items() if value]
+    return ["-m", "curation.ingest", *words, *([_from_root(config.source)] if config.source else [])]
+
+
+def _from_root(source: str) -> str:
+    """A path as people write it, from the root; an address as it is."""
+    return source if is_address(source) else os.path.abspath(os.path.expanduser(source))
+
+
+def sample_world(home: Path, pictures: int) -> Path:
+    """A folder of freshly drawn pictures, or of the same ones, if it is there already.
+
+    Raises: SampleWorldError: the disk is full.
+    """
+    out = home / "samples" / f"world-{pictures}"
+    return write_world(WorldConfig(out, images=pictures, held_out_images=0, novel_images_per_class=0))
+
+
+def main(config: IngestConfig) -> None:
+    """The command line."""
+    home = config.home.expanduser().absolute() if config.home else home_folder()
+    source = Path(_from_root(config.source)) if config.source else sample_world(home, config.sample)
+    start = time.perf_counter()
+    engine = open_engine(database_url(home))
+    try:
+        with tqdm(unit=" pictures", smoothing=0.1) as bar:
+
+            def show(tally: Tally) -> None:
+                bar.total = tally.total and max(tally.total, tally.seen)
+                bar.update(tally.seen - bar.n)
+                report_progress(tally.seen, bar.total or 0, f"{tally.added:,} pictures added")
+
+            tally = ingest(
+                engine, source, dataset=config.dataset, home=home, processes=config.processes, on_progress=show
+            )
+    finally:
+        engine.dispose()
+    seconds = round(time.perf_counter() - start, 2)
+    answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
+    json.dump(answer, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(IngestConfig))
+    except (ValueError, OSError, IngestError, SampleWorldError, DatabaseError) as error:
+        sys.exit(f"curation.ingest: {error}")
+    except KeyboardInterrupt:
+        sys.exit("curation.ingest: stopped: the same command goes on")

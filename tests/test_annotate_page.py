@@ -1,0 +1,164 @@
+"""The Annotate page in a real Chromium, with the real app in a process of its own that may be killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from curation.ingest import ingest
+from curation.sample_world import WorldConfig, write_world
+from db.engine import open_engine
+from tests.fake_app import free_port
+
+ROOT = Path(__file__).parent.parent
+PICTURES = 24
+WAITING = re.compile(r"GRAIN is at (\S+)")
+SLOW = 120_000  # milliseconds a job may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a data set of the sample world."""
+    home = tmp_path_factory.mktemp("home")
+    config = WorldConfig(out=home / "drawn", images=0, held_out_images=PICTURES, classes=1, novel_images_per_class=0)
+    ingest(open_engine(f"sqlite:///{home / 'grain.sqlite'}"), write_world(config), dataset="drawn", home=home)
+    return home
+
+
+@contextmanager
+def app_at(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The real app; its address and its process."""
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as app:
+        assert app.stdout is not None
+        try:
+            yield next(found[1] for line in app.stdout if (found := WAITING.search(line))), app
+        finally:
+            app.kill()
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    with app_at(home, free_port()) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, address) as page:
+        yield page
+
+
+@contextmanager
+def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
+    page, errors = visitor.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}annotate")
+    expect(page.locator("#plan .meter").first).to_be_visible()
+    yield page
+    page.close()
+    assert errors == []
+
+
+def choose(page: Page, field: str, words: str) -> None:
+    page.locator(f"#{field} input").click()
+    page.locator(f"#{field}").get_by_role("option", name=words).click()
+
+
+def use_the_truth(page: Page) -> None:
+    choose(page, "describer", "sample truth")
+    choose(page, "localizer", "sample truth")
+    expect(page.locator("#command")).to_contain_text("--describer.kind=sample --localizer.kind=sample")
+
+
+def latest(page: Page) -> Locator:
+    return page.locator("#jobs .job").first
+
+
+def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, address: str) -> None:
+    use_the_truth(page)
+    expect(page.locator("#plan")).to_contain_text(f"0 of {PICTURES}")
+    page.locator("#start").click()
+    expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#plan .meter").nth(1)).to_contain_text(f"{PICTURES} of {PICTURES}")
+    expect(page.locator("#results .result")).to_have_count(12)
+    expect(page.locator("#results .result").first.locator("rect.line")).not_to_have_count(0)
+    page.locator("#more").click()
+    expect(page.locator("#results .result")).to_have_count(PICTURES)
+    page.reload()
+    expect(latest(page)).to_have_class(re.compile("done"))
+    latest(page).get_by_text("What it costs").click()
+    expect(latest(page)).to_contain_text("600 A40-hours published")
+
+
+def test_one_picture_is_tried_step_by_step(page: Page) -> None:
+    use_the_truth(page)
+    page.locator("#try").click()
+    trial = page.locator("#trial")
+    for words in ("Stage 1 · subject", "Stage 2 · as the model wrote it", "Parsed descriptions", "Boxes"):
+        expect(trial).to_contain_text(words)
+    assert trial.locator("rect.line").count() == trial.locator("section").nth(3).locator("li").count()
+    page.locator("#number input").fill("999")
+    page.locator("#try").click()
+    expect(page.locator("#note-trial .notice")).to_contain_text("no picture number 999")
+
+
+def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:
+    choose(page, "describer", "LLaVA on this machine")
+    expect(page.locator("#note-plan .notice")).to_contain_text("hf download llava-hf/llava-v1.6-mistral-7b-hf")
+    page.locator("#start").click()
+    expect(page.locator(".toast-body").first).to_contain_text("are not complete on this machine")
+    choose(page, "describer", "class names only")
+    expect(page.locator("#note-plan .notice")).to_contain_text("vocabulary is empty")
+    page.locator("#vocabulary textarea").fill("dog\n<img src=x onerror=window.hacked=1>")
+    expect(page.locator("#command")).to_contain_text("<img src=x onerror=window.hacked=1>")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
+    port = free_port()
+    with app_at(home, port) as (address, app), opened(visitor, address) as page:
+        page.locator("#start").click()
+        expect(latest(page)).to_have_class(re.compile("running"))
+        expect(latest(page)).to_contain_text("describe:", timeout=SLOW)
+        app.kill()
+        app.wait()
+    with app_at(home, port) as (address, _), opened(visitor, address) as page:
+        expect(latest(page)).to_have_class(re.compile("running|done"))
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        page.locator("#least-score input[type=number]").fill("0.4")
+        page.locator("#least-score input[type=number]").press("Tab")
+        expect(page.locator("#command")).to_contain_text("threshold=0.4")
+        page.locator("#start").click()
+        latest(page).get_by_role("button", name="pause").click()
+        expect(latest(page)).to_have_class(re.compile("paused"), timeout=SLOW)
+        latest(page).get_by_role("button", name="resume").click()
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        page.locator("#least-score input[type=number]").fill("0.5")
+        page.locator("#least-score input[type=number]").press("Tab")
+        expect(page.locator("#command")).to_contain_text("threshold=0.5")
+        page.locator("#start").click()
+        latest(page).get_by_role("button", name="cancel").click()
+        expect(latest(page)).to_have_class(re.compile("cancelled"), timeout=SLOW)
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.set_viewport_size({"width": 1400, "height": 1300})
