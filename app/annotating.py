@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from app.jobs.control import Jobs
+from app.looking import sentence
 from app.services import Services
 from app.uploads import RefusedError, read_picture
 from curation.annotate import AnnotateConfig, AnnotateError, Plan, Trial, command_line, plan, try_picture
@@ -102,7 +103,7 @@ def config_of(wanted: Wanted) -> AnnotateConfig:
             wanted.dataset, DescriberChoice(**describer), LocalizerChoice(**localizer, boxes=boxes), sample
         )
     except ValueError as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
 
 
 def dataset_names(services: Services) -> list[str]:
@@ -119,7 +120,7 @@ def plan_of(services: Services, config: AnnotateConfig) -> Plan:
     try:
         return plan(services.engine, config)
     except (AnnotateError, ValueError) as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
 
 
 def start(services: Services, config: AnnotateConfig) -> int:
@@ -141,7 +142,7 @@ def import_data(services: Services, source: str, name: str, sample: int = 0) -> 
     try:
         config = IngestConfig(source.strip(), dataset=name.strip(), sample=sample)
     except ValueError as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
     return _enqueue(services.jobs, "import", asdict(config), ingest_command(config))
 
 
@@ -154,7 +155,7 @@ def ask_job(services: Services, job_id: int, what: str) -> None:
     try:
         asks[what](job_id)
     except JobStateError as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
 
 
 def jobs_now(services: Services) -> list[JobView]:
@@ -181,7 +182,7 @@ def try_one(services: Services, config: AnnotateConfig, upload: str | None, numb
         with services.model_turn:
             return image, try_picture(config, services.annotators(config), image)
     except (RefusedError, DescriberError, ValueError) as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
 
 
 def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[ResultView]:
@@ -193,7 +194,7 @@ def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[
     try:
         last = config.works()[-1]
     except ValueError as error:
-        raise AnnotatingError(_sentence(error)) from error
+        raise AnnotatingError(sentence(error)) from error
     with reading(services.engine) as session:
         dataset = get_dataset(session, name=config.dataset)
         if dataset is None:
@@ -229,9 +230,4 @@ def _enqueue(jobs: Jobs, kind: str, config: Mapping[str, Any], words: Sequence[s
     try:
         return jobs.enqueue(kind=kind, owner=OWNER, config=config, argv=[sys.executable, *words])
     except (ValueError, DatabaseError) as error:
-        raise AnnotatingError(_sentence(error)) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+        raise AnnotatingError(sentence(error)) from error

@@ -23,6 +23,7 @@ from grain.structures import Look, Region
 # Okabe and Ito's palette, told apart by colour-blind eyes; the order keeps the first few strong on white and on black.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 DASHES = ("", "9 5", "2 4", "12 4 2 4")  # beyond the palette a pattern tells descriptions apart; in screen pixels
+SECOND_DASH = "7 5"
 DARK_INK_ON = {"#CC79A7", "#E69F00", "#56B4E9", "#F0E442"}
 SHOWN_SIDE = 1280  # pixels of the picture as sent to the page
 THUMBNAIL_SIDE = 112  # pixels of an example; twice what the page shows
@@ -39,6 +40,7 @@ HEAT = [[0.0, "#f4f1ea"], [0.35, "#c9dcd6"], [0.7, "#5f9ea0"], [1.0, "#0b3c49"]]
 TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}  # the page's own colours show
 
 Which = Literal["best", "all"]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Shown:
     region: int
     description: int
     score: float
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: Box
 
 
 def shown_regions(look: Look, *, threshold: float, which: Which) -> tuple[Shown, ...]:
@@ -84,7 +86,7 @@ def shown_regions(look: Look, *, threshold: float, which: Which) -> tuple[Shown,
     return tuple(Shown(row, column, score, _box(look, row)) for row, column, score in scored if score >= threshold)
 
 
-def _box(look: Look, region: int) -> tuple[float, float, float, float]:
+def _box(look: Look, region: int) -> Box:
     x0, y0, x1, y1 = (float(value) for value in look.boxes_xyxy[region])
     return x0, y0, x1, y1
 
@@ -135,7 +137,24 @@ def regions_picture(image: Image.Image, regions: Sequence[Region]) -> str:
 
 def regions_frame(uri: str, width: int, height: int, regions: Sequence[Region]) -> str:
     """The same of a picture at hand, reduced or not. width, height: of the whole upright picture."""
-    boxes = "".join(_annotated(width, height, region) for region in regions)
+    return _bare_frame(uri, width, height, "".join(_annotated(width, height, region) for region in regions))
+
+
+def comparison_frame(uri: str, width: int, height: int, pairs: Sequence[tuple[Box | None, Box | None]]) -> str:
+    """A picture with two boxes a description, in its colour: the first with whole lines, the second dashed.
+
+    Args:   width, height: of the whole upright picture. pairs: xyxy, normalized; None where there is no box.
+    """
+    size, boxes = (width, height), ""
+    for index, pair in enumerate(pairs):
+        for box, dash in zip(pair, ("", SECOND_DASH), strict=True):
+            if box is not None:
+                line = _rect(size, box, "line", stroke=mark_of(index).color, dash=dash)
+                boxes += f"<g>{_rect(size, box, 'casing')}{line}</g>"
+    return _bare_frame(uri, width, height, boxes)
+
+
+def _bare_frame(uri: str, width: int, height: int, boxes: str) -> str:
     return (
         f'<div class="frame" style="--ratio:{width / height:.5f}"><img src="{uri}" alt="" loading="lazy">'
         f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{boxes}</svg></div>'

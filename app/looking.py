@@ -104,7 +104,7 @@ def read_texts(question: Question) -> tuple[list[str], dict[str, list[str]]]:
     try:
         classes = parse_classes(question.classes)
     except ValueError as error:
-        raise AskError("classes", _sentence(str(error))) from error
+        raise AskError("classes", sentence(error)) from error
     if not descriptions and not classes:
         raise AskError("descriptions", "There is nothing to look for: write a description, or a class below.")
     if len(descriptions) > MOST_DESCRIPTIONS:
@@ -150,7 +150,7 @@ def keep(services: Services, question: Question) -> str:
     except OSError as error:
         raise AskError("picture", f"The picture could not be saved ({error.strerror}): free some space.") from error
     except DatabaseError as error:
-        raise AskError("picture", _sentence(str(error))) from error
+        raise AskError("picture", sentence(error)) from error
 
 
 def find(services: Services, query_id: str) -> Question:
@@ -165,7 +165,7 @@ def find(services: Services, query_id: str) -> Question:
         with transaction(services.engine) as session:
             saved = get_ground_query(session, query_id=query_id)
     except DatabaseError as error:
-        raise AskError("picture", _sentence(str(error))) from error
+        raise AskError("picture", sentence(error)) from error
     if saved is None:
         raise AskError("picture", "This link leads nowhere: its look was never saved here, or was removed.")
     path = picture_path(services.settings.pictures, saved.picture_sha256)
@@ -197,5 +197,7 @@ def _look(
     return Sight(checkpoint, model.info, look)
 
 
-def _sentence(text: str) -> str:
+def sentence(reason: object) -> str:
+    """An error's words as a person reads them: with a capital and a full stop."""
+    text = str(reason)
     return text[:1].upper() + text[1:].rstrip(".") + "."

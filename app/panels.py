@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 from app.draw import swatch, thumbnail_uri
 from app.gallery import Example
@@ -16,6 +17,11 @@ from grain.checkpoint import EMBEDDED
 from grain.structures import ClassScore
 from grain.zero_shot import parse_classes, parse_descriptions
 
+if TYPE_CHECKING:
+    from app.second_opinion import Comparison
+    from curation.describe import Described
+
+AGREE = 0.5  # IoU
 MOST_CLASSES = 10  # rows shown; the JSON has them all
 MOST_COMMAND_CLASSES = 12
 API_PICTURE = "picture.jpg"
@@ -30,6 +36,40 @@ def empty_state(title: str, advice: str) -> str:
 def notice(sentence: str) -> str:
     """A sentence beside the field it is about; "" clears it."""
     return f'<p class="notice" role="alert">{escape(sentence)}</p>' if sentence else ""
+
+
+def described(said: Described) -> str:
+    """What a describer said of the picture, stage by stage."""
+    raw = escape("\n\n".join(said.raw)) or "(no answer)"
+    problem = notice(f"It cannot be used: {said.problem}.") if said.problem else ""
+    subject = f"<h4>Stage 1 · subject</h4><p>{escape(said.subject)}</p>" if said.subject else ""
+    tail = f'<p class="quiet">{len(said.descriptions)} descriptions · {said.seconds:.2f} s</p>'
+    return f'<div class="trial">{subject}<h4>As the model wrote it</h4><pre>{raw}</pre>{problem}{tail}</div>'
+
+
+def comparison(rows: Sequence[Comparison], *, same_model: bool) -> str:
+    """Each description under GRAIN and under the detector, and how far their boxes agree.
+
+    Args:   same_model: both are the photo stand-in.
+    """
+    body = "".join(_comparison_row(index, row) for index, row in enumerate(rows))
+    both = [row.iou for row in rows if row.iou is not None]
+    agreed = sum(iou >= AGREE for iou in both)
+    finding = f"{agreed} of {len(rows)} descriptions have boxes that agree (IoU ≥ {AGREE})."
+    honest = notice("Both are the photo stand-in here, so they agree: choose another checkpoint or OWLv2.")
+    return (
+        f'{honest if same_model else ""}<p class="finding">{finding} '
+        '<span class="quiet">Whole lines: GRAIN. Dashed: the detector.</span></p>'
+        '<table class="why compare"><thead><tr><th>description</th><th>GRAIN, cosine</th><th>detector, score</th>'
+        f"<th>IoU</th></tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _comparison_row(index: int, row: Comparison) -> str:
+    own = "not found" if row.grain_xyxy is None else f"{row.cosine:.2f}"
+    other = (row.reason or "not found") if row.detector_xyxy is None else f"{row.score:.2f}"
+    iou = "–" if row.iou is None else f"{row.iou:.2f}"
+    return f"<tr><th>{swatch(index)}{escape(row.text)}</th><td>{own}</td><td>{escape(other)}</td><td>{iou}</td></tr>"
 
 
 def about(checkpoints: Sequence[Checkpoint], chosen: str, versus: str) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.registry import LoadModel, Model, Registry, UnknownCheckpointError
 from app.settings import Settings
@@ -57,7 +55,7 @@ class Services:
         self.model_turn = threading.Lock()
         self._connect = connect
         self._jobs: Jobs | None = None
-        self._annotators: tuple[AnnotateConfig, Annotators] | None = None
+        self._made: dict[str, tuple[object, Any]] = {}  # annotators
         self._engine: Engine | None = None
         self._opening = threading.Lock()
 
@@ -87,14 +85,20 @@ class Services:
             return self._jobs
 
     def annotators(self, config: AnnotateConfig) -> Annotators:
-        """What tries one picture; the last ones stay in memory. Call it in a model_turn."""
+        """What tries one picture; the last of each kind stays in memory. Use it in a model_turn."""
         from curation.annotate import Annotators
 
-        wanted = replace(config, dataset="", batch=1)
-        if self._annotators is None or self._annotators[0] != wanted:
-            made = Annotators.of(config)
-            self._annotators = wanted, Annotators(cache(made.describer), cache(made.localizer))
-        return self._annotators[1]
+        made = Annotators.of(config)
+        return Annotators(
+            lambda: self._latest("describer", (config.describer, config.sample), made.describer),
+            lambda: self._latest("localizer", (config.localizer, config.sample), made.localizer),
+        )
+
+    def _latest(self, kind: str, settings: object, make: Callable[[], Any]) -> Any:
+        if self._made.get(kind, (None, None))[0] != settings:
+            self._made.pop(kind, None)  # two large models would not fit
+            self._made[kind] = settings, make()
+        return self._made[kind][1]
 
     def warm(self) -> threading.Thread:
         """Load the default checkpoint in the background, so that the first look does not wait for it."""

@@ -127,10 +127,12 @@ def ingest(
 ) -> Tally:
     """Bring a source's pictures into a data set, making that where there is none of the name.
 
-    Args:   source: what open_source takes. home: thumbnails go below it. limits: for each picture.
-            processes: that decode at the same time, None for one a core. on_progress: called after every transaction.
-    Raises: SourceError: nothing can be imported from there. IngestError: thumbnails cannot be written.
-            DatabaseError: the disk of the database is full. ValueError: the name will not do.
+    Args:    source: what open_source takes. home: thumbnails go below it. limits: for each picture. archive_limits: for
+             each archive. processes: that decode at the same time, None for one a core. on_progress: called after every
+             transaction.
+    Returns: what this pass came to, whatever earlier ones did.
+    Raises:  SourceError: nothing can be imported from there. IngestError: thumbnails cannot be written.
+             DatabaseError: the disk of the database is full. ValueError: the name will not do.
     """
     opened = open_source(source, limits, archive_limits)
     dataset_id = _dataset_id(engine, dataset, source)
@@ -144,7 +146,7 @@ def ingest(
 
 
 def import_id_of(source: Path) -> str:
-    """The name under which what a source's import left out is listed: the same for the same place."""
+    """The name under which what a source's import left out is listed, 16 hex digits: the same for the same place."""
     return hashlib.sha256(os.fsencode(os.path.abspath(source))).hexdigest()[:IMPORT_ID_DIGITS]
 
 
@@ -339,7 +341,9 @@ def main(config: IngestConfig) -> None:
             def show(tally: Tally) -> None:
                 bar.total = tally.total and max(tally.total, tally.seen)
                 bar.update(tally.seen - bar.n)
-                report_progress(tally.seen, bar.total or 0, f"{tally.added:,} pictures added")
+                left_out = tally.refused.total()
+                said = f"{tally.added:,} pictures added" + f", {left_out:,} left out" * bool(left_out)
+                report_progress(tally.seen, bar.total or 0, said)
 
             tally = ingest(
                 engine, source, dataset=config.dataset, home=home, processes=config.processes, on_progress=show

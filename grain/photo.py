@@ -305,7 +305,8 @@ def pool_regions(features: Array, boxes_xyxy: Array) -> Array:
         edges, low = np.arange(cells), np.minimum(low, 1 - LEAST_SIDE)
         high = np.maximum(high, low + LEAST_SIDE)
         overlap = np.minimum(high[:, None] * cells, edges + 1) - np.maximum(low[:, None] * cells, edges)
-        return overlap.clip(0, 1)
+        covered: Array = overlap.clip(0, 1)
+        return covered
 
     across = cover(boxes_xyxy[:, 0], boxes_xyxy[:, 2], width)
     down = cover(boxes_xyxy[:, 1], boxes_xyxy[:, 3], height)

@@ -13,13 +13,13 @@ from app.settings import Settings
 from tests.fake_predictor import fake_predictor, write_fake_checkpoint
 
 
-def fake_services(folder: Path) -> Services:
+def fake_services(folder: Path, kind: type[Services] = Services) -> Services:
     """A stand-in for photographs, a GRAIN checkpoint and its CLIP twin, without weights; all is kept under folder."""
     write_fake_checkpoint(folder / "embedded" / "photo", kind="photo")
     write_fake_checkpoint(folder / "embedded" / "sample", twin="sample-clip")
     write_fake_checkpoint(folder / "embedded" / "sample-clip", kind="clip")
     settings = Settings(home=folder / "home", port=free_port())
-    return Services(settings, load_model=fake_predictor, embedded=folder / "embedded")
+    return kind(settings, load_model=fake_predictor, embedded=folder / "embedded")
 
 
 @contextmanager

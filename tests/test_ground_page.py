@@ -356,4 +356,21 @@ def test_nothing_is_cut_off_at_either_width(page: Page, scheme: Literal["light",
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         cards = [card.bounding_box() for card in page.locator(".card").all()]
-        assert len(cards) == 4 and len({round(card["x"]) for card in cards if card}) == columns
+        assert len(cards) == 5 and len({round(card["x"]) for card in cards if card}) == columns
+
+
+def test_a_describer_fills_the_descriptions_and_a_detector_is_laid_beside(page: Page) -> None:
+    page.get_by_text("Let a model describe it").click()
+    page.locator("#describe").click()
+    expect(page.locator("#said")).to_contain_text("As the model wrote it")
+    expect(typed(page, "descriptions")).to_have_value(re.compile("person"))
+    expect(page.locator("#stage .chip").first).to_contain_text("person")
+    page.locator("#compare").click()
+    rows = page.locator("#opinion tbody tr")
+    expect(rows).to_have_count(page.locator("#stage .chip").count())
+    expect(page.locator("#opinion .notice")).to_contain_text("Both are the photo stand-in")
+    assert page.locator("#opinion rect.line[stroke-dasharray]").count() >= 1
+    page.locator("#detector input").click()
+    page.get_by_role("option", name="OWLv2 on this machine").click()
+    page.locator("#compare").click()
+    expect(page.locator("#note-opinion .notice")).to_contain_text("hf download")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -18,10 +18,20 @@ from app.looking import Answer, AskError, Question, Sight, answer_json, ask, fin
 from app.pages.upload_field import UploadedPicture
 from app.services import DEFAULT_CHECKPOINT, Services
 
+if TYPE_CHECKING:
+    from curation.annotators import DescriberKind, LocalizerKind
+
 TITLE, PATH = "Ground", ""
 SCRIPT = Path(__file__).with_name("ground.js").read_text(encoding="utf-8")
 DEFAULT_ALPHA = 0.5  # shows what regions add to the whole picture
 NO_OTHER = ""
+DESCRIBERS = [
+    ("photo stand-in, offline", "photo"),
+    ("LLaVA on this machine", "llava"),
+    ("a server (vLLM, …)", "server"),
+]
+DETECTORS = [("photo stand-in, offline", "photo"), ("OWLv2 on this machine", "owlv2")]
+EMPTY_OPINION = panels.empty_state("Not compared yet", "Choose a detector, and see its boxes beside GRAIN's.")
 PLACEHOLDER = "Drop a picture here"
 KEYS = (
     '<p class="quiet keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> looks, '
@@ -190,6 +200,31 @@ class GroundPage:
         )
         return [*form, about, panels.notice(sentence)]
 
+    def describe(self, picture: str | None, kind: DescriberKind, server: str) -> list[Any]:
+        """[Describe it]: a describer's words become the descriptions. Returns descriptions, what was said, its note."""
+        from app import second_opinion
+
+        try:
+            said = second_opinion.describe(self.services, picture or "", kind, server or "")
+        except AskError as error:
+            return [gr.skip(), "", panels.notice(str(error))]
+        return [second_opinion.lines(said) or gr.skip(), panels.described(said), ""]
+
+    def compare(self, seen: Seen | None, kind: LocalizerKind) -> list[Any]:
+        """[Compare]: a detector's boxes beside GRAIN's. Returns the comparison and its note."""
+        from app import second_opinion
+
+        if seen is None:
+            return [gr.skip(), panels.notice("Look at a picture first: then there are boxes to compare.")]
+        look = seen.sight.look
+        try:
+            rows = second_opinion.compare(self.services, seen.question.picture, look, kind)
+        except AskError as error:
+            return [gr.skip(), panels.notice(str(error))]
+        pairs = [(row.grain_xyxy, row.detector_xyxy) for row in rows]
+        table = panels.comparison(rows, same_model=kind == seen.sight.info.kind == "photo")
+        return [draw.comparison_frame(seen.uri, look.width, look.height, pairs) + table, ""]
+
     def share(self, seen: Seen | None) -> list[Any]:
         """Keep what is seen. Returns the link and its id, which the page's script puts into the address."""
         if seen is None:
@@ -334,6 +369,15 @@ class Parts:
     about: Any
     gallery: Any
     go: Any
+    describer: Any
+    server: Any
+    describe: Any
+    said: Any
+    said_note: Any
+    detector: Any
+    compare: Any
+    opinion: Any
+    opinion_note: Any
     share: Any
     link: Any
     as_json: Any
@@ -355,7 +399,18 @@ def _lay_out(page: GroundPage) -> Parts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             picture, picture_note, gallery = _picture_field(page.examples)
-            descriptions, descriptions_note, classes, classes_note = _text_fields()
+            descriptions, descriptions_note = _descriptions_field()
+            with gr.Accordion("Let a model describe it", open=False, elem_id="let-describe"):
+                describer = gr.Dropdown(DESCRIBERS, value="photo", label="describer", elem_id="describer")
+                server = gr.Textbox(
+                    label="the server's address",
+                    placeholder="http://127.0.0.1:8000/v1",
+                    visible=False,
+                    elem_id="server",
+                )
+                describe = gr.Button("Describe it", size="sm", elem_id="describe")
+                said_note, said = _html(elem_id="note-said"), _html(elem_id="said")
+            classes, classes_note = _classes_field()
             go = gr.Button("Look", variant="primary", elem_id="look")
             _html(KEYS)
         with gr.Column(elem_classes="middle", min_width=320):
@@ -368,6 +423,14 @@ def _lay_out(page: GroundPage) -> Parts:
             with gr.Column(elem_classes="card"):
                 _html("<h2>Region × description</h2>")
                 matrix = gr.Plot(draw.empty_figure("Look at a picture first"), show_label=False, elem_id="matrix")
+            with gr.Column(elem_classes="card"):
+                _html("<h2>Beside a detector</h2>")
+                with gr.Row(elem_classes="controls"):
+                    detector = gr.Dropdown(
+                        DETECTORS, value="photo", label="detector", elem_id="detector", filterable=False
+                    )
+                    compare = gr.Button("Compare", elem_id="compare")
+                opinion_note, opinion = _html(elem_id="note-opinion"), _html(EMPTY_OPINION, elem_id="opinion")
         with gr.Column(elem_classes="card recognised", min_width=280):
             _html("<h2>Recognised as</h2>")
             scores = _html(EMPTY_CLASSES, elem_id="scores")
@@ -381,7 +444,8 @@ def _lay_out(page: GroundPage) -> Parts:
         Form(picture, descriptions, classes, checkpoint, versus, threshold, alpha, which),
         Result(gr.State(None), stage, matrix, scores, timing, code),
         Notes(picture_note, descriptions_note, classes_note, checkpoint_note),
-        *(about, gallery, go, share, link, as_json, as_png),
+        *(about, gallery, go, describer, server, describe, said, said_note),
+        *(detector, compare, opinion, opinion_note, share, link, as_json, as_png),
     )
 
 
@@ -395,11 +459,14 @@ def _picture_field(examples: Sequence[Example]) -> tuple[gr.Image, gr.HTML, gr.H
     return picture, note, gallery
 
 
-def _text_fields() -> tuple[gr.Textbox, gr.HTML, gr.Textbox, gr.HTML]:
+def _descriptions_field() -> tuple[gr.Textbox, gr.HTML]:
     descriptions = gr.Textbox(
         label="Descriptions, one a line", lines=5, max_lines=9, placeholder="a red car", elem_id="descriptions"
     )
-    descriptions_note = _html(elem_id="note-descriptions")
+    return descriptions, _html(elem_id="note-descriptions")
+
+
+def _classes_field() -> tuple[gr.Textbox, gr.HTML]:
     classes = gr.Textbox(
         label="Classes, one a line, or JSON",
         lines=4,
@@ -407,7 +474,7 @@ def _text_fields() -> tuple[gr.Textbox, gr.HTML, gr.Textbox, gr.HTML]:
         placeholder="magpie: a long tail; a white belly",
         elem_id="classes",
     )
-    return descriptions, descriptions_note, classes, _html(elem_id="note-classes")
+    return classes, _html(elem_id="note-classes")
 
 
 def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
@@ -440,6 +507,23 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     )
     form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, show_progress="hidden", **LIGHT).then(
         page.look, [*form], looked, show_progress_on=result.stage, **MODEL
+    )
+    parts.describer.input(
+        lambda kind: gr.update(visible=kind == "server"), parts.describer, parts.server, show_progress="hidden", **LIGHT
+    )
+    parts.describe.click(
+        page.describe,
+        [form.picture, parts.describer, parts.server],
+        [form.descriptions, parts.said, parts.said_note],
+        show_progress_on=parts.said,
+        **MODEL,
+    ).then(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
+    parts.compare.click(
+        page.compare,
+        [result.seen, parts.detector],
+        [parts.opinion, parts.opinion_note],
+        show_progress_on=parts.opinion,
+        **MODEL,
     )
     for event in (form.threshold.release, form.which.input):
         event(page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **LIGHT)

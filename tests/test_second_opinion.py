@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.looking import AskError, Question, ask
+from app.second_opinion import compare, describe, lines
+from app.services import Services
+from curation.annotate import AnnotateConfig, Annotators
+from curation.describe import Described
+from grain.structures import Region
+from tests.fake_app import fake_services
+from tests.fake_predictor import BOXES_XYXY
+
+LONG = "a thing " * 10
+
+
+SAID = Described(raw=("a sheet", "- a"), subject="a sheet", descriptions=tuple(f"text {n}" for n in range(80)))
+
+
+class Wordy:
+    """See Describer."""
+
+    name = "wordy@1"
+
+    def describe(self, images: Sequence[Image.Image]) -> list[Described]:
+        return [SAID for _ in images]
+
+
+class Quarter:
+    """A Localizer that finds every description in the upper left quarter, and reads 60 characters."""
+
+    name = "quarter@1"
+
+    def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(text for text in texts if len(text) > 60)
+
+    def localize(self, pictures: Sequence[Image.Image], said: Sequence[Sequence[str]]) -> list[tuple[Region, ...]]:
+        return [tuple(Region((0, 0, 0.5, 0.5), text, 0.9, row) for row, text in enumerate(texts)) for texts in said]
+
+
+class StubbedServices(Services):
+    """Those two, whatever is chosen."""
+
+    def annotators(self, config: AnnotateConfig) -> Annotators:
+        return Annotators(Wordy, Quarter)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    image = Image.new("RGB", (80, 40), "orange")
+    image.save(tmp_path / "orange.png")
+    return str(tmp_path / "orange.png")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return fake_services(tmp_path, StubbedServices)
+
+
+def test_what_a_describer_says_fills_no_more_lines_than_a_look_can_show(services: Services, picture: str) -> None:
+    said = describe(services, picture, "photo")
+    assert said.subject == "a sheet" and said.seconds > 0
+    assert lines(said).splitlines() == [f"text {number}" for number in range(64)]
+
+
+def test_each_description_has_both_boxes_and_their_overlap_by_hand(services: Services, picture: str) -> None:
+    answer = ask(services, Question(picture, f"a dog\na unicorn\n{LONG}", "", "photo"))
+    rows = {row.text: row for row in compare(services, picture, answer.sight.look, "owlv2")}
+    dog, unicorn, long = rows["a dog"], rows["a unicorn"], rows[LONG.strip()]
+    own = BOXES_XYXY[answer.sight.look.best[0]].tolist()
+    assert dog.grain_xyxy == pytest.approx(own) and dog.detector_xyxy == (0, 0, 0.5, 0.5) and dog.score == 0.9
+    width, height = min(own[2], 0.5) - own[0], min(own[3], 0.5) - own[1]
+    overlap = max(0.0, width) * max(0.0, height)
+    assert dog.iou == pytest.approx(overlap / (0.25 + (own[2] - own[0]) * (own[3] - own[1]) - overlap))
+    assert (unicorn.grain_xyxy, unicorn.iou, unicorn.score) == (None, None, 0.9), "GRAIN does not find it"
+    assert (long.detector_xyxy, long.score, long.iou, long.reason) == (None, None, None, "too long for it")
+
+
+def test_nothing_to_compare_and_no_picture_are_one_sentence(services: Services, picture: str) -> None:
+    look = ask(services, Question(picture, "", "dog: a tail", "photo")).sight.look
+    with pytest.raises(AskError, match="nothing to compare: write a description"):
+        compare(services, picture, look, "photo")
+    with pytest.raises(AskError, match="no picture yet"):
+        describe(services, "", "photo")
+
+
+def test_what_is_missing_is_said_with_the_command_that_fetches_it(tmp_path: Path, picture: str) -> None:
+    services = fake_services(tmp_path)
+    look = ask(services, Question(picture, "a dog", "", "photo")).sight.look
+    with pytest.raises(AskError, match="hf download google/owlv2"):
+        compare(services, picture, look, "owlv2")
+    with pytest.raises(AskError, match="hf download llava-hf"):
+        describe(services, picture, "llava")
+    with pytest.raises(AskError, match="needs its address"):
+        describe(services, picture, "server", " ")
