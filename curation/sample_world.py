@@ -58,6 +58,7 @@ ABSENT_SHARE = 0.1  # of train and held_out products lack a given part other tha
 LEAST_DIFFERENT_PARTS = 2  # between any two novel classes
 MOST_CLASSES = 1000  # far fewer than there are made-up names and part pairs for
 JPEG_QUALITY = 88
+SHAKE = 0.1  # of a part's width or height: how far a side of its proposal may be off
 
 
 class SampleWorldError(RuntimeError):
@@ -286,6 +287,9 @@ class WorldConfig:
     """Pictures of each novel class."""
     shard_images: int = 1000
     """Pictures in a shard."""
+    proposals: int = 0
+    """Boxes proposed for each picture, under `proposals` in its JSON: its parts' own, shaken as a detector's are, and
+    the rest at random. 0: no such key."""
     workers: int = 1
     """Processes that draw; the bytes do not depend on it."""
 
@@ -298,6 +302,7 @@ class WorldConfig:
             "novel_images_per_class": 0,
             "classes": 1,
             "shard_images": 1,
+            "proposals": 0,
             "workers": 1,
         }
         for name, low in least.items():
@@ -316,7 +321,8 @@ class WorldConfig:
 
     def options(self) -> dict[str, Any]:
         """What decides the bytes, besides the seed."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("out", "seed", "workers")}
+        left_out = ("out", "seed", "workers") if self.proposals else ("out", "seed", "workers", "proposals")
+        told = {key: value for key, value in asdict(self).items() if key not in left_out}
         return told | {"held_out_images": self.counts()["held_out"]}
 
 
@@ -390,7 +396,26 @@ def _number(value: float) -> float:
     return round(value, 6)
 
 
-def _sample_json(key: str, scene: Scene) -> dict[str, Any]:
+def propose(scene: Scene, rng: Random, count: int) -> list[Box]:
+    """What a detector might propose: every part, its sides moved by up to a tenth of the box, and boxes at random.
+
+    Returns: count boxes xyxy, normalized, in random order.
+    """
+    boxes: list[Box] = []
+    for x0, y0, x1, y1 in (region.box_xyxy for region in scene.regions[:count]):
+        across, down = (x1 - x0) * SHAKE, (y1 - y0) * SHAKE
+        left, right = (min(max(x + rng.uniform(-across, across), 0.0), 1.0) for x in (x0, x1))
+        upper, lower = (min(max(y + rng.uniform(-down, down), 0.0), 1.0) for y in (y0, y1))
+        boxes.append((left, upper, right, lower))
+    while len(boxes) < count:
+        width, height = rng.uniform(0.05, 0.6), rng.uniform(0.05, 0.6)
+        x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+        boxes.append((x, y, x + width, y + height))
+    rng.shuffle(boxes)
+    return boxes
+
+
+def _sample_json(key: str, scene: Scene, proposals: list[Box]) -> dict[str, Any]:
     width, height = scene.image.size
     regions = [
         {"box": [_number(v) for v in region.box_xyxy], "text": region.text, "score": 1.0, "part": region.part.slot}
@@ -404,6 +429,8 @@ def _sample_json(key: str, scene: Scene) -> dict[str, Any]:
         "caption": scene.caption,
         "regions": regions,
     }
+    if proposals:
+        sample["proposals"] = [[_number(v) for v in box] for box in proposals]
     return sample if scene.class_name is None else sample | {"class": scene.class_name}
 
 
@@ -443,10 +470,11 @@ def _write_shard(task: _ShardTask) -> _WrittenShard:
                     task.split, seed=config.seed, index=index, part_share=config.part_share, classes=config.classes
                 )
                 key = f"{task.split}-{index:07d}"
+                proposed = propose(scene, Random(f"{config.seed}/{task.split}/{index}/proposals"), config.proposals)
                 jpeg = io.BytesIO()
                 scene.image.save(jpeg, "JPEG", quality=JPEG_QUALITY)
                 _add(tar, f"{key}.jpg", jpeg.getvalue())
-                _add(tar, f"{key}.json", json.dumps(_sample_json(key, scene)).encode())
+                _add(tar, f"{key}.json", json.dumps(_sample_json(key, scene, proposed)).encode())
                 width, height = scene.image.size
                 images.append(json.dumps({"id": index, "file_name": f"{key}.jpg", "width": width, "height": height}))
                 for slot, region in enumerate(scene.regions):

@@ -1,16 +1,21 @@
-"""Only what torchvision.ops lacks: paired GIoU without the cross product."""
+"""Only what torchvision.ops lacks: paired GIoU without the cross product, padding, one pooled cell a box."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torchvision.ops import box_convert
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import box_convert, roi_align
 
-from grain.structures import Array
+from grain.structures import Array, Proposals
 
 Boxes = TypeVar("Boxes", Tensor, Array)
+LEAST_SIDE = 1e-3  # of the image: a thinner box is pooled as if it were so wide
 TINY = torch.finfo(torch.float32).tiny  # and bfloat16's
 
 
@@ -41,6 +46,48 @@ def iou_and_giou(a_xyxy: Boxes, b_xyxy: Boxes) -> tuple[Boxes, Boxes]:
     union = _area(a_low, a_high) + _area(b_low, b_high) - intersection
     iou = intersection / union.clip(min=TINY)
     return iou, iou - (hull - union) / hull.clip(min=TINY)
+
+
+def pad_boxes(rows: Sequence[ArrayLike], device: torch.device | None = None) -> Proposals:
+    """The proposals of each image as one padded table.
+
+    Args:    rows: for each image [P_i, 4] xyxy normalized.
+    Returns: P is the most of any image, at least 1, so that a batch without any still reaches every parameter.
+    Raises:  ValueError: a box is not four numbers inside the image, or its corners are swapped.
+    """
+    tables = [_checked(row) for row in rows]
+    boxes_xyxy = pad_sequence([*tables, torch.zeros(1, 4)], batch_first=True)[:-1]
+    counts = torch.tensor([len(table) for table in tables])
+    mask = torch.arange(boxes_xyxy.shape[1]) < counts.unsqueeze(-1)
+    return Proposals(boxes_xyxy.to(device), mask.to(device))
+
+
+def _checked(row: ArrayLike) -> Tensor:
+    table = np.asarray(row, np.float64)
+    table = table if table.size else np.zeros((0, 4))
+    if table.ndim != 2 or table.shape[1] != 4 or not _inside(table):
+        raise ValueError("proposals must be boxes [x0, y0, x1, y1] normalized to the image, x0 <= x1 and y0 <= y1")
+    return torch.from_numpy(table.astype(np.float32))
+
+
+def _inside(table: NDArray[np.float64]) -> bool:
+    return bool(((table >= 0) & (table <= 1)).all() and (table[:, 2:] >= table[:, :2]).all())
+
+
+def pool_boxes(features: Tensor, boxes_xyxy: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The mean of a feature map over each box, bilinear between cells; one without area takes the cell it lies in.
+
+    Args:    features: [B, rows · columns, C]. boxes_xyxy: [B, P, 4] normalized. grid: rows, columns.
+    Returns: [B, P, C].
+    Source:  RoIAlign (He et al. 2017) with one bin.
+    """
+    rows, columns = grid
+    table = features.float().transpose(1, 2).reshape(len(features), features.shape[-1], rows, columns)
+    low, high = boxes_xyxy[..., :2].float(), boxes_xyxy[..., 2:].float()
+    corners = torch.cat([low, high.maximum(low + LEAST_SIDE)], dim=-1)
+    cells = corners * corners.new_tensor([columns, rows, columns, rows])
+    pooled: Tensor = roi_align(table, list(cells), output_size=1, aligned=True)
+    return pooled.reshape(*boxes_xyxy.shape[:2], features.shape[-1]).to(features.dtype)
 
 
 def _area(low: Boxes, high: Boxes) -> Boxes:

@@ -29,7 +29,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps."""
+    """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
+
+    from_proposals: whether its regions start from boxes that must come with each picture.
+    """
 
     name: str
     kind: str
@@ -38,6 +41,7 @@ class CheckpointInfo:
     can_ground: bool
     grounding_note: str
     parameters: int
+    from_proposals: bool = False
 
     @property
     def origin(self) -> str:
@@ -90,6 +94,8 @@ def read_info(folder: Path) -> CheckpointInfo:
     config = read_config(folder)
     can_ground = config.get("kind") in ("grain", "photo")
     twin, parameters = config.get("twin"), config.get("parameters", 0)
+    model = config.get("model")
+    decoder = model.get("decoder") if isinstance(model, dict) else None
     if not isinstance(twin, str | None) or not isinstance(parameters, int):
         raise CheckpointError(f"{folder.name}: {CONFIG} has a twin or parameters of another kind: save it again")
     return CheckpointInfo(
@@ -100,6 +106,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         can_ground=can_ground,
         grounding_note="" if can_ground else "this checkpoint has no trained decoder",
         parameters=parameters,
+        from_proposals=isinstance(decoder, dict) and decoder.get("queries") == "proposals",
     )
 
 

@@ -6,10 +6,11 @@ The two towers are described in open_clip's own words (`vision_cfg`, `text_cfg`)
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+Queries = Literal["learned", "proposals"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class DecoderConfig:
     ffn: int = 2048
     dropout: float = 0.1
     num_queries: int = 5
-    """Region queries; one image query stands behind them."""
+    """Learned region queries; one image query stands behind them."""
     memory_position: bool = False
     """Add a 2-D sine position to the memory, keys and values."""
     box_every_layer: bool = False
@@ -31,6 +32,9 @@ class DecoderConfig:
     """Add CLIP's own pooled projection to the image embedding."""
     add_regions: bool = False
     """Add the mean of the region embeddings to the image embedding."""
+    queries: Queries = "learned"
+    """proposals: regions start from boxes that come with each image, as many as there are. Boxes and embeddings are the
+    proposals' and CLIP's own plus corrections that start at zero: untrained, the decoder changes nothing."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -38,6 +42,10 @@ class DecoderConfig:
             raise ValueError(f"decoder width ({self.width}) must be a multiple of heads ({self.heads})")
         if self.num_queries < 1:
             raise ValueError(f"num_queries must be at least 1, got {self.num_queries}: use kind 'clip' for no regions")
+        if self.queries not in get_args(Queries):
+            raise ValueError(f"queries must be one of {', '.join(get_args(Queries))}, got {self.queries!r}")
+        if self.queries == "proposals" and self.width % 8:
+            raise ValueError(f"decoder width ({self.width}) must be a multiple of 8 for queries from proposals")
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,11 @@ class GrainConfig:
     def kind(self) -> str:
         """`grain`, or `clip` where there is no decoder."""
         return "clip" if self.decoder is None else "grain"
+
+    @property
+    def from_proposals(self) -> bool:
+        """Whether each image must come with boxes that its regions start from."""
+        return self.decoder is not None and self.decoder.queries == "proposals"
 
     def as_clip(self) -> GrainConfig:
         """The CLIP twin: the same towers without the decoder."""

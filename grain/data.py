@@ -7,7 +7,7 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -19,25 +19,31 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from grain.boxes import pad_boxes
 from grain.config import GrainConfig
 from grain.preprocess import image_to_array
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.tokenizer import Tokenizer, text_id
 
 SHUFFLE_BUFFER = 2000  # samples
+Box = tuple[float, float, float, float]  # xyxy, normalized
 CaptionSource = Literal["caption", "with_descriptions"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split."""
+    """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
+
+    proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
+    """
 
     key: str
     image: Image.Image
     caption: str
-    boxes_xyxy: tuple[tuple[float, float, float, float], ...]
+    boxes_xyxy: tuple[Box, ...]
     texts: tuple[str, ...]
     class_name: str | None
+    proposals: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,25 @@ def decode(sample: dict[str, Any]) -> Record:
         image = Image.open(io.BytesIO(sample["jpg"])).convert("RGB")
         regions = sorted(facts["regions"], key=lambda region: -region["score"])
         kept = [(box, region["text"]) for region in regions if (box := _clipped(region["box"])) is not None]
+        proposed = facts.get("proposals")
+        if proposed is not None:
+            proposed = tuple(box for row in proposed if (box := _clipped(row)) is not None)
     except (KeyError, TypeError, ValueError, OSError) as error:
         shard = sample["__url__"]
         raise ValueError(f"sample {key} of {shard} cannot be read ({error}): write the shard again") from error
     boxes, texts = zip(*kept, strict=True) if kept else ((), ())
-    return Record(key, image, caption, tuple(boxes), tuple(texts), class_name)
+    return Record(key, image, caption, tuple(boxes), tuple(texts), class_name, proposed)
+
+
+def proposals_of(records: Sequence[Record]) -> list[tuple[Box, ...]]:
+    """What a model whose region queries start from proposals needs of each record.
+
+    Raises: ValueError: a shard proposes nothing.
+    """
+    for record in records:
+        if record.proposals is None:
+            raise ValueError(f"sample {record.key} has no proposals: write the data again with them")
+    return [record.proposals or () for record in records]
 
 
 def collate(
@@ -107,8 +127,11 @@ def collate(
     max_regions: int,
     with_regions: bool = True,
 ) -> Batch:
-    """Records -> Batch. Each distinct description is encoded once; at most max_regions a picture, best score first."""
-    boxes: list[tuple[float, float, float, float]] = []
+    """Records -> Batch. Each distinct description is encoded once; at most max_regions a picture, best score first.
+
+    Raises: ValueError: the configuration asks for proposals that a record has not.
+    """
+    boxes: list[Box] = []
     image_index: list[int] = []
     texts: list[str] = []
     for row, record in enumerate(records if with_regions else []):
@@ -127,6 +150,7 @@ def collate(
             image_index=torch.tensor(image_index, dtype=torch.long),
             text_index=torch.tensor([unique[text] for text in texts], dtype=torch.long),
         ),
+        proposals=pad_boxes(proposals_of(records)) if config.from_proposals else None,
     )
 
 
@@ -136,6 +160,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     def moved(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.to(device, non_blocking=True)
+        if item is None:
+            return None
         return replace(item, **{field.name: moved(getattr(item, field.name)) for field in fields(item)})
 
     result: Batch = moved(batch)
@@ -241,6 +267,6 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
 
 
-def _clipped(box: list[float]) -> tuple[float, float, float, float] | None:
+def _clipped(box: list[float]) -> Box | None:
     x0, y0, x1, y1 = (min(max(float(value), 0.0), 1.0) for value in box)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import nn
 
-from grain.boxes import cxcywh_to_xyxy
+from grain.boxes import cxcywh_to_xyxy, pad_boxes
 from grain.checkpoint import CheckpointInfo, read_info
 from grain.config import ClassTexts, GrainConfig
 from grain.model import GrainModel
@@ -68,22 +69,31 @@ class TorchEncoder:
         """What cosines are multiplied by before a softmax."""
         return math.exp(self.model.logit_scale.item())
 
-    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
-        """Upright RGB pictures of any sizes, as one batch."""
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """Upright RGB pictures of any sizes, as one batch; of proposals, the regions keep number and order.
+
+        Raises: ValueError: proposals are missing or not boxes, or the model takes none.
+        """
         if not images:
             return []
         size, mean, std = self.config.image_size, self.config.mean, self.config.std
         pixels = np.stack([image_to_array(image, size=size, mean=mean, std=std) for image in images])
+        padded = None if proposals is None else pad_boxes(proposals, self.device)
         with torch.inference_mode():
             with self._autocast():
                 tokens, pooled = self.model.vision(torch.from_numpy(pixels).to(self.device))
-            output = self.model.decode(tokens.float(), pooled.float())
+            output = self.model.decode(tokens.float(), pooled.float(), padded)
         layers = output.boxes_cxcywh
-        boxes = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
-        corners = cxcywh_to_xyxy(boxes).clamp(0, 1).float().cpu().numpy()
+        last = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
+        corners = cxcywh_to_xyxy(last).clamp(0, 1).float().cpu().numpy()
         whole, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
-        sure = np.ones(corners.shape[1], np.float32)
-        return [ImageFeatures(*row, sure) for row in zip(whole, regions, corners, strict=True)]
+        masks = np.ones(corners.shape[:2], bool) if padded is None else padded.mask.cpu().numpy()
+        return [
+            ImageFeatures(image, embeds[mask], boxes[mask], np.ones(mask.sum(), np.float32))
+            for image, embeds, boxes, mask in zip(whole, regions, corners, masks, strict=True)
+        ]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length."""

@@ -15,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from grain.checkpoint import METRICS, locate, read_info
-from grain.data import Record, find_shards, read_records
+from grain.data import Record, find_shards, proposals_of, read_records
 from grain.metrics import Estimate, Values, mean_interval, paired_iou, recall_at, top1_hits
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures
@@ -43,12 +43,16 @@ class EvaluateConfig:
 def encode_records(
     predictor: Predictor, records: Iterable[Record], *, total: int
 ) -> tuple[list[ImageFeatures], list[Record]]:
-    """Every picture's features, with a progress bar; the pictures themselves are let go."""
+    """Every picture's features, with a progress bar; the pictures themselves are let go.
+
+    Raises: ValueError: the checkpoint needs proposals that a record has not.
+    """
     features: list[ImageFeatures] = []
     kept: list[Record] = []
     with tqdm(total=total, unit="img", desc=predictor.info.name, disable=None) as bar:
         for group in _groups(records):
-            features += predictor.batch_features([record.image for record in group])
+            proposals = proposals_of(group) if predictor.info.from_proposals else None
+            features += predictor.batch_features([record.image for record in group], proposals)
             kept += group
             bar.update(len(group))
     return features, kept

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from grain.losses import Losses
-from grain.structures import Batch, GrainOutput
+from grain.structures import Batch, GrainOutput, Proposals
 
-Forward = Callable[[Tensor, list[Tensor]], tuple[GrainOutput, list[Tensor], Tensor]]
+Forward = Callable[[Tensor, list[Tensor], Proposals | None], tuple[GrainOutput, list[Tensor], Tensor]]
 LossOf = Callable[[GrainOutput, list[Tensor], Tensor], Losses]
 
 
@@ -34,8 +34,8 @@ def cached_backward(
     """Put the gradient of the loss over the whole batch into the weights, as one pass would (up to rounding).
 
     Args:
-        forward: images, text tables -> output, text embeddings, logit scale.
-        loss_of: the same three over the whole batch -> Losses.
+        forward: images, text tables, proposals -> output, text embeddings, logit scale.
+        loss_of: those three over the whole batch -> Losses.
         pieces: how many parts the batch is cut into. seed: for dropout, so that both runs of a piece are the same.
         backward, no_sync: accelerate's, where there are several processes.
     Raises: ValueError: more pieces than images, or none.
@@ -43,8 +43,9 @@ def cached_backward(
     if not 1 <= pieces <= len(batch.images):
         raise ValueError(f"pieces must lie between 1 and the {len(batch.images)} images of a batch, got {pieces}")
     texts = [table for table in (batch.captions, batch.descriptions) if len(table)]
+    proposals = _cut(batch.proposals, pieces)
     cuts = [
-        (images, [table.tensor_split(pieces)[i] for table in texts])
+        (images, [table.tensor_split(pieces)[i] for table in texts], proposals[i])
         for i, images in enumerate(batch.images.tensor_split(pieces))
     ]
 
@@ -59,7 +60,8 @@ def cached_backward(
     scale = parts[0][1].detach().requires_grad_()
     images, regions, *embeds = (torch.cat(kind) for kind in zip(*(row[:2] + row[3:] for row in leaves), strict=True))
     boxes = torch.cat([row[2] for row in leaves], dim=1)
-    losses = loss_of(GrainOutput(images, regions, boxes), embeds, scale)
+    mask = None if batch.proposals is None else batch.proposals.mask
+    losses = loss_of(GrainOutput(images, regions, boxes, mask), embeds, scale)
     losses.total.backward()  # type: ignore[no-untyped-call]
     for piece in range(pieces):
         with nullcontext() if piece == pieces - 1 else no_sync():
@@ -67,6 +69,13 @@ def cached_backward(
             carried = sum((t * _gradient(leaf)).sum() for t, leaf in zip(tensors, leaves[piece], strict=True))
             backward(carried + again * _gradient(scale) / pieces)
     return losses
+
+
+def _cut(proposals: Proposals | None, pieces: int) -> list[Proposals | None]:
+    if proposals is None:
+        return [None] * pieces
+    tables = (proposals.boxes_xyxy.tensor_split(pieces), proposals.mask.tensor_split(pieces))
+    return [Proposals(*rows) for rows in zip(*tables, strict=True)]
 
 
 def _gradient(leaf: Tensor) -> Tensor:

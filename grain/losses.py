@@ -119,7 +119,7 @@ def grain_losses(
     if output.region_embeds.shape[1] == 0:
         zero = contrast.detach() * 0
         return Losses(contrast * weights.image_caption, contrast.detach(), zero, zero, zero)
-    region, query = match(output.boxes_cxcywh[-1], targets)
+    region, query = match(output.boxes_cxcywh[-1], targets, output.region_mask)
     image = targets.image_index[region]
     boxes, iou = box_loss(output.boxes_cxcywh[:, image, query], targets.boxes_xyxy[region])
     boxes = boxes * weights.box_scale + output.boxes_cxcywh.sum() * 0

@@ -20,6 +20,7 @@ from grain.structures import Array, RegionTargets
 
 L1_WEIGHT = 5.0
 GIOU_WEIGHT = 2.0
+PADDING_COST = 1e4  # far above any sum of real costs: padding answers only where nothing else is left
 MOST_ENUMERATED = 5  # queries: 120 assignments; beyond that the Hungarian algorithm is quicker
 
 Rows = NDArray[np.int64]
@@ -34,10 +35,11 @@ def match_cost(boxes_cxcywh: Tensor, targets: RegionTargets) -> Tensor:
     return torch.from_numpy(_cost(*_on_host(boxes_cxcywh, targets)))
 
 
-def match(boxes_cxcywh: Tensor, targets: RegionTargets) -> tuple[Tensor, Tensor]:
+def match(boxes_cxcywh: Tensor, targets: RegionTargets, region_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The cheapest one-to-one assignment of queries to regions in each image.
 
     Args:    boxes_cxcywh: [B, Q, 4]. targets: R regions; an image with more than Q leaves its dearest ones unmatched.
+             region_mask: [B, Q], False where a query is padding, which answers for nothing.
     Returns: region [M], query [M]: row of the region and the query that answers for it, M <= R, sorted by region.
     Source:  DETR's matching (Carion et al. 2020), here block-diagonal: images never meet.
     """
@@ -47,9 +49,15 @@ def match(boxes_cxcywh: Tensor, targets: RegionTargets) -> tuple[Tensor, Tensor]
         return empty, empty
     boxes, targets_xyxy, image_index = _on_host(boxes_cxcywh, targets)
     cost = _cost(boxes, targets_xyxy, image_index)
+    if region_mask is not None:
+        real = region_mask.numpy(force=True)[image_index]  # [R, Q]
+        cost = np.where(real, cost, PADDING_COST)
     per_image = np.bincount(image_index, minlength=images)
     enumerable = queries <= MOST_ENUMERATED and per_image.max() <= queries
     region, query = (_enumerate if enumerable else _hungarian)(cost, image_index, per_image)
+    if region_mask is not None:
+        kept = real[region, query]
+        region, query = region[kept], query[kept]
     return torch.from_numpy(region).to(boxes_cxcywh.device), torch.from_numpy(query).to(boxes_cxcywh.device)
 
 

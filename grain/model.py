@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from grain.boxes import pool_boxes, xyxy_to_cxcywh
 from grain.config import GrainConfig
 from grain.decoder import BoxHead, Decoder
-from grain.structures import GrainOutput
+from grain.structures import GrainOutput, Proposals
 from grain.towers import build_towers
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -27,6 +29,11 @@ class RegionHeads(nn.Module):
         self.region_projection = nn.Parameter(torch.randn(width, embed_dim) * embed_dim**-0.5)
         self.image_projection = nn.Parameter(torch.randn(width, embed_dim) * embed_dim**-0.5)
 
+    def start_at_nothing(self) -> None:
+        """Give zeros, as what corrects an answer must before it has learned."""
+        for parameter in (self.region_projection, self.image_projection, *self.box.layers[-1].parameters()):
+            nn.init.zeros_(parameter)
+
 
 class GrainModel(nn.Module):
     """open_clip towers with GRAIN's decoder on top."""
@@ -41,6 +48,7 @@ class GrainModel(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.decoder: Decoder | None = None
         self.heads: RegionHeads | None = None
+        self.from_proposals = False
         options = config.decoder
         if options is None:
             return
@@ -50,37 +58,75 @@ class GrainModel(nn.Module):
         self.box_every_layer: bool = shape.pop("box_every_layer")
         self.add_pooled: bool = shape.pop("add_pooled")
         self.add_regions: bool = shape.pop("add_regions")
-        self.decoder = Decoder(vision_width=self.vision.width, grid=self.vision.grid, **shape)
+        self.from_proposals = shape.pop("queries") == "proposals"
+        self.decoder = Decoder(
+            vision_width=self.vision.width, grid=self.vision.grid, from_proposals=self.from_proposals, **shape
+        )
         self.heads = RegionHeads(width=options.width, embed_dim=config.embed_dim)
+        if self.from_proposals:
+            self.add_pooled = True
+            self.heads.start_at_nothing()
         if self.vision.projection is not None and not self.add_pooled:
             self.vision.projection.requires_grad_(False)  # kept for export, never reached by a gradient
 
-    def forward(self, images: Tensor, texts: list[Tensor]) -> tuple[GrainOutput, list[Tensor], Tensor]:
-        """One training pass: images [B, 3, S, S], token id tables [T, L] -> output, [[T, E], …], log of the scale."""
-        return self.encode_image(images), [self.encode_text(tokens) for tokens in texts], self.logit_scale * 1
+    def forward(
+        self, images: Tensor, texts: list[Tensor], proposals: Proposals | None = None
+    ) -> tuple[GrainOutput, list[Tensor], Tensor]:
+        """One training pass: images [B, 3, S, S], token id tables [T, L] -> output, [[T, E], …], log of the scale.
 
-    def encode_image(self, images: Tensor, *, with_boxes: bool = True) -> GrainOutput:
+        proposals: for a model whose regions start from them, here and below.
+        """
+        return (
+            self.encode_image(images, proposals),
+            [self.encode_text(tokens) for tokens in texts],
+            self.logit_scale * 1,
+        )
+
+    def encode_image(
+        self, images: Tensor, proposals: Proposals | None = None, *, with_boxes: bool = True
+    ) -> GrainOutput:
         """[B, 3, S, S] -> GrainOutput. with_boxes False skips the box head (K = 0)."""
-        return self.decode(*self.vision(images), with_boxes=with_boxes)
+        tokens, pooled = self.vision(images)
+        return self.decode(tokens, pooled, proposals, with_boxes=with_boxes)
 
-    def decode(self, tokens: Tensor, pooled: Tensor, *, with_boxes: bool = True) -> GrainOutput:
-        """What the image tower gives, tokens [B, N, width] and pooled [B, E], -> GrainOutput."""
+    def decode(
+        self, tokens: Tensor, pooled: Tensor, proposals: Proposals | None = None, *, with_boxes: bool = True
+    ) -> GrainOutput:
+        """What the image tower gives, tokens [B, N, width] and pooled [B, E], -> GrainOutput.
+
+        Raises: ValueError: proposals are missing, or given to a model that takes none.
+        """
+        if self.from_proposals and (proposals is None or len(proposals.mask) != len(tokens)):
+            raise ValueError("this model's regions start from proposals: give the boxes of each image")
+        if proposals is not None and not self.from_proposals:
+            raise ValueError("this model takes no proposals: leave them out, or train one with --queries proposals")
         if self.decoder is None or self.heads is None:
             embeds = F.normalize(pooled.float(), dim=-1)
             return GrainOutput(
                 embeds, embeds.new_zeros(len(embeds), 0, embeds.shape[-1]), embeds.new_zeros(0, len(embeds), 0, 4)
             )
-        states = self.decoder(tokens)
-        regions = F.normalize((states[-1, :, :-1] @ self.heads.region_projection.to(states.dtype)).float(), dim=-1)
+        states = self.decoder(tokens, proposals)
+        regions = states[-1, :, :-1] @ self.heads.region_projection.to(states.dtype)
+        start = mask = None
+        if proposals is not None:
+            regions = regions + self._untrained_regions(tokens, proposals)
+            start, mask = xyxy_to_cxcywh(proposals.boxes_xyxy), proposals.mask
+        regions = F.normalize(regions.float(), dim=-1)
         image = states[-1, :, -1] @ self.heads.image_projection.to(states.dtype)
         if self.add_pooled:
             image = image + pooled
         image = image.float()
         if self.add_regions:
-            image = image + regions.mean(dim=1) * image.shape[-1] ** 0.5  # as long as a unit-variance embedding
+            image = image + _mean(regions, mask) * image.shape[-1] ** 0.5  # as long as a unit-variance embedding
         boxed = states if self.box_every_layer and self.training else states[-1:]
-        boxes = self.heads.box(boxed[:, :, :-1]) if with_boxes else image.new_zeros(0, *regions.shape[:2], 4)
-        return GrainOutput(F.normalize(image, dim=-1), regions, boxes)
+        boxes = self.heads.box(boxed[:, :, :-1], start) if with_boxes else image.new_zeros(0, *regions.shape[:2], 4)
+        return GrainOutput(F.normalize(image, dim=-1), regions, boxes, mask)
+
+    def _untrained_regions(self, tokens: Tensor, proposals: Proposals) -> Tensor:
+        """[B, P, E], no unit length: the patches under each proposal through CLIP's own projection."""
+        pooled = pool_boxes(tokens[:, 1:], proposals.boxes_xyxy, self.vision.grid)
+        projection = cast(Tensor, self.vision.projection)  # every tower with tokens has one
+        return pooled @ projection.to(pooled.dtype)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """[T, L] token ids, any L up to the context -> [T, E] unit length."""
@@ -98,6 +144,13 @@ class GrainModel(nn.Module):
             self.vision.requires_grad_(False)
         if text:
             self.text.requires_grad_(False)
+
+
+def _mean(regions: Tensor, mask: Tensor | None) -> Tensor:
+    """[B, E]: the mean of each image's regions, zero where it has none."""
+    if mask is None:
+        return regions.mean(dim=1)
+    return (regions * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

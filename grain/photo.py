@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from PIL import Image
 from safetensors import SafetensorError
@@ -93,8 +93,15 @@ class PhotoEncoder:
         """Fitted on photographs with one known object (docs/decisions.md)."""
         return 20.0
 
-    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
-        """Upright RGB pictures of any sizes, one after the other."""
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """Upright RGB pictures of any sizes, one after the other.
+
+        Raises: ValueError: proposals are given.
+        """
+        if proposals is not None:
+            raise ValueError("the photo checkpoint proposes its own regions: leave the proposals out")
         return [self._encode(image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:

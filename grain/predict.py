@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 import tyro
+from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from grain.checkpoint import CheckpointInfo, locate, read_info
@@ -48,8 +49,10 @@ class Encoder(Protocol):
     def logit_scale(self) -> float:
         """What cosines are multiplied by before a softmax."""
 
-    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
-        """Upright RGB pictures -> features."""
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """Upright RGB pictures, and where the model asks for them each one's proposals [P, 4] -> features."""
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length."""
@@ -61,7 +64,11 @@ class Encoder(Protocol):
 
 
 class Predictor:
-    """Ground descriptions and recognise classes on pictures."""
+    """Ground descriptions and recognise classes on pictures.
+
+    proposals, wherever they can be given: boxes [P, 4] of any detector, xyxy normalized to the picture. A checkpoint
+    whose `info.from_proposals` is true needs them, and its regions keep their order; every other one refuses them.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         """encoder: see Encoder."""
@@ -89,13 +96,18 @@ class Predictor:
         """What the checkpoint is and what it was trained on."""
         return self._encoder.info
 
-    def features(self, image: Image.Image) -> ImageFeatures:
-        """An upright RGB picture -> its embeddings and boxes."""
-        return self._encoder.encode_images([image])[0]
+    def features(self, image: Image.Image, proposals: ArrayLike | None = None) -> ImageFeatures:
+        """An upright RGB picture -> its embeddings and boxes.
 
-    def batch_features(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        Raises: ValueError: proposals are missing, not boxes, or not taken by this checkpoint.
+        """
+        return self.batch_features([image], None if proposals is None else [proposals])[0]
+
+    def batch_features(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
         """The same for several pictures in one pass."""
-        return self._encoder.encode_images(images)
+        return self._encoder.encode_images(images, proposals)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """[T, E] unit length; a text seen before is not encoded again."""
@@ -111,20 +123,45 @@ class Predictor:
             return self._encoder.encode_texts([])
         return np.stack([known[text] for text in texts])
 
-    def ground(self, image: Image.Image, descriptions: Sequence[str], threshold: float = 0.0) -> list[Region]:
+    def crop_scores(
+        self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
+    ) -> Array:
+        """[N] cosine of each box, cut out and embedded as a picture of its own, with its text.
+
+        It serves any box, drawn by a person as well: the regions that a checkpoint finds by itself are its own.
+
+        Args: image: upright RGB. boxes_xyxy, texts: N each; boxes normalized to the picture.
+        """
+        distinct = list(dict.fromkeys(boxes_xyxy))
+        features = self.batch_features([_cut(image, box) for box in distinct])
+        embeds = dict(zip(distinct, (each.image_embed for each in features), strict=True))
+        pairs = zip(boxes_xyxy, self.embed_texts(texts), strict=True)
+        return np.array([embeds[box] @ text for box, text in pairs], np.float32)
+
+    def ground(
+        self,
+        image: Image.Image,
+        descriptions: Sequence[str],
+        threshold: float = 0.0,
+        *,
+        proposals: ArrayLike | None = None,
+    ) -> list[Region]:
         """The best region of each description that is there and whose cosine reaches the threshold, in their order.
 
         Args: image: upright RGB. threshold: cosine in [-1, 1].
         """
-        return list(self.look(image, descriptions, {}, threshold=threshold).regions)
+        return list(self.look(image, descriptions, {}, threshold=threshold, proposals=proposals).regions)
 
-    def classify(self, image: Image.Image, classes: Classes, *, alpha: float = 1.0) -> dict[str, float]:
+    def classify(
+        self, image: Image.Image, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
+    ) -> dict[str, float]:
         """Class -> cosine score, best first.
 
         Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
         Raises: ValueError: no classes, or alpha outside [0, 1].
         """
-        return {row.name: row.score for row in self.look(image, [], _checked(classes), alpha=alpha).classes}
+        look = self.look(image, [], _checked(classes), alpha=alpha, proposals=proposals)
+        return {row.name: row.score for row in look.classes}
 
     def classify_features(self, features: Sequence[ImageFeatures], classes: Classes, *, alpha: float = 1.0) -> Array:
         """The same over a set of pictures already encoded: [N, C] cosine scores in the order of the classes."""
@@ -141,17 +178,18 @@ class Predictor:
         *,
         threshold: float = 0.0,
         alpha: float = 1.0,
+        proposals: ArrayLike | None = None,
     ) -> Look:
         """Everything at once: boxes, matches, regions, class scores, timing.
 
         Args:   image: upright RGB. descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
-        Raises: ValueError: alpha outside [0, 1], or one text where a list of texts is expected.
+        Raises: ValueError: alpha outside [0, 1], one text where a list of texts is expected, or see features.
         """
         if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
             raise ValueError("descriptions must be a list of texts, got a single text: write [text]")
         timing: dict[str, float] = {}
         with _timed(timing, "image"):
-            features = self.features(image)
+            features = self.features(image, proposals)
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
@@ -174,6 +212,13 @@ class Predictor:
             classes=scored,
             timing_ms=timing,
         )
+
+
+def _cut(image: Image.Image, box_xyxy: tuple[float, float, float, float]) -> Image.Image:
+    """The pixels of a box, at least one."""
+    x0, y0, x1, y1 = box_xyxy
+    left, top = min(int(x0 * image.width), image.width - 1), min(int(y0 * image.height), image.height - 1)
+    return image.crop((left, top, max(left + 1, round(x1 * image.width)), max(top + 1, round(y1 * image.height))))
 
 
 def _checked(classes: Classes) -> Classes:
@@ -205,6 +250,8 @@ class PredictConfig:
     """Least cosine of a region."""
     alpha: float = 1.0
     """1: image embedding only; 0: regions only."""
+    proposals: tuple[tuple[float, float, float, float], ...] = ()
+    """Boxes x0 y0 x1 y1 x0 y0 …, normalized to the picture, for a checkpoint whose regions start from them."""
 
 
 def main(config: PredictConfig) -> None:
@@ -218,6 +265,7 @@ def main(config: PredictConfig) -> None:
         parse_classes("\n".join(config.class_text)),
         threshold=config.threshold,
         alpha=config.alpha,
+        proposals=config.proposals or None,
     )
     answer = {**look.to_json(), "checkpoint": predictor.info.to_json()}
     json.dump(answer, sys.stdout, indent=1)

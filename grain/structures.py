@@ -139,11 +139,23 @@ class RegionTargets:
 
 
 @dataclass(frozen=True)
+class Proposals:
+    """Boxes that region queries start from, padded to the most of any image.
+
+    boxes_xyxy: [B, P, 4] normalized. mask: [B, P], False where a row is padding.
+    """
+
+    boxes_xyxy: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """One training batch.
 
     images: [B, 3, S, S]. captions: [B, L] token ids. descriptions: [U, L'] token ids of the *unique* texts.
     description_ids: [U] int64 hashes of those texts, equal on every process. regions: see RegionTargets.
+    proposals: for a model whose region queries start from them, else None.
     """
 
     images: Tensor
@@ -151,6 +163,7 @@ class Batch:
     descriptions: Tensor
     description_ids: Tensor
     regions: RegionTargets
+    proposals: Proposals | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +171,10 @@ class GrainOutput:
     """image_embeds [B, E], region_embeds [B, Q, E] (unit length), boxes_cxcywh [K, B, Q, 4].
 
     K: decoder layers whose boxes were asked for, the final one last. Without a decoder Q and K are 0.
+    region_mask: [B, Q], False where a region stands for no proposal but padding; None where all are regions.
     """
 
     image_embeds: Tensor
     region_embeds: Tensor
     boxes_cxcywh: Tensor
+    region_mask: Tensor | None = None

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from grain.checkpoint import CheckpointInfo, clean_partial
-from grain.config import GrainConfig, preset
+from grain.config import GrainConfig, Queries, preset
 from grain.data import CaptionSource, Record, TrainingStream, find_shards, loader, read_records, to_device
 from grain.encode import TorchEncoder
 from grain.evaluate import encode_records, held_out_metrics
@@ -52,9 +52,12 @@ class TrainConfig:
     """vit-b-16, vit-b-32, vit-l-14 or sample."""
     init: str | None = None
     """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
-    configuration then replaces the preset's (but for a decoder that it lacks). None: from scratch."""
+    configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the
+    other kind). None: from scratch."""
     clip: bool = False
     """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
+    queries: Queries = "learned"
+    """proposals: regions start from the boxes that the data propose, and correct CLIP's own embeddings."""
     lock_image: bool = False
     """Freeze the image tower."""
     lock_text: bool = False
@@ -132,7 +135,8 @@ def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
     """
     torch.manual_seed(config.seed)
     wanted = preset(config.preset)
-    wanted = wanted.as_clip() if config.clip else wanted
+    if wanted.decoder is not None:
+        wanted = replace(wanted, decoder=None if config.clip else replace(wanted.decoder, queries=config.queries))
     if config.init is None:
         model, model_config = GrainModel(wanted), wanted
     elif config.init.startswith("open_clip:"):
@@ -146,12 +150,16 @@ def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
 
 def _from_checkpoint(folder: Path, wanted: GrainConfig) -> tuple[GrainModel, GrainConfig]:
     start, start_config = from_pretrained(folder)
-    if (start_config.decoder is None) == (wanted.decoder is None):
+    if _queries(start_config) == _queries(wanted):
         return start.train(), start_config
     model_config = replace(start_config, decoder=wanted.decoder)
     model = GrainModel(model_config)
     load_towers(model, {k: v for k, v in start.state_dict().items() if not k.startswith(("decoder.", "heads."))})
     return model, model_config
+
+
+def _queries(config: GrainConfig) -> Queries | None:
+    return config.decoder.queries if config.decoder else None
 
 
 class Trainer:
@@ -266,7 +274,7 @@ class Trainer:
             )
         torch.manual_seed(seed)
         texts = [table for table in (batch.captions, batch.descriptions) if len(table)]
-        losses = loss_of(*self.wrapped(batch.images, texts))
+        losses = loss_of(*self.wrapped(batch.images, texts, batch.proposals))
         self.accelerator.backward(losses.total)
         return losses
 
@@ -378,8 +386,8 @@ class Trainer:
         )
 
     def _info(self) -> CheckpointInfo:
-        ground = self.model_config.decoder is not None
-        return CheckpointInfo(self.config.out.name, self.model_config.kind, "", None, ground, "", 0)
+        model, ground = self.model_config, self.model_config.decoder is not None
+        return CheckpointInfo(self.config.out.name, model.kind, "", None, ground, "", 0, model.from_proposals)
 
 
 def command_flags(config: TrainConfig) -> list[str]:

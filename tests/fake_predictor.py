@@ -29,7 +29,7 @@ class FakeEncoder:
     class_texts: ClassTexts = field(default_factory=ClassTexts)
     logit_scale: float = 20.0
 
-    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+    def encode_images(self, images: Sequence[Image.Image], proposals: object = None) -> list[ImageFeatures]:
         return [self._encode(image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:

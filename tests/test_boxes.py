@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import generalized_box_iou
 
-from grain.boxes import cxcywh_to_xyxy, iou_and_giou, xyxy_to_cxcywh
+from grain.boxes import cxcywh_to_xyxy, iou_and_giou, pad_boxes, pool_boxes, xyxy_to_cxcywh
 
 
 def corners(seed: int, count: int = 8) -> torch.Tensor:
@@ -57,3 +57,44 @@ def test_centres_and_corners_convert_into_each_other() -> None:
     assert cxcywh_to_xyxy(torch.tensor([0.5, 0.5, 0.5, 0.25])).tolist() == [0.25, 0.375, 0.75, 0.625]
     boxes = corners(3)
     torch.testing.assert_close(cxcywh_to_xyxy(xyxy_to_cxcywh(boxes)), boxes)
+
+
+def test_boxes_of_several_images_are_padded_to_the_most_and_masked() -> None:
+    first, second = [[0.0, 0.0, 0.5, 1.0], [0.25, 0.0, 0.5, 0.5]], [[0.0, 0.5, 1.0, 1.0]]
+    padded = pad_boxes([first, [], second])
+    assert padded.mask.tolist() == [[True, True], [False, False], [True, False]]
+    assert padded.boxes_xyxy[padded.mask].tolist() == [*first, *second]
+    assert not padded.boxes_xyxy[~padded.mask].any()
+
+
+def test_images_without_any_box_still_have_a_row_of_padding() -> None:
+    padded = pad_boxes([[], ()])
+    assert (padded.boxes_xyxy.shape, padded.mask.tolist()) == ((2, 1, 4), [[False], [False]])
+    assert pad_boxes([]).boxes_xyxy.shape == (0, 1, 4)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[0.6, 0.0, 0.5, 1.0], [0.0, 0.9, 1.0, 0.1], [0, 0, 30, 20], [-0.1, 0, 1, 1], [0, 0, float("nan"), 1], [0, 1]],
+)
+def test_what_is_no_box_inside_the_image_is_refused(box: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"proposals must be boxes \[x0, y0, x1, y1\] normalized to the image, x0 <="):
+        pad_boxes([[[0, 0, 1, 1]], [box]])
+    with pytest.raises(ValueError, match="proposals must be boxes"):
+        pad_boxes([[0.0, 0.0, 1.0, 1.0]])
+
+
+def test_a_map_is_pooled_over_each_box() -> None:
+    features = torch.arange(12.0).reshape(1, 6, 2)  # two rows of three cells: 0 to 10 in steps of two, and one more
+    boxes = torch.tensor([[[0, 0, 1, 1], [0, 0, 1 / 3, 0.5], [2 / 3, 0, 1, 1], [0.5, 0.75, 0.5, 0.75]]])
+    pooled = pool_boxes(features, boxes, (2, 3))
+    torch.testing.assert_close(
+        pooled, torch.tensor([[[5.0, 6.0], [0.0, 1.0], [7.0, 8.0], [8.0, 9.0]]]), atol=0.02, rtol=0
+    )
+    assert pool_boxes(features, boxes[:, :0], (2, 3)).shape == (1, 0, 2)
+
+
+@given(st.integers(0, 10_000))
+def test_a_map_of_one_value_is_that_value_in_every_box(seed: int) -> None:
+    pooled = pool_boxes(torch.full((2, 12, 3), 7.0), corners(seed).reshape(2, 4, 4), (3, 4))
+    torch.testing.assert_close(pooled, torch.full((2, 4, 3), 7.0))

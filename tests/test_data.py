@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_a_picture_without_regions_has_none() -> None:
     assert got.class_name is None
 
 
+def test_proposals_keep_their_order_and_are_clipped_and_none_is_not_the_same_as_no_such_key() -> None:
+    rows = [[0.5, 0.5, 0.6, 0.6], [0.2, 0.2, 0.2, 0.9], [-0.5, 0.0, 0.5, 2.0]]
+    assert decode(raw(proposals=rows)).proposals == ((0.5, 0.5, 0.6, 0.6), (0.0, 0.0, 0.5, 1.0))
+    assert decode(raw(proposals=[])).proposals == ()
+    assert decode(raw()).proposals is None
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -75,10 +83,11 @@ def test_a_picture_without_regions_has_none() -> None:
         raw() | {"json": "[]"},
         raw(regions=[{"box": [0, 0, 1, 1]}]),
         raw(regions=[region([0, 0, 1], "three numbers", 1.0)]),
+        raw(proposals=[[0, 0, 1]]),
         {key: value for key, value in raw().items() if key != "json"},
         raw() | {"json": json.dumps({"regions": []})},
     ],
-    ids=["picture", "json", "list", "no text", "short box", "no json", "no caption"],
+    ids=["picture", "json", "list", "no text", "short box", "short proposal", "no json", "no caption"],
 )
 def test_a_sample_that_cannot_be_read_is_named_with_its_shard(broken: dict) -> None:
     with pytest.raises(ValueError, match=r"sample train-1 of train-0.tar cannot be read .*: write the shard again"):
@@ -107,6 +116,21 @@ def test_a_batch_without_regions_has_empty_tables_of_the_right_kind(with_regions
     assert batch.regions.boxes_xyxy.shape == (0, 4)
     assert batch.descriptions.shape[0] == batch.description_ids.shape[0] == batch.regions.image_index.shape[0] == 0
     assert batch.description_ids.dtype == batch.regions.text_index.dtype == torch.long
+
+
+def test_a_batch_carries_proposals_only_where_the_model_starts_from_them() -> None:
+    proposed = [((0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0)), ((0.25, 0.25, 0.75, 0.75),)]
+    records = [replace(record(name, []), proposals=boxes) for name, boxes in zip("ab", proposed, strict=True)]
+    options: dict = {"tokenizer": TOKENIZER, "max_regions": 1}
+    assert collate(records, ["x", "y"], config=CONFIG, **options).proposals is None
+    batch = collate(records, ["x", "y"], config=tiny_config(queries="proposals"), **options)
+    assert batch.proposals is not None
+    assert batch.proposals.mask.tolist() == [[True, True], [True, False]]
+    assert batch.proposals.boxes_xyxy[1, 0].tolist() == list(proposed[1][0])
+    moved = to_device(batch, torch.device("meta"))
+    assert moved.proposals is not None and moved.proposals.mask.device.type == "meta"
+    with pytest.raises(ValueError, match="sample c has no proposals: write the data again with them"):
+        collate([record("c", [])], ["x"], config=tiny_config(queries="proposals"), **options)
 
 
 def test_a_batch_moves_to_another_device_whole() -> None:

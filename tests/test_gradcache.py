@@ -26,6 +26,15 @@ def test_pieces_give_the_gradient_and_the_losses_of_one_pass(pieces: int, option
     assert furthest(gradients(cut), gradients(whole)) < 1e-5
 
 
+def test_pieces_carry_their_own_proposals() -> None:
+    config = tiny_config(queries="proposals", add_regions=True, box_every_layer=True)
+    batch = random_batch(config, [2, 0, 3, 1, 0], texts=4)
+    whole, cut = tiny_model(config), tiny_model(config)
+    expected, got = one_pass(whole, batch), cached_backward(cut, batch, loss_over(batch), pieces=3, seed=0)
+    torch.testing.assert_close(got.total, expected.total)
+    assert furthest(gradients(cut), gradients(whole)) < 1e-5
+
+
 def test_plain_accumulation_would_have_given_another_gradient() -> None:
     config = tiny_config()
     batch = random_batch(config, [0, 0, 0, 0])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from grain.config import GrainConfig
 from grain.losses import LossWeights, box_loss, image_caption_loss, region_description_loss
 from grain.structures import RegionTargets
-from tests.tiny import VARIANTS, losses_of, random_batch, tiny_config, tiny_model
+from tests.tiny import VARIANTS, gradients, losses_of, random_batch, random_proposals, tiny_config, tiny_model
 
 SCALE = torch.tensor(math.log(3.0))
 EYE = torch.eye(3)
@@ -169,6 +169,19 @@ def test_without_boxes_the_two_grounding_losses_give_every_parameter_a_gradient_
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
     assert len(gradients) > 80
     assert all(grad is not None and not bool(grad.any()) for grad in gradients)
+
+
+def test_over_proposals_a_batch_without_regions_or_any_proposal_gives_finite_gradients_to_every_parameter() -> None:
+    config = tiny_config(queries="proposals", add_regions=True)
+    for batch in (
+        random_batch(config, [0, 0, 0]),
+        replace(random_batch(config, [1, 0, 2]), proposals=random_proposals([0, 0, 0])),
+    ):
+        model = tiny_model(config)
+        losses = losses_of(model, batch)
+        losses.total.backward()
+        assert (losses.box.item(), losses.region_description.item(), losses.box_iou.item()) == (0, 0, 0)
+        assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients(model).values())
 
 
 @pytest.mark.parametrize("queries", [3, 7], ids=["enumerated", "hungarian"])

@@ -74,6 +74,27 @@ def test_more_regions_than_queries_leave_the_dearest_unmatched(case: tuple[Tenso
     check_against_all(*case)
 
 
+@given(matchings(st.integers(1, 7), surplus=2), st.integers(1, 3))
+def test_padding_queries_change_no_assignment(case: tuple[Tensor, RegionTargets], surplus: int) -> None:
+    predicted, targets = case
+    tempting = targets.boxes_xyxy[:1] if len(targets.boxes_xyxy) else torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    padding = xyxy_to_cxcywh(tempting).expand(len(predicted), surplus, 4)
+    padded = torch.cat([predicted, padding], dim=1)
+    mask = torch.arange(padded.shape[1]).expand(len(padded), -1) < predicted.shape[1]
+    region, query = match(padded, targets, mask)
+    assert bool((query < predicted.shape[1]).all())
+    plain_region, plain_query = match(predicted, targets)
+    cost = match_cost(predicted, targets).double()
+    assert len(region) == len(plain_region)
+    assert float(cost[region, query].sum()) == pytest.approx(float(cost[plain_region, plain_query].sum()), abs=1e-5)
+
+
+def test_an_image_of_nothing_but_padding_leaves_its_regions_unmatched() -> None:
+    targets = targets_of([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], [0, 1])
+    region, query = match(torch.rand(2, 3, 4), targets, torch.tensor([[False] * 3, [False, True, False]]))
+    assert (region.tolist(), query.tolist()) == ([1], [1])
+
+
 def test_the_cost_is_five_times_the_distance_minus_two_times_the_overlap() -> None:
     predicted = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]])
     cost = match_cost(predicted, targets_of([[0.5, 0.5, 1.0, 1.0]], [0]))

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from grain.boxes import pad_boxes, xyxy_to_cxcywh
 from grain.config import PRESETS, DecoderConfig, GrainConfig, preset
-from grain.decoder import sine_position
+from grain.decoder import sine_embedding, sine_position
 from grain.model import MAX_LOGIT_SCALE, GrainModel, parameter_groups
-from tests.tiny import VARIANTS, random_batch, tiny_config, tiny_model
+from grain.structures import Proposals
+from tests.tiny import VARIANTS, losses_of, random_batch, random_proposals, tiny_config, tiny_model
 
 each_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 
@@ -221,6 +223,116 @@ def test_a_memory_position_lets_a_query_tell_places_apart(position: bool, tells:
     assert bool((here - moved).abs().max() > 1e-4) is tells
 
 
+# region queries from proposals
+
+
+PROPOSING = tiny_config(queries="proposals", memory_position=True)
+
+
+def trained(config: GrainConfig = PROPOSING) -> GrainModel:
+    """As if it had learned: its corrections are no longer zero."""
+    model = tiny_model(config).eval()
+    assert model.heads is not None
+    with torch.no_grad():
+        for parameter in (*model.heads.box.parameters(), model.heads.region_projection, model.heads.image_projection):
+            parameter.normal_(0, 0.3)
+    return model
+
+
+def test_untrained_the_decoder_over_proposals_changes_nothing() -> None:
+    model, batch = tiny_model(PROPOSING).eval(), random_batch(PROPOSING, [0, 0])
+    proposals = pad_boxes([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 0.5]], [[0.1, 0.2, 0.4, 0.9]]])
+    output = model.encode_image(batch.images, proposals)
+    tokens, pooled = model.vision(batch.images)
+    whole, one_patch = tokens[0, 1:].mean(dim=0), tokens[0, 2]  # of two rows and columns
+    for region, own in zip(output.region_embeds[0], (whole, one_patch), strict=True):
+        torch.testing.assert_close(region, nn.functional.normalize(own @ model.vision.projection, dim=-1))
+    assert torch.equal(output.image_embeds, nn.functional.normalize(pooled, dim=-1)), "CLIP's own, to the bit"
+    given = xyxy_to_cxcywh(proposals.boxes_xyxy)[proposals.mask]
+    torch.testing.assert_close(output.boxes_cxcywh[-1][proposals.mask], given, rtol=0, atol=2e-4)
+    other = tiny_model(PROPOSING, seed=1).eval()
+    other.vision.load_state_dict(model.vision.state_dict())
+    assert torch.equal(other.encode_image(batch.images, proposals).region_embeds, output.region_embeds)
+
+
+def test_the_box_correction_gets_a_gradient_at_once_and_all_the_rest_after_one_step() -> None:
+    model, batch = tiny_model(PROPOSING), random_batch(PROPOSING, [2, 1, 2])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses_of(model, batch).total.backward()
+    assert model.heads is not None
+    first = [*model.heads.box.layers[-1].parameters(), model.heads.region_projection, model.heads.image_projection]
+    assert all(p.grad is not None and bool(p.grad.any()) for p in first)
+    optimiser.step()
+    optimiser.zero_grad()
+    losses_of(model, batch).total.backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert still == []
+
+
+def test_steps_over_proposals_lower_the_loss() -> None:
+    model, batch = tiny_model(PROPOSING), random_batch(PROPOSING, [2, 1, 2])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        losses.append(losses_of(model, batch))
+        optimiser.zero_grad()
+        losses[-1].total.backward()
+        optimiser.step()
+    assert losses[-1].total < 0.7 * losses[0].total
+    assert losses[-1].box < losses[0].box
+
+
+@pytest.mark.parametrize("options", [{}, {"add_regions": True}])
+def test_a_padding_proposal_changes_nothing_for_the_others(options: dict) -> None:
+    config = tiny_config(queries="proposals", **options)
+    model, images = trained(config), random_batch(config, [0, 0, 0]).images
+    proposals = random_proposals([1, 4, 0])
+    garbage = Proposals(
+        torch.where(proposals.mask[..., None], proposals.boxes_xyxy, torch.rand(3, 4, 4)), proposals.mask
+    )
+    with torch.no_grad():
+        padded, strange = model.encode_image(images, proposals), model.encode_image(images, garbage)
+        for row, count in enumerate((1, 4, 0)):
+            alone = Proposals(proposals.boxes_xyxy[row : row + 1, :count], proposals.mask[row : row + 1, :count])
+            expected = model.encode_image(images[row : row + 1], alone)
+            for got in (padded, strange):
+                torch.testing.assert_close(got.image_embeds[row], expected.image_embeds[0])
+                torch.testing.assert_close(got.region_embeds[row, :count], expected.region_embeds[0])
+                torch.testing.assert_close(got.boxes_cxcywh[-1, row, :count], expected.boxes_cxcywh[-1, 0])
+
+
+def test_proposals_in_another_order_give_the_regions_in_that_order() -> None:
+    model, images = trained(), random_batch(PROPOSING, [0, 0]).images
+    proposals, order = random_proposals([4, 4]), torch.tensor([2, 0, 3, 1])
+    shuffled = Proposals(proposals.boxes_xyxy[:, order], proposals.mask)
+    with torch.no_grad():
+        straight, other = model.encode_image(images, proposals), model.encode_image(images, shuffled)
+    torch.testing.assert_close(other.region_embeds, straight.region_embeds[:, order])
+    torch.testing.assert_close(other.boxes_cxcywh, straight.boxes_cxcywh[:, :, order])
+    torch.testing.assert_close(other.image_embeds, straight.image_embeds)
+    assert (straight.region_embeds[:, 0] - straight.region_embeds[:, 1]).abs().max() > 1e-2
+
+
+def test_proposals_that_are_missing_or_not_asked_for_are_refused() -> None:
+    images = random_batch(PROPOSING, [0, 0]).images
+    for too_few in (None, random_proposals([2])):
+        with pytest.raises(ValueError, match="regions start from proposals: give the boxes of each image"):
+            tiny_model(PROPOSING).encode_image(images, too_few)
+    for config in (tiny_config(), tiny_config().as_clip()):
+        with pytest.raises(ValueError, match="takes no proposals: leave them out"):
+            tiny_model(config).encode_image(images, random_proposals([2, 2]))
+
+
+def test_the_sines_of_a_box_tell_its_four_sides_apart() -> None:
+    boxes = torch.eye(4)[None] / 4
+    embedded = sine_embedding(boxes, 16)
+    assert embedded.shape == (1, 4, 16)
+    assert (torch.cdist(embedded, embedded) + torch.eye(4)).min() > 0.5
+    assert sine_embedding(boxes[:, :0], 16).shape == (1, 0, 16)
+    with pytest.raises(ValueError, match=r"width \(12\) must be a multiple of 8 for the sines of 4 coordinates"):
+        sine_embedding(boxes, 12)
+
+
 # refusals
 
 
@@ -238,6 +350,8 @@ def test_a_decoder_over_an_image_tower_without_tokens_is_refused() -> None:
     [
         ({"width": 30, "heads": 4}, r"decoder width \(30\) must be a multiple of heads \(4\)"),
         ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
+        ({"queries": "drawn"}, "queries must be one of learned, proposals, got 'drawn'"),
+        ({"queries": "proposals", "width": 12, "heads": 2}, r"width \(12\) must be a multiple of 8 for queries from"),
     ],
 )
 def test_a_decoder_that_cannot_be_built_is_refused(options: dict, sentence: str) -> None:
@@ -248,6 +362,13 @@ def test_a_decoder_that_cannot_be_built_is_refused(options: dict, sentence: str)
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"no preset named 'vit-z'.*sample, vit-b-16"):
         preset("vit-z")
+
+
+def test_a_configuration_from_before_there_were_proposals_means_learned_queries() -> None:
+    old = tiny_config().to_json()
+    del old["decoder"]["queries"]
+    assert GrainConfig.from_json(old) == tiny_config()
+    assert GrainConfig.from_json(PROPOSING.to_json()) == PROPOSING != tiny_config(memory_position=True)
 
 
 @pytest.mark.parametrize("change", [{"surplus": 1}, {"decoder": {"depth": 3}}, {"mean": None}])

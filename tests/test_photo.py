@@ -173,6 +173,11 @@ def test_the_first_photo_is_answered_without_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_proposals_are_refused_because_it_makes_its_own(encoder: PhotoEncoder) -> None:
+    with pytest.raises(ValueError, match="the photo checkpoint proposes its own regions: leave the proposals out"):
+        encoder.encode_images([Image.new("RGB", (40, 30))], [[[0, 0, 1, 1]]])
+
+
 @pytest.mark.parametrize("name", ["image.onnx", "nms.onnx", "model.safetensors", "config.json"])
 def test_a_damaged_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "photo"

@@ -204,6 +204,66 @@ def test_an_embedded_checkpoint_goes_by_its_name_unless_a_folder_of_that_name_is
     assert locate("nowhere") == Path("nowhere")
 
 
+# a checkpoint whose regions start from proposals
+
+
+PROPOSALS = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.5, 1.0, 1.0], [0.1, 0.1, 0.2, 0.9]])
+
+
+@pytest.fixture(scope="module")
+def proposing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, config = tmp_path_factory.mktemp("proposing") / "tiny", tiny_config(queries="proposals")
+    save_pretrained(tiny_model(config), config, folder, Card("tiny", "nothing at all"))
+    return folder
+
+
+def test_the_regions_are_the_proposals_in_their_order(proposing: Path) -> None:
+    loaded = Predictor.from_pretrained(proposing)
+    assert loaded.info.from_proposals
+    features = loaded.features(picture(0), PROPOSALS)
+    np.testing.assert_allclose(features.boxes_xyxy, PROPOSALS, atol=2e-4)
+    for alone, batched in zip(
+        [loaded.features(picture(i), PROPOSALS[:count]) for i, count in enumerate((3, 1, 0))],
+        loaded.batch_features([picture(i) for i in range(3)], [PROPOSALS[:count] for count in (3, 1, 0)]),
+        strict=True,
+    ):
+        for ours, theirs in zip(vars(alone).values(), vars(batched).values(), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    [found] = loaded.ground(picture(0), ["a lid"], threshold=-1.0, proposals=PROPOSALS)
+    np.testing.assert_allclose(found.xyxy, PROPOSALS[found.index], atol=2e-4)
+    look = loaded.look(picture(0), ["a lid"], {"jar": ["a lid"], "pot": []}, proposals=PROPOSALS.tolist())
+    assert (look.matches.shape, len(look.classes)) == ((3, 1), 2)
+    assert loaded.classify(picture(0), {"jar": [], "pot": []}, proposals=[]).keys() == {"jar", "pot"}
+
+
+@pytest.mark.parametrize(
+    ("proposals", "sentence"),
+    [
+        (None, "this model's regions start from proposals: give the boxes of each image"),
+        ([[0, 0, 640, 480]], "proposals must be boxes .* normalized to the image"),
+    ],
+)
+def test_proposals_that_are_missing_or_no_boxes_are_refused(proposals: object, sentence: str, proposing: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Predictor.from_pretrained(proposing).ground(picture(0), ["a lid"], proposals=proposals)
+
+
+def test_a_checkpoint_that_finds_its_own_regions_refuses_proposals(checkpoint: Path, clip: Path) -> None:
+    for folder in (checkpoint, clip):
+        loaded = Predictor.from_pretrained(folder)
+        assert not loaded.info.from_proposals
+        with pytest.raises(ValueError, match="this model takes no proposals: leave them out"):
+            loaded.ground(picture(0), ["a lid"], proposals=PROPOSALS)
+
+
+def test_the_command_line_takes_proposals(proposing: Path, tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "p.jpg")
+    command = [sys.executable, "-m", "grain.predict", str(tmp_path / "p.jpg"), "--checkpoint", str(proposing)]
+    command += ["--description", "a lid", "--threshold", "-1", "--proposals", *"0 0 0.5 0.5 0.25 0.5 1 1".split()]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    np.testing.assert_allclose(answer["matches"]["boxes_xyxy"], PROPOSALS[:2], atol=2e-4)
+
+
 # refusals and promises
 
 

@@ -403,6 +403,26 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(world: Pa
     assert files_of(again) == files_of(world)
 
 
+def test_proposals_are_every_part_shaken_and_boxes_at_random_and_change_no_picture(world: Path, tmp_path: Path) -> None:
+    proposing = write_world(WorldConfig(out=tmp_path / "proposing", seed=9, proposals=8, **TINY))
+    checked = 0
+    for split in SPLITS:
+        pairs = zip(samples_of(world, split), samples_of(proposing, split), strict=True)
+        for (_, plain, facts), (_, picture, proposed) in pairs:
+            boxes = np.array(proposed.pop("proposals"))
+            assert np.array_equal(plain, picture) and proposed == facts
+            assert boxes.shape == (8, 4) and boxes.min() >= 0 and boxes.max() <= 1
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
+            for region in facts["regions"]:
+                x0, y0, x1, y1 = region["box"]
+                near = np.abs(boxes - region["box"]) <= 0.1 * np.array([x1 - x0, y1 - y0] * 2) + 1e-6
+                assert near.all(axis=1).any()
+                checked += 1
+    assert checked > 30
+    assert "proposals" not in json.loads((world / "manifest.json").read_text())["options"]
+    assert json.loads((proposing / "manifest.json").read_text())["options"]["proposals"] == 8
+
+
 def test_an_evaluation_only_set_has_no_training_pictures(tmp_path: Path) -> None:
     folder = write_world(WorldConfig(out=tmp_path / "eval", seed=1, **{**TINY, "images": 0, "held_out_images": 0}))
     assert {path.name for path in folder.glob("*.tar")} == {"novel-000000.tar"}
@@ -458,7 +478,15 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("images", -1), ("held_out_images", -1), ("part_share", 1.5), ("classes", 0), ("classes", 1001), ("workers", 0)],
+    [
+        ("images", -1),
+        ("held_out_images", -1),
+        ("part_share", 1.5),
+        ("classes", 0),
+        ("classes", 1001),
+        ("workers", 0),
+        ("proposals", -1),
+    ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"{option} must .*, got {value}"):

@@ -228,6 +228,67 @@ def test_a_decoder_is_added_to_the_towers_of_a_clip_checkpoint(data_folder: Path
     assert len(first) > 50 and all(torch.equal(model.state_dict()[name], value) for name, value in first.items())
 
 
+# region queries from proposals
+
+
+@pytest.fixture(scope="module")
+def proposing_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The boxes of every picture's regions, and two more, as proposals."""
+    return write_data(tmp_path_factory.mktemp("proposing") / "tiny", proposals=2)
+
+
+def proposing(source: Path, folder: Path, **changes: object) -> TrainConfig:
+    if not (folder / "start").exists():
+        save_start(folder / "start", tiny_config(dropout=0.1, queries="proposals"))
+    return settings(source, folder, queries="proposals", **changes)
+
+
+def test_a_run_over_proposals_learns_what_it_is_shown_and_keeps_its_kind(proposing_data: Path, tmp_path: Path) -> None:
+    config = proposing(proposing_data, tmp_path, images=160, caption_source="caption", learning_rate=3e-3)
+    train(config)
+    rows = steps_of(config.out)
+    for key in ("image_caption", "region_description"):
+        early, late = (sum(row[key] for row in part) for part in (rows[:6], rows[-6:]))
+        assert late < 0.9 * early, key
+    assert rows[0]["box_iou"] > 0.99, "the boxes are among the proposals"
+    assert "held_out_grounding_miou" in log_of(config.out)[-1]
+    assert from_pretrained(config.out / "final")[1] == tiny_config(dropout=0.1, queries="proposals")
+    assert "--queries proposals" in (config.out / "final" / "README.md").read_text()
+
+
+def test_sixteen_bits_and_pieces_train_over_proposals_too(proposing_data: Path, tmp_path: Path) -> None:
+    config = proposing(proposing_data, tmp_path, images=8, precision="bf16", pieces=2)
+    assert finish(start(train, config, log=tmp_path / "log")) == 0, (tmp_path / "log").read_text()
+    assert all(math.isfinite(value) for row in log_of(config.out) for value in row.values())
+
+
+def test_a_killed_run_over_proposals_ends_bitwise_where_an_uninterrupted_one_does(
+    proposing_data: Path, tmp_path: Path
+) -> None:
+    whole = proposing(proposing_data, tmp_path, out=tmp_path / "whole")
+    train(whole)
+    broken = replace(whole, out=tmp_path / "broken")
+    process, log = start(train, broken, log=tmp_path / "log"), broken.out / "metrics.jsonl"
+    while not log.is_file() or log.read_bytes().count(b'"loss"') < 5:
+        process.join(0.002)
+        assert process.is_alive(), (tmp_path / "log").read_text()
+    process.kill()
+    assert finish(process) == -9
+    train(broken)
+    assert result_of(broken.out) == result_of(whole.out)
+
+
+def test_a_decoder_of_the_other_kind_is_put_on_the_towers_of_a_checkpoint(data_folder: Path, tmp_path: Path) -> None:
+    config = settings(data_folder, tmp_path, queries="proposals")
+    model, model_config = initial_model(config)
+    assert model_config.from_proposals and model_config.embed_dim == 16
+    first, now = load_file(tmp_path / "start" / "model.safetensors"), model.state_dict()
+    towers = [name for name in first if name.startswith(("vision.", "text."))]
+    assert len(towers) > 50 and all(torch.equal(now[name], first[name]) for name in towers)
+    with pytest.raises(ValueError, match=r"sample train-\d+ has no proposals: write the data again with them"):
+        train(config)
+
+
 # interrupted (faults 1, 2, 3)
 
 

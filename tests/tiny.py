@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from grain.boxes import pad_boxes
 from grain.checkpoint import CheckpointInfo
 from grain.config import ClassTexts, DecoderConfig, GrainConfig
 from grain.gradcache import LossOf
 from grain.losses import Losses, LossWeights, grain_losses
 from grain.model import GrainModel
-from grain.structures import Batch, GrainOutput, ImageFeatures, Judgement, RegionTargets
+from grain.structures import Batch, GrainOutput, ImageFeatures, Judgement, Proposals, RegionTargets
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (240, 240, 240)}
 THINGS = ("lid", "handle", "star", "stripe")
@@ -59,7 +60,10 @@ def tiny_model(config: GrainConfig, seed: int = 0) -> GrainModel:
 
 
 def random_batch(config: GrainConfig, regions: Sequence[int], seed: int = 0, texts: int = 5) -> Batch:
-    """A batch of len(regions) images with so many regions each; descriptions: `texts` random rows of token ids."""
+    """A batch of len(regions) images with so many regions each; descriptions: `texts` random rows of token ids.
+
+    Where the configuration asks for proposals, image i has 4 − i % 3 of them.
+    """
     make = torch.Generator().manual_seed(seed)
     images, total = len(regions), sum(regions)
     corners = torch.rand(total, 2, 2, generator=make).sort(dim=1).values  # [R, low and high, x and y]
@@ -80,7 +84,14 @@ def random_batch(config: GrainConfig, regions: Sequence[int], seed: int = 0, tex
             image_index=torch.repeat_interleave(torch.arange(images), torch.tensor(regions)),
             text_index=torch.randint(0, max(texts, 1), (total,), generator=make),
         ),
+        proposals=random_proposals([4 - i % 3 for i in range(images)], seed) if config.from_proposals else None,
     )
+
+
+def random_proposals(counts: Sequence[int], seed: int = 0) -> Proposals:
+    """So many boxes for each image."""
+    make = np.random.default_rng(seed)
+    return pad_boxes([np.sort(make.random((count, 2, 2)), axis=1).reshape(count, 4) for count in counts])
 
 
 def loss_over(batch: Batch, weights: LossWeights | None = None) -> LossOf:
@@ -98,7 +109,7 @@ def loss_over(batch: Batch, weights: LossWeights | None = None) -> LossOf:
 def losses_of(model: torch.nn.Module, batch: Batch, weights: LossWeights | None = None) -> Losses:
     """One pass and its losses, with the gradient still to come."""
     tables = [table for table in (batch.captions, batch.descriptions) if len(table)]
-    return loss_over(batch, weights)(*model(batch.images, tables))
+    return loss_over(batch, weights)(*model(batch.images, tables, batch.proposals))
 
 
 def gradients(model: GrainModel) -> dict[str, torch.Tensor]:
@@ -123,8 +134,10 @@ def picture(seed: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
     return image
 
 
-def sample(key: str, seed: int, *, regions: int, class_name: str | None = None) -> dict[str, bytes]:
-    """One image of a shard: file name -> bytes."""
+def sample(
+    key: str, seed: int, *, regions: int, class_name: str | None = None, proposals: int | None = None
+) -> dict[str, bytes]:
+    """One image of a shard: file name -> bytes. proposals: so many random boxes beside those of the regions."""
     draw = random.Random(seed)
 
     def region() -> dict[str, Any]:
@@ -137,6 +150,9 @@ def sample(key: str, seed: int, *, regions: int, class_name: str | None = None) 
     facts: dict[str, Any] = {"schema_version": 1, "id": key, "width": image.width, "height": image.height}
     facts["caption"] = f"a {draw.choice(list(COLOURS))} thing, number {seed}"
     facts["regions"] = [region() for _ in range(regions)]
+    if proposals is not None:
+        surplus = random_proposals([proposals], seed).boxes_xyxy[0, :proposals].tolist()
+        facts["proposals"] = surplus + [region["box"] for region in facts["regions"]]
     if class_name is not None:
         facts["class"] = class_name
     pixels = io.BytesIO()
@@ -154,15 +170,23 @@ def write_shard(path: Path, samples: Sequence[dict[str, bytes]]) -> dict[str, An
     return {"file": path.name, "images": len(samples), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def write_data(folder: Path, *, train: int = 12, held_out: int = 6, novel: int = 4, shard: int = 5) -> Path:
-    """A data folder as curation writes it; images have 0 to 4 regions, unevenly."""
+def write_data(
+    folder: Path, *, train: int = 12, held_out: int = 6, novel: int = 4, shard: int = 5, proposals: int | None = None
+) -> Path:
+    """A data folder as curation writes it; images have 0 to 4 regions, unevenly. proposals: see sample."""
     folder.mkdir(parents=True)
     classes = {"zorbex": ["a red lid", "a blue star"], "quimble": ["a green handle"], "plain": []}
     splits: dict[str, list[dict[str, Any]]] = {}
     for offset, (split, images) in enumerate({"train": train, "held_out": held_out, "novel": novel}.items()):
         names = list(classes) if split == "novel" else [None]
         rows = [
-            sample(f"{split}-{i:07d}", 100 * offset + i, regions=(3 * i) % 5, class_name=names[i % len(names)])
+            sample(
+                f"{split}-{i:07d}",
+                100 * offset + i,
+                regions=(3 * i) % 5,
+                class_name=names[i % len(names)],
+                proposals=proposals,
+            )
             for i in range(images)
         ]
         splits[split] = [
@@ -187,7 +211,7 @@ class FakeEncoder:
         self.asked: list[str] = []
         self._texts, self._features = texts, features
 
-    def encode_images(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+    def encode_images(self, images: Sequence[Image.Image], proposals: object = None) -> list[ImageFeatures]:
         return [self._features] * len(images)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
