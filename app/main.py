@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.pages import annotate, ground
+from app.pages import annotate, curate, ground
 from app.services import Services
 from app.settings import SettingsError
 
@@ -42,6 +42,7 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page(ground.TITLE, ground.PATH, ground.build),
     Page(annotate.TITLE, annotate.PATH, annotate.build),
+    Page(curate.TITLE, curate.PATH, curate.build),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from PIL import Image
 
 from grain.checkpoint import PICKLES, CheckpointError, CheckpointInfo, read_info
-from grain.structures import Look
+from grain.structures import Array, Look
 
 MOST_LOADED = 3  # models kept in memory
 
@@ -34,6 +34,11 @@ class Model(Protocol):
         alpha: float = 1.0,
     ) -> Look:
         """Boxes, matches, regions and class scores of one upright RGB picture."""
+
+    def crop_scores(
+        self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
+    ) -> Array:
+        """[N] cosine of each box, cut out, with its text."""
 
 
 LoadModel = Callable[[Path], Model]

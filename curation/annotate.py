@@ -30,6 +30,7 @@ from curation.images import PictureReader
 from curation.localize import Localizer
 from curation.sample_annotators import ROW, SampleConfig
 from db.engine import DatabaseError, Engine, Session, open_engine, reading, retrying, transaction
+from db.gallery_queries import index_annotations
 from db.models import Annotation, Dataset, Description, Image, RunState, StageState
 from db.queries import NewAnnotation, annotations_of, count_images, get_dataset, list_datasets
 from db.run_queries import (
@@ -578,9 +579,10 @@ def main(config: AnnotateConfig) -> None:
     bar = tqdm(unit="picture", dynamic_ncols=True)
 
     def report(progress: Progress) -> None:
-        bar.set_description_str(progress.stage)
-        bar.reset(progress.total)
-        bar.update(progress.pictures)
+        if progress.stage != bar.desc:
+            bar.reset(progress.total)
+            bar.desc = progress.stage
+        bar.update(progress.pictures - bar.n)
         stages: list[str] = [work.stage for work in config.works()]
         done = progress.total * stages.index(progress.stage) + progress.pictures
         left = (progress.total - progress.pictures) / progress.rate if progress.rate else 0.0
@@ -591,6 +593,8 @@ def main(config: AnnotateConfig) -> None:
     annotators = Annotators.of(config)
     state = annotate(engine, config, annotators, worker=worker, job_id=job, report=report, stop=stopped.is_set)
     bar.close()
+    while retrying(engine, lambda session: index_annotations(session)):  # for the Curate page
+        continue
     print(f"{config.dataset}: {state}")
 
 

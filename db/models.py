@@ -19,6 +19,7 @@ from sqlalchemy import (
     event,
     inspect,
 )
+from sqlalchemy import text as sql
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -28,7 +29,13 @@ BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by its
 Stage = Literal["describe", "localize"]
 StageState = Literal["done", "quarantined", "failed"]
 """done: parsed. quarantined: answered, but not in a form that can be used. failed: no answer."""
-Status = Literal["pending", "accepted", "rejected"]
+Status = Literal["pending", "accepted", "rejected", "deleted"]
+"""deleted: gone from sight, whole in the table, so that it can be restored."""
+Review = Literal["open", "reviewed", "empty"]
+"""open: nobody has finished the picture. reviewed: somebody has. empty: somebody has, and there is nothing to mark."""
+What = Literal["created", "edited", "accepted", "rejected", "reopened", "deleted", "restored", "undone"]
+"""What an edit did. reopened: a verdict was taken back. undone: an earlier edit was taken back."""
+Role = Literal["viewer", "curator", "admin"]
 RunState = Literal["running", "paused", "done", "failed", "cancelled", "interrupted"]
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled", "interrupted"]
 """interrupted: its process ended without a word; it can be queued again."""
@@ -40,6 +47,16 @@ def one_of(column: str, words: Any) -> CheckConstraint:
     """A column that holds one of a Literal's words."""
     allowed = ", ".join(f"'{word}'" for word in get_args(words))
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+def partial(name: str, *columns: str, where: str) -> Index:
+    """An index of some rows only; a question must say the condition in these words to use it."""
+    return Index(name, *columns, sqlite_where=sql(where), postgresql_where=sql(where))
+
+
+def described_here(name: str | None, _kind: str, _parents: Any) -> bool:
+    """For alembic: whether this file describes tables and indexes of that name; text search's are the migrations'."""
+    return name is None or not name.startswith(("annotation_text", "ix_annotation_text"))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -105,6 +122,7 @@ class Image(SQLModel, table=True):
         UniqueConstraint("dataset_id", "sha256"),
         Index("ix_image_page", "dataset_id", "id"),
         Index("ix_image_phash", "dataset_id", "phash"),
+        Index("ix_image_review", "dataset_id", "review", "id"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)
@@ -124,9 +142,14 @@ class Image(SQLModel, table=True):
     origin_row: int | None = None
     """Row of the table (CSV, TSV, parquet) that named it, from 0."""
     caption: str = ""
-    """As it came with the picture."""
+    """As it came with the picture, or as a curator wrote it."""
     has_thumbnail: bool = False
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    review: Review = Field(default="open", sa_type=String, sa_column_kwargs={"server_default": "open"})
+    facts: dict[str, str] | None = Field(default=None, sa_type=JSON)
+    """Of the whole picture, by name: class, brand, release date, where and when it was found. None: there are none."""
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    """Grows with every edit of caption, facts or review."""
 
 
 class RefusedFile(SQLModel, table=True):
@@ -246,7 +269,8 @@ class Description(SQLModel, table=True):
 class Annotation(SQLModel, table=True):
     """A region: a box and its description, normalized xyxy of the upright picture.
 
-    Rows come by the million: `add_annotations` checks them, in a tenth of the time that constraints take.
+    Rows come by the million: `add_annotations` checks them, in a tenth of the time that constraints take. What orders,
+    searches and counts them is made later, a batch at a time (`index_annotations`): it would halve an import's speed.
     """
 
     __table_args__ = (
@@ -254,6 +278,14 @@ class Annotation(SQLModel, table=True):
         UniqueConstraint("image_id", "content_key"),
         Index("ix_annotation_status", "dataset_id", "status", "id"),
         Index("ix_annotation_source", "dataset_id", "source", "status", "id"),
+        partial("ix_annotation_new", "id", where="indexed IS false"),
+        partial("ix_annotation_score", "dataset_id", "status", "score", "id", where="indexed IS true"),
+        partial(
+            "ix_annotation_disagreement",
+            *("dataset_id", "status", "disagreement", "id"),
+            where="disagreement IS NOT NULL",
+        ),
+        partial("ix_annotation_run", "run_id", "status", "id", where="run_id IS NOT NULL"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)
@@ -276,7 +308,139 @@ class Annotation(SQLModel, table=True):
     version: int = 1
     """Grows with every edit, so that the second of two editors learns of the first."""
     content_key: int = Field(sa_type=BigInteger)
-    """Hash of box, text, source and recipe."""
+    """Hash of box, text, source and recipe as it came; an edit leaves it, so that the same work again adds nothing."""
+    region_id: int | None = Field(default=None, foreign_key="annotation.id", sa_type=BIG)
+    """Several descriptions of one box: the id of the first of them. None: its own is the first."""
+    similarity: float | None = None
+    """GRAIN's cosine of box and text; None where nobody asked."""
+    disagreement: float | None = None
+    """How far score and similarity are apart, on the scale of whoever wrote both; None where nobody asked."""
+    run_id: int | None = Field(default=None, foreign_key="annotation_run.id")
+    """The stage result's, once the row is indexed."""
+    indexed: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})
+    """Whether score order, text search, run and tallies know it."""
+
+
+class AnnotationTally(SQLModel, table=True):
+    """How many indexed regions of a data set have a source and a status, so that nobody counts millions."""
+
+    __tablename__ = "annotation_tally"
+
+    dataset_id: int = Field(foreign_key="dataset.id", primary_key=True)
+    source: str = Field(primary_key=True)
+    status: Status = Field(sa_type=String, primary_key=True)
+    annotations: int = Field(default=0, sa_type=BIG)
+
+
+class AnnotationEdit(SQLModel, table=True):
+    """One change of one region or, where annotation_id is None, of a picture as a whole. Rows are only ever added."""
+
+    __tablename__ = "annotation_edit"
+    __table_args__ = (
+        one_of("what", What),
+        Index("ix_annotation_edit_image", "image_id", "id"),
+        Index("ix_annotation_edit_annotation", "annotation_id", "version"),
+        Index("ix_annotation_edit_at", "dataset_id", "at"),
+        Index("ix_annotation_edit_undoes", "undoes"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    action: str
+    """Shared by the rows of one action, as when a box moves that has several descriptions: they are undone together."""
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    annotation_id: int | None = Field(default=None, foreign_key="annotation.id", sa_type=BIG)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    who: str
+    what: What = Field(sa_type=String)
+    version: int
+    """After the edit."""
+    before: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    """Box, text, status, source, score, similarity, region; or caption, facts, review. None: there was nothing."""
+    after: dict[str, Any] = Field(sa_type=JSON)
+    from_model: str = ""
+    """model@revision that proposed it, where one did."""
+    reason: str = ""
+    undoes: str | None = None
+    """The action that this one took back."""
+
+
+class DatasetVersion(SQLModel, table=True):
+    """A frozen state of a data set: a file that never changes, known by its hash."""
+
+    __tablename__ = "dataset_version"
+    __table_args__ = (UniqueConstraint("dataset_id", "name"),)
+
+    id: int = Field(default=None, primary_key=True)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    name: str
+    sha256: str
+    """Of the file's lines, unpacked."""
+    file_name: str
+    """Below GRAIN_HOME/versions."""
+    pictures: int
+    regions: int
+    created_by: str
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    note: str = ""
+
+
+class ConceptLabel(SQLModel, table=True):
+    """What one person takes a picture for; two people's show how far they agree."""
+
+    __tablename__ = "concept_label"
+    __table_args__ = (UniqueConstraint("image_id", "who"), Index("ix_concept_label_page", "dataset_id", "image_id"))
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    who: str
+    label: str
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class LabelTask(SQLModel, table=True):
+    """A picture's task in Label Studio, and how far both sides are in step."""
+
+    __tablename__ = "label_task"
+    __table_args__ = (UniqueConstraint("project", "image_id"), UniqueConstraint("project", "task_id"))
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    project: str
+    """The server's address and the project's id there."""
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    task_id: int = Field(sa_type=BIG)
+    """Label Studio's."""
+    pushed_hash: str = ""
+    """sha256 of what was pushed last: equal content is not pushed again."""
+    pulled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    remote_updated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """`updated_at` of the task as it was pulled last."""
+
+
+class Account(SQLModel, table=True):
+    """A person who may sign in."""
+
+    __table_args__ = (one_of("role", Role),)
+
+    id: int = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    password_hash: str
+    """Made and checked by the app; never shown."""
+    role: Role = Field(sa_type=String)
+    active: bool = True
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class LoginSession(SQLModel, table=True):
+    """A signed-in browser, known by the hash of its token, until a moment."""
+
+    __tablename__ = "login_session"
+
+    token_sha256: str = Field(primary_key=True)
+    account_id: int = Field(foreign_key="account.id", index=True)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class ImageLease(SQLModel, table=True):

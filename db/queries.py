@@ -25,6 +25,7 @@ from db.models import Annotation, Dataset, GroundQuery, Image, RefusedFile, Stag
 
 BOX = struct.Struct("<4d")
 STATUSES: tuple[Status, ...] = get_args(Status)
+VISIBLE: tuple[Status, ...] = tuple(status for status in STATUSES if status != "deleted")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BATCH_ROWS = 20_000  # of a bulk insert: a few megabytes
 IN_LIST = 5_000  # values named in one statement; SQLite takes 32,766, PostgreSQL 65,535
@@ -85,7 +86,7 @@ class AnnotationFilter:
     page of rare ones is found by walking.
     """
 
-    statuses: tuple[Status, ...] = STATUSES
+    statuses: tuple[Status, ...] = VISIBLE
     source: str = ""
     min_score: float | None = None
     max_score: float | None = None
@@ -243,10 +244,13 @@ def count_refusals(session: Session, *, dataset_id: int, import_id: str) -> dict
 
 
 def annotations_of(session: Session, *, image_ids: Collection[int], recipe: str = "") -> dict[int, list[Annotation]]:
-    """The regions of some pictures, by picture, in the order they came; of one recipe, or of all and by hand."""
+    """The regions of some pictures that nobody deleted, by picture, in the order they came.
+
+    Args: recipe: of this one only, not of all and by hand.
+    """
     found: dict[int, list[Annotation]] = {image_id: [] for image_id in image_ids}
     for some in batches(image_ids, IN_LIST):
-        asked = select(Annotation).where(col(Annotation.image_id).in_(some))
+        asked = select(Annotation).where(col(Annotation.image_id).in_(some), Annotation.status != "deleted")
         if recipe:
             asked = asked.join(StageResult, col(StageResult.id) == Annotation.stage_result_id)
             asked = asked.where(StageResult.recipe == recipe)
@@ -274,10 +278,7 @@ def add_annotations(
     def row(new: NewAnnotation) -> tuple[Any, ...]:
         x1, y1, x2, y2 = new.xyxy
         if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-            raise ValueError(
-                f"expected a box with an area, as xyxy in parts of the upright picture (0 to 1), got {new.xyxy} "
-                f"for picture {new.image_id}: divide pixels by the picture's size"
-            )
+            raise bad_box(new.xyxy, new.image_id)
         if new.status not in STATUSES:
             raise ValueError(f"expected the status {', '.join(STATUSES)}, got {new.status!r}")
         text = storable(new.text)
@@ -375,6 +376,14 @@ def storable(text: str) -> str:
     if text.isprintable():  # most are, and it is the quickest to ask
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+def bad_box(xyxy: tuple[float, ...], image_id: int) -> ValueError:
+    """What to raise for a box that no picture has."""
+    return ValueError(
+        f"expected a box with an area, as xyxy in parts of the upright picture (0 to 1), got {xyxy} "
+        f"for picture {image_id}: divide pixels by the picture's size"
+    )
 
 
 def must_be_sha256(**values: str) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
+
 from sqlalchemy import URL, create_engine
 
-from db.engine import Engine, open_engine, transaction
-from db.queries import NewImage, add_images, create_dataset
+from db.curate_queries import AnnotationChange, EditConflictError, edit_annotation
+from db.engine import Engine, open_engine, retrying, transaction
+from db.queries import NewAnnotation, NewImage, add_images, create_dataset
+
+COLOURS = ("red", "blue", "RED", "naïve")
+THINGS = ("lid", "handle", "lid-holder", "lids")
 
 
 def order(server: URL, *statements: str) -> None:
@@ -49,5 +56,44 @@ def add_one_by_one(url: str, worker: int, pictures: int) -> list[str]:
             [image] = some_images(range(worker * 1000 + number, worker * 1000 + number + 1))
             add_images(session, dataset_id=1, images=[image])
         kept.append(image.sha256)
+    engine.dispose()
+    return kept
+
+
+def some_regions(pictures: int, seed: int = 0) -> list[NewAnnotation]:
+    """Regions of the first pictures, a dozen each: mixed words, statuses and scores, equal ones and none among them."""
+    chance = random.Random(seed)
+    return [
+        NewAnnotation(
+            image_id=1 + n // 12,
+            xyxy=(chance.random() / 2, chance.random() / 2, 0.6, 0.7),
+            text=f"a {chance.choice(COLOURS)} {chance.choice(THINGS)}",
+            source=chance.choice(("owl@1", "human:ada")),
+            score=chance.choice((None, 0.25, 0.5, round(chance.random(), 2))),
+            status=chance.choice(("pending", "accepted", "rejected", "deleted")),
+        )
+        for n in range(12 * pictures)
+    ]
+
+
+def collide(url: str, who: str, rounds: int) -> list[tuple[int, str]]:
+    """What one of two colliding curators does to region 1: (version, text) of every edit that was acknowledged.
+
+    One who is late looks at the present version and wants their own all the same.
+    """
+    engine = open_engine(url)
+    kept, version = [], 1
+    for number in range(rounds):
+        change = AnnotationChange(text=f"{who} {number}")
+        for _ in range(rounds):
+            try:
+                work = partial(edit_annotation, annotation_id=1, expected_version=version, who=who, change=change)
+                row = retrying(engine, work)
+            except EditConflictError as conflict:
+                version = conflict.version
+            else:
+                version = row.version
+                kept.append((row.version, row.text))
+                break
     engine.dispose()
     return kept

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Stateme
 from sqlmodel import Session, SQLModel
 
 from db.engine import DatabaseError, connect_to, journal_mode, open_engine, reading, retrying, transaction, upgrade
-from db.models import GroundQuery
+from db.models import GroundQuery, described_here
 from db.queries import (
     Added,
     add_images,
@@ -52,9 +52,10 @@ def url_of(file: Path) -> str:
 
 def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": True, "include_name": described_here}
+        context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, SQLModel.metadata)
-    assert len(SQLModel.metadata.tables) == 11
+    assert len(SQLModel.metadata.tables) == 18
     assert differences == []
 
 

@@ -237,7 +237,7 @@ def test_regions_that_differ_in_anything_are_kept_apart(engine: Engine) -> None:
         ({"xyxy": (0.1, 0.2, 1.01, 0.75)}, "0 to 1"),
         ({"xyxy": (64.0, 96.0, 320.0, 360.0)}, "divide pixels by the picture's size"),
         ({"xyxy": (float("nan"), 0.2, 0.5, 0.75)}, "got .nan, 0.2, 0.5, 0.75. for picture 1"),
-        ({"status": "maybe"}, "expected the status pending, accepted, rejected, got 'maybe'"),
+        ({"status": "maybe"}, "expected the status pending, accepted, rejected, deleted, got 'maybe'"),
         ({"image_id": 99}, "a row for annotation breaks a rule"),
     ],
     ids=str,

@@ -49,7 +49,7 @@ SOLE_HOMES = {
     "httpx": ["curation/served.py"],
     "tenacity": ["curation/served.py"],
     "imagehash": ["curation/ingest.py"],
-    "pyarrow": ["curation/tables.py", "curation/scale.py"],
+    "pyarrow": ["curation/tables.py", "curation/imagefolder.py", "curation/scale.py"],
     "label_studio_sdk": ["curation/review.py"],
     "ray": ["curation/scale.py"],
     "gradio": ["app/main.py", "app/pages/"],

@@ -7,14 +7,19 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import db.models  # noqa: F401  (fills SQLModel.metadata)
 from db.engine import connect_to
+from db.models import described_here  # with it SQLModel.metadata is filled
 
 
 def migrate(connection: Connection) -> None:
     """Run the wanted migrations on an open connection; whoever opened it commits."""
     # render_as_batch: SQLite cannot alter most of a table, so alembic copies it
-    context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=True,
+        include_name=described_here,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,0 +1,244 @@
+// The Curate page's editor in the browser: drawing, moving and resizing boxes, verdicts, keys. Python draws, this asks.
+// Runs once, as js_on_load of the editor; `element` is the editor, `trigger` sends what is asked to Python.
+const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
+const LEAST = 0.004; // of a side: a smaller drag is a click
+let drag = null; // { kind, id, version, from, box, rect, side }
+let mine = null; // what was asked when somebody else was quicker
+
+const clamp = (value) => Math.min(1, Math.max(0, value));
+const editor = () => element.querySelector(".editor");
+const svg = () => element.querySelector("svg");
+const chosen = () => element.querySelector(".region.chosen");
+
+function ask(wanted) {
+  if (!["mine", "theirs"].includes(wanted.do)) mine = wanted;
+  trigger("click", { ask: wanted });
+}
+
+function place(event) {
+  const frame = svg().getBoundingClientRect();
+  return [clamp((event.clientX - frame.left) / frame.width), clamp((event.clientY - frame.top) / frame.height)];
+}
+
+function boxOf(group) {
+  const rect = group.querySelector("rect.line");
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(rect.getAttribute(name)));
+  return [x, y, x + width, y + height];
+}
+
+function show(group, [x0, y0, x1, y1]) {
+  for (const rect of group.querySelectorAll("rect")) {
+    for (const [name, value] of Object.entries({ x: x0, y: y0, width: x1 - x0, height: y1 - y0 })) rect.setAttribute(name, value);
+  }
+  placeHandles();
+}
+
+// ---------------------------------------------------------------- handles of the chosen box
+function placeHandles() {
+  element.querySelectorAll(".handle").forEach((handle) => handle.remove());
+  const group = chosen();
+  if (!group) return;
+  const [x0, y0, x1, y1] = boxOf(group);
+  for (const side of SIDES) {
+    const handle = document.createElement("span");
+    handle.className = `handle ${side}`;
+    handle.dataset.side = side;
+    const x = side.includes("w") ? x0 : side.includes("e") ? x1 : (x0 + x1) / 2;
+    const y = side.includes("n") ? y0 : side.includes("s") ? y1 : (y0 + y1) / 2;
+    handle.style.left = `${100 * x}%`;
+    handle.style.top = `${100 * y}%`;
+    element.querySelector(".frame").append(handle);
+  }
+}
+
+function choose(id) {
+  for (const mark of element.querySelectorAll(".region, .text")) mark.classList.toggle("chosen", mark.dataset.id === String(id));
+  const group = chosen();
+  if (group) group.parentNode.append(group); // on top of those it overlaps
+  if (editor()) editor().dataset.chosen = id;
+  placeHandles();
+}
+
+// ---------------------------------------------------------------- dragging
+element.addEventListener("pointerdown", (event) => {
+  const handle = event.target.closest(".handle");
+  if (!handle && !event.target.closest("svg")) return;
+  event.preventDefault();
+  const from = place(event);
+  if (handle) {
+    const group = chosen();
+    drag = { kind: "size", group, from, box: boxOf(group), side: handle.dataset.side };
+  } else if (event.target.closest(".region") && !event.shiftKey) {
+    const group = event.target.closest(".region");
+    choose(group.dataset.id);
+    drag = { kind: "move", group, from, box: boxOf(group) };
+  } else {
+    const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+    group.setAttribute("class", "region new");
+    for (const name of ["casing", "line"]) {
+      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      rect.setAttribute("class", name);
+      group.append(rect);
+    }
+    svg().append(group);
+    drag = { kind: "draw", group, from, box: [...from, ...from] };
+  }
+  element.setPointerCapture(event.pointerId);
+});
+
+function dragged(event) {
+  const [x, y] = place(event), [x0, y0] = drag.from, box = [...drag.box];
+  if (drag.kind === "draw") return [Math.min(x, x0), Math.min(y, y0), Math.max(x, x0), Math.max(y, y0)];
+  if (drag.kind === "move") {
+    const dx = Math.min(Math.max(x - x0, -box[0]), 1 - box[2]), dy = Math.min(Math.max(y - y0, -box[1]), 1 - box[3]);
+    return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
+  }
+  if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - LEAST);
+  if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + LEAST);
+  if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - LEAST);
+  if (drag.side.includes("s")) box[3] = Math.max(y, box[1] + LEAST);
+  return box;
+}
+
+element.addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  drag.now = dragged(event);
+  show(drag.group, drag.now);
+});
+
+element.addEventListener("pointerup", () => {
+  if (!drag) return;
+  const { kind, group, box, now } = drag;
+  drag = null;
+  if (kind === "draw") {
+    if (!now || now[2] - now[0] < LEAST || now[3] - now[1] < LEAST) return group.remove();
+    return write("What is in the box?", "", (text) => ask({ do: "draw", image: image(), box: now, text, key: crypto.randomUUID() }), () => group.remove());
+  }
+  if (!now || now.every((value, index) => Math.abs(value - box[index]) < 1e-6)) return;
+  ask({ do: "box", id: Number(group.dataset.id), version: Number(group.dataset.version), box: now });
+});
+element.addEventListener("pointercancel", () => {
+  if (!drag) return;
+  drag.kind === "draw" ? drag.group.remove() : show(drag.group, drag.box);
+  drag = null;
+});
+
+const image = () => Number(editor().dataset.image);
+
+// ---------------------------------------------------------------- writing
+function write(label, text, then, otherwise = () => {}) {
+  element.querySelector(".prompt")?.remove();
+  const form = document.createElement("form");
+  form.className = "prompt";
+  const field = document.createElement("input");
+  field.placeholder = label;
+  field.value = text;
+  field.setAttribute("aria-label", label);
+  form.append(field);
+  (element.querySelector(".frame") ?? element).after(form);
+  field.focus();
+  const end = (say) => {
+    form.remove();
+    say && field.value.trim() ? then(field.value) : otherwise();
+  };
+  form.addEventListener("submit", (event) => (event.preventDefault(), end(true)));
+  field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
+}
+
+element.addEventListener("change", (event) => {
+  const field = event.target;
+  if (field.dataset.edit) ask({ ...JSON.parse(field.dataset.edit), text: field.value });
+  if (field.dataset.fact) {
+    const facts = Object.fromEntries([...element.querySelectorAll("[data-fact]")].map((each) => [each.dataset.fact, each.value]));
+    ask({ do: "facts", image: image(), version: Number(editor().dataset.version), facts });
+  }
+});
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-ask], [data-prompt]");
+  const text = event.target.closest(".text");
+  if (text && !button) choose(text.dataset.id);
+  if (!button) return;
+  if (button.dataset.prompt) return write("What else is in this box?", "", (said) => ask({ ...JSON.parse(button.dataset.prompt), text: said, key: crypto.randomUUID() }));
+  const wanted = JSON.parse(button.dataset.ask);
+  if (wanted.do === "mine") return ask({ ...mine, version: wanted.version });
+  if (wanted.do === "theirs") return ask({ do: "show", image: image() });
+  ask(wanted);
+});
+
+// ---------------------------------------------------------------- keys
+const KEYS = [
+  ["A", "accept the chosen description"],
+  ["R", "reject it"],
+  ["N", "the picture is reviewed, nothing to mark"],
+  ["D", "the picture is reviewed"],
+  ["Z", "undo"],
+  ["→ / J", "the next region to review"],
+  ["Tab", "choose the next region of this picture"],
+  ["E", "change its words"],
+  ["Delete", "delete its box"],
+  ["drag", "draw a box; with Shift also inside another one"],
+  ["?", "this list"],
+];
+const help = document.createElement("dialog");
+help.className = "keys-dialog";
+help.innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([key, what]) => `<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`).join("")}</dl>
+<form method="dialog"><button>Close</button></form>`;
+document.querySelector(".gradio-container").append(help);
+
+function verdict(status) {
+  const row = element.querySelector(".text.chosen");
+  if (row) ask({ do: "verdict", id: Number(row.dataset.id), version: Number(row.dataset.version), status });
+}
+
+function review(state) {
+  if (editor()) ask({ do: "review", review: state, image: image(), version: Number(editor().dataset.version) });
+}
+
+function other(by) {
+  const texts = [...element.querySelectorAll(".text")];
+  if (!texts.length) return;
+  const at = texts.findIndex((text) => text.classList.contains("chosen"));
+  choose(texts[(at + by + texts.length) % texts.length].dataset.id);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [role=listbox]")) return;
+  const key = event.key.toLowerCase();
+  if (key === "?") return help.open ? help.close() : help.showModal();
+  if (key === "arrowright" || key === "j") return ask({ do: "next" });
+  if (!editor() || help.open) return;
+  const row = element.querySelector(".text.chosen");
+  if (key === "a") verdict("accepted");
+  else if (key === "r") verdict("rejected");
+  else if (key === "n") review("empty");
+  else if (key === "d") review("reviewed");
+  else if (key === "z") ask({ do: "undo", image: image() });
+  else if (key === "tab" && !event.target.closest?.("button, a")) event.preventDefault(), other(event.shiftKey ? -1 : 1);
+  else if (key === "e" && row) event.preventDefault(), row.querySelector("input").focus();
+  else if ((key === "delete" || key === "backspace") && row) ask({ do: "delete", id: Number(row.dataset.id), version: Number(row.dataset.version), whole: true });
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.(".show-keys")) help.showModal();
+});
+
+// ---------------------------------------------------------------- the gallery follows what was decided here
+const SIGNS = { accepted: "✓", rejected: "✗", pending: "○" };
+function tellGallery() {
+  for (const text of element.querySelectorAll(".text")) {
+    const tile = document.querySelector(`#regions .tile[data-id="${text.dataset.id}"]`);
+    if (!tile) continue;
+    const { status } = text.dataset, sign = tile.querySelector(".sign");
+    sign.className = `sign ${status}`;
+    sign.textContent = `${SIGNS[status] ?? "–"} ${status}`;
+    tile.querySelector(".says").textContent = text.querySelector("input").value;
+  }
+  const id = editor()?.dataset.chosen;
+  for (const tile of document.querySelectorAll("#regions .tile")) tile.toggleAttribute("aria-current", tile.dataset.id === id);
+}
+
+watch("value", () => {
+  placeHandles();
+  tellGallery();
+});
+placeHandles();

@@ -1,0 +1,341 @@
+"""The Curate page: regions to look through and to review one after the other, and an editor for the picture of one.
+
+What it needs of the data's side is imported in the handlers: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+
+from app import panels
+from app.services import Services
+
+if TYPE_CHECKING:
+    from app.curating import Done, Opened, Pictures, Wanted
+
+TITLE, PATH = "Curate", "curate"
+LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
+SCRIPT = Path(__file__).with_name("curate.js").read_text(encoding="utf-8")
+STATUSES = ["pending", "accepted", "rejected", "deleted"]
+SORTS = [
+    ("newest first", "newest"),
+    ("lowest score first", "lowest_score"),
+    ("largest disagreement first", "disagreement"),
+]
+NO_SCORES = ""
+OWNER = "local"  # there is no login: one person, on this machine
+KEYS = (
+    '<p class="quiet keys"><kbd>A</kbd> accept · <kbd>R</kbd> reject · <kbd>N</kbd> nothing here · <kbd>Z</kbd> undo · '
+    '<kbd>→</kbd> next · <button type="button" class="show-keys"><kbd>?</kbd> all keys</button></p>'
+)
+ON_ASK = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-ask]");
+  if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
+});"""
+QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
+LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
+
+
+class Filters(NamedTuple):
+    """Which regions, in the order of app.curating.Wanted; as components, and as their values."""
+
+    dataset: Any
+    statuses: Any
+    source: Any
+    words: Any
+    least: Any
+    most: Any
+    apart: Any
+    phash: Any
+    sort: Any
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a person is. image, chosen: in the editor. queue: behind which region the review goes on."""
+
+    image: int = 0
+    chosen: int | None = None
+    queue: str = ""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that events come from or go to."""
+
+    filters: Filters
+    checkpoint: Any
+    advance: Any
+    review: Any
+    gallery: Any
+    note: Any
+    after: Any
+    back: Any
+    forward: Any
+    editor: Any
+    counts: Any
+    curators: Any
+    place: Any
+
+
+@dataclass
+class CuratePage:
+    """The handlers. Each makes one call and shows what came of it."""
+
+    services: Services
+    pictures: Pictures | None = field(default=None, init=False)
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """The page opens. Returns dataset, checkpoint, and the picture behind a link."""
+        from app import curating
+        from app.annotating import dataset_names
+
+        curating.index_some(self.services)
+        names = dataset_names(self.services)
+        wanted = dict(request.query_params).get("dataset", "")
+        first = wanted if wanted in names else names[0] if names else None
+        usable = [each.name for each in self.services.registry.usable()]
+        choices = [("nothing", NO_SCORES), *((name, name) for name in usable)]
+        chosen = next(iter(usable), NO_SCORES)
+        return [gr.Dropdown(choices=names, value=first), gr.Dropdown(choices=choices, value=chosen)]
+
+    def show(self, *filters: Any) -> list[Any]:
+        """Another choice of filters: the first page. Returns gallery, note, after, counts, curators, source choices."""
+        from app import curate_panels, curating
+
+        wanted = _wanted(filters)
+        if not wanted.dataset:
+            nothing = panels.empty_state("No data set yet", "Import one on the Annotate page.")
+            return [nothing, "", [""], "", "", gr.skip()]
+        try:
+            found = curating.gallery(self.services, wanted)
+            counts = curating.counts(self.services, wanted.dataset)
+            people = curating.curators(self.services, wanted.dataset)
+        except curating.CuratingError as error:
+            return [gr.skip(), panels.notice(str(error)), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+        sources = sorted({each.source for each in counts})
+        return [
+            curate_panels.gallery_panel(found, self.services.settings.home),
+            "",
+            ["", found.after],
+            curate_panels.counts_panel(counts),
+            curate_panels.curators_panel(people),
+            gr.Dropdown(choices=[("any", ""), *((source, source) for source in sources)]),
+        ]
+
+    def forward(self, places: list[str], *filters: Any) -> list[Any]:
+        """The next page. Returns gallery, note, places."""
+        if len(places) < 2 or not places[-1]:
+            gr.Info("These are all regions with these filters.", title="The end")
+            return [gr.skip(), gr.skip(), gr.skip()]
+        return self._page(places, places[-1], filters)
+
+    def back(self, places: list[str], *filters: Any) -> list[Any]:
+        """The page before. Returns gallery, note, places."""
+        if len(places) < 3:
+            return [gr.skip(), gr.skip(), gr.skip()]
+        return self._page(places[:-2], places[-3], filters)
+
+    def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
+        from app import curate_panels, curating
+
+        try:
+            found = curating.gallery(self.services, _wanted(filters), after)
+        except curating.CuratingError as error:
+            return [gr.skip(), panels.notice(str(error)), gr.skip()]
+        return [curate_panels.gallery_panel(found, self.services.settings.home), "", [*places, found.after]]
+
+    def counts(self, dataset: str | None) -> Any:
+        """After an edit. Returns counts."""
+        from app import curate_panels, curating
+
+        try:
+            return curate_panels.counts_panel(curating.counts(self.services, dataset or ""))
+        except curating.CuratingError:
+            return gr.skip()
+
+    def pick(self, place: Place, event: gr.EventData) -> list[Any]:
+        """A region of the gallery was pressed. Returns editor, place."""
+        from app import curating
+
+        try:
+            annotation = int(dict(event.ask)["id"])
+            return self._edited(place, curating.image_of(self.services, annotation), annotation)
+        except curating.CuratingError as error:
+            _warn(error)
+            return [gr.skip(), gr.skip()]
+
+    def review(self, place: Place, *filters: Any) -> list[Any]:
+        """[Review]: the first region without a verdict. Returns editor, place."""
+        return self._next(Place(place.image, place.chosen), _wanted(filters))
+
+    def ask(self, place: Place, checkpoint: str, advance: bool, event: gr.EventData, *filters: Any) -> list[Any]:
+        """What the editor asks. Returns editor, place."""
+        from app import curating
+
+        wanted, asked = _wanted(filters), event.ask
+        if not isinstance(asked, Mapping):
+            return [gr.skip(), gr.skip()]
+        try:
+            if asked.get("do") == "next":
+                return self._next(place, wanted)
+            if asked.get("do") == "show":
+                return self._edited(place, place.image, place.chosen)
+            done = curating.act(self.services, self._pictures(), asked, OWNER, checkpoint or NO_SCORES)
+        except curating.CuratingError as error:
+            _warn(error)
+            return self._edited(place, place.image, place.chosen)
+        decided = asked.get("do") == "verdict" and asked.get("status") in ("accepted", "rejected")
+        if advance and done.conflict is None and (decided or asked.get("do") == "review"):
+            return self._next(place, wanted, done)
+        return self._edited(place, done.image_id, done.chosen or place.chosen, done)
+
+    def _next(self, place: Place, wanted: Wanted, done: Done | None = None) -> list[Any]:
+        """The next region without a verdict; of the same picture first."""
+        from app import curating
+
+        try:
+            opened = self._open(done.image_id, None) if done else None
+            left = [row.id for region in opened.regions for row in region if row.status == "pending"] if opened else []
+            if opened and left and opened.image.review == "open":
+                return self._edited(place, opened.image.id, left[0], done)
+            found, ahead = curating.next_pending(self.services, wanted, place.queue)
+        except curating.CuratingError as error:
+            _warn(error)
+            return [gr.skip(), gr.skip()]
+        if not found.tiles:
+            end = panels.empty_state("Nothing left to review", "Every region with these filters has a verdict.")
+            return [end, Place()]
+        self._pictures().make_ready(ahead)
+        tile = found.tiles[0]
+        return self._edited(Place(queue=found.after), tile.image.id, tile.annotation.id, None)
+
+    def _edited(self, place: Place, image: int, chosen: int | None, done: Done | None = None) -> list[Any]:
+        from app import curate_panels
+
+        if not image:
+            return [gr.skip(), gr.skip()]
+        opened = self._open(image, chosen)
+        said, conflict = (done.said, done.conflict) if done else ("", None)
+        shown = curate_panels.editor_panel(opened, said, conflict)
+        return [shown, Place(image, opened.chosen, place.queue)]
+
+    def _open(self, image: int, chosen: int | None) -> Opened:
+        from app import curating
+
+        return curating.open_picture(self.services, self._pictures(), image, chosen)
+
+    def _pictures(self) -> Pictures:
+        from app.curating import Pictures
+
+        self.pictures = self.pictures or Pictures()
+        return self.pictures
+
+
+def _wanted(filters: tuple[Any, ...]) -> Wanted:
+    from app.curating import Wanted
+
+    values = Filters(*filters)
+    return Wanted(
+        dataset=values.dataset or "",
+        statuses=values.statuses or [],
+        source=values.source or "",
+        words=values.words or "",
+        least=float(values.least or 0),
+        most=float(1 if values.most is None else values.most),
+        apart=float(values.apart or 0),
+        phash=values.phash or "",
+        sort=values.sort or "newest",
+    )
+
+
+def _warn(error: Exception) -> None:
+    gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
+
+
+def build(app: gr.Blocks, services: Services) -> None:
+    """Lay the page out inside the current Blocks and wire its events."""
+    page = CuratePage(services)
+    _wire(app, page, _lay_out())
+
+
+def _lay_out() -> Parts:
+    from app.curate_panels import NOTHING
+
+    with gr.Row(elem_classes="page-head"):
+        _html(f'<h1>Curate</h1><p class="lead">{LEAD}</p>')
+        checkpoint = gr.Dropdown(
+            [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
+        )
+    with gr.Row(elem_classes="columns curate"):
+        with gr.Column(elem_classes="card inputs", min_width=240):
+            filters = _filter_fields()
+            counts = _html(elem_id="counts")
+            with gr.Accordion("Who decided how much", open=False):
+                curators = _html(elem_id="curators")
+        with gr.Column(elem_classes="card", min_width=320):
+            with gr.Row(elem_classes="gallery-head"):
+                _html("<h2>Regions</h2>")
+                back, forward = (gr.Button(name, size="sm", min_width=60) for name in ("Back", "More"))
+            note = _html(elem_id="note-gallery")
+            gallery = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="regions")
+        with gr.Column(elem_classes="card work", min_width=320):
+            with gr.Row(elem_classes="gallery-head"):
+                _html("<h2>Review</h2>")
+                advance = gr.Checkbox(True, label="go on by itself", elem_id="advance", container=False)
+                review = gr.Button("Review", variant="primary", size="sm", elem_id="review")
+            editor = gr.HTML(NOTHING, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
+            _html(KEYS)
+    return Parts(
+        filters, checkpoint, advance, review, gallery, note, gr.State([""]), back, forward, editor, counts, curators,
+        gr.State(Place()),
+    )  # fmt: skip
+
+
+def _filter_fields() -> Filters:
+    _html("<h2>Which regions</h2>")
+    dataset = gr.Dropdown([], label="data set", elem_id="dataset")
+    statuses = gr.CheckboxGroup(STATUSES, value=STATUSES[:3], label="verdict", elem_id="statuses")
+    sort = gr.Dropdown(SORTS, value="newest", label="order", elem_id="sort", filterable=False)
+    words = gr.Textbox(label="words in the description", placeholder="red lid*", elem_id="words")
+    source = gr.Dropdown([("any", "")], value="", label="from", elem_id="source")
+    least = gr.Slider(0, 1, value=0, step=0.01, label="least score", buttons=[], elem_id="least")
+    most = gr.Slider(0, 1, value=1, step=0.01, label="largest score", buttons=[], elem_id="most")
+    apart = gr.Slider(0, 1, value=0, step=0.05, label="annotators disagree at least by", buttons=[], elem_id="apart")
+    phash = gr.Textbox(label="look-alikes of (perceptual hash)", placeholder="any", elem_id="phash")
+    return Filters(dataset, statuses, source, words, least, most, apart, phash, sort)
+
+
+def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
+    filters = [*parts.filters]
+    shown = [parts.gallery, parts.note, parts.after, parts.counts, parts.curators, parts.filters.source]
+    edited = [parts.editor, parts.place]
+    app.load(page.open, None, [parts.filters.dataset, parts.checkpoint], **LIGHT).then(
+        page.show, filters, shown, **LIGHT
+    )
+    for each in filters:
+        if isinstance(each, gr.Slider):
+            each.release(page.show, filters, shown, **LIGHT)
+        elif isinstance(each, gr.Textbox):
+            each.submit(page.show, filters, shown, **LIGHT)
+            each.blur(page.show, filters, shown, **LIGHT)
+        else:
+            each.input(page.show, filters, shown, **LIGHT)
+    turned = [parts.gallery, parts.note, parts.after]
+    parts.forward.click(page.forward, [parts.after, *filters], turned, **LIGHT)
+    parts.back.click(page.back, [parts.after, *filters], turned, **LIGHT)
+    parts.gallery.click(page.pick, parts.place, edited, **LIGHT)
+    parts.review.click(page.review, [parts.place, *filters], edited, **LIGHT)
+    parts.editor.click(page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **LIGHT).then(
+        page.counts, parts.filters.dataset, parts.counts, **LIGHT
+    )
+
+
+def _html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
+    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)

@@ -1,0 +1,111 @@
+"""The data card beside an export: what it is, how much, made by whom and how. What only people know is left to them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from curation.records import PictureRecord
+
+CARD = "README.md"
+HUMAN = "human:"
+MOST_SOURCES = 50
+MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
+
+
+@dataclass
+class Tally:
+    """What an export holds."""
+
+    pictures: int = 0
+    regions: int = 0
+    descriptions: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    reviews: Counter[str] = field(default_factory=Counter)
+    people: Counter[str] = field(default_factory=Counter)
+
+    def count(self, record: PictureRecord, by: int = 1) -> None:
+        """Put a picture on top."""
+        self.pictures += by
+        self.regions += by * len(record.regions)
+        self.reviews[record.review] += by
+        for region in record.regions:
+            for one in region.descriptions:
+                self.descriptions += by
+                self.statuses[one.status] += by
+                self.sources["people" if one.source.startswith(HUMAN) else one.source or "unknown"] += by
+                for who in {one.editor, one.source if one.source.startswith(HUMAN) else ""} - {""}:
+                    self.people[who.removeprefix(HUMAN)] += by
+
+    def leave_out(self, record: PictureRecord) -> None:
+        """Take a picture off again."""
+        self.count(record, -1)
+
+    def makers(self) -> str:
+        """Who described it, in words; people are counted, not named."""
+        models = [name for name, count in sorted(self.sources.items()) if count > 0 and name != "people"]
+        people = sum(count > 0 for count in self.people.values())
+        some = models[:MOST_SOURCES] + [f"{len(models) - MOST_SOURCES} more"] * (len(models) > MOST_SOURCES)
+        some += [f"{people} {'person' if people == 1 else 'people'}"] * (people > 0)
+        return ", ".join(some) or "nobody"
+
+
+def card(tally: Tally, answer: dict[str, Any]) -> str:
+    """Markdown. answer: what curation.export prints; two equal exports have equal cards."""
+    pictures = ", ".join(f"{count:,} {split}" for split, count in answer["pictures"].items() if split != "all")
+    rows = [
+        ("pictures", f"{tally.pictures:,}" + f" ({pictures})" * bool(pictures)),
+        ("regions", f"{tally.regions:,}"),
+        ("descriptions", _counts(tally.statuses)),
+        ("review of the pictures", _counts(tally.reviews)),
+        ("state", f"sha256 {answer['state_sha256']}"),
+    ]
+    left_out = [f"- {count:,} pictures: {plain(reason)}" for reason, count in answer["left_out"].items()]
+    sources = [
+        f"- {plain(name)}: {count:,} descriptions" for name, count in tally.sources.most_common(MOST_SOURCES) if count
+    ]
+    people = sum(count > 0 for count in tally.people.values())
+    lines = [
+        f"# {plain(answer['dataset'])}",
+        "",
+        f"Pictures with described regions, exported by GRAIN as {answer['format']}.",
+        "",
+        "| what | how much |",
+        "|---|---|",
+        *(f"| {name} | {plain(value)} |" for name, value in rows),
+        "",
+        "## Where the descriptions come from",
+        "",
+        *(sources or ["- none"]),
+        "",
+        f"{people} {'person' if people == 1 else 'people'} wrote, edited or judged them.",
+        "",
+        "## How it was made",
+        "",
+        f"Descriptions with the verdict {', '.join(answer['statuses'])}. Pictures that were reviewed and hold none are "
+        "in it, with no region; pictures that nobody reviewed and that hold none are "
+        f"{'in it as well' if answer['unreviewed'] else 'left out'}. Captions: {answer['caption']}.",
+        "Boxes are those of the upright picture. Pictures lie here as they came, with whatever their files say of "
+        f"camera and place, but for {answer['encoded_anew']:,} that were encoded anew as upright JPEG.",
+    ]
+    if answer["format"] == "shards":
+        lines += [
+            f"A share of {answer['held_out']:g} of the pictures, chosen by the hash of their content, is held out; "
+            "pictures that only look alike may lie on both sides."
+        ]
+    lines += ["", "## What is not in it", "", *(left_out or ["- no picture is missing"])]
+    lines += [f"- {plain(sentence)}" for sentence in answer["losses"]]
+    lines += ["", "## Licence and intended use", "", "To be filled in by whoever publishes it.", ""]
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counter.items()) if count) or "none"

@@ -1,0 +1,223 @@
+"""Questions about frozen versions, people's labels and Label Studio's tasks, by name. Habits as in db/queries.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from db.models import Annotation, AnnotationEdit, ConceptLabel, DatasetVersion, Image, LabelTask, Status, now
+from db.queries import IN_LIST, VISIBLE, batches, insert_into, must_be_sha256, storable
+
+STREAM_PICTURES = 500  # held at a time
+
+
+@dataclass(frozen=True)
+class PictureAnnotations:
+    """A picture with its regions, in the order they came."""
+
+    image: Image
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What is known of a picture's task; fields as in `db.models.LabelTask`."""
+
+    image_id: int
+    task_id: int
+    pushed_hash: str = ""
+    pulled_at: datetime | None = None
+    remote_updated_at: datetime | None = None
+
+
+def create_version(
+    session: Session,
+    *,
+    dataset_id: int,
+    name: str,
+    sha256: str,
+    file_name: str,
+    pictures: int,
+    regions: int,
+    created_by: str,
+    note: str = "",
+) -> DatasetVersion:
+    """Note a frozen version, whose file is there already.
+
+    Args:   sha256: of the file. file_name: below GRAIN_HOME/versions, without folders. pictures, regions: in it.
+    Raises: ValueError: the name is empty, taken in this data set or no printable line, or the file's name is a path.
+    """
+    must_be_sha256(sha256=sha256)
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"expected a name for the version, one printable line, got {name!r}: give it one")
+    if not file_name or file_name.startswith(".") or "/" in file_name or "\\" in file_name:
+        raise ValueError(f"expected the name of a file in the versions' folder, got {file_name!r}")
+    if get_version(session, dataset_id=dataset_id, name=name) is not None:
+        raise ValueError(f"expected a new name, got {name!r}, which a version has: versions never change")
+    version = DatasetVersion(
+        dataset_id=dataset_id,
+        name=name,
+        sha256=sha256,
+        file_name=file_name,
+        pictures=pictures,
+        regions=regions,
+        created_by=created_by,
+        note=storable(note),
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def get_version(session: Session, *, dataset_id: int, name: str) -> DatasetVersion | None:
+    """The version of that name; None when there is none."""
+    mine = (DatasetVersion.dataset_id == dataset_id, DatasetVersion.name == storable(name))
+    return session.exec(select(DatasetVersion).where(*mine)).first()
+
+
+def list_versions(session: Session, *, dataset_id: int) -> Sequence[DatasetVersion]:
+    """The versions of a data set, newest first."""
+    asked = select(DatasetVersion).where(DatasetVersion.dataset_id == dataset_id)
+    return session.exec(asked.order_by(col(DatasetVersion.id).desc())).all()
+
+
+def dataset_batch(
+    session: Session,
+    *,
+    dataset_id: int,
+    statuses: Collection[Status] = VISIBLE,
+    after: int = 0,
+    limit: int = STREAM_PICTURES,
+) -> list[PictureAnnotations]:
+    """The next pictures of a data set, by id, with their regions in some states.
+
+    What takes minutes asks for batches in a transaction each, since a long reader holds up SQLite's writers, and reads
+    again at the end what was edited meanwhile (`last_edit_id`, `images_edited_since`).
+
+    Args: after: id of the last picture of the batch before.
+    """
+    mine = (Image.dataset_id == dataset_id, Image.id > after)
+    images = session.exec(select(Image).where(*mine).order_by(col(Image.id)).limit(limit)).all()
+    return _with_annotations(session, images, statuses)
+
+
+def iterate_dataset(
+    session: Session, *, dataset_id: int, statuses: Collection[Status] = VISIBLE, after: int = 0
+) -> Iterator[PictureAnnotations]:
+    """All pictures of a data set as `dataset_batch` gives them; a few hundred are held at a time."""
+    while batch := dataset_batch(session, dataset_id=dataset_id, statuses=statuses, after=after):
+        after = batch[-1].image.id
+        yield from batch
+
+
+def pictures_of(
+    session: Session, *, image_ids: Collection[int], statuses: Collection[Status] = VISIBLE
+) -> list[PictureAnnotations]:
+    """Some pictures by id, with their regions in some states."""
+    found: list[PictureAnnotations] = []
+    for some in batches(sorted(set(image_ids)), STREAM_PICTURES):
+        images = session.exec(select(Image).where(col(Image.id).in_(some)).order_by(col(Image.id))).all()
+        found += _with_annotations(session, images, statuses)
+    return found
+
+
+def last_edit_id(session: Session) -> int:
+    """The id of the latest edit; 0 before the first."""
+    return session.exec(select(func.max(AnnotationEdit.id))).one() or 0
+
+
+def images_edited_since(session: Session, *, dataset_id: int, edit_id: int) -> list[int]:
+    """The pictures of a data set that were edited after an edit, by id."""
+    mine = (AnnotationEdit.dataset_id == dataset_id, AnnotationEdit.id > edit_id)
+    return list(
+        session.exec(select(AnnotationEdit.image_id).where(*mine).distinct().order_by(col(AnnotationEdit.image_id)))
+    )
+
+
+def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
+    """Keep what a person takes a picture for; over what the same person said before.
+
+    Raises: ValueError: no such picture, or an empty name or label.
+    """
+    image = session.get(Image, image_id)
+    if image is None:
+        raise ValueError(f"expected the id of a picture, got {image_id}")
+    if not who.strip() or not label.strip():
+        raise ValueError(f"expected a person and a label, got {who!r} and {label!r}")
+    said = {"label": storable(label), "at": now()}
+    row = insert_into(session, ConceptLabel)
+    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), **said)
+    session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=said))
+
+
+def labels_of(session: Session, *, dataset_id: int) -> Iterator[ConceptLabel]:
+    """All labels of a data set, picture by picture; a few thousand are held at a time."""
+    after = (0, "")
+    while True:
+        page = select(ConceptLabel).where(ConceptLabel.dataset_id == dataset_id, ConceptLabel.image_id > after[0])
+        some = session.exec(page.order_by(col(ConceptLabel.image_id), col(ConceptLabel.who)).limit(IN_LIST)).all()
+        if not some:
+            return
+        last = some[-1].image_id
+        # the last picture may have more labels than fit: it comes whole with the next page
+        whole = [label for label in some if label.image_id != last] if len(some) == IN_LIST else list(some)
+        if not whole:
+            rest = select(ConceptLabel).where(ConceptLabel.image_id == last)
+            whole = list(session.exec(rest.order_by(col(ConceptLabel.who))).all())
+        after = (whole[-1].image_id, "")
+        yield from whole
+
+
+def set_tasks(session: Session, *, project: str, tasks: Iterable[TaskState]) -> int:
+    """Keep what is known of pictures' tasks in a project, over what was known; how many.
+
+    Args: project: the server's address and the project's id there, always in the same words.
+    """
+    kept = 0
+    table = insert_into(session, LabelTask)
+    changed = ("task_id", "pushed_hash", "pulled_at", "remote_updated_at")
+    statement = table.on_conflict_do_update(
+        index_elements=["project", "image_id"], set_={name: table.excluded[name] for name in changed}
+    )
+    for some in batches(tasks, IN_LIST):
+        rows = [
+            {"project": project, "image_id": task.image_id} | {name: getattr(task, name) for name in changed}
+            for task in some
+        ]
+        session.connection().execute(statement, rows)
+        kept += len(rows)
+    return kept
+
+
+def tasks_of(session: Session, *, project: str, image_ids: Collection[int]) -> dict[int, LabelTask]:
+    """The tasks that some pictures have in a project, by picture."""
+    found: list[LabelTask] = []
+    for some in batches(image_ids, IN_LIST):
+        mine = (LabelTask.project == project, col(LabelTask.image_id).in_(some))
+        found += session.exec(select(LabelTask).where(*mine)).all()
+    return {task.image_id: task for task in found}
+
+
+def find_task(session: Session, *, project: str, task_id: int) -> LabelTask | None:
+    """The task of that id in a project; None when it is not one of ours."""
+    return session.exec(select(LabelTask).where(LabelTask.project == project, LabelTask.task_id == task_id)).first()
+
+
+def task_page(session: Session, *, project: str, after: int = 0, limit: int = 50) -> Sequence[LabelTask]:
+    """The tasks of a project, by picture. after: `image_id` of the last one of the page before."""
+    mine = (LabelTask.project == project, LabelTask.image_id > after)
+    return session.exec(select(LabelTask).where(*mine).order_by(col(LabelTask.image_id)).limit(limit)).all()
+
+
+def _with_annotations(
+    session: Session, images: Sequence[Image], statuses: Collection[Status]
+) -> list[PictureAnnotations]:
+    found: dict[int, list[Annotation]] = {image.id: [] for image in images}
+    wanted = (col(Annotation.image_id).in_(found), col(Annotation.status).in_(statuses))
+    for annotation in session.exec(select(Annotation).where(*wanted).order_by(col(Annotation.id))):
+        found[annotation.image_id].append(annotation)
+    return [PictureAnnotations(image, tuple(found[image.id])) for image in images]
