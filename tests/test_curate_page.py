@@ -1,0 +1,186 @@
+"""The Curate page in a real Chromium, with the real app in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from curation.annotate import AnnotateConfig, Annotators, annotate
+from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.ingest import ingest
+from curation.sample_world import WorldConfig, write_world
+from db.curate_queries import AnnotationChange, edit_annotation, get_annotation, history_page
+from db.engine import Engine, open_engine, reading, retrying, transaction
+from db.gallery_queries import index_annotations
+from tests.fake_app import free_port
+
+ROOT = Path(__file__).parent.parent
+WAITING = re.compile(r"GRAIN is at (\S+)")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with twelve annotated pictures of the sample world."""
+    home = tmp_path_factory.mktemp("home")
+    engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    world = WorldConfig(out=home / "drawn", images=0, held_out_images=12, classes=1, novel_images_per_class=0)
+    ingest(engine, write_world(world), dataset="drawn", home=home)
+    config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"))
+    annotate(engine, config, Annotators.of(config), worker="w")
+    while retrying(engine, lambda session: index_annotations(session)):
+        continue
+    return home
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Engine:
+    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "app.py"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
+        try:
+            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
+        finally:
+            app.kill()
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, address) as page:
+        yield page
+
+
+@contextmanager
+def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
+    page, errors = visitor.new_page(), []
+    page.set_viewport_size({"width": 1400, "height": 1500})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}curate")
+    expect(page.locator("#regions .tile").first).to_be_visible()
+    yield page
+    page.close()
+    assert errors == []
+
+
+def chosen(page: Page) -> int:
+    return int(page.locator("#editor .text.chosen").get_attribute("data-id") or 0)
+
+
+def status(engine: Engine, annotation: int) -> str:
+    with reading(engine) as session:
+        row = get_annotation(session, annotation_id=annotation)
+    assert row is not None
+    return row.status
+
+
+def open_first(page: Page) -> int:
+    """Press the first region without a verdict."""
+    page.locator("#review").click()
+    expect(page.locator("#editor .text.chosen")).to_be_visible()
+    page.locator("#editor .text.chosen .quiet").click()
+    return chosen(page)
+
+
+def test_verdicts_by_key_lead_to_the_next_region_and_are_undone(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+    page.keyboard.press("a")
+    expect(page.locator(f'#editor .text[data-id="{first}"]')).not_to_have_class(re.compile("chosen"))
+    assert status(engine, first) == "accepted"
+    expect(page.locator(f'#regions .tile[data-id="{first}"] .sign')).to_contain_text("accepted")
+    second = chosen(page)
+    page.keyboard.press("r")
+    expect(page.locator(f'#editor .text.chosen[data-id="{second}"]')).to_have_count(0)
+    assert status(engine, second) == "rejected"
+    page.keyboard.press("z")
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    assert status(engine, second) == "pending"
+
+
+def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page, engine: Engine) -> None:
+    open_first(page)
+    frame = page.locator("#editor .frame svg").bounding_box()
+    assert frame
+    page.keyboard.down("Shift")
+    page.mouse.move(frame["x"] + 8, frame["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 98, frame["y"] + 88, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.locator(".prompt input").fill("a <b>corner</b>")
+    page.keyboard.press("Enter")
+    expect(page.locator("#editor .text.chosen input")).to_have_value("a <b>corner</b>")
+    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d"))
+    drawn = chosen(page)
+    page.mouse.move(frame["x"] + 50, frame["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 90, frame["y"] + 70, steps=4)
+    page.mouse.up()
+    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d → -?\d\.\d\d"))
+    with reading(engine) as session:
+        row = get_annotation(session, annotation_id=drawn)
+        assert row is not None
+        moved = [edit.what for edit in history_page(session, image_id=row.image_id, annotation_id=drawn)]
+    assert row.x1 == pytest.approx(48 / frame["width"], abs=0.01) and row.text == "a <b>corner</b>"
+    assert (row.source, row.status, moved) == ("human:local", "accepted", ["edited", "created"])
+    page.locator("#editor .text.chosen .quiet").click()
+    page.keyboard.press("z")
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    with reading(engine) as session:
+        row = get_annotation(session, annotation_id=drawn)
+    assert row is not None and row.x1 == pytest.approx(8 / frame["width"], abs=0.01)
+
+
+def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, engine: Engine) -> None:
+    annotation = open_first(page)
+    change = AnnotationChange(text="what Ada wrote")
+    with transaction(engine) as session:
+        row = get_annotation(session, annotation_id=annotation)
+        assert row is not None
+        edit_annotation(session, annotation_id=annotation, expected_version=row.version, who="Ada", change=change)
+    field = page.locator(f'#editor .text[data-id="{annotation}"] input')
+    field.fill("what I wrote")
+    field.press("Enter")
+    conflict = page.locator("#editor .conflict")
+    expect(conflict).to_contain_text("Ada changed this meanwhile")
+    expect(conflict).to_contain_text("what Ada wrote")
+    expect(conflict).to_contain_text("what I wrote")
+    conflict.get_by_text("use mine").click()
+    expect(field).to_have_value("what I wrote")
+    expect(conflict).to_have_count(0)
+    with reading(engine) as session:
+        row = get_annotation(session, annotation_id=annotation)
+        assert row is not None and row.text == "what I wrote"
+        texts = [edit.after["text"] for edit in history_page(session, image_id=row.image_id, annotation_id=annotation)]
+    assert texts[:2] == ["what I wrote", "what Ada wrote"], "nothing acknowledged is lost"
+
+
+def test_filters_find_words_and_verdicts(page: Page) -> None:
+    everything = page.locator("#regions .tile").count()
+    page.locator("#words textarea, #words input").fill("nowordlikethis")
+    page.locator("#words textarea, #words input").press("Enter")
+    expect(page.locator("#regions .empty")).to_contain_text("No regions here")
+    page.locator("#words textarea, #words input").fill("")
+    page.locator("#words textarea, #words input").press("Enter")
+    expect(page.locator("#regions .tile")).to_have_count(everything)
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    open_first(page)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    button = page.locator("#review").bounding_box()
+    assert button and button["x"] >= 0 and button["x"] + button["width"] <= width
