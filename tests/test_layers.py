@@ -46,8 +46,8 @@ SOLE_HOMES = {
     "sqlalchemy": ["db/"],
     "alembic": ["db/"],
     "transformers": ["curation/describe.py", "curation/localize.py", "grain/make_photo.py"],
-    "httpx": ["curation/served.py"],
-    "tenacity": ["curation/served.py"],
+    "httpx": ["curation/served.py", "curation/review.py"],
+    "tenacity": ["curation/served.py", "curation/review.py"],
     "imagehash": ["curation/ingest.py"],
     "pyarrow": ["curation/tables.py", "curation/imagefolder.py", "curation/scale.py"],
     "label_studio_sdk": ["curation/review.py"],
@@ -55,7 +55,7 @@ SOLE_HOMES = {
     "gradio": ["app/main.py", "app/pages/"],
     "plotly": ["app/draw.py"],
     "supervision": ["app/draw.py"],
-    "subprocess": ["app/jobs/", "curation/pictures.py"],
+    "subprocess": ["app/jobs/", "app/label_studio_server.py", "curation/pictures.py"],
     "psutil": ["app/jobs/"],
 }
 

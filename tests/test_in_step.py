@@ -1,0 +1,270 @@
+"""curation/in_step.py: decisions become edits of those who took them, once, and nobody's edit is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.in_step import InStepConfig, Settled, open_step, settle
+from curation.label_studio import REVIEWS, LabelStudioError, from_results, to_data, to_results
+from curation.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.review import TOKEN_VARIABLE, URL_VARIABLE, Decision
+from curation.versions import state_of
+from db.curate_queries import (
+    AnnotationChange,
+    ImageChange,
+    add_annotation_by_hand,
+    edit_annotation,
+    edit_image,
+    history_page,
+)
+from db.engine import Engine, reading, transaction
+from db.models import Annotation
+from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset, find_images
+from db.version_queries import labels_of
+from tests.databases import sha
+
+PROJECT = "http://127.0.0.1:8081/projects/1"
+START = datetime(2026, 11, 25, 12, tzinfo=UTC)
+Results = list[dict[str, Any]]
+
+
+class Desk:
+    """A picture with a lid of two descriptions and a pot, and annotators who are shown it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        with transaction(engine) as session:
+            self.dataset_id = create_dataset(session, name="lids").id
+            add_images(
+                session, dataset_id=self.dataset_id, images=[NewImage(sha(1), 640, 480, "1.jpg", caption="lids")]
+            )
+            self.image_id = find_images(session, dataset_id=self.dataset_id, sha256s=[sha(1)])[sha(1)].id
+            rows = [
+                NewAnnotation(self.image_id, (0.1, 0.1, 0.3, 0.3), "a lid", "owlv2@abc", 0.5),
+                NewAnnotation(self.image_id, (0.5, 0.5, 1.0, 1.0), "a pot", "owlv2@abc", 0.9),
+            ]
+            add_annotations(session, dataset_id=self.dataset_id, rows=rows)
+            lid = {"image_id": self.image_id, "region_id": 1, "source": "owlv2@abc"}
+            add_annotation_by_hand(session, who="import", text="a cover", status="pending", **lid)
+        self.shown = self.record()
+        self.data = to_data(self.shown, "/1.jpg")
+
+    def record(self) -> PictureRecord:
+        """The picture as it is."""
+        [record] = state_of(self.engine, self.dataset_id, statuses=("pending", "accepted", "rejected"))
+        return record
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(one.text, one.status) for region in self.record().regions for one in region.descriptions]
+
+    def results(self) -> Results:
+        """What an annotator is shown."""
+        return json.loads(json.dumps(to_results(self.shown, template="novel", push=1)))  # type: ignore[no-any-return]
+
+    def decide(self, results: Results, *, who: str = "ann", annotation: int = 1, minute: int = 1) -> Settled:
+        """Take a decision over."""
+        decided = from_results(results, self.data, template="novel", who=who)
+        at = START + timedelta(minutes=minute)
+        decision = Decision(5, annotation, who, at, at, decided)
+        with transaction(self.engine) as session:
+            return settle(session, [decision], project=PROJECT, template="novel")
+
+    def edits(self) -> int:
+        with reading(self.engine) as session:
+            return len(history_page(session, image_id=self.image_id, limit=1000))
+
+
+@pytest.fixture
+def desk(sqlite_engine: Engine) -> Desk:
+    return Desk(sqlite_engine)
+
+
+def part(results: Results, name: str, key: str = "r1") -> dict[str, Any]:
+    [found] = [each for each in results if each["from_name"] == name and each["id"] in (key, name)]
+    return found
+
+
+def verdict(results: Results, slot: int, word: str, key: str = "r1") -> Results:
+    """With a verdict on a description."""
+    rest = [each for each in results if (each["from_name"], each["id"]) != (f"verdict_{slot}", key)]
+    shown = part(results, f"description_{slot}", key)
+    return [*rest, {**shown, "from_name": f"verdict_{slot}", "type": "choices", "value": {"choices": [word]}}]
+
+
+def review(results: Results, words: str) -> Results:
+    choice = {
+        "id": "review",
+        "from_name": "review",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": [words]},
+    }
+    return [*results, choice]
+
+
+def fact(results: Results, name: str, text: str) -> Results:
+    said = {"id": name, "from_name": name, "to_name": "image", "type": "textarea", "value": {"text": [text]}}
+    return [*[each for each in results if each["from_name"] != name], said]
+
+
+def drawn(results: Results, key: str, text: str) -> Results:
+    """With a new box."""
+    value = {"x": 10.0, "y": 60.0, "width": 20.0, "height": 20.0, "rotation": 0}
+    box = {"id": key, "from_name": "box", "to_name": "image", "type": "rectangle", "value": value}
+    said = {**box, "from_name": "description_1", "type": "textarea", "value": {**value, "text": [text]}}
+    return [*results, box, *([said] if text else [])]
+
+
+def test_each_description_gets_its_own_verdict_by_its_annotator(desk: Desk) -> None:
+    settled = desk.decide(verdict(verdict(desk.results(), 1, "right"), 2, "wrong"))
+    assert (settled.decisions, settled.edits, settled.conflicts, settled.problems) == (1, 2, [], [])
+    assert desk.texts() == [("a lid", "accepted"), ("a cover", "rejected"), ("a pot", "pending")]
+    with reading(desk.engine) as session:
+        edits = history_page(session, image_id=desk.image_id, limit=2)
+    assert {(edit.who, edit.reason) for edit in edits} == {("ann", "Label Studio annotation 1")}
+
+
+def test_everything_that_an_annotator_can_do_arrives_and_again_changes_nothing(desk: Desk) -> None:
+    results = verdict(desk.results(), 1, "right")
+    part(results, "description_2")["value"]["text"] = ["a red cover", "with a knob"]
+    part(results, "box")["value"]["x"] = 20.0
+    results = [each for each in results if each["id"] != "r2"]
+    part(results, "caption")["value"]["text"] = ["tidy"]
+    results = fact(review(drawn(results, "nEw", "a spoon"), REVIEWS["reviewed"]), "fact_class", "lid")
+    settled = desk.decide(results)
+    assert settled.conflicts == [] and settled.problems == []
+    there = desk.record()
+    assert (there.caption, there.review, there.facts) == ("tidy", "reviewed", {"class": "lid"})
+    lid, spoon = there.regions
+    assert lid.xyxy == pytest.approx((0.2, 0.1, 0.4, 0.3)) and spoon.xyxy == pytest.approx((0.1, 0.6, 0.3, 0.8))
+    assert desk.texts() == [
+        ("a lid", "accepted"),
+        ("a red cover", "pending"),
+        ("with a knob", "accepted"),
+        ("a spoon", "accepted"),
+    ]
+    assert [one.source for one in lid.descriptions] == ["owlv2@abc", "owlv2@abc", "human:ann"]
+    with reading(desk.engine) as session:
+        assert [(label.who, label.label) for label in labels_of(session, dataset_id=desk.dataset_id)] == [
+            ("ann", "lid")
+        ]
+    edits = desk.edits()
+    for minute in (1, 2, 3):  # the same task again, and as if it had been touched without a change
+        assert desk.decide(results, minute=minute).edits == 0
+    assert desk.record() == there and desk.edits() == edits
+
+
+def test_an_annotator_may_think_again_before_anything_is_pushed_anew(desk: Desk) -> None:
+    desk.decide(drawn(verdict(desk.results(), 1, "right"), "nEw", "a spoon"), minute=1)
+    assert ("a spoon", "accepted") in desk.texts() and ("a lid", "accepted") in desk.texts()
+    desk.decide(drawn(verdict(desk.results(), 1, "wrong"), "nEw", "a ladle"), minute=2)
+    assert ("a ladle", "accepted") in desk.texts() and ("a lid", "rejected") in desk.texts()
+    settled = desk.decide(desk.results(), minute=3)
+    assert settled.conflicts == []
+    assert desk.texts() == [("a lid", "pending"), ("a cover", "pending"), ("a pot", "pending")]
+    desk.decide(drawn(desk.results(), "nEw", "a ladle"), minute=4)
+    assert ("a ladle", "accepted") in desk.texts()
+
+
+def test_a_newer_edit_of_somebody_else_stays_and_is_reported(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = AnnotationChange(text="a blue lid")
+        edit_annotation(session, annotation_id=1, expected_version=1, who="bob", change=change)
+    results = verdict(verdict(desk.results(), 1, "wrong"), 2, "right")
+    settled = desk.decide(results)
+    assert desk.texts()[:2] == [("a blue lid", "pending"), ("a cover", "accepted")]
+    [conflict] = settled.conflicts
+    assert (conflict.annotation_id, conflict.who) == (1, "ann")
+    assert (conflict.present["text"], conflict.wanted["status"]) == ("a blue lid", "rejected")
+    assert conflict.sentence == "region 1 was changed by bob meanwhile: look at both versions and choose"
+    assert settled.edits == 1
+
+
+def test_who_says_nothing_about_what_another_edited_has_no_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = AnnotationChange(text="a blue lid", status="accepted")
+        edit_annotation(session, annotation_id=1, expected_version=1, who="bob", change=change)
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=ImageChange(caption="bob's"))
+    assert desk.decide(desk.results()) == Settled(decisions=1)
+    assert desk.decide(verdict(desk.results(), 1, "right"), minute=2) == Settled(decisions=1)
+    assert desk.record().caption == "bob's" and desk.texts()[0] == ("a blue lid", "accepted")
+
+
+def test_two_annotators_who_agree_have_no_conflict_and_two_who_do_not_have_one(desk: Desk) -> None:
+    assert desk.decide(verdict(desk.results(), 1, "right"), who="ann", annotation=1, minute=1).conflicts == []
+    assert desk.decide(verdict(desk.results(), 1, "right"), who="bob", annotation=2, minute=2) == Settled(decisions=1)
+    settled = desk.decide(verdict(desk.results(), 1, "wrong"), who="cem", annotation=3, minute=3)
+    assert [(conflict.annotation_id, conflict.who) for conflict in settled.conflicts] == [(1, "cem")]
+    assert desk.texts()[0] == ("a lid", "accepted")
+
+
+def test_fields_of_a_picture_are_settled_one_by_one(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(caption="bob's", facts={"brand": "Acme", "found at": "a shelf"})
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    settled = desk.decide(fact(fact(desk.results(), "caption", "ann's"), "fact_class", "lid"))
+    assert [conflict.wanted for conflict in settled.conflicts] == [{"caption": "ann's"}]
+    assert desk.record().caption == "bob's"
+    assert desk.record().facts == {"brand": "Acme", "found at": "a shelf", "class": "lid"}
+
+
+def test_nothing_to_mark_is_a_review_of_its_own_and_contradictions_are_said(desk: Desk) -> None:
+    settled = desk.decide(review(verdict(desk.results(), 1, "right"), REVIEWS["empty"]))
+    [problem] = settled.problems
+    assert "has accepted regions" in problem and desk.record().review == "open"
+    desk.decide(review([], REVIEWS["empty"]), minute=2)
+    assert desk.record().review == "empty" and desk.texts() == []
+    with reading(desk.engine) as session:
+        assert session.get(Annotation, 1).text == "a lid"  # type: ignore[union-attr]
+
+
+def test_an_annotation_begun_from_nothing_deletes_nothing_unless_it_ends_the_review(desk: Desk) -> None:
+    desk.decide(drawn([], "nEw", "a spoon"))
+    assert desk.texts() == [(text, "pending") for text in ("a lid", "a cover", "a pot")] + [("a spoon", "accepted")]
+
+
+def test_a_new_box_without_a_description_takes_the_products_name_or_is_said(desk: Desk) -> None:
+    assert desk.decide(drawn(desk.results(), "nEw", "")).problems == [
+        f"A new box of {desk.shown.file_name} has no description: write one in Label Studio."
+    ]
+    desk.decide(fact(drawn(desk.results(), "nEw", ""), "fact_name", "Lidl’o"), minute=2)
+    assert desk.texts()[-1] == ("Lidl’o", "accepted")
+
+
+def test_what_our_annotators_proposed_there_keeps_its_source_and_score(desk: Desk) -> None:
+    found = (DescriptionRecord("a whisk", score=0.3, source="owlv2@new"),)
+    proposed = to_results(replace(desk.shown, regions=(RegionRecord((0.0, 0.0, 0.2, 0.2), found),)), template="novel")
+    desk.decide(proposed)
+    one = desk.record().regions[-1].descriptions[0]
+    assert (one.text, one.status, one.score, one.source) == ("a whisk", "pending", 0.3, "owlv2@new")
+    assert len(desk.record().regions) == 3
+
+
+def test_a_picture_or_region_of_another_database_is_left_alone(desk: Desk) -> None:
+    forged = desk.results()
+    part(forged, "box")["meta"]["grain"]["region"]["descriptions"][0]["id"] = 999
+    part(forged, "description_1")["value"]["text"] = ["mine"]
+    assert desk.decide(forged).problems == [f"Region 999 is not one of picture {desk.image_id}: left alone."]
+    desk.data["grain"]["picture"]["sha256"] = sha(2)
+    settled = desk.decide(verdict(desk.results(), 1, "right"), minute=2)
+    assert settled.problems == [f"{desk.shown.file_name} is not in this database: task 5 was left alone."]
+    assert ("a lid", "pending") in desk.texts()
+
+
+def test_the_command_says_in_one_sentence_what_is_missing(
+    tmp_path: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (URL_VARIABLE, TOKEN_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(LabelStudioError, match="There is no Label Studio: start it with make label-studio"):
+        open_step(InStepConfig("lids"), tmp_path, sqlite_engine)
+    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setenv(TOKEN_VARIABLE, "t")
+    with pytest.raises(LabelStudioError, match="There is no data set 'lids': import it first"):
+        open_step(InStepConfig("lids"), tmp_path, sqlite_engine)

@@ -1,0 +1,662 @@
+"""curation/review.py against the real Label Studio server: in step both ways, whatever fails between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
+
+from app.label_studio_backend import ml_backend
+from app.label_studio_server import USER
+from curation.in_step import InStep, Settled
+from curation.label_studio import LabelStudioError, to_results
+from curation.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.review import (
+    FILES,
+    FOLDER,
+    SECRET_HEADER,
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    Access,
+    Follower,
+    LabelStudio,
+    Project,
+    is_secret,
+    read_access,
+    read_kept,
+    write_access,
+)
+from curation.versions import state_of
+from db.curate_queries import history_page
+from db.engine import Engine, open_engine, reading, transaction
+from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
+from tests.label_studio_server import Running, free_port, label_studio_server, proxy
+
+__all__ = ["label_studio_server"]  # a fixture
+
+NUMBERS = count(1)
+PATIENCE = 20  # seconds
+
+
+def picture(number: int, **changes: Any) -> PictureRecord:
+    """A picture with a region of two descriptions."""
+    said = (
+        DescriptionRecord(f"a lid “{number}”", "pending", 0.7, "owlv2@abc", 2 * number, 1),
+        DescriptionRecord("ein Töpfchen 🫕", "pending", 0.2, "owlv2@abc", 2 * number + 1, 1),
+    )
+    record = PictureRecord(
+        f"{number:064x}",
+        64,
+        48,
+        f"{number}.png",
+        f"picture {number}",
+        regions=(RegionRecord((0.1, 0.2, 1 / 3, 1.0), said, 2 * number),),
+    )
+    return replace(record, id=number, **changes)
+
+
+def address(record: PictureRecord) -> str:
+    """Where the editor finds it."""
+    return f"/data/local-files/?d=pictures/{record.file_name}"
+
+
+def counts(pushed: Any) -> tuple[int, int, int]:
+    return pushed.added, pushed.changed, pushed.same
+
+
+def client(access: Access, **options: Any) -> LabelStudio:
+    return LabelStudio(access, **{"first_wait": 0.01, "timeout": PATIENCE, **options})
+
+
+@pytest.fixture(scope="module")
+def label_studio(label_studio_server: Running) -> Iterator[LabelStudio]:
+    there = client(label_studio_server.access)
+    yield there
+    there.close()
+
+
+@pytest.fixture
+def project(label_studio: LabelStudio) -> Project:
+    """A new one."""
+    return label_studio.ensure_project(f"Lids {next(NUMBERS)}", "regions")
+
+
+def call(running: Running, method: str, path: str, **options: Any) -> Any:
+    """What a browser does."""
+    headers = {"Authorization": f"Token {running.access.token}"}
+    answer = httpx.request(method, running.access.url + path, headers=headers, timeout=PATIENCE, **options)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def annotated(shown: PictureRecord, said: PictureRecord) -> list[dict[str, Any]]:
+    """The results of an annotator who was shown one thing and says another: the editor leaves meta alone."""
+    kept = {each["id"]: each["meta"] for each in to_results(shown, template="regions", push=1) if "meta" in each}
+    results = to_results(said, template="regions", push=1)
+    return [{**each, "meta": kept[each["id"]]} if "meta" in each and each["id"] in kept else each for each in results]
+
+
+def submit(running: Running, task: int, shown: PictureRecord, said: PictureRecord | None = None) -> int:
+    """Annotate: take what is shown, or say something else; the annotation's id."""
+    results = annotated(shown, said or shown)
+    return int(call(running, "POST", f"/api/tasks/{task}/annotations/", json={"result": results})["id"])
+
+
+def tasks_in(running: Running, project: Project) -> int:
+    return int(call(running, "GET", "/api/tasks", params={"project": project.id})["total"])
+
+
+def accepted(record: PictureRecord) -> PictureRecord:
+    """The record with its first description accepted and its second rejected."""
+    [region] = record.regions
+    first, second = region.descriptions
+    said = (replace(first, status="accepted"), replace(second, status="rejected"))
+    return replace(record, review="reviewed", regions=(replace(region, descriptions=said),))
+
+
+def test_a_project_is_made_once_and_is_found_by_its_title(label_studio: LabelStudio) -> None:
+    first = label_studio.ensure_project("Köpfe & Töpfe", "novel")
+    assert label_studio.ensure_project("Köpfe & Töpfe", "novel") == first
+    with pytest.raises(LabelStudioError, match="is made for 'novel', not 'regions': choose another title"):
+        label_studio.ensure_project("Köpfe & Töpfe", "regions")
+    with pytest.raises(LabelStudioError, match="title must have 3 to 50 characters, got 2"):
+        label_studio.ensure_project("ab", "regions")
+
+
+def test_a_project_of_other_people_is_left_alone(label_studio_server: Running, label_studio: LabelStudio) -> None:
+    call(label_studio_server, "POST", "/api/projects/", json={"title": "Theirs", "label_config": "<View/>"})
+    with pytest.raises(LabelStudioError, match="has a project 'Theirs' that GRAIN did not make"):
+        label_studio.ensure_project("Theirs", "regions")
+
+
+def test_thirty_pictures_go_there_and_thirty_decisions_come_back_and_again_nothing_changes(
+    label_studio_server: Running, project: Project
+) -> None:
+    label_studio = client(label_studio_server.access, batch=12)
+    records = [picture(number) for number in range(1, 31)]
+    first = label_studio.push(project, records, address)
+    assert counts(first) == (30, 0, 0) and len(first.tasks) == 30
+    assert counts(again := label_studio.push(project, records, address)) == (0, 0, 30)
+    assert again.tasks == first.tasks and tasks_in(label_studio_server, project) == 30
+    for record in records:
+        submit(label_studio_server, first.tasks[record.sha256], record, accepted(record))
+    pulled = label_studio.pull(project)
+    assert [decision.reading.seen for decision in pulled.decisions] == records
+    who = "grain@localhost.localdomain"
+    for decision, record in zip(pulled.decisions, records, strict=True):
+        [region] = accepted(record).regions
+        said = tuple(replace(each, editor=who) for each in region.descriptions)
+        assert decision.reading.said == replace(accepted(record), regions=(replace(region, descriptions=said),))
+        assert (decision.who, decision.task) == (who, first.tasks[record.sha256])
+    assert label_studio.pull(project) == pulled and pulled.problems == {}
+    assert counts(label_studio.push(project, records, address)) == (0, 0, 30)
+    label_studio.close()
+
+
+def test_a_poll_brings_what_changed_since_the_last_one(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    assert label_studio.pull(project).decisions == ()
+    tasks = label_studio.push(project, [picture(1), picture(2)], address).tasks
+    annotation = submit(label_studio_server, tasks[picture(1).sha256], picture(1))
+    first = label_studio.pull(project)
+    assert [decision.annotation for decision in first.decisions] == [annotation]
+    assert label_studio.pull(project, datetime(2100, 1, 1, tzinfo=UTC)).decisions == ()
+    path = f"/api/annotations/{annotation}/"
+    call(label_studio_server, "PATCH", path, json={"result": annotated(picture(1), accepted(picture(1)))})
+    [second] = label_studio.pull(project, first.until).decisions
+    assert second.annotation == annotation and second.updated_at > first.decisions[0].updated_at
+    assert second.reading.said.review == "reviewed"
+
+
+def test_a_changed_picture_changes_its_task_and_no_decision(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    record = picture(3)
+    tasks = label_studio.push(project, [record], address).tasks
+    submit(label_studio_server, tasks[record.sha256], record, accepted(record))
+    before = label_studio.pull(project).decisions[0]
+    said = replace(record.regions[0].descriptions[0], text="newer", version=2)
+    newer = replace(record, regions=(replace(record.regions[0], descriptions=(said,) * 6),))
+    assert counts(label_studio.push(project, [newer], address)) == (0, 1, 0)
+    assert counts(label_studio.push(project, [newer], address)) == (0, 0, 1)
+    [prediction] = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[record.sha256]})
+    assert prediction["model_version"] == "owlv2@abc" and 0 <= prediction["score"] <= 1
+    texts = [r["value"]["text"] for r in prediction["result"] if r["from_name"].startswith("description")]
+    assert texts == [["newer"]] * 6
+    form = call(label_studio_server, "GET", f"/api/projects/{project.id}/")["label_config"]
+    assert 'name="verdict_6"' in form
+    [after] = label_studio.pull(project).decisions
+    assert after.reading.said == before.reading.said and after.reading.seen.regions == before.reading.seen.regions
+
+
+def test_reviewed_and_empty_is_not_the_same_as_not_reviewed(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    record = picture(4, regions=())
+    tasks = label_studio.push(project, [record, picture(5)], address).tasks
+    submit(label_studio_server, tasks[record.sha256], record, replace(record, review="empty"))
+    [decision] = label_studio.pull(project).decisions
+    assert (decision.reading.said.review, decision.reading.seen.review) == ("empty", "open")
+
+
+def test_a_rotated_box_is_a_problem_of_its_picture_alone_and_a_skipped_task_is_no_decision(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    tasks = label_studio.push(project, [picture(n) for n in (6, 7, 8)], address).tasks
+    six, seven, eight = (tasks[picture(n).sha256] for n in (6, 7, 8))
+    turned = to_results(picture(6), template="regions", push=1)
+    turned[0]["value"]["rotation"] = 12.5
+    call(label_studio_server, "POST", f"/api/tasks/{six}/annotations/", json={"result": turned})
+    submit(label_studio_server, seven, picture(7))
+    call(label_studio_server, "POST", f"/api/tasks/{eight}/annotations/", json={"result": [], "was_cancelled": True})
+    pulled = label_studio.pull(project)
+    assert [decision.task for decision in pulled.decisions] == [seven]
+    assert pulled.problems == {six: "A box of 6.png is rotated: draw it upright."}
+
+
+def test_the_editor_can_show_the_pictures(label_studio_server: Running, label_studio: LabelStudio) -> None:
+    folder = label_studio_server.home / FOLDER / FILES / "pictures"
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 48), "red").save(folder / "9.png")
+    for _ in range(2):
+        project = label_studio.ensure_project("With pictures", "regions", pictures=folder)
+    storages = call(label_studio_server, "GET", "/api/storages/localfiles/", params={"project": project.id})
+    assert [storage["path"] for storage in storages] == [str(folder)]
+    label_studio.push(project, [picture(9)], address)
+    headers = {"Authorization": f"Token {label_studio_server.access.token}"}
+    shown = httpx.get(label_studio_server.access.url + address(picture(9)), headers=headers, timeout=PATIENCE)
+    assert shown.status_code == 200 and shown.content == (folder / "9.png").read_bytes()
+    assert httpx.get(label_studio_server.access.url + address(picture(9)), timeout=PATIENCE).status_code in (
+        302,
+        401,
+        403,
+    )
+
+
+def test_a_picture_that_cannot_be_shown_holds_up_no_other(label_studio: LabelStudio, project: Project) -> None:
+    crowd = tuple(DescriptionRecord(str(n)) for n in range(40))
+    crowded = picture(10, regions=(RegionRecord((0, 0, 1, 1), crowd),))
+    pushed = label_studio.push(project, [picture(11), crowded, picture(12)], address)
+    assert counts(pushed) == (2, 0, 0)
+    assert list(pushed.refused.values()) == ["10.png has a region with 40 descriptions: Label Studio can show 32."]
+
+
+@pytest.mark.parametrize("faults", [[500], [429, 429], [502, 503, 504], ["slow"], ["lost"], [500, "lost"]])
+def test_a_push_through_faults_loses_nothing_and_makes_nothing_twice(
+    label_studio_server: Running, project: Project, faults: list[int | str]
+) -> None:
+    records = [picture(number) for number in range(20, 26)]
+    with proxy(label_studio_server.access.url) as between:
+        there = client(
+            replace(label_studio_server.access, url=between.url), timeout=3 if "slow" in faults else PATIENCE
+        )
+        between.faults, between.only = list(faults), "POST"
+        pushed = there.push(project, records, address)
+        assert between.faults == [] and pushed.refused == {} and len(pushed.tasks) == 6
+        between.faults, between.only = list(faults), "GET"
+        assert counts(there.push(project, records, address)) == (0, 0, 6)
+        assert between.faults == []
+        there.close()
+    assert tasks_in(label_studio_server, project) == 6
+
+
+def test_a_second_task_of_a_picture_is_removed_and_never_the_annotated_one(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    record = picture(30)
+    [task] = label_studio.push(project, [record], address).tasks.values()
+    data = call(label_studio_server, "GET", f"/api/tasks/{task}/")["data"]
+    late = call(label_studio_server, "POST", "/api/tasks/", json={"project": project.id, "data": data})["id"]
+    submit(label_studio_server, late, record, accepted(record))
+    assert label_studio.push(project, [record], address).tasks == {record.sha256: late}
+    assert tasks_in(label_studio_server, project) == 1 and len(label_studio.pull(project).decisions) == 1
+
+
+def test_what_could_not_go_while_it_was_down_goes_later(label_studio_server: Running, project: Project) -> None:
+    down = client(replace(label_studio_server.access, url=f"http://127.0.0.1:{free_port()}"), attempts=2)
+    assert "cannot be reached: start it with make label-studio" in down.health()
+    for ask in (lambda: down.push(project, [picture(40)], address), lambda: down.pull(project)):
+        with pytest.raises(
+            LabelStudioError, match=r"^Label Studio at http://127.0.0.1:\d+ cannot be reached: start it"
+        ):
+            ask()
+    up = client(label_studio_server.access)
+    assert up.health() == ""
+    assert counts(up.push(project, [picture(40)], address)) == (1, 0, 0)
+
+
+def test_a_server_that_keeps_failing_is_given_up_with_a_sentence(
+    label_studio_server: Running, project: Project
+) -> None:
+    with proxy(label_studio_server.access.url) as between:
+        there = client(replace(label_studio_server.access, url=between.url), attempts=3)
+        between.faults = [429] * 3
+        with pytest.raises(
+            LabelStudioError, match="answers 429 again and again: look at its log; what is left is done"
+        ):
+            there.pull(project)
+        assert between.faults == []
+        there.close()
+
+
+def test_a_wrong_token_is_said_and_stands_in_no_message(
+    label_studio_server: Running, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = client(replace(label_studio_server.access, token="f" * 40))
+    assert "does not take the token (401)" in wrong.health()
+    with pytest.raises(LabelStudioError, match="does not take the token") as refused:
+        wrong.push(project, [picture(50)], address)
+    right = client(label_studio_server.access)
+    right.push(project, [picture(50)], address)
+    said = " ".join([caplog.text, str(refused.value), repr(right), repr(label_studio_server.access)])
+    log = (label_studio_server.home / FOLDER / "server.log").read_text()
+    for secret in ("f" * 40, label_studio_server.access.token, label_studio_server.access.secret):
+        assert secret not in said and secret not in log
+        assert secret not in " ".join(psutil.Process(label_studio_server.pid).cmdline())
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1", "", "http://", "http://me:word@127.0.0.1:8081", "http://127.0.0.1:x"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(LabelStudioError, match=r"must look like http://127\.0\.0\.1:8081, without a password"):
+        LabelStudio(Access(url, "t"))
+
+
+def test_access_is_kept_for_this_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (URL_VARIABLE, TOKEN_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    assert read_access(tmp_path) is None
+    access = Access("http://127.0.0.1:8081", "token", "secret")
+    write_access(tmp_path, access, password="word")
+    file = tmp_path / FOLDER / "access.json"
+    assert read_access(tmp_path) == access
+    assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
+    file.write_text(json.dumps({"url": "x"}))
+    with pytest.raises(LabelStudioError, match="cannot be read: remove it and run make label-studio again"):
+        read_access(tmp_path)
+    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:9")
+    with pytest.raises(LabelStudioError, match="belong together: set both or neither"):
+        read_access(tmp_path)
+    monkeypatch.setenv(TOKEN_VARIABLE, "mine")
+    assert read_access(tmp_path).token == "mine"  # type: ignore[union-attr]
+
+
+def test_only_who_knows_the_secret_is_believed() -> None:
+    assert is_secret("secret", "secret")
+    for given, secret in (
+        ("Secret", "secret"),
+        ("", "secret"),
+        (None, "secret"),
+        ("", ""),
+        (None, ""),
+        ("é", "secret"),
+    ):
+        assert not is_secret(given, secret)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    late = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < late
+        pause.wait(0.01)
+
+
+def test_a_hint_is_followed_by_a_poll_and_a_failing_poll_is_said_and_tried_again() -> None:
+    polls: list[int] = []
+    failing = threading.Event()
+
+    def poll() -> None:
+        polls.append(1)
+        if failing.is_set():
+            raise LabelStudioError("Label Studio is down.")
+
+    follower = Follower(poll, every=600.0)
+    follower.start()
+    until(lambda: len(polls) == 1)
+    failing.set()
+    follower.hint()
+    until(lambda: follower.problem == "Label Studio is down.")
+    failing.clear()
+    follower.hint()
+    follower.hint()
+    until(lambda: follower.problem == "" and len(polls) >= 3)
+    follower.stop()
+
+
+def test_without_any_hint_polls_go_on() -> None:
+    polls: list[int] = []
+    follower = Follower(lambda: polls.append(1), every=0.01)
+    follower.start()
+    until(lambda: len(polls) > 3)
+    follower.stop()
+
+
+def test_label_studio_tells_us_when_somebody_submits(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    with proxy("http://127.0.0.1:1") as ours:  # its handler only notes who came
+        ours.faults = [200] * 9
+        label_studio.ensure_webhook(project, f"{ours.url}/old", "old secret")
+        for _ in range(2):
+            label_studio.ensure_webhook(project, f"{ours.url}/hint", "the secret")
+        label_studio.ensure_webhook(project, f"{ours.url}/old", "new secret")
+        hooks = call(label_studio_server, "GET", "/api/webhooks/", params={"project": project.id})
+        assert sorted((hook["url"], hook["headers"][SECRET_HEADER]) for hook in hooks) == [
+            (f"{ours.url}/hint", "the secret"),
+            (f"{ours.url}/old", "new secret"),
+        ]
+        [task] = label_studio.push(project, [picture(60)], address).tasks.values()
+        submit(label_studio_server, task, picture(60))
+        until(lambda: ("POST", "/hint") in ours.requests)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The address of an app that listens on loopback."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def database(folder: Path, pictures: Path) -> tuple[Engine, int]:
+    """A database with a data set of three pictures, a region each; equal in every folder."""
+    engine = open_engine(f"sqlite:///{folder / 'grain.sqlite'}")
+    with transaction(engine) as session:
+        dataset_id = create_dataset(session, name="three").id
+        for number, colour in enumerate(("red", "green", "blue"), 1):
+            file = pictures / f"{colour}.png"
+            Image.new("RGB", (64, 48), colour).save(file)
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+            add_images(session, dataset_id=dataset_id, images=[NewImage(sha256, 64, 48, str(file))])
+            rows = [NewAnnotation(number, (0.25, 0.25, 0.5, 0.5), f"a {colour} lid", "owlv2@abc", 0.5)]
+            add_annotations(session, dataset_id=dataset_id, rows=rows)
+    return engine, dataset_id
+
+
+@pytest.fixture
+def in_step(tmp_path: Path, label_studio: LabelStudio, project: Project) -> Iterator[Callable[[str], InStep]]:
+    """Name -> a database of that name, with the one project."""
+    engines = []
+
+    def make(name: str) -> InStep:
+        (tmp_path / name).mkdir()
+        engine, dataset_id = database(tmp_path / name, tmp_path)
+        engines.append(engine)
+        return InStep(engine, label_studio, project, dataset_id=dataset_id, home=tmp_path / name)
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+def records_in(step: InStep) -> list[PictureRecord]:
+    return list(state_of(step.engine, step.dataset_id, statuses=("pending", "accepted", "rejected")))
+
+
+def statuses(step: InStep) -> list[tuple[str, list[str]]]:
+    return [
+        (record.review, [one.status for region in record.regions for one in region.descriptions])
+        for record in records_in(step)
+    ]
+
+
+def judged(record: PictureRecord, status: Any, review: Any) -> PictureRecord:
+    """The record with all its descriptions accepted or rejected."""
+    regions = (
+        replace(region, descriptions=tuple(replace(one, status=status) for one in region.descriptions))
+        for region in record.regions
+    )
+    return replace(record, review=review, regions=tuple(regions))
+
+
+def test_a_data_set_goes_there_and_decisions_come_back_as_edits_and_again_nothing_changes(
+    label_studio_server: Running, in_step: Callable[[str], InStep]
+) -> None:
+    step = in_step("one")
+    pushed = step.push()
+    assert counts(pushed) == (3, 0, 0) and pushed.refused == {}
+    assert counts(step.push()) == (0, 0, 3)
+    for record, status in zip(records_in(step)[:2], ("accepted", "rejected"), strict=True):
+        submit(label_studio_server, pushed.tasks[record.sha256], record, judged(record, status, "reviewed"))
+    settled = step.pull()
+    assert (settled.decisions, settled.edits, settled.conflicts, settled.problems) == (2, 4, [], [])
+    assert statuses(step) == [("reviewed", ["accepted"]), ("reviewed", ["rejected"]), ("open", ["pending"])]
+    assert step.pull() == Settled()
+    assert counts(step.push()) == (0, 2, 1) and counts(step.push()) == (0, 0, 3)
+    assert step.pull().edits == 0
+    with reading(step.engine) as session:
+        [edit, *_] = history_page(session, image_id=records_in(step)[0].id)
+    assert edit.who == "grain@localhost.localdomain" and edit.reason.startswith("Label Studio annotation ")
+
+
+def test_a_picture_that_is_gone_is_said_and_the_others_go(in_step: Callable[[str], InStep], tmp_path: Path) -> None:
+    step = in_step("one")
+    (tmp_path / "green.png").unlink()
+    pushed = step.push()
+    assert counts(pushed) == (2, 0, 0)
+    assert [sentence.split(":")[0] for sentence in pushed.refused.values()] == [
+        "This picture is no longer where it was imported from"
+    ]
+
+
+def test_webhooks_twice_reordered_missing_or_forged_end_in_the_same_state(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project, in_step: Callable[[str], InStep]
+) -> None:
+    told, often, once = in_step("told"), in_step("often"), in_step("once")
+    tasks = told.push().tasks
+    assert counts(often.push()) == counts(once.push()) == (0, 0, 3)
+    polls: list[Settled] = []
+    follower = Follower(lambda: polls.append(told.pull()), every=600.0)
+    with served(ml_backend(lambda _: None, secret="the secret", version="v", hint=follower.hint)) as ours:
+        label_studio.ensure_webhook(project, f"{ours}/webhook", "the secret")
+        follower.start()
+        until(lambda: len(polls) == 1)
+        for secret in ("", "guess", label_studio_server.access.token):
+            forged = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: secret}, json={"action": "TASKS_DELETED"})
+            assert forged.status_code == 401
+        assert len(polls) == 1
+        first, second, third = records_in(told)
+        annotation = submit(label_studio_server, tasks[first.sha256], first, judged(first, "accepted", "open"))
+        often.pull()
+        thought_again = {"result": annotated(first, judged(first, "rejected", "reviewed"))}
+        call(label_studio_server, "PATCH", f"/api/annotations/{annotation}/", json=thought_again)
+        often.pull()
+        submit(label_studio_server, tasks[third.sha256], third, replace(third, review="empty", regions=()))
+        submit(label_studio_server, tasks[second.sha256], second, judged(second, "accepted", "reviewed"))
+        for action in ("ANNOTATION_UPDATED", "ANNOTATION_CREATED", "ANNOTATION_CREATED"):  # again, and out of order
+            late = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: "the secret"}, json={"action": action})
+            assert late.status_code == 200
+            often.pull()
+        once.pull()
+        expected = [("reviewed", ["rejected"]), ("reviewed", ["accepted"]), ("empty", [])]
+        until(lambda: statuses(told) == expected)
+        follower.stop()
+    assert statuses(often) == statuses(once) == expected and follower.problem == ""
+
+
+def test_what_people_decided_while_the_server_failed_is_taken_later(
+    label_studio_server: Running, in_step: Callable[[str], InStep]
+) -> None:
+    step = in_step("one")
+    tasks = step.push().tasks
+    with proxy(label_studio_server.access.url) as between:
+        step.label_studio = client(replace(label_studio_server.access, url=between.url), attempts=2, timeout=3)
+        follower = Follower(step.pull, every=0.05, longest=0.1)
+        between.faults = [500, 502, 429, 429, 503, "lost", "lost", "slow"]
+        [first, *_] = records_in(step)
+        submit(label_studio_server, tasks[first.sha256], first, judged(first, "accepted", "reviewed"))
+        follower.start()
+        until(lambda: statuses(step)[0] == ("reviewed", ["accepted"]) and follower.problem == "")
+        follower.stop()
+        step.label_studio.close()
+        assert between.faults == []
+
+
+def test_label_studio_asks_our_annotators_with_the_secret(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    asked: list[str] = []
+
+    def annotate(sha256: str) -> PictureRecord | None:
+        asked.append(sha256)
+        said = (DescriptionRecord("found here", score=0.75, source="owlv2@new"),)
+        return picture(70, regions=(RegionRecord((0.0, 0.0, 1.0, 1.0), said),))
+
+    tasks = label_studio.push(project, [picture(70)], address).tasks
+    with served(ml_backend(annotate, secret="the secret", version="owlv2@new", hint=lambda: None)) as ours:
+        with pytest.raises(LabelStudioError, match=r"^Label Studio at .* refuses this \(400\)"):
+            label_studio.ensure_backend(project, ours, "guess")
+        for _ in range(2):
+            label_studio.ensure_backend(project, ours, "the secret")
+        params = {"id": "retrieve_tasks_predictions", "project": project.id}
+        chosen = {"selectedItems": {"all": True, "excluded": []}}
+        call(label_studio_server, "POST", "/api/dm/actions", params=params, json=chosen)
+    assert asked == [picture(70).sha256]
+    there = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[picture(70).sha256]})
+    [prediction] = [each for each in there if each["model_version"] == "owlv2@new"]
+    assert prediction["score"] == 0.75 and prediction["result"][1]["value"]["text"] == ["found here"]
+
+
+def selects(page: Page, canvas: Locator) -> bool:
+    """Click into the region; whether it is selected by that. Until the picture is drawn there is nothing to select."""
+    box = canvas.bounding_box()
+    if box is None:
+        return False
+    page.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+    try:
+        page.get_by_text("Description 2").wait_for(timeout=1000)
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_person_in_the_editor_judges_writes_and_submits_and_the_rest_comes_back_as_it_went(
+    label_studio_server: Running, label_studio: LabelStudio, browser: Browser
+) -> None:
+    folder = label_studio_server.home / FOLDER / FILES / "pictures"
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (640, 480), "red").save(folder / "80.png")
+    project = label_studio.ensure_project("In a browser", "novel", pictures=folder)
+    shown = picture(80, width=640, height=480, facts={"class": "lid", "found at": "the shelf"})
+    [task] = label_studio.push(project, [shown], address).tasks.values()
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.goto(f"{label_studio_server.access.url}/user/login/")
+    page.fill("input[name=email]", USER)
+    page.fill("input[name=password]", read_kept(label_studio_server.home)["password"])
+    page.click("button[type=submit]")
+    page.wait_for_url("**/")
+    page.goto(label_studio.task_url(project.id, task))
+    marked = page.get_by_text("everything is marked")
+    expect(marked).to_be_visible()
+    canvas = page.locator("[class*=image-element] canvas").first
+    expect(canvas).to_be_visible()
+    until(lambda: selects(page, canvas))
+    page.get_by_text(re.compile("^wrong")).nth(1).click()
+    page.locator("[name=description_3]").fill("with a knob")
+    page.locator("[name=description_3]").press("Enter")
+    page.locator("[name=fact_brand]").fill("Acme")
+    page.locator("[name=fact_brand]").press("Enter")
+    marked.click()
+    page.get_by_role("button", name="Submit").click()
+    until(lambda: bool(label_studio.pull(project).decisions))
+    page.close()
+    [decision] = label_studio.pull(project).decisions
+    first, second = shown.regions[0].descriptions
+    third = DescriptionRecord("with a knob", source=f"human:{USER}", editor=USER)
+    said = (first, replace(second, status="rejected", editor=USER), third)
+    assert decision.reading.seen == shown
+    assert decision.reading.said == replace(
+        shown,
+        review="reviewed",
+        facts={**shown.facts, "brand": "Acme"},
+        regions=(replace(shown.regions[0], descriptions=said),),
+    )
