@@ -20,7 +20,6 @@ from db.models import Annotation, AnnotationEdit
 
 VERDICTS = {"accepted": ("✓", "accepted"), "rejected": ("✗", "rejected"), "pending": ("○", "pending")}
 REVIEWS = {"open": "not finished", "reviewed": "reviewed", "empty": "reviewed, nothing to mark"}
-NOTHING = empty_state("Nothing chosen yet", "Press a region in the gallery, or start the review queue.")
 
 
 def gallery_panel(found: Gallery, home: Path) -> str:

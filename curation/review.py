@@ -419,11 +419,14 @@ class LabelStudio:
         """Bring a task up to date. Its data come last: until they are there, the next push does all of it again."""
 
         def step() -> None:
-            task = _task(record, project, address, self._client.tasks.get(str(task_id)).data)
-            old = [prediction.id for prediction in self._client.predictions.list(task=task_id)]
-            self._client.predictions.create(task=task_id, **task["predictions"][0])
-            for prediction_id in old:
-                self._client.predictions.delete(prediction_id)
+            there = self._client.tasks.get(str(task_id)).model_dump()
+            task = _task(record, project, address, there["data"])
+            [prediction] = task["predictions"]
+            if known := [each["id"] for each in there["predictions"] or []]:
+                # the first came with the task; later ones are of the project's annotators
+                self._client.predictions.update(min(known), **{"score": None, **prediction})
+            else:
+                self._client.predictions.create(task=task_id, **prediction)
             self._client.tasks.update(str(task_id), data=task["data"])
 
         try:

@@ -6,24 +6,37 @@ Its first start makes its tables, which takes a minute: that is done once, and e
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import http.client
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
+from PIL import Image
 
 from app.label_studio_server import ENVIRONMENT, Server, ServerConfig
-from curation.review import FOLDER, Access
+from curation.in_step import InStep
+from curation.label_studio import to_results
+from curation.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.review import FOLDER, Access, LabelStudio, Project
+from curation.versions import state_of
+from db.engine import Engine, open_engine, transaction
+from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
 
 FRESH = ENVIRONMENT / "fresh"  # GRAIN_HOME of a server that has just been made
 PATIENCE = 20  # seconds
+NUMBERS = count(1)
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Running:
 @pytest.fixture(scope="session")
 def label_studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The server that `make label-studio` starts, with no projects."""
-    assert (ENVIRONMENT / "bin" / "label-studio").exists(), "make test installs the server first"
+    assert (ENVIRONMENT / "bin" / "label-studio").exists(), "run make label-studio-env first: it installs the server"
     home = tmp_path_factory.mktemp("label-studio")
     with (ENVIRONMENT / "fresh.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -136,3 +149,146 @@ def proxy(target: str) -> Iterator[Proxy]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def label_studio(label_studio_server: Running) -> Iterator[LabelStudio]:
+    there = client(label_studio_server.access)
+    yield there
+    there.close()
+
+
+@pytest.fixture
+def project(label_studio: LabelStudio) -> Project:
+    """A new one."""
+    return label_studio.ensure_project(f"Lids {next(NUMBERS)}", "regions")
+
+
+def picture(number: int, **changes: Any) -> PictureRecord:
+    """A picture with a region of two descriptions."""
+    said = (
+        DescriptionRecord(f"a lid “{number}”", "pending", 0.7, "owlv2@abc", 2 * number, 1),
+        DescriptionRecord("ein Töpfchen 🫕", "pending", 0.2, "owlv2@abc", 2 * number + 1, 1),
+    )
+    record = PictureRecord(
+        f"{number:064x}",
+        64,
+        48,
+        f"{number}.png",
+        f"picture {number}",
+        regions=(RegionRecord((0.1, 0.2, 1 / 3, 1.0), said, 2 * number),),
+    )
+    return replace(record, id=number, **changes)
+
+
+def address(record: PictureRecord) -> str:
+    """Where the editor finds it."""
+    return f"/data/local-files/?d=pictures/{record.file_name}"
+
+
+def counts(pushed: Any) -> tuple[int, int, int]:
+    return pushed.added, pushed.changed, pushed.same
+
+
+def client(access: Access, **options: Any) -> LabelStudio:
+    return LabelStudio(access, **{"first_wait": 0.01, "timeout": PATIENCE, **options})
+
+
+def call(running: Running, method: str, path: str, **options: Any) -> Any:
+    """What a browser does."""
+    headers = {"Authorization": f"Token {running.access.token}"}
+    answer = httpx.request(method, running.access.url + path, headers=headers, timeout=PATIENCE, **options)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def annotated(shown: PictureRecord, said: PictureRecord) -> list[dict[str, Any]]:
+    """The results of an annotator who was shown one thing and says another: the editor leaves meta alone."""
+    kept = {each["id"]: each["meta"] for each in to_results(shown, template="regions", push=1) if "meta" in each}
+    results = to_results(said, template="regions", push=1)
+    return [{**each, "meta": kept[each["id"]]} if "meta" in each and each["id"] in kept else each for each in results]
+
+
+def submit(running: Running, task: int, shown: PictureRecord, said: PictureRecord | None = None) -> int:
+    """Annotate: take what is shown, or say something else; the annotation's id."""
+    results = annotated(shown, said or shown)
+    return int(call(running, "POST", f"/api/tasks/{task}/annotations/", json={"result": results})["id"])
+
+
+def tasks_in(running: Running, project: Project) -> int:
+    return int(call(running, "GET", "/api/tasks", params={"project": project.id})["total"])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    late = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < late
+        pause.wait(0.01)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The address of an app that listens on loopback."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def database(folder: Path, pictures: Path) -> tuple[Engine, int]:
+    """A database with a data set of three pictures, a region each; equal in every folder."""
+    engine = open_engine(f"sqlite:///{folder / 'grain.sqlite'}")
+    with transaction(engine) as session:
+        dataset_id = create_dataset(session, name="three").id
+        for number, colour in enumerate(("red", "green", "blue"), 1):
+            file = pictures / f"{colour}.png"
+            Image.new("RGB", (64, 48), colour).save(file)
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+            add_images(session, dataset_id=dataset_id, images=[NewImage(sha256, 64, 48, str(file))])
+            rows = [NewAnnotation(number, (0.25, 0.25, 0.5, 0.5), f"a {colour} lid", "owlv2@abc", 0.5)]
+            add_annotations(session, dataset_id=dataset_id, rows=rows)
+    return engine, dataset_id
+
+
+@pytest.fixture
+def in_step(tmp_path: Path, label_studio: LabelStudio, project: Project) -> Iterator[Callable[[str], InStep]]:
+    """Name -> a database of that name, with the one project."""
+    engines = []
+
+    def make(name: str) -> InStep:
+        (tmp_path / name).mkdir()
+        engine, dataset_id = database(tmp_path / name, tmp_path)
+        engines.append(engine)
+        return InStep(engine, label_studio, project, dataset_id=dataset_id, home=tmp_path / name)
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+def records_in(step: InStep) -> list[PictureRecord]:
+    return list(state_of(step.engine, step.dataset_id, statuses=("pending", "accepted", "rejected")))
+
+
+def statuses(step: InStep) -> list[tuple[str, list[str]]]:
+    return [
+        (record.review, [one.status for region in record.regions for one in region.descriptions])
+        for record in records_in(step)
+    ]
+
+
+def judged(record: PictureRecord, status: Any, review: Any) -> PictureRecord:
+    """The record with all its descriptions accepted or rejected."""
+    regions = (
+        replace(region, descriptions=tuple(replace(one, status=status) for one in region.descriptions))
+        for region in record.regions
+    )
+    return replace(record, review=review, regions=tuple(regions))

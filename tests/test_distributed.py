@@ -88,7 +88,8 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(tmp_path: P
             losses.total.backward()
             together: dict[str, Tensor] = load_file(tmp_path / f"{variant} {name}.safetensors")
             assert together.pop("total").item() == pytest.approx(losses.total.item(), abs=1e-6), (variant, name)
-            assert furthest(together, gradients(alone)) < 1e-6, (variant, name)
+            # float32, and processors sum in different orders: 1.01e-6 was seen
+            assert furthest(together, gradients(alone)) < 2e-6, (variant, name)
             checked += 1
     assert checked == len(CASES) * len(UNEVEN) == 6
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from app.label_studio_backend import MOST_BODY_BYTES, MOST_TASKS, ml_backend
-from curation.label_studio import from_results, labeling_config, to_data
+from curation.in_step import InStep, Settled
+from curation.label_studio import LabelStudioError, from_results, labeling_config, to_data
 from curation.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.review import BACKEND_USER, SECRET_HEADER
+from curation.review import BACKEND_USER, SECRET_HEADER, Follower, LabelStudio, Project
+from tests.label_studio_server import (
+    Running,
+    address,
+    annotated,
+    call,
+    counts,
+    in_step,
+    judged,
+    label_studio,
+    label_studio_server,
+    picture,
+    project,
+    records_in,
+    served,
+    statuses,
+    submit,
+    until,
+)
+
+__all__ = ["in_step", "label_studio", "label_studio_server", "project"]  # fixtures
 
 SHA = "ab" * 32
 FOUND = PictureRecord(
@@ -123,3 +147,63 @@ def test_a_picture_that_cannot_be_read_is_said(asked: Asked) -> None:
     backend = TestClient(ml_backend(refuse, secret="s", version="v", hint=asked.hint), headers={SECRET_HEADER: "s"})
     answer = predict(backend, to_data(FOUND, ""))
     assert (answer.status_code, answer.json()) == (422, {"detail": "This picture's file is gone."})
+
+
+def test_webhooks_twice_reordered_missing_or_forged_end_in_the_same_state(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project, in_step: Callable[[str], InStep]
+) -> None:
+    told, often, once = in_step("told"), in_step("often"), in_step("once")
+    tasks = told.push().tasks
+    assert counts(often.push()) == counts(once.push()) == (0, 0, 3)
+    polls: list[Settled] = []
+    follower = Follower(lambda: polls.append(told.pull()), every=600.0)
+    with served(ml_backend(lambda _: None, secret="the secret", version="v", hint=follower.hint)) as ours:
+        label_studio.ensure_webhook(project, f"{ours}/webhook", "the secret")
+        follower.start()
+        until(lambda: len(polls) == 1)
+        for secret in ("", "guess", label_studio_server.access.token):
+            forged = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: secret}, json={"action": "TASKS_DELETED"})
+            assert forged.status_code == 401
+        assert len(polls) == 1
+        first, second, third = records_in(told)
+        annotation = submit(label_studio_server, tasks[first.sha256], first, judged(first, "accepted", "open"))
+        often.pull()
+        thought_again = {"result": annotated(first, judged(first, "rejected", "reviewed"))}
+        call(label_studio_server, "PATCH", f"/api/annotations/{annotation}/", json=thought_again)
+        often.pull()
+        submit(label_studio_server, tasks[third.sha256], third, replace(third, review="empty", regions=()))
+        submit(label_studio_server, tasks[second.sha256], second, judged(second, "accepted", "reviewed"))
+        for action in ("ANNOTATION_UPDATED", "ANNOTATION_CREATED", "ANNOTATION_CREATED"):  # again, and out of order
+            late = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: "the secret"}, json={"action": action})
+            assert late.status_code == 200
+            often.pull()
+        once.pull()
+        expected = [("reviewed", ["rejected"]), ("reviewed", ["accepted"]), ("empty", [])]
+        until(lambda: statuses(told) == expected)
+        follower.stop()
+    assert statuses(often) == statuses(once) == expected and follower.problem == ""
+
+
+def test_label_studio_asks_our_annotators_with_the_secret(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    asked: list[str] = []
+
+    def annotate(sha256: str) -> PictureRecord | None:
+        asked.append(sha256)
+        said = (DescriptionRecord("found here", score=0.75, source="owlv2@new"),)
+        return picture(70, regions=(RegionRecord((0.0, 0.0, 1.0, 1.0), said),))
+
+    tasks = label_studio.push(project, [picture(70)], address).tasks
+    with served(ml_backend(annotate, secret="the secret", version="owlv2@new", hint=lambda: None)) as ours:
+        with pytest.raises(LabelStudioError, match=r"^Label Studio at .* refuses this \(400\)"):
+            label_studio.ensure_backend(project, ours, "guess")
+        for _ in range(2):
+            label_studio.ensure_backend(project, ours, "the secret")
+        params = {"id": "retrieve_tasks_predictions", "project": project.id}
+        chosen = {"selectedItems": {"all": True, "excluded": []}}
+        call(label_studio_server, "POST", "/api/dm/actions", params=params, json=chosen)
+    assert asked == [picture(70).sha256]
+    there = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[picture(70).sha256]})
+    [prediction] = [each for each in there if each["model_version"] == "owlv2@new"]
+    assert prediction["score"] == 0.75 and prediction["result"][1]["value"]["text"] == ["found here"]

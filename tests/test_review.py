@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
-from app.label_studio_backend import ml_backend
 from app.label_studio_server import USER
 from curation.in_step import InStep, Settled
 from curation.label_studio import LabelStudioError, to_results
@@ -43,84 +36,32 @@ from curation.review import (
     read_kept,
     write_access,
 )
-from curation.versions import state_of
 from db.curate_queries import history_page
-from db.engine import Engine, open_engine, reading, transaction
-from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
-from tests.label_studio_server import Running, free_port, label_studio_server, proxy
+from db.engine import reading
+from tests.label_studio_server import (
+    PATIENCE,
+    Running,
+    address,
+    annotated,
+    call,
+    client,
+    counts,
+    free_port,
+    in_step,
+    judged,
+    label_studio,
+    label_studio_server,
+    picture,
+    project,
+    proxy,
+    records_in,
+    statuses,
+    submit,
+    tasks_in,
+    until,
+)
 
-__all__ = ["label_studio_server"]  # a fixture
-
-NUMBERS = count(1)
-PATIENCE = 20  # seconds
-
-
-def picture(number: int, **changes: Any) -> PictureRecord:
-    """A picture with a region of two descriptions."""
-    said = (
-        DescriptionRecord(f"a lid “{number}”", "pending", 0.7, "owlv2@abc", 2 * number, 1),
-        DescriptionRecord("ein Töpfchen 🫕", "pending", 0.2, "owlv2@abc", 2 * number + 1, 1),
-    )
-    record = PictureRecord(
-        f"{number:064x}",
-        64,
-        48,
-        f"{number}.png",
-        f"picture {number}",
-        regions=(RegionRecord((0.1, 0.2, 1 / 3, 1.0), said, 2 * number),),
-    )
-    return replace(record, id=number, **changes)
-
-
-def address(record: PictureRecord) -> str:
-    """Where the editor finds it."""
-    return f"/data/local-files/?d=pictures/{record.file_name}"
-
-
-def counts(pushed: Any) -> tuple[int, int, int]:
-    return pushed.added, pushed.changed, pushed.same
-
-
-def client(access: Access, **options: Any) -> LabelStudio:
-    return LabelStudio(access, **{"first_wait": 0.01, "timeout": PATIENCE, **options})
-
-
-@pytest.fixture(scope="module")
-def label_studio(label_studio_server: Running) -> Iterator[LabelStudio]:
-    there = client(label_studio_server.access)
-    yield there
-    there.close()
-
-
-@pytest.fixture
-def project(label_studio: LabelStudio) -> Project:
-    """A new one."""
-    return label_studio.ensure_project(f"Lids {next(NUMBERS)}", "regions")
-
-
-def call(running: Running, method: str, path: str, **options: Any) -> Any:
-    """What a browser does."""
-    headers = {"Authorization": f"Token {running.access.token}"}
-    answer = httpx.request(method, running.access.url + path, headers=headers, timeout=PATIENCE, **options)
-    answer.raise_for_status()
-    return answer.json() if answer.content else None
-
-
-def annotated(shown: PictureRecord, said: PictureRecord) -> list[dict[str, Any]]:
-    """The results of an annotator who was shown one thing and says another: the editor leaves meta alone."""
-    kept = {each["id"]: each["meta"] for each in to_results(shown, template="regions", push=1) if "meta" in each}
-    results = to_results(said, template="regions", push=1)
-    return [{**each, "meta": kept[each["id"]]} if "meta" in each and each["id"] in kept else each for each in results]
-
-
-def submit(running: Running, task: int, shown: PictureRecord, said: PictureRecord | None = None) -> int:
-    """Annotate: take what is shown, or say something else; the annotation's id."""
-    results = annotated(shown, said or shown)
-    return int(call(running, "POST", f"/api/tasks/{task}/annotations/", json={"result": results})["id"])
-
-
-def tasks_in(running: Running, project: Project) -> int:
-    return int(call(running, "GET", "/api/tasks", params={"project": project.id})["total"])
+__all__ = ["in_step", "label_studio", "label_studio_server", "project"]  # fixtures
 
 
 def accepted(record: PictureRecord) -> PictureRecord:
@@ -374,15 +315,6 @@ def test_only_who_knows_the_secret_is_believed() -> None:
         assert not is_secret(given, secret)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
-    late = time.monotonic() + PATIENCE
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < late
-        pause.wait(0.01)
-
-
 def test_a_hint_is_followed_by_a_poll_and_a_failing_poll_is_said_and_tried_again() -> None:
     polls: list[int] = []
     failing = threading.Event()
@@ -432,72 +364,6 @@ def test_label_studio_tells_us_when_somebody_submits(
         until(lambda: ("POST", "/hint") in ours.requests)
 
 
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The address of an app that listens on loopback."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def database(folder: Path, pictures: Path) -> tuple[Engine, int]:
-    """A database with a data set of three pictures, a region each; equal in every folder."""
-    engine = open_engine(f"sqlite:///{folder / 'grain.sqlite'}")
-    with transaction(engine) as session:
-        dataset_id = create_dataset(session, name="three").id
-        for number, colour in enumerate(("red", "green", "blue"), 1):
-            file = pictures / f"{colour}.png"
-            Image.new("RGB", (64, 48), colour).save(file)
-            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-            add_images(session, dataset_id=dataset_id, images=[NewImage(sha256, 64, 48, str(file))])
-            rows = [NewAnnotation(number, (0.25, 0.25, 0.5, 0.5), f"a {colour} lid", "owlv2@abc", 0.5)]
-            add_annotations(session, dataset_id=dataset_id, rows=rows)
-    return engine, dataset_id
-
-
-@pytest.fixture
-def in_step(tmp_path: Path, label_studio: LabelStudio, project: Project) -> Iterator[Callable[[str], InStep]]:
-    """Name -> a database of that name, with the one project."""
-    engines = []
-
-    def make(name: str) -> InStep:
-        (tmp_path / name).mkdir()
-        engine, dataset_id = database(tmp_path / name, tmp_path)
-        engines.append(engine)
-        return InStep(engine, label_studio, project, dataset_id=dataset_id, home=tmp_path / name)
-
-    yield make
-    for engine in engines:
-        engine.dispose()
-
-
-def records_in(step: InStep) -> list[PictureRecord]:
-    return list(state_of(step.engine, step.dataset_id, statuses=("pending", "accepted", "rejected")))
-
-
-def statuses(step: InStep) -> list[tuple[str, list[str]]]:
-    return [
-        (record.review, [one.status for region in record.regions for one in region.descriptions])
-        for record in records_in(step)
-    ]
-
-
-def judged(record: PictureRecord, status: Any, review: Any) -> PictureRecord:
-    """The record with all its descriptions accepted or rejected."""
-    regions = (
-        replace(region, descriptions=tuple(replace(one, status=status) for one in region.descriptions))
-        for region in record.regions
-    )
-    return replace(record, review=review, regions=tuple(regions))
-
-
 def test_a_data_set_goes_there_and_decisions_come_back_as_edits_and_again_nothing_changes(
     label_studio_server: Running, in_step: Callable[[str], InStep]
 ) -> None:
@@ -528,41 +394,6 @@ def test_a_picture_that_is_gone_is_said_and_the_others_go(in_step: Callable[[str
     ]
 
 
-def test_webhooks_twice_reordered_missing_or_forged_end_in_the_same_state(
-    label_studio_server: Running, label_studio: LabelStudio, project: Project, in_step: Callable[[str], InStep]
-) -> None:
-    told, often, once = in_step("told"), in_step("often"), in_step("once")
-    tasks = told.push().tasks
-    assert counts(often.push()) == counts(once.push()) == (0, 0, 3)
-    polls: list[Settled] = []
-    follower = Follower(lambda: polls.append(told.pull()), every=600.0)
-    with served(ml_backend(lambda _: None, secret="the secret", version="v", hint=follower.hint)) as ours:
-        label_studio.ensure_webhook(project, f"{ours}/webhook", "the secret")
-        follower.start()
-        until(lambda: len(polls) == 1)
-        for secret in ("", "guess", label_studio_server.access.token):
-            forged = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: secret}, json={"action": "TASKS_DELETED"})
-            assert forged.status_code == 401
-        assert len(polls) == 1
-        first, second, third = records_in(told)
-        annotation = submit(label_studio_server, tasks[first.sha256], first, judged(first, "accepted", "open"))
-        often.pull()
-        thought_again = {"result": annotated(first, judged(first, "rejected", "reviewed"))}
-        call(label_studio_server, "PATCH", f"/api/annotations/{annotation}/", json=thought_again)
-        often.pull()
-        submit(label_studio_server, tasks[third.sha256], third, replace(third, review="empty", regions=()))
-        submit(label_studio_server, tasks[second.sha256], second, judged(second, "accepted", "reviewed"))
-        for action in ("ANNOTATION_UPDATED", "ANNOTATION_CREATED", "ANNOTATION_CREATED"):  # again, and out of order
-            late = httpx.post(f"{ours}/webhook", headers={SECRET_HEADER: "the secret"}, json={"action": action})
-            assert late.status_code == 200
-            often.pull()
-        once.pull()
-        expected = [("reviewed", ["rejected"]), ("reviewed", ["accepted"]), ("empty", [])]
-        until(lambda: statuses(told) == expected)
-        follower.stop()
-    assert statuses(often) == statuses(once) == expected and follower.problem == ""
-
-
 def test_what_people_decided_while_the_server_failed_is_taken_later(
     label_studio_server: Running, in_step: Callable[[str], InStep]
 ) -> None:
@@ -579,31 +410,6 @@ def test_what_people_decided_while_the_server_failed_is_taken_later(
         follower.stop()
         step.label_studio.close()
         assert between.faults == []
-
-
-def test_label_studio_asks_our_annotators_with_the_secret(
-    label_studio_server: Running, label_studio: LabelStudio, project: Project
-) -> None:
-    asked: list[str] = []
-
-    def annotate(sha256: str) -> PictureRecord | None:
-        asked.append(sha256)
-        said = (DescriptionRecord("found here", score=0.75, source="owlv2@new"),)
-        return picture(70, regions=(RegionRecord((0.0, 0.0, 1.0, 1.0), said),))
-
-    tasks = label_studio.push(project, [picture(70)], address).tasks
-    with served(ml_backend(annotate, secret="the secret", version="owlv2@new", hint=lambda: None)) as ours:
-        with pytest.raises(LabelStudioError, match=r"^Label Studio at .* refuses this \(400\)"):
-            label_studio.ensure_backend(project, ours, "guess")
-        for _ in range(2):
-            label_studio.ensure_backend(project, ours, "the secret")
-        params = {"id": "retrieve_tasks_predictions", "project": project.id}
-        chosen = {"selectedItems": {"all": True, "excluded": []}}
-        call(label_studio_server, "POST", "/api/dm/actions", params=params, json=chosen)
-    assert asked == [picture(70).sha256]
-    there = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[picture(70).sha256]})
-    [prediction] = [each for each in there if each["model_version"] == "owlv2@new"]
-    assert prediction["score"] == 0.75 and prediction["result"][1]["value"]["text"] == ["found here"]
 
 
 def selects(page: Page, canvas: Locator) -> bool:

@@ -29,6 +29,7 @@ SORTS = [
     ("largest disagreement first", "disagreement"),
 ]
 NO_SCORES = ""
+NOTHING = panels.empty_state("Nothing chosen yet", "Press a region in the gallery, or start the review queue.")
 OWNER = "local"  # there is no login: one person, on this machine
 KEYS = (
     '<p class="quiet keys"><kbd>A</kbd> accept · <kbd>R</kbd> reject · <kbd>N</kbd> nothing here · <kbd>Z</kbd> undo · '
@@ -266,8 +267,6 @@ def build(app: gr.Blocks, services: Services) -> None:
 
 
 def _lay_out() -> Parts:
-    from app.curate_panels import NOTHING
-
     with gr.Row(elem_classes="page-head"):
         _html(f'<h1>Curate</h1><p class="lead">{LEAD}</p>')
         checkpoint = gr.Dropdown(
