@@ -51,7 +51,7 @@ class Running:
 @pytest.fixture(scope="session")
 def label_studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The server that `make label-studio` starts, with no projects."""
-    assert (ENVIRONMENT / "bin" / "label-studio").exists(), "run make label-studio-env first: it installs the server"
+    assert (ENVIRONMENT / "bin" / "label-studio").exists(), "run make label-studio once: it installs the server"
     home = tmp_path_factory.mktemp("label-studio")
     with (ENVIRONMENT / "fresh.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
