@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio_client import Client
+from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.accounts import scope_of, who
+from app.gate import INSIDE_KEY, INSIDER, Files, Gate
 from app.pages import annotate, curate, ground
+from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
 
@@ -24,7 +30,8 @@ CACHE_SECONDS = (3600, 24 * 3600)  # every hour, what is a day old goes
 CONTENT_POLICY = (  # the page may load nothing from elsewhere; Gradio's components need inline and eval
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
-    "font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'"
 )
 
 FETCH_ROUTE = "/file=http"  # Gradio's file route would fetch any address for any visitor
@@ -46,9 +53,75 @@ PAGES: tuple[Page, ...] = (
 )
 
 
-def build_app(services: Services) -> gr.Blocks:
+class Pages(gr.Blocks):
+    """gr.Blocks whose events have rules, whichever way they are set off: page, queue, API or MCP."""
+
+    def __init__(self, **options: Any) -> None:
+        """options: as of gr.Blocks."""
+        super().__init__(**options)
+        self.files = Files()
+
+    async def process_api(
+        self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None, *rest: Any, **more: Any
+    ) -> dict[str, Any]:
+        """Gradio's one door to handlers. Inputs and outputs may only name files that the person may read.
+
+        Raises: gr.Error: the event has no rule, the person's role is not enough, or a file is somebody else's.
+        """
+        event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        requests = request if isinstance(request, list) else [request]
+        for each in requests:
+            self._check(event, inputs, each)
+        answer = await super().process_api(event, inputs, state, request, *rest, **more)
+        for each in requests:
+            self.files.give(who(each), _file_paths(answer["data"]))
+        return answer
+
+    @cached_property
+    def shown_files(self) -> frozenset[str]:
+        """Files that the pages themselves show to everybody who sees them."""
+        return frozenset(_file_paths(self.config))
+
+    def open_mcp(self, headers: dict[str, str]) -> None:
+        """Let Gradio's MCP server ask this app: it does so over HTTP, where the gate wants to know it by headers."""
+        server: Any = self.mcp_server_obj
+        if server is not None and server._client_instance is None:
+            server._client_instance = Client(
+                server.local_url,
+                download_files=False,
+                verbose=False,
+                analytics_enabled=False,
+                ssl_verify=False,
+                _skip_components=False,
+                headers={"x-gradio-user": "mcp", **headers},
+            )
+
+    def _check(self, event: Any, inputs: list[Any], request: Any) -> None:
+        person, rule = who(request), event_rule(event.fn)
+        if not allows(person.role, rule):
+            needs = "is for nobody" if rule == "closed" else f"needs the role {rule}"
+            raise gr.Error(f"This {needs}; {person.name} has the role {person.role}.", print_exception=False)
+        readers = [person, INSIDER] if scope_of(request).get(INSIDE_KEY) else [person]
+        for path in _file_paths(inputs):
+            mine = path in self.shown_files or any(self.files.may_read(each, path) for each in readers)
+            if not mine and not is_http_url_like(path):  # addresses: app/pages/upload_field.py
+                raise gr.Error("This file is not yours, or is no longer there: send it again.", print_exception=False)
+
+
+def _file_paths(data: Any) -> list[str]:
+    found: list[str] = []
+
+    def note(file: dict[str, Any]) -> dict[str, Any]:
+        found.append(str(file["path"]))
+        return file
+
+    traverse(data, note, is_file_obj_with_meta)
+    return found
+
+
+def build_app(services: Services) -> Pages:
     """All pages; nothing is loaded or opened yet."""
-    app = gr.Blocks(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
+    app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:
         _frame(app, services, PAGES[0])
     for page in PAGES[1:]:
@@ -61,9 +134,10 @@ def build_app(services: Services) -> gr.Blocks:
 def serve(app: gr.Blocks, services: Services) -> None:
     """Answer requests until interrupted. The default checkpoint is loaded while the first visitor reads.
 
-    Raises: SettingsError: the address cannot be listened on.
+    Raises: SettingsError: the address cannot be listened on, or needs accounts before anybody has one.
     """
     settings = services.settings
+    services.people.must_exist()
     try:
         _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
     except OSError as error:
@@ -92,7 +166,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "footer_links": [],
         "theme": theme(),
         "css_paths": CSS,
-        "app_kwargs": {"middleware": [Middleware(OnlyFromHere)]},
+        "app_kwargs": {"middleware": [Middleware(OnlyFromHere), Middleware(Gate, people=services.people)]},
     }
 
 
@@ -131,13 +205,14 @@ def theme() -> gr.themes.Base:
 
 def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
     with gr.Row(elem_id="shell"):
-        gr.HTML(_navigation(page), js_on_load=None, apply_default_css=False, elem_id="navigation")
+        gr.HTML(_navigation(page, services), js_on_load=None, apply_default_css=False, elem_id="navigation")
         with gr.Column(elem_id="page"):
             page.build(app, services)
 
 
-def _navigation(current: Page) -> str:
+def _navigation(current: Page, services: Services) -> str:
     links = "".join(
         f'<a href="/{page.path}"{" aria-current=page" if page == current else ""}>{page.title}</a>' for page in PAGES
     )
-    return f'<a class="brand" href="/">GRAIN</a><nav aria-label="Pages">{links}</nav>'
+    leave = f'<nav aria-label="You"><a href="{LOGOUT}">Sign out</a></nav>' if services.people.required else ""
+    return f'<a class="brand" href="/">GRAIN</a><nav aria-label="Pages">{links}</nav>{leave}'

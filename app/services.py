@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from app.settings import Settings
 from grain.checkpoint import EMBEDDED
 
 if TYPE_CHECKING:
+    from app.accounts import People
     from app.jobs.control import Jobs
     from curation.annotate import AnnotateConfig, Annotators
     from db.engine import Engine
@@ -38,7 +40,8 @@ class Services:
     """What handlers call.
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
-    two requests do not slow each other down. engine: the database. jobs: the queue of long work.
+    two requests do not slow each other down. engine: the database. people: who may sign in. jobs: the queue of long
+    work.
     """
 
     def __init__(
@@ -69,6 +72,13 @@ class Services:
             if self._engine is None:
                 self._engine = self._connect(self.settings.database)
             return self._engine
+
+    @cached_property
+    def people(self) -> People:
+        """Who may sign in. The database is asked when somebody does."""
+        from app.accounts import People
+
+        return People(lambda: self.engine, required=self.settings.needs_accounts)
 
     @property
     def jobs(self) -> Jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,14 @@ class SettingsError(ValueError):
     """The environment is wrong; the message is one sentence that names the variable and says what to do."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address means this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class Settings(BaseSettings):
     """Each field is the variable GRAIN_<FIELD>."""
 
@@ -26,7 +35,9 @@ class Settings(BaseSettings):
     home: Path = Path("~/.grain")
     """Database, saved pictures, checkpoints of one's own, cache."""
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback shows the app to the network."""
+    """Address to listen on; anything but loopback shows the app to the network, and asks for a login."""
+    login: bool = False
+    """Ask for a login on loopback too: behind a proxy, or where others have a user on this machine."""
     port: int = Field(default=7860, ge=1, le=65535)
     database_url: str = Field(default="", repr=False)  # it may hold a password
     """Empty: SQLite under home."""
@@ -58,6 +69,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.home / 'grain.sqlite'}"
+
+    @property
+    def needs_accounts(self) -> bool:
+        """Whether people sign in: always, but on loopback."""
+        return self.login or not is_loopback(self.host)
 
     @property
     def pictures(self) -> Path:

@@ -48,6 +48,7 @@ SOLE_HOMES = {
     "transformers": ["curation/describe.py", "curation/localize.py", "grain/make_photo.py"],
     "httpx": ["curation/served.py", "curation/review.py"],
     "tenacity": ["curation/served.py", "curation/review.py"],
+    "argon2": ["app/accounts.py"],
     "imagehash": ["curation/ingest.py"],
     "pyarrow": ["curation/tables.py", "curation/imagefolder.py", "curation/scale.py"],
     "label_studio_sdk": ["curation/review.py"],

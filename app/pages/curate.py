@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import panels
+from app.accounts import who
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ SORTS = [
 ]
 NO_SCORES = ""
 NOTHING = panels.empty_state("Nothing chosen yet", "Press a region in the gallery, or start the review queue.")
-OWNER = "local"  # there is no login: one person, on this machine
 KEYS = (
     '<p class="quiet keys"><kbd>A</kbd> accept · <kbd>R</kbd> reject · <kbd>N</kbd> nothing here · <kbd>Z</kbd> undo · '
     '<kbd>→</kbd> next · <button type="button" class="show-keys"><kbd>?</kbd> all keys</button></p>'
@@ -176,7 +176,9 @@ class CuratePage:
         """[Review]: the first region without a verdict. Returns editor, place."""
         return self._next(Place(place.image, place.chosen), _wanted(filters))
 
-    def ask(self, place: Place, checkpoint: str, advance: bool, event: gr.EventData, *filters: Any) -> list[Any]:
+    def ask(
+        self, place: Place, checkpoint: str, advance: bool, request: gr.Request, event: gr.EventData, *filters: Any
+    ) -> list[Any]:
         """What the editor asks. Returns editor, place."""
         from app import curating
 
@@ -188,7 +190,7 @@ class CuratePage:
                 return self._next(place, wanted)
             if asked.get("do") == "show":
                 return self._edited(place, place.image, place.chosen)
-            done = curating.act(self.services, self._pictures(), asked, OWNER, checkpoint or NO_SCORES)
+            done = curating.act(self.services, self._pictures(), asked, who(request).name, checkpoint or NO_SCORES)
         except curating.CuratingError as error:
             _warn(error)
             return self._edited(place, place.image, place.chosen)
