@@ -94,18 +94,25 @@ class PictureReader:
 
     def _decoded(self, loaded: tuple[Row, bytes | str | Path]) -> tuple[Row, Pillow.Image | str]:
         row, content = loaded
-        if isinstance(content, str):
-            return row, content
         try:
-            if isinstance(content, Path):
-                content = read_file(content, self._pool.limits) if content.is_file() else b""
-            if not content:
-                return row, GONE
-            if hashlib.sha256(content).hexdigest() != row.sha256:
-                return row, CHANGED
-            return row, self._pool.read(content, self._side).image
+            return row, self._pool.read(self._bytes(row, content), self._side).image
         except RefusedError as error:
             return row, str(error)
+
+    def _bytes(self, row: Image, content: bytes | str | Path) -> bytes:
+        """The file that was imported, out of what `_content` gave.
+
+        Raises: RefusedError: it is gone or has changed.
+        """
+        if isinstance(content, str):
+            raise RefusedError(content)
+        if isinstance(content, Path):
+            content = read_file(content, self._pool.limits) if content.is_file() else b""
+        if not content:
+            raise RefusedError(GONE)
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            raise RefusedError(CHANGED)
+        return content
 
 
 class _Members:

@@ -5,15 +5,14 @@ What a file is is told from its first bytes without a decoder: hostile ones are 
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from curation.decode import RefusedError
-from curation.images import CHANGED, GONE, PictureReader, Row
-from curation.pictures import AHEAD, in_order, read_file
+from curation.images import PictureReader, Row
+from curation.pictures import AHEAD, in_order
 
 JPEG, PNG, GIF, WEBP, BMP = ".jpg", ".png", ".gif", ".webp", ".bmp"
 MAGICS = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG, b"GIF8": GIF, b"BM": BMP}
@@ -46,16 +45,9 @@ class Originals(PictureReader):
         yield from in_order(self._prepared, loaded, self._threads, ahead=AHEAD * self._pool.processes)
 
     def _prepared(self, loaded: tuple[Row, bytes | str | Path]) -> tuple[Row, Prepared | str]:
-        row, content = loaded
-        if isinstance(content, str):
-            return row, content
+        row, found = loaded
         try:
-            if isinstance(content, Path):
-                content = read_file(content, self._pool.limits) if content.is_file() else b""
-            if not content:
-                return row, GONE
-            if hashlib.sha256(content).hexdigest() != row.sha256:
-                return row, CHANGED
+            content = self._bytes(row, found)
             suffix = plain_kind(content)
             if suffix and (self._kinds is None or suffix in self._kinds):
                 return row, Prepared(content, suffix, encoded=False)

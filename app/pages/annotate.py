@@ -6,12 +6,12 @@ What it needs of the data's side is imported in the handlers: the first page mus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
 from app import panels
+from app.pages.shared import html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -142,7 +142,7 @@ class AnnotatePage:
         try:
             views = annotating.results(self.services, annotating.config_of(_wanted(form)), after=last)
         except annotating.AnnotatingError as error:
-            _warn(error)
+            warn(error)
             return [gr.skip(), gr.skip()]
         if not views:
             gr.Info("These are all results so far.", title="The end")
@@ -161,7 +161,7 @@ class AnnotatePage:
         try:
             annotating.start(self.services, annotating.config_of(_wanted(form)))
         except annotating.AnnotatingError as error:
-            _warn(error)
+            warn(error)
             return gr.skip()
         return self._jobs()
 
@@ -172,7 +172,7 @@ class AnnotatePage:
         try:
             annotating.ask_job(self.services, int(event.job), str(event.ask))
         except annotating.AnnotatingError as error:
-            _warn(error)
+            warn(error)
         return self._jobs()
 
     def bring(self, source: str, name: str) -> list[Any]:
@@ -224,10 +224,6 @@ def _wanted(form: tuple[Any, ...]) -> Wanted:
     return Wanted(*values)
 
 
-def _warn(error: Exception) -> None:
-    gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
-
-
 def build(app: gr.Blocks, services: Services) -> None:
     """Lay the page out inside the current Blocks and wire its events."""
     page = AnnotatePage(services)
@@ -236,32 +232,32 @@ def build(app: gr.Blocks, services: Services) -> None:
 
 def _lay_out() -> Parts:
     with gr.Row(elem_classes="page-head"):
-        _html(f'<h1>Annotate</h1><p class="lead">{LEAD}</p>')
+        html(f'<h1>Annotate</h1><p class="lead">{LEAD}</p>')
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             dataset, source, name, bring, draw, import_note = _data_fields()
             form = _annotator_fields(dataset)
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
-                _html("<h2>Plan</h2>")
-                note, plan = _html(elem_id="note-plan"), _html(NOT_YET, elem_id="plan")
+                html("<h2>Plan</h2>")
+                note, plan = html(elem_id="note-plan"), html(NOT_YET, elem_id="plan")
                 start = gr.Button("Start", variant="primary", elem_id="start")
-                command = _html(elem_id="command")
+                command = html(elem_id="command")
             with gr.Column(elem_classes="card"):
-                _html("<h2>Jobs</h2>")
+                html("<h2>Jobs</h2>")
                 jobs = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="jobs")
             with gr.Column(elem_classes="card"):
-                _html("<h2>Results</h2>")
-                results = _html(elem_id="results")
+                html("<h2>Results</h2>")
+                results = html(elem_id="results")
                 more = gr.Button("More", size="sm", elem_id="more")
         with gr.Column(elem_classes="card recognised", min_width=280):
-            _html("<h2>Try one picture</h2>")
+            html("<h2>Try one picture</h2>")
             number = gr.Number(1, label="number in the data set", precision=0, minimum=1, elem_id="number")
             upload = UploadedPicture(
                 label="or one of your own", height=150, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
             )
             attempt = gr.Button("Try", elem_id="try")
-            trial_note, trial = _html(elem_id="note-trial"), _html(elem_id="trial")
+            trial_note, trial = html(elem_id="note-trial"), html(elem_id="trial")
     shown = Shown(note, plan, command, results, gr.State(0))
     return Parts(
         form,
@@ -283,7 +279,7 @@ def _lay_out() -> Parts:
 
 
 def _data_fields() -> tuple[Any, ...]:
-    _html("<h2>Data set</h2>")
+    html("<h2>Data set</h2>")
     dataset = gr.Dropdown([], label="data set", elem_id="dataset")
     with gr.Accordion("Import pictures", open=False, elem_id="import"):
         source = gr.Textbox(
@@ -292,12 +288,12 @@ def _data_fields() -> tuple[Any, ...]:
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         bring = gr.Button("Import", size="sm", elem_id="bring")
         draw = gr.Button("Draw the sample world", size="sm", elem_id="draw")
-        import_note = _html(elem_id="note-import")
+        import_note = html(elem_id="note-import")
     return dataset, source, name, bring, draw, import_note
 
 
 def _annotator_fields(dataset: Any) -> Form:
-    _html("<h2>Annotators</h2>")
+    html("<h2>Annotators</h2>")
     describer = gr.Dropdown(DESCRIBERS, value="photo", label="describer", elem_id="describer")
     describer_model = gr.Textbox(
         label="its model (empty: LLaVA-NeXT 7B)", placeholder="a name on the hub, or a folder", visible=False
@@ -346,7 +342,3 @@ def _wire(app: gr.Blocks, page: AnnotatePage, parts: Parts) -> None:
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     # what a job did is seen in the data sets, the plan and the results
     parts.jobs.change(page.refresh, form.dataset, form.dataset, **LIGHT).then(page.show, [*form], [*shown], **LIGHT)
-
-
-def _html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
-    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)

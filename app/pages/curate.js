@@ -180,11 +180,7 @@ const KEYS = [
   ["drag", "draw a box; with Shift also inside another one"],
   ["?", "this list"],
 ];
-const help = document.createElement("dialog");
-help.className = "keys-dialog";
-help.innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([key, what]) => `<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`).join("")}</dl>
-<form method="dialog"><button>Close</button></form>`;
-document.querySelector(".gradio-container").append(help);
+const help = keysDialog(KEYS);
 
 function verdict(status) {
   const row = element.querySelector(".text.chosen");

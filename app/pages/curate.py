@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
 from app import panels
 from app.accounts import who
+from app.pages.shared import html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
-SCRIPT = Path(__file__).with_name("curate.js").read_text(encoding="utf-8")
+SCRIPT = script("curate.js")
 STATUSES = ["pending", "accepted", "rejected", "deleted"]
 SORTS = [
     ("newest first", "newest"),
@@ -169,7 +168,7 @@ class CuratePage:
             annotation = int(dict(event.ask)["id"])
             return self._edited(place, curating.image_of(self.services, annotation), annotation)
         except curating.CuratingError as error:
-            _warn(error)
+            warn(error)
             return [gr.skip(), gr.skip()]
 
     def review(self, place: Place, *filters: Any) -> list[Any]:
@@ -192,7 +191,7 @@ class CuratePage:
                 return self._edited(place, place.image, place.chosen)
             done = curating.act(self.services, self._pictures(), asked, who(request).name, checkpoint or NO_SCORES)
         except curating.CuratingError as error:
-            _warn(error)
+            warn(error)
             return self._edited(place, place.image, place.chosen)
         decided = asked.get("do") == "verdict" and asked.get("status") in ("accepted", "rejected")
         if advance and done.conflict is None and (decided or asked.get("do") == "review"):
@@ -210,7 +209,7 @@ class CuratePage:
                 return self._edited(place, opened.image.id, left[0], done)
             found, ahead = curating.next_pending(self.services, wanted, place.queue)
         except curating.CuratingError as error:
-            _warn(error)
+            warn(error)
             return [gr.skip(), gr.skip()]
         if not found.tiles:
             end = panels.empty_state("Nothing left to review", "Every region with these filters has a verdict.")
@@ -258,10 +257,6 @@ def _wanted(filters: tuple[Any, ...]) -> Wanted:
     )
 
 
-def _warn(error: Exception) -> None:
-    gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
-
-
 def build(app: gr.Blocks, services: Services) -> None:
     """Lay the page out inside the current Blocks and wire its events."""
     page = CuratePage(services)
@@ -270,29 +265,29 @@ def build(app: gr.Blocks, services: Services) -> None:
 
 def _lay_out() -> Parts:
     with gr.Row(elem_classes="page-head"):
-        _html(f'<h1>Curate</h1><p class="lead">{LEAD}</p>')
+        html(f'<h1>Curate</h1><p class="lead">{LEAD}</p>')
         checkpoint = gr.Dropdown(
             [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
         )
     with gr.Row(elem_classes="columns curate"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             filters = _filter_fields()
-            counts = _html(elem_id="counts")
+            counts = html(elem_id="counts")
             with gr.Accordion("Who decided how much", open=False):
-                curators = _html(elem_id="curators")
+                curators = html(elem_id="curators")
         with gr.Column(elem_classes="card", min_width=320):
             with gr.Row(elem_classes="gallery-head"):
-                _html("<h2>Regions</h2>")
+                html("<h2>Regions</h2>")
                 back, forward = (gr.Button(name, size="sm", min_width=60) for name in ("Back", "More"))
-            note = _html(elem_id="note-gallery")
+            note = html(elem_id="note-gallery")
             gallery = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="regions")
         with gr.Column(elem_classes="card work", min_width=320):
             with gr.Row(elem_classes="gallery-head"):
-                _html("<h2>Review</h2>")
+                html("<h2>Review</h2>")
                 advance = gr.Checkbox(True, label="go on by itself", elem_id="advance", container=False)
                 review = gr.Button("Review", variant="primary", size="sm", elem_id="review")
             editor = gr.HTML(NOTHING, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
-            _html(KEYS)
+            html(KEYS)
     return Parts(
         filters, checkpoint, advance, review, gallery, note, gr.State([""]), back, forward, editor, counts, curators,
         gr.State(Place()),
@@ -300,7 +295,7 @@ def _lay_out() -> Parts:
 
 
 def _filter_fields() -> Filters:
-    _html("<h2>Which regions</h2>")
+    html("<h2>Which regions</h2>")
     dataset = gr.Dropdown([], label="data set", elem_id="dataset")
     statuses = gr.CheckboxGroup(STATUSES, value=STATUSES[:3], label="verdict", elem_id="statuses")
     sort = gr.Dropdown(SORTS, value="newest", label="order", elem_id="sort", filterable=False)
@@ -336,7 +331,3 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     parts.editor.click(page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **LIGHT).then(
         page.counts, parts.filters.dataset, parts.counts, **LIGHT
     )
-
-
-def _html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
-    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)

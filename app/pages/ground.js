@@ -112,11 +112,7 @@ const KEYS = [
   ["Esc", "light none"],
   ["?", "this list"],
 ];
-const help = document.createElement("dialog");
-help.className = "keys-dialog";
-help.innerHTML = `<h2>Keys</h2><dl>${KEYS.map(([key, what]) => `<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`).join("")}</dl>
-<form method="dialog"><button>Close</button></form>`;
-document.querySelector(".gradio-container").append(help);
+const help = keysDialog(KEYS);
 
 function step(by) {
   const regions = [...new Set(all(".region").map((region) => region.dataset.region))].sort((a, b) => a - b);

@@ -6,8 +6,6 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
@@ -15,6 +13,7 @@ import gradio as gr
 from app import draw, panels
 from app.gallery import Example, load_examples
 from app.looking import Answer, AskError, Question, Sight, answer_json, ask, find, keep, open_picture
+from app.pages.shared import html, script, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import DEFAULT_CHECKPOINT, Services
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from curation.annotators import DescriberKind, LocalizerKind
 
 TITLE, PATH = "Ground", ""
-SCRIPT = Path(__file__).with_name("ground.js").read_text(encoding="utf-8")
+SCRIPT = script("ground.js")
 DEFAULT_ALPHA = 0.5  # shows what regions add to the whole picture
 NO_OTHER = ""
 DESCRIBERS = [
@@ -118,7 +117,7 @@ class GroundPage:
         try:
             return self._look(Form(*form))
         except AskError as error:
-            _warn(error)
+            warn(error)
             return _refused(error)
 
     def first_look(self, *form: Any) -> list[Any]:
@@ -135,7 +134,7 @@ class GroundPage:
         try:
             answer = ask(self.services, replace(seen.question, alpha=alpha))
         except AskError as error:
-            _warn(error)
+            warn(error)
             return _unchanged()
         return list(self._show(answer, which))
 
@@ -152,7 +151,7 @@ class GroundPage:
         try:
             open_picture(self.services, picture)
         except AskError as error:
-            _warn(error)
+            warn(error)
             return [None, panels.notice(str(error)), *_unpicked()]
         return [gr.skip(), "", *self._suit(checkpoint, DEFAULT_CHECKPOINT)]
 
@@ -233,7 +232,7 @@ class GroundPage:
         try:
             query = keep(self.services, seen.question)
         except AskError as error:
-            _warn(error)
+            warn(error)
             return [gr.skip(), ""]
         return [panels.link(f"?q={query}"), query]
 
@@ -251,7 +250,7 @@ class GroundPage:
         try:
             image = open_picture(self.services, seen.question.picture)
         except AskError as error:
-            _warn(error)
+            warn(error)
             return {}
         shown = draw.shown_regions(seen.sight.look, threshold=seen.question.threshold, which=which)
         return _file("look.png", "image/png", draw.png(draw.annotate(image, seen.sight.look, shown)))
@@ -345,10 +344,6 @@ def _refused(error: AskError) -> list[Any]:
     return [*_unchanged(), *Notes(**{error.field: panels.notice(str(error))})]
 
 
-def _warn(error: AskError) -> None:
-    gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
-
-
 def _nothing_to_keep() -> dict[str, str]:
     gr.Warning("Look at a picture first: there is nothing to keep yet.", title="Not yet")
     return {}
@@ -393,9 +388,9 @@ def build(app: gr.Blocks, services: Services) -> None:
 
 def _lay_out(page: GroundPage) -> Parts:
     with gr.Row(elem_classes="page-head"):
-        _html('<h1>Ground</h1><p class="lead">Where does each description land, and what is recognised?</p>')
+        html('<h1>Ground</h1><p class="lead">Where does each description land, and what is recognised?</p>')
         checkpoint, versus = _picker("checkpoint", "checkpoint"), _picker("vs", "versus")
-    about, checkpoint_note = _html(elem_id="about"), _html(elem_id="note-checkpoint")
+    about, checkpoint_note = html(elem_id="about"), html(elem_id="note-checkpoint")
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             picture, picture_note, gallery = _picture_field(page.examples)
@@ -409,37 +404,37 @@ def _lay_out(page: GroundPage) -> Parts:
                     elem_id="server",
                 )
                 describe = gr.Button("Describe it", size="sm", elem_id="describe")
-                said_note, said = _html(elem_id="note-said"), _html(elem_id="said")
+                said_note, said = html(elem_id="note-said"), html(elem_id="said")
             classes, classes_note = _classes_field()
             go = gr.Button("Look", variant="primary", elem_id="look")
-            _html(KEYS)
+            html(KEYS)
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
-                _html("<h2>What it sees</h2>")
+                html("<h2>What it sees</h2>")
                 stage = gr.HTML(EMPTY_STAGE, js_on_load=SCRIPT, apply_default_css=False, elem_id="stage")
                 with gr.Row(elem_classes="controls"):
                     threshold = _slider("threshold (cosine)", "threshold", -1, 0.0, 0.01)
                     which = gr.Radio(["best", "all"], value="best", label="regions", elem_id="which")
             with gr.Column(elem_classes="card"):
-                _html("<h2>Region × description</h2>")
+                html("<h2>Region × description</h2>")
                 matrix = gr.Plot(draw.empty_figure("Look at a picture first"), show_label=False, elem_id="matrix")
             with gr.Column(elem_classes="card"):
-                _html("<h2>Beside a detector</h2>")
+                html("<h2>Beside a detector</h2>")
                 with gr.Row(elem_classes="controls"):
                     detector = gr.Dropdown(
                         DETECTORS, value="photo", label="detector", elem_id="detector", filterable=False
                     )
                     compare = gr.Button("Compare", elem_id="compare")
-                opinion_note, opinion = _html(elem_id="note-opinion"), _html(EMPTY_OPINION, elem_id="opinion")
+                opinion_note, opinion = html(elem_id="note-opinion"), html(EMPTY_OPINION, elem_id="opinion")
         with gr.Column(elem_classes="card recognised", min_width=280):
-            _html("<h2>Recognised as</h2>")
-            scores = _html(EMPTY_CLASSES, elem_id="scores")
+            html("<h2>Recognised as</h2>")
+            scores = html(EMPTY_CLASSES, elem_id="scores")
             alpha = _slider("α: 0 regions · 1 whole picture", "alpha", 0, DEFAULT_ALPHA, 0.05)
-            timing = _html(elem_id="timing")
+            timing = html(elem_id="timing")
             with gr.Row(elem_classes="actions"):
                 share, as_json, as_png = (_small(name) for name in ("Link", "JSON", "PNG"))
                 gr.Button("</>", size="sm", min_width=50, elem_id="code-button").click(None, None, None, js=TOGGLE_CODE)
-            link, code = _html(elem_id="link"), _html(elem_id="code")
+            link, code = html(elem_id="link"), html(elem_id="code")
     return Parts(
         Form(picture, descriptions, classes, checkpoint, versus, threshold, alpha, which),
         Result(gr.State(None), stage, matrix, scores, timing, code),
@@ -450,11 +445,11 @@ def _lay_out(page: GroundPage) -> Parts:
 
 
 def _picture_field(examples: Sequence[Example]) -> tuple[gr.Image, gr.HTML, gr.HTML]:
-    _html("<h2>Picture</h2>")
+    html("<h2>Picture</h2>")
     picture = UploadedPicture(
         show_label=False, container=False, height=200, buttons=[], elem_id="picture", placeholder=PLACEHOLDER
     )
-    note = _html(elem_id="note-picture")
+    note = html(elem_id="note-picture")
     gallery = gr.HTML(panels.gallery(examples), js_on_load=ON_EXAMPLE, apply_default_css=False, elem_id="gallery")
     return picture, note, gallery
 
@@ -463,7 +458,7 @@ def _descriptions_field() -> tuple[gr.Textbox, gr.HTML]:
     descriptions = gr.Textbox(
         label="Descriptions, one a line", lines=5, max_lines=9, placeholder="a red car", elem_id="descriptions"
     )
-    return descriptions, _html(elem_id="note-descriptions")
+    return descriptions, html(elem_id="note-descriptions")
 
 
 def _classes_field() -> tuple[gr.Textbox, gr.HTML]:
@@ -474,7 +469,7 @@ def _classes_field() -> tuple[gr.Textbox, gr.HTML]:
         placeholder="magpie: a long tail; a white belly",
         elem_id="classes",
     )
-    return classes, _html(elem_id="note-classes")
+    return classes, html(elem_id="note-classes")
 
 
 def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
@@ -554,10 +549,6 @@ def _add_endpoint(page: GroundPage) -> None:
         api_name="ground",
         concurrency_id=MODEL["concurrency_id"],
     )
-
-
-def _html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
-    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)
 
 
 def _picker(label: str, elem_id: str) -> gr.Dropdown:

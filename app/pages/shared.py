@@ -1,0 +1,23 @@
+"""What several pages are made of: plain HTML, a toast, the list of a page's keys."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+
+def html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
+    """HTML of ours without a script."""
+    return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)
+
+
+def warn(error: Exception) -> None:
+    """A toast with the error's sentence."""
+    gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
+
+
+def script(name: str) -> str:
+    """A page's script, after what lists its keys."""
+    return "\n".join(Path(__file__).with_name(each).read_text(encoding="utf-8") for each in ("keys.js", name))
