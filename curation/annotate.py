@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import tyro
@@ -315,39 +316,54 @@ class _Stage:
 
     def _pass(self, make: _Make, after: int, stop: Callable[[], bool]) -> Iterator[int]:
         """Batches in the order of the pictures, until nothing more can be claimed; yields how many each had."""
-        any_taken = False
-        while not stop():
-            claim = self._claim(after)
-            if not claim.images:
-                break
-            any_taken, after = True, claim.images[-1].id
-            self._batch(make, claim)
-            yield len(claim.images)
-        if not any_taken and not stop():
-            time.sleep(WAIT_SECONDS)  # others hold what is left: they finish it, or their leases run out
+        with _held(self._engine, self._config.lease_seconds) as held:
+            batch = self._next(after, held)
+            if not batch.images and not stop():
+                time.sleep(WAIT_SECONDS)  # others hold what is left: they finish it, or their leases run out
+            while batch.images and not stop():
+                results, opened = self._opened(batch)
+                following = self._next(batch.images[-1].id, held)  # read while the model works on this one
+                results |= self._made(make, opened)
+                self._save(batch, results)
+                held.discard(batch.claim.token)
+                yield len(batch.images)
+                batch = following
 
-    def _batch(self, make: _Make, claim: Claim) -> None:
-        with _held(self._engine, claim.token, self._config.lease_seconds):
-            results = self._known(claim.images)
-            rest = [image for image in claim.images if image.id not in results]
-            results |= self._made(make, rest)
-        retrying(self._engine, lambda session: _save(session, [results[image.id] for image in claim.images], claim))
+    def _next(self, after: int, held: set[str]) -> _Batch:
+        """Claim a batch and begin to read those of its pictures that somebody has to look at."""
+        claim = self._claim(after)
+        if not claim.images:
+            return _Batch(claim, {}, iter(()))
+        held.add(claim.token)
+        known = self._known(claim.images)
+        return _Batch(claim, known, self._reader.open_images([row for row in claim.images if row.id not in known]))
 
-    def _made(self, make: _Make, images: Sequence[Image]) -> dict[int, NewStageResult]:
-        """Results of the model, and of pictures that cannot be opened the reason."""
-        opened: list[tuple[Image, Pictures.Image]] = []
-        results = {}
-        for row, picture in self._reader.open_images(images):
+    def _opened(self, batch: _Batch) -> tuple[dict[int, NewStageResult], list[_Opened]]:
+        """Results that need no model: known ones, and of pictures that cannot be opened the reason; and the others."""
+        results, opened = dict(batch.known), []
+        for row, picture in batch.pictures:
             if isinstance(picture, str):
                 results[row.id] = self._result(row, state="failed", reason=picture)
             else:
                 picture.info[ROW] = row
                 opened.append((row, picture))
+        return results, opened
 
-        def failed(pair: tuple[Image, Pictures.Image], reason: str) -> NewStageResult:
+    def _made(self, make: _Make, opened: Sequence[_Opened]) -> dict[int, NewStageResult]:
+        def failed(pair: _Opened, reason: str) -> NewStageResult:
             return self._result(pair[0], state="failed", reason=reason)
 
-        return results | {result.image_id: result for result in try_together(make, opened, failed)}
+        return {result.image_id: result for result in try_together(make, opened, failed)}
+
+    def _save(self, batch: _Batch, results: Mapping[int, NewStageResult]) -> None:
+        """A batch in one transaction, each picture whole; one that went to another worker is left to it."""
+
+        def save(session: Session) -> None:
+            for image in batch.images:
+                with suppress(LeaseLostError):
+                    save_stage_result(session, result=results[image.id], token=batch.claim.token)
+
+        retrying(self._engine, save)
 
     def _annotator(self) -> _Make:
         """Loads the model of this stage."""
@@ -357,9 +373,7 @@ class _Stage:
         localizer = self._annotators.localizer()
         return lambda opened: self._localize(localizer, opened)
 
-    def _describe(
-        self, describer: Describer, opened: Sequence[tuple[Image, Pictures.Image]]
-    ) -> Iterator[NewStageResult]:
+    def _describe(self, describer: Describer, opened: Sequence[_Opened]) -> Iterator[NewStageResult]:
         answers = describer.describe([picture for _, picture in opened])
         for (row, _), said in zip(opened, answers, strict=True):
             yield self._result(
@@ -374,9 +388,7 @@ class _Stage:
                 descriptions=said.descriptions,
             )
 
-    def _localize(
-        self, localizer: Localizer, opened: Sequence[tuple[Image, Pictures.Image]]
-    ) -> Iterator[NewStageResult]:
+    def _localize(self, localizer: Localizer, opened: Sequence[_Opened]) -> Iterator[NewStageResult]:
         began, keep = time.perf_counter(), self._config.localizer.keep
         said = self._texts([row.id for row, _ in opened])
         found = find_regions(localizer, keep, [picture for _, picture in opened], [list(each) for each in said])
@@ -458,36 +470,44 @@ class _Stage:
             return counts.done + counts.quarantined, count_images(session, dataset_id=self._dataset_id)
 
 
-_Make = Callable[[Sequence[tuple[Image, Pictures.Image]]], Iterator[NewStageResult]]
+_Opened = tuple[Image, Pictures.Image]
+_Make = Callable[[Sequence[_Opened]], Iterator[NewStageResult]]
 
 
-def _save(session: Session, results: Sequence[NewStageResult], claim: Claim) -> None:
-    """A batch in one transaction, each picture whole; one that went to another worker is left to it."""
-    for result in results:
-        with suppress(LeaseLostError):
-            save_stage_result(session, result=result, token=claim.token)
+@dataclass(frozen=True)
+class _Batch:
+    """Pictures that are ours: what is known of some already, and the others as they are read."""
+
+    claim: Claim
+    known: Mapping[int, NewStageResult]
+    pictures: Iterator[tuple[Image, Pictures.Image | str]]
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return self.claim.images
 
 
 @contextmanager
-def _held(engine: Engine, token: str, lease_seconds: float) -> Iterator[None]:
-    """Renew a claim for as long as its pictures take; give back what was not finished when an exception passes."""
+def _held(engine: Engine, lease_seconds: float) -> Iterator[set[str]]:
+    """A set for the tokens of claims: renewed while they are in it, given back if they are still there at the end."""
+    tokens: set[str] = set()
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(lease_seconds / 3):
-            retrying(engine, lambda session: renew_lease(session, token=token, lease_seconds=lease_seconds))
+            for token in tuple(tokens):
+                retrying(engine, partial(renew_lease, token=token, lease_seconds=lease_seconds))
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
     try:
-        yield
-    except BaseException:
-        with suppress(DatabaseError):
-            retrying(engine, lambda session: release_lease(session, token=token))
-        raise
+        yield tokens
     finally:
         over.set()
         thread.join()
+        with suppress(DatabaseError):
+            for token in tokens:
+                retrying(engine, partial(release_lease, token=token))
 
 
 def _start(

@@ -55,10 +55,11 @@ class PictureReader:
     def open_images(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Pillow.Image | str]]:
         """Each row in order with its picture, upright RGB, or one sentence why it cannot be had.
 
-        Args: rows: taken as they are needed, a few ahead; those of one archive should come together.
+        Args: rows: taken as they are needed, a few ahead of that, the first at once; those of one archive should come
+              together.
         """
         loaded = ((row, self._content(row)) for row in rows)
-        yield from in_order(self._decoded, loaded, self._threads, ahead=AHEAD * self._pool.processes)
+        return in_order(self._decoded, loaded, self._threads, ahead=AHEAD * self._pool.processes)
 
     def close(self) -> None:
         """End the processes and let the files go."""

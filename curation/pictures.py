@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
@@ -242,15 +243,24 @@ def write_atomic(target: Path, content: bytes, *, lasting: bool = True) -> None:
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: ThreadPoolExecutor, *, ahead: int
 ) -> Iterator[Result]:
-    """What `work` makes of each item, in their order, with at most `ahead` items taken before they are asked for."""
-    under_way: deque[Future[Result]] = deque()
+    """What `work` makes of each item, in their order, with at most `ahead` items taken before they are asked for.
+
+    The first `ahead` are begun at once, so that they are ready when somebody asks.
+    """
+    rest = iter(items)
+    return _results(work, rest, threads, deque(threads.submit(work, item) for item in islice(rest, ahead)))
+
+
+def _results(
+    work: Callable[[Item], Result],
+    items: Iterator[Item],
+    threads: ThreadPoolExecutor,
+    under_way: deque[Future[Result]],
+) -> Iterator[Result]:
     try:
-        for item in items:
-            under_way.append(threads.submit(work, item))
-            if len(under_way) >= ahead:
-                yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+            under_way.extend(threads.submit(work, item) for item in islice(items, 1))
     finally:
         for future in under_way:
             future.cancel()

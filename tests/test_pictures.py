@@ -174,6 +174,7 @@ def test_work_comes_back_in_order_and_takes_little_ahead() -> None:
 
     with ThreadPoolExecutor(3) as threads:
         squares = in_order(lambda n: n * n, numbers(), threads, ahead=4)  # type: ignore[arg-type]
+        assert taken == [0, 1, 2, 3], "begun before anybody asks"
         assert list(islice(squares, 5)) == [0, 1, 4, 9, 16]
         assert len(taken) <= 9
         assert list(in_order(str, [], threads, ahead=4)) == []
