@@ -16,9 +16,11 @@ from app.panels import empty_state, notice
 from curation.ingest import thumbnail_path
 from db.curate_queries import EditConflictError, Throughput
 from db.gallery_queries import SourceCount
-from db.models import Annotation, AnnotationEdit
+from db.models import Annotation, AnnotationEdit, Image
 
 VERDICTS = {"accepted": ("✓", "accepted"), "rejected": ("✗", "rejected"), "pending": ("○", "pending")}
+DECISIONS = ("accepted", "rejected", "edited", "created")
+LEAST_SECONDS = 60  # of work, below which a pace would be made up
 REVIEWS = {"open": "not finished", "reviewed": "reviewed", "empty": "reviewed, nothing to mark"}
 
 
@@ -31,8 +33,7 @@ def gallery_panel(found: Gallery, home: Path) -> str:
 
 def _tile(tile: Tile, home: Path) -> str:
     row, image = tile.annotation, tile.image
-    file = thumbnail_path(home, image.sha256)
-    uri = f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else ""
+    uri = thumbnail(home, image)
     box = (
         f'<rect x="{row.x1:.4f}" y="{row.y1:.4f}" width="{row.x2 - row.x1:.4f}" height="{row.y2 - row.y1:.4f}" '
         f'class="{{}}" />'
@@ -44,6 +45,12 @@ def _tile(tile: Tile, home: Path) -> str:
         f'<span class="says">{escape(row.text)}</span><span class="quiet">{_verdict(row.status)} {_scores(row)}</span>'
         "</button>"
     )
+
+
+def thumbnail(home: Path, image: Image) -> str:
+    """A picture's thumbnail as a data URI; "" where it has none."""
+    file = thumbnail_path(home, image.sha256)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else ""
 
 
 def _verdict(status: str) -> str:
@@ -82,16 +89,28 @@ def counts_panel(counts: Sequence[SourceCount]) -> str:
 
 
 def curators_panel(rows: Sequence[Throughput]) -> str:
-    """Who decided how much, by day."""
+    """Who decided how much and how quickly, by day. A decision: accepted, rejected, edited or drawn."""
     if not rows:
         return '<p class="quiet">Nobody has edited anything in the last two weeks.</p>'
-    by_person: dict[tuple[str, str], int] = defaultdict(int)
+    made: dict[tuple[str, str], int] = defaultdict(int)
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows:
-        by_person[row.day, row.who] += row.edits
+        made[row.day, row.who] += row.edits if row.what in DECISIONS else 0
+        seconds[row.day, row.who] += row.seconds
     cells = "".join(
-        f"<tr><th>{day}</th><td>{escape(who)}</td><td>{edits:,}</td></tr>" for (day, who), edits in by_person.items()
+        f'<tr><th>{day}</th><td>{escape(who)}</td><td class="number">{count:,}</td>'
+        f'<td class="number">{_pace(count, seconds[day, who])}</td></tr>'
+        for (day, who), count in made.items()
     )
-    return f'<table class="costs"><thead><tr><th>day</th><th>who</th><th>edits</th></tr></thead>{cells}</table>'
+    head = "<tr><th>day</th><th>who</th><th>decisions</th><th>an hour</th></tr>"
+    return (
+        f'<table class="costs"><thead>{head}</thead>{cells}</table>'
+        '<p class="quiet">An hour of work: pauses of more than five minutes do not count.</p>'
+    )
+
+
+def _pace(count: int, seconds: float) -> str:
+    return f"{3600 * count / seconds:,.0f}" if seconds >= LEAST_SECONDS else "–"
 
 
 def editor_panel(opened: Opened, said: str = "", conflict: EditConflictError | None = None) -> str:

@@ -6,17 +6,19 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast, get_args
 
 from PIL import Image
 
+from app.atlases import chosen_by, outliers_of
 from app.draw import SHOWN_SIDE, Box, picture_uri
 from app.looking import sentence
 from app.services import Services
 from curation.decode import RefusedError
+from curation.embeddings import EmbeddingError
 from curation.images import PictureReader
 from db.curate_queries import (
     AnnotationChange,
@@ -44,6 +46,7 @@ from db.gallery_queries import (
     count_by_status,
     curate_page,
     index_annotations,
+    listed_page,
     set_similarities,
 )
 from db.models import Annotation, AnnotationEdit, Review, Status, now
@@ -57,6 +60,7 @@ HISTORY = 30
 DAYS = 14  # of the throughput
 INDEX_SECONDS = 0.5  # given to rows that came in bulk when the page opens
 MOST_TEXT = 500  # characters of a description or a fact
+OUTLIERS = "outliers"  # the order in which regions stand apart on the map
 FACTS = ("class", "brand", "release date", "found at", "found on")
 
 
@@ -68,7 +72,8 @@ class CuratingError(ValueError):
 class Wanted:
     """Which regions a person wants to see, as the page's fields hold it. apart: least disagreement; 0 asks for none.
 
-    phash: only pictures that look like one with this perceptual hash; "" asks for all.
+    phash: only pictures that look like one with this perceptual hash; "" asks for all. within: what was drawn around on
+    the map, as app/atlases.py writes it; "" asks for all.
     """
 
     dataset: str
@@ -80,6 +85,7 @@ class Wanted:
     apart: float
     phash: str
     sort: str
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,16 +183,15 @@ def gallery(services: Services, wanted: Wanted, after: str = "", limit: int = PA
     """
     with reading(services.engine) as session:
         dataset_id = _dataset(session, wanted.dataset)
+        asked: dict[str, Any] = {"dataset_id": dataset_id, "after": after, "limit": limit}
+        home = services.settings.home
         try:
-            page = curate_page(
-                session,
-                dataset_id=dataset_id,
-                wanted=_filter(wanted),
-                sort=_sort(wanted.sort),
-                after=after,
-                limit=limit,
-            )
-        except ValueError as error:
+            asked["wanted"] = replace(_filter(wanted), chosen=chosen_by(home, dataset_id, wanted.within))
+            if wanted.sort == OUTLIERS:
+                page = listed_page(session, ids=outliers_of(home, dataset_id), **asked)
+            else:
+                page = curate_page(session, sort=_sort(wanted.sort), **asked)
+        except (ValueError, EmbeddingError) as error:
             raise CuratingError(sentence(error)) from error
         images = {row.image_id: get_image(session, image_id=row.image_id) for row in page.annotations}
     tiles = tuple(Tile(row, image) for row in page.annotations if (image := images[row.image_id]) is not None)
@@ -204,6 +209,15 @@ def next_pending(services: Services, wanted: Wanted, after: str) -> tuple[Galler
 def wanted_pending(wanted: Wanted) -> Wanted:
     """The same, of regions without a verdict."""
     return Wanted(**{**vars(wanted), "statuses": ("pending",)})
+
+
+def dataset_of(services: Services, name: str) -> int:
+    """The id of a data set.
+
+    Raises: CuratingError: there is none of that name.
+    """
+    with reading(services.engine) as session:
+        return _dataset(session, name)
 
 
 def counts(services: Services, dataset: str) -> list[SourceCount]:

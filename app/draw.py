@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from PIL import Image
 
-from grain.structures import Look, Region
+from grain.structures import Array, Look, Region
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; the order keeps the first few strong on white and on black.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -35,8 +36,11 @@ MOST_LEVEL = 2  # columns whose labels have room to lie level
 LEVEL_CHARACTERS = 44  # of all level labels together
 SLANTED_CHARACTERS = 22
 TITLE_CHARACTERS = 46  # a line of the title
+MOST_DRAWN_AS_SVG = 2_000  # points; more need WebGL
+MANY_POINTS = 5_000  # from here on they are small
 MOST_WRITTEN = 16  # columns whose cells have room for their value
 HEAT = [[0.0, "#f4f1ea"], [0.35, "#c9dcd6"], [0.7, "#5f9ea0"], [1.0, "#0b3c49"]]  # one hue, from paper to ink
+PALE = {"bgcolor": "rgba(0,0,0,0)", "color": "#a29e95", "activecolor": "#0072B2"}  # of a plot's buttons
 TRANSPARENT = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}  # the page's own colours show
 
 Which = Literal["best", "all"]
@@ -281,6 +285,44 @@ def heatmap(look: Look) -> go.Figure:
     figure.update_xaxes(side="top", title="description", tickvals=list(range(descriptions)), ticktext=labels)
     figure.update_xaxes(tickangle=0 if descriptions <= MOST_LEVEL else -38, showgrid=False, zeroline=False)
     figure.update_yaxes(title="region", autorange="reversed", dtick=1, showgrid=False, zeroline=False)
+    return figure
+
+
+def scatter(
+    xy: Array, ids: NDArray[np.int64], groups: Mapping[str, NDArray[np.int64]], colours: Mapping[str, str], title: str
+) -> go.Figure:
+    """A map of points: xy [N, 2], ids [N] that clicks name, groups of rows with their colours."""
+    kind = go.Scattergl if len(xy) > MOST_DRAWN_AS_SVG else go.Scatter
+    points, size = np.asarray(xy, np.float32), 3 if len(xy) > MANY_POINTS else 7
+    figure = go.Figure(
+        [
+            kind(
+                x=points[rows, 0],
+                y=points[rows, 1],
+                customdata=ids.astype(np.int32)[rows],
+                name=f"{escape(textwrap.shorten(name, SLANTED_CHARACTERS, placeholder='…'))} {len(rows):,}",
+                mode="markers",
+                marker={"color": colours[name], "size": size, "opacity": 0.75},
+                hovertemplate=f"{escape(name)}<extra></extra>",
+            )
+            for name, rows in groups.items()
+        ]
+    )
+    figure.update_layout(
+        title={"text": escape(title), "x": 0, "y": 0.985, "yanchor": "top"},
+        title_font_size=14,
+        height=460,
+        margin={"l": 8, "r": 36, "t": 36, "b": 8},
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.02, "itemsizing": "constant"},
+        dragmode="lasso",
+        modebar={"orientation": "v", "remove": ["toImage", "zoomIn2d", "zoomOut2d", "autoScale2d"], **PALE},
+        uirevision="map",
+        **TRANSPARENT,
+        font={"family": "system-ui, sans-serif", "size": 12},
+    )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
 
 

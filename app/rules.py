@@ -82,6 +82,7 @@ INSIDE = {
 
 
 GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.curate"
+WHOLE = "app.pages.whole"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
     _in(f"{GROUND}.GroundPage", "viewer", "compare share download_json download_png ground"),
@@ -91,6 +92,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask bring draw_sample attempt"),
     _in(f"{CURATE}.CuratePage", "viewer", "open show forward back counts pick review"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
+    _in(f"{WHOLE}.WholePage", "viewer", "unfold fold draw alikes ask forget tick"),
+    _in(f"{WHOLE}.WholePage", "curator", "start_map start_scores ask_job keep"),
 )
 """A handler by module and name -> the least role of whoever sets it off, by page, queue, API or MCP alike."""
 

@@ -14,6 +14,7 @@ from benchmarks import (
     annotation,
     app_start,
     database,
+    gallery,
     inference,
     matching,
     photographs,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         annotation,
         pipeline,
         database,
+        gallery,
         app_start,
     )
     for benchmark in room.BENCHMARKS

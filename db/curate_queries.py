@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import exists, func, or_
+from sqlalchemy import case, exists, func, or_
 from sqlalchemy import select as select_rows
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select, update
@@ -25,6 +25,7 @@ from db.queries import STATUSES, bad_box, storable
 
 BOX = ("x1", "y1", "x2", "y2")
 DECIDED = ("xyxy", "text", "status", "source")  # what an undo puts back, and so must find as it was left
+PAUSE_SECONDS = 300  # without an edit: whoever made none for longer did something else
 VERDICTS: dict[Status, What] = {
     "pending": "reopened",
     "accepted": "accepted",
@@ -86,12 +87,16 @@ class ImageChange:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How many edits of one kind a person made on a day, UTC, as 2026-11-25."""
+    """How many edits of one kind a person made on a day, UTC, as 2026-11-25, and the time they took.
+
+    seconds: from the person's edit before to each of these, pauses longer than PAUSE_SECONDS not counted.
+    """
 
     who: str
     day: str
     what: What
     edits: int
+    seconds: float
 
 
 def annotation_state(annotation: Annotation) -> dict[str, Any]:
@@ -305,10 +310,21 @@ def throughput(session: Session, *, dataset_id: int, since: datetime) -> list[Th
     at = col(AnnotationEdit.at)
     sqlite = session.get_bind().dialect.name == "sqlite"
     day: Any = func.date(at) if sqlite else func.to_char(func.timezone("UTC", at), "YYYY-MM-DD")
-    group = (col(AnnotationEdit.who), day.label("day"), col(AnnotationEdit.what))
-    asked = select_rows(*group, func.count()).where(col(AnnotationEdit.dataset_id) == dataset_id, at >= since)
-    asked = asked.group_by("who", "day", "what").order_by(day.desc(), "who", "what")
-    return [Throughput(*row) for row in session.connection().execute(asked)]
+    before: Any = func.lag(at).over(partition_by=col(AnnotationEdit.who), order_by=(at, col(AnnotationEdit.id)))
+    took = 86_400 * (func.julianday(at) - func.julianday(before)) if sqlite else func.extract("epoch", at - before)
+    edits = select_rows(
+        col(AnnotationEdit.who).label("who"),
+        day.label("day"),
+        col(AnnotationEdit.what).label("what"),
+        took.label("took"),
+    )
+    edits = edits.where(col(AnnotationEdit.dataset_id) == dataset_id, at >= since)
+    each = edits.subquery()
+    counted: Any = func.sum(case((each.c.took <= PAUSE_SECONDS, each.c.took), else_=0.0))
+    asked = select_rows(each.c.who, each.c.day, each.c.what, func.count(), counted)
+    asked = asked.group_by(each.c.who, each.c.day, each.c.what).order_by(each.c.day.desc(), each.c.who, each.c.what)
+    rows = session.connection().execute(asked)
+    return [Throughput(who, day, what, count, float(seconds)) for who, day, what, count, seconds in rows]
 
 
 class _Deed:

@@ -9,6 +9,7 @@ at most NARROW regions is looked up whole; if none is so rare, the page is found
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,9 @@ COMMON = 50_000  # regions of a word or a span from which walking is quicker tha
 REVIEWS: tuple[Review, ...] = get_args(Review)
 INDEXED = text("annotation.indexed IS true")  # as the partial indexes say it
 SEARCHED = "to_tsvector('simple', translate(annotation.text, '-./_@:&''', '        '))"
+SCANNED = 1_000  # texts looked at before a beginning is gathered
 WORD = re.compile(r"[^\W_]+\*?")
+PLAIN_WORD = re.compile(r"[a-z0-9]+")
 
 TAKE = (
     "UPDATE annotation SET indexed = true,"
@@ -48,12 +51,21 @@ ADD_TALLY = text(
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Regions named one by one: by their own ids, or by those of their pictures."""
+
+    ids: tuple[int, ...]
+    of: Literal["regions", "pictures"] = "regions"
+
+
+@dataclass(frozen=True)
 class CurateFilter:
     """Which regions a page is about; an empty field asks for nothing.
 
     statuses: any of these. source: model@revision or human:name. run_id: found by this run. min_score, max_score: both
     ends belong to it; regions without a score are then left out. words: all of them stand in the text, whole, in any
     case; `lid*` is a beginning. phash: of pictures with this perceptual hash. min_disagreement: at least so far apart.
+    chosen: only these.
     """
 
     statuses: tuple[Status, ...] = VISIBLE
@@ -64,6 +76,7 @@ class CurateFilter:
     words: str = ""
     phash: str = ""
     min_disagreement: float | None = None
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +181,8 @@ def curate_page(
     if not wanted.statuses:
         return CuratePage((), "")
     place = _Place.read(sort, after)
+    if not _on_postgresql(session) and (few := _scan_words(session, dataset_id, wanted, sort, place, limit)):
+        return CuratePage(few, _Place.of(sort, few[-1]).written())
     found: list[Annotation] = []
     span = _span(wanted) if sort == "newest" else None
     rare = None if span else _rare(session, dataset_id, wanted, sort)
@@ -181,6 +196,43 @@ def curate_page(
                 found += _head(session, dataset_id, wanted, stretch, rare, limit - len(found))
     last = found[-1] if len(found) == limit else None
     return CuratePage(tuple(found), _Place.of(sort, last).written() if last else "")
+
+
+def listed_page(
+    session: Session,
+    *,
+    dataset_id: int,
+    ids: Sequence[int],
+    wanted: CurateFilter | None = None,
+    after: str = "",
+    limit: int = 50,
+) -> CuratePage:
+    """A page of regions in an order that the caller made, as by how far they stand apart.
+
+    Args:   ids: all regions in that order; those that do not fit are passed over. after: as of curate_page.
+    Raises: ValueError: after is not one, or words has none.
+    """
+    wanted = wanted or CurateFilter()
+    first = 0 if not after else _Place.read("newest", after).id or 0
+    if not wanted.statuses:
+        return CuratePage((), "")
+    clauses = [*_clauses(session, dataset_id, wanted, by=""), func.coalesce(Annotation.status, "").in_(wanted.statuses)]
+    if wanted.chosen is not None:
+        clauses.append(_chosen(session, wanted.chosen))
+    found: list[Annotation] = []
+    size = limit
+    while first < len(ids) and len(found) < limit:
+        some = ids[first : first + size]
+        asked = select(Annotation).where(text(f"annotation.id IN ({', '.join(map(str, map(int, some)))})"), *clauses)
+        rows = {row.id: row for row in session.exec(asked)}
+        for number in some:
+            first += 1
+            if (row := rows.get(int(number))) is not None:
+                found.append(row)
+            if len(found) == limit:
+                break
+        size = min(4 * size, IN_LIST)
+    return CuratePage(tuple(found), str(first) if first < len(ids) else "")
 
 
 def next_to_review(
@@ -310,7 +362,9 @@ def _clauses(session: Session, dataset_id: int, wanted: CurateFilter, *, by: Sor
     clauses: list[Any] = [
         col(Annotation.dataset_id) == dataset_id if by else func.coalesce(Annotation.dataset_id, 0) == dataset_id
     ]
-    known_at_once = CurateFilter(wanted.statuses, wanted.source, min_disagreement=wanted.min_disagreement)
+    known_at_once = CurateFilter(
+        wanted.statuses, wanted.source, min_disagreement=wanted.min_disagreement, chosen=wanted.chosen
+    )
     if by == "lowest_score" or wanted != known_at_once:
         clauses.append(INDEXED)
     if wanted.source:
@@ -336,7 +390,12 @@ def _clauses(session: Session, dataset_id: int, wanted: CurateFilter, *, by: Sor
 
 
 def _rare(session: Session, dataset_id: int, wanted: CurateFilter, sort: Sort) -> Any:
-    """The clause of the first filter that names at most NARROW regions; None when none does, or the order has it."""
+    """The clause of the first filter that names at most NARROW regions; None when none does, or the order has it.
+
+    Those chosen one by one are looked up whole, however many they are.
+    """
+    if wanted.chosen is not None:
+        return _chosen(session, wanted.chosen)
     probes: list[Any] = []
     if wanted.phash:
         alike = select(Image.id).where(Image.dataset_id == dataset_id, Image.phash == wanted.phash)
@@ -355,6 +414,17 @@ def _rare(session: Session, dataset_id: int, wanted: CurateFilter, sort: Sort) -
         if _count(session, probe, NARROW) <= NARROW:
             return col(Annotation.id).in_(probe)
     return None
+
+
+def _chosen(session: Session, chosen: Chosen) -> Any:
+    """The clause that a region is one of those chosen: one list of numbers, of any length."""
+    name = "id" if chosen.of == "regions" else "image_id"
+    numbers = json.dumps(chosen.ids)
+    if _on_postgresql(session):
+        listed = "SELECT value::bigint FROM json_array_elements_text(CAST(:chosen AS json))"
+    else:
+        listed = "SELECT value FROM json_each(:chosen)"
+    return text(f"annotation.{name} IN ({listed})").bindparams(chosen=numbers)
 
 
 def _count(session: Session, probe: Any, most: int) -> int:
@@ -467,6 +537,49 @@ def _ends(session: Session, dataset_id: int, wanted: CurateFilter) -> tuple[int,
         for order in (col(Annotation.id), col(Annotation.id).desc()):
             ends += session.exec(mine.order_by(order).limit(1)).all()
     return (min(ends), max(ends)) if ends else (1, 0)
+
+
+def _scan_words(
+    session: Session, dataset_id: int, wanted: CurateFilter, sort: Sort, place: _Place, limit: int
+) -> tuple[Annotation, ...]:
+    """The page, where the next SCANNED regions of the order fill it; else nothing, and the whole index must be asked.
+
+    FTS5 gathers all rows of a beginning before it gives the first one, and most texts may share it; but then looking at
+    a few hundred of them fills a page. Only plain texts are judged here: what a word is in others FTS5 decides.
+    """
+    alone = CurateFilter(wanted.statuses, wanted.source if sort == "newest" else "", words=wanted.words)
+    if "*" not in wanted.words or not wanted.words.isascii() or wanted != alone:
+        return ()
+    said = [(word.rstrip("*").lower(), word.endswith("*")) for word in WORD.findall(wanted.words)]
+    stretch = _stretches(sort, place, wanted)[0]
+    clauses = (*_clauses(session, dataset_id, replace(wanted, words=""), by=sort), INDEXED)
+    parts = [
+        select_rows(col(Annotation.id))
+        .where(*clauses, col(Annotation.status) == status, *stretch.behind)
+        .order_by(*stretch.order)
+        .limit(SCANNED)
+        .subquery()
+        for status in wanted.statuses
+    ]
+    ids = union_all(*map(select_rows, parts)).subquery()
+    asked = select_rows(col(Annotation.id), col(Annotation.text)).join(ids, ids.c.id == Annotation.id)
+    rows = session.connection().execute(asked.order_by(*stretch.order).limit(SCANNED)).all()
+    found: list[int] = []
+    for number, each in rows:
+        if not each.isascii():
+            return ()
+        found += [number] if _plainly_says(each, said) else []
+        if len(found) == limit:
+            break
+    else:
+        return ()
+    return tuple(session.exec(select(Annotation).where(col(Annotation.id).in_(found)).order_by(*stretch.order)).all())
+
+
+def _plainly_says(line: str, said: Sequence[tuple[str, bool]]) -> bool:
+    """Whether an ASCII text has all words, each whole or as a beginning, as FTS5 takes it apart."""
+    words = PLAIN_WORD.findall(line.lower())
+    return all(any(each == word or (begins and each.startswith(word)) for each in words) for word, begins in said)
 
 
 def _walk_words(session: Session, dataset_id: int, wanted: CurateFilter, place: _Place, limit: int) -> list[Annotation]:

@@ -282,7 +282,8 @@ class Annotation(SQLModel, table=True):
         partial("ix_annotation_score", "dataset_id", "status", "score", "id", where="indexed IS true"),
         partial(
             "ix_annotation_disagreement",
-            *("dataset_id", "status", "disagreement", "id"),
+            # the last two are asked of many of them: a walk in its order reads no row but those of the page
+            *("dataset_id", "status", "disagreement", "id", "score", "indexed"),
             where="disagreement IS NOT NULL",
         ),
         partial("ix_annotation_run", "run_id", "status", "id", where="run_id IS NOT NULL"),

@@ -133,10 +133,13 @@ class Predictor:
         Args: image: upright RGB. boxes_xyxy, texts: N each; boxes normalized to the picture.
         """
         distinct = list(dict.fromkeys(boxes_xyxy))
-        features = self.batch_features([_cut(image, box) for box in distinct])
-        embeds = dict(zip(distinct, (each.image_embed for each in features), strict=True))
+        embeds = dict(zip(distinct, self.crop_embeds(image, distinct), strict=True)) if distinct else {}
         pairs = zip(boxes_xyxy, self.embed_texts(texts), strict=True)
         return np.array([embeds[box] @ text for box, text in pairs], np.float32)
+
+    def crop_embeds(self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]]) -> Array:
+        """[N, E] unit length: each of N ≥ 1 boxes cut out and embedded as a picture of its own."""
+        return np.stack([each.image_embed for each in self.batch_features([_cut(image, box) for box in boxes_xyxy])])
 
     def ground(
         self,

@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from curation.annotate import AnnotateConfig, Annotators, annotate
 from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.atlas import Atlas, atlas_path, save
 from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.curate_queries import AnnotationChange, edit_annotation, get_annotation, history_page
 from db.engine import Engine, open_engine, reading, retrying, transaction
-from db.gallery_queries import index_annotations
+from db.gallery_queries import curate_page, index_annotations
 from tests.fake_app import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -175,6 +177,46 @@ def test_filters_find_words_and_verdicts(page: Page) -> None:
     page.locator("#words textarea, #words input").fill("")
     page.locator("#words textarea, #words input").press("Enter")
     expect(page.locator("#regions .tile")).to_have_count(everything)
+
+
+def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_point(
+    page: Page, engine: Engine, home: Path
+) -> None:
+    with reading(engine) as session:
+        found = curate_page(session, dataset_id=1, limit=1000).annotations
+    ids = np.array([row.id for row in found])
+    left = np.arange(len(ids)) < 7
+    xy = np.where(left[:, None], [[0.0, 0.0]], [[4.0, 3.0]]) + np.random.default_rng(0).random((len(ids), 2))
+    alone = np.full(len(ids), -1)
+    atlas = Atlas("regions", "sample@1", ids, xy.astype(np.float32), np.ones(len(ids), np.float32), alone, exact=True)
+    save(atlas, atlas_path(home, 1, "regions"))
+    page.locator("#whole > button").first.click()
+    expect(page.locator("#map .js-plotly-plot .scatterlayer .point").first).to_be_visible()
+    corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
+    expect(page.locator("#map-bridge .picked")).to_contain_text("7 regions")
+    expect(page.locator("#regions .tile")).to_have_count(7)
+    assert {int(tile.get_attribute("data-id") or 0) for tile in page.locator("#regions .tile").all()} == {*ids[left]}
+    page.locator("#map-bridge button").click()
+    expect(page.locator("#regions .tile")).to_have_count(min(50, len(ids)))
+    last = int(ids[-1])
+    page.mouse.click(*on_map(page, *xy[-1]))
+    expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()
+
+
+def on_map(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the map lies in the window."""
+    place = """([x, y]) => {
+      const graph = document.querySelector("#map .js-plotly-plot"), frame = graph.getBoundingClientRect();
+      const { xaxis, yaxis } = graph._fullLayout;
+      return [frame.x + xaxis._offset + xaxis.l2p(x), frame.y + yaxis._offset + yaxis.l2p(y)];
+    }"""
+    left, top = page.evaluate(place, [float(x), float(y)])
+    return left, top
 
 
 @pytest.mark.parametrize("width", [1400, 400])

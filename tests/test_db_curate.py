@@ -2,14 +2,17 @@
 
 import multiprocessing
 import re
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from sqlalchemy import URL, Engine, text
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select, update
 
 import db.gallery_queries
 from db.account_queries import (
@@ -44,6 +47,7 @@ from db.curate_queries import (
 )
 from db.engine import connect_to, open_engine, reading, transaction, upgrade
 from db.gallery_queries import (
+    Chosen,
     CurateFilter,
     Picture,
     Similarity,
@@ -52,6 +56,7 @@ from db.gallery_queries import (
     count_by_status,
     curate_page,
     index_annotations,
+    listed_page,
     next_to_review,
     picture_page,
     set_similarities,
@@ -409,13 +414,19 @@ def test_the_history_comes_in_pages_and_throughput_by_person_and_day(engine: Eng
         first = history_page(session, image_id=1, limit=3)
         rest = history_page(session, image_id=1, before=first[-1].id, limit=3)
         assert [entry.version for entry in (*first, *rest)] == [6, 5, 4, 3, 2]
-        today = f"{first[0].at:%Y-%m-%d}"
-        since = datetime.now(UTC) - timedelta(hours=1)
-        assert throughput(session, dataset_id=1, since=since) == [
-            Throughput("ada", today, "edited", 3),
-            Throughput("bob", today, "edited", 2),
-        ]
-        assert throughput(session, dataset_id=1, since=datetime.now(UTC) + timedelta(hours=1)) == []
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    with transaction(engine) as session:
+        for entry, minutes in zip(history_page(session, image_id=1)[::-1], (0, 1, 2, 3, 50), strict=True):
+            moved = update(AnnotationEdit).where(col(AnnotationEdit.id) == entry.id)
+            session.exec(moved.values(at=noon + timedelta(minutes=minutes)))
+    with reading(engine) as session:
+        found = throughput(session, dataset_id=1, since=noon - timedelta(hours=1))
+        assert throughput(session, dataset_id=1, since=noon + timedelta(hours=1)) == []
+    # ada's third edit came 48 minutes after her second: a pause
+    assert [replace(each, seconds=round(each.seconds)) for each in found] == [
+        Throughput("ada", "2026-03-01", "edited", 3, 120),
+        Throughput("bob", "2026-03-01", "edited", 2, 120),
+    ]
 
 
 # the gallery
@@ -470,6 +481,9 @@ def wanted_by(row: Annotation, wanted: CurateFilter, phash: dict[int, str]) -> b
         and wanted.phash in ("", phash[row.image_id])
         and (apart is None or (row.disagreement is not None and row.disagreement >= apart))
     )
+
+
+ANY_HASH: dict[int, str] = defaultdict(str)
 
 
 def in_order(rows: list[Annotation], sort: Sort) -> list[int]:
@@ -528,6 +542,62 @@ def test_pages_are_a_sorted_full_scan_cut_in_pieces(
             assert all_pages(session, wanted, sort, limit=7) == expected, (wanted, sort)
             asked, found = asked + 1, found + len(expected)
     assert asked > 100 and found > 300
+
+
+def test_a_beginning_that_most_share_is_found_as_its_index_finds_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(engine, pictures=40)
+    with transaction(engine) as session:
+        rows = [replace(row, text=f"a {row.text}".replace("naïve", "Lid")) for row in some_regions(40)]
+        add_annotations(session, dataset_id=1, rows=rows)
+        while index_annotations(session):
+            pass
+        set_similarities(session, rows=[Similarity(n, 0.1, 0.25 * (n % 4)) for n in range(1, 300)])
+    asked: list[tuple[CurateFilter, Sort]] = list(
+        product((CurateFilter(words="LI*"), CurateFilter(words="lid* re*", source="human:ada")), get_args(Sort))
+    )
+    with reading(engine) as session:
+        quick = [all_pages(session, wanted, sort, limit=7) for wanted, sort in asked]
+        assert db.gallery_queries._scan_words(
+            session, 1, CurateFilter(words="li*"), "newest", db.gallery_queries._Place("newest"), 7
+        )
+        monkeypatch.setattr(db.gallery_queries, "SCANNED", 0)
+        assert [all_pages(session, wanted, sort, limit=7) for wanted, sort in asked] == quick
+    assert min(map(len, quick)) > 7
+
+
+@pytest.mark.parametrize("sort", ["newest", "lowest_score", "disagreement"])
+def test_regions_chosen_one_by_one_or_by_their_pictures_are_paged_like_all(engine: Engine, sort: Sort) -> None:
+    gallery(engine)
+    with reading(engine) as session:
+        rows = list(session.exec(select(Annotation)).all())
+        some = tuple(row.id for row in rows if row.id % 2)
+        for chosen, mine in (
+            (Chosen(some), lambda row: row.id in some),
+            (Chosen((2, 5), of="pictures"), lambda row: row.image_id in (2, 5)),
+            (Chosen(()), lambda row: False),
+        ):
+            wanted = CurateFilter(words="lid*", chosen=chosen)
+            expected = [row for row in rows if mine(row) and wanted_by(row, wanted, ANY_HASH)]  # type: ignore[no-untyped-call]
+            assert all_pages(session, wanted, sort, limit=7) == in_order(expected, sort)
+
+
+def test_an_order_of_the_callers_own_is_kept_and_filtered(engine: Engine) -> None:
+    gallery(engine)
+    with reading(engine) as session:
+        rows = {row.id: row for row in session.exec(select(Annotation))}
+        ids = sorted(rows, key=lambda number: number * 7919 % 101)
+        wanted = CurateFilter(statuses=("pending", "rejected"), chosen=Chosen(tuple(ids[::2])))
+        found, after = list[int](), ""
+        while not found or after:
+            page = listed_page(session, dataset_id=1, ids=ids, wanted=wanted, after=after, limit=5)
+            found += [row.id for row in page.annotations]
+            after = page.after
+        assert listed_page(session, dataset_id=1, ids=[], wanted=wanted).annotations == ()
+        with pytest.raises(ValueError, match="expected the place where a page ended"):
+            listed_page(session, dataset_id=1, ids=ids, after="x")
+    assert found == [number for number in ids[::2] if wanted_by(rows[number], wanted, ANY_HASH)] and len(found) > 10
 
 
 def test_a_page_that_cannot_be_is_refused(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import panels
-from app.pages.shared import html, warn
+from app.pages.shared import ON_JOB, html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -35,10 +35,6 @@ LOCALIZERS = [
 PROMPTS = ["two-stage-1", "single-stage-1"]
 SAMPLE_NAME, SAMPLE_PICTURES = "sample-world", 200
 TICK_SECONDS = 2.0
-ON_ASK = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask]");
-  if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });
-});"""
 QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 NOT_YET = panels.empty_state("No data set yet", "Import pictures on the left, or draw the sample world.")
@@ -245,7 +241,7 @@ def _lay_out() -> Parts:
                 command = html(elem_id="command")
             with gr.Column(elem_classes="card"):
                 html("<h2>Jobs</h2>")
-                jobs = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="jobs")
+                jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="jobs")
             with gr.Column(elem_classes="card"):
                 html("<h2>Results</h2>")
                 results = html(elem_id="results")

@@ -13,6 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
+from app.pages import whole
 from app.pages.shared import html, script, warn
 from app.services import Services
 
@@ -27,6 +28,7 @@ SORTS = [
     ("newest first", "newest"),
     ("lowest score first", "lowest_score"),
     ("largest disagreement first", "disagreement"),
+    ("standing apart first", "outliers"),
 ]
 NO_SCORES = ""
 NOTHING = panels.empty_state("Nothing chosen yet", "Press a region in the gallery, or start the review queue.")
@@ -54,6 +56,7 @@ class Filters(NamedTuple):
     apart: Any
     phash: Any
     sort: Any
+    within: Any
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Parts:
     editor: Any
     counts: Any
     curators: Any
+    whole: whole.Parts
     place: Any
 
 
@@ -166,7 +170,7 @@ class CuratePage:
 
         try:
             annotation = int(dict(event.ask)["id"])
-            return self._edited(place, curating.image_of(self.services, annotation), annotation)
+            return self.edited(place, curating.image_of(self.services, annotation), annotation)
         except curating.CuratingError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
@@ -188,15 +192,15 @@ class CuratePage:
             if asked.get("do") == "next":
                 return self._next(place, wanted)
             if asked.get("do") == "show":
-                return self._edited(place, place.image, place.chosen)
+                return self.edited(place, place.image, place.chosen)
             done = curating.act(self.services, self._pictures(), asked, who(request).name, checkpoint or NO_SCORES)
         except curating.CuratingError as error:
             warn(error)
-            return self._edited(place, place.image, place.chosen)
+            return self.edited(place, place.image, place.chosen)
         decided = asked.get("do") == "verdict" and asked.get("status") in ("accepted", "rejected")
         if advance and done.conflict is None and (decided or asked.get("do") == "review"):
             return self._next(place, wanted, done)
-        return self._edited(place, done.image_id, done.chosen or place.chosen, done)
+        return self.edited(place, done.image_id, done.chosen or place.chosen, done)
 
     def _next(self, place: Place, wanted: Wanted, done: Done | None = None) -> list[Any]:
         """The next region without a verdict; of the same picture first."""
@@ -206,7 +210,7 @@ class CuratePage:
             opened = self._open(done.image_id, None) if done else None
             left = [row.id for region in opened.regions for row in region if row.status == "pending"] if opened else []
             if opened and left and opened.image.review == "open":
-                return self._edited(place, opened.image.id, left[0], done)
+                return self.edited(place, opened.image.id, left[0], done)
             found, ahead = curating.next_pending(self.services, wanted, place.queue)
         except curating.CuratingError as error:
             warn(error)
@@ -216,9 +220,10 @@ class CuratePage:
             return [end, Place()]
         self._pictures().make_ready(ahead)
         tile = found.tiles[0]
-        return self._edited(Place(queue=found.after), tile.image.id, tile.annotation.id, None)
+        return self.edited(Place(queue=found.after), tile.image.id, tile.annotation.id, None)
 
-    def _edited(self, place: Place, image: int, chosen: int | None, done: Done | None = None) -> list[Any]:
+    def edited(self, place: Place, image: int, chosen: int | None, done: Done | None = None) -> list[Any]:
+        """A picture in the editor. Returns editor, place."""
         from app import curate_panels
 
         if not image:
@@ -254,6 +259,7 @@ def _wanted(filters: tuple[Any, ...]) -> Wanted:
         apart=float(values.apart or 0),
         phash=values.phash or "",
         sort=values.sort or "newest",
+        within=values.within or "",
     )
 
 
@@ -269,6 +275,7 @@ def _lay_out() -> Parts:
         checkpoint = gr.Dropdown(
             [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
         )
+    looking = whole.lay_out()
     with gr.Row(elem_classes="columns curate"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             filters = _filter_fields()
@@ -290,7 +297,7 @@ def _lay_out() -> Parts:
             html(KEYS)
     return Parts(
         filters, checkpoint, advance, review, gallery, note, gr.State([""]), back, forward, editor, counts, curators,
-        gr.State(Place()),
+        looking, gr.State(Place()),
     )  # fmt: skip
 
 
@@ -305,7 +312,7 @@ def _filter_fields() -> Filters:
     most = gr.Slider(0, 1, value=1, step=0.01, label="largest score", buttons=[], elem_id="most")
     apart = gr.Slider(0, 1, value=0, step=0.05, label="annotators disagree at least by", buttons=[], elem_id="apart")
     phash = gr.Textbox(label="look-alikes of (perceptual hash)", placeholder="any", elem_id="phash")
-    return Filters(dataset, statuses, source, words, least, most, apart, phash, sort)
+    return Filters(dataset, statuses, source, words, least, most, apart, phash, sort, gr.State(""))
 
 
 def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
@@ -316,13 +323,23 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
         page.show, filters, shown, **LIGHT
     )
     for each in filters:
-        if isinstance(each, gr.Slider):
+        if isinstance(each, gr.State):
+            each.change(page.show, filters, shown, **LIGHT)
+        elif isinstance(each, gr.Slider):
             each.release(page.show, filters, shown, **LIGHT)
         elif isinstance(each, gr.Textbox):
             each.submit(page.show, filters, shown, **LIGHT)
             each.blur(page.show, filters, shown, **LIGHT)
         else:
             each.input(page.show, filters, shown, **LIGHT)
+    whole.wire(
+        whole.WholePage(page.services, page.edited),
+        parts.whole,
+        dataset=parts.filters.dataset,
+        checkpoint=parts.checkpoint,
+        within=parts.filters.within,
+        edited=edited,
+    )
     turned = [parts.gallery, parts.note, parts.after]
     parts.forward.click(page.forward, [parts.after, *filters], turned, **LIGHT)
     parts.back.click(page.back, [parts.after, *filters], turned, **LIGHT)

@@ -1,4 +1,4 @@
-"""What several pages are made of: plain HTML, a toast, the list of a page's keys."""
+"""What several pages are made of: plain HTML, a toast, the list of a page's keys, a list of jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+
+ON_JOB = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-ask]");
+  if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });
+});"""  # js_on_load of a list of jobs
 
 
 def html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:

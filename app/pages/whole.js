@@ -1,0 +1,35 @@
+// The map of the Curate page in the browser: what is drawn around goes to Python as corners, a click as the point's id.
+// Runs once, as js_on_load of the line below the map; `element` is that line, `trigger` sends to Python.
+const MOST_CORNERS = 300;
+
+function corners({ lassoPoints, range }) {
+  if (lassoPoints) {
+    const step = Math.ceil(lassoPoints.x.length / MOST_CORNERS);
+    return lassoPoints.x.map((x, index) => [x, lassoPoints.y[index]]).filter((_, index) => index % step === 0);
+  }
+  if (!range) return null;
+  const [x0, x1] = range.x, [y0, y1] = range.y;
+  return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+}
+
+function wireMap() {
+  const graph = document.querySelector("#map .js-plotly-plot");
+  if (!graph?.on || graph.wired) return;
+  graph.wired = true;
+  graph.on("plotly_selected", (event) => {
+    const drawn = event && corners(event);
+    if (drawn) trigger("click", { ask: { do: "select", corners: drawn } });
+  });
+  graph.on("plotly_click", ({ points }) => trigger("click", { ask: { do: "open", id: points[0].customdata } }));
+  graph.on("plotly_deselect", () => trigger("click", { ask: { do: "clear" } }));
+}
+new MutationObserver(wireMap).observe(document.body, { childList: true, subtree: true });
+wireMap();
+
+element.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-clear]")) return;
+  const graph = document.querySelector("#map .js-plotly-plot");
+  if (graph && window.Plotly) window.Plotly.restyle(graph, { selectedpoints: [null] });
+  if (graph && window.Plotly) window.Plotly.relayout(graph, { selections: [] });
+  trigger("click", { ask: { do: "clear" } });
+});
