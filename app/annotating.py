@@ -158,12 +158,12 @@ def ask_job(services: Services, job_id: int, what: str) -> None:
         raise AnnotatingError(sentence(error)) from error
 
 
-def jobs_now(services: Services) -> list[JobView]:
-    """The latest jobs of this page, newest first. A job whose process is dead is found out here."""
+def jobs_now(services: Services, kinds: Sequence[str] = KINDS) -> list[JobView]:
+    """The latest jobs of some kinds, newest first. A job whose process is dead is found out here."""
     services.jobs.reconcile()
     views = []
     with reading(services.engine) as session:
-        jobs = [job for kind in KINDS for job in job_page(session, kind=kind, limit=MOST_JOBS)]
+        jobs = [job for kind in kinds for job in job_page(session, kind=kind, limit=MOST_JOBS)]
         for job in sorted(jobs, key=lambda job: -job.id)[:MOST_JOBS]:
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []

@@ -1,7 +1,8 @@
-"""Our annotators as Label Studio's machine-learning backend, and where its webhooks arrive. For app/main.py to mount.
+"""Our annotators as Label Studio's machine-learning backend, and where its webhooks arrive.
 
-Whoever calls must show the secret. Only pictures that are in the database are annotated, found by their content hash:
-no address or path from a task is ever opened. What /setup sends along, a token among it, is not looked at.
+Mounted by app/label_studio_mount.py. Whoever calls must show the secret. Only pictures that are in the database are
+annotated, found by their content hash: no address or path from a task is ever opened. What /setup sends along, a token
+among it, is not looked at.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, curate, ground
+from app.pages import annotate, curate, data, ground
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -50,6 +51,7 @@ PAGES: tuple[Page, ...] = (
     Page(ground.TITLE, ground.PATH, ground.build),
     Page(annotate.TITLE, annotate.PATH, annotate.build),
     Page(curate.TITLE, curate.PATH, curate.build),
+    Page(data.TITLE, data.PATH, data.build),
 )
 
 
@@ -166,7 +168,10 @@ def launch_options(services: Services) -> dict[str, Any]:
         "footer_links": [],
         "theme": theme(),
         "css_paths": CSS,
-        "app_kwargs": {"middleware": [Middleware(OnlyFromHere), Middleware(Gate, people=services.people)]},
+        "app_kwargs": {
+            "middleware": [Middleware(OnlyFromHere), Middleware(Gate, people=services.people)],
+            "routes": [label_studio_mount.mount(services)],
+        },
     }
 
 

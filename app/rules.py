@@ -40,8 +40,10 @@ ROUTES: dict[str, Rule] = _table(
     # what signing in needs, what Gradio asks itself while it starts, and its own files, the same in every copy of it
     _each("open", "/login /login/ /logout /logout/ /gradio_api/startup-events /favicon.ico /robots.txt"),
     _each("open", "/static/{path:path} /assets/{path:path} /svelte/{path:path} /theme.css /gradio_api/theme.css"),
+    # Label Studio's server calls here and shows a secret of its own (app/label_studio_backend.py)
+    _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
-    _each("viewer", "/ /annotate /annotate/ /curate /curate/"),
+    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -82,18 +84,24 @@ INSIDE = {
 
 
 GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.curate"
-WHOLE = "app.pages.whole"
+WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.label_studio"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
     _in(f"{GROUND}.GroundPage", "viewer", "compare share download_json download_png ground"),
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
     _in(GROUND, "viewer", "_wire.<locals>.<lambda>"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show fields more tick refresh"),
-    _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask bring draw_sample attempt"),
-    _in(f"{CURATE}.CuratePage", "viewer", "open show forward back counts pick review"),
+    _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask draw_sample attempt"),
+    _in(f"{ANNOTATE}.AnnotatePage", "admin", "bring"),  # it reads any folder that the server can
+    _in(f"{CURATE}.CuratePage", "viewer", "open show forward back counts pick review look"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
     _in(f"{WHOLE}.WholePage", "viewer", "unfold fold draw alikes ask forget tick"),
     _in(f"{WHOLE}.WholePage", "curator", "start_map start_scores ask_job keep"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "look tick task"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull ask"),
+    _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
+    _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
+    _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
 )
 """A handler by module and name -> the least role of whoever sets it off, by page, queue, API or MCP alike."""
 

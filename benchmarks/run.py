@@ -13,6 +13,7 @@ import tyro
 from benchmarks import (
     annotation,
     app_start,
+    curation,
     database,
     gallery,
     inference,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         pipeline,
         database,
         gallery,
+        curation,
         app_start,
     )
     for benchmark in room.BENCHMARKS

@@ -19,15 +19,15 @@ from typing import Any
 
 import tyro
 
-from curation import coco, imagefolder, odvg, shards
+from curation import coco, imagefolder, odvg, shards, tasks
 from curation.formats import Format, FormatError
-from curation.home import database_url, home_folder
+from curation.home import database_url, home_folder, report_progress
 from curation.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.versions import name_of
 from db.curate_queries import ImageChange, add_annotation_by_hand, edit_image
 from db.engine import DatabaseError, Engine, Session, open_engine, reading, retrying
 from db.gallery_queries import index_annotations
-from db.models import Annotation, Image, Status
+from db.models import Annotation, Image, Review, Status
 from db.queries import STATUSES, NewAnnotation, add_annotations, batches, find_images, get_dataset, image_page, storable
 from db.version_queries import PictureAnnotations, pictures_of
 
@@ -71,6 +71,7 @@ def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) 
         yield from shards.read(paths)
         return
     names = {"coco": "annotations.json", "odvg": "annotations.jsonl", "imagefolder": "metadata.jsonl"}
+    names["label-studio"] = "tasks.json"
     path = path / names.get(format, "data.parquet") if path.is_dir() else path
     with path.open("rb") as file:
         try:
@@ -78,6 +79,8 @@ def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) 
                 yield from coco.read(file, left_out)
             elif format == "odvg":
                 yield from odvg.read(file)
+            elif format == "label-studio":
+                yield from tasks.read(file)
             elif format == "imagefolder":
                 yield from imagefolder.read_metadata(file)
             else:
@@ -268,9 +271,11 @@ class _Work:
 
     def _edit(self, session: Session, image: Image, record: PictureRecord) -> bool:
         """Take what is known of the picture as a whole where nothing was."""
-        review = record.review if image.review == "open" and record.review != "open" else None
+        review: Review | None = record.review if image.review == "open" and record.review != "open" else None
         if review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].annotations:
             review = None
+        if image.review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].annotations:
+            review = "open"  # the file's accepted regions contradict it: somebody must look again
         change = ImageChange(
             caption=(record.caption or None) if not image.caption else None,
             facts=(record.facts or None) if not image.facts else None,
@@ -321,6 +326,7 @@ def main(config: BringConfig) -> None:
         )
     finally:
         engine.dispose()
+    report_progress(1, 1, f"{brought.added:,} added, {brought.known:,} known, {brought.not_found:,} pictures not found")
     json.dump({"dataset": config.dataset, **brought.to_json()}, sys.stdout, indent=1, ensure_ascii=False)
     print()
 

@@ -96,10 +96,21 @@ def card(tally: Tally, answer: dict[str, Any]) -> str:
             f"A share of {answer['held_out']:g} of the pictures, chosen by the hash of their content, is held out; "
             "pictures that only look alike may lie on both sides."
         ]
+        lines += _classes(answer)
     lines += ["", "## What is not in it", "", *(left_out or ["- no picture is missing"])]
     lines += [f"- {plain(sentence)}" for sentence in answer["losses"]]
     lines += ["", "## Licence and intended use", "", "To be filled in by whoever publishes it.", ""]
     return "\n".join(lines)
+
+
+def _classes(answer: dict[str, Any]) -> list[str]:
+    if not answer["classes"]:
+        return []
+    source = "from a list" if answer["class_list"] else "from those of the very pictures, which flatters an evaluation"
+    return [
+        f"{answer['classes']:,} classes are novel: their pictures are in the split of that name, outside training. "
+        f"Descriptions of the classes (classes.json) come {source}."
+    ]
 
 
 def plain(text: str) -> str:

@@ -1,9 +1,9 @@
 """A data set's accepted regions in files that training or other programs read.
 
 `python -m curation.export --dataset NAME --format FORMAT --out DIR` writes WebDataset shards (grain.train reads them as
-they are), COCO, ODVG, an ImageFolder or parquet, with a data card beside them, and prints a JSON object. What the
-format cannot carry is said before anything is written. Stopped at any moment, the same command begins anew, with the
-pictures that are there already; a folder whose export.json says "complete" is whole.
+they are), COCO, ODVG, an ImageFolder, parquet or Label Studio's JSON, with a data card beside them, and prints a JSON
+object. What the format cannot carry is said before anything is written. Stopped at any moment, the same command begins
+anew, with the pictures that are there already; a folder whose export.json says "complete" is whole.
 
 Pictures lie there byte by byte as they came, but for those that others would see turned or not at all: they are encoded
 anew, upright. Boxes are those of the upright picture.
@@ -28,8 +28,9 @@ from typing import Any, BinaryIO, Literal
 import tyro
 from tqdm import tqdm
 
-from curation import coco, imagefolder, odvg
+from curation import coco, imagefolder, odvg, tasks
 from curation.card import CARD, Tally, card
+from curation.classes import CLASSES, Classes, ClassTally, class_of, must_name, read_classes
 from curation.coco import Categories
 from curation.formats import Format, FormatError, losses
 from curation.home import database_url, home_folder, report_progress
@@ -44,8 +45,8 @@ from db.queries import batches, find_images, get_dataset
 from grain.structures import SCHEMA_VERSION
 
 Caption = Literal["picture", "descriptions", "none"]
-Split = Literal["train", "held_out"]
-SPLITS: tuple[Split, ...] = ("train", "held_out")
+Split = Literal["train", "held_out", "novel"]
+SPLITS: tuple[Split, ...] = ("train", "held_out", "novel")
 STATE, MARK, MANIFEST, IMAGES, BEFORE = ".state.jsonl.gz", "export.json", "manifest.json", "images", ".images-before"
 MAIN_FILE: dict[Format, str] = {
     "shards": MANIFEST,
@@ -53,6 +54,7 @@ MAIN_FILE: dict[Format, str] = {
     "odvg": "annotations.jsonl",
     "imagefolder": "metadata.jsonl",
     "parquet": "data.parquet",
+    "label-studio": "tasks.json",
 }
 ROWS = 256  # pictures looked up in one question
 SPLIT_DIGITS = 13  # of the content's hash: as many as a float holds
@@ -84,6 +86,10 @@ class ExportConfig:
     """Share of the pictures, by hash of their content, that shards put aside for evaluation."""
     shard_images: int = 1000
     """Pictures in a shard."""
+    novel: bool = True
+    """Shards put pictures with the fact `class` into the split novel, with classes.json, so that none is trained on."""
+    classes: Path | None = None
+    """The classes, as JSON {name: [description, …]}; left out: the descriptions that most pictures of each have."""
     categories: Categories = "text"
     """What COCO's categories are: the descriptions, or the pictures' fact `class`."""
     home: Path | None = None
@@ -112,6 +118,7 @@ class ExportConfig:
             "caption": self.caption,
             "held_out": self.held_out,
             "shard_images": self.shard_images,
+            "novel": self.novel,
             "categories": self.categories,
         }
 
@@ -122,13 +129,19 @@ def command_line(config: ExportConfig) -> list[str]:
     words += [f"--{name}={value}" for name in ("dataset", "version") if (value := getattr(config, name))]
     words += ["--statuses", *config.statuses, *["--unreviewed"] * config.unreviewed]
     words += [f"--caption={config.caption}", f"--held-out={config.held_out}", f"--shard-images={config.shard_images}"]
-    words += [f"--categories={config.categories}"]
+    words += [f"--categories={config.categories}", *["--no-novel"] * (not config.novel)]
+    words += [f"--classes={os.path.abspath(config.classes)}"] if config.classes else []
     return [*words, *([f"--home={config.home}"] if config.home else [])]
 
 
 def split_of(sha256: str, held_out: float) -> Split:
     """Where a picture belongs: a question of its content alone, so that it stays there in every export."""
     return "held_out" if int(sha256[:SPLIT_DIGITS], 16) < held_out * 16**SPLIT_DIGITS else "train"
+
+
+def place_of(record: PictureRecord, config: ExportConfig) -> Split:
+    """The split that a picture goes to."""
+    return "novel" if config.novel and class_of(record) else split_of(record.sha256, config.held_out)
 
 
 @dataclass(frozen=True)
@@ -215,6 +228,7 @@ class _Export:
     on_progress: Callable[[int, int], object]
     written: Written = field(default_factory=Written)
     tally: Tally = field(default_factory=Tally)
+    classes: ClassTally = field(default_factory=ClassTally)
     missing: set[int] = field(default_factory=set)  # ids of pictures that cannot be had
     renamed: dict[int, str] = field(default_factory=dict)  # id -> file name, where its content asks for another ending
     dataset_id: int = 0
@@ -229,14 +243,17 @@ class _Export:
         chosen = Chosen(state, self.config)
         for record in chosen:
             self.tally.count(record)
+            self.classes.count(record)
+        named = self._named_classes()
         self.total = self.tally.pictures
         lost = losses(self.config.format, chosen)
         self.before(lost)
         mark = {"schema": 1, "dataset": state.head.dataset, "state_sha256": state.sha256, **self.config.options()}
         self._mark(mark | {"state": "writing"})
-        (self.out / MANIFEST).unlink(missing_ok=True)
+        for name in (MANIFEST, CLASSES):
+            (self.out / name).unlink(missing_ok=True)
         if self.config.format == "shards":
-            self._shards(chosen, state)
+            self._shards(chosen, state, named)
         elif self.config.format == "parquet":
             contents = ((self._named(record), prepared.content) for record, prepared in self._pictures(chosen))
             write_whole(self._main_file, lambda file: imagefolder.write_parquet(contents, file))
@@ -248,6 +265,8 @@ class _Export:
             "regions": self.tally.regions,
             "descriptions": self.tally.descriptions,
             "encoded_anew": self.written.encoded,
+            "classes": len(named),
+            "class_list": self.config.classes is not None,
             "left_out": dict(sorted(self.written.left_out.items())),
             "losses": lost,
         }
@@ -275,6 +294,19 @@ class _Export:
         if config.version:
             return state
         return write_present(self.out / STATE, self.engine, dataset, config.statuses)
+
+    def _named_classes(self) -> Classes:
+        """What classes.json is to hold; {} where there is to be none.
+
+        Raises: ClassesError: the list that was given lacks one.
+        """
+        if self.config.format != "shards" or not self.config.novel:
+            return {}
+        if self.config.classes is None:
+            return self.classes.descriptions()
+        given = read_classes(self.config.classes)
+        must_name(given, self.classes)
+        return given
 
     def _prepare_folder(self, dataset: str) -> None:
         """Make the folder, or see that it holds an earlier export of the same."""
@@ -353,22 +385,28 @@ class _Export:
             "coco": lambda file: coco.write(records, file, categories=self.config.categories),
             "odvg": lambda file: odvg.write(records, file),
             "imagefolder": lambda file: imagefolder.write_metadata(records, file),
+            "label-studio": lambda file: tasks.write(records, file),
         }[self.config.format]
         write_whole(self._main_file, write)
 
     # -------------------------------------------------------------------------------- shards
 
-    def _shards(self, chosen: Chosen, state: Frozen) -> None:
+    def _shards(self, chosen: Chosen, state: Frozen, named: Classes) -> None:
         splits = {split: self._split(chosen, split) for split in SPLITS}
+        # none of them is trained on either: an evaluation of a set that holds nothing else has what it needs
+        splits["held_out"] = splits["held_out"] or splits["novel"]
+        if named:
+            said = json.dumps(named, indent=1, ensure_ascii=False) + "\n"
+            write_whole(self.out / CLASSES, lambda file: file.write(said.encode()))
         names = {entry["file"] for entries in splits.values() for entry in entries}
         for path in self.out.glob("*.tar"):
             if path.name not in names:  # of an earlier, larger export: a reader that goes by names would take it in
                 path.unlink()
+        name, trained = state.head.dataset, self.written.pictures.total() - self.written.pictures["novel"]
         manifest = {
             "schema_version": SCHEMA_VERSION,
-            "source": f"the data set {state.head.dataset}",
-            "trained_on": f"{self.written.pictures.total():,} pictures of the data set {state.head.dataset}, "
-            f"described by {self.tally.makers()}",
+            "source": f"the data set {name}",
+            "trained_on": f"{trained:,} pictures of the data set {name}, described by {self.tally.makers()}",
             "state_sha256": state.sha256,
             "options": self.config.options(),
             "splits": splits,
@@ -377,7 +415,7 @@ class _Export:
         write_whole(self._main_file, lambda file: file.write(text.encode()))
 
     def _split(self, chosen: Chosen, split: Split) -> list[dict[str, Any]]:
-        mine = (record for record in chosen if split_of(record.sha256, self.config.held_out) == split)
+        mine = (record for record in chosen if place_of(record, self.config) == split)
         samples = enumerate(self._pictures(mine, split))
         shards: list[dict[str, Any]] = []
         while (first := next(samples, None)) is not None:

@@ -1,7 +1,7 @@
 """What the file formats have in common: which of them carries what, pixels that come back exactly, plain complaints.
 
-Each format has a module of its own: curation/coco.py, odvg.py, imagefolder.py (parquet too) and shards.py. All are
-pure: records in, text or plain values out, and back.
+Each format has a module of its own: curation/coco.py, odvg.py, imagefolder.py (parquet too), tasks.py (Label
+Studio) and shards.py. All are pure: records in, text or plain values out, and back.
 
 Boxes are normalized at rest and in pixels in COCO and ODVG. Not every fraction x has a float p with p / width == x, so
 pixels are written with as many decimal digits as give x back, mostly the 17 of any float and at times one or two more,
@@ -20,7 +20,7 @@ from typing import IO, Any, Literal, get_args
 
 from curation.records import Box, DescriptionRecord, PictureRecord, RecordError, RegionRecord, a_list, shown
 
-Format = Literal["shards", "coco", "odvg", "imagefolder", "parquet"]
+Format = Literal["shards", "coco", "odvg", "imagefolder", "parquet", "label-studio"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 LINE_BYTES = 32_000_000  # of one picture
 EDGE_PIXELS = 1.0  # a box that other programs rounded may leave the picture by so much, and is clipped
@@ -80,6 +80,7 @@ LOST: dict[Format, tuple[str, ...]] = {
     "odvg": tuple(KINDS),
     "imagefolder": (),
     "parquet": (),
+    "label-studio": (),
 }
 NAMES: dict[Format, str] = {
     "shards": "A shard",
@@ -87,6 +88,7 @@ NAMES: dict[Format, str] = {
     "odvg": "ODVG",
     "imagefolder": "An ImageFolder",
     "parquet": "A parquet file",
+    "label-studio": "Label Studio's JSON",
 }
 
 

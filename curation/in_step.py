@@ -13,13 +13,13 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -45,8 +45,8 @@ from db.curate_queries import (
 )
 from db.engine import DatabaseError, Engine, Session, open_engine, reading, retrying
 from db.models import AnnotationEdit, Image, now
-from db.queries import get_dataset, get_image, storable
-from db.version_queries import TaskState, find_task, set_label, set_tasks, tasks_of
+from db.queries import count_images, get_dataset, get_image, storable
+from db.version_queries import TaskState, find_task, last_ids, set_label, set_tasks, tasks_of
 
 PICTURES = "pictures"  # folder of what the editor shows, below the server's document root
 SIDE = 2048  # pixels of the longer side there; boxes are in percent
@@ -126,6 +126,7 @@ class _Settling:
     ) -> None:
         self.session, self.decision, self.image, self.template = session, decision, image, template
         self.settled, self.project, self.who = settled, project, decision.who
+        self.before = {name: _field(image, name) for name in ("caption", "review", *FACTS)}
         self.mark = f"Label Studio annotation {decision.annotation}"
         self.history = _history(session, image.id)
         self.made = {  # by an earlier form of this decision: what was new then
@@ -252,7 +253,7 @@ class _Settling:
             ours = self.wrote(name)
             if wanted == is_now or (wanted == was and not ours):
                 continue
-            if is_now != was and not ours:
+            if self.before[name] != was and not ours:  # what our own regions reopened is nobody else's change
                 words = f"the {name} of {said.file_name} was changed meanwhile: look at both versions and choose"
                 self.conflict(None, {name: is_now}, {name: wanted}, words)
             elif name in FACTS:
@@ -336,9 +337,10 @@ class InStep:
         self._pictures = pictures_folder(home)
         self._step = home / FOLDER / f"step-{project.id}.json"
 
-    def push(self, limits: Limits | None = None) -> Pushed:
+    def push(self, limits: Limits | None = None, *, on_progress: Callable[[int], object] = lambda done: None) -> Pushed:
         """See that each picture has an up-to-date task.
 
+        Args:   on_progress: told how many pictures have been looked at.
         Raises: LabelStudioError: the server does not answer; the next push does the rest.
         """
         refused: dict[str, str] = {}
@@ -350,6 +352,7 @@ class InStep:
                 while chunk := list(islice(visible, CHUNK)):
                     refused.update(self._copy(reader, chunk))
                     for record in chunk:
+                        on_progress(len(digests) + len(refused))
                         if record.sha256 not in refused:
                             digests[record.sha256] = record.id, digest(record)
                             yield record
@@ -431,8 +434,29 @@ class InStepConfig:
     """regions: judge boxes and their descriptions. novel: also say what product a picture shows."""
     title: str = ""
     """Of the project in Label Studio; "" for the data set's name."""
+    do: Literal["both", "push", "pull"] = "both"
+    """push: pictures there. pull: decisions back."""
     follow: bool = False
     """Go on until interrupted."""
+    app: str = ""
+    """Address of the running app, as http://127.0.0.1:7860, whose annotators Label Studio then asks."""
+
+
+def command_line(config: InStepConfig) -> list[str]:
+    """The words that run it from a terminal, after the name of Python."""
+    values = {"dataset": config.dataset, "template": config.template, "title": config.title, "do": config.do}
+    words = [f"--{name}={value}" for name, value in (values | {"app": config.app}).items() if value]
+    return ["-m", "curation.in_step", *words, *["--follow"] * config.follow]
+
+
+def connect(label_studio: LabelStudio, project: Project, app: str, secret: str) -> str:
+    """Let a project ask the app's annotators and tell it of edits; one sentence where it cannot, for both can wait."""
+    try:
+        label_studio.ensure_webhook(project, f"{app}/label-studio/webhook", secret)
+        label_studio.ensure_backend(project, f"{app}/label-studio", secret)
+    except LabelStudioError as error:
+        return f"The app's annotators are not connected: {error}"
+    return ""
 
 
 def open_step(config: InStepConfig, home: Path, engine: Engine) -> InStep:
@@ -452,33 +476,66 @@ def open_step(config: InStepConfig, home: Path, engine: Engine) -> InStep:
     label_studio = LabelStudio(access)
     title = config.title or config.dataset
     project = label_studio.ensure_project(title, config.template, pictures=pictures)
+    if config.app and (problem := connect(label_studio, project, config.app.rstrip("/"), access.secret)):
+        print(problem, file=sys.stderr)
     return InStep(engine, label_studio, project, dataset_id=dataset.id, home=home)
+
+
+@dataclass
+class Keeping:
+    """One round after the other: pictures there where anything changed here, decisions back; each says what it did."""
+
+    step: InStep
+    config: InStepConfig
+    _pushed: tuple[int, int, int] | None = None  # the newest of each thing here when the last push began
+
+    def __call__(self) -> None:
+        """A round.
+
+        Raises: LabelStudioError: the server does not answer; the next round does all of it.
+        """
+        with reading(self.step.engine) as session:
+            newest = last_ids(session)
+        if self.config.do != "pull" and newest != self._pushed:
+            self._push()
+            self._pushed = newest
+        if self.config.do != "push":
+            self._pull()
+
+    def _push(self) -> None:
+        with reading(self.step.engine) as session:
+            total = count_images(session, dataset_id=self.step.dataset_id)
+        pushed = self.step.push(on_progress=lambda done: report_progress(done, total, "pictures to Label Studio"))
+        if pushed.added or pushed.changed or not self.config.follow:
+            said = f"{pushed.added:,} new, {pushed.changed:,} changed, {pushed.same:,} as they were"
+            print(f"pictures: {said}", flush=True)
+            report_progress(total, total, f"pictures: {said}")
+        for name, sentence in pushed.refused.items():
+            print(f"{name[:12]}: {sentence}", file=sys.stderr)
+
+    def _pull(self) -> None:
+        settled = self.step.pull()
+        if settled.decisions or not self.config.follow:
+            said = f"{settled.decisions:,} decisions, {settled.edits:,} edits, {len(settled.conflicts):,} conflicts"
+            print(said, flush=True)
+            report_progress(1, 1, said)
+        for sentence in [*settled.problems, *(conflict.sentence for conflict in settled.conflicts)]:
+            print(sentence, file=sys.stderr)
 
 
 def main(config: InStepConfig) -> None:
     """The command line."""
     home = home_folder()
-    step = open_step(config, home, open_engine(database_url(home)))
-    pushed = step.push()
-    print(f"pictures: {pushed.added} new, {pushed.changed} changed, {pushed.same} as they were", flush=True)
-    report_progress(1, 2, "pictures are in Label Studio")
-    for name, sentence in pushed.refused.items():
-        print(f"{name[:12]}: {sentence}", file=sys.stderr)
-
-    def pull() -> None:
-        settled = step.pull()
-        if settled.decisions or not config.follow:
-            print(f"decisions: {settled.decisions}, edits: {settled.edits}", flush=True)
-        for sentence in [*settled.problems, *(conflict.sentence for conflict in settled.conflicts)]:
-            print(sentence, file=sys.stderr)
-
+    engine = open_engine(database_url(home))
+    step = open_step(config, home, engine)
+    keeping = Keeping(step, config)
     if not config.follow:
-        pull()
+        keeping()
         return
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    follower = Follower(pull)
+    follower = Follower(keeping)
     follower.start()
     ended.wait()
     follower.stop()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import httpx
 from label_studio_sdk.client import LabelStudio as Client
@@ -226,6 +226,19 @@ class LabelStudio:
         if pictures is not None:
             self._patiently(lambda: self._show(project, pictures))
         return project
+
+    def projects(self) -> list[Project]:
+        """Those there that GRAIN made.
+
+        Raises: LabelStudioError: the server does not answer.
+        """
+        found = []
+        for each in self._patiently(lambda: list(self._client.projects.list())):
+            template = (each.description or "").removeprefix(MARK)
+            if (each.description or "").startswith(MARK) and template in get_args(Template):
+                room = (each.label_config or "").count('name="description_')
+                found.append(Project(each.id, each.title, cast(Template, template), room))
+        return found
 
     def push(
         self, project: Project, records: Iterable[PictureRecord], address: Callable[[PictureRecord], str]

@@ -43,7 +43,8 @@ def to_sample(record: PictureRecord, key: str) -> dict[str, Any]:
     plain = {OURS.get(name, name): value for name, value in facts_of(record).items()}
     regions = [entry for number, region in enumerate(record.regions) for entry in _entries(number, region)]
     sample = {"schema_version": SCHEMA_VERSION, "id": key, "caption": record.caption, **plain, "regions": regions}
-    return sample | {CLASS: record.facts[CLASS]} if CLASS in record.facts else sample
+    name = record.facts.get(CLASS, "").strip()
+    return sample | {CLASS: name} if name else sample
 
 
 def from_sample(sample: Mapping[str, Any]) -> PictureRecord:

@@ -168,7 +168,8 @@ def add_annotation_by_hand(
     session.add(row)
     session.flush()
     _keep_up(session, row, None)
-    _note(session, row, _Deed(who, "created", from_model=from_model, reason=reason), before=None)
+    edit = _note(session, row, _Deed(who, "created", from_model=from_model, reason=reason), before=None)
+    _reopen_if_empty(session, row, edit)
     return row
 
 
@@ -520,7 +521,20 @@ def _write(session: Session, row: Annotation | Image, values: Mapping[str, Any],
     session.refresh(row)
     if isinstance(row, Annotation):
         _keep_up(session, row, before)
-    return _note(session, row, deed, before)
+    edit = _note(session, row, deed, before)
+    if isinstance(row, Annotation):
+        _reopen_if_empty(session, row, edit)
+    return edit
+
+
+def _reopen_if_empty(session: Session, row: Annotation, edit: AnnotationEdit) -> None:
+    """A picture with an accepted region is not one with nothing to mark: somebody must look again."""
+    if row.status != "accepted" or (edit.before or {}).get("status") == "accepted":
+        return
+    image = _locked_image(session, row.image_id)
+    if image.review == "empty":
+        deed = _Deed(edit.who, "edited", reason=edit.reason, undoes=edit.undoes, action=edit.action)
+        _write(session, image, {"review": "open"}, deed)
 
 
 def _note(session: Session, row: Annotation | Image, deed: _Deed, before: dict[str, Any] | None) -> AnnotationEdit:

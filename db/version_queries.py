@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import func
+from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import Annotation, AnnotationEdit, ConceptLabel, DatasetVersion, Image, LabelTask, Status, now
+from db.models import Annotation, AnnotationEdit, ConceptLabel, DatasetVersion, Image, LabelTask, Review, Status, now
 from db.queries import IN_LIST, VISIBLE, batches, insert_into, must_be_sha256, storable
 
 STREAM_PICTURES = 500  # held at a time
@@ -32,6 +34,16 @@ class TaskState:
     pushed_hash: str = ""
     pulled_at: datetime | None = None
     remote_updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCount:
+    """A project of Label Studio and the pictures of one data set in it. decided: those with a decision taken over."""
+
+    project: str
+    dataset_id: int
+    pushed: int
+    decided: int
 
 
 def create_version(
@@ -138,6 +150,19 @@ def images_edited_since(session: Session, *, dataset_id: int, edit_id: int) -> l
     )
 
 
+def count_reviews(session: Session, *, dataset_id: int) -> dict[Review, int]:
+    """How many pictures of a data set are in each review state."""
+    asked = select(Image.review, func.count()).where(Image.dataset_id == dataset_id).group_by(col(Image.review))
+    return cast("dict[Review, int]", dict(session.exec(asked).all()))
+
+
+def last_ids(session: Session) -> tuple[int, int, int]:
+    """The ids of the latest edit, region and picture of all data sets: equal while nothing came or was edited."""
+    newest = (func.max(AnnotationEdit.id), func.max(Annotation.id), func.max(Image.id))
+    edit, region, picture = (session.exec(select(each)).one() or 0 for each in newest)
+    return edit, region, picture
+
+
 def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
     """Keep what a person takes a picture for; over what the same person said before.
 
@@ -211,6 +236,21 @@ def task_page(session: Session, *, project: str, after: int = 0, limit: int = 50
     """The tasks of a project, by picture. after: `image_id` of the last one of the page before."""
     mine = (LabelTask.project == project, LabelTask.image_id > after)
     return session.exec(select(LabelTask).where(*mine).order_by(col(LabelTask.image_id)).limit(limit)).all()
+
+
+def projects_of(session: Session, *, dataset_id: int | None = None) -> list[ProjectCount]:
+    """Label Studio's projects that hold pictures of a data set, or of any, with counts."""
+    group = (col(LabelTask.project), col(Image.dataset_id))
+    decided = func.count(col(LabelTask.pulled_at))
+    asked = select_rows(*group, func.count(), decided).join(Image, col(Image.id) == LabelTask.image_id)
+    if dataset_id is not None:
+        asked = asked.where(col(Image.dataset_id) == dataset_id)
+    return [ProjectCount(*row) for row in session.connection().execute(asked.group_by(*group).order_by(*group))]
+
+
+def tasks_of_image(session: Session, *, image_id: int) -> Sequence[LabelTask]:
+    """A picture's tasks, in whatever projects."""
+    return session.exec(select(LabelTask).where(LabelTask.image_id == image_id).order_by(col(LabelTask.project))).all()
 
 
 def _with_annotations(

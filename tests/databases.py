@@ -6,13 +6,20 @@ import random
 from functools import partial
 
 from sqlalchemy import URL, create_engine
+from sqlmodel import select
 
-from db.curate_queries import AnnotationChange, EditConflictError, edit_annotation
+from db.curate_queries import AnnotationChange, EditConflictError, add_annotation_by_hand, edit_annotation
 from db.engine import Engine, open_engine, retrying, transaction
-from db.queries import NewAnnotation, NewImage, add_images, create_dataset
+from db.gallery_queries import Similarity, index_annotations, set_similarities
+from db.models import Annotation
+from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
+from db.run_queries import NewStageResult, claim_images, save_stage_result, start_run
 
 COLOURS = ("red", "blue", "RED", "naïve")
 THINGS = ("lid", "handle", "lid-holder", "lids")
+OWL = "google/owlv2@abc"
+BOX, ELSEWHERE = (0.1, 0.2, 0.5, 0.75), (0.3, 0.2, 0.7, 0.75)
+REGION = NewAnnotation(image_id=1, xyxy=BOX, text="a red lid", source=OWL, score=0.5)
 
 
 def order(server: URL, *statements: str) -> None:
@@ -97,3 +104,56 @@ def collide(url: str, who: str, rounds: int) -> list[tuple[int, str]]:
                 break
     engine.dispose()
     return kept
+
+
+def with_region(engine: Engine, pictures: int = 1) -> None:
+    """Data set 1, pictures, and region 1 on the first."""
+    dataset_id = filled(engine, pictures)
+    with transaction(engine) as session:
+        add_annotations(session, dataset_id=dataset_id, rows=[REGION])
+        assert index_annotations(session) == 1
+
+
+def edit(engine: Engine, who: str = "ada", version: int = 1, annotation_id: int = 1, **change: object) -> Annotation:
+    """An edit in a transaction of its own."""
+    with transaction(engine) as session:
+        return edit_annotation(
+            session,
+            annotation_id=annotation_id,
+            expected_version=version,
+            who=who,
+            change=AnnotationChange(**change),  # type: ignore[arg-type]
+        )
+
+
+def draw(engine: Engine, **values: object) -> Annotation:
+    """Ada draws on the first picture, in a transaction of its own."""
+    with transaction(engine) as session:
+        return add_annotation_by_hand(session, image_id=1, who="ada", **values)  # type: ignore[arg-type]
+
+
+def gallery(engine: Engine) -> None:
+    """Two data sets that lie between one another, with runs, look-alikes and similarities."""
+    first = filled(engine, pictures=0)
+    with transaction(engine) as session:
+        images = [NewImage(sha(n), 640, 480, f"{n}.jpg", phash="ffff" if n % 3 == 0 else "") for n in range(9)]
+        add_images(session, dataset_id=first, images=images)
+        other = create_dataset(session, name="handles").id
+        add_images(session, dataset_id=other, images=some_images(range(2)))
+        run_id = start_run(session, dataset_id=first, config={}, recipes={}).id
+        claim = claim_images(
+            session, dataset_id=first, recipe=sha(1), worker="w", count=3, lease_seconds=60, run_id=run_id
+        )
+        regions = some_regions(9)
+        for image in claim.images:
+            mine = tuple(region for region in regions if region.image_id == image.id)
+            result = NewStageResult(
+                first, image.id, sha(image.id), sha(1), "localize", "owl@1", "done", run_id=run_id, regions=mine
+            )
+            save_stage_result(session, result=result, token=claim.token)
+        add_annotations(session, dataset_id=other, rows=[NewAnnotation(10, BOX, "a red lid", "owl@1", 0.01)])
+        add_annotations(session, dataset_id=first, rows=regions)
+        while index_annotations(session, limit=17):
+            pass
+        ids = session.exec(select(Annotation.id)).all()
+        set_similarities(session, rows=[Similarity(id_, 0.1 * (id_ % 5), 0.25 * (id_ % 4)) for id_ in ids if id_ % 3])

@@ -219,9 +219,9 @@ def tasks_in(running: Running, project: Project) -> int:
     return int(call(running, "GET", "/api/tasks", params={"project": project.id})["total"])
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for it."""
-    late = time.monotonic() + PATIENCE
+    late = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < late

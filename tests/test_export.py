@@ -21,6 +21,7 @@ from PIL import Image
 
 from curation.bring import BringConfig, bring_file, import_records, read_file
 from curation.bring import command_line as bring_command
+from curation.classes import ClassesError
 from curation.export import ExportConfig, ExportError, command_line, export, split_of
 from curation.formats import FORMATS, Format, FormatError
 from curation.originals import plain_kind
@@ -29,8 +30,11 @@ from curation.versions import freeze, open_version
 from db.engine import Engine, reading
 from db.queries import image_page
 from grain.data import find_shards, read_records
+from grain.evaluate import evaluate
+from grain.pretrained import Card, save_pretrained
 from tests.curated import BOX, TURNED, all_annotations, curated
 from tests.source_files import encoded
+from tests.tiny import tiny_config, tiny_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +62,7 @@ def lids(sqlite_engine: Engine, tmp_path: Path) -> Engine:
 
 def test_training_reads_the_shards_with_no_change(engine: Engine, tmp_path: Path) -> None:
     curated(engine, tmp_path / "pictures", 30)
-    out, answer = exported(engine, tmp_path, "shards", held_out=0.3, shard_images=4)
+    out, answer = exported(engine, tmp_path, "shards", held_out=0.3, shard_images=4, novel=False)
     splits = {name: find_shards(out, name) for name in ("train", "held_out")}
     assert {name: shards.images for name, shards in splits.items()} == answer["pictures"]
     assert sum(answer["pictures"].values()) == 31 and all(count > 3 for count in answer["pictures"].values())
@@ -75,7 +79,7 @@ def test_training_reads_the_shards_with_no_change(engine: Engine, tmp_path: Path
 
 
 def test_the_turned_picture_is_upright_and_the_see_through_one_lies_on_white(lids: Engine, tmp_path: Path) -> None:
-    out, answer = exported(lids, tmp_path, "shards", held_out=0.0)
+    out, answer = exported(lids, tmp_path, "shards", held_out=0.0, novel=False)
     sizes = {record.image.size: record.image for record in read_records(find_shards(out, "train"))}
     assert set(sizes) == {(40, 30), (30, 40), (20, 10)} and answer["encoded_anew"] == 2
     assert sizes[(20, 10)].getpixel((5, 5)) == pytest.approx((135, 229, 135), abs=4)
@@ -87,6 +91,43 @@ def test_the_turned_picture_is_upright_and_the_see_through_one_lies_on_white(lid
             assert image.size == (record.width, record.height) and image.getexif().get(274, 1) == 1
         copied = hashlib.sha256((out / name).read_bytes()).hexdigest() == record.sha256
         assert copied != name.rpartition("/")[2].startswith("turned-")
+
+
+def test_pictures_of_a_class_are_what_an_evaluation_asks_for_and_not_trained_on(lids: Engine, tmp_path: Path) -> None:
+    out, answer = exported(lids, tmp_path, "shards")
+    assert answer["pictures"] == {"novel": 6, "train": 1} and (answer["classes"], answer["class_list"]) == (1, False)
+    novel = list(read_records(find_shards(out, "novel")))
+    assert {record.class_name for record in novel} == {"lid"}
+    assert all(record.class_name is None for record in read_records(find_shards(out, "train")))
+    assert find_shards(out, "held_out") == find_shards(out, "novel"), "none of them is trained on"
+    classes = json.loads((out / "classes.json").read_text())
+    assert list(classes) == ["lid"] and classes["lid"][0] == "крышка" and len(classes["lid"]) == 7
+    assert "flatters" in (out / "README.md").read_text()
+    config = tiny_config()
+    save_pretrained(tiny_model(config), config, tmp_path / "model", Card("tiny", "nothing"))
+    metrics = evaluate(tmp_path / "model", out, clip=None)
+    assert (metrics["novel_images"], metrics["novel_classes"], metrics["novel_top1"]) == (6, 1, 1.0)
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"handle": ["a thing to hold"], "lid": ["a round thing"]}')
+    out, answer = exported(lids, tmp_path, "shards", classes=mine)
+    assert json.loads((out / "classes.json").read_text()) == json.loads(mine.read_text()) and answer["class_list"]
+    exported(lids, tmp_path, "shards", novel=False)
+    assert not (out / "classes.json").exists(), "of an earlier export"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"handle": []}', "expected the class 'lid' in the class list, which a picture shows: add it"),
+        ('{"lid": "round"}', "expected {name: [description, …]} in"),
+        ("lid", "got nothing that can be read"),
+    ],
+)
+def test_a_class_list_that_does_not_suit_is_refused(lids: Engine, tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "mine.json").write_text(content)
+    with pytest.raises(ClassesError) as refusal:
+        exported(lids, tmp_path, "shards", classes=tmp_path / "mine.json")
+    assert sentence in str(refusal.value) and not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_picture_stays_in_its_split() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from curation import coco, imagefolder, odvg, shards
+from curation import coco, imagefolder, odvg, shards, tasks
 from curation.formats import (
     FORMATS,
     KINDS,
@@ -130,12 +130,20 @@ def through_shards(records: Sequence[PictureRecord]) -> list[PictureRecord]:
     return [shards.from_sample(json.loads(sample)) for sample in samples]
 
 
+def through_tasks(records: Sequence[PictureRecord]) -> list[PictureRecord]:
+    file = io.BytesIO()
+    tasks.write(records, file)
+    file.seek(0)
+    return list(tasks.read(file))
+
+
 THROUGH: dict[Format, Callable[[Sequence[PictureRecord]], list[PictureRecord]]] = {
     "shards": through_shards,
     "coco": through_coco,
     "odvg": through_odvg,
     "imagefolder": through_imagefolder,
     "parquet": through_parquet,
+    "label-studio": through_tasks,
 }
 
 
@@ -441,3 +449,40 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
             list(read(io.BytesIO(content)))
         except FormatError as error:
             assert str(error)
+
+
+# ------------------------------------------------------------------------------------ Label Studio's JSON
+
+
+def annotated_task(**annotation: Any) -> dict[str, Any]:
+    """FULL as Label Studio gives it back, its second description called right."""
+    task = tasks.to_task(replace(FULL, review="open"))
+    results = [dict(each) for each in task["predictions"][0]["result"]]
+    [verdict] = [each for each in results if each["from_name"] == "verdict_2"]
+    verdict["value"] = {**verdict["value"], "choices": ["right"]}
+    said = {"result": results, "completed_by": {"email": "ann@example.org"}, "updated_at": "2026-11-25T10:00:00Z"}
+    return {**task, "annotations": [{**said, **annotation}]}
+
+
+def test_what_people_said_in_label_studio_comes_back_with_its_file() -> None:
+    record = tasks.from_task(annotated_task())
+    assert [one.status for one in record.regions[0].descriptions] == ["accepted", "accepted"]
+    assert record.regions[0].descriptions[1].editor == "ann@example.org"
+    assert record.facts == FULL.facts and record.regions[0].xyxy == TWO.xyxy
+    unfinished = annotated_task(was_cancelled=True)
+    assert tasks.from_task(unfinished) == replace(FULL, review="open")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"{}", "expected a list of tasks"),
+        (b"[", "expected Label Studio's JSON, got something else"),
+        (b'[{"data": {"image": "x.jpg"}}]', "task 1: expected a task that GRAIN wrote"),
+        (b"[1]", "task 1: expected a task"),
+    ],
+)
+def test_tasks_of_others_are_refused_with_their_number(content: bytes, sentence: str) -> None:
+    with pytest.raises(FormatError) as refusal:
+        list(tasks.read(io.BytesIO(content)))
+    assert sentence in str(refusal.value)

@@ -268,3 +268,14 @@ def test_the_command_says_in_one_sentence_what_is_missing(
     monkeypatch.setenv(TOKEN_VARIABLE, "t")
     with pytest.raises(LabelStudioError, match="There is no data set 'lids': import it first"):
         open_step(InStepConfig("lids"), tmp_path, sqlite_engine)
+
+
+def test_a_region_accepted_there_reopens_an_empty_picture_without_a_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(review="empty")
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    desk.shown = desk.record()
+    desk.data = to_data(desk.shown, "/1.jpg")
+    judged = [each for each in verdict(desk.results(), 1, "right") if each["from_name"] != "review"]
+    settled = desk.decide(review(judged, REVIEWS["reviewed"]))
+    assert (settled.conflicts, settled.problems, desk.record().review) == ([], [], "reviewed")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import panels
-from app.pages.shared import ON_JOB, html, warn
+from app.pages.shared import ON_JOB, ask_job, html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -163,12 +163,7 @@ class AnnotatePage:
 
     def ask(self, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        from app import annotating
-
-        try:
-            annotating.ask_job(self.services, int(event.job), str(event.ask))
-        except annotating.AnnotatingError as error:
-            warn(error)
+        ask_job(self.services, event)
         return self._jobs()
 
     def bring(self, source: str, name: str) -> list[Any]:

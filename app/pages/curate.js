@@ -12,7 +12,8 @@ const chosen = () => element.querySelector(".region.chosen");
 
 function ask(wanted) {
   if (!["mine", "theirs"].includes(wanted.do)) mine = wanted;
-  trigger("click", { ask: wanted });
+  // what only looks is an event of its own: a viewer may
+  trigger(["next", "show"].includes(wanted.do) ? "select" : "click", { ask: wanted });
 }
 
 function place(event) {

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages import whole
+from app.pages import label_studio, whole
 from app.pages.shared import html, script, warn
 from app.services import Services
 
@@ -179,20 +179,29 @@ class CuratePage:
         """[Review]: the first region without a verdict. Returns editor, place."""
         return self._next(Place(place.image, place.chosen), _wanted(filters))
 
+    def look(self, place: Place, event: gr.EventData, *filters: Any) -> list[Any]:
+        """The editor asks for the next region, or for the same picture as it is now. Returns editor, place."""
+        from app import curating
+
+        asked = event.ask if isinstance(event.ask, Mapping) else {}
+        if asked.get("do") == "next":
+            return self._next(place, _wanted(filters))
+        try:
+            return self.edited(place, place.image, place.chosen)
+        except curating.CuratingError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+
     def ask(
         self, place: Place, checkpoint: str, advance: bool, request: gr.Request, event: gr.EventData, *filters: Any
     ) -> list[Any]:
-        """What the editor asks. Returns editor, place."""
+        """An edit that the editor asks for. Returns editor, place."""
         from app import curating
 
         wanted, asked = _wanted(filters), event.ask
         if not isinstance(asked, Mapping):
             return [gr.skip(), gr.skip()]
         try:
-            if asked.get("do") == "next":
-                return self._next(place, wanted)
-            if asked.get("do") == "show":
-                return self.edited(place, place.image, place.chosen)
             done = curating.act(self.services, self._pictures(), asked, who(request).name, checkpoint or NO_SCORES)
         except curating.CuratingError as error:
             warn(error)
@@ -266,7 +275,9 @@ def _wanted(filters: tuple[Any, ...]) -> Wanted:
 def build(app: gr.Blocks, services: Services) -> None:
     """Lay the page out inside the current Blocks and wire its events."""
     page = CuratePage(services)
-    _wire(app, page, _lay_out())
+    parts = _lay_out()
+    _wire(app, page, parts)
+    label_studio.build(app, services, parts.filters.dataset, parts.place)
 
 
 def _lay_out() -> Parts:
@@ -345,6 +356,7 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     parts.back.click(page.back, [parts.after, *filters], turned, **LIGHT)
     parts.gallery.click(page.pick, parts.place, edited, **LIGHT)
     parts.review.click(page.review, [parts.place, *filters], edited, **LIGHT)
+    parts.editor.select(page.look, [parts.place, *filters], edited, **LIGHT)
     parts.editor.click(page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **LIGHT).then(
         page.counts, parts.filters.dataset, parts.counts, **LIGHT
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from app.services import Services
+
 ON_JOB = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
   if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });
@@ -21,6 +23,16 @@ def html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
 def warn(error: Exception) -> None:
     """A toast with the error's sentence."""
     gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
+
+
+def ask_job(services: Services, event: gr.EventData) -> None:
+    """A button of a job was pressed: pause, resume or cancel it, or say why not."""
+    from app import annotating
+
+    try:
+        annotating.ask_job(services, int(event.job), str(event.ask))
+    except annotating.AnnotatingError as error:
+        warn(error)
 
 
 def script(name: str) -> str:

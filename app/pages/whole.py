@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app.accounts import who
-from app.pages.shared import ON_JOB, html, script, warn
+from app.pages.shared import ON_JOB, ask_job, html, script, warn
 from app.services import Services
 
 TITLE = "Look at the whole: a map, look-alikes, what stands apart"
@@ -126,12 +126,7 @@ class WholePage:
 
     def ask_job(self, event: gr.EventData) -> list[Any]:
         """A button of a job: pause, resume or cancel. Returns jobs, ended."""
-        from app import annotating
-
-        try:
-            annotating.ask_job(self.services, int(event.job), str(event.ask))
-        except annotating.AnnotatingError as error:
-            warn(error)
+        ask_job(self.services, event)
         return self._jobs()
 
     def tick(self, before: str) -> list[Any]:

@@ -1,0 +1,138 @@
+"""Label Studio on the Curate page: whether it is connected, how far it is, pictures there, decisions back.
+
+Its server is asked apart from everything else on the page: where it is slow or down, only this panel waits or says so.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app import panels
+from app.accounts import who
+from app.pages.shared import ON_JOB, ask_job, html, warn
+from app.services import Services
+
+if TYPE_CHECKING:
+    from app.label_studio import Connection
+
+TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
+TICK_SECONDS = 3.0
+QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
+LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
+ALONE: dict[str, Any] = {"concurrency_id": "label-studio", "concurrency_limit": 1, **QUIET}
+
+
+class LabelStudioPanel:
+    """The handlers. Each makes one call and shows what came of it."""
+
+    def __init__(self, services: Services) -> None:
+        """services: what they call."""
+        self.services = services
+
+    def look(self, dataset: str | None) -> list[Any]:
+        """How the data set stands with Label Studio. Returns status, jobs."""
+        from app import label_studio
+
+        return [connection_panel(label_studio.connection(self.services, dataset or "")), self._jobs()]
+
+    def push(self, dataset: str | None, template: str, request: gr.Request) -> Any:
+        """[Push]: a job. Returns jobs."""
+        return self._queue(dataset, template, "push", request)
+
+    def pull(self, dataset: str | None, template: str, request: gr.Request) -> Any:
+        """[Pull]: a job. Returns jobs."""
+        return self._queue(dataset, template, "pull", request)
+
+    def ask(self, event: gr.EventData) -> Any:
+        """A button of a job. Returns jobs."""
+        ask_job(self.services, event)
+        return self._jobs()
+
+    def tick(self, before: str) -> Any:
+        """Every few seconds: how far the jobs are."""
+        jobs = self._jobs()
+        return gr.skip() if jobs == before else jobs
+
+    def task(self, place: Any) -> str:
+        """Another picture is in the editor: where Label Studio shows it. Returns link."""
+        from app import label_studio
+
+        return links_panel(label_studio.task_links(self.services, place.image)) if place.image else ""
+
+    def _queue(self, dataset: str | None, template: str, do: str, request: gr.Request) -> Any:
+        from app import label_studio
+
+        try:
+            label_studio.keep_in_step(self.services, dataset or "", template, do, who(request).name)
+        except label_studio.ReviewingError as error:
+            warn(error)
+            return gr.skip()
+        return self._jobs()
+
+    def _jobs(self) -> str:
+        from app import annotate_panels, annotating, label_studio
+
+        views = annotating.jobs_now(self.services, label_studio.KINDS)[:1]
+        return annotate_panels.jobs_panel(views) if views else ""
+
+
+def connection_panel(found: Connection) -> str:
+    """Connected or what to do; how many pictures went there and were decided."""
+    counts = "".join(
+        f'<li><a href="{escape(each.project)}" target="_blank" rel="noopener">project '
+        f"{escape(each.project.rpartition('/')[2])}</a>: {each.pushed:,} pushed, {each.decided:,} decided</li>"
+        for each in found.projects
+    )
+    listed = f"<ul>{counts}</ul>" if counts else '<p class="quiet">No picture of this data set is there yet.</p>'
+    if found.problem:
+        return f'<p class="standing off"><b>●</b> not connected</p>{panels.notice(found.problem)}{listed}'
+    link = f'<a href="{escape(found.url)}" target="_blank" rel="noopener">{escape(found.url)}</a>'
+    return f'<p class="standing on"><b>●</b> connected · {link}</p>{listed}'
+
+
+def links_panel(links: list[str]) -> str:
+    """The task of the picture at hand."""
+    if not links:
+        return '<p class="quiet">The picture in the editor is not in Label Studio: push first.</p>'
+    made = " · ".join(
+        f'<a href="{escape(link)}" target="_blank" rel="noopener">task {escape(link.rpartition("=")[2])}</a>'
+        for link in links
+    )
+    return f'<p class="quiet">The picture in the editor: {made}</p>'
+
+
+def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
+    """Lay the panel out inside the current Blocks. dataset: the field that names it. place: what is in the editor."""
+    panel = LabelStudioPanel(services)
+    with gr.Column(elem_classes="card label-studio", elem_id="label-studio"):
+        html("<h2>Label Studio</h2>")
+        with gr.Row(elem_classes="label-studio-row"):
+            with gr.Column(min_width=260, scale=3):
+                status, link = html(elem_id="label-studio-status"), html(elem_id="label-studio-task")
+            with gr.Column(min_width=200, scale=2):
+                template = gr.Dropdown(
+                    TEMPLATES,
+                    value="regions",
+                    label="people are asked to",
+                    filterable=False,
+                    elem_id="template",
+                )
+                with gr.Row(elem_classes="label-studio-acts"):
+                    push = gr.Button("Push pictures", size="sm", min_width=90, elem_id="push")
+                    pull = gr.Button("Pull decisions", size="sm", min_width=90, elem_id="pull")
+                    look = gr.Button("Look again", size="sm", min_width=90, elem_id="look-again")
+            with gr.Column(min_width=260, scale=3):
+                jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="label-studio-jobs")
+    shown = [status, jobs]
+    app.load(panel.look, dataset, shown, **ALONE)
+    dataset.change(panel.look, dataset, shown, **ALONE)
+    look.click(panel.look, dataset, shown, **ALONE)
+    push.click(panel.push, [dataset, template], jobs, **LIGHT)
+    pull.click(panel.pull, [dataset, template], jobs, **LIGHT)
+    jobs.click(panel.ask, None, jobs, **LIGHT)
+    jobs.change(panel.look, dataset, shown, **ALONE)
+    place.change(panel.task, place, link, **LIGHT)
+    gr.Timer(TICK_SECONDS).tick(panel.tick, jobs, jobs, **LIGHT)

@@ -1,0 +1,155 @@
+"""The Data page: what it asks of the data's side, and a person in a real Chromium who freezes, compares and exports."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app import data_panels, data_sets
+from app.data_sets import DataError
+from app.services import Services
+from curation.freeze import FreezeConfig, command_line
+from curation.versions import freeze
+from db.curate_queries import AnnotationChange, edit_annotation
+from db.engine import transaction
+from db.version_queries import count_reviews, last_ids
+from tests.curated import all_annotations, curated
+from tests.fake_app import fake_services, running
+
+JOB = 180_000  # milliseconds that a job may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The data set "lids" with the versions "first" and "second"."""
+    folder = tmp_path_factory.mktemp("data-page")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
+        environment.setenv("GRAIN_HOME", str(folder / "home"))
+        services = fake_services(folder)
+        dataset_id = curated(services.engine, folder / "pictures")
+        home = services.settings.home
+        freeze(services.engine, home, dataset="lids", name="first", who="ana", note="<b>before</b>")
+        lid = next(row for row in all_annotations(services.engine, dataset_id) if row.text.startswith("a lid 4"))
+        change = AnnotationChange(text="<i>a kettle</i>")
+        with transaction(services.engine) as session:
+            edit_annotation(session, annotation_id=lid.id, expected_version=1, who="bo", change=change)
+        freeze(services.engine, home, dataset="lids", name="second", who="bo")
+        yield services
+
+
+def test_a_data_set_is_told_in_numbers(services: Services) -> None:
+    found = data_sets.overview(services, "lids")
+    assert (found.pictures, found.reviews) == (8, {"empty": 1, "open": 1, "reviewed": 6})
+    said = data_panels.overview_panel(found)
+    assert "reviewed, nothing to mark" in said and ">8</th>" in said
+    with transaction(services.engine) as session:
+        assert count_reviews(session, dataset_id=99) == {}
+        assert last_ids(session)[1:] == (20, 8)
+
+
+def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None:
+    found = data_sets.difference(services, "lids", "first", "second")
+    assert (found.kinds, found.people) == ({("changed", "description"): 1}, {"bo": 1})
+    said = data_panels.difference_panel(found)
+    assert "1 description changed" in said and "&lt;i&gt;a kettle&lt;/i&gt;" in said and "<i>a" not in said
+    backwards = data_sets.difference(services, "lids", "second", "second")
+    assert "say the same" in data_panels.difference_panel(backwards)
+    with pytest.raises(DataError, match="Choose two versions"):
+        data_sets.difference(services, "lids", "first", "")
+    with pytest.raises(DataError, match="which none has"):
+        data_sets.difference(services, "lids", "first", "third")
+
+
+@pytest.mark.parametrize(("version", "texts"), [("", 12), ("first", 12)])
+def test_losses_are_listed_before_anything_is_written(services: Services, version: str, texts: int) -> None:
+    config = data_sets.export_config(services, "lids", version, "odvg", ["accepted"], False)
+    found = data_sets.losses_of(services, config)
+    assert (found.pictures, found.whole) == (7, True) and f"verdicts: {texts} descriptions" in " ".join(found.sentences)
+    assert "What will be lost, counted on 7 pictures" in data_panels.losses_panel(found, config)
+    plain = data_sets.export_config(services, "lids", version, "coco", ["accepted"], False)
+    assert "Nothing will be lost" in data_panels.losses_panel(data_sets.losses_of(services, plain), plain)
+    assert not config.out.exists() and config.out.is_relative_to(services.settings.home / "exports")
+    other = data_sets.export_config(services, "lids", "first!" if version else "now", "odvg", ["accepted"], False)
+    assert other.out != config.out, "names that differ in signs only"
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        (lambda s: data_sets.freeze_config("lids", " ", "", ["accepted"], "ana"), "needs a name"),
+        (lambda s: data_sets.freeze_config("", "x", "", ["accepted"], "ana"), "no data set yet"),
+        (lambda s: data_sets.freeze_config("lids", "x", "", ["deleted"], "ana"), "one verdict or more"),
+        (lambda s: data_sets.freeze(s, FreezeConfig("lids", "first", who="ana")), "versions never change"),
+        (lambda s: data_sets.export_config(s, "lids", "", "zip", ["accepted"], False), "Expected the format shards"),
+        (lambda s: data_sets.export_config(s, "lids", "", "coco", [], False), "Expected one status or more"),
+        (lambda s: data_sets.bring_config("lids", "/no/such/file", "coco", "ana"), "Expected a file or folder"),
+        (lambda s: data_sets.bring_config("lids", "", "coco", "ana"), "Expected a file or folder"),
+        (lambda s: data_sets.overview(s, "lid"), "no data set 'lid'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    services: Services, work: Callable[[Services], Any], sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        work(services)
+
+
+def test_a_version_that_a_flag_could_be_hidden_in_stays_text() -> None:
+    words = command_line(FreezeConfig("lids", "--note=x\n$(id)", note="-rf", who="ana"))
+    assert "--name=--note=x\n$(id)" in words and "--note=-rf" in words
+
+
+@pytest.fixture
+def page(services: Services, visitor: BrowserContext) -> Iterator[Page]:
+    with running(services) as address:
+        page, errors = visitor.new_page(), []
+        page.set_viewport_size({"width": 1400, "height": 1300})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{address}data?dataset=lids")
+        expect(page.locator("#overview table").first).to_be_visible()
+        yield page
+        page.close()
+        assert errors == []
+
+
+def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, services: Services) -> None:
+    expect(page.locator("#versions li")).to_have_count(2)
+    expect(page.locator("#versions")).to_contain_text("<b>before</b>")
+    page.locator("#compare-versions").click()
+    expect(page.locator("#difference")).to_contain_text("1 description changed")
+    page.locator("#held label").nth(2).click()
+    page.locator("#version-name input, #version-name textarea").fill("third")
+    page.locator("#freeze").click()
+    expect(page.locator("#versions li")).to_have_count(3, timeout=JOB)
+    expect(page.locator("#versions li").first).to_contain_text("local")
+    page.locator("#format input").click()
+    page.get_by_role("option", name="COCO JSON").click()
+    expect(page.locator("#losses")).to_contain_text("Nothing will be lost")
+    page.locator("#export").click()
+    expect(page.locator("#jobs .job").first).to_contain_text("export")
+    expect(page.locator("#written li")).to_have_count(1, timeout=JOB)
+    page.locator("#written summary").click()
+    expect(page.locator("#written pre")).to_contain_text("Where the descriptions come from")
+    config = data_sets.export_config(services, "lids", "", "coco", ["accepted"], False)
+    written = json.loads((config.out / "annotations.json").read_text())
+    assert len(written["images"]) == 7
+    page.get_by_text("Bring annotations in").click()
+    page.locator("#file input, #file textarea").fill(str(config.out))
+    page.locator("#bring").click()
+    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=JOB)
+    expect(page.locator("#jobs .job").first).to_contain_text("0 added, 12 known")
+    page.set_viewport_size({"width": 400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_an_export_that_cannot_be_read_is_passed_over(services: Services) -> None:
+    folder = services.settings.home / "exports" / "broken"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "export.json").write_text("[]")
+    assert all(written.folder != folder for written in data_sets.exports(services, "lids"))

@@ -1,0 +1,109 @@
+"""The real app killed under people who edit: what it acknowledged is there, and the database is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from db.curate_queries import history_page
+from db.engine import open_engine, reading
+from db.models import Annotation
+from tests.curated import all_annotations, curated
+from tests.fake_app import free_port
+
+ROOT = Path(__file__).parent.parent
+WAITING = re.compile(r"GRAIN is at (\S+)")
+WRITERS, ENOUGH = 8, 40
+
+
+@dataclass
+class Writer:
+    """Accepts and reopens one region through the page's own event, for as long as somebody answers."""
+
+    address: str
+    event: dict[str, Any]
+    region: Annotation
+    told: threading.Semaphore
+    acknowledged: list[int] = field(default_factory=list)
+    failed: list[AssertionError] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        version, status, session = self.region.version, str(self.region.status), f"writer{self.region.id}"
+        with httpx.Client(base_url=self.address, timeout=60) as person:
+            try:
+                while True:
+                    status = "pending" if status == "accepted" else "accepted"
+                    ask = {"do": "verdict", "id": self.region.id, "version": version, "status": status}
+                    body = {"data": self.event["data"], "fn_index": self.event["id"], "session_hash": session}
+                    person.post("gradio_api/queue/join", json={**body, "event_data": {"ask": ask}})
+                    answer = person.get("gradio_api/queue/data", params={"session_hash": session}).text
+                    if "process_completed" not in answer:  # it was cut off: nothing was acknowledged
+                        return
+                    assert '"success":true' in answer, answer[:2000]
+                    assert f'\\"version\\": {version + 1}' in answer.replace("&quot;", '\\"'), answer[:2000]
+                    version += 1
+                    self.acknowledged.append(version)
+                    self.told.release()
+            except httpx.HTTPError:
+                return
+            except AssertionError as error:
+                self.failed.append(error)
+
+
+def edit_event(address: str) -> dict[str, Any]:
+    """The event by which the editor sends edits, and what its fields hold as the page opens."""
+    config = httpx.get(f"{address}config", timeout=60).json()
+    parts = {each["id"]: each for each in config["components"]}
+    [editor] = [number for number, each in parts.items() if each["props"].get("elem_id") == "editor"]
+    [event] = [each for each in config["dependencies"] if [editor, "click"] in each["targets"]]
+    values = [parts[number]["props"].get("value") for number in event["inputs"]]
+    advance = [number for number in event["inputs"] if parts[number]["props"].get("elem_id") == "advance"]
+    data = [False if number in advance else value for number, value in zip(event["inputs"], values, strict=True)]
+    return {"id": event["id"], "data": data}
+
+
+def test_every_acknowledged_edit_of_eight_writers_outlives_the_app(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    dataset_id = curated(engine, tmp_path / "pictures", 12)
+    regions = [row for row in all_annotations(engine, dataset_id) if row.status == "pending"]
+    regions += [row for row in all_annotations(engine, dataset_id) if row.status != "pending"]
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    told = threading.Semaphore(0)
+    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
+        try:
+            address = next(found[1] for line in app.stdout if (found := WAITING.search(line)))
+            event = edit_event(address)
+            writers = [Writer(address, event, region, told) for region in regions[:WRITERS]]
+            threads = [threading.Thread(target=writer) for writer in writers]
+            for thread in threads:
+                thread.start()
+            for _ in range(ENOUGH):
+                assert told.acquire(timeout=120), json.dumps([writer.acknowledged for writer in writers])
+        finally:
+            app.kill()
+        for thread in threads:
+            thread.join()
+    with sqlite3.connect(home / "grain.sqlite") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert [error for writer in writers for error in writer.failed] == []
+    assert sum(len(writer.acknowledged) for writer in writers) >= ENOUGH
+    with reading(engine) as session:
+        for writer in writers:
+            number, image = writer.region.id, writer.region.image_id
+            kept = {edit.version for edit in history_page(session, image_id=image, annotation_id=number, limit=10_000)}
+            assert set(writer.acknowledged) <= kept
+            row = session.get(Annotation, number)
+            assert row is not None and row.version == max(kept | {writer.region.version})
+    engine.dispose()

@@ -1,0 +1,197 @@
+"""Label Studio and the app: the panel with the real server, a failing one and none; what Label Studio may ask of us."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import label_studio
+from app.label_studio import ReviewingError, annotates, connection, keep_in_step, task_links
+from app.pages.label_studio import connection_panel, links_panel
+from app.services import Services
+from app.settings import Settings
+from curation.in_step import InStep, InStepConfig, Keeping, command_line
+from curation.review import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
+from db.curate_queries import AnnotationChange, edit_annotation
+from db.engine import reading, transaction
+from db.queries import annotations_of, get_image
+from tests.fake_app import fake_services, free_port, running
+from tests.fake_predictor import fake_predictor
+from tests.label_studio_server import (
+    Running,
+    client,
+    database,
+    judged,
+    label_studio_server,
+    proxy,
+    records_in,
+    submit,
+    tasks_in,
+    until,
+)
+
+__all__ = ["label_studio_server"]  # fixture
+
+JOB = 120  # seconds that a job, or a poll, may take on a busy machine
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    """The data set "three"; no Label Studio is known."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GRAIN_HOME", str(tmp_path / "home"))
+    services = fake_services(tmp_path)
+    services.settings.home.mkdir()
+    database(services.settings.home, tmp_path)[0].dispose()
+    yield services
+    services.engine.dispose()
+
+
+def first_status(services: Services) -> str:
+    with reading(services.engine) as session:
+        return annotations_of(session, image_ids=[1])[1][0].status
+
+
+@pytest.fixture
+def neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_studio_server: Running) -> Iterator[Services]:
+    """The data set "three" in the home that the server shares with the app: it shows what lies there."""
+    home = label_studio_server.home
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GRAIN_HOME", str(home))
+    database(home, tmp_path)[0].dispose()
+    settings = Settings(home=home, port=free_port())
+    services = Services(settings, load_model=fake_predictor, embedded=tmp_path)
+    yield services
+    services.engine.dispose()
+
+
+def test_pictures_go_there_as_a_job_and_a_decision_comes_back_by_a_webhook(
+    neighbours: Services, label_studio_server: Running
+) -> None:
+    services = neighbours
+    there = client(label_studio_server.access)
+    with running(services):
+        job = keep_in_step(services, "three", "regions", "push", "ana")
+        until(lambda: (found := services.jobs.get(job)) is not None and found.state == "done", JOB)
+        found = connection(services, "three")
+        [project] = found.projects
+        assert (found.problem, project.pushed, project.decided) == ("", 3, 0)
+        assert "3 pushed, 0 decided" in connection_panel(found)
+        [link] = task_links(services, 1)
+        task = int(link.rpartition("=")[2])
+        assert link == there.task_url(int(project.project.rpartition("/")[2]), task) and f"task {task}" in links_panel(
+            [link]
+        )
+        [ours] = [each for each in there.projects() if project.project.endswith(f"/{each.id}")]
+        step = InStep(services.engine, there, ours, dataset_id=1, home=services.settings.home)
+        shown = records_in(step)[0]
+        submit(label_studio_server, task, shown, judged(shown, "accepted", "reviewed"))
+        until(lambda: first_status(services) == "accepted", JOB)
+        assert connection(services, "three").projects[0].decided == 1
+    there.close()
+
+
+def test_who_follows_pushes_what_changed_here_and_nothing_else(
+    services: Services, label_studio_server: Running
+) -> None:
+    there = client(label_studio_server.access)
+    home = services.settings.home
+    (home / FOLDER).mkdir(exist_ok=True)
+    project = there.ensure_project(f"Followed {home.parent.name[-8:]}", "regions")
+    step = InStep(services.engine, there, project, dataset_id=1, home=home)
+    follow = Keeping(step, InStepConfig("three", follow=True))
+    for expected in (3, 3):
+        follow()
+        assert tasks_in(label_studio_server, project) == expected
+    with proxy(label_studio_server.access.url) as between:
+        quiet = client(Access(between.url, label_studio_server.access.token))
+        follow.step.label_studio = quiet
+        follow()
+        assert {method for method, _ in between.requests} == {"GET"}, "nothing changed, so nothing is pushed"
+        between.requests.clear()
+        change = AnnotationChange(text="another lid")
+        with transaction(services.engine) as session:
+            edit_annotation(session, annotation_id=1, expected_version=1, who="ana", change=change)
+        follow()
+        assert ("PATCH", "/api/tasks") in {(method, path[:10]) for method, path in between.requests}
+        quiet.close()
+    there.close()
+
+
+@pytest.mark.parametrize("fault", [500, 429, "slow", 404])
+def test_a_failing_server_costs_a_sentence_and_no_page(
+    services: Services, label_studio_server: Running, fault: int | str
+) -> None:
+    with proxy(label_studio_server.access.url) as between:
+        write_access(services.settings.home, Access(between.url, label_studio_server.access.token, "s"))
+        between.faults = [fault]
+        found = connection(services, "three")
+        assert found.problem.startswith(f"Label Studio at {between.url}") and len(between.requests) == 1
+        assert "not connected" in connection_panel(found) and 'role="alert"' in connection_panel(found)
+        assert connection(services, "three").problem == "", "and then it is well again"
+
+
+def test_without_a_server_it_says_what_to_do(services: Services) -> None:
+    assert "make label-studio" in connection(services, "three").problem
+    assert "make label-studio" in connection_panel(connection(services, ""))
+    write_access(services.settings.home, Access("http://127.0.0.1:9", "token", "s"))
+    assert "cannot be reached" in connection(services, "three").problem
+    (services.settings.home / FOLDER / ACCESS).write_text("{")
+    assert "remove it and run make label-studio" in connection(services, "three").problem
+    assert "is not in Label Studio" in links_panel(task_links(services, 1))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "template", "do", "sentence"),
+    [
+        ("", "regions", "push", "no data set yet"),
+        ("three", "zip", "push", "Expected a template"),
+        ("three", "regions", "both", "Expected a template"),
+        ("three", "regions", "push", "make label-studio"),
+    ],
+)
+def test_what_cannot_be_pushed_is_said(services: Services, dataset: str, template: str, do: str, sentence: str) -> None:
+    with pytest.raises(ReviewingError, match=sentence):
+        keep_in_step(services, dataset, template, do, "ana")
+
+
+def test_label_studio_reaches_the_app_with_its_secret_alone(services: Services) -> None:
+    home = services.settings.home
+    with running(services) as address:
+        url = f"{address.rstrip('/')}/label-studio"
+        assert address.rstrip("/") == label_studio.address(services)
+        for headers in ({}, {SECRET_HEADER: ""}, {SECRET_HEADER: "guess"}):
+            for method, path in (("GET", "health"), ("POST", "predict"), ("POST", "webhook"), ("GET", "nowhere")):
+                answer = httpx.request(method, f"{url}/{path}", headers=headers, timeout=30)
+                assert answer.status_code == (404 if path == "nowhere" else 401)
+        write_access(home, Access("http://127.0.0.1:9", "token", "the secret"))
+        right = {SECRET_HEADER: "the secret"}
+        assert httpx.get(f"{url}/health", headers=right, timeout=30).json()["status"] == "UP", "known while it runs"
+        assert httpx.post(f"{url}/webhook", headers=right, timeout=30).status_code == 200
+        foreign = {**right, "origin": "http://evil.example"}
+        assert httpx.post(f"{url}/webhook", headers=foreign, timeout=30).status_code == 403
+    assert stat.S_IMODE((home / FOLDER / ACCESS).stat().st_mode) == 0o600
+    with reading(services.engine) as session:
+        assert get_image(session, image_id=1) is not None
+
+
+def test_the_backend_annotates_our_pictures_and_nobody_elses(services: Services) -> None:
+    with reading(services.engine) as session:
+        image = get_image(session, image_id=1)
+    assert image is not None
+    annotate = annotates(services)
+    record = annotate(image.sha256)
+    assert record is not None and (record.id, record.width, record.height) == (1, 64, 48)
+    assert annotate("ab" * 32) is None
+    Path(image.location).unlink()
+    assert annotate(image.sha256) is None, "a picture that is gone has no prediction"
+
+
+def test_the_command_carries_no_secret(services: Services) -> None:
+    write_access(services.settings.home, Access("http://127.0.0.1:9", "the token", "the secret"))
+    words = command_line(InStepConfig("--do=pull", do="push", app=label_studio.address(services)))
+    assert "--dataset=--do=pull" in words and not any("the secret" in word or "the token" in word for word in words)
