@@ -21,6 +21,7 @@ from benchmarks import (
     photographs,
     pipeline,
     recognition,
+    training_scale,
     training_step,
 )
 from benchmarks.page import Row, merge
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for room in (
         recognition,
         training_step,
+        training_scale,
         matching,
         inference,
         photographs,

@@ -15,6 +15,7 @@ import open_clip
 import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from open_clip_train.train import train_one_epoch
+from PIL import Image
 from torch.nn import functional as F
 
 from benchmarks.learning import World, write
@@ -24,6 +25,7 @@ from grain.config import GrainConfig, preset
 from grain.data import Record, collate, find_shards, read_records
 from grain.losses import Losses, LossWeights, grain_losses
 from grain.model import GrainModel, parameter_groups
+from grain.preprocess import image_to_array
 from grain.structures import Batch
 from grain.tokenizer import Tokenizer
 from grain.train import TrainConfig, Trainer, initial_model
@@ -134,18 +136,21 @@ def losses_of(model: GrainModel, batch: Batch) -> Losses:
     return grain_losses(output, captions, descriptions, batch.regions, batch.description_ids, scale, LossWeights())
 
 
-def _records() -> list[Record]:
+def _records() -> list[Record[Image.Image]]:
     """Pictures of the sample world that have all their parts."""
     found = [record for record in read_records(find_shards(write(WORLD), "train")) if len(record.texts) >= REGIONS]
     return found[:BATCH]
 
 
-def _batch(records: list[Record], config: GrainConfig, *, with_regions: bool) -> Batch:
+def _batch(records: list[Record[Image.Image]], config: GrainConfig, *, with_regions: bool) -> Batch:
     tokenizer = Tokenizer(vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"])
     captions = [record.caption for record in records]
-    return collate(
-        records, captions, config=config, tokenizer=tokenizer, max_regions=REGIONS, with_regions=with_regions
-    )
+    ready = [replace(record, image=_pixels(record.image, config)) for record in records]
+    return collate(ready, captions, config=config, tokenizer=tokenizer, max_regions=REGIONS, with_regions=with_regions)
+
+
+def _pixels(picture: Image.Image, config: GrainConfig) -> torch.Tensor:
+    return torch.from_numpy(image_to_array(picture, size=config.image_size, mean=config.mean, std=config.std))
 
 
 @contextmanager

@@ -19,3 +19,10 @@ def attention_over(tokens: int, device: torch.device) -> AbstractContextManager[
         plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
         return plain
     return nullcontext()
+
+
+def attention_now() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For a pass and for its repetition outside of this context: nothing, and the kernel that is chosen now."""
+    plain = not torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]  # of every device, its name aside
+    again: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
+    return nullcontext(), again

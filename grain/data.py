@@ -1,44 +1,45 @@
-"""Shards -> Batch. The order of images is a function of (seed, epoch) alone, so a step number is a data position."""
+"""Shards -> Batch. The order of images is a function of the seed alone, so a step number is a data position."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import random
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
-import webdataset as wds
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from grain.boxes import pad_boxes
 from grain.config import GrainConfig
-from grain.preprocess import image_to_array
+from grain.jpeg import image_tensor
+from grain.shards import ExactlyOnce, Order, Reader, Resampled, index_shard, read_entry, seed_of
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.tokenizer import Tokenizer, text_id
 
-SHUFFLE_BUFFER = 2000  # samples
 Box = tuple[float, float, float, float]  # xyxy, normalized
 CaptionSource = Literal["caption", "with_descriptions"]
+Sampling = Literal["exactly_once", "resampled"]
+Pixels = TypeVar("Pixels")
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Generic[Pixels]):
     """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
 
+    image: a PIL picture, or in training what the image tower reads, [3, S, S].
     proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
     """
 
     key: str
-    image: Image.Image
+    image: Pixels
     caption: str
     boxes_xyxy: tuple[Box, ...]
     texts: tuple[str, ...]
@@ -48,11 +49,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Shards:
-    """The part of a data folder that one split names."""
+    """The part of a data folder that one split names. counts: images of each shard."""
 
     paths: tuple[Path, ...]
-    images: int
+    counts: tuple[int, ...]
     trained_on: str
+
+    @property
+    def images(self) -> int:
+        """Images in all."""
+        return sum(self.counts)
 
 
 def find_shards(folder: Path, split: str) -> Shards:
@@ -76,25 +82,32 @@ def find_shards(folder: Path, split: str) -> Shards:
     missing = [shard.name for shard in paths if not shard.is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {missing[0]} and {len(missing) - 1} more shards: copy or write them again")
-    return Shards(paths, sum(entry["images"] for entry in splits[split]), trained_on)
+    return Shards(paths, tuple(int(entry["images"]) for entry in splits[split]), trained_on)
 
 
-def read_records(shards: Shards, *, limit: int | None = None) -> Iterator[Record]:
+def read_records(shards: Shards, *, limit: int | None = None) -> Iterator[Record[Image.Image]]:
     """The records of a split in the order of its shards."""
-    for sample in islice(_raw_samples(shards.paths, shuffle_seed=None), limit):
-        yield decode(sample)
+    entries = ((path, entry) for path in shards.paths for entry in index_shard(path))
+    for path, entry in islice(entries, limit):
+        yield decode(read_entry(path, entry), picture)
 
 
-def decode(sample: dict[str, Any]) -> Record:
+def picture(content: bytes) -> Image.Image:
+    """The picture of a file's bytes."""
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def decode(sample: dict[str, Any], read: Callable[[bytes], Pixels]) -> Record[Pixels]:
     """A WebDataset sample (bytes) -> Record; boxes are clipped to the image, those without area are left out.
 
+    Args:   read: bytes of the picture -> what the record holds of it.
     Raises: ValueError: the picture or its JSON cannot be read; names the sample and its shard.
     """
     key = sample["__key__"]
     try:
         facts = json.loads(sample["json"])
         caption, class_name = facts["caption"], facts.get("class")
-        image = Image.open(io.BytesIO(sample["jpg"])).convert("RGB")
+        image = read(sample["jpg"])
         regions = sorted(facts["regions"], key=lambda region: -region["score"])
         kept = [(box, region["text"]) for region in regions if (box := _clipped(region["box"])) is not None]
         proposed = facts.get("proposals")
@@ -107,7 +120,7 @@ def decode(sample: dict[str, Any]) -> Record:
     return Record(key, image, caption, tuple(boxes), tuple(texts), class_name, proposed)
 
 
-def proposals_of(records: Sequence[Record]) -> list[tuple[Box, ...]]:
+def proposals_of(records: Sequence[Record[Any]]) -> list[tuple[Box, ...]]:
     """What a model whose region queries start from proposals needs of each record.
 
     Raises: ValueError: a shard proposes nothing.
@@ -119,7 +132,7 @@ def proposals_of(records: Sequence[Record]) -> list[tuple[Box, ...]]:
 
 
 def collate(
-    records: list[Record],
+    records: Sequence[Record[Tensor]],
     captions: list[str],
     *,
     config: GrainConfig,
@@ -139,9 +152,8 @@ def collate(
         texts += record.texts[:max_regions]
         image_index += [row] * len(record.texts[:max_regions])
     unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    arrays = [image_to_array(r.image, size=config.image_size, mean=config.mean, std=config.std) for r in records]
     return Batch(
-        images=torch.stack([torch.from_numpy(array) for array in arrays]),
+        images=torch.stack([record.image for record in records]),
         captions=tokenizer(captions),
         descriptions=tokenizer(list(unique)),
         description_ids=torch.tensor([text_id(text) for text in unique], dtype=torch.long),
@@ -171,8 +183,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 class TrainingStream(IterableDataset[Batch]):
     """The batches of one process from a given step on.
 
-    The global batch of a step is the same however many processes share it: each takes its own rows of it. Every
-    process reads every shard's bytes but decodes only its own rows.
+    The global batch of a step is the same however many processes share it: each reads its own rows of it.
     """
 
     def __init__(
@@ -189,6 +200,7 @@ class TrainingStream(IterableDataset[Batch]):
         max_regions: int = 5,
         caption_source: CaptionSource = "caption",
         with_regions: bool = True,
+        sampling: Sampling = "exactly_once",
     ) -> None:
         """first_step, last_step: half-open range of global steps. Other arguments as in TrainConfig.
 
@@ -198,9 +210,15 @@ class TrainingStream(IterableDataset[Batch]):
             raise ValueError(f"batch_size ({global_batch}) must be a multiple of the {processes} processes")
         if shards.images < global_batch:
             raise ValueError(f"the data has {shards.images} images, fewer than one batch of {global_batch}: use less")
-        self.shards, self.config, self.global_batch, self.seed = shards, config, global_batch, seed
+        self.config, self.global_batch, self.seed = config, global_batch, seed
+        order: Order
+        if sampling == "resampled":
+            order = Resampled(shards.counts, seed=seed)
+        else:
+            order = ExactlyOnce(shards.counts, seed=seed, batch=global_batch)
+        self.reader = Reader(shards.paths, shards.counts, order)
         self.first_step, self.last_step = first_step, last_step
-        self.rows = slice(rank * global_batch // processes, (rank + 1) * global_batch // processes)
+        self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
         self.tokenizer = Tokenizer(
             vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
@@ -210,61 +228,33 @@ class TrainingStream(IterableDataset[Batch]):
         """Batches in order; of several loader workers each makes every n-th, and the loader restores the order."""
         worker = get_worker_info()
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for position, (epoch, samples) in enumerate(self._raw_batches()):
-            if position % workers == mine:
-                records = [decode(sample) for sample in samples[self.rows]]
-                captions = [self._caption(record, epoch) for record in records]
-                yield collate(
-                    records,
-                    captions,
-                    config=self.config,
-                    tokenizer=self.tokenizer,
-                    max_regions=self.max_regions,
-                    with_regions=self.with_regions,
-                )
+        config = self.config
+        read = partial(image_tensor, size=config.image_size, mean=config.mean, std=config.std)
+        for step in range(self.first_step + mine, self.last_step, workers):
+            records, captions = [], []
+            for row in self.rows:
+                sample, turn = self.reader.read(step * self.global_batch + row)
+                records.append(decode(sample, read))
+                captions.append(self._caption(records[-1], turn))
+            yield collate(
+                records,
+                captions,
+                config=config,
+                tokenizer=self.tokenizer,
+                max_regions=self.max_regions,
+                with_regions=self.with_regions,
+            )
 
-    def _raw_batches(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        per_epoch = self.shards.images // self.global_batch
-        step = self.first_step
-        while step < self.last_step:
-            epoch, offset = divmod(step, per_epoch)
-            samples = _raw_samples(self.shards.paths, shuffle_seed=_seed(self.seed, epoch))
-            samples = islice(samples, offset * self.global_batch, None)
-            for _ in range(min(per_epoch - offset, self.last_step - step)):
-                batch = list(islice(samples, self.global_batch))
-                if len(batch) < self.global_batch:
-                    raise ValueError("the shards hold fewer images than manifest.json says: copy or write them again")
-                yield epoch, batch
-                step += 1
-
-    def _caption(self, record: Record, epoch: int) -> str:
+    def _caption(self, record: Record[Tensor], turn: int) -> str:
         if self.caption_source == "caption":
             return record.caption
-        choice = random.Random(_seed(self.seed, epoch, record.key))
+        choice = random.Random(seed_of(self.seed, turn, record.key))
         return choice.choice([record.caption, *record.texts[: self.max_regions]])
 
 
 def loader(stream: TrainingStream, workers: int) -> DataLoader[Batch]:
     """The stream behind worker processes (0: in this one)."""
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
-
-
-def _raw_samples(paths: tuple[Path, ...], *, shuffle_seed: int | None) -> Iterator[dict[str, Any]]:
-    urls = [str(path) for path in paths]
-    if not urls:
-        return
-    stages: list[Any] = [wds.tarfile_to_samples()]
-    if shuffle_seed is not None:
-        random.Random(shuffle_seed).shuffle(urls)
-        stages.append(wds.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, seed=shuffle_seed))
-    try:
-        yield from wds.DataPipeline(wds.SimpleShardList(urls), *stages)
-    except tarfile.TarError as error:
-        raise ValueError(f"a shard cannot be read ({error}): copy or write the shards again") from error
-
-
-def _seed(*parts: object) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
 
 
 def _clipped(box: list[float]) -> Box | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from PIL import Image
 from tqdm import tqdm
 
 from grain.checkpoint import METRICS, locate, read_info
@@ -41,14 +42,14 @@ class EvaluateConfig:
 
 
 def encode_records(
-    predictor: Predictor, records: Iterable[Record], *, total: int
-) -> tuple[list[ImageFeatures], list[Record]]:
+    predictor: Predictor, records: Iterable[Record[Image.Image]], *, total: int
+) -> tuple[list[ImageFeatures], list[Record[Image.Image]]]:
     """Every picture's features, with a progress bar; the pictures themselves are let go.
 
     Raises: ValueError: the checkpoint needs proposals that a record has not.
     """
     features: list[ImageFeatures] = []
-    kept: list[Record] = []
+    kept: list[Record[Image.Image]] = []
     with tqdm(total=total, unit="img", desc=predictor.info.name, disable=None) as bar:
         for group in _groups(records):
             proposals = proposals_of(group) if predictor.info.from_proposals else None
@@ -58,7 +59,9 @@ def encode_records(
     return features, kept
 
 
-def grounding_ious(predictor: Predictor, features: Sequence[ImageFeatures], records: Sequence[Record]) -> Array:
+def grounding_ious(
+    predictor: Predictor, features: Sequence[ImageFeatures], records: Sequence[Record[Image.Image]]
+) -> Array:
     """For every true description: IoU of its best-matching region's box with the annotated box. [R]."""
     ious = []
     for feature, record in zip(features, records, strict=True):
@@ -70,7 +73,7 @@ def grounding_ious(predictor: Predictor, features: Sequence[ImageFeatures], reco
 
 
 def held_out_metrics(
-    predictor: Predictor, features: Sequence[ImageFeatures], records: Sequence[Record]
+    predictor: Predictor, features: Sequence[ImageFeatures], records: Sequence[Record[Image.Image]]
 ) -> dict[str, Estimate]:
     """Grounding, and caption retrieval both ways, on pictures of the training source that were not trained on.
 
@@ -153,7 +156,7 @@ def _all_hits(
     return {name: novel_hits(predictor, features, names, classes, alpha=alpha) for name, alpha in alphas.items()}
 
 
-def _groups(records: Iterable[Record]) -> Iterable[list[Record]]:
+def _groups(records: Iterable[Record[Image.Image]]) -> Iterable[list[Record[Image.Image]]]:
     iterator = iter(records)
     while group := list(islice(iterator, BATCH)):
         yield group

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from grain.boxes import cxcywh_to_xyxy, iou_and_giou, xyxy_to_cxcywh
+from grain.contrast import towards_classes
 from grain.distributed import gather_counts, gather_rows, world_size
 from grain.matching import match
 from grain.structures import GrainOutput, RegionTargets
@@ -45,12 +45,14 @@ def image_caption_loss(image_embeds: Tensor, caption_embeds: Tensor, logit_scale
 
     Args:   image_embeds, caption_embeds: [B, E] unit length, gathered here with gradient.
             logit_scale: log of the scale.
+    Raises: ValueError: there are not as many captions as images.
     Source: Radford et al. 2021, figure 3.
     """
     images, captions = gather_rows(image_embeds), gather_rows(caption_embeds)
-    logits = logit_scale.exp() * images @ captions.T
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    if len(images) != len(captions):
+        raise ValueError(f"expected a caption for each of {len(images)} images, got {len(captions)}")
+    there, back = towards_classes(images, captions, torch.arange(len(images), device=images.device), logit_scale)
+    return (there + back) / 2
 
 
 def box_loss(boxes_cxcywh: Tensor, targets_xyxy: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,15 +96,8 @@ def region_description_loss(
     if len(region_embeds) == 0:
         return (region_embeds.sum() + text_embeds.sum() + logit_scale) * 0
     unique, first = _first_of_each(text_ids)
-    logits = logit_scale.exp() * region_embeds @ text_embeds[first].T  # [M, classes]
-    target = torch.searchsorted(unique, ids)
-    loss = F.cross_entropy(logits, target)
-    if not symmetric:
-        return loss
-    own = logits.T[target]  # [M, M]: each region's text against every region
-    same = (target[:, None] == target[None, :]) & ~torch.eye(len(target), dtype=torch.bool, device=target.device)
-    back = F.cross_entropy(own.masked_fill(same, float("-inf")), torch.arange(len(target), device=target.device))
-    return (loss + back) / 2
+    there, back = towards_classes(region_embeds, text_embeds[first], torch.searchsorted(unique, ids), logit_scale)
+    return (there + back) / 2 if symmetric else there
 
 
 def grain_losses(

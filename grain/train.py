@@ -2,15 +2,17 @@
 
 On several devices or machines: accelerate launch -m grain.train …
 Run the same command again and it goes on where it was: the result is bitwise the one of an uninterrupted run.
+--config FILE reads the fields below from a YAML file (configs/ has some); flags beside it overrule the file.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +21,15 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from grain.blocks import recompute_blocks
 from grain.checkpoint import CheckpointInfo, clean_partial
 from grain.config import GrainConfig, Queries, preset
-from grain.data import CaptionSource, Record, TrainingStream, find_shards, loader, read_records, to_device
+from grain.config_file import read_fields
+from grain.data import CaptionSource, Record, Sampling, TrainingStream, find_shards, loader, read_records, to_device
 from grain.encode import TorchEncoder
 from grain.evaluate import encode_records, held_out_metrics
 from grain.gradcache import cached_backward
@@ -38,6 +43,7 @@ from grain.structures import Batch, GrainOutput
 
 METRICS_LOG = "metrics.jsonl"
 MOST_ROLL_BACKS = 3
+MAY_CHANGE = {"out", "data", "workers", "stored", "recompute"}  # between two commands of one run
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class TrainConfig:
     """Images a step, over all processes."""
     pieces: int = 1
     """Parts that each process's batch is cut into to save memory (GradCache); the gradient stays the whole batch's."""
+    recompute: bool = False
+    """Keep no activations within transformer blocks but compute them again: the same numbers in less memory."""
     learning_rate: float = 1e-3
     """Peak, reached after the warm-up."""
     final_learning_rate: float = 1e-5
@@ -83,6 +91,8 @@ class TrainConfig:
     """with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
     max_regions: int = 5
     """Regions an image, best score first."""
+    sampling: Sampling = "exactly_once"
+    """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
     precision: Literal["bf16", "no"] = "bf16"
     """Mixed precision; `no` is float32."""
     seed: int = 0
@@ -179,6 +189,8 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         self.shards = find_shards(config.data, "train")
         self.model, self.model_config = initial_model(config)
+        if config.recompute:
+            recompute_blocks(self.model)
         groups = parameter_groups(self.model, config.weight_decay)
         optimiser = torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.98), eps=1e-8, fused=True)
         self.wrapped, self.optimiser = self.accelerator.prepare(self.model, optimiser)
@@ -186,7 +198,7 @@ class Trainer:
         self.step = 0
         self.roll_backs = 0
         self.best = -math.inf
-        self.held_out: list[Record] = []
+        self.held_out: list[Record[Image.Image]] = []
         _claim_folder(config, write=self.main)
         self.accelerator.wait_for_everyone()
         if config.tracker != "none":
@@ -223,6 +235,7 @@ class Trainer:
             max_regions=self.config.max_regions,
             caption_source=self.config.caption_source,
             with_regions=self.model_config.decoder is not None,
+            sampling=self.config.sampling,
         )
         return iter(loader(stream, self.config.workers))
 
@@ -417,9 +430,7 @@ def _claim_folder(config: TrainConfig, *, write: bool) -> None:
     mine: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(
-            key for key in mine if mine[key] != there.get(key) and key not in {"out", "data", "workers", "stored"}
-        )
+        changed = sorted(key for key in mine if mine[key] != there.get(key) and key not in MAY_CHANGE)
         if changed:
             raise ValueError(
                 f"{config.out} holds a run with another {', '.join(changed)}: choose another --out or the same settings"
@@ -458,10 +469,23 @@ def train(config: TrainConfig) -> None:
     Trainer(config).run()
 
 
+def config_from(arguments: Sequence[str]) -> TrainConfig:
+    """What a command line asks for: flags over the file that --config names, over the defaults.
+
+    Raises: ValueError: the file cannot be used.
+    """
+    before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    before.add_argument("--config", type=Path)
+    named, flags = before.parse_known_args(arguments)
+    file = read_fields(named.config, TrainConfig) if named.config else {}
+    start = TrainConfig(**({"data": tyro.MISSING, "out": tyro.MISSING} | file))
+    return tyro.cli(TrainConfig, default=start, args=flags, description=__doc__)
+
+
 def main() -> None:
     """The command line."""
     try:
-        train(tyro.cli(TrainConfig))
+        train(config_from(sys.argv[1:]))
     except (ValueError, OSError) as error:
         sys.exit(f"grain.train: {error}")
 

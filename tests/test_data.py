@@ -9,10 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from grain.data import Record, TrainingStream, collate, decode, find_shards, loader, read_records, to_device
+from grain.data import (
+    Record,
+    TrainingStream,
+    collate,
+    decode,
+    find_shards,
+    loader,
+    picture,
+    read_records,
+    to_device,
+)
 from grain.structures import Batch
 from grain.tokenizer import Tokenizer, text_id
-from tests.tiny import picture, sample, tiny_config, write_data, write_shard
+from tests.tiny import sample, tiny_config, write_data, write_shard
 
 CONFIG = tiny_config()
 TOKENIZER = Tokenizer(vocab_size=1000, context_length=24)
@@ -23,9 +33,9 @@ def stream(folder: Path, **changes: object) -> TrainingStream:
     return TrainingStream(find_shards(folder, "train"), CONFIG, **options)
 
 
-def record(key: str, texts: list[str], *, caption: str = "c") -> Record:
+def record(key: str, texts: list[str], *, caption: str = "c") -> Record[Tensor]:
     boxes = tuple((0.1 * i, 0.0, 0.1 * i + 0.1, 1.0) for i in range(len(texts)))
-    return Record(key, picture(0), caption, boxes, tuple(texts), None)
+    return Record(key, torch.zeros(3, 32, 32), caption, boxes, tuple(texts), None)
 
 
 def raw(**changes: object) -> dict:
@@ -48,7 +58,7 @@ def tensors(batch: Batch) -> list[Tensor]:
 
 def test_regions_come_best_score_first_clipped_to_the_image() -> None:
     regions = [region([0, 0, 0.5, 0.5], "second", 0.4), region([-0.2, 0.25, 0.75, 1.5], "first", 0.9)]
-    got = decode(raw(regions=regions, caption="a jar", **{"class": "zorbex"}))
+    got = decode(raw(regions=regions, caption="a jar", **{"class": "zorbex"}), picture)
     assert got.texts == ("first", "second")
     assert got.boxes_xyxy == ((0.0, 0.25, 0.75, 1.0), (0.0, 0.0, 0.5, 0.5))
     assert (got.key, got.caption, got.class_name, got.image.mode) == ("train-1", "a jar", "zorbex", "RGB")
@@ -57,22 +67,22 @@ def test_regions_come_best_score_first_clipped_to_the_image() -> None:
 def test_a_box_without_area_leaves_with_its_text_and_shifts_no_other() -> None:
     flat, outside, broken = [0.5, 0.5, 0.5, 0.9], [1.2, 0.1, 1.4, 0.9], [math.nan, 0.0, 1.0, 1.0]
     boxes = [flat, [0.0, 0.0, 0.2, 0.2], outside, broken, [0.5, 0.5, 1.0, 1.0]]
-    got = decode(raw(regions=[region(box, f"text {i}", 1 - 0.1 * i) for i, box in enumerate(boxes)]))
+    got = decode(raw(regions=[region(box, f"text {i}", 1 - 0.1 * i) for i, box in enumerate(boxes)]), picture)
     assert got.texts == ("text 1", "text 4")
     assert got.boxes_xyxy == ((0.0, 0.0, 0.2, 0.2), (0.5, 0.5, 1.0, 1.0))
 
 
 def test_a_picture_without_regions_has_none() -> None:
-    got = decode(raw())
+    got = decode(raw(), picture)
     assert got.texts == got.boxes_xyxy == ()
     assert got.class_name is None
 
 
 def test_proposals_keep_their_order_and_are_clipped_and_none_is_not_the_same_as_no_such_key() -> None:
     rows = [[0.5, 0.5, 0.6, 0.6], [0.2, 0.2, 0.2, 0.9], [-0.5, 0.0, 0.5, 2.0]]
-    assert decode(raw(proposals=rows)).proposals == ((0.5, 0.5, 0.6, 0.6), (0.0, 0.0, 0.5, 1.0))
-    assert decode(raw(proposals=[])).proposals == ()
-    assert decode(raw()).proposals is None
+    assert decode(raw(proposals=rows), picture).proposals == ((0.5, 0.5, 0.6, 0.6), (0.0, 0.0, 0.5, 1.0))
+    assert decode(raw(proposals=[]), picture).proposals == ()
+    assert decode(raw(), picture).proposals is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,7 @@ def test_proposals_keep_their_order_and_are_clipped_and_none_is_not_the_same_as_
 )
 def test_a_sample_that_cannot_be_read_is_named_with_its_shard(broken: dict) -> None:
     with pytest.raises(ValueError, match=r"sample train-1 of train-0.tar cannot be read .*: write the shard again"):
-        decode(broken)
+        decode(broken, picture)
 
 
 # a batch
@@ -205,6 +215,16 @@ def test_an_epoch_shows_every_picture_once_and_the_next_in_another_order(data_fo
     assert not torch.equal(first, second)
     other = torch.cat([b.images for b in stream(data_folder, last_step=3, seed=4)]).flatten(1).sum(1)
     assert not torch.equal(first, other)
+
+
+def test_resampled_steps_go_over_the_end_of_the_data_and_are_positions_too(data_folder: Path) -> None:
+    whole = list(stream(data_folder, sampling="resampled", last_step=9, global_batch=5))
+    rest = list(stream(data_folder, sampling="resampled", last_step=9, global_batch=5, first_step=6))
+    assert len(whole) == 9 and len(rest) == 3
+    for ours, theirs in zip(rest, whole[6:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(tensors(ours), tensors(theirs), strict=True))
+    sums = torch.cat([batch.images for batch in whole]).flatten(1).sum(1)
+    assert len(sums.unique()) < len(sums) and len(sums.unique()) > 8
 
 
 @pytest.mark.parametrize("processes", [2, 4])

@@ -35,7 +35,7 @@ SOLE_HOMES = {
     "open_clip": ["grain/towers.py", "grain/tokenizer.py", "grain/make_photo.py"],
     "accelerate": ["grain/train.py"],
     "scipy": ["grain/matching.py", "grain/metrics.py", "curation/atlas.py"],
-    "webdataset": ["grain/data.py"],
+    "yaml": ["grain/config_file.py"],
     "onnxruntime": ["grain/photo.py", "grain/make_photo.py"],
     "onnx": ["grain/make_photo.py"],
     "tf2onnx": ["grain/make_photo.py"],

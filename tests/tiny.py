@@ -112,6 +112,22 @@ def losses_of(model: torch.nn.Module, batch: Batch, weights: LossWeights | None 
     return loss_over(batch, weights)(*model(batch.images, tables, batch.proposals))
 
 
+def kept_bytes(model: torch.nn.Module, batch: Batch) -> int:
+    """Distinct memory that a forward pass and its losses keep for the gradient, but for the weights themselves."""
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    found: dict[int, int] = {}
+    alive = []
+
+    def pack(saved: torch.Tensor) -> torch.Tensor:
+        alive.append(saved)
+        found[saved.untyped_storage()._cdata] = saved.untyped_storage().nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        losses_of(model, batch)
+    return sum(size for place, size in found.items() if place not in weights)
+
+
 def gradients(model: GrainModel) -> dict[str, torch.Tensor]:
     """The gradient of every trainable parameter, by name; each must have one."""
     found = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
