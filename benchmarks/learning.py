@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -18,19 +18,34 @@ from typing import Literal
 import tyro
 from filelock import FileLock
 
+from benchmarks.audited import audit_filter, filter_judge
+from benchmarks.told import Keep, everything, tell
+from curation.sample_annotators import SampleConfig
+from curation.sample_render import KINDS
+
 ROOT = Path(__file__).parent.parent
 SHORT_IMAGES = 25_600  # seen by each ablation and the stronger twin: minutes on one core
 SHARE_IMAGES = 51_200  # seen by each run of a part share: CLIP needs more to show what it makes of speaking captions
 CLIP_SPEED = 1.4  # images that CLIP sees while GRAIN sees one (decoding included): 113 and 83 a second on one core
+TOLD_SEED = 8  # of the annotators that err
+FIT_SEED, AUDIT_SEEDS = 2001, (2002, 2003)  # pictures that judges are fitted on, and those they are measured on
+AUDIT_IMAGES = 1000
 EVALUATION_SEEDS = (1001, 1002, 1003)  # never trained on: other pictures, other novel classes
 
 
 @dataclass(frozen=True)
 class World:
-    """A sample world, by the flags that write it."""
+    """A sample world, by the flags that write it.
+
+    told: its training pictures as annotators that err describe them, made from `source`, the same world with the truth.
+    audited: without the descriptions that the audit drops.
+    """
 
     name: str
     flags: tuple[str, ...]
+    source: World | None = None
+    told: SampleConfig | None = None
+    audited: bool = False
 
     @property
     def folder(self) -> Path:
@@ -69,12 +84,33 @@ def training_world(images: int, part_share: str) -> World:
     return World(f"train-{images}-share-{part_share}", flags)
 
 
+def told_world(wrong: str, *, audited: bool = False) -> World:
+    """The pictures of the short trainings, a share of their descriptions wrong."""
+    truth = training_world(SHORT_IMAGES, "0.3")
+    name = f"{truth.name}-wrong-{wrong}{'-audited' * audited}"
+    return World(name, truth.flags, truth, SampleConfig(wrong=float(wrong), seed=TOLD_SEED), audited)
+
+
+def audit_world(seed: int) -> World:
+    """Pictures whose descriptions are audited: no training, no evaluation sees them."""
+    held_out = ("--held-out-images", str(AUDIT_IMAGES), "--shard-images", str(AUDIT_IMAGES))
+    none = ("--images", "0", "--classes", "1", "--novel-images-per-class", "0")
+    return World(f"audit-{seed}", (*none, *held_out, "--seed", str(seed)))
+
+
+def audit_shard(seed: int) -> Path:
+    """All of them."""
+    return write(audit_world(seed)) / "held_out-000000.tar"
+
+
 def evaluation_world(seed: int) -> World:
     """Pictures to evaluate on: 100 novel classes of its own seed, and held-out pictures."""
     flags = ("--images", "0", "--seed", str(seed), "--held-out-images", "500", "--classes", "100")
     return World(f"evaluate-{seed}", flags)
 
 
+WRONG_SHARES = ("0.2", "0.4")
+SEEDS = (0, 1, 2)
 PART_SHARES = ("0", "0.3", "1")
 CLIP = ("--clip",)
 STRONG = ("--clip", "--caption-source", "with_descriptions")
@@ -98,6 +134,20 @@ def _trainings() -> Iterable[Training]:
         yield Training(f"share-{share}-grain", world, SHARE_IMAGES, warmup)
         yield Training(f"share-{share}-clip", world, SHARE_IMAGES, (*warmup, *CLIP))
 
+    for seed in SEEDS:
+        if seed:  # that of seed 0 is the ablations' own
+            yield Training(truth_name(seed), short, SHORT_IMAGES, (*_warmup(SHORT_IMAGES), "--seed", str(seed)))
+        for share in WRONG_SHARES:
+            flags = (*_warmup(SHORT_IMAGES), "--seed", str(seed))
+            yield Training(f"wrong-{share}-seed-{seed}", told_world(share), SHORT_IMAGES, flags)
+            audited = told_world(share, audited=True)
+            yield Training(f"audited-{share}-seed-{seed}", audited, SHORT_IMAGES, flags)
+
+
+def truth_name(seed: int) -> str:
+    """The name of the short training on true descriptions at a seed."""
+    return f"full-seed-{seed}" if seed else "full"
+
 
 def _warmup(images: int) -> tuple[str, ...]:
     return ("--warmup-images", str(images // 10))
@@ -114,6 +164,10 @@ def write(world: World) -> Path:
     """
     world.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{world.folder}.lock"):  # two trainings may ask for the same world at once
+        if world.source is not None and world.told is not None:
+            return tell(
+                write(world.source), world.folder, world.told, _filter(world.told) if world.audited else everything
+            )
         _run("curation.sample_world", "--out", str(world.folder), *world.flags)
     return world.folder
 
@@ -130,6 +184,11 @@ def train(name: str) -> Path:
             data = write(training.world)
             _run("grain.train", "--data", str(data), "--out", str(training.folder), *flags_of(training))
     return training.final
+
+
+def _filter(told: SampleConfig) -> Keep:
+    judge, threshold = filter_judge(audit_shard(FIT_SEED), replace(told, seed=FIT_SEED), AUDIT_IMAGES)
+    return audit_filter(judge, threshold, [kind for kinds in KINDS.values() for kind in kinds])
 
 
 def flags_of(training: Training) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import tyro
 from benchmarks import (
     annotation,
     app_start,
+    audit,
     curation,
     database,
     gallery,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         photographs,
         annotation,
         pipeline,
+        audit,
         database,
         gallery,
         curation,

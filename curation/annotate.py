@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import tyro
 from PIL import Image as Pictures
@@ -60,6 +60,9 @@ WAIT_SECONDS = 1.0  # before asking again for pictures that others hold
 RUNS_FOR_PACE = 20  # that a pace is looked for in
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_Opened = tuple[Image, Pictures.Image]
+Make = Callable[[Sequence[_Opened]], Iterator[NewStageResult]]
+"""Rows and their upright RGB pictures -> a result each."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -163,7 +166,7 @@ def plan(engine: Engine, config: AnnotateConfig) -> Plan:
 
     Raises: AnnotateError: no such data set. MissingModelError: weights are not on this machine.
     """
-    dataset, works = _dataset(engine, config.dataset), config.works()
+    dataset, works = find_dataset(engine, config.dataset), config.works()
     with reading(engine) as session:
         images = count_images(session, dataset_id=dataset.id)
         counts = plan_counts(session, dataset_id=dataset.id, recipes=[work.recipe for work in works])
@@ -253,13 +256,14 @@ def annotate(
             pictures back at once. job_id: the run of a job is taken up again.
     Raises: AnnotateError: no such data set, or no picture can be described now. MissingModelError.
     """
-    dataset, works = _dataset(engine, config.dataset), config.works()
-    run_id = _start(engine, dataset, config, works, worker, job_id)
+    dataset, works = find_dataset(engine, config.dataset), config.works()
+    run_id = begin_run(engine, dataset, asdict(config), works, worker, job_id)
     state: RunState = "failed"
     try:
         with PictureReader() as reader:
             for work in works:
-                stage = _Stage(engine, config, annotators, reader, dataset.id, run_id, worker, work)
+                shared = (engine, config, reader, dataset.id, run_id, worker, work)
+                stage = _AnnotateStage(*shared, config=config, annotators=annotators)
                 if not stage.run(report, stop):
                     state = "paused"
                     return state
@@ -273,21 +277,37 @@ def annotate(
             set_run_state(session, run_id=run_id, state=state)
 
 
-class _Stage:
-    """One stage of a run, by one worker."""
+class StageConfig(Protocol):
+    """What every stage's settings tell; see AnnotateConfig."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures of one claim."""
+
+    @property
+    def attempts(self) -> int:
+        """Tries of a picture that fails."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a worker that died keeps others from its pictures."""
+
+
+class StageRun:
+    """One stage of a run, by one worker: claims, leases, batches, failures. What the work is, a subclass says."""
 
     def __init__(
         self,
         engine: Engine,
-        config: AnnotateConfig,
-        annotators: Annotators,
+        config: StageConfig,
         reader: PictureReader,
         dataset_id: int,
         run_id: int,
         worker: str,
         work: Work,
     ) -> None:
-        self._engine, self._config, self._annotators, self._work = engine, config, annotators, work
+        """worker: names this process among others. run_id: what the work is counted under."""
+        self._engine, self._pace, self._work = engine, config, work
         self._reader = reader
         self._open: dict[str, Any] = {
             "dataset_id": dataset_id,
@@ -307,16 +327,16 @@ class _Stage:
             if first is None:
                 report(Progress(self._work.stage, before + worked, total, 0.0))
                 return True
-            make = make or self._annotator()
+            make = make or self._maker()
             for some in self._pass(make, first - 1, stop):
                 worked += some
                 rate = worked / (time.perf_counter() - began)
                 report(Progress(self._work.stage, min(total, before + worked), total, rate))
         return False
 
-    def _pass(self, make: _Make, after: int, stop: Callable[[], bool]) -> Iterator[int]:
+    def _pass(self, make: Make, after: int, stop: Callable[[], bool]) -> Iterator[int]:
         """Batches in the order of the pictures, until nothing more can be claimed; yields how many each had."""
-        with _held(self._engine, self._config.lease_seconds) as held:
+        with _held(self._engine, self._pace.lease_seconds) as held:
             batch = self._next(after, held)
             if not batch.images and not stop():
                 time.sleep(WAIT_SECONDS)  # others hold what is left: they finish it, or their leases run out
@@ -349,7 +369,7 @@ class _Stage:
                 opened.append((row, picture))
         return results, opened
 
-    def _made(self, make: _Make, opened: Sequence[_Opened]) -> dict[int, NewStageResult]:
+    def _made(self, make: Make, opened: Sequence[_Opened]) -> dict[int, NewStageResult]:
         def failed(pair: _Opened, reason: str) -> NewStageResult:
             return self._result(pair[0], state="failed", reason=reason)
 
@@ -365,8 +385,59 @@ class _Stage:
 
         retrying(self._engine, save)
 
-    def _annotator(self) -> _Make:
-        """Loads the model of this stage."""
+    def _maker(self) -> Make:
+        """Loads the models of this stage."""
+        raise NotImplementedError
+
+    def _known(self, images: Sequence[Image]) -> dict[int, NewStageResult]:
+        """Results that need no model, by picture."""
+        return {}
+
+    def _result(self, row: Image, **values: Any) -> NewStageResult:
+        return NewStageResult(
+            dataset_id=self._dataset_id,
+            image_id=row.id,
+            key=self._work.key(row.sha256),
+            recipe=self._work.recipe,
+            stage=self._work.stage,
+            source=self._work.source,
+            run_id=self._run_id,
+            **({"state": "done"} | values),
+        )
+
+    def _claim(self, after: int) -> Claim:
+        def claim(session: Any) -> Claim:
+            return claim_images(
+                session,
+                **self._open,
+                worker=self._worker,
+                count=self._pace.batch,
+                lease_seconds=self._pace.lease_seconds,
+                after=after,
+            )
+
+        return retrying(self._engine, claim)
+
+    def _first_unfinished(self) -> int | None:
+        with reading(self._engine) as session:
+            return first_unfinished(session, **self._open)
+
+    def _done(self) -> tuple[int, int]:
+        with reading(self._engine) as session:
+            counts = plan_counts(session, dataset_id=self._dataset_id, recipes=[self._work.recipe])[self._work.recipe]
+            return counts.done + counts.quarantined, count_images(session, dataset_id=self._dataset_id)
+
+
+class _AnnotateStage(StageRun):
+    """Describing or localizing."""
+
+    def __init__(self, *shared: Any, config: AnnotateConfig, annotators: Annotators) -> None:
+        """shared: see StageRun."""
+        super().__init__(*shared)
+        self._config, self._annotators = config, annotators
+
+    def _maker(self) -> Make:
+        """See StageRun."""
         if self._work.stage == "describe":
             describer = self._annotators.describer()
             return lambda opened: self._describe(describer, opened)
@@ -435,44 +506,6 @@ class _Stage:
             for key, result in before.items()
         }
 
-    def _result(self, row: Image, **values: Any) -> NewStageResult:
-        return NewStageResult(
-            dataset_id=self._dataset_id,
-            image_id=row.id,
-            key=self._work.key(row.sha256),
-            recipe=self._work.recipe,
-            stage=self._work.stage,
-            source=self._work.source,
-            run_id=self._run_id,
-            **({"state": "done"} | values),
-        )
-
-    def _claim(self, after: int) -> Claim:
-        def claim(session: Any) -> Claim:
-            return claim_images(
-                session,
-                **self._open,
-                worker=self._worker,
-                count=self._config.batch,
-                lease_seconds=self._config.lease_seconds,
-                after=after,
-            )
-
-        return retrying(self._engine, claim)
-
-    def _first_unfinished(self) -> int | None:
-        with reading(self._engine) as session:
-            return first_unfinished(session, **self._open)
-
-    def _done(self) -> tuple[int, int]:
-        with reading(self._engine) as session:
-            counts = plan_counts(session, dataset_id=self._dataset_id, recipes=[self._work.recipe])[self._work.recipe]
-            return counts.done + counts.quarantined, count_images(session, dataset_id=self._dataset_id)
-
-
-_Opened = tuple[Image, Pictures.Image]
-_Make = Callable[[Sequence[_Opened]], Iterator[NewStageResult]]
-
 
 @dataclass(frozen=True)
 class _Batch:
@@ -510,20 +543,25 @@ def _held(engine: Engine, lease_seconds: float) -> Iterator[set[str]]:
                 retrying(engine, partial(release_lease, token=token))
 
 
-def _start(
-    engine: Engine, dataset: Dataset, config: AnnotateConfig, works: Sequence[Work], worker: str, job_id: int | None
+def begin_run(
+    engine: Engine, dataset: Dataset, config: Mapping[str, Any], works: Sequence[Work], worker: str, job_id: int | None
 ) -> int:
+    """The run's id: a job's own, or a new one. What a worker of this name held is given back."""
     with transaction(engine) as session:
         release_worker(session, worker=worker)
         run = run_of_job(session, job_id=job_id) if job_id is not None else None
         if run is None:
             recipes: dict[str, str] = {work.stage: work.recipe for work in works}
-            run = start_run(session, dataset_id=dataset.id, config=asdict(config), recipes=recipes, job_id=job_id)
+            run = start_run(session, dataset_id=dataset.id, config=config, recipes=recipes, job_id=job_id)
         set_run_state(session, run_id=run.id, state="running")
         return run.id
 
 
-def _dataset(engine: Engine, name: str) -> Dataset:
+def find_dataset(engine: Engine, name: str) -> Dataset:
+    """A data set by its name.
+
+    Raises: AnnotateError: there is none.
+    """
     with reading(engine) as session:
         dataset = get_dataset(session, name=name)
         if dataset is not None:
@@ -565,12 +603,16 @@ def _reason(error: Exception) -> str:
 
 def command_line(config: AnnotateConfig) -> list[str]:
     """The words that run it from a terminal: what differs from the defaults, flag by flag."""
-    default = AnnotateConfig(config.dataset)
-    flags = [f"--dataset={config.dataset}"]
-    for name, value in _leaves(asdict(config)).items():
-        if value != _leaves(asdict(default))[name]:
+    return ["-m", "curation.annotate", *flags_of(asdict(config), asdict(AnnotateConfig(config.dataset)))]
+
+
+def flags_of(config: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
+    """The flags of settings with a data set's name, what is as by default left out."""
+    flags = [f"--dataset={config['dataset']}"]
+    for name, value in _leaves(config).items():
+        if value != _leaves(default)[name]:
             flags += _flag(name.replace("_", "-"), value)
-    return ["-m", "curation.annotate", *flags]
+    return flags
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

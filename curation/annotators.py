@@ -87,7 +87,7 @@ class Work:
 
     def key(self, image_sha256: str) -> str:
         """Names this work on one picture's content, in whatever data set it lies."""
-        return _digest({"image": image_sha256, "recipe": self.recipe})
+        return digest_of({"image": image_sha256, "recipe": self.recipe})
 
 
 def works_of(describer: DescriberChoice, localizer: LocalizerChoice, sample: SampleConfig) -> tuple[Work, ...]:
@@ -177,10 +177,11 @@ def _localizer_source(choice: LocalizerChoice) -> str:
 
 
 def _recipe(stage: Stage, source: str, settings: Mapping[str, Any]) -> str:
-    return _digest({"version": KEY_VERSION, "stage": stage, "source": source, "settings": settings})
+    return digest_of({"version": KEY_VERSION, "stage": stage, "source": source, "settings": settings})
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """64 hex digits of plain settings: equal ones have an equal digest."""
     return hashlib.sha256(json.dumps(_plain(facts), sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 

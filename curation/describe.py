@@ -108,12 +108,13 @@ class Describer(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """text: as the model wrote it. complete: it ended by itself."""
+    """text: as the model wrote it. complete: it ended by itself. yes: of a server that was asked for probabilities."""
 
     text: str
     complete: bool
     prompt_tokens: int
     answer_tokens: int
+    yes: float | None = None
 
 
 def read_answers(answers: Mapping[str, Answer], seconds: float) -> Described:
@@ -251,6 +252,24 @@ class LlavaDescriber:
         starts = range(0, len(images), self._batch_size)
         return [result for start in starts for result in self._batch(images[start : start + self._batch_size])]
 
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """See curation.evidence.Asked: from the first token of the answer, greedy or not."""
+        return [[self._yes(image, each) for each in some] for image, some in zip(images, questions, strict=True)]
+
+    def _yes(self, image: Image.Image, question: str) -> float:
+        import torch
+
+        ids, mask, pictures = self._first_turn([image], question)
+        with torch.inference_mode():
+            odds = self._model(input_ids=ids, attention_mask=mask, **pictures).logits[0, -1].float()
+        tokens = self._processor.tokenizer
+        firsts = [
+            sorted({tokens(word, add_special_tokens=False).input_ids[0] for word in words})
+            for words in (("yes", "Yes", " yes", " Yes"), ("no", "No", " no", " No"))
+        ]
+        shares = torch.stack([odds[some].logsumexp(0) for some in firsts]).softmax(0)
+        return float(shares[0])
+
     def _batch(self, images: Sequence[Image.Image]) -> list[Described]:
         began = time.perf_counter()
         turns: dict[str, _Turn] = {}
@@ -264,6 +283,11 @@ class LlavaDescriber:
 
     def _ask(self, images: Sequence[Image.Image], question: str, most_tokens: int) -> _Turn:
         """The first question."""
+        ids, mask, pictures = self._first_turn(images, question)
+        return self._generate(ids, mask, pictures, None, most_tokens)
+
+    def _first_turn(self, images: Sequence[Image.Image], question: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Token ids and mask [B, S] of a conversation that begins, and what the processor makes of the pictures."""
         inputs = self._processor.apply_chat_template(
             [[user_turn(question, {"type": "image", "image": image.convert("RGB")})] for image in images],
             add_generation_prompt=True,
@@ -272,8 +296,7 @@ class LlavaDescriber:
             return_tensors="pt",
             processor_kwargs={"padding": True, "padding_side": "left"},
         ).to(self._model.device, self._model.dtype)
-        ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
-        return self._generate(ids, mask, dict(inputs), None, most_tokens)
+        return inputs.pop("input_ids"), inputs.pop("attention_mask"), dict(inputs)
 
     def _go_on(self, turn: _Turn, question: str, most_tokens: int) -> _Turn:
         """A later question, after an answer and in its conversation."""

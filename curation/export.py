@@ -35,12 +35,14 @@ from curation.coco import Categories
 from curation.formats import Format, FormatError, losses
 from curation.home import database_url, home_folder, report_progress
 from curation.originals import JPEG, Originals, Prepared
+from curation.policy import Policy, told, under
 from curation.records import PictureRecord, Status
 from curation.sample_world import SampleWorldError, write_whole
 from curation.shards import to_sample
 from curation.versions import FULL, DiskFullError, Frozen, VersionError, open_version, write_present
+from db.audit_queries import claims_of, latest_audit
 from db.engine import DatabaseError, Engine, open_engine, reading
-from db.models import Image
+from db.models import AuditedClaim, Image
 from db.queries import batches, find_images, get_dataset
 from grain.structures import SCHEMA_VERSION
 
@@ -92,6 +94,8 @@ class ExportConfig:
     """The classes, as JSON {name: [description, …]}; left out: the descriptions that most pictures of each have."""
     categories: Categories = "text"
     """What COCO's categories are: the descriptions, or the pictures' fact `class`."""
+    audit: Policy = "keep"
+    """What is done with claims that the data set's latest audit, or people after it, call unsupported."""
     home: Path | None = None
     """Where the database and frozen versions lie; by default GRAIN_HOME."""
 
@@ -120,7 +124,7 @@ class ExportConfig:
             "shard_images": self.shard_images,
             "novel": self.novel,
             "categories": self.categories,
-        }
+        } | ({"audit": self.audit} if self.audit != "keep" else {})
 
 
 def command_line(config: ExportConfig) -> list[str]:
@@ -131,6 +135,7 @@ def command_line(config: ExportConfig) -> list[str]:
     words += [f"--caption={config.caption}", f"--held-out={config.held_out}", f"--shard-images={config.shard_images}"]
     words += [f"--categories={config.categories}", *["--no-novel"] * (not config.novel)]
     words += [f"--classes={os.path.abspath(config.classes)}"] if config.classes else []
+    words += [f"--audit={config.audit}"] if config.audit != "keep" else []
     return [*words, *([f"--home={config.home}"] if config.home else [])]
 
 
@@ -150,11 +155,28 @@ class Chosen:
 
     state: Frozen
     config: ExportConfig
+    engine: Engine
+    audit: str = ""
+    """Recipe of the audit whose verdicts count."""
 
     def __iter__(self) -> Iterator[PictureRecord]:
-        for record in self.state:
+        for record in self._audited():
             if (chosen := choose(record, self.config)) is not None:
                 yield chosen
+
+    def _audited(self) -> Iterator[PictureRecord]:
+        if self.config.audit == "keep":
+            yield from self.state
+            return
+        for some in batches(self.state, ROWS):
+            with reading(self.engine) as session:
+                found = claims_of(session, image_ids=[record.id for record in some], recipe=self.audit)
+            for record in some:
+                rows: dict[str, list[AuditedClaim]] = {}
+                for row in found[record.id]:
+                    rows.setdefault(row.text, []).append(row.claim)
+                claims = {text: told(each) for text, each in rows.items()}
+                yield under(record, claims, self.config.audit)
 
 
 def choose(record: PictureRecord, config: ExportConfig) -> PictureRecord | None:
@@ -240,7 +262,7 @@ class _Export:
 
     def run(self) -> dict[str, Any]:
         state = self._state()
-        chosen = Chosen(state, self.config)
+        chosen = Chosen(state, self.config, self.engine, self._audit())
         for record in chosen:
             self.tally.count(record)
             self.classes.count(record)
@@ -307,6 +329,19 @@ class _Export:
         given = read_classes(self.config.classes)
         must_name(given, self.classes)
         return given
+
+    def _audit(self) -> str:
+        """The latest audit's recipe, where the policy needs one."""
+        if self.config.audit == "keep":
+            return ""
+        with reading(self.engine) as session:
+            recipe = latest_audit(session, dataset_id=self.dataset_id)
+        if not recipe:
+            raise ExportError(
+                f"expected an audited data set for the policy {self.config.audit!r}, got one without an audit: run "
+                "`python -m curation.audit` on it first"
+            )
+        return recipe
 
     def _prepare_folder(self, dataset: str) -> None:
         """Make the folder, or see that it holds an earlier export of the same."""

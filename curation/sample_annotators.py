@@ -1,7 +1,8 @@
 """Annotators that know the sample world's truth and lie at a chosen rate, so that everything after them can be tried.
 
-They read what lies beside each picture in its shard. A share of the descriptions is wrong (another colour, or a part
-that is not there) and a share of the boxes is shifted; which ones follows from the seed and the picture alone.
+They read what lies beside each picture in its shard. A share of the descriptions is wrong (another colour or pattern,
+the other side, or a part that is not there) and a share of the boxes is shifted; which ones follows from the seed and
+the picture alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from grain.structures import Region
 ROW = "row"  # where curation.annotate leaves a picture's database row in its `info`
 SHARDS_OPEN = 8
 TRUE_SCORE, WRONG_SCORE, WRONG_SPREAD = 0.8, 0.45, 0.15  # a detector is less sure of what is not there
+OTHER_SIDE = {"left": "right", "right": "left"}
 SHIFT = 0.5  # of the box's sides, at most
 
 
@@ -48,7 +50,7 @@ class SampleConfig:
 class SampleDescriber:
     """See Describer: the true descriptions of a picture of the sample world, some of them spoilt."""
 
-    name = "sample-describer@1"
+    name = "sample-describer@2"
 
     def __init__(self, config: SampleConfig) -> None:
         """config: how often it is wrong."""
@@ -62,7 +64,7 @@ class SampleDescriber:
         return [self._describe(image) for image in images]
 
     def _describe(self, image: Image.Image) -> Described:
-        truth, chance = _truth(image), Random(f"{self._config.seed}/describe/{image.info[ROW].sha256}")
+        truth, chance = truth_of(image), Random(f"{self._config.seed}/describe/{image.info[ROW].sha256}")
         true = [str(region["text"]) for region in truth["regions"]]
         said = [_spoilt(text, true, chance) if chance.random() < self._config.wrong else text for text in true]
         texts = tuple(dict.fromkeys(said))
@@ -77,7 +79,7 @@ class SampleDescriber:
 class SampleLocalizer:
     """See Localizer: the true boxes of the sample world, some of them shifted; a spoilt description gets a box too."""
 
-    name = "sample-localizer@1"
+    name = "sample-localizer@2"
 
     def __init__(self, config: SampleConfig) -> None:
         """config: how often it is wrong."""
@@ -100,10 +102,10 @@ class SampleLocalizer:
         ]
 
     def _find(self, picture: Image.Image, index: int, text: str) -> Region:
-        regions = _truth(picture)["regions"]
+        regions = truth_of(picture)["regions"]
         chance = Random(f"{self._config.seed}/localize/{picture.info[ROW].sha256}/{text}")
         true = [region for region in regions if same_text(region["text"]) == same_text(text)]
-        alike = [region for region in regions if _without_colours(region["text"]) == _without_colours(text)]
+        alike = [region for region in regions if _only_kinds(region["text"]) == _only_kinds(text)]
         box = (true or alike or [chance.choice(regions)])[0]["box"]
         if chance.random() < self._config.shifted:
             box = _shifted(box, chance)
@@ -111,7 +113,11 @@ class SampleLocalizer:
         return Region(tuple(box), text, score + chance.uniform(-WRONG_SPREAD, WRONG_SPREAD), index)
 
 
-def _truth(image: Image.Image) -> dict[str, Any]:
+def truth_of(image: Image.Image) -> dict[str, Any]:
+    """What lies beside a picture of the sample world.
+
+    Raises: DescriberError: it is none.
+    """
     row = image.info[ROW]
     try:
         return _sidecars(row.location)[row.member.rsplit(".", 1)[0]]
@@ -132,18 +138,25 @@ def _sidecars(shard: str) -> dict[str, dict[str, Any]]:
 
 
 def _spoilt(text: str, true: Sequence[str], chance: Random) -> str:
-    """The text with another colour, or a part that the picture has not."""
+    """The text with the other side, colour or pattern, or a part that the picture has not."""
+    side = next((side for side in OTHER_SIDE if text.endswith(f" on the {side}")), "")
+    if side and chance.random() < 0.5:
+        return text.removesuffix(side) + OTHER_SIDE[side]
     colour = next((word for word in text.split() if word in COLORS), "")
     if colour and chance.random() < 0.5:
         return text.replace(colour, chance.choice([other for other in COLORS if other != colour]))
+    pattern = next((word for word in text.split() if word in KINDS["band"]), "")
+    if pattern:
+        return text.replace(pattern, chance.choice([other for other in KINDS["band"] if other != pattern]))
     said = " ".join(true)
     absent = [kind for slot in ("top", "side", "emblem") for kind in KINDS[slot] if kind not in said]
     colour, kind = chance.choice(sorted(COLORS)), chance.choice(absent)
     return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}"
 
 
-def _without_colours(text: str) -> str:
-    return " ".join(word for word in same_text(text).split() if word not in COLORS and word not in ("a", "an"))
+def _only_kinds(text: str) -> str:
+    unheard = {*COLORS, *OTHER_SIDE, *KINDS["band"], "a", "an"}
+    return " ".join(word for word in same_text(text).split() if word not in unheard)
 
 
 def _shifted(box: Sequence[float], chance: Random) -> list[float]:

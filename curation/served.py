@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MOST_PORT = 65535
 PICTURE_SIDE = 1008  # pixels of the longer side of a picture that is sent: LLaVA-NeXT's largest grid
 JPEG_QUALITY = 92
+MOST_LOGPROBS = 20  # of the first token of an answer: the schema's limit
 MOST_BODY_BYTES = 8 * 2**20  # of a server's reply
 MOST_REASON_CHARACTERS = 200  # of a server's own words on a picture
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before a request is sent again
@@ -105,6 +107,24 @@ class OpenAIDescriber:
             for outcome in outcomes
         ]
 
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """See curation.evidence.Asked; None where the server tells no probabilities, or nothing of that picture.
+
+        Raises: DescriberError: the server is not there or refuses us.
+        """
+        pairs = [(image, each) for image, some in zip(images, questions, strict=True) for each in some]
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            answers = iter(list(pool.map(lambda pair: self._yes(*pair), pairs)))
+        return [[next(answers) for _ in some] for some in questions]
+
+    def _yes(self, image: Image.Image, question: str) -> float | None:
+        picture = {"type": "image_url", "image_url": {"url": _data_url(image)}}
+        try:
+            said = self._ask([user_turn(question, picture)], 1, logprobs=True, top_logprobs=MOST_LOGPROBS)
+        except _NoAnswerError:
+            return None
+        return said.yes
+
     def _conversation(self, image: Image.Image) -> dict[str, Answer] | _NoAnswerError:
         """All questions about one picture, or why there is no answer."""
         picture = {"type": "image_url", "image_url": {"url": _data_url(image)}}
@@ -119,12 +139,12 @@ class OpenAIDescriber:
             return failure
         return answers
 
-    def _ask(self, messages: list[dict[str, Any]], most_tokens: int) -> Answer:
+    def _ask(self, messages: list[dict[str, Any]], most_tokens: int, **more: Any) -> Answer:
         """One request, sent again while that may help.
 
         Raises: _NoAnswerError: no answer about this picture. DescriberError: the server is not there or refuses us.
         """
-        request = {"model": self._model, "messages": messages, "max_tokens": most_tokens, "temperature": 0}
+        request = {"model": self._model, "messages": messages, "max_tokens": most_tokens, "temperature": 0, **more}
         again = Retrying(
             retry=retry_if_exception(_may_pass), stop=stop_after_attempt(ATTEMPTS), wait=self._wait, reraise=True
         )
@@ -195,7 +215,20 @@ def _read(body: bytes) -> Answer:
             raise TypeError(f"expected a text, got {type(text).__name__}")
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _NoAnswerError(NOT_THE_SCHEMA) from error
-    return Answer(text, choice.get("finish_reason") != "length", read, written)
+    return Answer(text, choice.get("finish_reason") != "length", read, written, _yes_share(choice))
+
+
+def _yes_share(choice: Mapping[str, Any]) -> float | None:
+    """Of "yes" among yes and no as the answer's first token; None where the reply does not tell."""
+    shares = {"yes": 0.0, "no": 0.0}
+    try:
+        for one in choice["logprobs"]["content"][0]["top_logprobs"]:
+            word = str(one["token"]).strip().lower()
+            if word in shares:
+                shares[word] += math.exp(min(0.0, float(one["logprob"])))
+    except (LookupError, TypeError, ValueError):
+        return None
+    return shares["yes"] / sum(shares.values()) if sum(shares.values()) > 0 else None
 
 
 def _data_url(image: Image.Image) -> str:

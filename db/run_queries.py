@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from sqlmodel import Session, col, delete, select, update
 
 from db.models import (
     AnnotationRun,
+    AuditedClaim,
+    ClaimKind,
     Description,
     Image,
     ImageLease,
@@ -23,6 +26,7 @@ from db.models import (
     StageResult,
     StageState,
     UtcDateTime,
+    Verdict,
     now,
 )
 from db.queries import (
@@ -54,6 +58,11 @@ COUNT = text(
     " ON CONFLICT (run_id, worker, stage, state) DO UPDATE SET pictures = run_tally.pictures + excluded.pictures,"
     " seconds = run_tally.seconds + excluded.seconds, tokens = run_tally.tokens + excluded.tokens"
 )
+CLAIM = (
+    "dataset_id image_id stage_result_id recipe description_id position owner kind span_start span_end words verdict"
+    " probability evidence describer prompts stages subject"
+).split()
+CLAIM_KEY = ("stage_result_id", "description_id", "position")
 FINISHED: tuple[StageState, ...] = ("done", "quarantined")  # nobody need look at the picture again
 
 
@@ -71,10 +80,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class NewClaim:
+    """One claim of a description; fields as in `db.models.AuditedClaim`."""
+
+    description_id: int
+    position: int
+    owner: int
+    kind: ClaimKind
+    span_start: int
+    span_end: int
+    words: str
+    verdict: Verdict
+    probability: float | None
+    evidence: tuple[Mapping[str, Any], ...] = ()
+    describer: str = ""
+    prompts: str = ""
+    stages: int = 0
+    subject: str = ""
+
+
+@dataclass(frozen=True)
 class NewStageResult:
     """What a stage made of a picture; fields as in `db.models.StageResult`.
 
-    descriptions: what a describer said, parsed. regions: what a localizer found.
+    descriptions: what a describer said, parsed. regions: what a localizer found. claims: what an auditor judged.
     """
 
     dataset_id: int
@@ -93,6 +122,7 @@ class NewStageResult:
     run_id: int | None = None
     descriptions: tuple[str, ...] = ()
     regions: tuple[NewAnnotation, ...] = ()
+    claims: tuple[NewClaim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -335,6 +365,9 @@ def save_stage_result(session: Session, *, result: NewStageResult, token: str, m
     add_annotations(
         session, dataset_id=result.dataset_id, rows=result.regions, recipe=result.recipe, stage_result_id=saved_id
     )
+    insert_new(
+        session, AuditedClaim, CLAIM, (_claim_row(result, saved_id, each) for each in result.claims), unique=CLAIM_KEY
+    )
 
 
 def stage_result(session: Session, *, image_id: int, recipe: str) -> StageResult | None:
@@ -383,6 +416,13 @@ def descriptions_of(session: Session, *, image_ids: Collection[int], recipe: str
         for description in session.exec(asked.order_by(col(Description.image_id), col(Description.position))):
             found[description.image_id].append(description)
     return found
+
+
+def _claim_row(result: NewStageResult, saved_id: int, claim: NewClaim) -> tuple[Any, ...]:
+    place = (result.dataset_id, result.image_id, saved_id, result.recipe)
+    plain = asdict(claim) | {"words": storable(claim.words), "subject": storable(claim.subject)}
+    evidence = json.dumps([dict(each) for each in claim.evidence])
+    return (*place, *((plain | {"evidence": evidence})[name] for name in CLAIM[len(place) :]))
 
 
 def _lacks(recipe: str, needs: str, run_id: int | None, max_attempts: int) -> list[ColumnElement[bool]]:

@@ -53,6 +53,7 @@ SOLE_HOMES = {
     "umap": ["curation/atlas.py"],
     "usearch": ["curation/neighbours.py"],
     "pyarrow": ["curation/tables.py", "curation/imagefolder.py", "curation/scale.py"],
+    "sklearn": ["curation/combine.py", "curation/measure.py"],
     "label_studio_sdk": ["curation/review.py"],
     "ray": ["curation/scale.py"],
     "gradio": ["app/main.py", "app/pages/"],

@@ -1,0 +1,124 @@
+"""Claims of sample-world pictures with the truth beside them: what judges are fitted on, measured on, and filter by."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.told import BATCH, Keep, picture_of, samples_of
+from curation.audit import vocabulary_of
+from curation.claims import Claim, split_claims
+from curation.combine import Example, Judge, Judged, fit, threshold_below
+from curation.evidence import Asked, DetectorWitness, Evidence, LikenessWitness, Witness, WitnessKind, gather
+from curation.sample_annotators import SampleConfig, SampleDescriber, truth_of
+from curation.sample_truth import SampleAsked, SampleDetector, holds, parts_of
+from grain.predict import Predictor
+from grain.structures import Region
+
+Said = tuple[tuple[Claim, tuple[Evidence, ...]], ...]
+FILTER_PRECISION = 0.8  # of the descriptions that the filter drops, on the claims it is fitted on
+
+
+@dataclass(frozen=True)
+class Told:
+    """One description of one picture with its evidence, and which of its claims hold."""
+
+    text: str
+    said: Said
+    truth: tuple[bool, ...]
+
+    @property
+    def wrong(self) -> bool:
+        """Whether any claim does not hold."""
+        return not all(self.truth)
+
+    def examples(self, sources: Sequence[WitnessKind]) -> Iterator[Example]:
+        """Its claims with the evidence of some sources."""
+        for (claim, evidence), true in zip(self.said, self.truth, strict=True):
+            some = tuple(each for each in evidence if each.source in sources)
+            yield Example(claim.kind, some, true, self.truth[claim.owner])
+
+    def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[Judged, ...]:
+        """What a judge makes of it who hears some sources only."""
+        return judge.description(
+            [(claim, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said]
+        )
+
+
+def stand_ins() -> tuple[list[Witness], Asked]:
+    """The detector and the model that is asked, for pictures of the sample world."""
+    return [DetectorWitness(SampleDetector())], SampleAsked()
+
+
+def told_with_evidence(
+    shard: Path, config: SampleConfig, *, pictures: int | None, checkpoint: str | Path | None
+) -> list[Told]:
+    """What erring annotators say of a shard's pictures, with all evidence.
+
+    Args: checkpoint: GRAIN's, as one more witness; None: none.
+    """
+    witnesses, asked = stand_ins()
+    if checkpoint is not None:
+        witnesses.append(LikenessWitness(Predictor.from_pretrained(checkpoint), str(checkpoint)))
+    with tarfile.open(shard) as tar:
+        images = [picture_of(shard, key, jpeg) for key, jpeg, _ in islice(samples_of(tar), pictures)]
+    texts = [said.descriptions for said in SampleDescriber(config).describe(images)]
+    things = vocabulary_of(text for each in texts for text in each)
+    found = []
+    for low in range(0, len(images), BATCH):
+        some, said = images[low : low + BATCH], texts[low : low + BATCH]
+        evidence = gather(some, said, witnesses=witnesses, asked=asked, vocabulary=things)
+        for image, mine, each in zip(some, said, evidence, strict=True):
+            parts = parts_of(truth_of(image)["regions"])
+            for text, claims in zip(mine, each, strict=True):
+                split = split_claims(text)
+                truth = tuple(holds(text, split, claim, parts) for claim in split)
+                found.append(Told(text, tuple(claims), truth))
+    return found
+
+
+def fitted(told: Sequence[Told], sources: Sequence[WitnessKind], name: str) -> Judge:
+    """A judge of some sources."""
+    return fit([example for each in told for example in each.examples(sources)], name=name)
+
+
+def least(judged: Sequence[Judged]) -> float:
+    """The probability that a description is wholly supported, by its worst claim; 1 where nothing is known."""
+    return min((each.probability for each in judged if each.probability is not None), default=1.0)
+
+
+FILTER_SOURCES: tuple[WitnessKind, ...] = ("detector", "asked")
+
+
+@lru_cache(maxsize=2)
+def filter_judge(shard: Path, config: SampleConfig, pictures: int) -> tuple[Judge, float]:
+    """The judge of the training's filter and its threshold, fitted on pictures that are not trained on."""
+    told = told_with_evidence(shard, config, pictures=pictures, checkpoint=None)
+    judge = fitted(told, FILTER_SOURCES, "the stand-ins of the sample world")
+    scored = [(least(each.judged(judge, FILTER_SOURCES)), each.wrong) for each in told]
+    return judge, threshold_below(scored, FILTER_PRECISION)
+
+
+def audit_filter(judge: Judge, threshold: float, things: Sequence[str]) -> Keep:
+    """What leaves out the descriptions whose worst claim is at or below a threshold."""
+    witnesses, asked = stand_ins()
+
+    def keep(images: Sequence[Image.Image], said: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
+        texts = [[region.text for region in regions] for regions in said]
+        found = gather(images, texts, witnesses=witnesses, asked=asked, vocabulary=things)
+        return [
+            tuple(
+                region
+                for region, claims in zip(regions, each, strict=True)
+                if least(judge.description(claims)) > threshold
+            )
+            for regions, each in zip(said, found, strict=True)
+        ]
+
+    return keep

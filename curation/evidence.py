@@ -1,0 +1,343 @@
+"""Evidence for claims, from sources that did not write them; every score stands beside those of counterfactuals.
+
+A detector alone finds absent things, so its score counts by how far it lies above that of the same sentence with
+another colour, another part, an object that is not there, another place. GRAIN's best region is asked the same. A model
+that answers questions is asked whether a claim holds, and in other words whether it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from curation.claims import COLOURS, COUNTS, FAMILIES, OPPOSITES, Claim, split_claims
+from curation.localize import Localizer
+from grain.predict import Predictor
+
+ABSENT_THINGS = 6  # that an object or a part is measured against
+LEAST_SHARE = 1e-4  # a probability is kept this far from 0 and 1 before its logit is taken
+ARTICLE = re.compile(r"\b([Aa])n?(?= (\w))")
+WitnessKind = Literal["detector", "likeness", "asked"]
+
+
+class Witness(Protocol):
+    """A source of scores for texts on pictures: the higher, the better the text fits; None where it cannot read it.
+
+    fills: an object is asked for in every colour and the best counts, for a source that was taught coloured things.
+    """
+
+    kind: WitnessKind
+    fills: bool
+
+    @property
+    def name(self) -> str:
+        """`model@revision`."""
+
+    def scores(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """Of each upright RGB picture and each of its texts."""
+
+
+class Asked(Protocol):
+    """A model that answers questions about pictures."""
+
+    @property
+    def name(self) -> str:
+        """`model@revision`."""
+
+    def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """The probability of "yes" against "no" for each question of each picture; None where there is no answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a witness is asked of one claim: the best of `claimed` against the best of each group of `counter`."""
+
+    claimed: tuple[str, ...]
+    counter: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one source says of one claim.
+
+    score: of the claim; a logit of a detector, ten times a cosine of GRAIN, the probability of yes of a model that was
+    asked. counter: the counterfactual that fits best; of one that was asked, its answer to the claim's denial.
+    mean: of all counterfactuals. None: not asked, or nothing to compare with.
+    """
+
+    source: WitnessKind
+    score: float | None = None
+    counter_text: str = ""
+    counter: float | None = None
+    mean: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain, without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "")}
+
+
+class DetectorWitness:
+    """A localizer as a witness: the best box's score, as a logit."""
+
+    kind: WitnessKind = "detector"
+    fills = False
+
+    def __init__(self, localizer: Localizer) -> None:
+        """localizer: with a threshold near 0, since weak boxes are what counterfactuals are made of."""
+        self._localizer, self.name = localizer, localizer.name
+
+    def scores(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """See Witness."""
+        long = [set(self._localizer.too_long(each)) for each in texts]
+        readable = [[text for text in each if text not in some] for each, some in zip(texts, long, strict=True)]
+        found = []
+        for each, some, regions in zip(texts, long, self._localizer.localize(images, readable), strict=True):
+            best: dict[str, float] = {}
+            for region in regions:
+                best[region.text] = max(best.get(region.text, 0.0), region.score)
+            found.append([None if text in some else logit(best.get(text, 0.0)) for text in each])
+        return found
+
+
+class LikenessWitness:
+    """GRAIN as a witness: the cosine of its best region, ten times.
+
+    seen: features of pictures are kept as long as the pictures of a batch are the same objects.
+    """
+
+    kind: WitnessKind = "likeness"
+    fills = True
+
+    def __init__(self, predictor: Predictor, name: str) -> None:
+        """name: the checkpoint's, with what tells it from another of that name."""
+        self._predictor, self.name = predictor, name
+
+    def scores(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        """See Witness."""
+        features = self._predictor.batch_features([image.convert("RGB") for image in images])
+        found: list[list[float | None]] = []
+        for feature, each in zip(features, texts, strict=True):
+            regions = feature.region_embeds if len(feature.region_embeds) else feature.image_embed[None]
+            found.append((10 * (regions @ self._predictor.embed_texts(each).T).max(axis=0)).tolist() if each else [])
+        return found
+
+
+def questions_of(
+    text: str, *, vocabulary: Sequence[str], said: str, fills: bool
+) -> tuple[tuple[Claim, Question | None], ...]:
+    """The claims of a description, each with what a witness is asked; None where there is no counterfactual.
+
+    Args: vocabulary: objects and parts that the data set speaks of. said: all that is said of the picture, lower case:
+          nothing in it is taken for absent.
+    """
+    claims = split_claims(text)
+    return tuple((claim, _question(text, claims, claim, vocabulary, said, fills)) for claim in claims)
+
+
+def statement_of(text: str, claims: Sequence[Claim], claim: Claim) -> str:
+    """A claim as a phrase of its own, for somebody who is asked about it alone."""
+    words, thing = claim.words(text), claims[claim.owner].words(text)
+    if claim.kind in ("object", "part"):
+        return _article(words)
+    if claim.kind == "text":
+        return f"the words {words}"
+    if claim.kind == "count":
+        return f"{words} {thing}"
+    return _article(f"{words} {thing}") if claim.kind == "attribute" else f"{_article(thing)} {words}"
+
+
+def gather(
+    images: Sequence[Image.Image],
+    texts: Sequence[Sequence[str]],
+    *,
+    witnesses: Sequence[Witness],
+    asked: Asked | None,
+    vocabulary: Sequence[str],
+) -> list[list[list[tuple[Claim, tuple[Evidence, ...]]]]]:
+    """The claims of each description of each picture, with all the evidence there is."""
+    plans = {fills: [_plan(each, vocabulary, fills) for each in texts] for fills in {w.fills for w in witnesses}}
+    answers = [(witness, _answers(witness, images, plans[witness.fills])) for witness in witnesses]
+    denied = _asked(asked, images, texts) if asked is not None else None
+    found = []
+    for row, each in enumerate(texts):
+        found.append(
+            [
+                [
+                    (claim, tuple(_of_claim(answers, plans, denied, row, at, place, claim)))
+                    for place, claim in enumerate(split_claims(text))
+                ]
+                for at, text in enumerate(each)
+            ]
+        )
+    return found
+
+
+def logit(share: float) -> float:
+    """Of a probability, kept finite."""
+    share = min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
+    return math.log(share / (1 - share))
+
+
+_Plan = list[tuple[tuple[Claim, Question | None], ...]]
+_Answers = list[dict[str, float | None]]
+
+
+def _plan(texts: Sequence[str], vocabulary: Sequence[str], fills: bool) -> _Plan:
+    said = " ".join(texts).lower()
+    return [questions_of(text, vocabulary=vocabulary, said=said, fills=fills) for text in texts]
+
+
+def _answers(witness: Witness, images: Sequence[Image.Image], plans: Sequence[_Plan]) -> _Answers:
+    wanted = [
+        list(
+            dict.fromkeys(
+                text
+                for asked in plan
+                for _, question in asked
+                if question is not None
+                for text in (*question.claimed, *(one for group in question.counter for one in group))
+            )
+        )
+        for plan in plans
+    ]
+    scored = witness.scores(images, wanted)
+    return [dict(zip(each, scores, strict=True)) for each, scores in zip(wanted, scored, strict=True)]
+
+
+def _asked(
+    asked: Asked, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]
+) -> list[list[list[tuple[float | None, float | None]]]]:
+    """Of each claim the probability of yes, and that of yes to its denial."""
+    questions = []
+    for each in texts:
+        mine: list[str] = []
+        for text in each:
+            claims = split_claims(text)
+            for claim in claims:
+                mine += both_ways(statement_of(text, claims, claim))
+        questions.append(mine)
+    found = []
+    for each, answers in zip(texts, asked.yes(images, questions), strict=True):
+        pairs = iter(zip(answers[::2], answers[1::2], strict=True))
+        found.append([[next(pairs) for _ in split_claims(text)] for text in each])
+    return found
+
+
+def both_ways(statement: str) -> tuple[str, str]:
+    """Whether it holds, and whether it does not: a model that says yes to everything says it to both."""
+    return (
+        f"Does this picture show {statement}? Answer with one word, yes or no.",
+        f"Is it wrong to say that this picture shows {statement}? Answer with one word, yes or no.",
+    )
+
+
+def _of_claim(
+    answers: Sequence[tuple[Witness, _Answers]],
+    plans: Mapping[bool, Sequence[_Plan]],
+    denied: list[list[list[tuple[float | None, float | None]]]] | None,
+    row: int,
+    at: int,
+    place: int,
+    claim: Claim,
+) -> list[Evidence]:
+    found = []
+    for witness, scores in answers:
+        question = plans[witness.fills][row][at][place][1]
+        if question is not None:
+            found.append(_weighed(witness.kind, question, scores[row]))
+    if denied is not None:
+        yes, no = denied[row][at][place]
+        if yes is not None:
+            found.append(Evidence("asked", round(yes, 4), "", None if no is None else round(no, 4)))
+    return found
+
+
+def _weighed(kind: WitnessKind, question: Question, scores: Mapping[str, float | None]) -> Evidence:
+    claimed = [score for text in question.claimed if (score := scores[text]) is not None]
+    groups = [[(score, text) for text in group if (score := scores[text]) is not None] for group in question.counter]
+    counters = [max(group) for group in groups if group]
+    if not claimed:
+        return Evidence(kind)
+    best = round(max(claimed), 4)
+    if not counters:
+        return Evidence(kind, best)
+    score, text = max(counters)
+    return Evidence(kind, best, text, round(score, 4), round(float(np.mean([each for each, _ in counters])), 4))
+
+
+def _question(
+    text: str, claims: Sequence[Claim], claim: Claim, vocabulary: Sequence[str], said: str, fills: bool
+) -> Question | None:
+    words = claim.words(text).lower()
+    if claim.kind in ("object", "part"):
+        others = _absent(f"{text}/{claim.start}", vocabulary, said)
+        if not fills:
+            return Question((_article(words),), tuple((_article(other),) for other in others))
+        colour = next((each for each in claims if each.owner == claims.index(claim) and _is_colour(each, text)), None)
+        return Question(
+            _filled(text, claim, words, colour), tuple(_filled(text, claim, other, colour) for other in others)
+        )
+    if claim.kind == "text":
+        return Question((text,), ())
+    swapped = _swaps(claim.kind, words)
+    return Question((text,), tuple((_swap(text, claim, other),) for other in swapped)) if swapped else None
+
+
+def _is_colour(claim: Claim, text: str) -> bool:
+    return claim.kind == "attribute" and claim.words(text).lower() in FAMILIES["colour"]
+
+
+def _filled(text: str, claim: Claim, thing: str, colour: Claim | None) -> tuple[str, ...]:
+    """The sentence with another thing, in every colour where it names one: of the thing alone it then says."""
+    if colour is None:
+        return (_swap(text, claim, thing),)
+    first, second = sorted(((claim, thing), (colour, "")), key=lambda pair: -pair[0].start)
+    filled = []
+    for name in COLOURS:
+        changed = text
+        for part, word in (first, second):
+            changed = changed[: part.start] + (name if part is colour else word) + changed[part.end :]
+        filled.append(articles_right(changed))
+    return tuple(filled)
+
+
+def _absent(seed: str, vocabulary: Sequence[str], said: str) -> list[str]:
+    """Things that nobody says are there; the same for the same claim."""
+    free = [word for word in vocabulary if word not in said]
+    return sorted(free, key=lambda word: hashlib.blake2b(f"{seed}/{word}".encode(), digest_size=8).digest())[
+        :ABSENT_THINGS
+    ]
+
+
+def _swaps(kind: str, words: str) -> list[str]:
+    if kind == "attribute":
+        family = next((members for members in FAMILIES.values() if words in members), ())
+        members = COLOURS if words in FAMILIES["colour"] else family
+        return [other for other in members if other != words]
+    if kind == "count":
+        at = COUNTS.index(words) + 1 if words in COUNTS else int(words[:6])
+        near = [number for number in (at - 1, at + 1, at + 2) if number >= 1]
+        return [COUNTS[number - 1] if number <= len(COUNTS) and words in COUNTS else str(number) for number in near]
+    pairs = [*OPPOSITES, *((two, one) for one, two in OPPOSITES)]
+    return list(dict.fromkeys(words.replace(one, two) for one, two in pairs if re.search(rf"\b{one}\b", words)))
+
+
+def _swap(text: str, claim: Claim, other: str) -> str:
+    return articles_right(text[: claim.start] + other + text[claim.end :])
+
+
+def articles_right(text: str) -> str:
+    """The text with "a" before consonants and "an" before vowels."""
+    return ARTICLE.sub(lambda found: found[1] + ("n" if found[2].lower() in "aeiou" else ""), text)
+
+
+def _article(words: str) -> str:
+    plural = words.endswith("s") and not words.endswith("ss")
+    return words if plural else f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"

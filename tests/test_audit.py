@@ -1,0 +1,285 @@
+"""Claims judged once, kills, other thresholds, people's verdicts, the sample, rules, policies; on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tyro
+from PIL import Image
+from sqlalchemy import func
+from sqlmodel import select
+
+from benchmarks.stub_annotators import StubDescriber, StubLocalizer, stubs
+from curation.annotate import AnnotateConfig, AnnotateError, annotate
+from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.audit import AuditConfig, Auditor, SourceChoice, audit, command_line, rejudge
+from curation.combine import Judge, Weights
+from curation.evidence import WitnessKind
+from curation.export import ExportConfig, ExportError, export
+from curation.ingest import ingest
+from curation.reject import reject, touched_by
+from db.audit_queries import (
+    ClaimFilter,
+    Place,
+    claim_page,
+    claims_of,
+    counts_by,
+    draw_sample,
+    latest_audit,
+    next_to_judge,
+    regions_of,
+    sample_judgements,
+    sample_size,
+    set_claim_verdict,
+    shares_of,
+    take_back_verdict,
+)
+from db.engine import Engine, reading, transaction
+from db.models import Annotation, AnnotationEdit, AuditedClaim, StageResult
+from db.queries import get_dataset
+
+DESCRIBED = AnnotateConfig("sheets", DescriberChoice("photo"), LocalizerChoice("photo"), batch=4)
+CONFIG = AuditConfig("sheets", sources=SourceChoice(detector="sample", checkpoint=""), batch=4)
+JUDGE = Judge("by hand", 0.3, 0.7, {"detector": {"any": Weights(0.0, (0.0, 1.0, 0.0))}})  # the margin alone
+
+
+class Detector:
+    """Scores a text by its own rule: things are there, colours are not."""
+
+    kind: WitnessKind = "detector"
+    fills = False
+    name = "stub@1"
+
+    def __init__(self, break_at: int = -1) -> None:
+        self.pictures = 0
+        self._break_at = break_at
+
+    def scores(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> list[list[float | None]]:
+        self.pictures += len(images)
+        if 0 <= self._break_at <= self.pictures:
+            raise KeyboardInterrupt
+        return [[3.0 if text in ("a corner", "a sheet") else 0.0 for text in each] for each in texts]
+
+
+def described(engine: Engine, folder: Path, count: int = 6) -> int:
+    """A described data set "sheets"; its id."""
+    place = folder / "sheets"
+    place.mkdir()
+    for number in range(count):
+        Image.new("RGB", (40, 30), (number, 0, 200)).save(place / f"{number:05d}.png")
+    ingest(engine, place, dataset="sheets", home=folder / "home", processes=1)
+    annotate(engine, DESCRIBED, stubs(StubDescriber(), StubLocalizer()), worker="test")
+    with reading(engine) as session:
+        dataset = get_dataset(session, name="sheets")
+    assert dataset is not None
+    return dataset.id
+
+
+def run(engine: Engine, detector: Detector, config: AuditConfig = CONFIG) -> str:
+    return audit(
+        engine, config, worker="test", make=lambda things: Auditor((detector,), None, JUDGE, (*things, "whale"))
+    )
+
+
+def count(engine: Engine, table: type) -> int:
+    with reading(engine) as session:
+        return session.exec(select(func.count()).select_from(table)).one()
+
+
+def recipe_of(engine: Engine, dataset_id: int) -> str:
+    with reading(engine) as session:
+        return latest_audit(session, dataset_id=dataset_id)
+
+
+def test_every_claim_is_judged_once_and_asking_again_does_nothing(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    detector = Detector()
+    assert run(engine, detector) == "done"
+    assert detector.pictures == 6
+    recipe = recipe_of(engine, dataset_id)
+    claims, results = count(engine, AuditedClaim), count(engine, StageResult)
+    assert (claims >= 12, results) == (True, 18)
+    assert run(engine, detector) == "done"
+    assert (detector.pictures, count(engine, AuditedClaim), count(engine, StageResult)) == (6, claims, results)
+    with reading(engine) as session:
+        page = claim_page(session, dataset_id=dataset_id, recipe=recipe, limit=100)
+        mine = claims_of(session, image_ids=[page[0].image.id], recipe=recipe)[page[0].image.id]
+        regions = regions_of(session, description_ids=[page[0].claim.description_id])
+    assert [row.claim.probability for row in page] == sorted(row.claim.probability or 0 for row in page)
+    assert {row.claim.words: row.claim.verdict for row in mine}["corner"] == "supported"
+    [evidence] = next(row.claim.evidence for row in mine if row.claim.words == "corner")
+    assert (evidence["score"], evidence["counter"], evidence["source"]) == (3.0, 0.0, "detector")
+    assert [region.text for region in regions[page[0].claim.description_id]] == [page[0].text]
+
+
+def test_a_kill_loses_no_finished_picture_and_doubles_none(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path, 10)
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, Detector(break_at=8))
+    before = count(engine, AuditedClaim)
+    detector = Detector()
+    assert run(engine, detector) == "done"
+    assert detector.pictures == 6, "four were written before the kill"
+    assert count(engine, AuditedClaim) * 4 == before * 10
+    with reading(engine) as session:
+        group = counts_by(
+            session, dataset_id=dataset_id, recipe=latest_audit(session, dataset_id=dataset_id), group="kind"
+        )
+    assert sum(each.supported + each.unsupported + each.cannot_tell for each in group) == count(engine, AuditedClaim)
+
+
+def test_another_judge_needs_no_model(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    run(engine, Detector())
+    recipe, whole = recipe_of(engine, dataset_id), count(engine, AuditedClaim)
+    strict = replace(JUDGE, low=0.99, high=1.0)
+    counts = rejudge(engine, dataset="sheets", recipe=recipe, judge=strict)
+    assert sum(counts.values()) == whole and counts["supported"] == 0 < counts["unsupported"]
+    assert rejudge(engine, dataset="sheets", recipe=recipe, judge=JUDGE)["supported"] > 0
+    with pytest.raises(AnnotateError, match="no data set 'nowhere'"):
+        rejudge(engine, dataset="nowhere", recipe=recipe, judge=JUDGE)
+
+
+def test_what_is_not_described_cannot_be_audited(engine: Engine, tmp_path: Path) -> None:
+    place = tmp_path / "plain"
+    place.mkdir()
+    Image.new("RGB", (8, 8)).save(place / "a.png")
+    ingest(engine, place, dataset="plain", home=tmp_path / "home", processes=1)
+    with pytest.raises(AnnotateError, match="Nothing in 'plain' is described yet"):
+        run(engine, Detector(), AuditConfig("plain", sources=CONFIG.sources))
+
+
+def test_pages_go_on_where_they_ended_and_filters_hold(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    run(engine, Detector())
+    recipe = recipe_of(engine, dataset_id)
+    with reading(engine) as session:
+        whole = claim_page(session, dataset_id=dataset_id, recipe=recipe, limit=100)
+        seen, after = [], None
+        while page := claim_page(session, dataset_id=dataset_id, recipe=recipe, after=after, limit=5):
+            seen += page
+            after = Place(page[-1].claim.probability or 0.0, page[-1].claim.id)
+        wanted = ClaimFilter(verdicts=("supported",), kinds=("object",), words="CORN")
+        some = claim_page(session, dataset_id=dataset_id, recipe=recipe, wanted=wanted, limit=100)
+        hopeless = claim_page(session, dataset_id=dataset_id, recipe=recipe, wanted=ClaimFilter(words="%"), limit=100)
+    assert [row.claim.id for row in seen] == [row.claim.id for row in whole]
+    assert {row.claim.words for row in some} == {"corner"} and hopeless == []
+
+
+def test_people_overrule_the_auditor_and_may_take_it_back(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    run(engine, Detector())
+    recipe = recipe_of(engine, dataset_id)
+    with transaction(engine) as session:
+        claim_id = claim_page(session, dataset_id=dataset_id, recipe=recipe)[0].claim.id
+        set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="supported")
+        set_claim_verdict(session, claim_id=claim_id, who="ben", verdict="cannot tell", note="too small")
+    with reading(engine) as session:
+        spoken = claim_page(session, dataset_id=dataset_id, recipe=recipe, wanted=ClaimFilter(settled=True))
+        unsure = claim_page(
+            session, dataset_id=dataset_id, recipe=recipe, wanted=ClaimFilter(verdicts=("cannot tell",))
+        )
+    assert [(row.claim.id, row.claim.settled) for row in spoken] == [(claim_id, "cannot tell")]
+    assert claim_id in [row.claim.id for row in unsure]
+    with transaction(engine) as session:
+        back = take_back_verdict(session, claim_id=claim_id, who="ben")
+        assert back is not None and back.settled == "supported"
+        last = take_back_verdict(session, claim_id=claim_id, who="ada")
+        assert last is not None and last.settled is None
+    with transaction(engine) as session, pytest.raises(ValueError, match="expected the id of a claim, got 0"):
+        set_claim_verdict(session, claim_id=0, who="ada", verdict="supported")
+
+
+def test_the_sample_is_handed_out_once_and_doubles_twice(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    run(engine, Detector())
+    recipe = recipe_of(engine, dataset_id)
+    mine = {"dataset_id": dataset_id, "recipe": recipe}
+    with transaction(engine) as session:
+        drawn = draw_sample(session, **mine, count=12, doubled=0.5, seed=1)
+        assert draw_sample(session, **mine, count=12, seed=2) == 0, "it is there"
+        assert drawn == sample_size(session, **mine) >= 12
+    judged: dict[str, list[int]] = {"ada": [], "ben": [], "cy": []}
+    for who, ids in judged.items():
+        with transaction(engine) as session:
+            after = -1
+            while (found := next_to_judge(session, **mine, who=who, after=after)) is not None:
+                after, row = found
+                set_claim_verdict(session, claim_id=row.claim.id, who=who, verdict=row.claim.verdict)
+                ids.append(row.claim.id)
+    assert len(judged["ada"]) == drawn and 0 < len(judged["ben"]) < drawn and judged["cy"] == []
+    assert set(judged["ben"]) < set(judged["ada"])
+    with reading(engine) as session:
+        told = sample_judgements(session, **mine)
+    assert len(told) == drawn
+    assert {each.stratum for each in told} == {f"{each.kind} / {each.verdict}" for each in told}
+    assert [each.population for each in told if each.population < 1] == []
+
+
+def test_small_strata_are_drawn_whole_and_none_beyond_its_size() -> None:
+    strata = {("object", "supported"): 900, ("object", "unsupported"): 100, ("text", "cannot tell"): 3}
+    shares = shares_of(strata, 100)  # type: ignore[arg-type]
+    assert shares == {("object", "supported"): 86, ("object", "unsupported"): 13, ("text", "cannot tell"): 3}
+    assert shares_of(strata, 0) == dict.fromkeys(strata, 0)  # type: ignore[arg-type]
+
+
+def test_a_rule_says_what_it_touches_before_it_rejects_and_can_be_undone(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path)
+    run(engine, Detector())
+    recipe = recipe_of(engine, dataset_id)
+    rule = ClaimFilter(kinds=("object",), words="corner")
+    before = touched_by(engine, dataset_id=dataset_id, recipe=recipe, wanted=rule)
+    assert (before.claims, before.descriptions, before.regions) == (6, 6, 6)
+    assert reject(engine, dataset_id=dataset_id, recipe=recipe, wanted=rule, who="ada") == 6
+    with reading(engine) as session:
+        rejected = session.exec(select(Annotation.text).where(Annotation.status == "rejected")).all()
+        reasons = set(session.exec(select(AnnotationEdit.reason)).all())
+    assert list(rejected) == ["a corner"] * 6 and reasons == {"audit"}
+    assert touched_by(engine, dataset_id=dataset_id, recipe=recipe, wanted=rule).regions == 0
+
+
+def test_an_export_drops_weighs_or_keeps_by_policy(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path, 3)
+    config = ExportConfig(
+        "coco", tmp_path / "none", "sheets", statuses=("pending",), unreviewed=True, audit="drop-claim"
+    )
+    with pytest.raises(ExportError, match="got one without an audit"):
+        export(engine, tmp_path / "home", config)
+    run(engine, Detector())
+    recipe = recipe_of(engine, dataset_id)
+    with transaction(engine) as session:
+        page = claim_page(session, dataset_id=dataset_id, recipe=recipe, wanted=ClaimFilter(words="corner"))
+        set_claim_verdict(session, claim_id=page[0].claim.id, who="ada", verdict="unsupported")
+        for row in page[1:]:
+            set_claim_verdict(session, claim_id=row.claim.id, who="ada", verdict="supported")
+
+    def texts(policy: str) -> list[str]:
+        out = tmp_path / policy
+        export(engine, tmp_path / "home", replace(config, format="odvg", out=out, audit=policy))  # type: ignore[arg-type]
+        return [line for line in (out / "annotations.jsonl").read_text().splitlines() if line]
+
+    assert sum("a corner" in line for line in texts("keep")) == 3
+    assert sum("a corner" in line for line in texts("drop-description")) == 2
+
+
+def test_the_command_line_says_the_very_settings() -> None:
+    config = AuditConfig("-rf $(x)", sources=SourceChoice("none", checkpoint="photo", asked="sample"), batch=3)
+    words = command_line(config)
+    assert words[:2] == ["-m", "curation.audit"]
+    assert tyro.cli(AuditConfig, args=words[2:]) == config
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (lambda: AuditConfig("a", batch=0), "must be above 0"),
+        (lambda: SourceChoice("none", checkpoint=""), "an audit needs a source of evidence"),
+        (lambda: SourceChoice(asked="server"), "needs its address"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wanted: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wanted()  # type: ignore[operator]
