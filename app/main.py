@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, curate, data, ground
+from app.pages import annotate, concepts, curate, data, ground
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -40,11 +40,15 @@ FETCH_ROUTE = "/file=http"  # Gradio's file route would fetch any address for an
 
 @dataclass(frozen=True)
 class Page:
-    """A route. path: "" is the first page. build: lays it out inside the current Blocks."""
+    """A route. path: "" is the first page. build: lays it out inside the current Blocks.
+
+    under: path of the page that leads to it; None for a page of the navigation itself.
+    """
 
     title: str
     path: str
     build: Callable[[gr.Blocks, Services], None]
+    under: str | None = None
 
 
 PAGES: tuple[Page, ...] = (
@@ -52,6 +56,7 @@ PAGES: tuple[Page, ...] = (
     Page(annotate.TITLE, annotate.PATH, annotate.build),
     Page(curate.TITLE, curate.PATH, curate.build),
     Page(data.TITLE, data.PATH, data.build),
+    Page(concepts.TITLE, concepts.PATH, concepts.build, under=curate.PATH),
 )
 
 
@@ -216,8 +221,11 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
 
 
 def _navigation(current: Page, services: Services) -> str:
+    here = current.path if current.under is None else current.under
     links = "".join(
-        f'<a href="/{page.path}"{" aria-current=page" if page == current else ""}>{page.title}</a>' for page in PAGES
+        f'<a href="/{page.path}"{" aria-current=page" if page.path == here else ""}>{page.title}</a>'
+        for page in PAGES
+        if page.under is None
     )
     leave = f'<nav aria-label="You"><a href="{LOGOUT}">Sign out</a></nav>' if services.people.required else ""
     return f'<a class="brand" href="/">GRAIN</a><nav aria-label="Pages">{links}</nav>{leave}'

@@ -43,7 +43,7 @@ ROUTES: dict[str, Rule] = _table(
     # Label Studio's server calls here and shows a secret of its own (app/label_studio_backend.py)
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
-    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /data /data/"),
+    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -85,6 +85,7 @@ INSIDE = {
 
 GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.curate"
 WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.label_studio"
+CONCEPTS = "app.pages.concepts"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
     _in(f"{GROUND}.GroundPage", "viewer", "compare share download_json download_png ground"),
@@ -102,6 +103,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
+    _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
+    _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate"),
 )
 """A handler by module and name -> the least role of whoever sets it off, by page, queue, API or MCP alike."""
 

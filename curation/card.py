@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,26 +92,46 @@ def card(tally: Tally, answer: dict[str, Any]) -> str:
         "Boxes are those of the upright picture. Pictures lie here as they came, with whatever their files say of "
         f"camera and place, but for {answer['encoded_anew']:,} that were encoded anew as upright JPEG.",
     ]
-    if answer["format"] == "shards":
+    if answer["format"] == "shards" and not answer.get("concepts"):
         lines += [
             f"A share of {answer['held_out']:g} of the pictures, chosen by the hash of their content, is held out; "
             "pictures that only look alike may lie on both sides."
         ]
-        lines += _classes(answer)
+    concepts = answer.get("concepts", {})
+    lines += _concepts(concepts) if concepts else _classes(answer)
     lines += ["", "## What is not in it", "", *(left_out or ["- no picture is missing"])]
     lines += [f"- {plain(sentence)}" for sentence in answer["losses"]]
-    lines += ["", "## Licence and intended use", "", "To be filled in by whoever publishes it.", ""]
+    lines += ["", "## Licence and intended use", ""]
+    said = [f"Licence: {concepts['licence']}"] if concepts.get("licence") else []
+    said += [f"Intended use: {concepts['intended_use']}"] if concepts.get("intended_use") else []
+    lines += [*([f"- {plain(line)}" for line in said] or ["To be filled in by whoever publishes it."]), ""]
     return "\n".join(lines)
 
 
 def _classes(answer: dict[str, Any]) -> list[str]:
-    if not answer["classes"]:
+    if not answer.get("classes"):
         return []
     source = "from a list" if answer["class_list"] else "from those of the very pictures, which flatters an evaluation"
     return [
         f"{answer['classes']:,} classes are novel: their pictures are in the split of that name, outside training. "
         f"Descriptions of the classes (classes.json) come {source}."
     ]
+
+
+def _concepts(concepts: Mapping[str, Any]) -> list[str]:
+    """Of a novel-concept data set: its classes, how they were labelled, what was compared with training data."""
+    names = ("product class", "brand", "release date")
+    lines = ["", "## Classes", "", f"| class | {' | '.join(names)} | descriptions |", "|---|---|---|---|---|"]
+    for entry in concepts.get("classes", []):
+        facts = [entry["name"], *(entry.get(name, "") for name in names)]
+        lines.append(f"| {' | '.join(map(plain, facts))} | {plain('; '.join(entry['descriptions']))} |")
+    for title, name in (
+        ("Where the pictures come from", "provenance"),
+        ("How the classes were decided", "labelling"),
+        ("Leak check against training data", "leaks"),
+    ):
+        lines += ["", f"## {title}", "", *(f"- {plain(sentence)}" for sentence in concepts.get(name, []))]
+    return lines
 
 
 def plain(text: str) -> str:

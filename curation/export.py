@@ -32,6 +32,7 @@ from curation import coco, imagefolder, odvg, tasks
 from curation.card import CARD, Tally, card
 from curation.classes import CLASSES, Classes, ClassTally, class_of, must_name, read_classes
 from curation.coco import Categories
+from curation.concept_classes import LEFT_OUT, class_texts, is_settled
 from curation.formats import Format, FormatError, losses
 from curation.home import database_url, home_folder, report_progress
 from curation.originals import JPEG, Originals, Prepared
@@ -89,7 +90,8 @@ class ExportConfig:
     shard_images: int = 1000
     """Pictures in a shard."""
     novel: bool = True
-    """Shards put pictures with the fact `class` into the split novel, with classes.json, so that none is trained on."""
+    """Shards put pictures with the fact `class` into the split novel, with classes.json, so that none is trained on; of
+    a frozen set of novel concepts they hold only pictures whose class is settled."""
     classes: Path | None = None
     """The classes, as JSON {name: [description, …]}; left out: the descriptions that most pictures of each have."""
     categories: Categories = "text"
@@ -160,9 +162,26 @@ class Chosen:
     """Recipe of the audit whose verdicts count."""
 
     def __iter__(self) -> Iterator[PictureRecord]:
+        classes = self.classes
+        config = replace(self.config, unreviewed=True) if classes else self.config  # a settled class is a review
         for record in self._audited():
-            if (chosen := choose(record, self.config)) is not None:
+            if classes and not is_settled(record.facts, classes):
+                continue
+            if (chosen := choose(record, config)) is not None:
                 yield chosen
+
+    @property
+    def classes(self) -> Classes:
+        """Those of a frozen set of novel concepts, for shards; {} where there are none."""
+        return class_texts(self.state.head.concepts) if self.config.format == "shards" and self.config.novel else {}
+
+    def not_settled(self) -> Counter[str]:
+        """Reason -> pictures that an export of novel concepts leaves out."""
+        found: Counter[str] = Counter()
+        for record in self.state if (classes := self.classes) else ():
+            if not is_settled(record.facts, classes):
+                found[record.facts.get(LEFT_OUT, "") or "its class is not settled"] += 1
+        return found
 
     def _audited(self) -> Iterator[PictureRecord]:
         if self.config.audit == "keep":
@@ -266,7 +285,7 @@ class _Export:
         for record in chosen:
             self.tally.count(record)
             self.classes.count(record)
-        named = self._named_classes()
+        named = self._named_classes(chosen)
         self.total = self.tally.pictures
         lost = losses(self.config.format, chosen)
         self.before(lost)
@@ -289,8 +308,9 @@ class _Export:
             "encoded_anew": self.written.encoded,
             "classes": len(named),
             "class_list": self.config.classes is not None,
-            "left_out": dict(sorted(self.written.left_out.items())),
+            "left_out": dict(sorted((self.written.left_out + chosen.not_settled()).items())),
             "losses": lost,
+            **({"concepts": state.head.concepts} if chosen.classes else {}),
         }
         said = card(self.tally, answer).encode()
         write_whole(self.out / CARD, lambda file: file.write(said))
@@ -317,7 +337,7 @@ class _Export:
             return state
         return write_present(self.out / STATE, self.engine, dataset, config.statuses)
 
-    def _named_classes(self) -> Classes:
+    def _named_classes(self, chosen: Chosen) -> Classes:
         """What classes.json is to hold; {} where there is to be none.
 
         Raises: ClassesError: the list that was given lacks one.
@@ -325,7 +345,7 @@ class _Export:
         if self.config.format != "shards" or not self.config.novel:
             return {}
         if self.config.classes is None:
-            return self.classes.descriptions()
+            return chosen.classes or self.classes.descriptions()
         given = read_classes(self.config.classes)
         must_name(given, self.classes)
         return given

@@ -68,6 +68,8 @@ class Head:
 
     dataset: str
     statuses: tuple[Status, ...]
+    concepts: Mapping[str, Any] = field(default_factory=dict)
+    """Of a novel-concept data set: classes, licence, agreement and leak checks (curation/concepts.py); else nothing."""
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,18 @@ def read_version(home: Path, sha256: str) -> Frozen:
     return read_state(version_path(home, sha256), sha256)
 
 
-def write_present(path: Path, engine: Engine, dataset: models.Dataset, statuses: Sequence[Status]) -> Frozen:
+def write_present(
+    path: Path,
+    engine: Engine,
+    dataset: models.Dataset,
+    statuses: Sequence[Status],
+    concepts: Mapping[str, Any] | None = None,
+) -> Frozen:
     """Write a data set's state as of one moment: what is edited while it is read is read again at the end.
 
     Raises: DiskFullError.
     """
-    head = Head(dataset.name, tuple(statuses))
+    head = Head(dataset.name, tuple(statuses), dict(concepts or {}))
     with reading(engine) as session:
         since = last_edit_id(session)
     frozen = write_state(path, head, state_of(engine, dataset.id, statuses=statuses))
@@ -301,9 +309,11 @@ def freeze(
     who: str,
     statuses: Sequence[Status] = ("accepted",),
     note: str = "",
+    concepts: Mapping[str, Any] | None = None,
 ) -> models.DatasetVersion:
     """Freeze a data set: pictures, and their descriptions of some statuses, as they are at this moment.
 
+    Args:    concepts: what is frozen with them of a novel-concept data set, plain JSON.
     Returns: the version; the one that there is already where this state was frozen before, under whatever name.
     Raises:  VersionError: no such data set, the name is taken by another state, or the disk is full.
              ValueError: the name is no name.
@@ -312,7 +322,7 @@ def freeze(
         found = get_dataset(session, name=dataset)
     if found is None:
         raise VersionError(f"expected the name of a data set, got {dataset!r}, which none has: correct it")
-    waiting = write_present(home / "versions" / f".waiting-{os.getpid()}{SUFFIX}", engine, found, statuses)
+    waiting = write_present(home / "versions" / f".waiting-{os.getpid()}{SUFFIX}", engine, found, statuses, concepts)
     try:
         target = version_path(home, waiting.sha256)
         try:
@@ -385,7 +395,9 @@ def _merged(frozen: Iterable[PictureRecord], later: Mapping[int, PictureRecord])
 
 
 def _head_and(head: Head, records: Iterable[PictureRecord], counts: list[int]) -> Iterator[bytes]:
-    plain = {"schema": SCHEMA, "dataset": head.dataset, "statuses": sorted(head.statuses)}
+    plain: dict[str, Any] = {"schema": SCHEMA, "dataset": head.dataset, "statuses": sorted(head.statuses)}
+    if head.concepts:
+        plain["concepts"] = head.concepts
     yield (json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
     last = 0
     for record in records:
@@ -411,7 +423,7 @@ def _head(line: bytes) -> Head:
     plain = json.loads(line)
     if not isinstance(plain, dict) or plain.get("schema") != SCHEMA:
         raise ValueError("no head")
-    return Head(str(plain["dataset"]), tuple(plain["statuses"]))
+    return Head(str(plain["dataset"]), tuple(plain["statuses"]), dict(plain.get("concepts", {})))
 
 
 # ------------------------------------------------------------------------------------ differences

@@ -164,7 +164,7 @@ def last_ids(session: Session) -> tuple[int, int, int]:
 
 
 def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
-    """Keep what a person takes a picture for; over what the same person said before.
+    """Keep what a person takes a picture for; over what the same person said before, which one undo brings back.
 
     Raises: ValueError: no such picture, or an empty name or label.
     """
@@ -175,8 +175,9 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
         raise ValueError(f"expected a person and a label, got {who!r} and {label!r}")
     said = {"label": storable(label), "at": now()}
     row = insert_into(session, ConceptLabel)
-    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), **said)
-    session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=said))
+    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **said)
+    over = said | {"before": ConceptLabel.label}
+    session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
 
 
 def labels_of(session: Session, *, dataset_id: int) -> Iterator[ConceptLabel]:

@@ -32,7 +32,7 @@ class EvaluateConfig:
     checkpoint: Path
     """A checkpoint folder, or an embedded one by its name."""
     data: Path
-    """A data folder with the splits held_out and novel, and classes.json."""
+    """A data folder with the splits held_out and novel, one of which may be empty, and classes.json."""
     clip: Path | None = None
     """The CLIP twin's folder; by default the one that the checkpoint names beside it, if it is there."""
     out: Path = Path(METRICS)
@@ -119,15 +119,15 @@ def evaluate(checkpoint: Path, data: Path, *, clip: Path | None, limit: int | No
     """All metrics of one checkpoint, and its lead over its CLIP twin where there is one.
 
     Returns: flat numbers, `intervals` {metric: [low, high]} (95 %), and what was measured.
-    Raises:  ValueError, CheckpointError: data or checkpoint cannot be used.
+    Raises:  ValueError, CheckpointError: data or checkpoint cannot be used, or there is no picture in either split.
     """
     predictor = Predictor.from_pretrained(checkpoint)
-    held_out = find_shards(data, "held_out")
+    held_out, novel = find_shards(data, "held_out"), find_shards(data, "novel")
     features, records = encode_records(
         predictor, read_records(held_out, limit=limit), total=min(held_out.images, limit or held_out.images)
     )
-    found = held_out_metrics(predictor, features, records)
-    novel = find_shards(data, "novel")
+    # a set of novel concepts has nothing held out of a training
+    found = held_out_metrics(predictor, features, records) if records or not novel.images else {}
     classes: dict[str, list[str]] = json.loads((data / "classes.json").read_text(encoding="utf-8"))
     total = min(novel.images, limit or novel.images)
     if total:

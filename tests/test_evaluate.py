@@ -161,6 +161,16 @@ def test_data_without_novel_pictures_give_the_held_out_numbers_alone(checkpoints
     assert metrics["intervals"].keys() == set(RETRIEVAL + GROUNDING)
 
 
+def test_a_set_of_novel_concepts_holds_nothing_out_and_gives_the_novel_numbers_alone(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "data", train=4, held_out=0)
+    metrics = evaluate(checkpoints / "tiny", data, clip=None)
+    assert metrics["intervals"].keys() == set(NOVEL) and metrics["held_out_images"] == 0
+    with pytest.raises(ValueError, match="the split held_out has no pictures"):
+        evaluate(checkpoints / "tiny", write_data(tmp_path / "none", train=4, held_out=0, novel=0), clip=None)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
+NOVEL = '<a href="/concepts">Novel concepts: label what no model knows yet →</a>'
 SCRIPT = script("curate.js")
 STATUSES = ["pending", "accepted", "rejected", "deleted"]
 SORTS = [
@@ -282,7 +283,7 @@ def build(app: gr.Blocks, services: Services) -> None:
 
 def _lay_out() -> Parts:
     with gr.Row(elem_classes="page-head"):
-        html(f'<h1>Curate</h1><p class="lead">{LEAD}</p>')
+        html(f'<h1>Curate</h1><p class="lead">{LEAD} {NOVEL}</p>')
         checkpoint = gr.Dropdown(
             [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
         )

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0003"
+down_revision = "0004"
 
 NAME, WHERE = "ix_annotation_disagreement", "disagreement IS NOT NULL"
 COLUMNS = ["dataset_id", "status", "disagreement", "id"]
