@@ -63,7 +63,7 @@ $(APP_READY): requirements.txt | $(BIN)/pip
 	@$(INSTALL)
 	@touch $@
 
-$(DEV_READY): requirements-dev.txt requirements-scale.txt requirements.txt | $(BIN)/pip
+$(DEV_READY): requirements-dev.txt requirements-scale.txt requirements-bench.txt requirements.txt | $(BIN)/pip
 	@$(INSTALL)
 	@touch $@ $(APP_READY)
 

@@ -49,10 +49,10 @@ def command_panel(config: AnnotateConfig) -> str:
     return f'<div class="code"><pre>{escape(shlex.join(["python", *command_line(config)]))}</pre></div>'
 
 
-def jobs_panel(views: Sequence[JobView]) -> str:
-    """The latest jobs: how far, how fast, what failed and why."""
+def jobs_panel(views: Sequence[JobView], advice: str = "Choose a data set and annotators, and press Start.") -> str:
+    """The latest jobs: how far, how fast, what failed and why. advice: what to do while there is none."""
     if not views:
-        return empty_state("No job yet", "Choose a data set and annotators, and press Start.")
+        return empty_state("No job yet", advice)
     return f'<ol class="jobs">{"".join(map(_job, views))}</ol>'
 
 

@@ -51,23 +51,20 @@ KINDS = ("concepts", "leaks", "export", "evaluate")  # of jobs that the page sho
 MOST_JOBS = 6
 NAME = re.compile(r"[^\s:](?:[^:\n]{0,38}[^\s:])?")
 SHA_DIGITS = 16
-SHARDS, EVALUATIONS = "shards", "evaluations"
-METRICS = {
-    "novel_top1": "top-1, whole picture",
-    "novel_top1_regions": "top-1, regions",
-    "novel_top1_both": "top-1, both",
-    "clip_novel_top1": "top-1, its CLIP twin",
-}
+SHARDS, EVALUATIONS, RESULT = "shards", "evaluations", "metrics.json"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One checkpoint on one version: metric -> value and its 95 % interval."""
+    """One checkpoint, and its CLIP twin where there is one, on one version.
+
+    top1: of each model and way of asking it, with its 95 % interval.
+    """
 
     checkpoint: str
     pictures: int
     classes: int
-    values: Mapping[str, tuple[float, float, float]]
+    top1: Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -345,8 +342,8 @@ def start_evaluation(services: Services, now: Standing, version: str, checkpoint
         raise ConceptError(f"Expected a checkpoint that can be used, got {checkpoint!r}: choose another.")
     out = found.shards.parent / EVALUATIONS
     out.mkdir(exist_ok=True)
-    words = ["-m", "grain.evaluate", f"--checkpoint={usable[checkpoint]}", f"--data={found.shards}"]
-    words.append(f"--out={out / f'{checkpoint}.json'}")
+    words = ["-m", "grain.evaluate", "--models", str(usable[checkpoint]), "--data-sets", str(found.shards)]
+    words.append(f"--out={out / checkpoint}")
     config = {"dataset": now.dataset, "version": version, "checkpoint": checkpoint}
     return _enqueue(services, "evaluate", config, words, owner)
 
@@ -372,16 +369,16 @@ def _enqueue(services: Services, kind: str, config: Any, words: Sequence[str], o
 def _exported(version: DatasetVersion, folder: Path) -> Exported:
     mark = _json(folder / SHARDS / "export.json")
     whole = mark.get("state") == "complete" and mark.get("state_sha256") == version.sha256
-    files = sorted((folder / EVALUATIONS).glob("*.json"))
-    measured = (_evaluation(_json(file), file.stem) for file in files)
+    files = sorted((folder / EVALUATIONS).glob(f"*/{RESULT}"))
+    measured = (_evaluation(_json(file), file.parent.name) for file in files)
     return Exported(version, folder / SHARDS if whole else None, tuple(one for one in measured if one))
 
 
 def _evaluation(plain: Mapping[str, Any], checkpoint: str) -> Evaluation | None:
     try:
-        intervals = plain["intervals"]
-        values = {name: (float(plain[name]), *map(float, intervals[name])) for name in METRICS if name in intervals}
-        return Evaluation(checkpoint, int(plain["novel_images"]), int(plain["novel_classes"]), values)  # type: ignore[arg-type]
+        [seen] = plain["data_sets"]
+        top1 = {str(row["row"]): tuple(map(float, row["top1"])) for row in seen["rows"]}
+        return Evaluation(checkpoint, int(seen["pictures"]), int(seen["classes"]), top1)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError):  # half written, or of another program
         return None
 

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from app.concepts_flow import METRICS, Exported
+from app.concepts_flow import Exported
 from app.panels import empty_state, notice
 from curation.agreement import Agreement
 from curation.concept_classes import CLASS, FACTS, LEFT_OUT
@@ -194,26 +194,21 @@ def _evaluated(one: Exported) -> str:
     head = f'<h3>Version {escape(one.version.name)}</h3><p class="quiet">{where}</p>'
     if not one.evaluations:
         return head + '<p class="quiet">No checkpoint was evaluated on it yet.</p>'
-    names = [name for name in METRICS if any(name in each.values for each in one.evaluations)]
     rows = "".join(
-        f"<tr><th>{escape(each.checkpoint)}</th>"
-        + "".join(f"<td>{_with_interval(each.values.get(name))}</td>" for name in names)
-        + "</tr>"
+        f"<tr><th>{escape(name)}</th><td>{_with_interval(found)}</td></tr>"
         for each in one.evaluations
+        for name, found in each.top1.items()
     )
     first = one.evaluations[0]
-    heads = "".join(f"<th>{METRICS[name]}</th>" for name in names)
     chance = f"{100 / first.classes:.0f} %" if first.classes else "–"
     return (
-        f'{head}<div class="wide"><table class="costs"><thead><tr><th>checkpoint</th>{heads}</tr></thead>{rows}'
+        f'{head}<div class="wide"><table class="costs"><thead><tr><th>model · way</th><th>top-1</th></tr></thead>{rows}'
         f'</table></div><p class="quiet">{first.pictures:,} pictures of {first.classes:,} classes; by chance {chance}. '
         "In brackets: 95 % bootstrap intervals over pictures.</p>"
     )
 
 
-def _with_interval(value: tuple[float, float, float] | None) -> str:
-    if value is None:
-        return "–"
+def _with_interval(value: tuple[float, float, float]) -> str:
     return f"<b>{100 * value[0]:.1f} %</b> [{100 * value[1]:.1f}, {100 * value[2]:.1f}]"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grain.structures import Array, Look, Region
+
+if TYPE_CHECKING:
+    from curation.measure import CurvePoint
 
 # Okabe and Ito's palette, told apart by colour-blind eyes; the order keeps the first few strong on white and on black.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -323,6 +326,34 @@ def scatter(
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
+    return figure
+
+
+def threshold_curve(points: Sequence[CurvePoint], threshold: float) -> go.Figure:
+    """What dropping claims at or below a probability would do, by that probability."""
+    if not points:
+        return empty_figure("Judge some of the sample first")
+    at = [point.threshold for point in points]
+    curves = (
+        ("precision: of the dropped, unsupported", [point.precision for point in points], PALETTE[1], "solid"),
+        ("recall: of the unsupported, dropped", [point.recall for point in points], PALETTE[0], "solid"),
+        ("dropped, of all claims", [point.dropped for point in points], "#6d6a64", "dot"),
+    )
+    figure = go.Figure(
+        [
+            go.Scatter(x=at, y=values, name=name, mode="lines", line={"color": color, "dash": dash, "shape": "hv"})
+            for name, values, color, dash in curves
+        ]
+    )
+    figure.add_vline(x=threshold, line={"color": "#111111", "width": 1, "dash": "dash"})
+    figure.update_layout(
+        **TRANSPARENT,
+        height=330,
+        margin={"l": 50, "r": 10, "t": 10, "b": 45},
+        legend={"orientation": "h", "y": -0.22},
+        xaxis={"title": "probability of supported, at or below which a claim is dropped", "range": [0, 1]},
+        yaxis={"title": "share", "range": [0, 1.02], "tickformat": ".0%"},
+    )
     return figure
 
 

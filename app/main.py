@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, concepts, curate, data, ground
+from app.pages import annotate, audit, concepts, curate, data, evaluate, ground
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -55,6 +55,8 @@ PAGES: tuple[Page, ...] = (
     Page(ground.TITLE, ground.PATH, ground.build),
     Page(annotate.TITLE, annotate.PATH, annotate.build),
     Page(curate.TITLE, curate.PATH, curate.build),
+    Page(audit.TITLE, audit.PATH, audit.build),
+    Page(evaluate.TITLE, evaluate.PATH, evaluate.build),
     Page(data.TITLE, data.PATH, data.build),
     Page(concepts.TITLE, concepts.PATH, concepts.build, under=curate.PATH),
 )

@@ -43,7 +43,8 @@ ROUTES: dict[str, Rule] = _table(
     # Label Studio's server calls here and shows a secret of its own (app/label_studio_backend.py)
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
-    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /data /data/"),
+    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
+    _each("viewer", "/audit /audit/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -84,8 +85,9 @@ INSIDE = {
 
 
 GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.curate"
+EVALUATE = "app.pages.evaluate"
 WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.label_studio"
-CONCEPTS = "app.pages.concepts"
+CONCEPTS, AUDIT = "app.pages.concepts", "app.pages.audit"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
     _in(f"{GROUND}.GroundPage", "viewer", "compare share download_json download_png ground"),
@@ -96,6 +98,9 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "bring"),  # it reads any folder that the server can
     _in(f"{CURATE}.CuratePage", "viewer", "open show forward back counts pick review look"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
+    _in(f"{EVALUATE}.EvaluatePage", "viewer", "open plan tick refresh pick_result pick_data_set show ground reviews"),
+    _in(f"{EVALUATE}.EvaluatePage", "viewer", "metrics_json results_csv classes_csv pictures_csv show_review"),
+    _in(f"{EVALUATE}.EvaluatePage", "curator", "start ask judge"),
     _in(f"{WHOLE}.WholePage", "viewer", "unfold fold draw alikes ask forget tick"),
     _in(f"{WHOLE}.WholePage", "curator", "start_map start_scores ask_job keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "look tick task"),
@@ -103,6 +108,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
+    _in(f"{AUDIT}.AuditPage", "viewer", "open show forward back report pick go command fields tick"),
+    _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample start reject steer"),
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate"),
 )

@@ -161,7 +161,8 @@ def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[Judged, .
     draw(
         ROOT / "docs" / CURVE_PLOT,
         lines,
-        title="what a threshold finds and what it drops by mistake",
+        title="9 in 10 unsupported claims are found at a precision of "
+        + ", ".join(f"{line.estimates[RECALLS.index(0.9)][0]:.2f}" for line in lines if line.x[-1] >= 0.9),
         x_label="recall of unsupported claims",
         y_label="precision",
     )

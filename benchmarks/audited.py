@@ -40,9 +40,12 @@ class Told:
 
     def examples(self, sources: Sequence[WitnessKind]) -> Iterator[Example]:
         """Its claims with the evidence of some sources."""
-        for (claim, evidence), true in zip(self.said, self.truth, strict=True):
-            some = tuple(each for each in evidence if each.source in sources)
-            yield Example(claim.kind, some, true, self.truth[claim.owner])
+        heard = [
+            (claim.kind, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said
+        ]
+        for row, ((claim, _), true) in enumerate(zip(self.said, self.truth, strict=True)):
+            thing = None if claim.owner == row else heard[claim.owner]
+            yield Example(*heard[row], true, self.truth[claim.owner], thing)
 
     def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[Judged, ...]:
         """What a judge makes of it who hears some sources only."""

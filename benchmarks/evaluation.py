@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import EVALUATION_SEEDS, evaluation_world, write
+from benchmarks.learning import EVALUATION_SEEDS, World, evaluation_world, write
 from grain.checkpoint import EMBEDDED
 from grain.data import find_shards, read_records
 from grain.evaluate import ALPHAS, encode_records, grounding_ious, novel_hits
@@ -47,8 +47,13 @@ def scores_of(checkpoint: Path) -> Scores:
 
     Raises: CheckpointError: it cannot be used.
     """
+    return scores_on(checkpoint, tuple(evaluation_world(seed) for seed in EVALUATION_SEEDS))
+
+
+def scores_on(checkpoint: Path, on: Sequence[World]) -> Scores:
+    """The same on other worlds."""
     predictor = Predictor.from_pretrained(checkpoint)
-    worlds = [_on_world(predictor, write(evaluation_world(seed))) for seed in EVALUATION_SEEDS]
+    worlds = [_on_world(predictor, write(world)) for world in on]
     return Scores(
         {way: np.concatenate([world.hits[way] for world in worlds]) for way in worlds[0].hits},
         {split: np.concatenate([world.ious[split] for world in worlds]) for split in SPLITS},

@@ -22,6 +22,7 @@ from benchmarks.audited import audit_filter, filter_judge
 from benchmarks.told import Keep, everything, tell
 from curation.sample_annotators import SampleConfig
 from curation.sample_render import KINDS
+from grain.experiments import EXPERIMENTS, STRONG
 
 ROOT = Path(__file__).parent.parent
 SHORT_IMAGES = 25_600  # seen by each ablation and the stronger twin: minutes on one core
@@ -103,23 +104,27 @@ def audit_shard(seed: int) -> Path:
     return write(audit_world(seed)) / "held_out-000000.tar"
 
 
-def evaluation_world(seed: int) -> World:
-    """Pictures to evaluate on: 100 novel classes of its own seed, and held-out pictures."""
+def evaluation_world(seed: int, *, rendering: str = "painted") -> World:
+    """Pictures to evaluate on: 100 novel classes of its own seed, and held-out pictures; the same in any rendering."""
     flags = ("--images", "0", "--seed", str(seed), "--held-out-images", "500", "--classes", "100")
-    return World(f"evaluate-{seed}", flags)
+    if rendering == "painted":
+        return World(f"evaluate-{seed}", flags)
+    return World(f"evaluate-{seed}-{rendering}", (*flags, "--rendering", rendering))
 
 
 WRONG_SHARES = ("0.2", "0.4")
 SEEDS = (0, 1, 2)
 PART_SHARES = ("0", "0.3", "1")
 CLIP = ("--clip",)
-STRONG = ("--clip", "--caption-source", "with_descriptions")
-ABLATIONS: dict[str, tuple[str, ...]] = {
-    "full": (),
-    "no-rd": ("--losses.region-description", "0"),
-    "no-box": ("--losses.box", "0"),
-    "neither": ("--losses.region-description", "0", "--losses.box", "0"),
-}
+ARMS = {arm.name: arm.flags for experiment in EXPERIMENTS.values() for arm in experiment.arms}
+ABLATIONS = {name: ARMS[name] for name in ("full", "no-rd", "no-box", "neither")}
+# by training seed: another start, another order of the pictures
+EQUAL_SIZE = {"full": (0, 1), "small": (0,), "two-queries": (0,), "clip-wide": (0,), "strong-wide": (0,)}
+
+
+def repeated(name: str, seed: int) -> str:
+    """The name of a training of EQUAL_SIZE at a seed."""
+    return f"{name}-seed-{seed}" if seed else name
 
 
 def _trainings() -> Iterable[Training]:
@@ -129,6 +134,11 @@ def _trainings() -> Iterable[Training]:
     yield Training("strong-time", short, int(SHORT_IMAGES * CLIP_SPEED), (*warmup, *STRONG))
     for name, flags in ABLATIONS.items():
         yield Training(name, short, SHORT_IMAGES, (*warmup, *flags))
+    for name, seeds in EQUAL_SIZE.items():
+        for seed in seeds:
+            if (name, seed) != ("full", 0):  # among the ablations
+                again = ("--seed", str(seed)) if seed else ()
+                yield Training(repeated(name, seed), short, SHORT_IMAGES, (*warmup, *again, *ARMS[name]))
     for share in PART_SHARES:
         world, warmup = training_world(SHARE_IMAGES, share), _warmup(SHARE_IMAGES)
         yield Training(f"share-{share}-grain", world, SHARE_IMAGES, warmup)

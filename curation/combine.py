@@ -47,12 +47,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Example:
-    """A claim that somebody judged. owner: whether the thing that it is about is there; None where nobody said."""
+    """A claim that somebody judged.
+
+    owner: whether the thing that it is about is there; None where nobody said. thing: that thing's kind and evidence;
+    None for a thing itself.
+    """
 
     kind: ClaimKind
     evidence: tuple[Evidence, ...]
     supported: bool
     owner: bool | None = None
+    thing: tuple[ClaimKind, tuple[Evidence, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,7 @@ class Judge:
         own = [self._own(claim.kind, evidence) for claim, evidence in found]
         judged = []
         for row, (claim, evidence) in enumerate(found):
-            mine, owner = own[row], own[claim.owner]
-            p = mine if mine is None or owner is None or claim.owner == row else mine * owner
+            p = own[row] if claim.owner == row else _both(own[row], own[claim.owner])
             judged.append(Judged(claim, self.verdict(claim.kind, p), p, evidence))
         return tuple(judged)
 
@@ -174,7 +178,10 @@ def fit(examples: Sequence[Example], *, name: str, precision: float = UNSUPPORTE
     judge = Judge(name, 0.0, 1.0, table)
     scored: dict[str, list[tuple[float, bool]]] = {ANY: []}
     for each in examples:
-        if (p := judge._own(each.kind, each.evidence)) is not None:
+        p = judge._own(each.kind, each.evidence)
+        if each.thing is not None:
+            p = _both(p, judge._own(*each.thing))
+        if p is not None:
             scored[ANY].append((p, each.supported))
             scored.setdefault(each.kind, []).append((p, each.supported))
     by_kind = {
@@ -184,6 +191,11 @@ def fit(examples: Sequence[Example], *, name: str, precision: float = UNSUPPORTE
     }
     low, high = by_kind.pop(ANY)
     return replace(judge, low=low, high=high, by_kind=by_kind)
+
+
+def _both(mine: float | None, owner: float | None) -> float | None:
+    """A claim's probability with that of its thing; where nothing is known of the thing, its own."""
+    return mine if mine is None or owner is None else mine * owner
 
 
 def _thresholds(scored: Sequence[tuple[float, bool]], precision: float) -> tuple[float, float]:
@@ -209,9 +221,9 @@ def threshold_above(scored: Sequence[tuple[float, bool]], precision: float) -> f
     return 1 - threshold_below([(1 - value, hit) for value, hit in scored], precision)
 
 
-def reasons(judged: Judged) -> tuple[str, ...]:
+def reasons(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     """Why, a sentence a source."""
-    return tuple(_reason(each) for each in judged.evidence if each.score is not None) or (
+    return tuple(_reason(each) for each in evidence if each.score is not None) or (
         "No source could say anything about it.",
     )
 
@@ -253,7 +265,7 @@ def _enough(rows: Sequence[tuple[list[float], bool]]) -> bool:
 
 
 def _logistic(rows: Sequence[tuple[list[float], bool]]) -> Weights:
-    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # here: it takes a second
+    from sklearn.linear_model import LogisticRegression  # here: it takes a second
 
     x, y = np.array([features for features, _ in rows]), np.array([supported for _, supported in rows])
     centre, spread = x.mean(axis=0), x.std(axis=0) + 1e-6

@@ -263,11 +263,12 @@ class LlavaDescriber:
         with torch.inference_mode():
             odds = self._model(input_ids=ids, attention_mask=mask, **pictures).logits[0, -1].float()
         tokens = self._processor.tokenizer
-        firsts = [
-            sorted({tokens(word, add_special_tokens=False).input_ids[0] for word in words})
-            for words in (("yes", "Yes", " yes", " Yes"), ("no", "No", " no", " No"))
-        ]
-        shares = torch.stack([odds[some].logsumexp(0) for some in firsts]).softmax(0)
+        yes, no = (
+            {tokens(lead + word, add_special_tokens=False).input_ids[0] for lead in ("", " ") for word in words}
+            for words in (("yes", "Yes"), ("no", "No"))
+        )
+        apart = (sorted(yes - no), sorted(no - yes))  # a token that begins both tells nothing
+        shares = torch.stack([odds[some].logsumexp(0) for some in apart]).softmax(0)
         return float(shares[0])
 
     def _batch(self, images: Sequence[Image.Image]) -> list[Described]:

@@ -448,8 +448,6 @@ class _Export:
 
     def _shards(self, chosen: Chosen, state: Frozen, named: Classes) -> None:
         splits = {split: self._split(chosen, split) for split in SPLITS}
-        # none of them is trained on either: an evaluation of a set that holds nothing else has what it needs
-        splits["held_out"] = splits["held_out"] or splits["novel"]
         if named:
             said = json.dumps(named, indent=1, ensure_ascii=False) + "\n"
             write_whole(self.out / CLASSES, lambda file: file.write(said.encode()))

@@ -141,7 +141,7 @@ def agreement(judged: Sequence[Judgement]) -> Agreement:
     pairs = [tuple(each.people.values())[:2] for each in judged if len(each.people) >= 2]
     if len(pairs) < 2 or len({verdict for pair in pairs for verdict in pair}) < 2:
         return Agreement(None, len(pairs))
-    from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]  # here: it takes a second
+    from sklearn.metrics import cohen_kappa_score  # here: it takes a second
 
     one, other = zip(*pairs, strict=True)
     return Agreement(float(cohen_kappa_score(one, other)), len(pairs))

@@ -553,14 +553,16 @@ def part_box(placed: PlacedPart, *, width: int, height: int) -> Box:
 # -------------------------------------------------------------------------------- pixels
 
 
-def _toned(color: Color, tone: float) -> Color:
+def toned(color: Color, tone: float) -> Color:
+    """The color nearer white (tone up to 1) or black (down to -1)."""
     target = 255 if tone > 0 else 0
     red, green, blue = (round(c + (target - c) * abs(tone)) for c in color)
     return (red, green, blue)
 
 
-def _outline_of(color: Color) -> Color:
-    return _toned(color, 0.35) if max(color) < 70 else _toned(color, -0.55)
+def outline_of(color: Color) -> Color:
+    """What its outline is drawn in: darker, or lighter where it is nearly black."""
+    return toned(color, 0.35) if max(color) < 70 else toned(color, -0.55)
 
 
 def jittered(color: Color, rng: Random, reach: int = 9) -> Color:
@@ -573,11 +575,11 @@ def draw_part(draw: ImageDraw.ImageDraw, placed: PlacedPart, color: Color) -> No
     """Fill and outline every piece on a canvas SUPERSAMPLE times as large as the picture."""
     line_width = round(OUTLINE_PIXELS * SUPERSAMPLE)
     for piece in placed.shape:
-        fill = _toned(piece.base or color, piece.tone)
+        fill = toned(piece.base or color, piece.tone)
         loop = (piece.points * SUPERSAMPLE).ravel().tolist()
         draw.polygon(loop, fill=fill)
         if piece.outlined:
-            draw.line(loop + loop[:4], fill=_outline_of(color), width=line_width)
+            draw.line(loop + loop[:4], fill=outline_of(color), width=line_width)
 
 
 def _draw_shadow(draw: ImageDraw.ImageDraw, placed: list[PlacedPart]) -> None:
@@ -655,13 +657,13 @@ def _wood(size: tuple[int, int], rng: Random) -> Background:
     planks = rng.randint(3, 6)
     for i in range(1, planks):
         y = size[1] * i / planks + rng.uniform(-3, 3)
-        draw.line((0, y, size[0], y), fill=_toned(tuple(base.tolist()), -0.4), width=1)
+        draw.line((0, y, size[0], y), fill=toned(tuple(base.tolist()), -0.4), width=1)
     return Background(image, ("on a wooden table", "on wooden boards", "on a wood floor"))
 
 
 def _checker(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
-    light = np.array(_toned(WALLS[name], 0.55))
+    light = np.array(toned(WALLS[name], 0.55))
     squares = rng.randint(5, 9)
     odd = (np.add.outer(np.arange(squares), np.arange(squares)) % 2)[:, :, None]
     image = _array_image(np.where(odd, np.array(WALLS[name]), light).astype(np.float64), size, Image.Resampling.NEAREST)
@@ -700,7 +702,7 @@ def _table(size: tuple[int, int], rng: Random) -> Background:
     wall = rng.choice(list(WALLS))
     table = rng.choice([name for name in WALLS if name != wall])
     places = (f"on a {table} table", f"on a shelf against a {wall} wall", f"on a table in a {wall} room")
-    return _two_tone(size, rng, WALLS[wall], _toned(WALLS[table], -0.15), places)
+    return _two_tone(size, rng, WALLS[wall], toned(WALLS[table], -0.15), places)
 
 
 def _two_tone(size: tuple[int, int], rng: Random, above: Color, below: Color, places: tuple[str, ...]) -> Background:
@@ -719,7 +721,7 @@ def _bricks(size: tuple[int, int], rng: Random) -> Background:
     tones = np.array(base) + _numbers(rng).normal(0, 7, (rows, 2 * columns, 1))
     image = _array_image(tones, size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
-    mortar = _toned(base, 0.45)
+    mortar = toned(base, 0.45)
     for row in range(rows):
         y = height * row / rows
         draw.line((0, y, width, y), fill=mortar, width=2)
@@ -732,20 +734,20 @@ def _bricks(size: tuple[int, int], rng: Random) -> Background:
 def _tiles(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
     count = rng.randint(4, 7)
-    tones = np.array(_toned(WALLS[name], 0.3)) + _numbers(rng).normal(0, 4, (count, count, 1))
+    tones = np.array(toned(WALLS[name], 0.3)) + _numbers(rng).normal(0, 4, (count, count, 1))
     image = _array_image(tones, size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
     for i in range(1, count):
         x, y = size[0] * i / count, size[1] * i / count
-        draw.line((x, 0, x, size[1]), fill=_toned(WALLS[name], -0.12), width=2)
-        draw.line((0, y, size[0], y), fill=_toned(WALLS[name], -0.12), width=2)
+        draw.line((x, 0, x, size[1]), fill=toned(WALLS[name], -0.12), width=2)
+        draw.line((0, y, size[0], y), fill=toned(WALLS[name], -0.12), width=2)
     return Background(image, (f"on {name} tiles", "on a tiled floor", "on kitchen tiles"))
 
 
 def _wallpaper(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
     odd = (np.arange(2 * rng.randint(5, 9)) % 2)[None, :, None]
-    pixels = np.where(odd, np.array(WALLS[name]), np.array(_toned(WALLS[name], 0.4))).astype(np.float64)
+    pixels = np.where(odd, np.array(WALLS[name]), np.array(toned(WALLS[name], 0.4))).astype(np.float64)
     image = _array_image(pixels, size, Image.Resampling.NEAREST)
     return Background(image, (f"against {name} wallpaper", "against striped wallpaper"))
 
@@ -781,5 +783,5 @@ def draw_clutter(image: Image.Image, placed: list[PlacedPart], rng: Random) -> N
         gap = radius + 4
         if low[0] - gap < x < high[0] + gap and low[1] - gap < y < high[1] + gap:
             continue
-        color = _toned(rng.choice(list(WALLS.values())), rng.uniform(-0.5, 0.3))
+        color = toned(rng.choice(list(WALLS.values())), rng.uniform(-0.5, 0.3))
         draw.polygon(_clutter_shape(x, y, radius, rng).ravel().tolist(), fill=(*color, rng.randint(120, 230)))

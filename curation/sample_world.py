@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, get_args
 
 import tyro
 from PIL import Image
@@ -34,8 +34,10 @@ from curation.sample_render import (
     KINDS,
     PICTURE_SIDES,
     SLOTS,
+    Background,
     Box,
     Part,
+    PlacedPart,
     assemble,
     draw_background,
     draw_clutter,
@@ -44,7 +46,9 @@ from curation.sample_render import (
     part_box,
     to_pixels,
 )
+from curation.sample_sketch import draw_sketch
 
+Rendering = Literal["painted", "sketch"]
 SCHEMA_VERSION = 1
 SOURCE = "sample world"
 TRAINED_ON = (
@@ -237,31 +241,46 @@ class Scene:
     class_name: str | None
 
 
-def render_scene(split: str, *, seed: int, index: int, part_share: float = 0.3, classes: int = 100) -> Scene:
+def render_scene(
+    split: str,
+    *,
+    seed: int,
+    index: int,
+    part_share: float = 0.3,
+    classes: int = 100,
+    rendering: Rendering = "painted",
+) -> Scene:
     """Picture number index of a split; the same arguments give the same scene, alone or among others.
 
     Args:    split: train, held_out or novel. part_share: chance that the caption mentions a part. classes: novel ones;
-             picture i of novel shows class i modulo classes.
-    Raises:  ValueError: no such split, or classes not between 1 and 1000.
+             picture i of novel shows class i modulo classes. rendering: another one shows the same product with the
+             same boxes and descriptions.
+    Raises:  ValueError: no such split or rendering, or classes not between 1 and 1000.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if rendering not in get_args(Rendering):
+        raise ValueError(f"rendering must be one of {', '.join(get_args(Rendering))}, got {rendering!r}")
     rng = Random(f"{seed}/{split}/{index}")
     novel = _novel_classes(seed, classes)[index % classes] if split == "novel" else None
     parts = {part.slot: part for part in novel.parts} if novel else _draw_known_product(rng)
     width, height = rng.randint(*PICTURE_SIDES), rng.randint(*PICTURE_SIDES)
     side = rng.choice(("left", "right"))
     placed = to_pixels(assemble(parts, rng, side=side), rng, width=width, height=height)
-    background = draw_background((width, height), rng)
-    draw_clutter(background.image, placed, rng)
-    image = light_and_noise(draw_product(background.image, placed, rng), rng)
+    drawn = draw_sketch((width, height), placed, rng) if rendering == "sketch" else _paint((width, height), placed, rng)
     boxes = {one.part.slot: part_box(one, width=width, height=height) for one in placed}
     words = Random(f"{seed}/{split}/{index}/words")  # a stream of its own: other words, same picture
     regions = tuple(
         SceneRegion(part, words.choice(descriptions_of(part, side=side)), boxes[slot]) for slot, part in parts.items()
     )
-    caption = _caption(parts, side, background.places, words, part_share)
-    return Scene(image, caption, regions, novel.name if novel else None)
+    caption = _caption(parts, side, drawn.places, words, part_share)
+    return Scene(drawn.image, caption, regions, novel.name if novel else None)
+
+
+def _paint(size: tuple[int, int], placed: list[PlacedPart], rng: Random) -> Background:
+    background = draw_background(size, rng)
+    draw_clutter(background.image, placed, rng)
+    return Background(light_and_noise(draw_product(background.image, placed, rng), rng), background.places)
 
 
 # -------------------------------------------------------------------------------- writing
@@ -290,6 +309,9 @@ class WorldConfig:
     proposals: int = 0
     """Boxes proposed for each picture, under `proposals` in its JSON: its parts' own, shaken as a detector's are, and
     the rest at random. 0: no such key."""
+    rendering: Rendering = "painted"
+    """sketch: the same products in coloured pencil on paper, a look that no
+    embedded checkpoint was trained on."""
     workers: int = 1
     """Processes that draw; the bytes do not depend on it."""
 
@@ -321,8 +343,9 @@ class WorldConfig:
 
     def options(self) -> dict[str, Any]:
         """What decides the bytes, besides the seed."""
-        left_out = ("out", "seed", "workers") if self.proposals else ("out", "seed", "workers", "proposals")
-        told = {key: value for key, value in asdict(self).items() if key not in left_out}
+        later = {"proposals": 0, "rendering": "painted"}  # older data sets do not have them: left out where not used
+        told = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
+        told = {key: value for key, value in told.items() if key not in ("out", "seed", "workers")}
         return told | {"held_out_images": self.counts()["held_out"]}
 
 
@@ -467,7 +490,12 @@ def _write_shard(task: _ShardTask) -> _WrittenShard:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for index in range(task.first, task.last):
                 scene = render_scene(
-                    task.split, seed=config.seed, index=index, part_share=config.part_share, classes=config.classes
+                    task.split,
+                    seed=config.seed,
+                    index=index,
+                    part_share=config.part_share,
+                    classes=config.classes,
+                    rendering=config.rendering,
                 )
                 key = f"{task.split}-{index:07d}"
                 proposed = propose(scene, Random(f"{config.seed}/{task.split}/{index}/proposals"), config.proposals)

@@ -164,6 +164,12 @@ def regions_of(session: Session, *, description_ids: Collection[int]) -> dict[in
     return found
 
 
+def verdicts_on(session: Session, *, claim_id: int) -> Sequence[ClaimVerdict]:
+    """What people say of a claim, the first one first."""
+    asked = select(ClaimVerdict).where(ClaimVerdict.claim_id == claim_id)
+    return session.exec(asked.order_by(col(ClaimVerdict.at), col(ClaimVerdict.id))).all()
+
+
 def set_claim_verdict(session: Session, *, claim_id: int, who: str, verdict: Verdict, note: str = "") -> AuditedClaim:
     """What a person says of a claim, over what they said before; the claim with what it now counts as.
 

@@ -115,10 +115,7 @@ def verify(folder: Path) -> None:
 
     Raises: CheckpointError: no manifest, or it does not name the weights; a file is missing, truncated or changed.
     """
-    try:
-        expected = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.name}: {MANIFEST} is missing or damaged: copy the checkpoint again") from error
+    expected = _digests(folder)
     for name in (WEIGHTS, CONFIG):
         if name not in expected and (folder / name).exists():
             raise CheckpointError(f"{folder.name}: {MANIFEST} does not name {name}: copy the checkpoint again")
@@ -157,6 +154,43 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise _while_writing(target.name, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Yields a temporary path beside the target, whose place it takes on leaving.
+    Raises: OSError: as atomic_folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(target)
+        _flush(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise _while_writing(target.name, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def model_digest(folder: Path) -> str:
+    """Hex digest of what decides a checkpoint's embeddings: its weights and its configuration, whatever it is called.
+
+    Raises: CheckpointError: no manifest, or no configuration.
+    """
+    config = {key: value for key, value in read_config(folder).items() if key not in ("name", "trained_on", "twin")}
+    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith((".json", ".md"))}
+    return hashlib.sha256(json.dumps([weights, config], sort_keys=True).encode()).hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.name}: {MANIFEST} is missing or damaged: copy the checkpoint again") from error
 
 
 def clean_partial(folder: Path) -> None:

@@ -153,11 +153,25 @@ def _sample() -> GrainConfig:
     )
 
 
+def _resized(config: GrainConfig, *, width: int, head_width: int) -> GrainConfig:
+    """The same model with an image tower of another width."""
+    return replace(config, vision_cfg={**config.vision_cfg, "width": width, "head_width": head_width})
+
+
+def _with_queries(config: GrainConfig, num_queries: int) -> GrainConfig:
+    decoder = config.decoder and replace(config.decoder, num_queries=num_queries)
+    return replace(config, decoder=decoder)
+
+
+# the last three are for comparisons at equal size: docs/experiments.md
 PRESETS: dict[str, GrainConfig] = {
     "vit-b-16": _vit(embed_dim=512, image=224, patch=16, width=768, layers=12, text_width=512),
     "vit-b-32": _vit(embed_dim=512, image=224, patch=32, width=768, layers=12, text_width=512),
     "vit-l-14": _vit(embed_dim=768, image=224, patch=14, width=1024, layers=24, text_width=768),
     "sample": _sample(),
+    "sample-two-queries": _with_queries(_sample(), 2),
+    "sample-small": _resized(_sample(), width=128, head_width=32),
+    "sample-wide": _resized(_sample(), width=240, head_width=48),
 }
 
 

@@ -87,9 +87,15 @@ def find_shards(folder: Path, split: str) -> Shards:
 
 def read_records(shards: Shards, *, limit: int | None = None) -> Iterator[Record[Image.Image]]:
     """The records of a split in the order of its shards."""
-    entries = ((path, entry) for path in shards.paths for entry in index_shard(path))
-    for path, entry in islice(entries, limit):
-        yield decode(read_entry(path, entry), picture)
+    for sample in islice(read_samples(shards.paths), limit):
+        yield decode(sample, picture)
+
+
+def read_samples(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Shards as they lie there, in order: file's ending -> bytes, and `__key__` and `__url__`."""
+    for path in paths:
+        for entry in index_shard(path):
+            yield read_entry(path, entry)
 
 
 def picture(content: bytes) -> Image.Image:

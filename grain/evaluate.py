@@ -1,11 +1,15 @@
-"""Predictor + data -> metrics.json:  python -m grain.evaluate --checkpoint DIR --data DIR"""
+"""Models × data sets -> metrics.json, CSV, pictures to look at:  python -m grain.evaluate --models … --data-sets …
+
+Stopped at any moment, the same command goes on where it was: what models see in pictures is kept batch by batch
+(grain/features.py), what they make of texts text by text (grain/text_cache.py). The functions on top of the file
+measure a model on the held-out and novel splits of a data folder in memory, as training and benchmarks want it.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,30 +19,27 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from grain.checkpoint import METRICS, locate, read_info
-from grain.data import Record, find_shards, proposals_of, read_records
+from grain.class_texts import (
+    ClassDescriptions,
+    match_descriptions,
+    read_descriptions,
+    without_descriptions,
+)
+from grain.contenders import OPEN_CLIP, open_contender, twin_of
+from grain.data import Record, proposals_of
+from grain.data_sets import CLASSES, DataSet
+from grain.experiments import EXPERIMENTS, models_of
+from grain.features import FeatureStore, chosen_rows
 from grain.metrics import Estimate, Values, mean_interval, paired_iou, recall_at, top1_hits
 from grain.predict import Predictor
+from grain.progress import report_progress
+from grain.published import open_data_set
+from grain.report import Block, write_report
+from grain.sighting import Sighting, look_at
 from grain.structures import Array, ImageFeatures
 
 BATCH = 64  # pictures a pass
 ALPHAS = {"novel_top1": 1.0, "novel_top1_regions": 0.0, "novel_top1_both": 0.5}
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Zero-shot accuracy on novel classes, grounding and retrieval on the held-out split, with bootstrap intervals."""
-
-    checkpoint: Path
-    """A checkpoint folder, or an embedded one by its name."""
-    data: Path
-    """A data folder with the splits held_out and novel, one of which may be empty, and classes.json."""
-    clip: Path | None = None
-    """The CLIP twin's folder; by default the one that the checkpoint names beside it, if it is there."""
-    out: Path = Path(METRICS)
-    """Where to write the numbers."""
-    limit: int | None = None
-    """At most so many pictures of each split."""
 
 
 def encode_records(
@@ -115,61 +116,131 @@ def novel_hits(
     return top1_hits(scores, np.array([order[name] for name in names]))
 
 
-def evaluate(checkpoint: Path, data: Path, *, clip: Path | None, limit: int | None = None) -> dict[str, Any]:
-    """All metrics of one checkpoint, and its lead over its CLIP twin where there is one.
-
-    Returns: flat numbers, `intervals` {metric: [low, high]} (95 %), and what was measured.
-    Raises:  ValueError, CheckpointError: data or checkpoint cannot be used, or there is no picture in either split.
-    """
-    predictor = Predictor.from_pretrained(checkpoint)
-    held_out, novel = find_shards(data, "held_out"), find_shards(data, "novel")
-    features, records = encode_records(
-        predictor, read_records(held_out, limit=limit), total=min(held_out.images, limit or held_out.images)
-    )
-    # a set of novel concepts has nothing held out of a training
-    found = held_out_metrics(predictor, features, records) if records or not novel.images else {}
-    classes: dict[str, list[str]] = json.loads((data / "classes.json").read_text(encoding="utf-8"))
-    total = min(novel.images, limit or novel.images)
-    if total:
-        hits = _all_hits(predictor, data, classes, limit, total)
-        found |= {name: mean_interval(values) for name, values in hits.items()}
-        if clip is not None:
-            twin = _all_hits(Predictor.from_pretrained(clip), data, classes, limit, total)["novel_top1"]
-            found["clip_novel_top1"] = mean_interval(twin)
-            found |= {f"{name}_lead": mean_interval(values - twin) for name, values in hits.items()}
-    return {
-        **{name: estimate.value for name, estimate in found.items()},
-        "intervals": {name: [estimate.low, estimate.high] for name, estimate in found.items()},
-        "checkpoint": predictor.info.name,
-        "novel_classes": len(classes),
-        "novel_images": total,
-        "held_out_images": len(records),
-    }
-
-
-def _all_hits(
-    predictor: Predictor, data: Path, classes: dict[str, list[str]], limit: int | None, total: int
-) -> dict[str, Values]:
-    features, records = encode_records(predictor, read_records(find_shards(data, "novel"), limit=limit), total=total)
-    names = [str(record.class_name) for record in records]
-    alphas = ALPHAS if predictor.info.can_ground else {"novel_top1": 1.0}
-    return {name: novel_hits(predictor, features, names, classes, alpha=alpha) for name, alpha in alphas.items()}
-
-
 def _groups(records: Iterable[Record[Image.Image]]) -> Iterable[list[Record[Image.Image]]]:
     iterator = iter(records)
     while group := list(islice(iterator, BATCH)):
         yield group
 
 
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Show models data sets; writes a folder with metrics.json, details.json, CSV files and pictures to look at."""
+
+    models: tuple[str, ...] = ()
+    """Checkpoint folders, embedded ones by name, or open_clip:ViT-B-16=WEIGHTS (a .safetensors file or a tag)."""
+    data_sets: tuple[str, ...] = ()
+    """Names of published data sets, or paths: a data folder (PATH#held_out for another split than novel), an
+    ImageFolder, WebDataset shards in CLIP_benchmark's layout."""
+    out: Path = Path("evaluation")
+    """Folder to write; the same command in the same folder goes on where it was."""
+    experiment: str | None = None
+    """equal-size, losses or other-look: its models too. What is not trained yet is named with its command."""
+    runs: Path = Path("runs")
+    """Folder of the experiment's trainings."""
+    descriptions: tuple[str, ...] = ()
+    """JSON files of class descriptions, as DATA_SET=FILE, the data set as it is called above; or, for all, FILE."""
+    twins: bool = True
+    """Also the CLIP twin that a checkpoint names, where it lies beside it."""
+    root: Path = Path("data")
+    """Folder below which published data sets are looked for."""
+    cache: Path | None = None
+    """Folder of what was encoded already; by default in the folder that is written."""
+    limit: int | None = None
+    """At most so many pictures of each data set, drawn once for all."""
+    precision: str = "auto"
+    """auto, fp32 or bf16."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if not (self.models or self.experiment) or not self.data_sets:
+            raise ValueError("nothing to evaluate: give --models or --experiment, and at least one of --data-sets")
+        if self.experiment and self.experiment not in EXPERIMENTS:
+            raise ValueError(f"no experiment {self.experiment!r}: choose one of {', '.join(EXPERIMENTS)}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}")
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Everything; returns what metrics.json holds.
+
+    Raises: ValueError: a data set, a description file or a model cannot be used; one sentence says what to do. Data
+            sets and descriptions are looked at before the first model is loaded.
+    """
+    opened = [open_data_set(spec, config.root) for spec in config.data_sets]
+    described = [_descriptions(config, spec, data) for spec, data in zip(config.data_sets, opened, strict=True)]
+    models = _with_twins(config.models) if config.twins else list(dict.fromkeys(config.models))
+    labels = labels_of(models)
+    sightings: list[list[Sighting]] = [[] for _ in opened]
+    cache = config.cache or config.out / "cache"
+    total = len(models) * sum(len(chosen_rows(data.total, config.limit)) for data in opened)
+    with tqdm(total=total, unit="img", disable=None) as bar:
+        for spec in models:
+            bar.set_description(spec)
+            contender = open_contender(spec, cache, precision=config.precision)
+            for data, (known, _), seen in zip(opened, described, sightings, strict=True):
+                store = FeatureStore(cache / "features", data, contender.digest, config.limit)
+                before = bar.n
+
+                def say(done: int, before: int = before, what: str = f"{spec} on {data.name}") -> None:
+                    bar.update(before + done - bar.n)
+                    report_progress(bar.n, total, what)
+
+                seen.append(replace(look_at(contender, data, known, store, say), model=labels[spec]))
+    report_progress(total, total, "comparing")
+    blocks = [
+        Block(data, spec, config.limit, known, source, seen)
+        for spec, data, (known, source), seen in zip(config.data_sets, opened, described, sightings, strict=True)
+    ]
+    return write_report(config.out, _asked(config, models), blocks)
+
+
+def _with_twins(specs: Sequence[str]) -> list[str]:
+    """Each model with its twin behind it, none twice."""
+    pairs = ((spec, twin_of(spec)) for spec in specs)
+    return list(dict.fromkeys(each for pair in pairs for each in pair if each))
+
+
+def labels_of(specs: Sequence[str]) -> dict[str, str]:
+    """What tables call each model: the last part of its path, or all of it where two would be called alike."""
+    short = {spec: spec if spec.startswith(OPEN_CLIP) else _name_of(Path(spec)) for spec in specs}
+    names = list(short.values())
+    return {spec: name if names.count(name) == 1 else spec for spec, name in short.items()}
+
+
+def _name_of(folder: Path) -> str:
+    """A run's checkpoint goes by the run's name."""
+    return folder.parent.name if folder.name in ("final", "best") and folder.parent.name else folder.name
+
+
+def _descriptions(config: EvaluateConfig, spec: str, data: DataSet) -> tuple[ClassDescriptions, str]:
+    """A data set's descriptions and where they come from: the file that was named for it, or what came with it."""
+    if not data.class_names:
+        return without_descriptions(()), ""
+    named = {each.rpartition("=")[0]: each.rpartition("=")[2] for each in config.descriptions}
+    file = named.get(spec, named.get("", ""))
+    if file:
+        return read_descriptions(Path(file), data.class_names), Path(file).name
+    if data.classes:
+        return match_descriptions(data.classes, data.class_names, CLASSES), CLASSES
+    return without_descriptions(data.class_names), ""
+
+
+def _asked(config: EvaluateConfig, models: Sequence[str]) -> dict[str, Any]:
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    return plain | {"models": list(models)}
+
+
 def main(config: EvaluateConfig) -> None:
     """The command line."""
-    checkpoint, clip = locate(config.checkpoint), config.clip
-    if clip is None and (twin := read_info(checkpoint).twin):
-        beside = checkpoint.parent / Path(twin).name
-        clip = beside if beside.is_dir() else None
-    metrics = evaluate(checkpoint, config.data, clip=clip, limit=config.limit)
-    config.out.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    if config.experiment:
+        config = replace(config, models=(*config.models, *models_of(config.experiment, config.runs)))
+    metrics = evaluate(config)
+    for data in metrics["data_sets"]:
+        for sentence in data["descriptions"]["report"]:
+            print(f"{data['name']}: {sentence}", file=sys.stderr)
+        for row in data["rows"]:
+            value, low, high = (100 * number for number in row["top1"])
+            print(f"{data['name']}: {row['row']}: top-1 {value:.1f} % [{low:.1f}, {high:.1f}]")
     print(f"wrote {config.out}")
 
 

@@ -63,6 +63,20 @@ class Encoder(Protocol):
         """Which region each description (embeds [D, E]) means, and whether it is there."""
 
 
+def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
+    """What stands behind a checkpoint folder.
+
+    Raises: CheckpointError: it cannot be used; one sentence says why.
+    """
+    if read_info(folder).kind == "photo":
+        from grain.photo import PhotoEncoder  # here, so that `import grain` stays quick
+
+        return PhotoEncoder.load(folder)
+    from grain.encode import TorchEncoder  # here for the same reason: torch takes seconds
+
+    return TorchEncoder.load(folder, precision=precision)
+
+
 class Predictor:
     """Ground descriptions and recognise classes on pictures.
 
@@ -82,14 +96,7 @@ class Predictor:
         Args:   precision: `auto`, `fp32` or `bf16`.
         Raises: CheckpointError: it cannot be used; one sentence says why.
         """
-        path = locate(folder)
-        if read_info(path).kind == "photo":
-            from grain.photo import PhotoEncoder  # here, so that `import grain` stays quick
-
-            return cls(PhotoEncoder.load(path))
-        from grain.encode import TorchEncoder  # here for the same reason: torch takes seconds
-
-        return cls(TorchEncoder.load(path, precision=precision))
+        return cls(load_encoder(locate(folder), precision=precision))
 
     @property
     def info(self) -> CheckpointInfo:

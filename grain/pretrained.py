@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,6 +110,15 @@ def load_towers(model: GrainModel, state: Mapping[str, Tensor]) -> None:
 def export_open_clip(model: GrainModel, path: Path) -> None:
     """Save the towers as open_clip names them (CustomTextCLIP), as one .safetensors file."""
     save_file({key: value.contiguous() for key, value in to_open_clip_names(model.state_dict()).items()}, path)
+
+
+def state_sha256(model: GrainModel) -> str:
+    """Hex digest of a model's weights, wherever they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def push_to_hub(folder: Path, repo_id: str, *, private: bool = True) -> str:

@@ -55,7 +55,7 @@ class TrainConfig:
     out: Path
     """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
     preset: str = "sample"
-    """vit-b-16, vit-b-32, vit-l-14 or sample."""
+    """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small or sample-wide."""
     init: str | None = None
     """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
     configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grain.config import ClassTexts
 from grain.structures import LEAST_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Judgement, Region
 
+MOST_TEXTS = 4096  # embedded in one go where only their means are kept
 Classes = Mapping[str, Sequence[str]]
 EmbedTexts = Callable[[list[str]], Array]
 
@@ -22,7 +23,8 @@ class ClassBank:
 
     class_embeds: [C, E] mean of the class's texts, unit length. texts: the descriptions of all classes end to end.
     prompted: [D, E] each description in its templates, unit length. bare: [D, E] the description alone, for regions.
-    class_index: [D] row of the class of each description.
+    class_index: [D] row of the class of each description. lengths: [D] of prompted before it was made unit
+    length, which is a description's weight in the class's mean.
     """
 
     names: tuple[str, ...]
@@ -31,6 +33,7 @@ class ClassBank:
     class_embeds: Array
     prompted: Array
     bare: Array
+    lengths: Array
 
 
 def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts) -> ClassBank:
@@ -46,9 +49,7 @@ def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: Embed
     owner: list[int] = []  # of each description
     groups: list[tuple[int, list[str]]] = []  # class, and its texts of one description (or of the name alone)
     for row, (name, descriptions) in enumerate(classes.items()):
-        for description in descriptions or [""]:
-            chosen = templates.descriptions if description else templates.names
-            groups.append((row, [t.format(name=name, description=description) for t in chosen]))
+        groups += [(row, group) for group in class_prompts(name, descriptions, templates)]
         texts += descriptions
         owner += [row] * len(descriptions)
     embeds = embed_texts([text for _, group in groups for text in group] + texts)
@@ -56,14 +57,53 @@ def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: Embed
     starts = np.cumsum([0, *(len(group) for _, group in groups[:-1])])  # row of each group's first text
     of_class = np.array([row for row, _ in groups])  # rising
     described = np.array([bool(classes[names[row]]) for row in of_class])
+    sums = np.add.reduceat(prompts, starts)[described]
     return ClassBank(
         names,
         tuple(texts),
         np.array(owner, dtype=np.int64),
         _unit(np.add.reduceat(prompts, starts[np.searchsorted(of_class, np.arange(len(names)))])),
-        _unit(np.add.reduceat(prompts, starts)[described]),
+        _unit(sums),
         bare,
+        np.linalg.norm(sums, axis=1),
     )
+
+
+def class_prompts(name: str, descriptions: Sequence[str], templates: ClassTexts) -> list[list[str]]:
+    """The texts of a class: a group a description, or the one of its name alone where it has none.
+
+    A description that is a sentence and names the class, as CuPL's do, needs no template.
+    """
+    if not descriptions:
+        return [[template.format(name=name) for template in templates.names]]
+    return [
+        [description]
+        if _stands_alone(name, description)
+        else [template.format(name=name, description=description) for template in templates.descriptions]
+        for description in descriptions
+    ]
+
+
+def class_embeddings(classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts) -> Array:
+    """[C, E] the class_embeds of build_class_bank alone, in memory that does not grow with the descriptions.
+
+    Raises: ValueError: no classes.
+    """
+    if not classes:
+        raise ValueError("no classes: write at least one as `name: description; description`")
+    means: list[Array] = []
+    texts: list[str] = []
+    sizes: list[int] = []  # texts of each class since the last pass
+    for name, descriptions in classes.items():
+        mine = [text for group in class_prompts(name, descriptions, templates) for text in group]
+        texts += mine
+        sizes.append(len(mine))
+        if len(texts) >= MOST_TEXTS:
+            means.append(_class_means(embed_texts(texts), sizes))
+            texts, sizes = [], []
+    if texts:
+        means.append(_class_means(embed_texts(texts), sizes))
+    return np.concatenate(means)
 
 
 def global_scores(image_embeds: Array, bank: ClassBank) -> Array:
@@ -82,8 +122,8 @@ def region_scores(region_embeds: Array, bank: ClassBank) -> Array:
     if queries == 0 or len(bank.texts) == 0:
         return scores
     best = (region_embeds @ bank.bare.T).max(axis=1)  # [N, D]
-    for row in np.unique(bank.class_index):
-        scores[:, row] = best[:, bank.class_index == row].mean(axis=1)
+    rows, starts, counts = np.unique(bank.class_index, return_index=True, return_counts=True)  # rising
+    scores[:, rows] = np.add.reduceat(best, starts, axis=1) / counts
     return scores
 
 
@@ -180,6 +220,15 @@ def _parse_json(text: str) -> dict[str, list[str]]:
     if not fits:
         raise ValueError('the JSON of the classes must look like {"name": ["description", "description"]}')
     return {name.strip(): parse_descriptions("\n".join(rows)) for name, rows in data.items() if name.strip()}
+
+
+def _stands_alone(name: str, description: str) -> bool:
+    return description.endswith(".") and name.casefold() in description.casefold()
+
+
+def _class_means(embeds: Array, sizes: Sequence[int]) -> Array:
+    starts = np.cumsum([0, *sizes[:-1]])
+    return _unit(np.add.reduceat(embeds, starts))
 
 
 def _unit(rows: Array) -> Array:

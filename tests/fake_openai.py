@@ -25,6 +25,7 @@ class FakeServer:
 
     failures: status codes, or "cut", "odd", "slow", "endless", "hang up", taken one a request until they are used up.
     always: colour -> status. together: requests are held back until so many have been there at once.
+    logprobs: of a request that asks for them, token -> the logarithm of its probability.
     headers: names in lower case.
     """
 
@@ -34,6 +35,7 @@ class FakeServer:
     stage1: str = "A {colour} thing in the middle."
     caption: str = "A {colour} thing on a table."
     finish: str = "stop"
+    logprobs: dict[str, float] | None = None
     together: int = 1
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -73,12 +75,16 @@ class FakeServer:
         elif asked.startswith("Describe the whole picture"):
             words = self.caption
         text = words.replace("{colour}", colour_of(body))
+        tops = [{"token": token, "logprob": value} for token, value in (self.logprobs or {}).items()]
+        told = {"logprobs": {"content": [{"top_logprobs": tops}]}} if self.logprobs and body.get("logprobs") else {}
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
             "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": self.finish, "message": {"role": "assistant", "content": text}}],
+            "choices": [
+                {"index": 0, "finish_reason": self.finish, "message": {"role": "assistant", "content": text}, **told}
+            ],
             "usage": {
                 "prompt_tokens": 1000 if first else 1100,
                 "completion_tokens": 7,

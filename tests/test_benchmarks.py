@@ -16,11 +16,23 @@ import torch
 import tyro
 from torchvision.ops import box_convert
 
-from benchmarks import page
+from benchmarks import classifier, page, retrieving
 from benchmarks.app_start import first_page
 from benchmarks.evaluation import by_class, lead, percent
-from benchmarks.learning import EVALUATION_SEEDS, SHARE_IMAGES, SHORT_IMAGES, TRAININGS, evaluation_world, flags_of
+from benchmarks.learning import (
+    AUDIT_IMAGES,
+    AUDIT_SEEDS,
+    EVALUATION_SEEDS,
+    FIT_SEED,
+    SHARE_IMAGES,
+    SHORT_IMAGES,
+    TRAININGS,
+    audit_world,
+    evaluation_world,
+    flags_of,
+)
 from benchmarks.matching import detr_match, random_boxes
+from benchmarks.memory import extra_megabytes
 from benchmarks.plot import Line, draw
 from benchmarks.rows import ROOT, Benchmark, Finding, row_of
 from benchmarks.run import BENCHMARKS, RunConfig, main, measure_apart
@@ -234,7 +246,8 @@ def test_every_training_is_a_command_that_grain_train_takes() -> None:
     assert len(TRAININGS) >= 11
     for name, training in TRAININGS.items():
         config = tyro.cli(TrainConfig, args=["--data", "d", "--out", "o", *flags_of(training)])
-        assert (config.name, config.images, config.seed) == (name, training.images, 0)
+        seed = int(name.rpartition("-seed-")[2]) if "-seed-" in name else 0
+        assert (config.name, config.images, config.seed) == (name, training.images, seed)
         assert config.clip == ("clip" in name or "strong" in name)
         assert (config.caption_source == "with_descriptions") == ("strong" in name)
         world = tyro.cli(WorldConfig, args=["--out", "w", *training.world.flags])
@@ -243,7 +256,37 @@ def test_every_training_is_a_command_that_grain_train_takes() -> None:
     assert TRAININGS["strong-steps"].images == SHORT_IMAGES < TRAININGS["strong-time"].images
 
 
+def test_judges_are_measured_on_pictures_that_neither_they_nor_a_training_saw() -> None:
+    worlds = [tyro.cli(WorldConfig, args=["--out", "w", *audit_world(seed).flags]) for seed in (FIT_SEED, *AUDIT_SEEDS)]
+    seeds = [world.seed for world in worlds]
+    trained = {tyro.cli(WorldConfig, args=["--out", "w", *each.world.flags]).seed for each in TRAININGS.values()}
+    assert len(set(seeds)) == 3 and not set(seeds) & {*trained, *EVALUATION_SEEDS}
+    assert {world.counts()["held_out"] for world in worlds} == {AUDIT_IMAGES}
+
+
 def test_what_is_evaluated_on_was_never_trained_on() -> None:
     worlds = [tyro.cli(WorldConfig, args=["--out", "w", *evaluation_world(seed).flags]) for seed in EVALUATION_SEEDS]
     assert {world.seed for world in worlds} == set(EVALUATION_SEEDS) and len(worlds) == 3
     assert {(world.images, world.classes) for world in worlds} == {(0, 100)}
+
+
+# ------------------------------------------------------------------------------------------------ peers of evaluation
+
+
+def test_three_ways_to_recall_find_the_same() -> None:
+    images, texts, owner = retrieving.embeddings(300)
+    found = [way(images, texts, owner) for way in retrieving.WAYS.values()]
+    assert len(found) == 3 and 0.2 < found[0]["image_to_text_r10"] < 1
+    assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
+
+
+def test_three_ways_to_a_classifier_give_the_same_weights() -> None:
+    found = classifier.compare(classifier.small_tower(), classifier.class_texts(4), rounds=1)
+    assert found["largest difference of weights"] <= classifier.SAME_WEIGHTS
+
+
+def test_growth_is_what_was_held_at_most() -> None:
+    def work() -> None:
+        np.ones(30 * 2**20, np.uint8)  # let go at once
+
+    assert 29 < extra_megabytes(work) < 60

@@ -49,8 +49,8 @@ def test_between_the_thresholds_and_without_evidence_nothing_is_decided() -> Non
     [other] = MARGIN.description([(Claim("object", 0, 3, 0), (Evidence("asked", 0.9, "", 0.1),))])
     assert (unsure.verdict, unsure.probability) == ("cannot tell", 0.5)
     assert (silent.verdict, silent.probability, other.probability) == ("cannot tell", None, None)
-    assert reasons(silent) == ("No source could say anything about it.",)
-    assert "“another” with 1.00" in reasons(unsure)[0]
+    assert reasons(silent.evidence) == ("No source could say anything about it.",)
+    assert "“another” with 1.00" in reasons(unsure.evidence)[0]
 
 
 def test_a_source_counts_only_beside_its_counterfactual() -> None:

@@ -213,6 +213,14 @@ def test_the_kept_cache_gives_the_words_of_two_separate_calls(llava: Callable[..
     assert all(one.prompt_tokens < other.prompt_tokens for one, other in zip(kept, apart, strict=True))
 
 
+def test_a_question_gets_the_probability_of_yes_for_each_picture(llava: Callable[..., LlavaDescriber]) -> None:
+    asked = [["Is it red? Answer yes or no.", "Is it not red? Answer yes or no."]] * len(SIZES)
+    found = llava().yes(noise(), asked)
+    assert found == llava().yes(noise(), asked)
+    shares = [share for each in found for share in each]
+    assert len(shares) == 2 * len(SIZES) and all(0 < share < 1 for share in shares)
+
+
 def test_a_batch_of_pictures_gives_what_each_gives_alone(llava: Callable[..., LlavaDescriber]) -> None:
     together, alone = llava().describe(noise()), llava(batch_size=1).describe(noise())
     assert answers(together) == answers(alone)

@@ -1,29 +1,34 @@
+import csv
 import json
 import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 
 from grain.data import Record, find_shards, read_records
+from grain.encode import TorchEncoder
 from grain.evaluate import (
     EvaluateConfig,
     encode_records,
     evaluate,
     grounding_ious,
     held_out_metrics,
+    labels_of,
     main,
     novel_hits,
 )
 from grain.predict import Predictor
-from grain.pretrained import Card, save_pretrained
+from grain.pretrained import Card, export_open_clip, from_pretrained, save_pretrained
+from grain.report import _cell
 from grain.structures import ImageFeatures
 from tests.tiny import FakeEncoder, finish, picture, start, tiny_config, tiny_model, unit, write_data
 
 TEXTS = {"east": unit(1, 0), "north": unit(0, 1), "zorbex": unit(1, 0.2), "quimble": unit(0.2, 1)}
-NOVEL = ("novel_top1", "novel_top1_regions", "novel_top1_both")
 GROUNDING = ("grounding_acc50", "grounding_miou")
 RETRIEVAL = ("retrieval_image_to_text_r1", "retrieval_text_to_image_r1")
 
@@ -123,68 +128,225 @@ def test_pictures_are_encoded_in_order_and_counted(checkpoints: Path, data_folde
     np.testing.assert_allclose(seen[7].image_embed, predictor.features(records[7].image).image_embed, atol=1e-6)
 
 
-def test_metrics_json_has_every_number_that_the_product_names_with_its_interval(
+@pytest.fixture(scope="module")
+def result(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
+    """A finished evaluation of the GRAIN and its twin."""
+    out = tmp_path_factory.mktemp("evaluation")
+    main(EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), out))
+    return out
+
+
+def loaded(out: Path, name: str = "metrics.json") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))["data_sets"][0]
+    return content
+
+
+def test_every_way_of_asking_has_its_numbers_with_intervals_and_every_pair_its_test(result: Path) -> None:
+    metrics = loaded(result)
+    assert [row["row"] for row in metrics["rows"]] == [
+        "tiny · names",
+        "tiny · descriptions",
+        "tiny · regions",
+        "tiny · mixed",
+        "tiny-clip · names",
+        "tiny-clip · descriptions",
+    ]
+    for row in metrics["rows"]:
+        for name in ("top1", "top5"):
+            value, low, high = row[name]
+            assert 0 <= low <= value <= high <= 1
+        assert row["top5"][0] == 1.0, "there are three classes"
+    assert len(metrics["pairs"]) == 15
+    shares = {row["row"]: row["top1"][0] for row in metrics["rows"]}
+    for pair in metrics["pairs"]:
+        assert pair["lead"][0] == pytest.approx(shares[pair["one"]] - shares[pair["other"]])
+        assert pair["only_one"] - pair["only_other"] == pytest.approx(4 * pair["lead"][0])
+        assert 0 < pair["p_value"] <= 1
+    assert (metrics["split"], metrics["pictures"], metrics["labelled"], metrics["classes"]) == ("novel", 4, 4, 3)
+    assert metrics["descriptions"]["report"] == ["1 classes have none and go by their name alone: plain."]
+
+
+def test_the_numbers_are_those_of_the_functions_that_training_uses(
+    result: Path, checkpoints: Path, data_folder: Path
+) -> None:
+    predictor = Predictor.from_pretrained(checkpoints / "tiny")
+    records = list(read_records(find_shards(data_folder, "novel")))
+    seen = predictor.batch_features([each.image for each in records])
+    classes = json.loads((data_folder / "classes.json").read_text())
+    names = [str(each.class_name) for each in records]
+    rows = {row["row"]: row["top1"][0] for row in loaded(result)["rows"]}
+    for way, alpha in (("descriptions", 1.0), ("regions", 0.0)):
+        assert rows[f"tiny · {way}"] == novel_hits(predictor, seen, names, classes, alpha=alpha).mean()
+    bare: dict[str, list[str]] = {name: [] for name in classes}
+    assert rows["tiny · names"] == novel_hits(predictor, seen, names, bare, alpha=1.0).mean()
+    held_out = held_out_metrics(predictor, seen, records)
+    assert loaded(result)["grounding"][0]["acc50"][0] == pytest.approx(held_out["grounding_acc50"].value)
+    assert loaded(result)["retrieval"][0]["image_to_text_r1"][0] == held_out["retrieval_image_to_text_r1"].value
+
+
+def test_details_hold_what_the_page_draws_and_every_picture_that_it_points_to(result: Path) -> None:
+    details = loaded(result, "details.json")
+    wanted = {row for pair in details["deltas"] for row in (*pair["wins"], *pair["losses"])}
+    wanted |= {row for each in details["rows"].values() for pair in each["confused"] for row in pair["pictures"]}
+    assert wanted and set(details["pictures"]) == {str(row) for row in wanted}
+    for one in details["pictures"].values():
+        assert (result / "pictures" / one["file"]).is_file()
+        assert one["true"] in details["classes"] and len(one["rows"]) == 6
+    described = next(one for one in details["pictures"].values() if one["true"] == "zorbex")
+    assert [region["text"] for region in described["regions"]["tiny"]] == ["a red lid", "a blue star"]
+    assert [point[0] for point in details["sweeps"]["tiny"]["curves"][0]] == [round(0.1 * i, 1) for i in range(11)]
+    curve = details["grounding"]["tiny"]
+    assert curve["cosine"] == sorted(curve["cosine"], reverse=True) and curve["recall"] == sorted(curve["recall"])
+    assert details["effects"]["tiny"]["descriptions"] == 2, "the only one of a class cannot be left out"
+
+
+def test_the_tables_can_be_opened_elsewhere(result: Path) -> None:
+    with (result / "results.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 6
+    with (result / "pictures.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 6 * 4
+    right = [line["said"] == line["class"] for line in lines if line["row"] == "tiny · names"]
+    assert sum(right) / 4 == loaded(result)["rows"][0]["top1"][0]
+
+
+def test_a_name_that_would_be_a_formula_is_marked_as_text() -> None:
+    assert [_cell(value) for value in ("=cmd()", "+1", "plain", 0.5, None)] == ["'=cmd()", "'+1", "plain", 0.5, None]
+
+
+class Counted:
+    """Counts what a checkpoint is asked; fails at a picture if told so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> None:
+        self.pictures = self.texts = 0
+        images, texts = TorchEncoder.encode_images, TorchEncoder.encode_texts
+
+        def encode_images(encoder: TorchEncoder, pictures: list[Any], proposals: Any = None) -> Any:
+            self.pictures += len(pictures)
+            if fail_at is not None and self.pictures > fail_at:
+                raise KeyboardInterrupt
+            return images(encoder, pictures, proposals)
+
+        def encode_texts(encoder: TorchEncoder, some: list[str]) -> Any:
+            self.texts += len(some)
+            return texts(encoder, some)
+
+        monkeypatch.setattr(TorchEncoder, "encode_images", encode_images)
+        monkeypatch.setattr(TorchEncoder, "encode_texts", encode_texts)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was_and_comes_to_the_same(
+    result: Path, checkpoints: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grain.features.BATCH", 2)
+    config = EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Counted(patch, fail_at=4)
+        evaluate(config)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    with monkeypatch.context() as patch:
+        counted = Counted(patch)
+        evaluate(config)
+        assert counted.pictures == 4, "the twin's; those of the first model were kept"
+    ours, theirs = loaded(tmp_path / "run"), loaded(result)
+    assert [row["top1"] for row in ours["rows"]] == [row["top1"] for row in theirs["rows"]]
+    assert ours["pairs"] == theirs["pairs"]
+
+
+def test_the_second_run_encodes_nothing(
+    checkpoints: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EvaluateConfig(
+        (str(checkpoints / "tiny"),), (str(data_folder),), tmp_path / "one", cache=tmp_path / "cache"
+    )
+    evaluate(config)
+    counted = Counted(monkeypatch)
+    metrics = evaluate(replace(config, out=tmp_path / "two"))
+    assert (counted.pictures, counted.texts) == (0, 0)
+    assert [model["texts_encoded"] for model in metrics["data_sets"][0]["models"]] == [0, 0]
+
+
+def test_a_damaged_batch_is_encoded_again(
+    checkpoints: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EvaluateConfig((str(checkpoints / "tiny-clip"),), (str(data_folder),), tmp_path / "run")
+    before = evaluate(config)
+    [batch] = (tmp_path / "run" / "cache" / "features").glob("*/*/*.safetensors")
+    batch.write_bytes(batch.read_bytes()[:-8])
+    counted = Counted(monkeypatch)
+    assert evaluate(config)["data_sets"][0]["rows"] == before["data_sets"][0]["rows"]
+    assert counted.pictures == 4
+
+
+def test_descriptions_of_a_file_take_the_place_of_those_that_came_along(
     checkpoints: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "metrics.json"
-    main(EvaluateConfig(checkpoints / "tiny", data_folder, out=out))
-    metrics = json.loads(out.read_text())
-    names = {*NOVEL, "clip_novel_top1", *GROUNDING, *RETRIEVAL, *(f"{name}_lead" for name in NOVEL)}
-    assert metrics.keys() == names | {"intervals", "checkpoint", "novel_classes", "novel_images", "held_out_images"}
-    assert metrics["intervals"].keys() == names
-    for name in names:
-        low, high = metrics["intervals"][name]
-        assert -1 <= low <= metrics[name] <= high <= 1, name
-    assert (metrics["checkpoint"], metrics["novel_classes"]) == ("tiny", 3)
-    assert (metrics["novel_images"], metrics["held_out_images"]) == (4, 6)
-    assert metrics["novel_top1_lead"] == pytest.approx(metrics["novel_top1"] - metrics["clip_novel_top1"])
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"Zorbex": ["a lid"], "plain": ["nothing", "nothing"], "moon": []}))
+    config = EvaluateConfig((str(checkpoints / "tiny-clip"),), (str(data_folder),), tmp_path / "run")
+    for named in (str(file), f"{data_folder}={file}"):
+        metrics = evaluate(replace(config, descriptions=(named,)))["data_sets"][0]
+        assert (metrics["descriptions"]["source"], metrics["descriptions"]["texts"]) == ("mine.json", 2)
+        assert len(metrics["descriptions"]["report"]) == 3
+    other = evaluate(replace(config, descriptions=(f"cifar10={file}",)))["data_sets"][0]
+    assert other["descriptions"]["source"] == "classes.json"
 
 
-def test_a_clip_checkpoint_is_measured_without_regions_and_without_a_twin(checkpoints: Path, data_folder: Path) -> None:
-    metrics = evaluate(checkpoints / "tiny-clip", data_folder, clip=None)
-    assert metrics["intervals"].keys() == {"novel_top1", *RETRIEVAL}
-
-
-def test_a_twins_own_numbers_are_those_that_the_lead_is_measured_against(checkpoints: Path, data_folder: Path) -> None:
-    alone = evaluate(checkpoints / "tiny-clip", data_folder, clip=None)
-    beside = evaluate(checkpoints / "tiny", data_folder, clip=checkpoints / "tiny-clip")
-    assert beside["clip_novel_top1"] == alone["novel_top1"]
-
-
-def test_a_limit_bounds_the_pictures_of_each_split(checkpoints: Path, data_folder: Path) -> None:
-    metrics = evaluate(checkpoints / "tiny", data_folder, clip=None, limit=2)
-    assert (metrics["novel_images"], metrics["held_out_images"]) == (2, 2)
-
-
-def test_data_without_novel_pictures_give_the_held_out_numbers_alone(checkpoints: Path, tmp_path: Path) -> None:
-    metrics = evaluate(checkpoints / "tiny", write_data(tmp_path / "data", train=4, novel=0), clip=None)
-    assert metrics["intervals"].keys() == set(RETRIEVAL + GROUNDING)
-
-
-def test_a_set_of_novel_concepts_holds_nothing_out_and_gives_the_novel_numbers_alone(
-    checkpoints: Path, tmp_path: Path
+def test_captions_and_regions_are_measured_without_any_class(
+    checkpoints: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    data = write_data(tmp_path / "data", train=4, held_out=0)
-    metrics = evaluate(checkpoints / "tiny", data, clip=None)
-    assert metrics["intervals"].keys() == set(NOVEL) and metrics["held_out_images"] == 0
-    with pytest.raises(ValueError, match="the split held_out has no pictures"):
-        evaluate(checkpoints / "tiny", write_data(tmp_path / "none", train=4, held_out=0, novel=0), clip=None)
+    config = EvaluateConfig((str(checkpoints / "tiny"),), (f"{data_folder}#held_out",), tmp_path / "run", limit=5)
+    metrics = evaluate(config)["data_sets"][0]
+    assert (metrics["pictures"], metrics["labelled"], metrics["rows"]) == (5, 0, [])
+    assert len(metrics["retrieval"]) == 2 and len(metrics["grounding"]) == 1
+
+
+def test_an_open_clip_file_is_a_model_like_any_other(checkpoints: Path, data_folder: Path, tmp_path: Path) -> None:
+    config = tiny_config()
+    fields = {"embed_dim": config.embed_dim, "vision_cfg": config.vision_cfg, "text_cfg": config.text_cfg}
+    file, weights = tmp_path / "tiny-evaluated.json", tmp_path / "weights.safetensors"
+    file.write_text(json.dumps(fields), encoding="utf-8")
+    open_clip.add_model_config(file)
+    export_open_clip(from_pretrained(checkpoints / "tiny-clip")[0], weights)
+    specs = (f"open_clip:tiny-evaluated={weights}", str(checkpoints / "tiny-clip"))
+    metrics = evaluate(EvaluateConfig(specs, (str(data_folder),), tmp_path / "run"))["data_sets"][0]
+    assert [row["way"] for row in metrics["rows"]] == 2 * ["names", "descriptions"]
+    ours, theirs = metrics["rows"][:2], metrics["rows"][2:]
+    assert metrics["models"][0]["parameters"] == metrics["models"][1]["parameters"]
+    assert [row["top1"] for row in theirs] != [] and ours[0]["model"] == specs[0]
+
+
+def test_models_are_called_by_their_folder_unless_two_would_be_alike() -> None:
+    assert labels_of(["a/best", "b/last"]) == {"a/best": "a", "b/last": "last"}, "a run's best goes by the run's name"
+    assert labels_of(["x/a", "y/a"]) == {"x/a": "x/a", "y/a": "y/a"}
+
+
+def test_a_set_of_novel_concepts_that_holds_nothing_out_is_evaluated(checkpoints: Path, tmp_path: Path) -> None:
+    data, models = write_data(tmp_path / "data", train=4, held_out=0), (str(checkpoints / "tiny"),)
+    [found] = evaluate(EvaluateConfig(models, (str(data),), tmp_path / "run"))["data_sets"]
+    assert (found["split"], found["pictures"]) == ("novel", 4) and found["rows"]
+    with pytest.raises(ValueError, match=r"the split held_out of .* has no pictures"):
+        evaluate(EvaluateConfig(models, (f"{data}#held_out",), tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"checkpoint": Path("nowhere")}, "nowhere is no checkpoint folder"),
-        ({"data": Path("nowhere")}, "nowhere has no manifest.json"),
+        ({"models": ("nowhere",)}, "nowhere is no checkpoint folder"),
+        ({"data_sets": ("nowhere/at/all",)}, "there is no folder nowhere/at/all"),
+        ({"data_sets": ("cifar10",)}, "CIFAR-10 is not on this machine"),
+        ({"descriptions": ("nowhere.json",)}, "nowhere.json cannot be read"),
+        ({"models": ()}, "nothing to evaluate"),
+        ({"limit": 0}, "limit must be at least 1"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
-    changes: dict, sentence: str, checkpoints: Path, data_folder: Path, tmp_path: Path
+    changes: dict[str, Any], sentence: str, checkpoints: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    config = EvaluateConfig(checkpoints / "tiny", data_folder, out=tmp_path / "metrics.json")
+    config = EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), tmp_path / "run", root=tmp_path)
     with pytest.raises(ValueError, match=sentence):
-        main(replace(config, **changes))
-    assert not (tmp_path / "metrics.json").exists()
+        evaluate(replace(config, **changes))
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def command(arguments: list[str]) -> None:
@@ -194,7 +356,8 @@ def command(arguments: list[str]) -> None:
 
 
 def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
-    process = start(command, ["--checkpoint", "nowhere", "--data", str(tmp_path)], log=tmp_path / "log")
+    words = ["--models", "nowhere", "--data-sets", str(tmp_path), "--out", str(tmp_path / "run")]
+    process = start(command, words, log=tmp_path / "log")
     assert finish(process) == 1
-    assert (tmp_path / "log").read_text().splitlines()[-1].startswith("grain.evaluate: nowhere is no checkpoint folder")
+    assert (tmp_path / "log").read_text().splitlines()[-1].startswith("grain.evaluate: ")
     assert "Traceback" not in (tmp_path / "log").read_text()

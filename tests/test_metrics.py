@@ -1,11 +1,21 @@
 import numpy as np
 import pytest
+from clip_benchmark.metrics.zeroshot_classification import accuracy
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score
 from torch import from_numpy
 from torchvision.ops import box_iou
 
-from grain.metrics import Estimate, mean_interval, paired_iou, recall_at, top1_hits
+from grain.metrics import (
+    Estimate,
+    mean_class_recall,
+    mean_interval,
+    paired_iou,
+    recall_at,
+    top1_hits,
+    topk_hits,
+)
 
 
 def test_a_mean_lies_in_its_interval_which_shrinks_with_more_items() -> None:
@@ -37,6 +47,29 @@ def test_a_hit_is_the_best_column_being_the_right_one() -> None:
     assert top1_hits(scores[:0], np.zeros(0, int)).shape == (0,)
 
 
+@given(st.integers(0, 10_000))
+def test_accuracies_are_those_of_clip_benchmark_and_scikit_learn_on_the_same_scores(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, target = rng.normal(size=(200, 9)).astype(np.float32), rng.permutation(np.arange(200) % 9)
+    first, fifth = accuracy(from_numpy(scores), from_numpy(target), topk=(1, 5))
+    assert topk_hits(scores, target, 1).mean() == top1_hits(scores, target).mean() == first
+    assert topk_hits(scores, target, 5).mean() == fifth
+    recall = balanced_accuracy_score(target, scores.argmax(axis=1))
+    assert mean_class_recall(top1_hits(scores, target), target) == pytest.approx(recall, abs=1e-12)
+
+
+def test_each_class_counts_alike_in_the_mean_recall() -> None:
+    assert mean_class_recall(np.array([1.0, 1, 1, 0]), np.array([5, 5, 5, 9])) == 0.5
+    with pytest.raises(ValueError, match="no pictures to average"):
+        mean_class_recall(np.zeros(0), np.zeros(0, int))
+
+
+def test_among_the_best_means_that_few_others_come_as_high() -> None:
+    scores = np.array([[0.3, 0.2, 0.2, 0.1], [np.nan, 0.1, 0.2, 0.3]])
+    assert [topk_hits(scores, np.array([1, 3]), k).tolist() for k in (1, 2, 3)] == [[0, 0], [0, 1], [1, 1]]
+    assert topk_hits(scores[:0], np.zeros(0, int), 1).shape == (0,)
+
+
 def test_recall_counts_rows_whose_own_column_is_among_the_best() -> None:
     similarity = np.array([[0.9, 0.1, 0.2], [0.5, 0.4, 0.3], [0.7, 0.8, 0.6]])
     assert [recall_at(similarity, k).tolist() for k in (1, 2, 3)] == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
@@ -58,7 +91,7 @@ def test_recall_does_not_care_how_scores_are_stretched_and_grows_with_k(seed: in
 
 
 def test_a_similarity_that_is_not_square_is_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be square"):
         recall_at(np.zeros((4, 3)), 1)
 
 

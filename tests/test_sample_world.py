@@ -13,12 +13,13 @@ import tarfile
 from itertools import combinations
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from curation import sample_sketch
 from curation.sample_render import (
     COLORS,
     KINDS,
@@ -39,6 +40,7 @@ from curation.sample_world import (
     NOVEL_BODY_TOPS,
     NOVEL_SIDE_EMBLEMS,
     SPLITS,
+    Rendering,
     SampleWorldError,
     Scene,
     WorldConfig,
@@ -419,8 +421,24 @@ def test_proposals_are_every_part_shaken_and_boxes_at_random_and_change_no_pictu
                 assert near.all(axis=1).any()
                 checked += 1
     assert checked > 30
-    assert "proposals" not in json.loads((world / "manifest.json").read_text())["options"]
+    assert not {"proposals", "rendering"} & set(json.loads((world / "manifest.json").read_text())["options"])
     assert json.loads((proposing / "manifest.json").read_text())["options"]["proposals"] == 8
+
+
+def test_another_rendering_shows_the_same_product_in_another_look(tmp_path: Path) -> None:
+    for split, index in (("held_out", 0), ("novel", 3), ("novel", 11)):
+        painted, sketch = (render_scene(split, seed=9, index=index, rendering=look) for look in get_args(Rendering))
+        assert (sketch.regions, sketch.class_name) == (painted.regions, painted.class_name)
+        assert sketch.image.size == painted.image.size
+        assert np.median(np.asarray(sketch.image), axis=(0, 1)).min() > 225, "mostly paper"
+        assert any(place in sketch.caption for place in sample_sketch.PLACES)
+        for region in sketch.regions:
+            x0, y0, x1, y1 = (round(v * side) for v, side in zip(region.box_xyxy, sketch.image.size * 2, strict=True))
+            assert np.asarray(sketch.image.crop((x0, y0, x1, y1))).std() > 8, "something is drawn in every box"
+    flat = write_world(WorldConfig(out=tmp_path / "sketch", seed=9, rendering="sketch", **TINY))
+    assert json.loads((flat / "manifest.json").read_text())["options"]["rendering"] == "sketch"
+    with pytest.raises(ValueError, match="rendering must be one of painted, sketch"):
+        render_scene("train", seed=0, index=0, rendering="oil")
 
 
 def test_an_evaluation_only_set_has_no_training_pictures(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import math
 
 import pytest
 from PIL import Image
@@ -37,6 +38,19 @@ def test_pictures_are_asked_at_once_within_the_bound_and_answered_in_order() -> 
     assert [result.subject for result in results] == [f"A {name} thing in the middle." for name in names]
     assert {(result.prompt_tokens, result.answer_tokens) for result in results} == {(1100, 14)}
     assert len(server.requests) == 2 * len(names)
+
+
+def test_a_question_gets_the_probability_of_yes_or_none_where_the_server_tells_none() -> None:
+    questions = [["Is it red?", "Is it blue?"], ["Is it red?"]]
+    with fake_openai(logprobs={" Yes": -0.5, "no": -1.5, "maybe": -0.1}) as server:
+        found = served(server.url).yes([flat("red"), flat("red")], questions)
+        assert [body["max_tokens"] for body in server.requests] == [1, 1, 1]
+    share = math.exp(-0.5) / (math.exp(-0.5) + math.exp(-1.5))
+    assert found == [[pytest.approx(share)] * 2, [pytest.approx(share)]]
+    with fake_openai() as server:
+        assert served(server.url).yes([flat("red")], [["Is it red?"]]) == [[None]]
+    with fake_openai(always={"red": 400}) as server:
+        assert served(server.url).yes([flat("red")], [["Is it red?"]]) == [[None]]
 
 
 def test_later_requests_continue_the_conversation_and_pictures_travel_as_bytes() -> None:

@@ -1,0 +1,80 @@
+"""python -m app.evaluate_job: what the Evaluate page starts. It writes data sets that are not there, then evaluates.
+
+Two names stand for data that the app can make itself: `sample-world`, drawn on demand, and `version:SHA256`, a frozen
+version, exported as shards. The rest goes to grain.evaluate as it is; so do all flags.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from app.evaluating import SAMPLE_WORLD, VERSION
+from curation.export import ExportConfig, ExportError, export
+from curation.formats import FormatError
+from curation.home import database_url, home_folder, report_progress
+from curation.sample_world import SampleWorldError, WorldConfig, write_world
+from curation.versions import VersionError, read_version
+from db.engine import DatabaseError, open_engine
+from grain.evaluate import EvaluateConfig
+from grain.evaluate import main as evaluate
+
+WORLD_SEED = 900  # no training of ours drew its pictures or its classes from it
+WORLD_CLASSES, PICTURES_OF_A_CLASS = 50, 10
+
+
+def prepare(spec: str, home: Path) -> str:
+    """A data set as grain.evaluate knows it; written first where it has to be.
+
+    Raises: SampleWorldError, VersionError, ExportError, DatabaseError: it cannot be had.
+    """
+    if spec == SAMPLE_WORLD:
+        report_progress(0, 0, "drawing the sample world")
+        return str(write_world(world(home)))
+    if spec.startswith(VERSION):
+        report_progress(0, 0, "writing the frozen version")
+        return export_version(spec.removeprefix(VERSION), home)
+    return spec
+
+
+def world(home: Path) -> WorldConfig:
+    """The novel classes that the page evaluates on."""
+    return WorldConfig(
+        out=home / "evaluations" / "data" / SAMPLE_WORLD,
+        images=0,
+        held_out_images=0,
+        seed=WORLD_SEED,
+        classes=WORLD_CLASSES,
+        novel_images_per_class=PICTURES_OF_A_CLASS,
+    )
+
+
+def export_version(sha256: str, home: Path) -> str:
+    """A frozen version as shards: the split of its pictures with a class, or all where none has one."""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", read_version(home, sha256).head.dataset)
+    out = home / "evaluations" / "data" / f"{name}-{sha256[:12]}"
+    engine = open_engine(database_url(home))
+    try:
+        found = export(engine, home, ExportConfig("shards", out, version=sha256, unreviewed=True, held_out=0.0))
+    finally:
+        engine.dispose()
+    return str(out) if found["pictures"].get("novel") else f"{out}#train"
+
+
+def main(config: EvaluateConfig) -> None:
+    """Prepare and evaluate."""
+    home = home_folder()
+    evaluate(replace(config, data_sets=tuple(prepare(spec, home) for spec in config.data_sets)))
+
+
+FAILURES = (ValueError, OSError, SampleWorldError, VersionError, ExportError, FormatError, DatabaseError)
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(EvaluateConfig))
+    except FAILURES as error:
+        sys.exit(f"app.evaluate_job: {error}")

@@ -1,0 +1,147 @@
+"""The plots of the Evaluate page. Each has axes, units, and a title that says what was found."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from app.draw import PALETTE, TRANSPARENT, empty_figure
+
+MOST_CLASSES = 40  # bars; of more the largest leads and the largest lags are shown
+SURE = 0.05  # discovery rate
+TITLE = 60  # characters a line
+INK, SOFT = "#0072B2", "#a9a59c"
+
+
+def deltas(found: Mapping[str, Any]) -> go.Figure:
+    """Lead of one row over another, class by class, with intervals; sure ones in colour."""
+    rows = found["classes"]
+    if not rows:
+        return empty_figure("No classes to compare")
+    half = MOST_CLASSES // 2
+    shown = rows if len(rows) <= MOST_CLASSES else [*rows[:half], *rows[-half:]]
+    values = [100 * row["lead"][0] for row in shown]
+    better, worse = (sum(sign * row["lead"][0] > 0 for row in rows) for sign in (1, -1))
+    sure = sum(row["discovery_rate"] <= SURE for row in rows)
+    figure = go.Figure(
+        go.Bar(
+            x=[escape(row["name"]) for row in shown],
+            y=values,
+            marker_color=[INK if row["discovery_rate"] <= SURE else SOFT for row in shown],
+            error_y={
+                "type": "data",
+                "array": [100 * (row["lead"][2] - row["lead"][0]) for row in shown],
+                "arrayminus": [100 * (row["lead"][0] - row["lead"][1]) for row in shown],
+                "thickness": 1,
+                "color": "#6d6a64",
+            },
+            customdata=[[row["pictures"], 100 * row["one"], 100 * row["other"]] for row in shown],
+            hovertemplate="%{x}: %{y:+.0f} points<br>%{customdata[1]:.0f} % against %{customdata[2]:.0f} %, "
+            "%{customdata[0]} pictures<extra></extra>",
+        )
+    )
+    title = f"{better} classes better, {worse} worse; {sure} of the differences are sure (blue)"
+    return _finished(figure, title, x="class", y="lead, percentage points", height=340)
+
+
+def alpha(sweeps: Mapping[str, Any]) -> go.Figure:
+    """Top-1 as α goes from the regions alone to the whole picture alone, a line a half."""
+    if not sweeps:
+        return empty_figure("No model here finds regions, or no class has descriptions")
+    figure, said = go.Figure(), []
+    for number, (model, found) in enumerate(sweeps.items()):
+        for half, curve in enumerate(found["curves"]):
+            if curve:
+                figure.add_trace(_line(curve, f"{model}, half {half + 1}", PALETTE[number % len(PALETTE)], half))
+        said.append(f"{model}: α = {found['chosen'][0]:g} and {found['chosen'][1]:g}")
+    title = f"Best on the other half: {'; '.join(said)}"
+    return _finished(figure, title, x="α (0 regions alone, 1 whole picture alone)", y="top-1, %")
+
+
+def grounding(curves: Mapping[str, Any]) -> go.Figure:
+    """Precision and recall of boxes as the least cosine falls."""
+    if not curves:
+        return empty_figure("No model here finds regions, or the pictures have none annotated")
+    figure, best = go.Figure(), []
+    for number, (model, curve) in enumerate(curves.items()):
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * value for value in curve["recall"]],
+                y=[100 * value for value in curve["precision"]],
+                customdata=curve["cosine"],
+                mode="lines",
+                name=escape(model),
+                line={"color": PALETTE[number % len(PALETTE)], "width": 2.5},
+                hovertemplate="recall %{x:.0f} %, precision %{y:.0f} %<br>cosine from %{customdata:.2f}<extra></extra>",
+            )
+        )
+        best.append(f"{model} finds {100 * max(curve['recall']):.0f} %")
+    title = f"{'; '.join(best)} of the true descriptions (IoU ≥ 0.5); as many that are not there were asked"
+    return _finished(figure, title, x="recall, %", y="precision, %")
+
+
+def calibration(rows: Mapping[str, Any], chosen: Sequence[str]) -> go.Figure:
+    """How often the winning class is right, by how sure the model is."""
+    shown = [name for name in chosen if rows.get(name, {}).get("calibration")]
+    if not shown:
+        return empty_figure("No pictures with classes")
+    figure = go.Figure(
+        go.Scatter(x=[0, 100], y=[0, 100], mode="lines", line={"color": SOFT, "dash": "dot"}, showlegend=False)
+    )
+    gaps = []
+    for number, name in enumerate(shown):
+        bins = rows[name]["calibration"]
+        total = sum(each["pictures"] for each in bins)
+        gap = sum(each["pictures"] * (each["confidence"] - each["accuracy"]) for each in bins) / total
+        gaps.append(f"{name} is {abs(100 * gap):.0f} points too {'sure' if gap > 0 else 'unsure'}")
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * each["confidence"] for each in bins],
+                y=[100 * each["accuracy"] for each in bins],
+                customdata=[each["pictures"] for each in bins],
+                mode="lines+markers",
+                name=escape(name),
+                line={"color": PALETTE[number % len(PALETTE)]},
+                hovertemplate="sure %{x:.0f} %, right %{y:.0f} %, %{customdata} pictures<extra></extra>",
+            )
+        )
+    return _finished(figure, "; ".join(gaps), x="probability of the winning class, %", y="right, %")
+
+
+def _line(curve: Sequence[Sequence[float]], name: str, color: str, half: int) -> go.Scatter:
+    alphas, values, low, high = zip(*curve, strict=True)
+    return go.Scatter(
+        x=alphas,
+        y=[100 * value for value in values],
+        mode="lines+markers",
+        name=escape(name),
+        line={"color": color, "width": 2.5, "dash": "dash" if half else "solid"},
+        error_y={
+            "type": "data",
+            "array": [100 * (top - value) for top, value in zip(high, values, strict=True)],
+            "arrayminus": [100 * (value - bottom) for bottom, value in zip(low, values, strict=True)],
+            "thickness": 1,
+            "width": 2,
+        },
+        hovertemplate="α %{x:g}: %{y:.1f} %<extra></extra>",
+    )
+
+
+def _finished(figure: go.Figure, title: str, *, x: str, y: str, height: int = 320) -> go.Figure:
+    lines = textwrap.wrap(title, TITLE, max_lines=3, placeholder=" …")
+    figure.update_layout(
+        title={"text": "<br>".join(map(escape, lines)), "x": 0, "font": {"size": 14}, "y": 0.98, "yanchor": "top"},
+        height=height,
+        margin={"l": 48, "r": 8, "t": 24 + 19 * len(lines), "b": 40},
+        font={"family": "system-ui, sans-serif", "size": 12},
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
+        dragmode=False,
+        **TRANSPARENT,
+    )
+    figure.update_xaxes(title=x, gridcolor="#e5e2db", zeroline=False, automargin=True)
+    figure.update_yaxes(title=y, gridcolor="#e5e2db", zerolinecolor="#a9a59c", automargin=True)
+    return figure

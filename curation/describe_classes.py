@@ -1,0 +1,180 @@
+"""Descriptions of new classes by a describer, from a few example pictures each; none is used before it was accepted.
+
+`python -m curation.describe_classes FOLDER --out FILE.review.json` reads FOLDER/CLASS/*.jpg. Beside the review file
+lies FILE.json with what a person accepted, in the form of DCLIP and CuPL: that one goes to grain.evaluate.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tyro
+
+from curation.annotators import DescriberChoice, make_describer
+from curation.decode import RefusedError
+from curation.describe import Describer, DescriberError
+from curation.home import report_progress
+from curation.pictures import read_picture
+from curation.prompts import same_text
+from curation.sample_annotators import SampleConfig
+from curation.sample_world import write_whole
+
+Verdict = Literal["pending", "accepted", "rejected"]
+SCHEMA = 1
+ENDING = ".review.json"
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class ReviewError(ValueError):
+    """Descriptions cannot be written, read or judged; one sentence says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A description that somebody may accept. seen: example pictures of which it was said. source: the describer."""
+
+    text: str
+    seen: int
+    source: str
+    verdict: Verdict = "pending"
+
+
+Drafts = dict[str, list[Drafted]]
+
+
+def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
+    """Describe a few pictures of each class; what was said of more pictures comes first.
+
+    Args:   folder: a folder a class, with pictures. examples: of each, at most.
+    Raises: ReviewError: no pictures, or one that cannot be read. DescriberError: none can be described now.
+    """
+    found: Drafts = {}
+    places = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for number, place in enumerate(places):
+        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in IMAGES][:examples]
+        if files:
+            report_progress(number, len(places), f"describing {place.name}")
+            said = describer.describe([_picture(file) for file in files])
+            found[place.name] = _counted([each.descriptions for each in said], describer.name)
+    if not found:
+        raise ReviewError(f"{folder} has no pictures in folders: expected CLASS/picture.jpg for every class")
+    return found
+
+
+def save(path: Path, drafts: Drafts) -> None:
+    """Write the review file, and beside it what was accepted; each whole or not at all.
+
+    Raises: ReviewError: the file is not called *.review.json.
+    """
+    if not path.name.endswith(ENDING):
+        raise ReviewError(f"expected a file called *{ENDING}, got {path.name}: rename it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    classes = {name: [asdict(each) for each in rows] for name, rows in drafts.items()}
+    _write(accepted_path(path), accepted(drafts))
+    _write(path, {"schema_version": SCHEMA, "classes": classes})
+
+
+def accepted(drafts: Drafts) -> dict[str, list[str]]:
+    """What may be used: class -> descriptions that a person accepted."""
+    return {name: [each.text for each in rows if each.verdict == "accepted"] for name, rows in drafts.items()}
+
+
+def accepted_path(path: Path) -> Path:
+    """Where a review file's accepted descriptions lie."""
+    return path.with_name(path.name.removesuffix(ENDING) + ".json")
+
+
+def load(path: Path) -> Drafts:
+    """Read a review file.
+
+    Raises: ReviewError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema_version"] != SCHEMA:
+            raise ValueError(f"schema {content['schema_version']}")
+        return {str(name): [_drafted(row) for row in rows] for name, rows in content["classes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReviewError(f"{path.name} cannot be read as a review ({error}): draft the descriptions again") from error
+
+
+def decide(path: Path, class_name: str, text: str, verdict: Verdict) -> Drafts:
+    """Accept, reject or take back one description, and write both files.
+
+    Raises: ReviewError: there is none such, or no such verdict.
+    """
+    if verdict not in get_args(Verdict):
+        raise ReviewError(f"expected one of {', '.join(get_args(Verdict))}, got {str(verdict)[:20]!r}")
+    drafts = load(path)
+    rows = drafts.get(class_name, [])
+    if text not in [each.text for each in rows]:
+        raise ReviewError(f"the class {class_name[:40]!r} has no description {text[:40]!r}: reload the page")
+    drafts[class_name] = [
+        Drafted(each.text, each.seen, each.source, verdict) if each.text == text else each for each in rows
+    ]
+    save(path, drafts)
+    return drafts
+
+
+def _picture(file: Path) -> Any:
+    try:
+        return read_picture(file)
+    except RefusedError as error:
+        raise ReviewError(f"{file} cannot be used: {error}") from error
+
+
+def _counted(said: Sequence[Sequence[str]], source: str) -> list[Drafted]:
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for descriptions in said:
+        for text in {same_text(each): each for each in descriptions}.values():
+            first.setdefault(same_text(text), text)
+            counts[same_text(text)] += 1
+    return [Drafted(first[key], count, source) for key, count in counts.most_common()]
+
+
+def _drafted(row: dict[str, Any]) -> Drafted:
+    if row["verdict"] not in get_args(Verdict):
+        raise ValueError(f"the verdict {row['verdict']!r}")
+    return Drafted(str(row["text"]), int(row["seen"]), str(row["source"]), row["verdict"])
+
+
+def _write(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_whole(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+
+
+@dataclass(frozen=True)
+class DescribeClassesConfig:
+    """Draft descriptions of new classes from example pictures, for a person to accept (on the Evaluate page)."""
+
+    folder: tyro.conf.Positional[Path]
+    """A folder a class, with a few pictures each."""
+    out: Path
+    """File to write, *.review.json; under GRAIN_HOME/class_descriptions the page shows it."""
+    examples: int = 4
+    """Pictures of each class, at most."""
+    describer: DescriberChoice = field(default_factory=lambda: DescriberChoice(kind="photo"))
+    """What writes them."""
+
+
+def main(config: DescribeClassesConfig) -> None:
+    """The command line."""
+    if config.out.exists():
+        raise ReviewError(f"{config.out} is there already, perhaps with verdicts: choose another --out")
+    drafts = draft(make_describer(config.describer, SampleConfig()), config.folder, examples=config.examples)
+    save(config.out, drafts)
+    print(f"wrote {config.out}: {sum(map(len, drafts.values())):,} descriptions of {len(drafts):,} classes to review")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(DescribeClassesConfig))
+    except (ValueError, OSError, DescriberError) as error:
+        sys.exit(f"curation.describe_classes: {error}")

@@ -1,0 +1,168 @@
+"""Descriptions of classes in the JSON of DCLIP and CuPL: read strictly, matched to a data set's classes, reported.
+
+The file is {"class": ["description", …]}. Names match whatever their case, spaces, underscores and hyphens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_BYTES = 64 * 2**20  # of a file
+MOST_DESCRIPTIONS = 200_000  # ImageNet with CuPL's has 50,000
+FEW = 3  # names shown in a sentence
+
+
+class DescriptionsError(ValueError):
+    """A description file cannot be used; one sentence says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ClassDescriptions:
+    """What is known of each class, and what was wrong with the file.
+
+    classes: every class of the data set, in its order -> its descriptions, () where there are none. empty: texts of
+    nothing but spaces. duplicates: descriptions of a class that were there before. missing: classes without any.
+    unknown: classes of the file that the data set has not.
+    """
+
+    classes: Mapping[str, tuple[str, ...]]
+    empty: int = 0
+    duplicates: int = 0
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> int:
+        """Descriptions in all."""
+        return sum(map(len, self.classes.values()))
+
+    def report(self) -> list[str]:
+        """What was left out and why, a sentence each; nothing where all was well."""
+        said = []
+        if self.duplicates:
+            said.append(f"{self.duplicates:,} descriptions stood there twice and count once.")
+        if self.empty:
+            said.append(f"{self.empty:,} descriptions were empty and are left out.")
+        if self.missing:
+            said.append(f"{len(self.missing):,} classes have none and go by their name alone: {_few(self.missing)}.")
+        if self.unknown:
+            said.append(f"{len(self.unknown):,} classes of the file are none of the data set's: {_few(self.unknown)}.")
+        return said
+
+
+def without_descriptions(class_names: Sequence[str]) -> ClassDescriptions:
+    """Every class by its name alone."""
+    return ClassDescriptions(dict.fromkeys(class_names, ()))
+
+
+def read_descriptions(path: Path, class_names: Sequence[str]) -> ClassDescriptions:
+    """A file's descriptions of a data set's classes.
+
+    Raises: DescriptionsError: no such file, empty, too large, another form, too many descriptions, or none of the
+            classes is in it.
+    """
+    return match_descriptions(load_descriptions(path), class_names, path.name)
+
+
+def load_descriptions(path: Path) -> dict[str, list[str]]:
+    """A file's classes as they stand there.
+
+    Raises: DescriptionsError: as read_descriptions.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise DescriptionsError(
+                f"{path.name} has {size / 2**20:,.0f} MB, more than the {MOST_BYTES / 2**20:.0f} MB a description file "
+                "may have: split it by class"
+            )
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DescriptionsError(f"{path} cannot be read ({error.strerror}): give a description file") from error
+    except UnicodeDecodeError as error:
+        raise DescriptionsError(f"{path.name} is no text in UTF-8: save it as UTF-8") from error
+    if not text.strip():
+        raise DescriptionsError(f'{path.name} is empty: expected {{"class": ["description", …]}}')
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DescriptionsError(f"{path.name} is no JSON ({error}): check commas and quotes") from error
+    return _checked(found, path.name)
+
+
+def match_descriptions(
+    found: Mapping[str, Sequence[str]], class_names: Sequence[str], source: str = "the descriptions"
+) -> ClassDescriptions:
+    """Descriptions by whatever spelling of the classes -> by the data set's own.
+
+    Raises: DescriptionsError: none of the classes is in it.
+    """
+    by_key = {_key(name): rows for name, rows in found.items()}
+    known = {_key(name) for name in class_names}
+    unknown = tuple(name for name in found if _key(name) not in known)
+    if len(unknown) == len(found):
+        raise DescriptionsError(_strangers(unknown, class_names, source))
+    classes: dict[str, tuple[str, ...]] = {}
+    empty = duplicates = 0
+    for name in class_names:
+        texts = [" ".join(text.split()) for text in by_key.get(_key(name), ())]
+        full = [text for text in texts if text]
+        classes[name] = tuple(dict.fromkeys(full))
+        empty += len(texts) - len(full)
+        duplicates += len(full) - len(classes[name])
+    missing = tuple(name for name, rows in classes.items() if not rows)
+    return ClassDescriptions(classes, empty, duplicates, missing, unknown)
+
+
+def _checked(found: object, name: str) -> dict[str, list[str]]:
+    expected = f'expected {{"class": ["description", …]}} in {name}, got'
+    if not isinstance(found, dict):
+        raise DescriptionsError(f"{expected} {_kind(found)}: correct the file")
+    if not found:
+        raise DescriptionsError(f"{expected} no class: write some, or go without descriptions")
+    total = 0
+    for key, rows in found.items():
+        if not isinstance(rows, list):
+            raise DescriptionsError(f"{expected} {_kind(rows)} for the class {key[:40]!r}: put it into a list")
+        wrong = [row for row in rows if not isinstance(row, str)]
+        if wrong:
+            raise DescriptionsError(f"{expected} {_kind(wrong[0])} among those of {key[:40]!r}: write texts alone")
+        total += len(rows)
+    if total > MOST_DESCRIPTIONS:
+        raise DescriptionsError(
+            f"{name} has {total:,} descriptions, more than the {MOST_DESCRIPTIONS:,} that may be: keep the best of each"
+        )
+    return found
+
+
+def _strangers(unknown: Sequence[str], class_names: Sequence[str], source: str) -> str:
+    near = difflib.get_close_matches(unknown[0], class_names, n=1)
+    meant = f", did you mean {near[0]!r}?" if near else ""
+    ours = _few(class_names) or "no classes"
+    return f"no class of {source} is one of the data set's ({ours}); its first is {unknown[0][:40]!r}{meant}"
+
+
+def _key(name: str) -> str:
+    """Equal for two spellings of a name."""
+    return re.sub(r"[\W_]+", " ", name).casefold().strip()
+
+
+def _kind(value: object) -> str:
+    kinds = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return kinds.get(type(value), "nothing")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(name[:40] for name in names[:FEW]) + (", …" if len(names) > FEW else "")

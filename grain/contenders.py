@@ -1,0 +1,121 @@
+"""The models of an evaluation: checkpoint folders, embedded ones, open_clip models by name and file, and CLIP twins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from grain.checkpoint import CheckpointInfo, file_sha256, locate, model_digest, read_info
+from grain.config import ClassTexts
+from grain.predict import Encoder, Predictor, load_encoder
+from grain.structures import Array, ImageFeatures, Judgement
+from grain.text_cache import TextCache
+
+OPEN_CLIP = "open_clip:"  # before a name, and `=` before its weights
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model to evaluate. spec: as it was asked for. digest: of what decides its embeddings. texts: its cache."""
+
+    spec: str
+    predictor: Predictor
+    class_texts: ClassTexts
+    logit_scale: float
+    digest: str
+    texts: TextCache
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """What it is and what it was trained on."""
+        return self.predictor.info
+
+
+class CachedTexts:
+    """An encoder whose texts come from a cache; see grain.predict.Encoder."""
+
+    def __init__(self, encoder: Encoder, texts: TextCache) -> None:
+        """texts: the encoder's own."""
+        self.info, self._encoder, self.encode_texts = encoder.info, encoder, texts
+
+    @property
+    def class_texts(self) -> ClassTexts:
+        """See Encoder."""
+        return self._encoder.class_texts
+
+    @property
+    def logit_scale(self) -> float:
+        """See Encoder."""
+        return self._encoder.logit_scale
+
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """See Encoder."""
+        return self._encoder.encode_images(images, proposals)
+
+    def judge(
+        self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
+    ) -> Judgement:
+        """See Encoder."""
+        return self._encoder.judge(image, features, descriptions, embeds)
+
+
+def open_contender(spec: str, cache: Path, *, precision: str = "auto") -> Contender:
+    """Load a model.
+
+    Args:   spec: a checkpoint folder; an embedded one by name; or `open_clip:ViT-B-16=WEIGHTS`, WEIGHTS a .safetensors
+            file or a published tag. cache: folder of text embeddings.
+    Raises: ValueError: it cannot be used; one sentence says why.
+    """
+    if spec.startswith(OPEN_CLIP):
+        encoder, digest = _open_clip(spec, precision)
+    else:
+        folder = locate(spec)
+        encoder, digest = load_encoder(folder, precision=precision), model_digest(folder)
+    texts = TextCache(cache / "texts", digest, encoder.encode_texts)
+    cached = CachedTexts(encoder, texts)
+    return Contender(spec, Predictor(cached), encoder.class_texts, encoder.logit_scale, digest, texts)
+
+
+def twin_of(spec: str) -> str | None:
+    """The folder of the CLIP twin that a checkpoint names beside it; None where it names none, or it is not there.
+
+    Raises: CheckpointError: there is no such checkpoint.
+    """
+    if spec.startswith(OPEN_CLIP):
+        return None
+    folder = locate(spec)
+    twin = read_info(folder).twin
+    beside = folder.parent / Path(twin).name if twin else None
+    if beside is None or not beside.is_dir():
+        return None
+    return beside.name if locate(beside.name) == beside else str(beside)
+
+
+def _open_clip(spec: str, precision: str) -> tuple[Encoder, str]:
+    from grain.encode import TorchEncoder  # torch: not before a model needs it
+    from grain.pretrained import from_open_clip, state_sha256
+
+    name, _, weights = spec.removeprefix(OPEN_CLIP).partition("=")
+    model, config = from_open_clip(name, weights or None)
+    file = Path(weights)
+    content = file_sha256(file) if weights and file.is_file() else state_sha256(model)
+    digest = hashlib.sha256(f"{name} {content}".encode()).hexdigest()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    said = f"open_clip {name}" + (f" {file.name}" if weights else "")
+    info = CheckpointInfo(
+        name=said,
+        kind="clip",
+        trained_on=f"whatever {said} was trained on",
+        twin=None,
+        can_ground=False,
+        grounding_note="an open_clip model has no trained decoder",
+        parameters=parameters,
+    )
+    return TorchEncoder(model.eval(), config, info, precision=precision), digest

@@ -1,0 +1,97 @@
+"""Captioned pictures as COCO and Flickr30k lay them out: an annotation file -> files with their captions.
+
+Read are COCO's `captions_*.json`, Karpathy's `dataset_coco.json` and `dataset_flickr30k.json` with their splits, and
+Flickr30k's `results_*.token` or the `results.csv` that goes round as well. Nothing is fetched, no picture is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EXPECTED = "COCO's captions_*.json, Karpathy's dataset_*.json, or Flickr30k's *.token or *.csv"
+
+
+@dataclass(frozen=True)
+class CaptionedSet:
+    """files: paths below the picture folder. captions: at least one each, in the file's order."""
+
+    files: tuple[str, ...]
+    captions: tuple[tuple[str, ...], ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """[T] all captions end to end."""
+        return [text for own in self.captions for text in own]
+
+    @property
+    def picture_of(self) -> list[int]:
+        """[T] the row of each caption's picture."""
+        return [row for row, own in enumerate(self.captions) for _ in own]
+
+
+def read_captions(path: Path, *, split: str = "test") -> CaptionedSet:
+    """Read an annotation file; its layout is told by what is in it.
+
+    Args:   split: of Karpathy's files only, which hold all of them.
+    Raises: ValueError: missing, broken, another layout, or no captions; one sentence says what to do.
+    """
+    if not path.is_file():
+        raise ValueError(f"no annotation file {path}: put {EXPECTED} there")
+    try:
+        text = path.read_text(encoding="utf-8")
+        pairs = _json_pairs(json.loads(text), split) if path.suffix == ".json" else _line_pairs(text, path.suffix)
+        found = _grouped(pairs)
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{path.name} cannot be read ({type(error).__name__}: {str(error)[:80]}): expected {EXPECTED}"
+        ) from error
+    if not found.files:
+        of_split = f" of the split {split!r}" if path.suffix == ".json" else ""
+        raise ValueError(f"{path.name} holds no captions{of_split}: expected {EXPECTED}")
+    return found
+
+
+def missing_pictures(found: CaptionedSet, folder: Path) -> list[str]:
+    """The files that do not lie in the picture folder."""
+    return [name for name in found.files if not (folder / name).is_file()]
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> CaptionedSet:
+    captions: dict[str, list[str]] = {}
+    for file, text in pairs:
+        if not isinstance(text, str):
+            raise TypeError(f"a caption must be a text, got {text!r}")
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise TypeError(f"a picture must lie below the folder, got {file!r}")
+        if text.strip():
+            captions.setdefault(file, []).append(text.strip())
+    return CaptionedSet(tuple(captions), tuple(tuple(texts) for texts in captions.values()))
+
+
+def _json_pairs(data: Any, split: str) -> Iterable[tuple[str, str]]:
+    if "annotations" in data:  # COCO
+        files = {image["id"]: image["file_name"] for image in data["images"]}
+        rows = {number: place for place, number in enumerate(files)}
+        ordered = sorted(data["annotations"], key=lambda annotation: rows[annotation["image_id"]])
+        return ((files[annotation["image_id"]], annotation["caption"]) for annotation in ordered)
+    return (
+        (str(Path(image.get("filepath", ""), image["filename"])), sentence["raw"])
+        for image in data["images"]
+        if image["split"] == split
+        for sentence in image["sentences"]
+    )
+
+
+def _line_pairs(text: str, suffix: str) -> Iterable[tuple[str, str]]:
+    for line in filter(None, map(str.strip, text.splitlines())):
+        # 1000092795.jpg#0<TAB>caption, or image_name| comment_number| comment, where the first line says so
+        parts = line.split("\t", 1) if suffix == ".token" else line.split("|", 2)
+        if len(parts) != (2 if suffix == ".token" else 3):
+            raise TypeError(f"a line must hold a file and a caption, got {line[:40]!r}")
+        file = parts[0].rsplit("#", 1)[0] if suffix == ".token" else parts[0].strip()
+        if file != "image_name":
+            yield file, parts[-1]

@@ -1,0 +1,176 @@
+"""The Audit page in a real Chromium, with the real app in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app import auditing
+from app.annotating import jobs_now
+from curation.annotate import AnnotateConfig, Annotators, annotate
+from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.audit import AuditConfig, SourceChoice, audit
+from curation.ingest import ingest
+from curation.reject import RejectConfig, command_line
+from curation.sample_annotators import SampleConfig
+from curation.sample_world import WorldConfig, write_world
+from db.audit_queries import latest_audit, regions_of, verdicts_on
+from db.engine import Engine, open_engine, reading, transaction
+from db.models import AuditedClaim, Description
+from tests.fake_app import fake_services, free_port
+
+ROOT = Path(__file__).parent.parent
+WAITING = re.compile(r"GRAIN is at (\S+)")
+PATIENCE = 60_000  # ms, of a job on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with twelve audited pictures of the sample world, a third of their descriptions wrong."""
+    home = tmp_path_factory.mktemp("home")
+    engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    world = WorldConfig(out=home / "drawn", images=0, held_out_images=12, classes=1, novel_images_per_class=0)
+    ingest(engine, write_world(world), dataset="drawn", home=home)
+    told = SampleConfig(wrong=0.34)
+    config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"), told)
+    annotate(engine, config, Annotators.of(config), worker="w")
+    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", asked="sample")), worker="w")
+    return home
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Engine:
+    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
+        try:
+            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
+        finally:
+            app.kill()
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    page, errors = visitor.new_page(), []
+    page.set_viewport_size({"width": 1400, "height": 1500})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}audit")
+    expect(page.locator("#claims .claim").first).to_be_visible()
+    yield page
+    page.close()
+    assert errors == []
+
+
+def opened(page: Page) -> int:
+    return int(page.locator("#claim .audited").get_attribute("data-id") or 0)
+
+
+def said(engine: Engine, claim_id: int) -> list[tuple[str, str]]:
+    with reading(engine) as session:
+        return [(each.who, each.verdict) for each in verdicts_on(session, claim_id=claim_id)]
+
+
+def test_a_claim_shows_its_evidence_and_keys_judge_and_go_on(page: Page, engine: Engine) -> None:
+    page.locator("#claims .claim").first.click()
+    expect(page.locator("#claim .evidence")).to_contain_text("GRAIN, cosine × 10")
+    expect(page.locator("#claim blockquote mark.chosen")).to_be_visible()
+    first = opened(page)
+    page.keyboard.press("a")
+    expect(page.locator(f'#claim .audited[data-id="{first}"]')).to_have_count(0)
+    assert said(engine, first) == [("local", "unsupported")], "agreed with the auditor, and the next is there"
+    page.locator(f'#claims .claim[data-id="{first}"]').click()
+    expect(page.locator(f'#claim .audited[data-id="{first}"] .people')).to_contain_text("local")
+    page.keyboard.press("z")
+    expect(page.locator("#claim .audited")).to_contain_text("Nobody has judged it yet.")
+    assert said(engine, first) == []
+
+
+def test_the_sample_is_judged_without_seeing_the_auditor_and_gives_rates(page: Page, engine: Engine) -> None:
+    page.locator("#draw").click()
+    expect(page.locator("#report")).to_contain_text(re.compile(r"0 of \d+ claims of the sample are judged"))
+    page.locator("#judge").click()
+    expect(page.locator("#claim")).to_contain_text("number 1 of the sample")
+    expect(page.locator("#claim .evidence")).to_have_count(0)
+    first = opened(page)
+    page.keyboard.press("u")
+    expect(page.locator("#claim")).to_contain_text("number 2 of the sample")
+    page.keyboard.press("s")
+    expect(page.locator("#report")).to_contain_text(re.compile(r"2 of \d+ claims of the sample are judged"))
+    expect(page.locator("#report")).to_contain_text("hallucination rate, people")
+    assert said(engine, first) == [("local", "unsupported")]
+
+
+def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(page: Page, engine: Engine) -> None:
+    hostile = "<img src=x onerror=alert(1)> lid"
+    with transaction(engine) as session:
+        claim = session.get(AuditedClaim, int(page.locator("#claims .claim").first.get_attribute("data-id") or 0))
+        assert claim is not None
+        description = session.get(Description, claim.description_id)
+        assert description is not None
+        description.text = hostile
+    page.locator("#claims .claim").first.click()
+    expect(page.locator("#claim blockquote")).to_contain_text("onerror")
+    assert page.locator("#claim blockquote img").count() == 0
+    page.keyboard.press("e")
+    page.locator("#claim .prompt input").fill("a plain lid")
+    page.keyboard.press("Enter")
+    expect(page.locator("#claim .said")).to_contain_text("Curate's undo brings the old words back")
+    with reading(engine) as session:
+        rows = regions_of(session, description_ids=[claim.description_id])[claim.description_id]
+    assert {row.text for row in rows} == {"a plain lid"}
+
+
+def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: Engine, home: Path) -> None:
+    page.locator("#rule").get_by_text("Reject by this rule").click()
+    expect(page.locator("#touched")).to_contain_text(re.compile(r"\d+ regions of these are not yet rejected"))
+    page.locator("#reject").click()
+    expect(page.locator("#jobs .job")).to_contain_text("done", timeout=PATIENCE)
+    expect(page.locator("#touched")).to_contain_text("0 regions of these are not yet rejected")
+
+
+def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    with pytest.raises(auditing.AuditingError, match="There is no data set yet"):
+        auditing.report(services, "nothing")
+    wanted = auditing.Wanted("drawn", (), (), 1.0, "", "anybody")
+    with pytest.raises(auditing.AuditingError, match="would reject everything"):
+        auditing.reject(services, wanted, "ana")
+    with pytest.raises(auditing.AuditingError, match="There is no claim 7"):
+        auditing.decide(services, 7, "supported", "ana")
+    audited = fake_services(tmp_path)
+    audited.engine = engine
+    with pytest.raises(auditing.AuditingError, match="Expected supported, unsupported, cannot tell, got 'perhaps'"):
+        auditing.decide(audited, 1, "perhaps", "ana")
+    assert jobs_now(services, auditing.KINDS) == []
+    with reading(engine) as session:
+        assert latest_audit(session, dataset_id=1)
+
+
+def test_a_rule_travels_to_its_job_word_by_word() -> None:
+    config = RejectConfig("-x", "ana", ("attribute",), ("unsupported", "cannot tell"), 0.25, "red $(id)", "nobody")
+    assert command_line(config) == [
+        "-m",
+        "curation.reject",
+        "--dataset=-x",
+        "--who=ana",
+        "--kinds",
+        "attribute",
+        "--verdicts",
+        "unsupported",
+        "cannot tell",
+        "--at-most=0.25",
+        "--words=red $(id)",
+        "--judged=nobody",
+    ]

@@ -1,0 +1,261 @@
+"""The Evaluate page: its questions without a browser, and all of it in a real Chromium with a real job."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app import evaluate_job, evaluate_panels, evaluate_plots, evaluating
+from app.evaluate_job import prepare
+from app.evaluating import EvaluatingError, Wanted, command_line, on_ground, result, result_names
+from app.pages.evaluate import EvaluatePage
+from app.services import Services
+from app.settings import Settings
+from curation.describe_classes import Drafted, accepted_path, save
+from curation.sample_world import WorldConfig, write_world
+from grain.evaluate import EvaluateConfig, evaluate
+from grain.pretrained import Card, save_pretrained
+from tests.fake_app import free_port
+from tests.tiny import tiny_config, tiny_model
+
+ROOT = Path(__file__).parent.parent
+RUN = "20260102-030405-abcdef"
+WAITING = re.compile(r"GRAIN is at (\S+)")
+SLOW = 300_000  # milliseconds a job may take on a busy machine
+HOSTILE = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GRAIN and its twin, which the real app lists."""
+    folder, config = tmp_path_factory.mktemp("home") / "checkpoints", tiny_config()
+    save_pretrained(tiny_model(config), config, folder / "tiny", Card("tiny", "nothing", twin="tiny-clip"))
+    save_pretrained(tiny_model(config.as_clip()), config.as_clip(), folder / "tiny-clip", Card("tiny-clip", HOSTILE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def services(checkpoints: Path, data_folder: Path) -> Services:
+    """A home with a finished evaluation."""
+    home = checkpoints.parent
+    evaluate(EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), home / "evaluations" / RUN))
+    return Services(Settings(home=home, port=free_port()))
+
+
+def wanted(models: Sequence[str] = ("tiny",), data_sets: Sequence[str] = ("sample-world",), paths: str = "") -> Wanted:
+    return Wanted(models, data_sets, paths, "", 0)
+
+
+def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints: Path) -> None:
+    words = command_line(services, Wanted(["sample", "tiny"], ["sample-world"], "/a b\n\n/c\n", "x.json", 20), "NAME")
+    home = services.settings.home
+    assert words == [
+        *("-m", "app.evaluate_job", "--models", "sample", str(checkpoints / "tiny")),
+        *("--data-sets", "sample-world", "/a b", "/c", f"--out={home}/evaluations/NAME"),
+        *(f"--cache={home}/evaluations/cache", f"--root={home}/data_sets", "--descriptions", "x.json", "--limit=20"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        (wanted(models=()), "No model is chosen"),
+        (wanted(data_sets=()), "No data set is chosen"),
+        (wanted(paths="--out=/etc"), "begins with a dash"),
+        (Wanted(["tiny"], ["sample-world"], "", "-x", 0), "begins with a dash"),
+        (wanted(models=("nobody",)), "There is no checkpoint 'nobody'"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_a_sentence(services: Services, form: Wanted, sentence: str) -> None:
+    with pytest.raises(EvaluatingError, match=sentence):
+        command_line(services, form, "NAME")
+
+
+def test_what_is_not_on_this_machine_is_listed_with_what_to_do(services: Services) -> None:
+    lacking = evaluating.missing(services)
+    assert len(lacking) == 14
+    shown = evaluate_panels.missing(lacking)
+    assert "14 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
+    (services.settings.home / "data_sets" / "dtd").mkdir(parents=True)
+    assert ("DTD", "dtd") in evaluating.data_set_choices(services)
+    assert "DTD" not in dict(evaluating.missing(services))
+
+
+def test_only_finished_evaluations_of_ours_are_listed_and_read(services: Services) -> None:
+    (services.settings.home / "evaluations" / "cache").mkdir(exist_ok=True)
+    assert result_names(services) == [RUN]
+    assert result(services, RUN).data_sets() == ["tiny"]
+    for name in ("", "cache", "../checkpoints", "20260102-030405-000000"):
+        with pytest.raises(EvaluatingError):
+            result(services, name)
+    with pytest.raises(EvaluatingError, match="no file"):
+        evaluating.file_of(result(services, RUN), "../../grain.sqlite")
+
+
+def test_a_pair_reads_the_same_from_either_side(services: Services) -> None:
+    found = result(services, RUN)
+    data, details = found.metrics["data_sets"][0], found.details["data_sets"][0]
+    one, other = "tiny · names", "tiny-clip · descriptions"
+    there, back = (evaluate_panels.find_pair(data["pairs"], *pair) for pair in ((one, other), (other, one)))
+    assert there is not None and back is not None
+    assert there["lead"] == [-back["lead"][0], -back["lead"][2], -back["lead"][1]]
+    assert (there["only_one"], there["only_other"]) == (back["only_other"], back["only_one"])
+    there, back = (evaluate_panels.find_pair(details["deltas"], *pair) for pair in ((one, other), (other, one)))
+    assert there is not None and back is not None
+    assert (there["wins"], there["losses"]) == (back["losses"], back["wins"])
+    assert [row["name"] for row in there["classes"]] == [row["name"] for row in back["classes"]][::-1]
+    assert evaluate_panels.find_pair(data["pairs"], one, one) is None
+
+
+def test_what_models_and_people_wrote_is_escaped(services: Services) -> None:
+    found = result(services, RUN)
+    data = json.loads(json.dumps(found.metrics["data_sets"][0]).replace("tiny-clip", HOSTILE))
+    details = json.loads(json.dumps(found.details["data_sets"][0]).replace("zorbex", HOSTILE))
+    hostile = evaluating.Result(RUN, found.folder, {"data_sets": [data]}, {"data_sets": [details]})
+    one, other = "tiny · names", "tiny · descriptions"
+    said = [
+        evaluate_panels.table(data),
+        evaluate_panels.costs(data),
+        evaluate_panels.others(data),
+        evaluate_panels.head(data | {"name": HOSTILE}),
+        evaluate_panels.examples(hostile, 0, one, other),
+        evaluate_panels.confusion(hostile, 0, one),
+        evaluate_panels.effects(details, "tiny"),
+        evaluate_panels.pair(data, f"{HOSTILE} · names", one),
+    ]
+    assert sum("&lt;img" in each for each in said) >= 4
+    assert [each for each in said if "<img src=x" in each] == []
+
+
+def test_every_plot_says_what_was_found_and_has_axes(services: Services) -> None:
+    details = result(services, RUN).details["data_sets"][0]
+    figures = [
+        evaluate_plots.deltas(details["deltas"][0]),
+        evaluate_plots.alpha(details["sweeps"]),
+        evaluate_plots.grounding(details["grounding"]),
+        evaluate_plots.calibration(details["rows"], ["tiny · names"]),
+    ]
+    for figure in figures:
+        assert len(figure.layout.title.text) > 20
+        assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    empty = [evaluate_plots.alpha({}), evaluate_plots.grounding({}), evaluate_plots.calibration({}, [])]
+    assert [len(figure.data) for figure in empty] == [0, 0, 0]
+
+
+def test_a_picture_opens_on_ground_with_its_classs_descriptions(tmp_path: Path, services: Services) -> None:
+    from app.looking import find
+
+    found = result(services, RUN)
+    pictures = found.details["data_sets"][0]["pictures"]
+    row = next(row for row, one in pictures.items() if one["true"] == "zorbex")
+    question = find(services, on_ground(services, found, 0, int(row), "tiny"))
+    assert question.descriptions.splitlines() == ["a red lid", "a blue star"]
+    assert json.loads(question.classes)["zorbex"] == ["a red lid", "a blue star"]
+    assert (question.checkpoint, Path(question.picture).is_file()) == ("tiny", True)
+    with pytest.raises(EvaluatingError, match="was not kept"):
+        on_ground(services, found, 0, 10**6, "tiny")
+
+
+def test_data_sets_that_the_app_makes_itself_are_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_job, "WORLD_CLASSES", 2)
+    monkeypatch.setattr(evaluate_job, "PICTURES_OF_A_CLASS", 2)
+    folder = Path(prepare("sample-world", tmp_path))
+    assert json.loads((folder / "manifest.json").read_text())["splits"]["novel"][0]["images"] == 4
+    assert prepare("cifar10", tmp_path) == "cifar10"
+    with pytest.raises(Exception, match="expected a version's sha256"):
+        prepare("version:../../etc", tmp_path)
+
+
+def test_drafted_descriptions_wait_for_a_verdict(services: Services) -> None:
+    page = EvaluatePage(services)
+    assert "None yet" in page.show_review(None)
+    file = services.settings.home / "class_descriptions" / "new.review.json"
+    save(file, {"cup": [Drafted(HOSTILE, 2, "words@1"), Drafted("a lid", 1, "words@1")]})
+    assert page.reviews().value == file.name
+    shown = page.show_review(file.name)
+    assert "2 wait for a verdict" in shown and HOSTILE not in shown and "&lt;img" in shown
+    evaluating.judge(services, file.name, "cup", HOSTILE, "accepted")
+    assert "1 wait for a verdict" in page.show_review(file.name)
+    assert json.loads(accepted_path(file).read_text()) == {"cup": [HOSTILE]}
+    with pytest.raises(EvaluatingError, match="no such review"):
+        evaluating.judge(services, "../new.review.json", "cup", "a lid", "accepted")
+
+
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few novel classes, drawn."""
+    folder = tmp_path_factory.mktemp("worlds") / "novel"
+    return write_world(WorldConfig(folder, images=0, held_out_images=0, classes=4, novel_images_per_class=3, seed=901))
+
+
+@pytest.fixture(scope="module")
+def address(services: Services) -> Iterator[str]:
+    """The real app in a process of its own."""
+    home, port = services.settings.home, services.settings.port
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as app:
+        assert app.stdout is not None
+        try:
+            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
+        finally:
+            app.kill()
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    page, errors = visitor.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}evaluate")
+    expect(page.locator("#table table")).to_be_visible()
+    yield page
+    page.close()
+    assert errors == []
+
+
+def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page, world: Path) -> None:
+    expect(page.locator("#command")).to_contain_text("app.evaluate_job --models sample")
+    page.locator("#data-sets .token-remove").first.click()
+    page.locator("#paths textarea").fill(str(world))
+    page.locator("#paths textarea").press("Tab")
+    expect(page.locator("#command")).to_contain_text(f"--data-sets {world}")
+    page.locator("#start").click()
+    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#head")).to_contain_text("12 pictures · 4 classes")
+    rows = page.locator("#table tbody tr")
+    expect(rows).to_have_count(6)
+    expect(page.locator("#pair")).to_contain_text("McNemar")
+    for plot in ("deltas", "alpha-plot", "grounding", "calibration"):
+        expect(page.locator(f"#{plot} .gtitle")).not_to_be_empty()
+    expect(page.locator("#costs")).to_contain_text("5.5 M")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="results.csv").click()
+    assert Path(download.value.path()).read_text().startswith("data_set,model,way,top1,top1_low")
+    page.locator("#examples button").first.click()
+    expect(page.locator("#stage .frame")).to_be_visible()
+    assert "?q=" in page.url
+    assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.set_viewport_size({"width": 1400, "height": 1300})
