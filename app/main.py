@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, audit, concepts, curate, data, evaluate, ground
+from app.pages import annotate, audit, concepts, curate, data, evaluate, ground, train
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -57,6 +57,7 @@ PAGES: tuple[Page, ...] = (
     Page(curate.TITLE, curate.PATH, curate.build),
     Page(audit.TITLE, audit.PATH, audit.build),
     Page(evaluate.TITLE, evaluate.PATH, evaluate.build),
+    Page(train.TITLE, train.PATH, train.build),
     Page(data.TITLE, data.PATH, data.build),
     Page(concepts.TITLE, concepts.PATH, concepts.build, under=curate.PATH),
 )

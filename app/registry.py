@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import Protocol
 
 from PIL import Image
 
-from grain.checkpoint import PICKLES, CheckpointError, CheckpointInfo, read_info
+from grain.checkpoint import MANIFEST, PICKLES, CheckpointError, CheckpointInfo, atomic_folder, read_info, verify
 from grain.structures import Array, Look
 
 MOST_LOADED = 3  # models kept in memory
+PROMOTED = ".promoted"  # names the checkpoint that people begin with
 
 
 class Model(Protocol):
@@ -108,6 +110,32 @@ class Registry:
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
             return self._loaded[name]
+
+    def promote(self, folder: Path, name: str) -> None:
+        """Copy a checkpoint to the last root under a name, whole or not at all; it is then what Ground begins with.
+
+        Raises: CheckpointError: it is damaged, or the name is an embedded one's. OSError: the disk is full; what was
+                promoted before stays.
+        """
+        if any((root / name).exists() for root in self.roots[:-1]):
+            raise CheckpointError(f"{name} is the name of an embedded checkpoint: give the run another one")
+        verify(folder)
+        target = self.roots[-1] / name
+        with self._lock:
+            with atomic_folder(target) as place:
+                for file in folder.iterdir():
+                    if file.is_file() and file.name != MANIFEST:
+                        shutil.copyfile(file, place / file.name)
+            self._loaded.pop(name, None)  # what had the name before
+            self._broken.pop(name, None)
+            (self.roots[-1] / PROMOTED).write_text(name, encoding="utf-8")
+
+    def promoted(self) -> str:
+        """The name of what was promoted last and can be used; empty where there is none."""
+        try:
+            return self.find((self.roots[-1] / PROMOTED).read_text(encoding="utf-8").strip()).name
+        except (OSError, ValueError):
+            return ""
 
     def _load(self, checkpoint: Checkpoint) -> Model:
         try:

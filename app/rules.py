@@ -44,7 +44,7 @@ ROUTES: dict[str, Rule] = _table(
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
     _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
-    _each("viewer", "/audit /audit/ /data /data/"),
+    _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -85,6 +85,7 @@ INSIDE = {
 
 
 GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.curate"
+TRAIN = "app.pages.train"
 EVALUATE = "app.pages.evaluate"
 WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.label_studio"
 CONCEPTS, AUDIT = "app.pages.concepts", "app.pages.audit"
@@ -110,6 +111,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
     _in(f"{AUDIT}.AuditPage", "viewer", "open show forward back report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample start reject steer"),
+    _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose tick"),
+    _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train_runs.py
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate"),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.registry import LoadModel, Model, Registry, UnknownCheckpointError
 from app.settings import Settings
+from app.watching import RunLogs
 from grain.checkpoint import EMBEDDED
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Services:
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
     two requests do not slow each other down. engine: the database. people: who may sign in. jobs: the queue of long
-    work.
+    work. run_logs: what trainings have written so far.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Services:
         self._made: dict[str, tuple[object, Any]] = {}  # annotators
         self._engine: Engine | None = None
         self._opening = threading.Lock()
+        self.run_logs = RunLogs()
 
     @property
     def engine(self) -> Engine:
@@ -90,8 +92,10 @@ class Services:
         with self._opening:
             if self._jobs is None:
                 from app.jobs.control import Jobs
+                from app.jobs.devices import slots_here
 
-                self._jobs = Jobs(engine, self.settings.home)
+                settings = self.settings
+                self._jobs = Jobs(engine, settings.home, slots_here(gpu=settings.gpu_jobs) | settings.clusters)
             return self._jobs
 
     def annotators(self, config: AnnotateConfig) -> Annotators:

@@ -41,6 +41,16 @@ class Settings(BaseSettings):
     port: int = Field(default=7860, ge=1, le=65535)
     database_url: str = Field(default="", repr=False)  # it may hold a password
     """Empty: SQLite under home."""
+    gpu_jobs: int = Field(default=1, ge=1)
+    """Jobs at a time on each GPU."""
+    shared_url: str = ""
+    """Where clusters read data and write checkpoints: file, s3, gs, …; GRAIN_HOME itself where all machines see it."""
+    ray_address: str = ""
+    """A Ray cluster's job server, as http://127.0.0.1:8265. Another machine's needs RAY_AUTH_TOKEN_PATH."""
+    slurm: bool = False
+    """Offer the Slurm cluster whose sbatch is on this machine."""
+    cluster_jobs: int = Field(default=4, ge=1)
+    """Jobs at a time on each cluster."""
     upload_bytes: int = Field(default=Limits.file_bytes, ge=1)
     """Bytes of one uploaded file."""
     upload_pixels: int = Field(default=Limits.pixels, ge=1)
@@ -69,6 +79,12 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.home / 'grain.sqlite'}"
+
+    @property
+    def clusters(self) -> dict[str, int]:
+        """The clusters that jobs may run on -> how many at a time."""
+        there = {"ray": bool(self.ray_address), "slurm": self.slurm}
+        return {name: self.cluster_jobs for name, is_there in there.items() if is_there}
 
     @property
     def needs_accounts(self) -> bool:

@@ -26,6 +26,7 @@ from benchmarks import (
     recognition,
     retrieving,
     same_numbers,
+    train_page,
     training_scale,
     training_step,
 )
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         gallery,
         curation,
         app_start,
+        train_page,
     )
     for benchmark in room.BENCHMARKS
 }

@@ -39,11 +39,12 @@ from benchmarks.timing import take_turns
 from grain.config import CLIP_MEAN, CLIP_STD, DecoderConfig, GrainConfig, preset
 from grain.data import TrainingStream, find_shards
 from grain.gradcache import cached_backward
-from grain.losses import Losses, LossWeights, grain_losses
+from grain.losses import Losses, grain_losses
 from grain.model import GrainModel
 from grain.resume import save_state
 from grain.structures import Batch, GrainOutput, RegionTargets
-from grain.train import TrainConfig, Trainer, train
+from grain.train import Trainer, train
+from grain.train_config import LossWeights, TrainConfig
 
 SEED = 0
 WORLD = World("scale", ("--images", "512", "--seed", "5", "--held-out-images", "4", "--classes", "1"))

@@ -23,12 +23,13 @@ from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.config import GrainConfig, preset
 from grain.data import Record, collate, find_shards, read_records
-from grain.losses import Losses, LossWeights, grain_losses
+from grain.losses import Losses, grain_losses
 from grain.model import GrainModel, parameter_groups
 from grain.preprocess import image_to_array
 from grain.structures import Batch
 from grain.tokenizer import Tokenizer
-from grain.train import TrainConfig, Trainer, initial_model
+from grain.train import Trainer, initial_model
+from grain.train_config import LossWeights, TrainConfig
 
 SEED = 0
 PRESET = "vit-b-16"

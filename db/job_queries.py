@@ -9,7 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import exists
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from db.models import Job, JobState, Request, now
 from db.queries import storable
@@ -36,13 +39,18 @@ def enqueue_job(
     device: str = "cpu",
     priority: int = 0,
     backend: str = "local",
+    width: int = 1,
+    after: int | None = None,
 ) -> Job:
     """Put work in the queue; its id is the link.
 
-    Args:   config: plain JSON, kept as it is now. argv: word by word, never a shell's line. device: what it needs a
-            slot of. priority: the larger goes first; among equals the older.
-    Raises: ValueError: argv is empty, one string, or has a word that no program can be given.
+    Args:   config: plain JSON, kept as it is now. argv: word by word, never a shell's line. device: what it needs
+            `width` slots of, in a row. priority: the larger goes first; among equals the older. after: id of the job
+            that must be done first.
+    Raises: ValueError: argv is empty, one string, or has a word that no program can be given; or no slot is wanted.
     """
+    if width < 1:
+        raise ValueError(f"expected a job to want one slot or more, got {width}: correct it")
     if not argv or isinstance(argv, str) or any(not isinstance(word, str) or "\0" in word for word in argv):
         raise ValueError(f"expected argv to be the words of a command, program first, got {argv!r}: list them")
     job = Job(
@@ -53,6 +61,8 @@ def enqueue_job(
         device=device,
         priority=priority,
         backend=backend,
+        width=width,
+        after_id=after,
     )
     session.add(job)
     session.flush()
@@ -94,6 +104,11 @@ def running_jobs(session: Session) -> Sequence[Job]:
     return session.exec(select(Job).where(Job.state == "running").order_by(col(Job.id))).all()
 
 
+def ready_jobs(session: Session, *, limit: int = 1000) -> Sequence[Job]:
+    """The queued jobs that wait for nothing but a slot, in the order in which they are taken."""
+    return session.exec(_ready().limit(limit)).all()
+
+
 def claim_job(
     session: Session,
     *,
@@ -102,9 +117,10 @@ def claim_job(
     lease_seconds: float,
     moment: datetime | None = None,
 ) -> Job | None:
-    """Take the next job whose device has a free slot, and that slot of it; None when there is none.
+    """Take the next job whose device has the free slots that it wants, and these; None when there is none.
 
-    A running job keeps its slot until it is finished or marked interrupted, since its process may live.
+    A running job keeps its slots until it is finished or marked interrupted, since its process may live. The first job
+    of a device's queue is never overtaken by a narrower one, or a wide one would wait for ever.
 
     Args:   slots: device -> how many jobs may run on it at a time; a device without an entry has none.
             moment: what counts as now.
@@ -112,17 +128,20 @@ def claim_job(
     moment = moment or now()
     if session.get_bind().dialect.name == "postgresql":
         session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})")
-    taken: dict[str, set[int | None]] = {device: set() for device in slots}
-    for device, slot in session.exec(select(Job.device, Job.slot).where(Job.state == "running")):
-        taken.setdefault(device, set()).add(slot)
-    free = {device: sorted(set(range(count)) - taken[device]) for device, count in slots.items()}
-    asked = select(Job).where(Job.state == "queued", col(Job.device).in_([name for name in free if free[name]]))
-    # locked, since somebody may be cancelling it at this moment
-    queue = asked.order_by(col(Job.priority).desc(), col(Job.id)).limit(1).with_for_update()
-    job = session.exec(queue.execution_options(populate_existing=True)).first()
-    if job is None:
+    taken: dict[str, set[int]] = {device: set() for device in slots}
+    for device, slot, width in session.exec(select(Job.device, Job.slot, Job.width).where(Job.state == "running")):
+        taken.setdefault(device, set()).update(range(slot or 0, (slot or 0) + width))
+    found: list[tuple[Job, int]] = []
+    for device, count in slots.items():
+        # locked, since somebody may be cancelling it at this moment
+        queue = _ready().where(Job.device == device).limit(1).with_for_update(of=Job)
+        first = session.exec(queue.execution_options(populate_existing=True)).first()
+        slot = _first_free(set(range(count)) - taken[device], first.width) if first else None
+        found += [(first, slot)] if first and slot is not None else []
+    if not found:
         return None
-    job.state, job.worker, job.slot = "running", worker, free[job.device][0]
+    job, slot = min(found, key=lambda each: (-each[0].priority, each[0].id))
+    job.state, job.worker, job.slot = "running", worker, slot
     job.token += 1
     job.attempts += 1
     job.started_at = job.heartbeat_at = moment
@@ -221,6 +240,8 @@ def request_cancel(session: Session, *, job_id: int) -> Job:
     job = _locked(session, job_id)
     if job.state == "running":
         job.request = "cancel"
+    elif job.state in ("queued", "interrupted") and job.external_id:  # it may go on elsewhere: a runner ends it there
+        job.state, job.request, job.exit_reason, job.ended_at = "queued", "cancel", "", None
     elif job.state in ("queued", "paused", "interrupted"):
         _end(job, "cancelled", "cancelled before it ran on")
     else:
@@ -237,9 +258,37 @@ def requeue_job(session: Session, *, job_id: int) -> Job:
     job = _locked(session, job_id)
     if job.state not in OVER:
         raise JobStateError(f"job {job_id} is {job.state}: only a {', '.join(OVER)} one can be queued again")
+    if job.state != "interrupted":
+        job.external_id = ""  # what it names is over; else a runner finds it again by that
     job.state, job.request, job.exit_reason, job.ended_at = "queued", "", "", None
     session.flush()
     return job
+
+
+def set_job_priority(session: Session, *, job_id: int, priority: int) -> Job:
+    """Let a queued job go earlier (larger) or later.
+
+    Raises: JobStateError: it is not queued, or there is none of that id.
+    """
+    job = _locked(session, job_id)
+    if job.state != "queued":
+        raise JobStateError(f"job {job_id} is {job.state}: only a queued one has a place in the queue")
+    job.priority = priority
+    session.flush()
+    return job
+
+
+def hand_over_job(session: Session, *, job_id: int, token: int) -> bool:
+    """Put a job whose work goes on elsewhere back in the queue, for another runner to find it again by `external_id`.
+
+    What was asked of it stays asked. False when the job has moved on since it was looked at.
+    """
+    job = _locked(session, job_id)
+    if job.state != "running" or job.token != token:
+        return False
+    job.state, job.slot, job.lease_until = "queued", None, None
+    session.flush()
+    return True
 
 
 def mark_interrupted(session: Session, *, job_id: int, token: int, exit_reason: str) -> bool:
@@ -261,6 +310,18 @@ def overdue_jobs(session: Session, *, moment: datetime | None = None) -> Sequenc
     """Running jobs that have not been heard of in time, the longest silent first: candidates for `mark_interrupted`."""
     silent = select(Job).where(Job.state == "running", col(Job.lease_until) < (moment or now()))
     return session.exec(silent.order_by(col(Job.lease_until))).all()
+
+
+def _ready() -> SelectOfScalar[Job]:
+    before = aliased(Job)
+    done_first = exists().where(col(before.id) == Job.after_id, col(before.state) != "done")
+    asked = select(Job).where(Job.state == "queued", ~done_first)
+    return asked.order_by(col(Job.priority).desc(), col(Job.id))
+
+
+def _first_free(free: set[int], width: int) -> int | None:
+    """The first of `width` free slots in a row."""
+    return next((slot for slot in sorted(free) if free.issuperset(range(slot, slot + width))), None)
 
 
 def _end(job: Job, state: JobState, exit_reason: str) -> None:

@@ -485,7 +485,7 @@ class ConceptLabel(SQLModel, table=True):
     who: str
     label: str
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    before: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    before: str = Field(default="", sa_column_kwargs={"server_default": sql("''")})
     """What the same person said before, for one undo; "" where that was nothing."""
 
 
@@ -638,7 +638,11 @@ class Job(SQLModel, table=True):
     device: str = "cpu"
     """What it needs a slot of."""
     slot: int | None = None
-    """The slot of its device that it has, from 0, while it runs."""
+    """The first slot of its device that it has, from 0, while it runs."""
+    width: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    """How many slots in a row it takes."""
+    after_id: int | None = Field(default=None, foreign_key="job.id")
+    """The job that must be done before this one begins: what makes its data."""
     attempts: int = 0
     """How often it was taken up."""
     worker: str = ""

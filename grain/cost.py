@@ -26,7 +26,7 @@ from grain.config_file import read_fields
 from grain.contrast import MOST_LOGITS
 from grain.model import GrainModel
 from grain.structures import Proposals
-from grain.train import TrainConfig
+from grain.train_config import TrainConfig
 
 GIB = 2**30
 LOGIT_TABLES = 3  # of MOST_LOGITS float32 numbers, that a loss has at a time

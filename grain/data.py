@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -23,10 +23,9 @@ from grain.jpeg import image_tensor
 from grain.shards import ExactlyOnce, Order, Reader, Resampled, index_shard, read_entry, seed_of
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.tokenizer import Tokenizer, text_id
+from grain.train_config import CaptionSource, Sampling
 
 Box = tuple[float, float, float, float]  # xyxy, normalized
-CaptionSource = Literal["caption", "with_descriptions"]
-Sampling = Literal["exactly_once", "resampled"]
 Pixels = TypeVar("Pixels")
 
 

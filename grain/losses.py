@@ -12,21 +12,7 @@ from grain.contrast import towards_classes
 from grain.distributed import gather_counts, gather_rows, world_size
 from grain.matching import match
 from grain.structures import GrainOutput, RegionTargets
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """What each loss counts; 0 switches one off (its matching still runs, so that it can be watched)."""
-
-    image_caption: float = 1.0
-    box: float = 1.0
-    region_description: float = 1.0
-    box_scale: float = 1.0
-    """The authors' code uses 1.5."""
-    symmetric: bool = True
-    """False: L_rd only from region to description, as in the authors' code."""
-    gathered: bool = True
-    """False: the negatives of L_rd are those of this process, as in the authors' code."""
+from grain.train_config import LossWeights
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -29,103 +29,23 @@ from grain.blocks import recompute_blocks
 from grain.checkpoint import CheckpointInfo, clean_partial
 from grain.config import GrainConfig, Queries, preset
 from grain.config_file import read_fields
-from grain.data import CaptionSource, Record, Sampling, TrainingStream, find_shards, loader, read_records, to_device
+from grain.data import Record, TrainingStream, find_shards, loader, read_records, to_device
 from grain.encode import TorchEncoder
 from grain.evaluate import encode_records, held_out_metrics
 from grain.gradcache import cached_backward
 from grain.guard import LossGuard, Verdict
-from grain.losses import Losses, LossWeights, grain_losses
+from grain.losses import Losses, grain_losses
 from grain.model import GrainModel, parameter_groups
 from grain.predict import Predictor
 from grain.pretrained import Card, from_open_clip, from_pretrained, load_towers, save_pretrained
 from grain.resume import load_state, save_state
 from grain.structures import Batch, GrainOutput
+from grain.train_config import TrainConfig, command_flags
+from grain.watch import STOPPED, WATCHED, Progress, Stop, box_spread, keep_pictures, memory_bytes
 
 METRICS_LOG = "metrics.jsonl"
 MOST_ROLL_BACKS = 3
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute"}  # between two commands of one run
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run. Saved as config.json in `out`; the same command goes on where the run was."""
-
-    data: Path
-    """Data folder with manifest.json and the splits train and held_out."""
-    out: Path
-    """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
-    preset: str = "sample"
-    """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small or sample-wide."""
-    init: str | None = None
-    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
-    configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the
-    other kind). None: from scratch."""
-    clip: bool = False
-    """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
-    queries: Queries = "learned"
-    """proposals: regions start from the boxes that the data propose, and correct CLIP's own embeddings."""
-    lock_image: bool = False
-    """Freeze the image tower."""
-    lock_text: bool = False
-    """Freeze the text tower."""
-    images: int = 300_000
-    """Images seen in all."""
-    batch_size: int = 128
-    """Images a step, over all processes."""
-    pieces: int = 1
-    """Parts that each process's batch is cut into to save memory (GradCache); the gradient stays the whole batch's."""
-    recompute: bool = False
-    """Keep no activations within transformer blocks but compute them again: the same numbers in less memory."""
-    learning_rate: float = 1e-3
-    """Peak, reached after the warm-up."""
-    final_learning_rate: float = 1e-5
-    """End of the cosine."""
-    warmup_images: int = 10_000
-    """Images over which the rate rises from 1e-6."""
-    weight_decay: float = 0.1
-    """On matrices only."""
-    clip_norm: float = 1.0
-    """Largest gradient norm."""
-    losses: LossWeights = field(default_factory=LossWeights)
-    caption_source: CaptionSource = "caption"
-    """with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
-    max_regions: int = 5
-    """Regions an image, best score first."""
-    sampling: Sampling = "exactly_once"
-    """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
-    precision: Literal["bf16", "no"] = "bf16"
-    """Mixed precision; `no` is float32."""
-    seed: int = 0
-    checkpoint_images: int = 25_600
-    """Images between two saved states."""
-    evaluate_images: int = 51_200
-    """Images between two evaluations on the held-out split."""
-    held_out_images: int = 500
-    """Pictures of the held-out split to evaluate on."""
-    keep: int = 2
-    """Saved states kept."""
-    stored: Literal["float32", "float16"] = "float32"
-    """How best/ and final/ store their weights; saved states are always float32."""
-    workers: int = 0
-    """Loader processes."""
-    patience: int = 5
-    """Bad steps (NaN, Inf, spike) in a row before a roll-back."""
-    tracker: Literal["none", "tensorboard"] = "none"
-    """Also send the numbers to a tracker of accelerate."""
-    name: str = ""
-    """Name of the checkpoint; by default the out folder's."""
-    twin: str | None = None
-    """Name of the CLIP twin's checkpoint, for its card."""
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.images // self.batch_size
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot run."""
-        if self.steps < 1:
-            raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -197,6 +117,7 @@ class Trainer:
         self.guard = LossGuard(patience=config.patience)
         self.step = 0
         self.roll_backs = 0
+        self.progress = Progress()
         self.best = -math.inf
         self.held_out: list[Record[Image.Image]] = []
         _claim_folder(config, write=self.main)
@@ -214,12 +135,16 @@ class Trainer:
         ) as bar:
             for batch in self._batches():
                 numbers = self.take_step(to_device(batch, self.accelerator.device))
+                numbers["memory_bytes"] = memory_bytes(self.accelerator.device)
                 numbers["images_per_second"] = self.config.batch_size / (time.perf_counter() - began)
                 began = time.perf_counter()
                 self._log(numbers)
                 bar.update(self.config.batch_size)
                 bar.set_postfix({key: f"{numbers[key]:.3f}" for key in ("loss", "box_iou") if key in numbers})
+                self.progress.say(bar.n, self.config.images, f"step {self.step:,} of {self.config.steps:,}")
                 self._after_step()
+                if Stop.asked and self.step < self.config.steps:
+                    self._leave()
         self._finish()
 
     def _batches(self) -> Iterator[Batch]:
@@ -296,11 +221,19 @@ class Trainer:
         if not last and self._due(config.evaluate_images):
             self._evaluate()
         if last or self._due(config.checkpoint_images):
-            if self.main and self.guard.in_a_row == 0:  # never roll back into a bad stretch
-                save_state(
-                    config.out / "checkpoints", self.step, self.model, self.optimiser, self.guard, keep=config.keep
-                )
+            self._save_state()
             self.accelerator.wait_for_everyone()
+
+    def _save_state(self) -> None:
+        if self.main and self.guard.in_a_row == 0:  # never roll back into a bad stretch
+            folder, keep = self.config.out / "checkpoints", self.config.keep
+            save_state(folder, self.step, self.model, self.optimiser, self.guard, keep=keep)
+
+    def _leave(self) -> NoReturn:
+        """Asked to stop: keep what there is, and end where the same command goes on."""
+        self._save_state()
+        self.accelerator.print(f"asked to stop: saved at step {self.step} of {self.config.steps}", file=sys.stderr)
+        sys.exit(STOPPED)
 
     def _due(self, every: int) -> bool:
         before, now = (self.step - 1) * self.config.batch_size, self.step * self.config.batch_size
@@ -310,16 +243,16 @@ class Trainer:
         """Grounding and retrieval on the held-out split, by the main process; the best model so far is kept."""
         if not self.main:
             return {}
-        found, sound = self._held_out_metrics()
-        self._log({f"held_out_{name}": value for name, value in found.items()})
+        found, sound, watched = self._held_out_metrics()
+        self._log({f"held_out_{name}": value for name, value in found.items()} | watched)
         score = sum(found.values()) / len(found)
         if sound and score > self.best and self.guard.in_a_row == 0:
             self.best = score
             self._save("best", found)
         return found
 
-    def _held_out_metrics(self) -> tuple[dict[str, float], bool]:
-        """The numbers, and whether every embedding was finite."""
+    def _held_out_metrics(self) -> tuple[dict[str, float], bool, dict[str, float]]:
+        """The numbers, whether every embedding was finite, and what is only watched."""
         if not self.held_out:
             shards = find_shards(self.config.data, "held_out")
             self.held_out = list(read_records(shards, limit=self.config.held_out_images))
@@ -327,8 +260,9 @@ class Trainer:
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
         found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
+        keep_pictures(self.config.out / WATCHED, self.step, predictor, features, records)
         self.wrapped.train()
-        return found, all(np.isfinite(feature.image_embed).all() for feature in features)
+        return found, all(np.isfinite(feature.image_embed).all() for feature in features), box_spread(features)
 
     def _finish(self) -> None:
         metrics = self._evaluate()
@@ -403,27 +337,6 @@ class Trainer:
         return CheckpointInfo(self.config.out.name, model.kind, "", None, ground, "", 0, model.from_proposals)
 
 
-def command_flags(config: TrainConfig) -> list[str]:
-    """The flags that differ from the defaults, as a person would type them; folders by their last name only."""
-    flags = []
-    for name, value in vars(config).items():
-        default = TrainConfig.__dataclass_fields__[name].default
-        if isinstance(value, LossWeights):
-            changed = {k: v for k, v in vars(value).items() if v != getattr(LossWeights(), k)}
-            flags += [_flag(f"losses.{k}", v) for k, v in changed.items()]
-        elif value != default:
-            flags.append(_flag(name, value.name if isinstance(value, Path) else value))
-    return flags
-
-
-def _flag(name: str, value: object) -> str:
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        *group, last = dashed.split(".")
-        return "--" + ".".join([*group, last if value else f"no-{last}"])
-    return f"--{dashed} {value}"
-
-
 def _claim_folder(config: TrainConfig, *, write: bool) -> None:
     """config.json in the run folder: written by the first command, equal to every later one's."""
     path = config.out / "config.json"
@@ -484,6 +397,7 @@ def config_from(arguments: Sequence[str]) -> TrainConfig:
 
 def main() -> None:
     """The command line."""
+    Stop.listen()
     try:
         train(config_from(sys.argv[1:]))
     except (ValueError, OSError) as error:

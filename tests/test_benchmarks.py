@@ -41,7 +41,7 @@ from benchmarks.training_step import losses_of, padded
 from curation.sample_world import WorldConfig
 from grain.matching import match, match_cost
 from grain.structures import RegionTargets
-from grain.train import TrainConfig
+from grain.train_config import TrainConfig
 from tests.tiny import random_batch, tiny_config, tiny_model
 
 KEYS = {"name", "what", "value", "bar", "unit", "holds", "detail", "command", "seed", "versions", "machine"}

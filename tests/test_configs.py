@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from grain.config_file import read_fields
 from grain.pretrained import Card, save_pretrained
-from grain.train import TrainConfig, config_from, initial_model, train
+from grain.train import config_from, initial_model, train
+from grain.train_config import TrainConfig
 from tests.tiny import tiny_config, tiny_model
 
 ROOT = Path(__file__).parent.parent

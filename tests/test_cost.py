@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from grain.cost import Cost, Texts, cost_of
-from grain.train import TrainConfig
+from grain.train_config import TrainConfig
 from tests.tiny import kept_bytes, losses_of, random_batch, tiny_config, tiny_model
 
 RUN = TrainConfig(Path(), Path(), images=3_600_000, batch_size=8, precision="no")

@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from grain.distributed import gather_counts, gather_rows, world_size
 from grain.pretrained import Card, save_pretrained
 from grain.structures import Batch, RegionTargets
-from grain.train import TrainConfig, train
+from grain.train import train
+from grain.train_config import TrainConfig
 from tests.tiny import VARIANTS, finish, furthest, gradients, losses_of, random_batch, start, tiny_config, tiny_model
 
 PROCESSES = 2

@@ -8,7 +8,8 @@ import tyro
 from grain.checkpoint import EMBEDDED
 from grain.evaluate import EvaluateConfig, labels_of
 from grain.experiments import EXPERIMENTS, flags_of, models_of
-from grain.train import TrainConfig, initial_model
+from grain.train import initial_model
+from grain.train_config import TrainConfig
 
 
 def test_every_arm_is_a_training_that_can_start_and_no_name_means_two() -> None:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grain.config import GrainConfig
-from grain.losses import LossWeights, box_loss, image_caption_loss, region_description_loss
+from grain.losses import box_loss, image_caption_loss, region_description_loss
 from grain.structures import RegionTargets
+from grain.train_config import LossWeights
 from tests.tiny import VARIANTS, gradients, losses_of, random_batch, random_proposals, tiny_config, tiny_model
 
 SCALE = torch.tensor(math.log(3.0))

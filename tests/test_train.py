@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from grain.config import CLIP_MEAN, GrainConfig
 from grain.guard import SPIKE, WARM, LossGuard, Verdict
-from grain.losses import LossWeights
 from grain.pretrained import Card, from_pretrained, save_pretrained
-from grain.train import TrainConfig, Trainer, command_flags, initial_model, learning_rate, main, train
+from grain.train import Trainer, initial_model, learning_rate, main, train
+from grain.train_config import LossWeights, TrainConfig, command_flags
 from tests.tiny import finish, sample, start, tiny_config, tiny_model, write_data, write_shard
 
 
@@ -61,7 +61,9 @@ def result_of(run: Path) -> dict[str, object]:
     files += [f"checkpoints/step-00000012/{name}.safetensors" for name in ("model", "optimiser")]
     files += ["checkpoints/step-00000012/state.json"]
     found: dict[str, object] = {name: (run / name).read_bytes() for name in files}
-    found["log"] = [{k: v for k, v in row.items() if k != "images_per_second"} for row in log_of(run)]
+    found["log"] = [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "memory_bytes")} for row in log_of(run)
+    ]
     return found
 
 

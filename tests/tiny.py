@@ -24,9 +24,10 @@ from grain.boxes import pad_boxes
 from grain.checkpoint import CheckpointInfo
 from grain.config import ClassTexts, DecoderConfig, GrainConfig
 from grain.gradcache import LossOf
-from grain.losses import Losses, LossWeights, grain_losses
+from grain.losses import Losses, grain_losses
 from grain.model import GrainModel
 from grain.structures import Batch, GrainOutput, ImageFeatures, Judgement, Proposals, RegionTargets
+from grain.train_config import LossWeights
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (240, 240, 240)}
 THINGS = ("lid", "handle", "star", "stripe")

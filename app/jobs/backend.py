@@ -1,4 +1,4 @@
-"""Where a job may run: what the runner asks of this machine, and of a cluster later."""
+"""Where a job may run: what the runner asks of this machine, or of a cluster."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ class Submitted:
 class Backend(Protocol):
     """One attempt at a job. The runner calls again and again, so nothing here waits."""
 
+    @property
+    def outlives_runner(self) -> bool:
+        """Whether the work goes on without the runner: another one finds it again by the job's external_id."""
+
     def submit(self) -> Submitted:
-        """Start it, once.
+        """Start it, once; or find it again.
 
         Raises: OSError, ValueError: it cannot be started.
         """

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.jobs.devices import slots_here
 from app.jobs.folder import Log, job_folder
 from app.jobs.local import ROOT
 from app.jobs.processes import MARK, Worker, end, find, of_job
@@ -26,17 +27,17 @@ from db.engine import Engine, reading, retrying, transaction
 from db.job_queries import (
     enqueue_job,
     get_job,
-    job_page,
+    hand_over_job,
     mark_interrupted,
+    ready_jobs,
     request_cancel,
     request_pause,
     requeue_job,
     running_jobs,
+    set_job_priority,
 )
-from db.models import Job, JobState, now
+from db.models import Job, now
 
-WAITING: tuple[JobState, ...] = ("queued",)
-LOOKED_AT = 1000  # jobs that wait, to see for which devices
 RUNNER_LOG_BYTES = 2**20  # runners say little; a longer log is begun anew
 SILENT_HEARTBEATS = 5  # a machine that slept wakes with every lease run out: so long a living runner may still speak up
 
@@ -47,9 +48,11 @@ class Jobs:
     def __init__(
         self, engine: Engine, home: Path, slots: Mapping[str, int] | None = None, *, pace: Pace | None = None
     ) -> None:
-        """home: GRAIN_HOME. slots: device -> how many jobs it runs at a time; one on the processor when not given."""
+        """home: GRAIN_HOME. slots: device -> how many jobs it runs at a time; when not given, one on the processors and
+        one on each GPU.
+        """
         self._engine, self._home = engine, home.absolute()
-        self.slots = dict(slots or {"cpu": 1})
+        self.slots = dict(slots or slots_here())
         self._pace = pace or Pace()
         self._started: list[subprocess.Popen[bytes]] = []
         self._starting, self._reconciling = threading.Lock(), threading.Lock()
@@ -63,18 +66,32 @@ class Jobs:
         argv: Sequence[str],
         device: str = "cpu",
         priority: int = 0,
+        backend: str = "local",
+        width: int = 1,
+        after: int | None = None,
     ) -> int:
         """Put work in the queue and see that it is begun when a slot is free; its id.
 
         Args:   as in db.job_queries.enqueue_job. argv: its program may be sys.executable; it runs in the root of the
                 repository, with the environment of the app, and must go on where it stopped when it is run again.
-        Raises: ValueError: no such device, or argv is not the words of a command.
+        Raises: ValueError: no such device or not so wide, or argv is not the words of a command.
         """
         if self.slots.get(device, 0) < 1:
             raise ValueError(f"expected a device with a slot ({', '.join(self.slots)}), got {device!r}: choose one")
+        if width > self.slots[device]:
+            raise ValueError(f"expected at most the {self.slots[device]} slots of {device}, got {width}: take fewer")
         with transaction(self._engine) as session:
             job = enqueue_job(
-                session, kind=kind, owner=owner, config=config, argv=argv, device=device, priority=priority
+                session,
+                kind=kind,
+                owner=owner,
+                config=config,
+                argv=argv,
+                device=device,
+                priority=priority,
+                backend=backend,
+                width=width,
+                after=after,
             )
         self.start_runners()
         return job.id
@@ -96,7 +113,16 @@ class Jobs:
 
         Raises: JobStateError: it has ended, or there is none of that id.
         """
-        return retrying(self._engine, partial(request_cancel, job_id=job_id))
+        job = retrying(self._engine, partial(request_cancel, job_id=job_id))
+        self.start_runners()  # what goes on elsewhere may need one to end it
+        return job
+
+    def prefer(self, job_id: int, priority: int) -> Job:
+        """Let a queued job go earlier or later.
+
+        Raises: JobStateError: it is not queued, or there is none of that id.
+        """
+        return retrying(self._engine, partial(set_job_priority, job_id=job_id, priority=priority))
 
     def resume(self, job_id: int) -> Job:
         """Let one that is paused, interrupted, cancelled or failed go on from what it kept.
@@ -116,7 +142,8 @@ class Jobs:
         """Compare what the database says with the processes there are; call it at the start, and whenever one looks.
 
         A job whose runner is dead becomes interrupted, after what is left of it has been ended: it can be resumed. One
-        whose runner lives is left alone. Then runners are started for what is queued.
+        whose runner lives is left alone. One that goes on elsewhere goes to another runner. Then runners are started
+        for what is queued.
 
         Returns: ids of the jobs that were interrupted now. Empty when another thread is at it.
         """
@@ -135,14 +162,23 @@ class Jobs:
         """Start a runner for each free slot that has work waiting; how many."""
         with self._starting:
             with reading(self._engine) as session:
-                waiting = Counter(job.device for job in job_page(session, states=WAITING, limit=LOOKED_AT))
-                busy = Counter(job.device for job in running_jobs(session))
-            free = {device: max(0, count - busy[device]) for device, count in self.slots.items()}
-            wanted = sum(min(count, waiting[device]) for device, count in free.items())
+                wanted = self._fitting(ready_jobs(session), running_jobs(session))
             self._started = [runner for runner in self._started if runner.poll() is None]
             missing = max(0, wanted - sum(map(_has_not_looked_yet, self._started)))
             self._started += [self._start_runner() for _ in range(missing)]
             return missing
+
+    def _fitting(self, ready: Sequence[Job], running: Sequence[Job]) -> int:
+        """How many jobs could begin now; none overtakes a wider one of its device."""
+        free = Counter(self.slots)
+        for job in running:
+            free[job.device] -= job.width
+        fitting = 0
+        for job in ready:
+            fits = job.width <= free[job.device]
+            fitting += fits
+            free[job.device] = free[job.device] - job.width if fits else 0
+        return fitting
 
     def _start_runner(self) -> subprocess.Popen[bytes]:
         (self._home / "jobs").mkdir(parents=True, exist_ok=True)
@@ -200,6 +236,9 @@ class Jobs:
                 runner_over and end(lambda: of_job(folder, tokens, group=group), grace_s=self._pace.cancel_grace_s)
             ):
                 return False
+        if job.backend != "local" and job.external_id:
+            retrying(self._engine, partial(hand_over_job, job_id=job.id, token=job.token))
+            return False
         mark = partial(mark_interrupted, job_id=job.id, token=job.token, exit_reason=reason)
         return retrying(self._engine, mark)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from app.jobs.backend import Submitted
+from app.jobs.devices import gpus, visible_to
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.processes import MARK, Ending, of_job
 from db.models import Job
@@ -25,15 +26,18 @@ LEFTOVER_GRACE_S = 5.0  # for what a job that is over has left running
 class LocalProcess:
     """A Backend. The output comes through a pipe, so that it can be bounded."""
 
+    outlives_runner = False
+
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's, which exists."""
         self._argv, self._folder, self._token = job.argv, folder, job.token
+        self._visible = visible_to(job.device, job.slot, job.width, gpus())
         self._log, self._remembered = Log(folder), b""
         self._ending, self._told, self._over_at = Ending(), False, 0.0
 
     def submit(self) -> Submitted:
         """Start it. Nothing reads argv but the program itself."""
-        environment = {"PYTHONUNBUFFERED": "1"} | os.environ  # else a log would come in lumps
+        environment = {"PYTHONUNBUFFERED": "1"} | os.environ | self._visible  # unbuffered, or a log comes in lumps
         environment[MARK] = str(progress_file(self._folder, self._token))
         self._child = subprocess.Popen(
             self._argv,

@@ -29,6 +29,7 @@ from db.job_queries import (
     JobLostError,
     claim_job,
     finish_job,
+    hand_over_job,
     heartbeat,
     mark_interrupted,
     set_job_process,
@@ -37,8 +38,26 @@ from db.job_queries import (
 from db.models import Job, now
 
 DATABASE = "GRAIN_DATABASE_URL"
-BACKENDS: Mapping[str, Callable[[Job, Path], Backend]] = {"local": LocalProcess}
+
+
+def _on_ray(job: Job, folder: Path) -> Backend:
+    from app.jobs.ray import RayJob  # here: what runs on this machine needs none of it
+
+    return RayJob(job, folder)
+
+
+def _on_slurm(job: Job, folder: Path) -> Backend:
+    from app.jobs.slurm import SlurmJob
+
+    return SlurmJob(job, folder)
+
+
+BACKENDS: Mapping[str, Callable[[Job, Path], Backend]] = {"local": LocalProcess, "ray": _on_ray, "slurm": _on_slurm}
 FINISH_PAUSES_S = (0.05, 0.2, 0.8, 2.0, *[5.0] * 60)  # what was worked out for hours waits for a database to come back
+
+
+class HandedOverError(RuntimeError):
+    """The runner ends and the work does not."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,9 @@ class Runner:
             attempt = Attempt(self._engine, self._config, job, stopped=lambda: self._stopped)
             try:
                 attempt.finish(attempt.work())
+            except HandedOverError as error:
+                attempt.hand_over()
+                print(error, file=sys.stderr)
             except JobLostError as error:
                 print(error, file=sys.stderr)
 
@@ -124,7 +146,7 @@ class Attempt:
         self._beat()  # still ours? ending the earlier one may have taken long
         if self._request == "lost":
             raise JobLostError(f"job {job.id} was taken away before it started")
-        if ask := self._ask():
+        if (ask := self._ask()) and not job.external_id:  # what goes on elsewhere must be ended there
             return outcome(0, "", ask)
         try:
             self._open_log()
@@ -135,7 +157,15 @@ class Attempt:
         asked, code = self._watch(backend)
         if asked == "lost":
             raise JobLostError(f"job {job.id} was taken away and has been ended here")
+        if code is None:
+            raise HandedOverError(f"job {job.id} goes on elsewhere; the next runner finds it again")
         return outcome(code, backend.tail(), asked)
+
+    def hand_over(self) -> None:
+        """Leave work that goes on elsewhere to the next runner."""
+        self._beat()  # the name it goes by there must be known
+        give = partial(hand_over_job, job_id=self._job.id, token=self._job.token)
+        retrying(self._engine, give, pauses_s=FINISH_PAUSES_S)
 
     def finish(self, how: Outcome) -> None:
         """Say how far it came and how it ended.
@@ -154,8 +184,8 @@ class Attempt:
             write = partial(finish_job, job_id=job_id, token=token, state=how.state, exit_reason=reason)
             retrying(self._engine, write, pauses_s=FINISH_PAUSES_S)
 
-    def _watch(self, backend: Backend) -> tuple[Ask, int]:
-        """Wait for its end; what it was told to do before, and its exit code."""
+    def _watch(self, backend: Backend) -> tuple[Ask, int | None]:
+        """Wait for its end; what it was told to do before, and its exit code: None when only the runner ends."""
         asked: Ask = ""
         next_beat, deadline = 0.0, math.inf
         while (code := backend.poll()) is None:
@@ -164,6 +194,8 @@ class Attempt:
                 next_beat = time.monotonic() + self._pace.heartbeat_s
             if (ask := self._ask()) != asked:
                 asked, deadline = ask, min(deadline, time.monotonic() + self._grace_s(ask))
+            if asked in ("stop", "lost") and backend.outlives_runner:
+                return asked, None
             if asked:
                 backend.cancel(force=time.monotonic() >= deadline)
             time.sleep(self._pace.tick_s)

@@ -182,11 +182,18 @@ class GroundPage:
         return panels.about(self.services.registry.checkpoints(), checkpoint, versus)
 
     def start(self, request: gr.Request) -> list[Any]:
-        """The page opens, with the look behind its link or the first example. Returns Form, about, picture note."""
+        """The page opens, with the look behind its link or the first example, and the checkpoint that a link names or
+        that was promoted last. Returns Form, about, picture note.
+        """
         usable = [each.name for each in self.services.registry.usable()]
-        question, sentence = self._first_question(dict(request.query_params).get("q", ""))
-        chosen = question.checkpoint if question.checkpoint in usable else next(iter(usable), None)
+        asked = dict(request.query_params)
+        question, sentence = self._first_question(asked.get("q", ""))
+        promoted = "" if asked.get("q") else self.services.registry.promoted()
+        wanted = (asked.get("checkpoint", ""), promoted, question.checkpoint, *usable)
+        chosen = next((name for name in wanted if name in usable), None)
         versus, about = self.pick(chosen or "")
+        if asked.get("versus") in usable:
+            versus, about = asked["versus"], self.about(chosen or "", asked["versus"])
         form = Form(
             picture=question.picture or None,
             descriptions=question.descriptions,

@@ -10,7 +10,7 @@ BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    op.add_column("concept_label", sa.Column("before", sa.String(), server_default="", nullable=False))
+    op.add_column("concept_label", sa.Column("before", sa.String(), server_default=sa.text("''"), nullable=False))
     op.create_table(
         "concept_set",
         sa.Column("dataset_id", sa.Integer(), nullable=False),

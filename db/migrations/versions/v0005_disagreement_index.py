@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
+revision = "0005"
 down_revision = "0004"
 
 NAME, WHERE = "ix_annotation_disagreement", "disagreement IS NOT NULL"

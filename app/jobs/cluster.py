@@ -1,0 +1,197 @@
+"""What jobs on clusters have in common: data sent, output and run folder fetched, found again by another runner."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from app.jobs.backend import Submitted
+from app.jobs.folder import Log, last_lines, progress_file
+from app.jobs.node import PROGRESS_FILE, Order
+from app.jobs.shared import Shared, SharedError
+from db.models import Job
+
+SHARED_URL = "GRAIN_SHARED_URL"
+LOOK_S = 2.0  # between two looks at the cluster
+MOST_FAILURES = 150  # looks in a row that come to nothing, five minutes, before it counts as lost
+MOST_STARTS = 30  # tries to hand it over, a minute
+GONE = 75  # exit code of what the cluster knows no more
+REMEMBERED_LINES = 20
+NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
+
+
+class ClusterError(ValueError):
+    """The cluster cannot be used as it is set up; one sentence."""
+
+
+class ClusterJob(ABC):
+    """A Backend whose work goes on without the runner. A thread of its own waits for the cluster."""
+
+    outlives_runner = True
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        """folder: the job's, which exists."""
+        self._job, self._folder, self._home = job, folder, folder.parents[1]
+        self.name = job.external_id or f"grain-{folder.parents[1].name}-{job.id}-{job.token}"
+        self._known = bool(job.external_id)
+        self._log, self._heard = Log(folder), 0
+        self._code: int | None = None
+        self._tail = b""
+        self._stop, self._force = threading.Event(), False
+
+    @property
+    def gpus(self) -> int:
+        """How many it wants, of one node."""
+        return int(self._job.config["asked"]["processes"])
+
+    @abstractmethod
+    def start(self, order: Order) -> None:
+        """Hand it to the cluster under `self.name`.
+
+        Raises: OSError, ValueError, RuntimeError: it does not take it.
+        """
+
+    @abstractmethod
+    def look(self) -> int | None:
+        """Its exit code; None while it waits or runs.
+
+        Raises: LookupError: the cluster knows none of that name. OSError, RuntimeError: it does not answer.
+        """
+
+    @abstractmethod
+    def output(self) -> str:
+        """All that it has said."""
+
+    @abstractmethod
+    def end(self, *, force: bool) -> None:
+        """Ask it to end, or make it."""
+
+    def submit(self) -> Submitted:
+        """Begin to send what it needs; or find again what goes on already.
+
+        Raises: SharedError, ClusterError: it is not set up for that.
+        """
+        self._shared = Shared(self._url())
+        threading.Thread(target=self._follow, name="cluster", daemon=True).start()
+        return Submitted(external_id=self.name)
+
+    def poll(self) -> int | None:
+        """Its exit code once it is over and fetched."""
+        return self._code
+
+    def cancel(self, *, force: bool) -> None:
+        """Seen by the thread at its next look."""
+        self._force = force
+        self._stop.set()
+
+    def tail(self) -> str:
+        """The last lines of this attempt."""
+        return last_lines(self._tail, REMEMBERED_LINES)
+
+    def order(self) -> Order:
+        """What the node is told. Its words are the job's, its folders those that the words name below GRAIN_HOME."""
+        train = self._job.config["train"]
+        paths = [train["data"], *([train["init"]] if str(train.get("init") or "").startswith("/") else [])]
+        names = tuple(self._below(path) for path in paths)
+        return Order(str(self._home), self._url(), tuple(self._job.argv), names, self._below(train["out"]), "")
+
+    def _url(self) -> str:
+        url = os.environ.get(SHARED_URL, "")
+        if not url:
+            raise SharedError(f"expected {SHARED_URL}, where the cluster reads data and writes checkpoints: set it")
+        return url
+
+    def _below(self, path: str) -> str:
+        try:
+            return Path(path).relative_to(self._home).as_posix()
+        except ValueError as error:
+            raise ClusterError(f"expected a folder below {self._home}, got {path}: copy it there first") from error
+
+    def _follow(self) -> None:
+        """From sending the data to the exit code."""
+        try:
+            order = self.order()
+            if not self._known or self._is_unknown():
+                self._send(order)
+                if not self._stop.is_set():
+                    self._start(order)
+            self._code = self._wait(order)
+        except Exception as error:  # whatever a cluster's client raises: the job has failed, and says why
+            traceback.print_exc()
+            self._say(f"{type(error).__name__}: {error}\n")
+            self._code = 1
+
+    def _start(self, order: Order) -> None:
+        """A cluster that has just begun refuses at first; one that took it and did not say so has it."""
+        for left in reversed(range(MOST_STARTS)):
+            try:
+                return self.start(order)
+            except (OSError, RuntimeError):
+                if not left or self._stop.wait(LOOK_S):
+                    raise
+                if not self._is_unknown():
+                    return None
+        return None
+
+    def _is_unknown(self) -> bool:
+        try:
+            self.look()
+        except LookupError:
+            return True
+        except (OSError, RuntimeError):  # it does not answer now: what may be there is waited for
+            return False
+        return False
+
+    def _send(self, order: Order) -> None:
+        if self._shared.is_folder(self._home):
+            return
+        for name in order.needs:
+            whole = "manifest.json"
+            if not self._shared.has(f"{name}/{whole}"):
+                self._shared.push(self._home / name, name, last=whole)
+
+    def _wait(self, order: Order) -> int:
+        failures, asked = 0, False
+        while True:
+            try:
+                code = self.look()
+                self._hear()
+                if self._stop.is_set() and (self._force or not asked) and code is None:
+                    self.end(force=self._force)
+                    asked = True
+                failures = 0
+            except LookupError:
+                return GONE if not self._stop.is_set() else -15
+            except (OSError, RuntimeError) as error:
+                failures, code = failures + 1, None
+                print(f"{self.name}: {error}", file=sys.stderr)
+                if failures > MOST_FAILURES:
+                    raise
+            self._fetch(order)
+            if code is not None:
+                return code
+            self._stop.wait(LOOK_S) if not asked else threading.Event().wait(LOOK_S)
+
+    def _fetch(self, order: Order) -> None:
+        out = self._home / order.out
+        try:
+            if not self._shared.is_folder(self._home):
+                self._shared.pull(order.out, out, wanted=lambda below: not below.startswith(NOT_FETCHED))
+            if (said := out / PROGRESS_FILE).is_file():
+                progress_file(self._folder, self._job.token).write_bytes(said.read_bytes())
+        except OSError as error:  # of a disk or a network; the next look tries again
+            print(f"{self.name}: {error}", file=sys.stderr)
+
+    def _hear(self) -> None:
+        said = self.output()
+        if len(said) > self._heard:
+            self._say(said[self._heard :])
+        self._heard = len(said)
+
+    def _say(self, text: str) -> None:
+        self._log.write(text.encode("utf-8", "replace"))
+        self._tail = (self._tail + text.encode("utf-8", "replace"))[-8192:]

@@ -1,0 +1,33 @@
+"""Which devices this machine has, and how many jobs each runs at a time. Asks the system, not torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+CPU, GPU = "cpu", "gpu"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NODES = Path("/dev")
+
+
+def gpus(environment: Mapping[str, str] = os.environ, nodes: Path = NODES) -> tuple[str, ...]:
+    """The GPUs that programs may use, as CUDA_VISIBLE_DEVICES names them."""
+    if VISIBLE in environment:
+        return tuple(name for name in environment[VISIBLE].split(",") if name.strip() and name != "-1")
+    found = (re.fullmatch(r"nvidia(\d+)", node.name) for node in nodes.glob("nvidia[0-9]*"))
+    return tuple(sorted((each[1] for each in found if each), key=int))
+
+
+def slots_here(*, cpu: int = 1, gpu: int = 1) -> dict[str, int]:
+    """Device -> how many jobs it runs at a time. cpu: jobs on the processors. gpu: jobs on each GPU."""
+    return {CPU: cpu} | ({GPU: gpu * len(gpus())} if gpus() else {})
+
+
+def visible_to(device: str, slot: int | None, width: int, all_gpus: tuple[str, ...]) -> dict[str, str]:
+    """What the environment of a job on GPUs must say, so that it uses its own: slots go round over them."""
+    if device != GPU or not all_gpus:
+        return {}
+    mine = dict.fromkeys(all_gpus[number % len(all_gpus)] for number in range(slot or 0, (slot or 0) + width))
+    return {VISIBLE: ",".join(mine)}

@@ -1,0 +1,117 @@
+"""What runs on a cluster's node: it fetches what a job needs, runs the job's words and sends back what they write.
+
+`python -m app.jobs.node` finds its order as JSON in GRAIN_NODE: no word of it is ever read by a shell. Where the shared
+URL is GRAIN_HOME itself, a folder of all machines, nothing is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.jobs.shared import Shared
+
+ORDER = "GRAIN_NODE"
+PROGRESS, PROGRESS_FILE = "GRAIN_JOB_PROGRESS", "progress.json"
+SEND_S = 3.0  # between two looks at what is new
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One attempt at a job.
+
+    home: GRAIN_HOME where it was queued. url: the shared one. argv: the words, with paths below home; the first one is
+    this node's Python. needs: names of folders to fetch. out: the name of the run folder. verdict: a file of all
+    machines in which the exit code is left, or "".
+    """
+
+    home: str
+    url: str
+    argv: tuple[str, ...]
+    needs: tuple[str, ...]
+    out: str
+    verdict: str = ""
+
+    def to_json(self) -> str:
+        """For the environment."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """Inverse of to_json."""
+        said = json.loads(text)
+        return cls(**said | {name: tuple(said[name]) for name in ("argv", "needs")})
+
+
+def run(text: str) -> int:
+    """Do the job; its exit code, negative for a signal. text: an Order as JSON."""
+    order = Order.from_json(text)
+    code = 1
+    try:
+        code = _run(order)
+    finally:
+        if order.verdict:
+            file = Path(order.verdict)
+            file.with_suffix(".tmp").write_text(str(code), encoding="utf-8")
+            file.with_suffix(".tmp").replace(file)
+    return code
+
+
+def _run(order: Order) -> int:
+    shared, home = Shared(order.url), Path(order.home)
+    if shared.is_folder(home):
+        return _Child(order.argv, home / order.out).wait()
+    with tempfile.TemporaryDirectory(prefix="grain-node-") as scratch:
+        place = Path(scratch).resolve()
+        for name in order.needs:
+            shared.pull(name, place / name)
+        out = place / order.out
+        shared.pull(order.out, out)  # a run that was begun elsewhere goes on
+        child = _Child([word.replace(f"{order.home}/", f"{place}/") for word in order.argv], out)
+        while not child.is_over(SEND_S):
+            shared.push(out, order.out)
+        shared.push(out, order.out)
+        return child.wait()
+
+
+class _Child:
+    """The job's own process, which hears what this one is told."""
+
+    def __init__(self, words: Sequence[str], out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {PROGRESS: str(out / PROGRESS_FILE), "PYTHONUNBUFFERED": "1"}
+        environment.pop(ORDER, None)
+        argv = [sys.executable, *words[1:]]
+        self._process = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True)
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(each, self._tell)
+
+    def is_over(self, patience_s: float) -> bool:
+        """Whether it has ended, at the latest after so long."""
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self._process.wait()
+
+    def _tell(self, *_: object) -> None:
+        """All of the job: a launcher may die at once, and its training saves first."""
+        os.killpg(self._process.pid, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(run(os.environ[ORDER]))

@@ -1,0 +1,77 @@
+"""Jobs on a Slurm cluster, through submitit. GRAIN_HOME must be a folder of all its machines."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from app.jobs.cluster import ClusterError, ClusterJob
+from app.jobs.local import ROOT
+from app.jobs.node import Order, run
+from db.models import Job
+
+PATIENCE_S = 60  # for a word of Slurm's
+MINUTES = 14 * 24 * 60  # a job may take; the partition's own limit is the smaller one
+
+
+class SlurmJob(ClusterJob):
+    """A Backend. Slurm's own number is kept beside the job's log, so that another runner finds it again."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        """folder: the job's.
+
+        Raises: ClusterError: Slurm or submitit is not installed here.
+        """
+        super().__init__(job, folder)
+        self._place = folder / "slurm" / self.name
+        self._number, self._verdict = self._place / "number", self._place / "verdict"
+        try:
+            import submitit
+
+            self._submitit: Any = submitit
+            subprocess.run(["sbatch", "--version"], check=True, capture_output=True, timeout=PATIENCE_S)
+        except (ImportError, OSError, subprocess.SubprocessError) as error:
+            raise ClusterError(f"expected sbatch and submitit here ({error}): install them") from error
+
+    def start(self, order: Order) -> None:
+        """submitit writes the batch script; what it runs is app/jobs/node.py with the order as its argument."""
+        self._place.mkdir(parents=True, exist_ok=True)
+        executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
+        extra = {"gpus_per_node": self.gpus} if self.gpus else {}
+        executor.update_parameters(
+            job_name=self.name, time=MINUTES, nodes=1, ntasks_per_node=1, setup=[f"cd {ROOT}"], **extra
+        )
+        told = Order(**vars(order) | {"verdict": str(self._verdict)})
+        self._number.write_text(str(executor.submit(run, told.to_json()).job_id), encoding="utf-8")
+
+    def look(self) -> int | None:
+        """The verdict that the node left; without one, whether Slurm still has the job."""
+        if not self._number.is_file():
+            raise LookupError(self.name)
+        if self._verdict.is_file():
+            return int(self._verdict.read_text(encoding="utf-8"))
+        if self._slurm("squeue", "--noheader", "--jobs", self._id, "--format", "%T").strip():
+            return None
+        if self._verdict.is_file():  # written between the two looks
+            return int(self._verdict.read_text(encoding="utf-8"))
+        raise LookupError(self.name)
+
+    def output(self) -> str:
+        """What the node's process said, its errors too."""
+        files = sorted(self._place.glob(f"{self._id}_*_log.*")) if self._number.is_file() else []
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+    def end(self, *, force: bool) -> None:
+        """SIGTERM to the whole job; or Slurm's own end of it."""
+        self._slurm("scancel", *(["--signal=TERM", "--full"] if not force else []), self._id)
+
+    @property
+    def _id(self) -> str:
+        return self._number.read_text(encoding="utf-8").strip()
+
+    def _slurm(self, *words: str) -> str:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
+        if done.returncode and "Invalid job id" not in done.stderr:
+            raise RuntimeError(done.stderr.strip()[:300])
+        return done.stdout

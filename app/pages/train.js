@@ -1,0 +1,51 @@
+// The Train page's form in the browser: it hands over what is filled in. Python makes the form and checks it.
+// Runs once, as js_on_load of the form; `element` is the form's component, `trigger` sends what is asked to Python.
+const PAUSE = 350; // milliseconds without a key before the form is checked
+let waiting = null;
+
+function valueOf(label) {
+  const control = label.querySelector("input, select");
+  return control.type === "checkbox" ? control.checked : control.value;
+}
+
+function values() {
+  const found = { fields: {} };
+  for (const label of element.querySelectorAll("[data-own]")) found[label.dataset.own] = valueOf(label);
+  for (const label of element.querySelectorAll("[data-field]")) found.fields[label.dataset.field] = valueOf(label);
+  return found;
+}
+
+function showWhatMatters() {
+  const found = values();
+  const seen = { caption: found.data.startsWith("version:"), open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  for (const [name, shown] of Object.entries(seen)) {
+    const label = element.querySelector(`[data-own="${name}"]`);
+    if (label) label.hidden = !shown;
+  }
+}
+
+function check() {
+  clearTimeout(waiting);
+  showWhatMatters();
+  trigger("input", { values: values() });
+}
+
+element.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(check, PAUSE);
+});
+element.addEventListener("change", check);
+element.addEventListener("submit", (event) => event.preventDefault());
+element.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
+});
+// the form is drawn by Python when the page opens and when a run is duplicated
+new MutationObserver(() => element.querySelector("form") && !element.querySelector("form").dataset.seen && drawn()).observe(element, {
+  childList: true,
+  subtree: true,
+});
+function drawn() {
+  element.querySelector("form").dataset.seen = "yes";
+  check();
+}
+if (element.querySelector("form")) drawn();

@@ -1,0 +1,231 @@
+"""Runs as they are: their jobs, logs, alerts and pictures; who may stop them; which of their checkpoints are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.accounts import Person
+from app.alerts import Alert, alerts
+from app.looking import sentence
+from app.services import Services
+from app.train_form import values_of
+from app.training import ALL_KINDS, DATA, DRY, KEEP, SOONER, TRAIN, TrainingError, name_of, run_jobs
+from app.watching import METRICS_LOG, Moment, RunLog, moments
+from db.engine import DatabaseError, reading
+from db.job_queries import JobStateError, get_job, job_page
+from db.models import Job, now
+from grain.checkpoint import METRICS, CheckpointError, read_info
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in the table. latest: the last row of its log."""
+
+    job: Job
+    latest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint of a run that can be promoted: best or final."""
+
+    name: str
+    folder: Path
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All of one run."""
+
+    job: Job
+    folder: Path
+    log: RunLog
+    alerts: Sequence[Alert]
+    moments: Sequence[Moment]
+    kept: Sequence[Kept]
+    states: Sequence[str]
+    tail: str
+    waits_for: Job | None
+
+    @property
+    def label(self) -> str:
+        """Its name among others."""
+        return f"{name_of(self.job)} · {self.job.id}"
+
+
+def runs(services: Services, limit: int) -> list[RunRow]:
+    """The latest runs, newest first. A job whose process is dead is found out here."""
+    services.jobs.reconcile()
+    return [RunRow(job, services.run_logs.latest(_folder(job))) for job in run_jobs(services, limit)]
+
+
+def side_jobs(services: Services, limit: int = 4) -> list[Job]:
+    """What else of this page is under way or ended badly: data, dry steps, exports."""
+    with reading(services.engine) as session:
+        jobs = [job for kind in (DATA, DRY, KEEP) for job in job_page(session, kind=kind, limit=limit)]
+    return sorted(jobs, key=lambda job: -job.id)[:limit]
+
+
+def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
+    """All of one run.
+
+    Raises: TrainingError: there is none.
+    """
+    with reading(services.engine) as session:
+        job = get_job(session, job_id=job_id)
+        waits_for = get_job(session, job_id=job.after_id) if job and job.after_id and job.state == "queued" else None
+    if job is None or job.kind != TRAIN:
+        raise TrainingError(f"There is no run {job_id}: choose one of the list.")
+    folder = _folder(job)
+    log = services.run_logs.read(folder)
+    return RunView(
+        job=job,
+        folder=folder,
+        log=log,
+        alerts=alerts(log, running=job.state == "running", silent_s=_silent_s(job, folder)),
+        moments=moments(folder),
+        kept=_kept(folder),
+        states=sorted(each.name for each in (folder / "checkpoints").glob("step-*")),
+        tail=services.jobs.log_tail(job.id, lines),
+        waits_for=waits_for if waits_for and waits_for.state != "done" else None,
+    )
+
+
+def latest_asked(services: Services) -> dict[str, Any]:
+    """What the form opens with: the last run's settings for another one; the defaults before the first."""
+    latest = run_jobs(services, 1)
+    return form_of(services, latest[0].id) if latest else {}
+
+
+def form_of(services: Services, job_id: int) -> dict[str, Any]:
+    """What the form says of a run, for another with changes.
+
+    Raises: TrainingError: there is no such run.
+    """
+    job = view(services, job_id, lines=1).job
+    asked = dict(job.config["asked"])
+    return asked | {"name": _free_name(services, asked["name"]), "fields": values_of(job.config["train"])}
+
+
+def ask_job(services: Services, person: Person, job_id: int, what: str) -> None:
+    """Pause, resume, cancel, sooner, later. Only an admin or whoever queued it may stop it.
+
+    Raises: TrainingError: it cannot do that from where it is, or it is somebody else's.
+    """
+    job = services.jobs.get(job_id)
+    if job is None or job.kind not in ALL_KINDS:
+        raise TrainingError(f"There is no job {job_id}: choose one of the list.")
+    if person.role != "admin" and person.name != job.owner:
+        raise TrainingError(f"Job {job_id} is {job.owner}'s: only {job.owner} or an admin may {what} it.")
+    jobs = services.jobs
+    asks = {
+        "pause": lambda: jobs.pause(job_id),
+        "resume": lambda: jobs.resume(job_id),
+        "cancel": lambda: jobs.cancel(job_id),
+        "sooner": lambda: jobs.prefer(job_id, job.priority + 1),
+        "later": lambda: jobs.prefer(job_id, job.priority - 1),
+    }
+    if what not in asks:
+        raise TrainingError(f"A job cannot {what[:20]!r}: press one of its buttons.")
+    try:
+        asks[what]()
+    except JobStateError as error:
+        raise TrainingError(sentence(error)) from error
+
+
+def promote(services: Services, job_id: int, which: str) -> str:
+    """Make a run's checkpoint one that the Ground page uses at once; its name there.
+
+    Raises: TrainingError: there is none, or it is damaged.
+    """
+    kept = _one_kept(services, job_id, which)
+    name = name_of(view(services, job_id, lines=1).job)
+    try:
+        services.registry.promote(kept.folder, name if which == "best" else f"{name}-{which}")
+    except (CheckpointError, OSError) as error:
+        raise TrainingError(sentence(error)) from error
+    return services.registry.promoted()
+
+
+def keep(services: Services, person: Person, job_id: int, which: str, push_to: str = "") -> int:
+    """Queue an export: the checkpoint, its towers as open_clip reads them, a model card; the id of the job.
+
+    Args:   push_to: OWNER/NAME on the Hugging Face hub, private; empty: nothing leaves this machine.
+    Raises: TrainingError: there is no such checkpoint, or the name is none.
+    """
+    kept = _one_kept(services, job_id, which)
+    if push_to and not re.fullmatch(r"[\w.-]{1,90}/[\w.-]{1,90}", push_to):
+        raise TrainingError("The hub wants a name as OWNER/NAME: correct it.")
+    out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}"
+    argv = [sys.executable, "-m", "grain.publish", f"--run={kept.folder.parent}", f"--which={which}", f"--out={out}"]
+    argv += [f"--push-to={push_to}"] if push_to else []
+    config = {"out": str(out), "push_to": push_to, "run": job_id}
+    try:
+        return services.jobs.enqueue(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER)
+    except (ValueError, DatabaseError) as error:
+        raise TrainingError(sentence(error)) from error
+
+
+def _one_kept(services: Services, job_id: int, which: str) -> Kept:
+    found = [each for each in view(services, job_id, lines=1).kept if each.name == which]
+    if not found:
+        raise TrainingError(f"Run {job_id} has no checkpoint {which[:20]!r} yet: it is written at an evaluation.")
+    return found[0]
+
+
+def _kept(folder: Path) -> list[Kept]:
+    found = []
+    for name in ("best", "final"):
+        try:
+            read_info(folder / name)
+            metrics = json.loads((folder / name / METRICS).read_text(encoding="utf-8"))
+        except (CheckpointError, OSError, ValueError):
+            continue  # not written yet
+        numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+        found.append(Kept(name, folder / name, numbers))
+    return found
+
+
+def settings_difference(jobs: Sequence[Job]) -> dict[str, list[Any]]:
+    """The settings in which some runs differ: name -> the value of each."""
+    flat = [
+        values_of(job.config["train"]) | {key: job.config["train"].get(key) for key in ("data", "init")} for job in jobs
+    ]
+    names = dict.fromkeys(key for one in flat for key in one)
+    rows = {name: [one.get(name) for one in flat] for name in names}
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def seconds_left(row: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
+    """How long a run will still take at its present pace."""
+    pace, seen = row.get("images_per_second"), row.get("images")
+    if not isinstance(pace, int | float) or not isinstance(seen, int) or pace <= 0:
+        return None
+    return max(0.0, (int(config["images"]) - seen) / pace)
+
+
+def _folder(job: Job) -> Path:
+    return Path(job.config["train"]["out"])
+
+
+def _free_name(services: Services, name: str) -> str:
+    taken = {name_of(job) for job in run_jobs(services, 1000)}
+    base = re.sub(r"-\d+$", "", name)
+    return next(f"{base}-{number}" for number in range(2, 10_000) if f"{base}-{number}" not in taken)
+
+
+def _silent_s(job: Job, folder: Path) -> float:
+    try:
+        last = (folder / METRICS_LOG).stat().st_mtime
+    except OSError:
+        last = 0.0
+    began = job.started_at.timestamp() if job.started_at else now().timestamp()
+    return max(0.0, time.time() - max(last, began))

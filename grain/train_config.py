@@ -1,0 +1,156 @@
+"""What a training is, as a frozen dataclass whose fields are the flags. Needs no torch, so that pages read it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from grain.config import Queries
+
+CaptionSource = Literal["caption", "with_descriptions"]
+Sampling = Literal["exactly_once", "resampled"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each loss counts; 0 switches one off (its matching still runs, so that it can be watched)."""
+
+    image_caption: float = 1.0
+    box: float = 1.0
+    region_description: float = 1.0
+    box_scale: float = 1.0
+    """The authors' code uses 1.5."""
+    symmetric: bool = True
+    """False: L_rd only from region to description, as in the authors' code."""
+    gathered: bool = True
+    """False: the negatives of L_rd are those of this process, as in the authors' code."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Saved as config.json in `out`; the same command goes on where the run was."""
+
+    data: Path
+    """Data folder with manifest.json and the splits train and held_out."""
+    out: Path
+    """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
+    preset: str = "sample"
+    """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small or sample-wide."""
+    init: str | None = None
+    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
+    configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the
+    other kind). None: from scratch."""
+    clip: bool = False
+    """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
+    queries: Queries = "learned"
+    """proposals: regions start from the boxes that the data propose, and correct CLIP's own embeddings."""
+    lock_image: bool = False
+    """Freeze the image tower."""
+    lock_text: bool = False
+    """Freeze the text tower."""
+    images: int = 300_000
+    """Images seen in all."""
+    batch_size: int = 128
+    """Images a step, over all processes."""
+    pieces: int = 1
+    """Parts that each process's batch is cut into to save memory (GradCache); the gradient stays the whole batch's."""
+    recompute: bool = False
+    """Keep no activations within transformer blocks but compute them again: the same numbers in less memory."""
+    learning_rate: float = 1e-3
+    """Peak, reached after the warm-up."""
+    final_learning_rate: float = 1e-5
+    """End of the cosine."""
+    warmup_images: int = 10_000
+    """Images over which the rate rises from 1e-6."""
+    weight_decay: float = 0.1
+    """On matrices only."""
+    clip_norm: float = 1.0
+    """Largest gradient norm."""
+    losses: LossWeights = field(default_factory=LossWeights)
+    caption_source: CaptionSource = "caption"
+    """with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
+    max_regions: int = 5
+    """Regions an image, best score first."""
+    sampling: Sampling = "exactly_once"
+    """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
+    precision: Literal["bf16", "no"] = "bf16"
+    """Mixed precision; `no` is float32."""
+    seed: int = 0
+    checkpoint_images: int = 25_600
+    """Images between two saved states."""
+    evaluate_images: int = 51_200
+    """Images between two evaluations on the held-out split."""
+    held_out_images: int = 500
+    """Pictures of the held-out split to evaluate on."""
+    keep: int = 2
+    """Saved states kept."""
+    stored: Literal["float32", "float16"] = "float32"
+    """How best/ and final/ store their weights; saved states are always float32."""
+    workers: int = 0
+    """Loader processes."""
+    patience: int = 5
+    """Bad steps (NaN, Inf, spike) in a row before a roll-back."""
+    tracker: Literal["none", "tensorboard"] = "none"
+    """Also send the numbers to a tracker of accelerate."""
+    name: str = ""
+    """Name of the checkpoint; by default the out folder's."""
+    twin: str | None = None
+    """Name of the CLIP twin's checkpoint, for its card."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.images // self.batch_size
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        if self.steps < 1:
+            raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def command_flags(config: TrainConfig) -> list[str]:
+    """The flags that differ from the defaults, as a person would type them; folders by their last name only."""
+    return [
+        _switch(name) if isinstance(value, bool) else f"--{_dashed(name)} {_last_name(value)}"
+        for name, value in changed(config).items()
+    ]
+
+
+def command_words(config: TrainConfig) -> list[str]:
+    """The same flags in full, a word each: `--batch-size=64`. Whatever a value holds, it stays one word."""
+    return [
+        _switch(name) if isinstance(value, bool) else f"--{_dashed(name)}={value}"
+        for name, value in changed(config).items()
+    ]
+
+
+def changed(config: TrainConfig) -> dict[str, object]:
+    """The fields that differ from the defaults, by name; those of the losses as `losses.box`, a switch that
+    is turned off as `no_clip`.
+    """
+    found: dict[str, object] = {}
+    for name, value in vars(config).items():
+        default = TrainConfig.__dataclass_fields__[name].default
+        if isinstance(value, LossWeights):
+            found |= {f"losses.{k}": v for k, v in vars(value).items() if v != getattr(LossWeights(), k)}
+        elif value != default:
+            found[name] = value
+    return {_off(name) if value is False else name: value for name, value in found.items()}
+
+
+def _off(name: str) -> str:
+    *group, last = name.split(".")
+    return ".".join([*group, f"no_{last}"])
+
+
+def _switch(name: str) -> str:
+    return f"--{_dashed(name)}"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _last_name(value: object) -> object:
+    return value.name if isinstance(value, Path) else value
