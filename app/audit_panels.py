@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,14 +14,14 @@ from app.auditing import Claims, Opened, Report
 from app.draw import mark_of
 from app.panels import empty_state, notice
 from curation.audit import AuditConfig, command_line, evidence_of
-from curation.combine import reasons
+from curation.combine import Judged, reasons
 from curation.evidence import Evidence
 from curation.measure import CurvePoint, Rate
 from db.audit_queries import ClaimRow, GroupCount, Touched
-from db.models import Annotation, AuditedClaim, ClaimVerdict
+from db.models import Annotation, AuditedClaim, ClaimVerdict, Verdict
 
-SIGNS = {"supported": "✓", "unsupported": "✗", "cannot tell": "?"}
-KEYS_OF = {"supported": "S", "unsupported": "U", "cannot tell": "C"}
+SIGNS: dict[Verdict, str] = {"supported": "✓", "unsupported": "✗", "cannot tell": "?"}
+KEYS_OF: dict[Verdict, str] = {"supported": "S", "unsupported": "U", "cannot tell": "C"}
 SOURCES = {"detector": "detector, logit", "likeness": "GRAIN, cosine × 10", "asked": "asked, probability of yes"}
 SCALES = {"detector": (-10.0, 5.0), "likeness": (-2.0, 8.0), "asked": (0.0, 1.0)}  # of the bars
 
@@ -36,28 +38,65 @@ def _claim(row: ClaimRow, chosen: int | None) -> str:
     lit = ' aria-current="true"' if claim.id == chosen else ""
     return (
         f'<li><button type="button" class="claim" data-id="{claim.id}"{lit} data-ask="{ask(do="open", id=claim.id)}">'
-        f"<span>{marked(row.text, [claim])}</span>"
+        f"<span>{marked(row.text, [span_of(claim)])}</span>"
         f'<span class="quiet">{claim.kind} · {verdict_of(claim)} {_likely(claim)}</span></button></li>'
     )
 
 
-def marked(text: str, claims: Sequence[AuditedClaim], chosen: int | None = None) -> str:
+@dataclass(frozen=True)
+class Span:
+    """Words of a description that carry a claim, half open, and what it counts as. chosen: the one that is open."""
+
+    start: int
+    end: int
+    kind: str
+    counts: Verdict
+    chosen: bool = False
+
+
+def span_of(claim: AuditedClaim, chosen: int | None = None) -> Span:
+    """A kept claim's."""
+    counts = claim.settled or claim.verdict
+    return Span(claim.span_start, claim.span_end, claim.kind, counts, claim.id == chosen)
+
+
+def marked(text: str, spans: Sequence[Span]) -> str:
     """A description with the words of its claims marked. Overlapping spans are cut at the one before."""
     parts, at = [], 0
-    for claim in sorted(claims, key=lambda each: (each.span_start, each.span_end)):
-        start, end = max(at, claim.span_start), max(at, claim.span_end)
+    for one in sorted(spans, key=lambda each: (each.start, each.end)):
+        start, end = max(at, one.start), max(at, one.end)
         if start >= end:
             continue
-        counts = claim.settled or claim.verdict
-        lit = " chosen" if claim.id == chosen else ""
-        sign = SIGNS[counts]
+        lit = " chosen" if one.chosen else ""
         parts.append(escape(text[at:start]))
         parts.append(
-            f'<mark class="{counts.replace(" ", "-")}{lit}" title="{claim.kind}: {counts}">{escape(text[start:end])}'
-            f"<sup>{sign}</sup></mark>"
+            f'<mark class="{one.counts.replace(" ", "-")}{lit}" title="{one.kind}: {one.counts}">'
+            f"{escape(text[start:end])}<sup>{SIGNS[one.counts]}</sup></mark>"
         )
         at = end
     return "".join(parts) + escape(text[at:])
+
+
+def judged_panel(rows: Sequence[tuple[str, Sequence[Judged]]]) -> str:
+    """Descriptions of one picture with their claims judged, and why."""
+    counts = Counter(one.verdict for _, judged in rows for one in judged)
+    finding = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SIGNS)
+    return f'<p class="finding">Claims: {finding}.</p><ol class="claims">{"".join(map(_judged, rows))}</ol>'
+
+
+def _judged(row: tuple[str, Sequence[Judged]]) -> str:
+    text, judged = row
+    if not judged:
+        return f'<li class="claim">{escape(text)}<span class="quiet">It claims nothing that can be checked.</span></li>'
+    spans = [Span(one.claim.start, one.claim.end, one.claim.kind, one.verdict) for one in judged]
+    why = "".join(
+        f"<li><b>{escape(one.claim.words(text))}</b>: {one.verdict}. {escape(' '.join(reasons(one.evidence)))}</li>"
+        for one in judged
+    )
+    return (
+        f'<li class="claim"><span>{marked(text, spans)}</span><details class="quiet"><summary>why</summary>'
+        f"<ul>{why}</ul></details></li>"
+    )
 
 
 def verdict_of(claim: AuditedClaim) -> str:
@@ -77,12 +116,11 @@ def claim_panel(opened: Opened, said: str = "", blind: bool = False) -> str:
     Args: blind: the auditor's verdict and the others' are not shown: this one is asked for an opinion of its own.
     """
     claim, image = opened.row.claim, opened.row.image
-    rows = [opened.row.claim] if blind else [row.claim for row in opened.siblings]
     head = (
         f'<div class="audited" data-id="{claim.id}" data-text="{escape(opened.row.text)}" '
         f'data-sample="{"" if opened.sample is None else opened.sample}">'
     )
-    sentence = _plain(opened.row.text, claim) if blind else marked(opened.row.text, rows, claim.id)
+    sentence = _plain(opened.row.text, claim) if blind else _told(opened)
     frame = notice(opened.problem) if opened.problem else _frame(opened)
     position = "" if opened.sample is None else f'<p class="quiet">number {opened.sample + 1} of the sample</p>'
     rest = "" if blind else f"{_others(opened)}{_evidence(claim)}{_people(opened.said)}"
@@ -91,6 +129,10 @@ def claim_panel(opened: Opened, said: str = "", blind: bool = False) -> str:
         f"<p>Does the picture support the {claim.kind} “<b>{escape(claim.words)}</b>”?</p>{_buttons(claim, blind)}"
         f'{frame}{rest}<p class="quiet"><a href="/curate?picture={image.id}">this picture on Curate</a></p></div>'
     )
+
+
+def _told(opened: Opened) -> str:
+    return marked(opened.row.text, [span_of(row.claim, opened.row.claim.id) for row in opened.siblings])
 
 
 def _plain(text: str, claim: AuditedClaim) -> str:

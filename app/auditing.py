@@ -254,9 +254,9 @@ def decide(services: Services, claim_id: int, verdict: str, who: str, note: str 
 
     Raises: AuditingError: no such claim or verdict.
     """
-    verdict_of(services, claim_id)
     if verdict not in get_args(Verdict):
         raise AuditingError(f"Expected {', '.join(get_args(Verdict))}, got {verdict[:40]!r}: choose one.")
+    verdict_of(services, claim_id)
     say = partial(set_claim_verdict, claim_id=claim_id, who=who, verdict=cast(Verdict, verdict), note=note)
     _write(services, say)
 

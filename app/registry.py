@@ -13,7 +13,7 @@ from typing import Protocol
 from PIL import Image
 
 from grain.checkpoint import MANIFEST, PICKLES, CheckpointError, CheckpointInfo, atomic_folder, read_info, verify
-from grain.structures import Array, Look
+from grain.structures import Array, ImageFeatures, Look
 
 MOST_LOADED = 3  # models kept in memory
 PROMOTED = ".promoted"  # names the checkpoint that people begin with
@@ -41,6 +41,12 @@ class Model(Protocol):
         self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
     ) -> Array:
         """[N] cosine of each box, cut out, with its text."""
+
+    def batch_features(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        """What it sees in several upright RGB pictures."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """[T, E] unit length."""
 
 
 LoadModel = Callable[[Path], Model]

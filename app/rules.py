@@ -91,7 +91,7 @@ WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.labe
 CONCEPTS, AUDIT = "app.pages.concepts", "app.pages.audit"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
-    _in(f"{GROUND}.GroundPage", "viewer", "compare share download_json download_png ground"),
+    _in(f"{GROUND}.GroundPage", "viewer", "compare audit share download_json download_png ground"),
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
     _in(GROUND, "viewer", "_wire.<locals>.<lambda>"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show fields more tick refresh"),
@@ -111,10 +111,10 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
     _in(f"{AUDIT}.AuditPage", "viewer", "open show forward back report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample start reject steer"),
-    _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose tick"),
+    _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train_runs.py
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
-    _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate"),
+    _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate order"),
 )
 """A handler by module and name -> the least role of whoever sets it off, by page, queue, API or MCP alike."""
 

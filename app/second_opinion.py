@@ -1,4 +1,4 @@
-"""Other models on the picture of the Ground page: a describer's words, a detector's boxes beside GRAIN's."""
+"""Other models on the picture of the Ground page: a describer's words, a detector's boxes beside GRAIN's, an audit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from app.looking import MOST_DESCRIPTIONS, AskError, open_picture, sentence
 from app.services import Services
 from curation.annotate import AnnotateConfig
 from curation.annotators import DescriberChoice, DescriberKind, LocalizerChoice, LocalizerKind
+from curation.audit import WEAK_BOXES, Auditor, vocabulary_of
+from curation.combine import Judge, Judged
 from curation.describe import Described, DescriberError
+from curation.evidence import DetectorWitness, LikenessWitness
 from curation.localize import LocalizeConfig
 from grain.structures import Look
 
 LEAST_SCORE = 0.1  # of a detector's box: the table shows the score, so that weak ones can be seen for what they are
+
+
+EVERYDAY = tuple("car tree chair dog bottle boat horse bicycle clock book".split())
+"""Things that one picture is not said to show: what its objects are measured against where no data set names others."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,28 @@ def compare(services: Services, picture: str, look: Look, kind: LocalizerKind) -
         iou = _iou(box, other) if box and other else None
         rows.append(Comparison(text, box, cosine, other, score, iou, "too long for it" if text in too_long else ""))
     return rows
+
+
+def audit(
+    services: Services, picture: str, look: Look, checkpoint: str, kind: LocalizerKind
+) -> list[tuple[str, tuple[Judged, ...]]]:
+    """The descriptions' claims, judged by a detector and by the checkpoint, beside counterfactuals.
+
+    Raises: AskError: the picture is gone, nothing was asked, or the detector cannot work.
+    """
+    if not look.descriptions:
+        raise AskError("descriptions", "There is nothing to audit: write a description and press Look.")
+    image, texts = open_picture(services, picture), list(look.descriptions)
+    try:
+        config = AnnotateConfig("", DescriberChoice("photo"), LocalizerChoice(kind, boxes=WEAK_BOXES))
+        with services.model_turn:
+            detector = DetectorWitness(services.annotators(config).localizer())
+            likeness = LikenessWitness(services.registry.load(checkpoint), checkpoint)
+            things = tuple(dict.fromkeys((*vocabulary_of(texts), *EVERYDAY)))
+            [judged] = Auditor((detector, likeness), None, Judge.load(), things).audit([image], [texts])
+    except (DescriberError, ValueError) as error:
+        raise AskError("checkpoint", sentence(error)) from error
+    return list(zip(texts, judged, strict=True))
 
 
 def _own(look: Look, column: int) -> tuple[Box | None, float | None]:

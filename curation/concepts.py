@@ -593,7 +593,7 @@ def _provenance(now: Standing) -> list[str]:
     days = sorted(day for image in now.kept if (day := (image.facts or {}).get(FOUND_ON)))
     released = sorted(one.release_date for one in now.classes if one.release_date)
     found = [f"{len(now.kept):,} pictures, found from {days[0]} to {days[-1]}; each says where."] if days else []
-    return found + [f"The concepts were released from {released[0]} to {released[-1]}."] * bool(released)
+    return found + ([f"The concepts were released from {released[0]} to {released[-1]}."] if released else [])
 
 
 def _labelling(now: Standing) -> list[str]:

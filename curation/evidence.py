@@ -19,7 +19,7 @@ from PIL import Image
 
 from curation.claims import COLOURS, COUNTS, FAMILIES, OPPOSITES, Claim, split_claims
 from curation.localize import Localizer
-from grain.predict import Predictor
+from grain.structures import Array, ImageFeatures
 
 ABSENT_THINGS = 6  # that an object or a part is measured against
 LEAST_SHARE = 1e-4  # a probability is kept this far from 0 and 1 before its logit is taken
@@ -106,6 +106,16 @@ class DetectorWitness:
         return found
 
 
+class Embedder(Protocol):
+    """Pictures and texts in one space; `grain.Predictor` is one."""
+
+    def batch_features(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
+        """Of upright RGB pictures."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """[T, E] unit length."""
+
+
 class LikenessWitness:
     """GRAIN as a witness: the cosine of its best region, ten times.
 
@@ -115,7 +125,7 @@ class LikenessWitness:
     kind: WitnessKind = "likeness"
     fills = True
 
-    def __init__(self, predictor: Predictor, name: str) -> None:
+    def __init__(self, predictor: Embedder, name: str) -> None:
         """name: the checkpoint's, with what tells it from another of that name."""
         self._predictor, self.name = predictor, name
 

@@ -149,10 +149,8 @@ def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_
         auditing.reject(services, wanted, "ana")
     with pytest.raises(auditing.AuditingError, match="There is no claim 7"):
         auditing.decide(services, 7, "supported", "ana")
-    audited = fake_services(tmp_path)
-    audited.engine = engine
     with pytest.raises(auditing.AuditingError, match="Expected supported, unsupported, cannot tell, got 'perhaps'"):
-        auditing.decide(audited, 1, "perhaps", "ana")
+        auditing.decide(services, 1, "perhaps", "ana")
     assert jobs_now(services, auditing.KINDS) == []
     with reading(engine) as session:
         assert latest_audit(session, dataset_id=1)

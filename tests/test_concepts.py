@@ -294,6 +294,8 @@ def test_an_edit_after_the_freeze_asks_for_another_version(engine: Engine, home:
     prepared(engine, home)
     labelled(engine, differs=0)
     settle_agreed(engine, "fair", "cy")
+    undated = [ConceptClass(one.name, one.descriptions) for one in classes()]
+    save_classes(engine, "fair", undated, who="ana", expected_version=2)
     freeze_set(engine, home, "fair", name="v1", who="ana")
     now = standing(engine, "fair")
     assert now.concept is not None

@@ -360,7 +360,7 @@ def test_a_decoder_that_cannot_be_built_is_refused(options: dict, sentence: str)
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no preset named 'vit-z'.*sample, vit-b-16"):
+    with pytest.raises(ValueError, match=r"no preset named 'vit-z'.*sample, .*vit-b-16"):
         preset("vit-z")
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from app import audit_panels
 from app.looking import AskError, Question, ask
-from app.second_opinion import compare, describe, lines
+from app.second_opinion import audit, compare, describe, lines
 from app.services import Services
 from curation.annotate import AnnotateConfig, Annotators
 from curation.describe import Described
@@ -97,3 +99,16 @@ def test_what_is_missing_is_said_with_the_command_that_fetches_it(tmp_path: Path
         describe(services, picture, "llava")
     with pytest.raises(AskError, match="needs its address"):
         describe(services, picture, "server", " ")
+
+
+def test_descriptions_are_audited_beside_counterfactuals_and_shown_as_text(services: Services, picture: str) -> None:
+    look = ask(services, Question(picture, "a red lid\n<b>a dog</b> on the left\n!?", "", "photo")).sight.look
+    rows = audit(services, picture, look, "photo", "owlv2")
+    assert [text for text, _ in rows] == list(look.descriptions) == ["a red lid", "<b>a dog</b> on the left", "!?"]
+    kinds = [[one.claim.kind for one in judged] for _, judged in rows]
+    assert kinds[0] == ["attribute", "object"] and kinds[2] == []
+    assert {one.source for one in rows[0][1][0].evidence} == {"detector", "likeness"}
+    panel = audit_panels.judged_panel(rows)
+    assert "<b>a dog" not in panel and "&lt;b&gt;" in panel and "nothing that can be checked" in panel
+    with pytest.raises(AskError, match="nothing to audit"):
+        audit(services, picture, replace(look, descriptions=()), "photo", "photo")

@@ -144,7 +144,9 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     config = settings(data_folder, tmp_path)
     train(config)
     run = config.out
-    assert {p.name for p in run.iterdir()} == {"config.json", "metrics.jsonl", "checkpoints", "best", "final"}
+    assert {p.name for p in run.iterdir()} == {
+        *("config.json", "metrics.jsonl", "checkpoints", "best", "final", "watched")
+    }
     assert json.loads((run / "config.json").read_text())["images"] == 48
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000009", "step-00000012"]
     rows = steps_of(run)
@@ -156,7 +158,8 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     held_out = [row for row in log_of(run) if "loss" not in row]
     assert [row["step"] for row in held_out] == [6, 12]
     names = {"grounding_acc50", "grounding_miou", "retrieval_image_to_text_r1", "retrieval_text_to_image_r1"}
-    assert held_out[0].keys() == {"step", "images"} | {f"held_out_{name}" for name in names}
+    spread = {"box_spread_least", "box_spread_mean"}
+    assert held_out[0].keys() == {"step", "images"} | spread | {f"held_out_{name}" for name in names}
     model, model_config = from_pretrained(run / "final")
     assert model_config == tiny_config(dropout=0.1)
     first = load_file(tmp_path / "start" / "model.safetensors")

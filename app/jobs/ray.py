@@ -15,7 +15,8 @@ from db.models import Job
 
 ADDRESS = "GRAIN_RAY_ADDRESS"
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # Ray's own; no word or log ever holds one
-NOT_SENT = [".*", "docs", "tests", "data", "runs", "grain/checkpoints", "**/__pycache__", "app/examples"]
+# as in a .gitignore; a bare ".*" would match the root itself, and nothing would be sent
+NOT_SENT = ["/.?*", "/docs", "/tests", "/data", "/runs", "/grain/checkpoints", "__pycache__", "/app/examples"]
 
 
 def address_of(environment: dict[str, str]) -> str:

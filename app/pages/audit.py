@@ -44,6 +44,7 @@ NO_CHECKPOINT = ""
 SAMPLE = 400  # claims of the sample for people
 TICK_SECONDS = 2.0
 NOTHING = panels.empty_state("No claim chosen", "Press one in the list, or judge the sample.")
+NO_CLAIMS = panels.empty_state("Nothing to show yet", "Import and annotate a data set, then audit it.")
 KEYS = (
     '<p class="quiet keys"><kbd>S</kbd> supported · <kbd>U</kbd> unsupported · <kbd>C</kbd> cannot tell · '
     "<kbd>A</kbd> agree · <kbd>E</kbd> fix · <kbd>Z</kbd> undo · <kbd>→</kbd> next · "
@@ -135,8 +136,11 @@ class AuditPage:
         """Another choice of filters: the first page. Returns list, note, places, touched."""
         from app import audit_panels, auditing
 
+        wanted = _wanted(filters)
+        if not wanted.dataset:  # the page opens: its data set is not chosen yet
+            return [gr.skip()] * 4
         try:
-            found = auditing.claims(self.services, wanted := _wanted(filters))
+            found = auditing.claims(self.services, wanted)
             touched = auditing.preview(self.services, wanted)
         except auditing.AuditingError as error:
             return [panels.empty_state("Nothing to show yet", str(error)), "", [""], ""]
@@ -362,7 +366,7 @@ def _lay_out() -> Parts:
                 html("<h2>Claims, worst first</h2>")
                 back, forward = (gr.Button(name, size="sm", min_width=60) for name in ("Back", "More"))
             note = html(elem_id="note-claims")
-            claims = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="claims")
+            claims = gr.HTML(NO_CLAIMS, js_on_load=ON_ASK, apply_default_css=False, elem_id="claims")
             with gr.Accordion("Reject by this rule", open=False, elem_id="rule"):
                 touched = html(elem_id="touched")
                 reject = gr.Button("Reject these regions", size="sm", elem_id="reject")
@@ -415,10 +419,8 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     told = [parts.report, parts.curve]
     opened = [parts.claim, parts.place]
     app.load(page.open, None, [parts.filters.dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(
-        page.show, filters, shown, **LIGHT
-    ).then(page.report, measured, told, **LIGHT).then(
-        page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT
-    )
+        page.report, measured, told, **LIGHT
+    ).then(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
     for each in filters:
         if isinstance(each, gr.Slider):
             each.release(page.show, filters, shown, **LIGHT)
@@ -426,7 +428,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
             each.submit(page.show, filters, shown, **LIGHT)
             each.blur(page.show, filters, shown, **LIGHT)
         else:
-            each.input(page.show, filters, shown, **LIGHT)
+            each.change(page.show, filters, shown, **LIGHT)
     parts.filters.dataset.change(page.report, measured, told, **LIGHT)
     parts.threshold.release(page.report, measured, told, **LIGHT)
     for source in (parts.filters.dataset, *sources):

@@ -15,7 +15,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import Person, who
-from app.pages.shared import html, script, warn
+from app.pages.shared import ON_JOB, ask_job, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -185,6 +185,11 @@ class ConceptsPage:
         """Every two seconds: how far the jobs are. Returns jobs."""
         jobs = self._jobs(dataset)
         return gr.skip() if jobs == before else jobs
+
+    def order(self, dataset: str | None, event: gr.EventData) -> Any:
+        """A button of a job: pause, resume or cancel. Returns jobs."""
+        ask_job(self.services, event)
+        return self._jobs(dataset)
 
     def bring(self, source: str, new_name: str, dataset: str | None, request: gr.Request) -> list[Any]:
         """[Import]: a job. Returns dataset, jobs."""
@@ -389,7 +394,7 @@ def _lay_out(services: Services) -> Parts:
         with gr.Column(elem_classes="card inputs", min_width=240):
             html("<h2>Steps</h2>")
             steps = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="steps")
-            jobs = html(elem_id="jobs")
+            jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="jobs")
         with gr.Column(elem_classes="card work", min_width=320):
             forms = []
             for step in STEPS:
@@ -509,5 +514,6 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: Parts) -> None:
     parts.save.click(page.save, [*here, fields.classes, fields.licence, fields.use], shown, **TURNS)
     parts.freeze.click(page.freeze, [*here, parts.version_name], entered, **TURNS)
     parts.evaluate.click(page.evaluate, [parts.dataset, fields.version, fields.evaluated], parts.shown.jobs, **LIGHT)
+    parts.shown.jobs.click(page.order, parts.dataset, parts.shown.jobs, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, [parts.dataset, parts.shown.jobs], parts.shown.jobs, **LIGHT)
     parts.shown.jobs.change(page.show, here, shown, **TURNS)  # what a job did is seen in the steps and the work

@@ -231,6 +231,19 @@ class GroundPage:
         table = panels.comparison(rows, same_model=kind == seen.sight.info.kind == "photo")
         return [draw.comparison_frame(seen.uri, look.width, look.height, pairs) + table, ""]
 
+    def audit(self, seen: Seen | None, kind: LocalizerKind) -> list[Any]:
+        """[Audit]: which claims of the descriptions the picture supports. Returns the claims and its note."""
+        from app import audit_panels, second_opinion
+
+        if seen is None:
+            return [gr.skip(), panels.notice("Look at a picture first: then there are descriptions to audit.")]
+        asked = seen.question
+        try:
+            rows = second_opinion.audit(self.services, asked.picture, seen.sight.look, asked.checkpoint, kind)
+        except AskError as error:
+            return [gr.skip(), panels.notice(str(error))]
+        return [audit_panels.judged_panel(rows), ""]
+
     def share(self, seen: Seen | None) -> list[Any]:
         """Keep what is seen. Returns the link and its id, which the page's script puts into the address."""
         if seen is None:
@@ -378,6 +391,7 @@ class Parts:
     said_note: Any
     detector: Any
     compare: Any
+    audit: Any
     opinion: Any
     opinion_note: Any
     share: Any
@@ -432,6 +446,7 @@ def _lay_out(page: GroundPage) -> Parts:
                         DETECTORS, value="photo", label="detector", elem_id="detector", filterable=False
                     )
                     compare = gr.Button("Compare", elem_id="compare")
+                    audit = gr.Button("Audit", elem_id="audit")
                 opinion_note, opinion = html(elem_id="note-opinion"), html(EMPTY_OPINION, elem_id="opinion")
         with gr.Column(elem_classes="card recognised", min_width=280):
             html("<h2>Recognised as</h2>")
@@ -447,7 +462,7 @@ def _lay_out(page: GroundPage) -> Parts:
         Result(gr.State(None), stage, matrix, scores, timing, code),
         Notes(picture_note, descriptions_note, classes_note, checkpoint_note),
         *(about, gallery, go, describer, server, describe, said, said_note),
-        *(detector, compare, opinion, opinion_note, share, link, as_json, as_png),
+        *(detector, compare, audit, opinion, opinion_note, share, link, as_json, as_png),
     )
 
 
@@ -522,6 +537,13 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     ).then(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
     parts.compare.click(
         page.compare,
+        [result.seen, parts.detector],
+        [parts.opinion, parts.opinion_note],
+        show_progress_on=parts.opinion,
+        **MODEL,
+    )
+    parts.audit.click(
+        page.audit,
         [result.seen, parts.detector],
         [parts.opinion, parts.opinion_note],
         show_progress_on=parts.opinion,

@@ -46,7 +46,7 @@ ON_PLAN = """element.addEventListener("click", (event) => {
   navigator.clipboard?.writeText(element.querySelector(".command pre").textContent);
   button.textContent = "copied";
 });"""
-INTO_ADDRESS = "(chosen) => { history.replaceState(null, '', chosen.length ? `?run=${chosen.join(',')}` : '?'); }"
+INTO_ADDRESS = "(query) => { history.replaceState(null, '', location.pathname + query); }"
 QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 
@@ -125,6 +125,10 @@ class TrainPage:
         run = int(event.run)
         rest = [each for each in chosen if each != run]
         return [rest if run in chosen else [*rest, run][-MOST_CHOSEN:], gr.skip()]
+
+    def address(self, chosen: list[int]) -> str:
+        """What brings the watched runs back. Returns the query that the page puts into its address."""
+        return f"?run={','.join(map(str, chosen))}" if chosen else ""
 
     def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job. Returns form."""
@@ -266,7 +270,10 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: Parts) -> None:
         jobs.click(page.ask, None, parts.form, **LIGHT).then(page.tick, asked, shown, **LIGHT)
     parts.watched.click(page.keep, None, parts.kept, **LIGHT)
     parts.chosen.change(page.tick, asked, shown, **LIGHT)
-    parts.chosen.change(None, parts.chosen, None, js=INTO_ADDRESS, api_visibility="private")
+    query = gr.Textbox(visible=False)  # the browser never has a gr.State
+    parts.chosen.change(page.address, parts.chosen, query, **LIGHT).then(
+        None, query, None, js=INTO_ADDRESS, api_visibility="private"
+    )
     parts.limit.change(page.tick, asked, shown, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, asked, shown, **LIGHT)
     # what dry steps found and data that are there now are seen in the preflight

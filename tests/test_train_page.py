@@ -1,0 +1,102 @@
+"""The Train page in a real Chromium: a tiny run from the form to Ground, with the app killed under it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.fake_app import free_port
+from tests.test_annotate_page import app_at
+from tests.test_train import save_start
+from tests.tiny import tiny_config
+
+SLOW = 240_000  # milliseconds that a job may take on a busy machine
+TINY = {"images": "48", "batch_size": "4", "warmup_images": "4", "checkpoint_images": "8", "evaluate_images": "16"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
+    """A home with a small world and a model small enough to be trained in seconds."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "worlds").mkdir()
+    (home / "worlds" / "12").symlink_to(data_folder)
+    save_start(home / "checkpoints" / "tiny", tiny_config())
+    return home
+
+
+@contextmanager
+def opened(visitor: BrowserContext, address: str, query: str = "") -> Iterator[Page]:
+    page, errors = visitor.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}train{query}")
+    expect(page.locator("#form form")).to_be_visible(timeout=SLOW)
+    yield page
+    page.close()
+    assert errors == []
+
+
+def own(page: Page, name: str) -> Locator:
+    return page.locator(f'[data-own="{name}"]').locator("input, select")
+
+
+def fill_in(page: Page, name: str, fields: dict[str, str]) -> None:
+    own(page, "data").select_option("world:12")
+    own(page, "start").select_option("checkpoint:tiny")
+    page.locator("summary", has_text="advanced").click()
+    page.locator('[data-field="precision"] select').select_option("no")
+    for field, value in fields.items():
+        page.locator(f'[data-field="{field}"] input').fill(value)
+    own(page, "name").fill(name)
+    expect(page.locator("#plan .command pre")).to_contain_text(f"--name={name}", timeout=SLOW)
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("#runs .run", has=page.get_by_role("button", name=name, exact=True))
+
+
+def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, visitor: BrowserContext) -> None:
+    port = free_port()
+    with app_at(home, port) as (address, app), opened(visitor, address) as page:
+        expect(page.locator("#note-plan .notice")).to_contain_text("needs a name")
+        fill_in(page, "first", TINY | {"images": "4000", "evaluate_images": "400"})
+        expect(page.locator("#plan li", has_text="pictures to train on")).to_contain_text("12 pictures")
+        shown = page.locator("#plan .command pre").text_content() or ""
+        page.locator("#queue").click()
+        expect(row(page, "first")).to_have_class(re.compile("running"), timeout=SLOW)
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
+        expect(page).to_have_url(re.compile(r"train/?\?run=\d+"))
+        page.reload()
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
+        app.kill()
+        app.wait()
+    with app_at(home, port) as (address, _), opened(visitor, address, "?run=1") as page:
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
+        row(page, "first").get_by_role("button", name="cancel").click()
+        expect(row(page, "first")).to_have_class(re.compile("cancelled"), timeout=SLOW)
+        expect(page.locator("#watched")).to_contain_text("Saved states: step-")
+        ran = json.loads((home / "runs" / "first" / "config.json").read_text())
+        assert f"--images={ran['images']} --batch-size={ran['batch_size']}" in shown
+        row(page, "first").get_by_role("button", name="resume").click()
+        expect(row(page, "first")).to_have_class(re.compile("running|done"), timeout=SLOW)
+        expect(row(page, "first")).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(page.locator("#pictures .frame").first).to_be_visible()
+        expect(page.locator(".curve .js-plotly-plot .scatterlayer .trace").first).to_be_attached()
+        page.locator('#watched [data-which="best"][data-keep="promote"]').click()
+        expect(page.locator("#kept")).to_contain_text("first is promoted", timeout=SLOW)
+        page.locator("#kept a").first.click()
+        expect(page.locator("#stage .frame img")).to_be_visible(timeout=SLOW)
+        expect(page.locator("body")).to_contain_text("first was trained on tiny pictures")
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(home: Path, visitor: BrowserContext, width: int) -> None:
+    with app_at(home, free_port()) as (address, _), opened(visitor, address) as page:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.set_viewport_size({"width": 1400, "height": 1300})
