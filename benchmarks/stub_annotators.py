@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ def main(url: str, worker: str, log: str, pause: str = "0", wait: str = "") -> N
     Args:   log: every picture that is described is noted there. pause: seconds that a model takes for a picture.
             wait: anything, to begin only when a file GO lies beside the log.
     """
+    gc.freeze()  # as curation.annotate does
     engine = open_engine(url)
     Path(log).touch()
     while wait and not Path(log).with_name(GO).exists():
