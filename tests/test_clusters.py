@@ -154,6 +154,13 @@ def check_a_cluster(place: Place) -> None:
     assert place.job(endless).state == "cancelled"
 
 
+def _look_at_the_environment_again() -> None:
+    """Ray keeps within a process whether it wants a token; other tests start a cluster without one."""
+    from ray._private.authentication_test_utils import reset_auth_token_state
+
+    reset_auth_token_state()
+
+
 @pytest.fixture(scope="module")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Ray with its job server, for whoever has the token, on this machine alone."""
@@ -167,6 +174,8 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # the cluster's `python` is the one that Ray itself runs in
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        if "ray" in sys.modules:
+            _look_at_the_environment_again()
         ray = str(Path(sys.executable).with_name("ray"))
         start = [ray, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
         start += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}"]
@@ -184,6 +193,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     process.kill()
                 head.kill()
                 shutil.rmtree(temporary, ignore_errors=True)
+    _look_at_the_environment_again()
 
 
 def test_a_job_on_ray(ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,6 +222,8 @@ class CuratePage:
             if opened and left and opened.image.review == "open":
                 return self.edited(place, opened.image.id, left[0], done)
             found, ahead = curating.next_pending(self.services, wanted, place.queue)
+            if done is None and found.tiles and found.tiles[0].annotation.id == place.chosen:
+                found, ahead = curating.next_pending(self.services, wanted, found.after)  # it is open already
         except curating.CuratingError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
