@@ -31,7 +31,7 @@ from db.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_
 KINDS = ("annotate", "import")  # of jobs that the page shows
 OWNER = "this machine"  # there is no login yet
 PAGE = 12  # results of one page
-MOST_JOBS = 8
+MOST_JOBS, SEARCHED_JOBS = 8, 50
 
 
 class AnnotatingError(ValueError):
@@ -158,13 +158,20 @@ def ask_job(services: Services, job_id: int, what: str) -> None:
         raise AnnotatingError(sentence(error)) from error
 
 
-def jobs_now(services: Services, kinds: Sequence[str] = KINDS) -> list[JobView]:
-    """The latest jobs of some kinds, newest first. A job whose process is dead is found out here."""
+def jobs_now(
+    services: Services, kinds: Sequence[str] = KINDS, *, dataset: str | None = None, most: int = MOST_JOBS
+) -> list[JobView]:
+    """The latest jobs of some kinds, newest first. A job whose process is dead is found out here.
+
+    Args: dataset: only those about it, among the latest SEARCHED_JOBS of each kind. most: how many.
+    """
     services.jobs.reconcile()
     views = []
     with reading(services.engine) as session:
-        jobs = [job for kind in kinds for job in job_page(session, kind=kind, limit=MOST_JOBS)]
-        for job in sorted(jobs, key=lambda job: -job.id)[:MOST_JOBS]:
+        limit = most if dataset is None else SEARCHED_JOBS
+        jobs = [job for kind in kinds for job in job_page(session, kind=kind, limit=limit)]
+        mine = [job for job in jobs if dataset is None or job.config.get("dataset") == dataset]
+        for job in sorted(mine, key=lambda job: -job.id)[:most]:
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []
             failures = failures_by_reason(session, run_id=run.id, limit=5) if run else []

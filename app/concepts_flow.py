@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from app.accounts import Person
-from app.annotating import JobView
 from app.curating import Pictures
 from app.looking import sentence
 from app.services import Services
@@ -42,7 +41,6 @@ from curation.leaks import command_line as leaks_command
 from curation.versions import VersionError
 from db.concept_queries import list_concept_sets, undo_label
 from db.engine import DatabaseError, reading, retrying
-from db.job_queries import job_page
 from db.models import DatasetVersion, Image
 from db.queries import get_image, list_datasets
 from db.version_queries import list_versions
@@ -346,15 +344,6 @@ def start_evaluation(services: Services, now: Standing, version: str, checkpoint
     words.append(f"--out={out / checkpoint}")
     config = {"dataset": now.dataset, "version": version, "checkpoint": checkpoint}
     return _enqueue(services, "evaluate", config, words, owner)
-
-
-def jobs_now(services: Services, dataset: str) -> list[JobView]:
-    """The latest jobs of a set, newest first. A job whose process is dead is found out here."""
-    services.jobs.reconcile()
-    with reading(services.engine) as session:
-        jobs = [job for kind in KINDS for job in job_page(session, kind=kind, limit=50)]
-    mine = [job for job in jobs if job.config.get("dataset") == dataset]
-    return [JobView(job, (), ()) for job in sorted(mine, key=lambda job: -job.id)[:MOST_JOBS]]
 
 
 def _enqueue(services: Services, kind: str, config: Any, words: Sequence[str], owner: str) -> int:

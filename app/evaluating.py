@@ -19,8 +19,6 @@ from app.registry import UnknownCheckpointError
 from app.services import Services
 from curation.describe_classes import ENDING, Drafts, ReviewError, Verdict, accepted_path, decide, load
 from db.engine import DatabaseError, reading
-from db.job_queries import job_page
-from db.models import Job
 from db.queries import list_datasets
 from db.version_queries import list_versions
 from grain.checkpoint import EMBEDDED
@@ -129,13 +127,6 @@ def start(services: Services, wanted: Wanted, owner: str) -> int:
     words = command_line(services, wanted, name)
     config = {"dataset": ", ".join(wanted.models), "run": name, "models": list(wanted.models)}
     return _enqueue(services.jobs, owner, config, words)
-
-
-def jobs_now(services: Services) -> Sequence[Job]:
-    """The latest evaluations, newest first. A job whose process is dead is found out here."""
-    services.jobs.reconcile()
-    with reading(services.engine) as session:
-        return job_page(session, kind=KIND, limit=MOST_JOBS)
 
 
 def result_names(services: Services) -> list[str]:

@@ -97,7 +97,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show fields more tick refresh"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask draw_sample attempt"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "bring"),  # it reads any folder that the server can
-    _in(f"{CURATE}.CuratePage", "viewer", "open show forward back counts pick review look"),
+    _in("app.pages.shared.Paged", "viewer", "forward back"),
+    _in(f"{CURATE}.CuratePage", "viewer", "open show counts pick review look"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "open plan tick refresh pick_result pick_data_set show ground reviews"),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "metrics_json results_csv classes_csv pictures_csv show_review"),
@@ -109,7 +110,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
-    _in(f"{AUDIT}.AuditPage", "viewer", "open show forward back report pick go command fields tick"),
+    _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample start reject steer"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train_runs.py

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.annotating import JobView
 from app.atlases import Selection, atlas_of
 from app.curating import CuratingError, dataset_of
 from app.looking import sentence
@@ -22,7 +21,6 @@ from curation.embeddings import EmbeddingError, What
 from curation.similarity import SimilarityConfig
 from db.curate_queries import set_status
 from db.engine import DatabaseError, Session, reading, retrying
-from db.job_queries import job_page
 from db.models import Image
 from db.queries import annotations_of, lookalike_page
 from db.whole_queries import PointFacts, picture_facts, pictures_by_id, region_facts
@@ -134,14 +132,6 @@ def work(kind: str, dataset: str, what: What, checkpoint: str) -> tuple[dict[str
 
 def _plain(config: AtlasConfig | SimilarityConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if value is not None}
-
-
-def jobs_now(services: Services) -> list[JobView]:
-    """The latest of those jobs, newest first."""
-    services.jobs.reconcile()
-    with reading(services.engine) as session:
-        jobs = [job for kind in KINDS for job in job_page(session, kind=kind, limit=MOST_JOBS)]
-    return [JobView(job, (), ()) for job in sorted(jobs, key=lambda job: -job.id)[:MOST_JOBS]]
 
 
 def alikes(services: Services, dataset: str, after: int = 0) -> tuple[list[Alikes], str]:

@@ -1,8 +1,12 @@
-"""The app with fake models, as services and as a running server."""
+"""The app for tests: with fake models, as services and as a running server; and the real one in its own process."""
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,9 @@ from app.main import build_app, launch_options
 from app.services import Services
 from app.settings import Settings
 from tests.fake_predictor import fake_predictor, write_fake_checkpoint
+
+ROOT = Path(__file__).parent.parent
+WAITING = re.compile(r"GRAIN is at (\S+)")
 
 
 def fake_services(folder: Path, kind: type[Services] = Services) -> Services:
@@ -31,6 +38,25 @@ def running(services: Services) -> Iterator[str]:
         yield app.local_url
     finally:
         app.close()
+
+
+@contextmanager
+def app_at(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The real app in a process of its own; its address and its process."""
+    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as app:
+        assert app.stdout is not None
+        try:
+            yield next(found[1] for line in app.stdout if (found := WAITING.search(line))), app
+        finally:
+            app.kill()
 
 
 def free_port() -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +13,10 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.engine import open_engine
-from tests.fake_app import free_port
+from tests.fake_app import app_at, free_port
 
-ROOT = Path(__file__).parent.parent
-PICTURES = 24
-WAITING = re.compile(r"GRAIN is at (\S+)")
+PICTURES = 120  # enough for a person to see each stage under way
+PAGE = 12  # results
 SLOW = 120_000  # milliseconds a job may take on a busy machine
 
 
@@ -31,25 +27,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = WorldConfig(out=home / "drawn", images=0, held_out_images=PICTURES, classes=1, novel_images_per_class=0)
     ingest(open_engine(f"sqlite:///{home / 'grain.sqlite'}"), write_world(config), dataset="drawn", home=home)
     return home
-
-
-@contextmanager
-def app_at(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The real app; its address and its process."""
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as app:
-        assert app.stdout is not None
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line))), app
-        finally:
-            app.kill()
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +73,10 @@ def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, addres
     page.locator("#start").click()
     expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
     expect(page.locator("#plan .meter").nth(1)).to_contain_text(f"{PICTURES} of {PICTURES}")
-    expect(page.locator("#results .result")).to_have_count(12)
+    expect(page.locator("#results .result")).to_have_count(PAGE)
     expect(page.locator("#results .result").first.locator("rect.line")).not_to_have_count(0)
     page.locator("#more").click()
-    expect(page.locator("#results .result")).to_have_count(PICTURES)
+    expect(page.locator("#results .result")).to_have_count(2 * PAGE)
     page.reload()
     expect(latest(page)).to_have_class(re.compile("done"))
     latest(page).get_by_text("What it costs").click()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +21,8 @@ from curation.sample_world import WorldConfig, write_world
 from db.audit_queries import latest_audit, regions_of, verdicts_on
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AuditedClaim, Description
-from tests.fake_app import fake_services, free_port
+from tests.fake_app import app_at, fake_services, free_port
 
-ROOT = Path(__file__).parent.parent
-WAITING = re.compile(r"GRAIN is at (\S+)")
 PATIENCE = 60_000  # ms, of a job on a busy machine
 
 
@@ -52,13 +47,8 @@ def engine(home: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
-        finally:
-            app.kill()
+    with app_at(home, free_port()) as (address, _):
+        yield address
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +16,8 @@ from curation.ingest import ingest
 from curation.sample_world import novel_classes, render_scene
 from db.engine import Engine, open_engine
 from tests.browser_fixtures import PATIENCE
-from tests.fake_app import free_port
+from tests.fake_app import app_at, free_port
 
-ROOT = Path(__file__).parent.parent
-WAITING = re.compile(r"GRAIN is at (\S+)")
 CLASSES, PICTURES = 3, 6
 NAMES = list(novel_classes(0, CLASSES))
 EVIL = "<img src=x onerror=window.hacked=1>"
@@ -62,14 +57,8 @@ def engine(home: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "app.py"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
-        finally:
-            app.kill()
+    with app_at(home, free_port()) as (address, _):
+        yield address
 
 
 class Person:
@@ -238,6 +227,7 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
 ) -> None:
     ana = Person(browser, address, "?set=started&step=pictures&as=Ana")
     people.append(ana)
+    expect(ana.step("pictures")).to_have_attribute("aria-current", "step")
     ana.say("source", "/nowhere/at/all")
     ana.page.locator("#bring").click()
     expect(ana.page.get_by_text("Expected a folder of pictures on this machine")).to_be_visible()

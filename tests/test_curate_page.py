@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +19,7 @@ from curation.sample_world import WorldConfig, write_world
 from db.curate_queries import AnnotationChange, edit_annotation, get_annotation, history_page
 from db.engine import Engine, open_engine, reading, retrying, transaction
 from db.gallery_queries import curate_page, index_annotations
-from tests.fake_app import free_port
-
-ROOT = Path(__file__).parent.parent
-WAITING = re.compile(r"GRAIN is at (\S+)")
+from tests.fake_app import app_at, free_port
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +43,8 @@ def engine(home: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "app.py"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
-        finally:
-            app.kill()
+    with app_at(home, free_port()) as (address, _):
+        yield address
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,12 +20,10 @@ from curation.describe_classes import Drafted, accepted_path, save
 from curation.sample_world import WorldConfig, write_world
 from grain.evaluate import EvaluateConfig, evaluate
 from grain.pretrained import Card, save_pretrained
-from tests.fake_app import free_port
+from tests.fake_app import app_at, free_port
 from tests.tiny import tiny_config, tiny_model
 
-ROOT = Path(__file__).parent.parent
 RUN = "20260102-030405-abcdef"
-WAITING = re.compile(r"GRAIN is at (\S+)")
 SLOW = 300_000  # milliseconds a job may take on a busy machine
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 
@@ -202,21 +197,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(services: Services) -> Iterator[str]:
     """The real app in a process of its own."""
-    home, port = services.settings.home, services.settings.port
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as app:
-        assert app.stdout is not None
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line)))
-        finally:
-            app.kill()
+    with app_at(services.settings.home, services.settings.port) as (address, _):
+        yield address
 
 
 @pytest.fixture

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +15,8 @@ from db.curate_queries import history_page
 from db.engine import open_engine, reading
 from db.models import Annotation
 from tests.curated import all_annotations, curated
-from tests.fake_app import free_port
+from tests.fake_app import app_at, free_port
 
-ROOT = Path(__file__).parent.parent
-WAITING = re.compile(r"GRAIN is at (\S+)")
 WRITERS, ENOUGH = 8, 40
 
 
@@ -78,21 +72,16 @@ def test_every_acknowledged_edit_of_eight_writers_outlives_the_app(tmp_path: Pat
     dataset_id = curated(engine, tmp_path / "pictures", 12)
     regions = [row for row in all_annotations(engine, dataset_id) if row.status == "pending"]
     regions += [row for row in all_annotations(engine, dataset_id) if row.status != "pending"]
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     told = threading.Semaphore(0)
-    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, text=True, **pipes) as app:  # type: ignore[call-overload]
-        try:
-            address = next(found[1] for line in app.stdout if (found := WAITING.search(line)))
-            event = edit_event(address)
-            writers = [Writer(address, event, region, told) for region in regions[:WRITERS]]
-            threads = [threading.Thread(target=writer) for writer in writers]
-            for thread in threads:
-                thread.start()
-            for _ in range(ENOUGH):
-                assert told.acquire(timeout=120), json.dumps([writer.acknowledged for writer in writers])
-        finally:
-            app.kill()
+    with app_at(home, free_port()) as (address, app):
+        event = edit_event(address)
+        writers = [Writer(address, event, region, told) for region in regions[:WRITERS]]
+        threads = [threading.Thread(target=writer) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for _ in range(ENOUGH):
+            assert told.acquire(timeout=120), json.dumps([writer.acknowledged for writer in writers])
+        app.kill()
         for thread in threads:
             thread.join()
     with sqlite3.connect(home / "grain.sqlite") as database:

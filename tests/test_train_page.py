@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.fake_app import free_port
-from tests.test_annotate_page import app_at
+from tests.fake_app import app_at, free_port
 from tests.test_train import save_start
 from tests.tiny import tiny_config
 

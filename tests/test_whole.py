@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app import curating, whole, whole_panels
+from app.annotating import jobs_now
 from app.atlases import Selection, atlas_of, chosen_by
 from app.curate_panels import curators_panel
 from app.services import Services
@@ -282,7 +283,7 @@ def test_a_job_is_queued_with_the_command_that_a_person_would_type(services: Ser
     assert whole.work("similarity", "lids", "pictures", "sample")[1][1:] == [
         *("curation.similarity", "--dataset=lids", "--checkpoint=sample")
     ]
-    assert whole.jobs_now(services) == []
+    assert jobs_now(services, whole.KINDS) == []
 
 
 def test_pace_is_decisions_an_hour_of_work() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import panels
-from app.pages.shared import ON_JOB, ask_job, html, warn
+from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -34,9 +34,6 @@ LOCALIZERS = [
 ]
 PROMPTS = ["two-stage-1", "single-stage-1"]
 SAMPLE_NAME, SAMPLE_PICTURES = "sample-world", 200
-TICK_SECONDS = 2.0
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 NOT_YET = panels.empty_state("No data set yet", "Import pictures on the left, or draw the sample world.")
 
 

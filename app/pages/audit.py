@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import ON_JOB, ask_job, html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, ON_JOB, TICK_SECONDS, Paged, ask_job, html, script, warn, when_edited
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ ASKED = [
 ]
 NO_CHECKPOINT = ""
 SAMPLE = 400  # claims of the sample for people
-TICK_SECONDS = 2.0
 NOTHING = panels.empty_state("No claim chosen", "Press one in the list, or judge the sample.")
 NO_CLAIMS = panels.empty_state("Nothing to show yet", "Import and annotate a data set, then audit it.")
 KEYS = (
@@ -50,12 +49,6 @@ KEYS = (
     "<kbd>A</kbd> agree · <kbd>E</kbd> fix · <kbd>Z</kbd> undo · <kbd>→</kbd> next · "
     '<button type="button" class="show-keys"><kbd>?</kbd> all keys</button></p>'
 )
-ON_ASK = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask]");
-  if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
-});"""
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 
 
 class Filters(NamedTuple):
@@ -112,7 +105,7 @@ class Parts:
 
 
 @dataclass
-class AuditPage:
+class AuditPage(Paged):
     """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
@@ -145,19 +138,6 @@ class AuditPage:
         except auditing.AuditingError as error:
             return [panels.empty_state("Nothing to show yet", str(error)), "", [""], ""]
         return [audit_panels.claims_panel(found), "", ["", found.after], audit_panels.touched_panel(touched)]
-
-    def forward(self, places: list[str], *filters: Any) -> list[Any]:
-        """The next page. Returns list, note, places."""
-        if len(places) < 2 or not places[-1]:
-            gr.Info("These are all claims with these filters.", title="The end")
-            return [gr.skip(), gr.skip(), gr.skip()]
-        return self._page(places, places[-1], filters)
-
-    def back(self, places: list[str], *filters: Any) -> list[Any]:
-        """The page before. Returns list, note, places."""
-        if len(places) < 3:
-            return [gr.skip(), gr.skip(), gr.skip()]
-        return self._page(places[:-2], places[-3], filters)
 
     def report(self, dataset: str | None, threshold: float) -> list[Any]:
         """Rates and the auditor's quality. Returns report, curve."""
@@ -421,14 +401,9 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     app.load(page.open, None, [parts.filters.dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(
         page.report, measured, told, **LIGHT
     ).then(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
-    for each in filters:
-        if isinstance(each, gr.Slider):
-            each.release(page.show, filters, shown, **LIGHT)
-        elif isinstance(each, gr.Textbox):
-            each.submit(page.show, filters, shown, **LIGHT)
-            each.blur(page.show, filters, shown, **LIGHT)
-        else:
-            each.change(page.show, filters, shown, **LIGHT)
+    parts.filters.dataset.change(page.show, filters, shown, **LIGHT)
+    for each in filters[1:]:
+        when_edited(each, page.show, filters, shown)
     parts.filters.dataset.change(page.report, measured, told, **LIGHT)
     parts.threshold.release(page.report, measured, told, **LIGHT)
     for source in (parts.filters.dataset, *sources):

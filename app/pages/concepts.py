@@ -15,7 +15,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import Person, who
-from app.pages.shared import ON_JOB, ask_job, html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, ON_JOB, QUIET, TICK_SECONDS, ask_job, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -27,13 +27,6 @@ LEAD = "Things that no model has seen: checked against training data, labelled b
 SCRIPT = script("concepts.js")
 STEPS = ("pictures", "leaks", "classes", "labels", "agreement", "freeze", "evaluate")
 NO_EMBEDDINGS = ("contents and looks only", "")
-TICK_SECONDS = 2.0
-ON_ASK = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask]");
-  if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
-});"""
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 TURNS: dict[str, Any] = {"concurrency_id": "concepts", "concurrency_limit": 1, **QUIET}
 """One after the other: else what a job changed is drawn over a step that was pressed meanwhile."""
 BEGIN = panels.empty_state("No set yet", "Choose a data set above, or import a folder of found pictures.")
@@ -355,9 +348,10 @@ class ConceptsPage:
 
     def _jobs(self, dataset: str | None) -> str:
         from app.annotate_panels import jobs_panel
-        from app.concepts_flow import jobs_now
+        from app.annotating import jobs_now
+        from app.concepts_flow import KINDS, MOST_JOBS
 
-        views = jobs_now(self.services, dataset or "")
+        views = jobs_now(self.services, KINDS, dataset=dataset or "", most=MOST_JOBS)
         return f"<h2>Jobs</h2>{jobs_panel(views)}" if views else ""
 
     def _pictures(self) -> Pictures:

@@ -14,7 +14,7 @@ import gradio as gr
 from app import panels
 from app.accounts import who
 from app.pages import label_studio, whole
-from app.pages.shared import html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, Paged, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ KEYS = (
     '<p class="quiet keys"><kbd>A</kbd> accept · <kbd>R</kbd> reject · <kbd>N</kbd> nothing here · <kbd>Z</kbd> undo · '
     '<kbd>→</kbd> next · <button type="button" class="show-keys"><kbd>?</kbd> all keys</button></p>'
 )
-ON_ASK = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask]");
-  if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
-});"""
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 
 
 class Filters(NamedTuple):
@@ -90,7 +84,7 @@ class Parts:
 
 
 @dataclass
-class CuratePage:
+class CuratePage(Paged):
     """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
@@ -133,19 +127,6 @@ class CuratePage:
             curate_panels.curators_panel(people),
             gr.Dropdown(choices=[("any", ""), *((source, source) for source in sources)]),
         ]
-
-    def forward(self, places: list[str], *filters: Any) -> list[Any]:
-        """The next page. Returns gallery, note, places."""
-        if len(places) < 2 or not places[-1]:
-            gr.Info("These are all regions with these filters.", title="The end")
-            return [gr.skip(), gr.skip(), gr.skip()]
-        return self._page(places, places[-1], filters)
-
-    def back(self, places: list[str], *filters: Any) -> list[Any]:
-        """The page before. Returns gallery, note, places."""
-        if len(places) < 3:
-            return [gr.skip(), gr.skip(), gr.skip()]
-        return self._page(places[:-2], places[-3], filters)
 
     def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
         from app import curate_panels, curating

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import ON_JOB, ask_job, html
+from app.pages.shared import LIGHT, ON_JOB, QUIET, TICK_SECONDS, ask_job, html
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -31,15 +31,12 @@ FORMATS = [
     ("Label Studio JSON", "label-studio"),
 ]
 NOW = [("as it is now", "")]
-TICK_SECONDS = 2.0
 NOT_YET = panels.empty_state("No data set yet", "Import pictures on the Annotate page.")
 NO_JOB = panels.empty_state("No job yet", "Freezing, exporting and bringing in run here, and go on without the page.")
 IMPORT = (
     '<p class="quiet"><a href="/annotate">Import pictures</a> and describe them on the Annotate page; '
     '<a href="/curate">review them</a> on Curate.</p>'
 )
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 READING: dict[str, Any] = {"concurrency_id": "versions", "concurrency_limit": 1, **QUIET}
 
 

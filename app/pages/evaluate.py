@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import draw, panels
 from app.accounts import who
-from app.pages.shared import html, warn
+from app.pages.shared import LIGHT, TICK_SECONDS, html, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Evaluate", "evaluate"
 LEAD = "Is one checkpoint better than another, on what, and because of which descriptions?"
-TICK_SECONDS = 2.0
 LIMIT = 200  # pictures of a data set, at first
 FILES = ("metrics.json", "results.csv", "classes.csv", "pictures.csv")
 ON_ASK = """element.addEventListener("click", (event) => {
@@ -40,8 +39,6 @@ GO_TO_GROUND = "(query) => { if (query) window.location.assign(`/?q=${query}`); 
 SAVE = """(file) => {
   if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
 }"""
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 EMPTY = panels.empty_state("Nothing evaluated yet", "Choose models and data sets on the left, and press Evaluate.")
 NO_REVIEW = (
     '<p class="quiet">None yet: <code>python -m curation.describe_classes FOLDER --out '
@@ -263,10 +260,9 @@ class EvaluatePage:
         return {"name": file, "uri": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
 
     def _jobs(self) -> str:
-        from app import annotate_panels, evaluating
-        from app.annotating import JobView
+        from app import annotate_panels, annotating, evaluating
 
-        views = [JobView(job, (), ()) for job in evaluating.jobs_now(self.services)]
+        views = annotating.jobs_now(self.services, (evaluating.KIND,), most=evaluating.MOST_JOBS)
         return annotate_panels.jobs_panel(views, "Choose models and data sets, and press Evaluate.")
 
     def _names(self) -> list[str]:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import ON_JOB, ask_job, html, warn
+from app.pages.shared import LIGHT, ON_JOB, QUIET, ask_job, html, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
 TICK_SECONDS = 3.0
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 ALONE: dict[str, Any] = {"concurrency_id": "label-studio", "concurrency_limit": 1, **QUIET}
 
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from app.services import Services
 
+QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
+LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
+TICK_SECONDS = 2.0  # between two looks at the jobs
+ON_ASK = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-ask]");
+  if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
+});"""  # js_on_load of what has buttons that ask
 ON_JOB = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
   if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });
@@ -33,6 +41,39 @@ def ask_job(services: Services, event: gr.EventData) -> None:
         annotating.ask_job(services, int(event.job), str(event.ask))
     except annotating.AnnotatingError as error:
         warn(error)
+
+
+class Paged:
+    """Pages of a list by key. places: where each page so far began, and where the next one begins."""
+
+    def forward(self, places: list[str], *filters: Any) -> list[Any]:
+        """The next page. Returns list, note, places."""
+        if len(places) < 2 or not places[-1]:
+            gr.Info("That was all with these filters.", title="The end")
+            return [gr.skip(), gr.skip(), gr.skip()]
+        return self._page(places, places[-1], filters)
+
+    def back(self, places: list[str], *filters: Any) -> list[Any]:
+        """The page before. Returns list, note, places."""
+        if len(places) < 3:
+            return [gr.skip(), gr.skip(), gr.skip()]
+        return self._page(places[:-2], places[-3], filters)
+
+    def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
+        """The page behind a key. Returns list, note, places with the next key."""
+        raise NotImplementedError
+
+
+def when_edited(field: Any, handler: Any, inputs: Any, outputs: Any) -> None:
+    """A person changed a field, and is done with it."""
+    if isinstance(field, gr.Slider):
+        events = [field.release]
+    elif isinstance(field, gr.Textbox):
+        events = [field.submit, field.blur]
+    else:
+        events = [field.input]
+    for event in events:
+        event(handler, inputs, outputs, **LIGHT)
 
 
 def script(name: str) -> str:

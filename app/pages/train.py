@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import html, script, warn
+from app.pages.shared import LIGHT, TICK_SECONDS, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Train", "train"
 LEAD = "What does the curated data teach the model? A run outlives this page, and nothing of it is lost."
-TICK_SECONDS = 2.0
 PAGE = 20  # runs of the table
 MOST_CHOSEN = 6  # runs over each other
 SCRIPT = script("train.js")
@@ -47,8 +46,6 @@ ON_PLAN = """element.addEventListener("click", (event) => {
   button.textContent = "copied";
 });"""
 INTO_ADDRESS = "(query) => { history.replaceState(null, '', location.pathname + query); }"
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from typing import Any
 import gradio as gr
 
 from app.accounts import who
-from app.pages.shared import ON_JOB, ask_job, html, script, warn
+from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, script, warn
 from app.services import Services
 
 TITLE = "Look at the whole: a map, look-alikes, what stands apart"
 COLOURS = [("verdict", "status"), ("who said it", "source"), ("class", "class")]
-TICK_SECONDS = 2.0
 ON_KEEP = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-keep]");
   if (button) trigger("click", JSON.parse(button.dataset.keep));
@@ -28,8 +27,6 @@ HELP = (
     "python -m curation.similarity --dataset NAME</code></details>"
 )
 INVITATION = '<p class="quiet">Drag around points: the gallery and the queue show just those. A click opens one.</p>'
-QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
 
 OpenPicture = Callable[[Any, int, int | None], list[Any]]
 """(place, picture, region) -> editor, place"""
@@ -158,9 +155,9 @@ class WholePage:
         return self._jobs()
 
     def _jobs(self) -> list[Any]:
-        from app import annotate_panels, whole
+        from app import annotate_panels, annotating, whole
 
-        views = whole.jobs_now(self.services)
+        views = annotating.jobs_now(self.services, whole.KINDS, most=whole.MOST_JOBS)
         ended = " ".join(str(view.job.id) for view in views if view.job.state == "done")
         return [annotate_panels.jobs_panel(views) if views else "", ended]
 
