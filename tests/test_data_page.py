@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from app import data_panels, data_sets
 from app.data_sets import DataError
+from app.pages.data import DataPage, Shown
 from app.services import Services
 from curation.freeze import FreezeConfig, command_line
 from curation.versions import freeze
@@ -103,6 +106,12 @@ def test_what_cannot_be_is_said_in_one_sentence(
 def test_a_version_that_a_flag_could_be_hidden_in_stays_text() -> None:
     words = command_line(FreezeConfig("lids", "--note=x\n$(id)", note="-rf", who="ana"))
     assert "--name=--note=x\n$(id)" in words and "--note=-rf" in words
+
+
+def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Services, tmp_path: Path) -> None:
+    """The list of jobs is there before the data set is, and asks for it."""
+    assert DataPage(services).show(None, None, None) == [gr.skip()] * len(Shown._fields)
+    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None)[0]
 
 
 @pytest.fixture

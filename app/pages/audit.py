@@ -143,8 +143,10 @@ class AuditPage(Paged):
         """Rates and the auditor's quality. Returns report, curve."""
         from app import audit_panels, auditing, draw
 
+        if not dataset:  # as above
+            return [gr.skip(), gr.skip()]
         try:
-            found = auditing.report(self.services, dataset or "")
+            found = auditing.report(self.services, dataset)
         except auditing.AuditingError:
             return ["", gr.skip()]
         return [audit_panels.report_panel(found, threshold), draw.threshold_curve(found.curve, threshold)]

@@ -104,7 +104,10 @@ class DataPage:
     def show(self, dataset: str | None, before: str | None, after: str | None) -> list[Any]:
         """Another data set, or a job has changed it; versions that were chosen stay chosen. Returns Shown."""
         from app import data_panels, data_sets
+        from app.annotating import dataset_names
 
+        if not dataset and dataset_names(self.services):  # the page opens: its data set is not chosen yet
+            return [gr.skip()] * len(Shown._fields)
         try:
             found = data_sets.overview(self.services, dataset or "")
         except data_sets.DataError:
@@ -290,10 +293,10 @@ def _wire(app: gr.Blocks, page: DataPage, parts: Parts) -> None:
     form, shown, told = [*parts.form], [*parts.shown], [parts.losses, parts.command]
     dataset = parts.form.dataset
     known = [dataset, parts.shown.before, parts.shown.after]
-    app.load(page.open, None, [dataset, parts.jobs], **LIGHT).then(page.show, known, shown, **LIGHT).then(
+    app.load(page.open, None, [dataset, parts.jobs], **LIGHT).then(page.show, known, shown, **READING).then(
         page.losses, form, told, **READING
     )
-    dataset.input(page.show, known, shown, **LIGHT).then(page.losses, form, told, **READING)
+    dataset.input(page.show, known, shown, **READING).then(page.losses, form, told, **READING)
     for field in parts.form[1:]:
         field.input(page.losses, form, told, **READING)
     freezing = [dataset, parts.name, parts.remark, parts.held]
@@ -304,4 +307,4 @@ def _wire(app: gr.Blocks, page: DataPage, parts: Parts) -> None:
     parts.bring.click(page.bring, bringing, [parts.bring_note, parts.jobs], **LIGHT)
     parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
-    parts.jobs.change(page.show, known, shown, **LIGHT)  # what a job did is seen
+    parts.jobs.change(page.show, known, shown, **READING)  # what a job did is seen
