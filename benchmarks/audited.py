@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -16,13 +17,15 @@ from curation.audit import vocabulary_of
 from curation.claims import Claim, split_claims
 from curation.combine import Example, Judge, Judged, fit, threshold_below
 from curation.evidence import Asked, DetectorWitness, Evidence, LikenessWitness, Witness, WitnessKind, gather
+from curation.policy import without
 from curation.sample_annotators import SampleConfig, SampleDescriber, truth_of
 from curation.sample_truth import SampleAsked, SampleDetector, holds, parts_of
 from grain.predict import Predictor
 from grain.structures import Region
 
 Said = tuple[tuple[Claim, tuple[Evidence, ...]], ...]
-FILTER_PRECISION = 0.8  # of the descriptions that the filter drops, on the claims it is fitted on
+Dropped = Literal["drop-claim", "drop-description"]  # what the filter takes out: of the policies of an export
+FILTER_PRECISION = 0.8  # of what the filter drops, on the claims it is fitted on
 
 
 @dataclass(frozen=True)
@@ -99,27 +102,43 @@ def least(judged: Sequence[Judged]) -> float:
 FILTER_SOURCES: tuple[WitnessKind, ...] = ("detector", "asked")
 
 
-@lru_cache(maxsize=2)
-def filter_judge(shard: Path, config: SampleConfig, pictures: int) -> tuple[Judge, float]:
+@lru_cache(maxsize=4)
+def filter_judge(shard: Path, config: SampleConfig, pictures: int, policy: Dropped) -> tuple[Judge, float]:
     """The judge of the training's filter and its threshold, fitted on pictures that are not trained on."""
     told = told_with_evidence(shard, config, pictures=pictures, checkpoint=None)
     judge = fitted(told, FILTER_SOURCES, "the stand-ins of the sample world")
-    scored = [(least(each.judged(judge, FILTER_SOURCES)), each.wrong) for each in told]
+    judged = [each.judged(judge, FILTER_SOURCES) for each in told]
+    if policy == "drop-description":
+        scored = [(least(some), each.wrong) for each, some in zip(told, judged, strict=True)]
+    else:
+        scored = [
+            (one.probability, not true)
+            for each, some in zip(told, judged, strict=True)
+            for one, true in zip(some, each.truth, strict=True)
+            if one.probability is not None
+        ]
     return judge, threshold_below(scored, FILTER_PRECISION)
 
 
-def audit_filter(judge: Judge, threshold: float, things: Sequence[str]) -> Keep:
-    """What leaves out the descriptions whose worst claim is at or below a threshold."""
+def audit_filter(judge: Judge, threshold: float, things: Sequence[str], policy: Dropped) -> Keep:
+    """What takes out the claims at or below a threshold, or the descriptions that make them."""
     witnesses, asked = stand_ins()
+
+    def left_of(region: Region, judged: Sequence[Judged]) -> Iterator[Region]:
+        dropped = [one.claim for one in judged if one.probability is not None and one.probability <= threshold]
+        if not dropped:
+            yield region
+        elif policy == "drop-claim" and (text := without(region.text, [one.claim for one in judged], dropped)):
+            yield replace(region, text=text)
 
     def keep(images: Sequence[Image.Image], said: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
         texts = [[region.text for region in regions] for regions in said]
         found = gather(images, texts, witnesses=witnesses, asked=asked, vocabulary=things)
         return [
             tuple(
-                region
+                left
                 for region, claims in zip(regions, each, strict=True)
-                if least(judge.description(claims)) > threshold
+                for left in left_of(region, judge.description(claims))
             )
             for regions, each in zip(said, found, strict=True)
         ]

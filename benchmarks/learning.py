@@ -18,7 +18,7 @@ from typing import Literal
 import tyro
 from filelock import FileLock
 
-from benchmarks.audited import audit_filter, filter_judge
+from benchmarks.audited import Dropped, audit_filter, filter_judge
 from benchmarks.told import Keep, everything, tell
 from curation.sample_annotators import SampleConfig
 from curation.sample_render import KINDS
@@ -39,14 +39,14 @@ class World:
     """A sample world, by the flags that write it.
 
     told: its training pictures as annotators that err describe them, made from `source`, the same world with the truth.
-    audited: without the descriptions that the audit drops.
+    dropped: what the audit takes out of that; None: nothing.
     """
 
     name: str
     flags: tuple[str, ...]
     source: World | None = None
     told: SampleConfig | None = None
-    audited: bool = False
+    dropped: Dropped | None = None
 
     @property
     def folder(self) -> Path:
@@ -85,11 +85,11 @@ def training_world(images: int, part_share: str) -> World:
     return World(f"train-{images}-share-{part_share}", flags)
 
 
-def told_world(wrong: str, *, audited: bool = False) -> World:
+def told_world(wrong: str, dropped: Dropped | None = None) -> World:
     """The pictures of the short trainings, a share of their descriptions wrong."""
     truth = training_world(SHORT_IMAGES, "0.3")
-    name = f"{truth.name}-wrong-{wrong}{'-audited' * audited}"
-    return World(name, truth.flags, truth, SampleConfig(wrong=float(wrong), seed=TOLD_SEED), audited)
+    name = "-".join([truth.name, "wrong", wrong, *([dropped] if dropped else [])])
+    return World(name, truth.flags, truth, SampleConfig(wrong=float(wrong), seed=TOLD_SEED), dropped)
 
 
 def audit_world(seed: int) -> World:
@@ -113,6 +113,7 @@ def evaluation_world(seed: int, *, rendering: str = "painted") -> World:
 
 
 WRONG_SHARES = ("0.2", "0.4")
+POLICIES: tuple[Dropped, ...] = ("drop-claim", "drop-description")  # the first is the one that the bar asks
 SEEDS = (0, 1, 2)
 PART_SHARES = ("0", "0.3", "1")
 CLIP = ("--clip",)
@@ -150,8 +151,8 @@ def _trainings() -> Iterable[Training]:
         for share in WRONG_SHARES:
             flags = (*_warmup(SHORT_IMAGES), "--seed", str(seed))
             yield Training(f"wrong-{share}-seed-{seed}", told_world(share), SHORT_IMAGES, flags)
-            audited = told_world(share, audited=True)
-            yield Training(f"audited-{share}-seed-{seed}", audited, SHORT_IMAGES, flags)
+            for dropped in POLICIES:
+                yield Training(f"{dropped}-{share}-seed-{seed}", told_world(share, dropped), SHORT_IMAGES, flags)
 
 
 def truth_name(seed: int) -> str:
@@ -175,9 +176,8 @@ def write(world: World) -> Path:
     world.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{world.folder}.lock"):  # two trainings may ask for the same world at once
         if world.source is not None and world.told is not None:
-            return tell(
-                write(world.source), world.folder, world.told, _filter(world.told) if world.audited else everything
-            )
+            keep = _filter(world.told, world.dropped) if world.dropped else everything
+            return tell(write(world.source), world.folder, world.told, keep)
         _run("curation.sample_world", "--out", str(world.folder), *world.flags)
     return world.folder
 
@@ -196,9 +196,9 @@ def train(name: str) -> Path:
     return training.final
 
 
-def _filter(told: SampleConfig) -> Keep:
-    judge, threshold = filter_judge(audit_shard(FIT_SEED), replace(told, seed=FIT_SEED), AUDIT_IMAGES)
-    return audit_filter(judge, threshold, [kind for kinds in KINDS.values() for kind in kinds])
+def _filter(told: SampleConfig, dropped: Dropped) -> Keep:
+    judge, threshold = filter_judge(audit_shard(FIT_SEED), replace(told, seed=FIT_SEED), AUDIT_IMAGES, dropped)
+    return audit_filter(judge, threshold, [kind for kinds in KINDS.values() for kind in kinds], dropped)
 
 
 def flags_of(training: Training) -> tuple[str, ...]:

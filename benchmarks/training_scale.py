@@ -78,9 +78,9 @@ def train_kills() -> Finding:
         steps = sorted(draw.sample(range(1, KILL_STEPS), KILLS))
         writes = 0
         for step in steps:
-            _kill_when(broken, lambda step=step: _logged(broken.out) >= step)  # type: ignore[misc]
-            if writes < WRITES and _kill_when(broken, lambda: any(_partial(broken.out))):
-                writes += any(_partial(broken.out))
+            _kill_when(broken, lambda _, step=step: _logged(broken.out) >= step)  # type: ignore[misc]
+            if writes < WRITES and (killed := _kill_when(broken, lambda process: any(_partial(broken.out, process)))):
+                writes += any(_partial(broken.out, killed))
         _finish(_start(broken))
         files = ["final/model.safetensors"] + [
             f"checkpoints/step-{KILL_STEPS:08d}/{name}" for name in ("model.safetensors", "optimiser.safetensors")
@@ -118,19 +118,20 @@ def _finish(process: ForkServerProcess) -> None:
         raise ValueError(f"a training ended with {process.exitcode}")
 
 
-def _kill_when(config: TrainConfig, ready: Callable[[], bool]) -> bool:
-    """Whether a training was still running when it was killed."""
+def _kill_when(config: TrainConfig, ready: Callable[[int | None], bool]) -> int | None:
+    """The process of a training that was still running when it was killed, if it was."""
     process = _start(config)
-    while process.is_alive() and not ready():
+    while process.is_alive() and not ready(process.pid):
         process.join(0.001)
     running = process.is_alive()
     process.kill()
     process.join()
-    return running
+    return process.pid if running else None
 
 
-def _partial(run: Path) -> Iterator[Path]:
-    return (run / "checkpoints").glob(".*.tmp")
+def _partial(run: Path, process: int | None = None) -> Iterator[Path]:
+    """States half written, of any process or of one."""
+    return (run / "checkpoints").glob(f".*.{process or '*'}.tmp")
 
 
 def _logged(run: Path) -> int:
@@ -241,7 +242,7 @@ def _gradients_apart(images: int) -> float:
 
 
 def train_processes() -> Finding:
-    """The same global batches by one process and by two, a thread each, through accelerate launch."""
+    """The same global batches by one process and by two, a thread each; `accelerate launch --cpu` starts one only."""
     write(WORLD)
     load = os.getloadavg()[0]
     with TemporaryDirectory() as place:
@@ -265,11 +266,12 @@ def train_processes() -> Finding:
 
 def _together(place: Path, processes: int) -> list[dict[str, float]]:
     out = place / str(processes)
-    launch = f"--cpu --num_processes {processes} --num_machines 1 --mixed_precision no --dynamo_backend no"
+    launch = f"--standalone --nproc-per-node {processes}"
     flags = f"--data {WORLD.folder} --out {out} --images {64 * STEPS_TOGETHER} --batch-size 64 --warmup-images 256"
     flags += " --precision no --held-out-images 4"
-    words = [sys.executable, "-m", "accelerate.commands.launch", *launch.split(), "-m", "grain.train", *flags.split()]
-    subprocess.run(words, cwd=ROOT, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "torch.distributed.run", *launch.split(), "-m", "grain.train", *flags.split()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    subprocess.run(words, cwd=ROOT, check=True, env=environment, stdout=subprocess.DEVNULL)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [row for row in rows if "loss" in row]
 

@@ -7,8 +7,9 @@ position 0: the headers of one window's shards are read and nothing else. Every 
 from __future__ import annotations
 
 import hashlib
-import mmap
+import os
 import re
+import struct
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 512  # bytes: a tar is made of such
+HEADER = struct.Struct("100s24x12s20xc100x6s82x155s12x")  # name, size, kind, magic, prefix
 WINDOW_SAMPLES, WINDOW_SHARDS = 4096, 4  # at least so many are shuffled together, where there are as many
 NAME = re.compile(r"^((?:.*/|)[^./]+)\.([^/]+)$")  # key, extension: WebDataset's own rule
 
@@ -67,21 +69,27 @@ def read_entry(path: Path, entry: Entry) -> dict[str, Any]:
 def _plain_files(path: Path) -> list[tuple[str, Span]] | None:
     """Names and spans of a tar of plain files; None where a header asks for more than that (long names, links).
 
-    Ten times as quick as tarfile, which matters where every process of a large training reads every header.
+    Ten times as quick as tarfile, which matters where every process of a large training reads every header. A map of
+    the file in memory takes twice as long: each header is a page of its own.
     """
     found: list[tuple[str, Span]] = []
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as shard:
-        place = 0
-        while (header := shard[place : place + BLOCK])[:1] not in (b"\0", b""):
-            size = header[124:136].rstrip(b"\0 ")
-            if header[257:262] != b"ustar" or header[156:157] not in (b"0", b"\0") or not size.isdigit():
+    with path.open("rb") as file:
+        shard, place = file.fileno(), 0
+        end = os.fstat(shard).st_size
+        while (header := os.pread(shard, BLOCK, place))[:1] not in (b"\0", b""):
+            if len(header) < BLOCK:
+                raise ValueError("it ends in the middle of a file")
+            name, digits, kind, magic, prefix = HEADER.unpack(header)
+            size = digits.rstrip(b"\0 ")
+            if magic[:5] != b"ustar" or kind not in (b"0", b"\0") or not size.isdigit():
                 return None
             length = int(size, 8)
-            if place + BLOCK + length > len(shard):
+            if place + BLOCK + length > end:
                 raise ValueError("it ends in the middle of a file")
-            prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
-            name = header[:100].split(b"\0", 1)[0]
-            found.append(((prefix + b"/" + name if prefix else name).decode(), (place + BLOCK, length)))
+            name = name.split(b"\0", 1)[0]
+            if magic == b"ustar\0" and prefix[0]:
+                name = prefix.split(b"\0", 1)[0] + b"/" + name
+            found.append((name.decode(), (place + BLOCK, length)))
             place += BLOCK + -(-length // BLOCK) * BLOCK
     return found
 

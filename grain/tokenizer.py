@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from torch import Tensor
 
 FULL_VOCABULARY = 49408
 NOT_MERGES = 2 * 256 + 2  # bytes, bytes at a word's end, start and end of text
-MOST_REMEMBERED = 100_000  # texts; cleaning a text costs more than encoding it, and data sets repeat theirs
+MOST_REMEMBERED = 20_000  # texts, some 5 MB; cleaning a text costs more than encoding it, and data sets repeat theirs
+ID = np.uint16  # every vocabulary fits
 
 
 class Tokenizer:
@@ -33,22 +35,23 @@ class Tokenizer:
             raise ValueError(f"vocab_size must lie in {NOT_MERGES + 1}..{FULL_VOCABULARY}, got {vocab_size}")
         self.context_length = context_length
         self._bpe = _bpe(vocab_size)
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, bytes] = {}
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """[T, L] int64 padded with zeros, L the longest text's length; [0, 1] for no texts."""
-        rows = [self._ids(text) for text in texts]
-        table = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.long)
+        rows = [np.frombuffer(self._ids(text), ID) for text in texts]
+        table = np.zeros((len(rows), max(map(len, rows), default=1)), np.int64)
         for row, ids in zip(table, rows, strict=True):
-            row[: len(ids)] = torch.tensor(ids)
-        return table
+            row[: len(ids)] = ids
+        return torch.from_numpy(table)
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        if text not in self._known:
-            if len(self._known) >= MOST_REMEMBERED:
-                self._known.clear()
-            ids = [self._bpe.sot_token_id, *self._bpe.encode(text)][: self.context_length - 1]
-            self._known[text] = (*ids, self._bpe.eot_token_id)
+    def _ids(self, text: str) -> bytes:
+        if (known := self._known.get(text)) is not None:
+            return known
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        ids = [self._bpe.sot_token_id, *self._bpe.encode(text)][: self.context_length - 1]
+        self._known[text] = np.array([*ids, self._bpe.eot_token_id], ID).tobytes()
         return self._known[text]
 
 

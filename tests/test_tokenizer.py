@@ -32,6 +32,13 @@ def test_any_text_fits_the_vocabulary_and_the_context_and_ends_with_the_largest_
     assert bool((tokens == largest).any(dim=1).all()), "every text has its end, even where it was cut"
 
 
+def test_texts_that_were_forgotten_have_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grain.tokenizer.MOST_REMEMBERED", 2)
+    tokenizer, texts = Tokenizer(), [*TEXTS, *TEXTS]
+    assert tokenizer(texts).tolist() == Tokenizer()(TEXTS).tolist() * 2
+    assert len(tokenizer._known) <= 2
+
+
 def test_no_texts_give_no_rows() -> None:
     assert Tokenizer(vocab_size=600)([]).shape == (0, 1)
 
