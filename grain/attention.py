@@ -26,3 +26,10 @@ def attention_now() -> tuple[AbstractContextManager[None], AbstractContextManage
     plain = not torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]  # of every device, its name aside
     again: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
     return nullcontext(), again
+
+
+def any_attention() -> AbstractContextManager[None]:
+    """Torch's choice again: what is compiled cannot view what plain products leave (torch 2.13)."""
+    every = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
+    chosen: AbstractContextManager[None] = sdpa_kernel(every)
+    return chosen

@@ -1,10 +1,12 @@
-"""What every transformer block of a model can be told: forget activations and make them again.
+"""What every transformer block of a model can be told: forget activations and make them again; be compiled.
 
 The names of the weights stay, so that checkpoints know nothing of it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from grain.attention import attention_now
+from grain.attention import any_attention, attention_now
 from grain.model import GrainModel
 
 
@@ -35,6 +37,25 @@ def _recomputed(forward: Callable[..., Any], *inputs: Any, **options: Any) -> An
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=attention_now, **options)
+
+
+def compile_blocks(model: GrainModel) -> None:
+    """Compile each block for training, whatever the numbers of images and tokens; call it before recompute_blocks.
+
+    Raises: ValueError: no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        raise ValueError(f"compile needs a C++ compiler and found no {compiler}: install one (g++), or leave it out")
+    for block in blocks_of(model):
+        _replace_forward(block, partial(_compiled, block.forward, torch.compile(block.forward, dynamic=True)))
+
+
+def _compiled(plain: Callable[..., Any], compiled: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():  # an evaluation would compile everything once more
+        return plain(*inputs, **options)
+    with any_attention():
+        return compiled(*inputs, **options)
 
 
 def _replace_forward(block: nn.Module, forward: Callable[..., Any]) -> None:

@@ -54,7 +54,8 @@ def preflight(config: TrainConfig) -> Report | None:
     if not held_out.images:
         raise ValueError(f"the split held_out of {config.data} has no pictures: write the data again with some")
     with tempfile.TemporaryDirectory(prefix="grain-preflight-") as folder:
-        trainer = Trainer(replace(config, out=Path(folder) / "run", tracker="none"))
+        # not compiled, which takes minutes and gives less of both
+        trainer = Trainer(replace(config, out=Path(folder) / "run", tracker="none", compile=False))
         device, batches, loss, seconds = trainer.accelerator.device, trainer._batches(), 0.0, 0.0
         for _ in range(min(DRY_STEPS, config.steps)):
             batch = to_device(next(batches), device)

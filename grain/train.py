@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from grain.blocks import recompute_blocks
+from grain.blocks import compile_blocks, recompute_blocks
 from grain.checkpoint import CheckpointInfo, clean_partial
 from grain.config import GrainConfig, Queries, preset
 from grain.config_file import read_fields
@@ -109,6 +109,8 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         self.shards = find_shards(config.data, "train")
         self.model, self.model_config = initial_model(config)
+        if config.compile:
+            compile_blocks(self.model)
         if config.recompute:
             recompute_blocks(self.model)
         groups = parameter_groups(self.model, config.weight_decay)

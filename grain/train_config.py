@@ -57,6 +57,8 @@ class TrainConfig:
     """Parts that each process's batch is cut into to save memory (GradCache); the gradient stays the whole batch's."""
     recompute: bool = False
     """Keep no activations within transformer blocks but compute them again: the same numbers in less memory."""
+    compile: bool = False
+    """Compile transformer blocks (torch.compile), for long runs: minutes at the start, and rounding differs."""
     learning_rate: float = 1e-3
     """Peak, reached after the warm-up."""
     final_learning_rate: float = 1e-5

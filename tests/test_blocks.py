@@ -1,6 +1,9 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
-from grain.blocks import blocks_of, recompute_blocks
+from grain.blocks import blocks_of, compile_blocks, recompute_blocks
 from grain.gradcache import cached_backward
 from grain.model import GrainModel
 from tests.tiny import furthest, gradients, kept_bytes, loss_over, losses_of, random_batch, tiny_config, tiny_model
@@ -40,3 +43,25 @@ def test_recomputed_blocks_and_pieces_give_the_gradient_of_one_pass() -> None:
     recompute_blocks(cut)
     cached_backward(cut, batch, loss_over(batch), pieces=2, seed=0)
     assert furthest(gradients(cut), gradients(whole)) < 1e-5
+
+
+def test_compiled_blocks_keep_their_names_and_give_the_gradient_in_batches_of_any_size() -> None:
+    config = tiny_config(layers=1)
+    config = replace(config, vision_cfg=config.vision_cfg | {"layers": 1}, text_cfg=config.text_cfg | {"layers": 1})
+    plain, compiled = tiny_model(config), tiny_model(config)
+    compile_blocks(compiled)
+    recompute_blocks(compiled)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for regions in ([2, 0, 3], [1, 4, 0, 2]):
+        batch = random_batch(config, regions)
+        totals = [losses_of(model, batch).total for model in (plain, compiled)]
+        torch.stack(totals).sum().backward()
+        assert totals[1].item() == pytest.approx(totals[0].item(), abs=1e-5)
+        for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_no_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="compile needs a C\\+\\+ compiler and found no no-such-compiler: install one"):
+        compile_blocks(tiny_model(CONFIG))
