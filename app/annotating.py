@@ -22,14 +22,13 @@ from curation.ingest import command_line as ingest_command
 from curation.localize import LocalizeConfig
 from curation.sample_annotators import ROW, SampleConfig
 from db.engine import DatabaseError, reading
-from db.job_queries import JobStateError, job_page
+from db.job_queries import job_page
 from db.models import Annotation, Job, StageResult
 from db.models import Image as Picture
 from db.queries import annotations_of, get_dataset, get_image, image_page, list_datasets
 from db.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_job, run_tallies, stage_result_page
 
 KINDS = ("annotate", "import")  # of jobs that the page shows
-OWNER = "this machine"  # there is no login yet
 PAGE = 12  # results of one page
 MOST_JOBS, SEARCHED_JOBS = 8, 50
 
@@ -123,16 +122,16 @@ def plan_of(services: Services, config: AnnotateConfig) -> Plan:
         raise AnnotatingError(sentence(error)) from error
 
 
-def start(services: Services, config: AnnotateConfig) -> int:
+def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     """Queue a run; the id of its job.
 
     Raises: AnnotatingError: it could not begin.
     """
     plan_of(services, config)  # what is missing is said now, not by a job that fails
-    return _enqueue(services.jobs, "annotate", asdict(config), command_line(config))
+    return _enqueue(services.jobs, "annotate", asdict(config), command_line(config), owner)
 
 
-def import_data(services: Services, source: str, name: str, sample: int = 0) -> int:
+def import_data(services: Services, source: str, name: str, owner: str, sample: int = 0) -> int:
     """Queue an import of what lies at a path on this machine, or of freshly drawn pictures of the sample world.
 
     Raises: AnnotatingError: there is no name, or neither.
@@ -143,19 +142,7 @@ def import_data(services: Services, source: str, name: str, sample: int = 0) -> 
         config = IngestConfig(source.strip(), dataset=name.strip(), sample=sample)
     except ValueError as error:
         raise AnnotatingError(sentence(error)) from error
-    return _enqueue(services.jobs, "import", asdict(config), ingest_command(config))
-
-
-def ask_job(services: Services, job_id: int, what: str) -> None:
-    """Pause, resume or cancel.
-
-    Raises: AnnotatingError: it cannot do that from where it is.
-    """
-    asks = {"pause": services.jobs.pause, "resume": services.jobs.resume, "cancel": services.jobs.cancel}
-    try:
-        asks[what](job_id)
-    except JobStateError as error:
-        raise AnnotatingError(sentence(error)) from error
+    return _enqueue(services.jobs, "import", asdict(config), ingest_command(config), owner)
 
 
 def jobs_now(
@@ -233,8 +220,8 @@ def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.I
     return image
 
 
-def _enqueue(jobs: Jobs, kind: str, config: Mapping[str, Any], words: Sequence[str]) -> int:
+def _enqueue(jobs: Jobs, kind: str, config: Mapping[str, Any], words: Sequence[str], owner: str) -> int:
     try:
-        return jobs.enqueue(kind=kind, owner=OWNER, config=config, argv=[sys.executable, *words])
+        return jobs.enqueue(kind=kind, owner=owner, config=config, argv=[sys.executable, *words])
     except (ValueError, DatabaseError) as error:
         raise AnnotatingError(sentence(error)) from error

@@ -1,4 +1,4 @@
-"""Runs as they are: their jobs, logs, alerts and pictures; who may stop them; which of their checkpoints are kept."""
+"""Runs as they are: their jobs, logs, alerts and pictures; which of their checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.alerts import Alert, alerts
 from app.looking import sentence
 from app.services import Services
 from app.train_form import values_of
-from app.training import ALL_KINDS, DATA, DRY, KEEP, SOONER, TRAIN, TrainingError, name_of, run_jobs
+from app.training import DATA, DRY, KEEP, SOONER, TRAIN, TrainingError, name_of, run_jobs
 from app.watching import METRICS_LOG, Moment, RunLog, moments
 from db.engine import DatabaseError, reading
-from db.job_queries import JobStateError, get_job, job_page
+from db.job_queries import get_job, job_page
 from db.models import Job, now
 from grain.checkpoint import METRICS, CheckpointError, read_info
 
@@ -113,32 +113,6 @@ def form_of(services: Services, job_id: int) -> dict[str, Any]:
     job = view(services, job_id, lines=1).job
     asked = dict(job.config["asked"])
     return asked | {"name": _free_name(services, asked["name"]), "fields": values_of(job.config["train"])}
-
-
-def ask_job(services: Services, person: Person, job_id: int, what: str) -> None:
-    """Pause, resume, cancel, sooner, later. Only an admin or whoever queued it may stop it.
-
-    Raises: TrainingError: it cannot do that from where it is, or it is somebody else's.
-    """
-    job = services.jobs.get(job_id)
-    if job is None or job.kind not in ALL_KINDS:
-        raise TrainingError(f"There is no job {job_id}: choose one of the list.")
-    if person.role != "admin" and person.name != job.owner:
-        raise TrainingError(f"Job {job_id} is {job.owner}'s: only {job.owner} or an admin may {what} it.")
-    jobs = services.jobs
-    asks = {
-        "pause": lambda: jobs.pause(job_id),
-        "resume": lambda: jobs.resume(job_id),
-        "cancel": lambda: jobs.cancel(job_id),
-        "sooner": lambda: jobs.prefer(job_id, job.priority + 1),
-        "later": lambda: jobs.prefer(job_id, job.priority - 1),
-    }
-    if what not in asks:
-        raise TrainingError(f"A job cannot {what[:20]!r}: press one of its buttons.")
-    try:
-        asks[what]()
-    except JobStateError as error:
-        raise TrainingError(sentence(error)) from error
 
 
 def promote(services: Services, job_id: int, which: str) -> str:

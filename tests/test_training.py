@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import tyro
 
-from app import train_panels, train_runs, training
+from app import annotating, train_panels, train_runs, training
 from app.accounts import Person
 from app.estimate import parameters
 from app.jobs.control import Jobs
 from app.jobs.devices import gpus, slots_here, visible_to
 from app.services import Services
+from app.steering import SteeringError, steer
 from app.train_form import CHOSEN_ELSEWHERE, FieldError, config_from, form_fields, values_of
 from app.training import Asked, TrainingError
 from app.watching import METRICS_LOG
@@ -233,17 +234,27 @@ def test_only_the_owner_or_an_admin_stops_a_run(services: Services) -> None:
     job = training.queue(services, ADA, asked())
     for person in (BOB, EVE):
         for what in ("cancel", "pause", "sooner"):
-            with pytest.raises(TrainingError, match=r"is ada's: only ada or an admin"):
-                train_runs.ask_job(services, person, job, what)
+            with pytest.raises(SteeringError, match=r"is ada's: only ada or an admin"):
+                steer(services, person, job, what)
     assert enqueued(services, job).state == "queued"
-    train_runs.ask_job(services, ADA, job, "sooner")
+    steer(services, ADA, job, "sooner")
     assert enqueued(services, job).priority == 1
-    train_runs.ask_job(services, ROOT, job, "cancel")
+    steer(services, ROOT, job, "cancel")
     assert enqueued(services, job).state == "cancelled"
-    train_runs.ask_job(services, ADA, job, "resume")
+    steer(services, ADA, job, "resume")
     assert enqueued(services, job).state == "queued"
-    with pytest.raises(TrainingError, match="A job cannot 'explode'"):
-        train_runs.ask_job(services, ADA, job, "explode")
+    with pytest.raises(SteeringError, match="A job cannot 'explode'"):
+        steer(services, ADA, job, "explode")
+    with pytest.raises(SteeringError, match="There is no job 99999: choose one"):
+        steer(services, ROOT, 99999, "cancel")
+
+
+def test_a_job_of_another_page_is_its_owners_as_well(services: Services) -> None:
+    job = annotating.import_data(services, "", "world", "ada", 4)
+    with pytest.raises(SteeringError, match=r"is ada's: only ada or an admin may cancel it"):
+        steer(services, BOB, job, "cancel")
+    steer(services, ADA, job, "cancel")
+    assert enqueued(services, job).state == "cancelled"
 
 
 def test_a_duplicate_has_the_settings_and_another_name(services: Services) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from app import panels
+from app.accounts import who
 from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
@@ -147,29 +148,29 @@ class AnnotatePage:
         jobs = self._jobs()
         return gr.skip() if jobs == before else jobs
 
-    def start(self, *form: Any) -> Any:
+    def start(self, request: gr.Request, *form: Any) -> Any:
         """[Start]: a job. Returns jobs."""
         from app import annotating
 
         try:
-            annotating.start(self.services, annotating.config_of(_wanted(form)))
+            annotating.start(self.services, annotating.config_of(_wanted(form)), who(request).name)
         except annotating.AnnotatingError as error:
             warn(error)
             return gr.skip()
         return self._jobs()
 
-    def ask(self, event: gr.EventData) -> Any:
+    def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs()
 
-    def bring(self, source: str, name: str) -> list[Any]:
+    def bring(self, source: str, name: str, request: gr.Request) -> list[Any]:
         """[Import]: a job. Returns its note and jobs."""
-        return self._bring(source, name, 0)
+        return self._bring(source, name, 0, request)
 
-    def draw_sample(self) -> list[Any]:
+    def draw_sample(self, request: gr.Request) -> list[Any]:
         """[Draw the sample world]: a job. Returns its note and jobs."""
-        return self._bring("", SAMPLE_NAME, SAMPLE_PICTURES)
+        return self._bring("", SAMPLE_NAME, SAMPLE_PICTURES, request)
 
     def attempt(self, number: float, upload: str | None, *form: Any) -> list[Any]:
         """[Try]: all stages on one picture. Returns trial and its note."""
@@ -190,11 +191,11 @@ class AnnotatePage:
         names = dataset_names(self.services)
         return gr.Dropdown(choices=names, value=dataset if dataset in names else names[0] if names else None)
 
-    def _bring(self, source: str, name: str, sample: int) -> list[Any]:
+    def _bring(self, source: str, name: str, sample: int, request: gr.Request) -> list[Any]:
         from app import annotating
 
         try:
-            annotating.import_data(self.services, source, name, sample)
+            annotating.import_data(self.services, source, name, who(request).name, sample)
         except annotating.AnnotatingError as error:
             return [panels.notice(str(error)), gr.skip()]
         return ["", self._jobs()]

@@ -248,9 +248,9 @@ class AuditPage(Paged):
             warn(error)
         return self._jobs()
 
-    def steer(self, event: gr.EventData) -> Any:
+    def steer(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs()
 
     def tick(self, before: str) -> Any:

@@ -179,9 +179,9 @@ class ConceptsPage:
         jobs = self._jobs(dataset)
         return gr.skip() if jobs == before else jobs
 
-    def order(self, dataset: str | None, event: gr.EventData) -> Any:
+    def order(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs(dataset)
 
     def bring(self, source: str, new_name: str, dataset: str | None, request: gr.Request) -> list[Any]:

@@ -181,9 +181,9 @@ class DataPage:
 
         return self._queued(work)
 
-    def ask(self, event: gr.EventData) -> Any:
+    def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs()
 
     def tick(self, before: str) -> Any:

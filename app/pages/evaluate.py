@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import draw, panels
 from app.accounts import who
-from app.pages.shared import LIGHT, TICK_SECONDS, html, warn
+from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -141,14 +141,9 @@ class EvaluatePage:
             return gr.skip()
         return self._jobs()
 
-    def ask(self, event: gr.EventData) -> Any:
+    def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
-        from app import annotating
-
-        try:
-            annotating.ask_job(self.services, int(event.job), str(event.ask))
-        except annotating.AnnotatingError as error:
-            warn(error)
+        ask_job(self.services, request, event)
         return self._jobs()
 
     def reviews(self) -> Any:

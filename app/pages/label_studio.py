@@ -44,9 +44,9 @@ class LabelStudioPanel:
         """[Pull]: a job. Returns jobs."""
         return self._queue(dataset, template, "pull", request)
 
-    def ask(self, event: gr.EventData) -> Any:
+    def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job. Returns jobs."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs()
 
     def tick(self, before: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.accounts import who
 from app.services import Services
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
@@ -33,13 +34,13 @@ def warn(error: Exception) -> None:
     gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
 
 
-def ask_job(services: Services, event: gr.EventData) -> None:
-    """A button of a job was pressed: pause, resume or cancel it, or say why not."""
-    from app import annotating
+def ask_job(services: Services, request: gr.Request, event: gr.EventData) -> None:
+    """A button of a job was pressed: do it, or say why not."""
+    from app.steering import SteeringError, steer
 
     try:
-        annotating.ask_job(services, int(event.job), str(event.ask))
-    except annotating.AnnotatingError as error:
+        steer(services, who(request), int(event.job), str(event.ask))
+    except SteeringError as error:
         warn(error)
 
 

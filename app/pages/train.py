@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, TICK_SECONDS, html, script, warn
+from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -131,14 +131,14 @@ class TrainPage:
         """A button of a job. Returns form."""
         from app import train_runs, training
 
-        job, what = int(event.job), str(event.ask)
+        if event.ask != "duplicate":
+            ask_job(self.services, request, event)
+            return gr.skip()
         try:
-            if what == "duplicate":
-                return self._form(train_runs.form_of(self.services, job))
-            train_runs.ask_job(self.services, who(request), job, what)
+            return self._form(train_runs.form_of(self.services, int(event.job)))
         except training.TrainingError as error:
             warn(error)
-        return gr.skip()
+            return gr.skip()
 
     def keep(self, request: gr.Request, event: gr.EventData) -> Any:
         """Promote, export or push a checkpoint. Returns kept."""

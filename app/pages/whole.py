@@ -121,9 +121,9 @@ class WholePage:
         """[Score all regions]: a job. Returns jobs, ended."""
         return self._start("similarity", dataset, what, checkpoint, request)
 
-    def ask_job(self, event: gr.EventData) -> list[Any]:
+    def ask_job(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """A button of a job: pause, resume or cancel. Returns jobs, ended."""
-        ask_job(self.services, event)
+        ask_job(self.services, request, event)
         return self._jobs()
 
     def tick(self, before: str) -> list[Any]:
