@@ -23,6 +23,8 @@ from db.job_queries import get_job, job_page
 from db.models import Job, now
 from grain.checkpoint import METRICS, CheckpointError, read_info
 
+FIRST_NAME = "run-1"
+
 
 @dataclass(frozen=True)
 class RunRow:
@@ -100,9 +102,9 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
 
 
 def latest_asked(services: Services) -> dict[str, Any]:
-    """What the form opens with: the last run's settings for another one; the defaults before the first."""
+    """What the form opens with: the last run's settings for another one; the defaults and a name before the first."""
     latest = run_jobs(services, 1)
-    return form_of(services, latest[0].id) if latest else {}
+    return form_of(services, latest[0].id) if latest else {"name": FIRST_NAME}
 
 
 def form_of(services: Services, job_id: int) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def row(page: Page, name: str) -> Locator:
 def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, visitor: BrowserContext) -> None:
     port = free_port()
     with app_at(home, port) as (address, app), opened(visitor, address) as page:
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
+        expect(page.locator(".curve").first).to_be_hidden()  # nothing is watched yet
+        own(page, "name").fill("")
         expect(page.locator("#note-plan .notice")).to_contain_text("needs a name")
         fill_in(page, "first", TINY | {"images": "4000", "evaluate_images": "400"})
         expect(page.locator("#plan li", has_text="pictures to train on")).to_contain_text("12 pictures")

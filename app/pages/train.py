@@ -65,6 +65,7 @@ class Parts:
     plots: list[Any]
     pictures: Any
     log: Any
+    details: list[Any]
     chosen: Any
     limit: Any
     seen: Any
@@ -177,11 +178,13 @@ class TrainPage:
         logs = [(view.label, view.log) for view in views]
         told["curves"] = hash(tuple((view.job.id, len(view.log.steps), len(view.log.evaluations)) for view in views))
         told["pictures"] = hash(tuple((view.job.id, *(each.step for each in view.moments)) for view in views))
+        told["details"] = bool(views)  # nothing watched: nothing more to see
         fresh = {name for name, mark in told.items() if seen.get(name) != mark}
         plots = [curves(panel, logs) if "curves" in fresh else gr.skip() for panel in PANELS]
         pictures = train_panels.pictures_panel(views) if "pictures" in fresh else gr.skip()
         shown = [now[name] if name in fresh else gr.skip() for name in now]
-        return [*shown, *plots, pictures, told if fresh else gr.skip()]
+        details = gr.update(visible=bool(views)) if "details" in fresh else gr.skip()
+        return [*shown, *plots, pictures, details, details, details, told if fresh else gr.skip()]
 
     def _plan(self, values: dict[str, Any]) -> list[Any]:
         from app import train_panels, training
@@ -240,23 +243,23 @@ def _lay_out() -> Parts:
                 html("<h2>Watched</h2>")
                 kept = html(elem_id="kept")
                 watched = gr.HTML(js_on_load=ON_WATCHED, apply_default_css=False, elem_id="watched")
-                with gr.Row(elem_classes="curves"):
+                with gr.Row(elem_classes="curves", visible=False) as curves:
                     plots = [gr.Plot(show_label=False, elem_classes="curve", min_width=220) for _ in PANELS]
-            with gr.Column(elem_classes="card"):
+            with gr.Column(elem_classes="card", visible=False) as moments:
                 html("<h2>The same pictures at each evaluation</h2>")
                 pictures = html(elem_id="pictures")
-            with gr.Column(elem_classes="card code"):
+            with gr.Column(elem_classes="card code", visible=False) as lines:
                 html("<h2>Log</h2>")
                 log = html(elem_id="log")
     return Parts(
         form, gr.State({}), plan, note, measure, queue, runs, side, watched, kept, plots, pictures, log,
-        gr.State([]), gr.State(PAGE), gr.State({}),
+        [curves, moments, lines], gr.State([]), gr.State(PAGE), gr.State({}),
     )  # fmt: skip
 
 
 def _wire(app: gr.Blocks, page: TrainPage, parts: Parts) -> None:
     asked = [parts.chosen, parts.limit, parts.seen]
-    shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, parts.seen]
+    shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
     app.load(page.open, None, [parts.form, parts.chosen], **LIGHT).then(page.tick, asked, shown, **LIGHT)
     parts.form.input(page.check, None, [parts.values, *planned], **LIGHT)
