@@ -113,7 +113,7 @@ def evaluation_world(seed: int, *, rendering: str = "painted") -> World:
 
 
 WRONG_SHARES = ("0.2", "0.4")
-POLICIES: tuple[Dropped, ...] = ("drop-claim", "drop-description")  # the first is the one that the bar asks
+POLICIES: tuple[Dropped, ...] = ("drop-description", "drop-claim")  # the bar is asked of the first
 SEEDS = (0, 1, 2)
 PART_SHARES = ("0", "0.3", "1")
 CLIP = ("--clip",)

@@ -37,7 +37,7 @@ from curation.formats import Format, FormatError, losses
 from curation.home import database_url, home_folder, report_progress
 from curation.originals import JPEG, Originals, Prepared
 from curation.policy import Policy, told, under
-from curation.records import PictureRecord, Status
+from curation.records import WRITTEN_CAPTION, PictureRecord, Status
 from curation.sample_world import SampleWorldError, write_whole
 from curation.shards import to_sample
 from curation.versions import FULL, DiskFullError, Frozen, VersionError, open_version, write_present
@@ -47,7 +47,7 @@ from db.models import AuditedClaim, Image
 from db.queries import batches, find_images, get_dataset
 from grain.structures import SCHEMA_VERSION
 
-Caption = Literal["picture", "descriptions", "none"]
+Caption = Literal["picture", "written", "descriptions", "none"]
 Split = Literal["train", "held_out", "novel"]
 SPLITS: tuple[Split, ...] = ("train", "held_out", "novel")
 STATE, MARK, MANIFEST, IMAGES, BEFORE = ".state.jsonl.gz", "export.json", "manifest.json", "images", ".images-before"
@@ -84,7 +84,7 @@ class ExportConfig:
     unreviewed: bool = False
     """Also pictures that nobody reviewed and that hold no such description: nobody knows whether they are empty."""
     caption: Caption = "picture"
-    """The picture's own; its descriptions in a row; or none."""
+    """The picture's own; the one that a describer wrote; its descriptions in a row; or none."""
     held_out: float = 0.02
     """Share of the pictures, by hash of their content, that shards put aside for evaluation."""
     shard_images: int = 1000
@@ -210,7 +210,12 @@ def choose(record: PictureRecord, config: ExportConfig) -> PictureRecord | None:
     if not regions and record.review == "open" and not config.unreviewed:
         return None
     texts = dict.fromkeys(one.text for region in regions for one in region.descriptions)
-    captions = {"picture": record.caption, "descriptions": ", ".join(texts), "none": ""}
+    captions: dict[Caption, str] = {
+        "picture": record.caption,
+        "written": record.facts.get(WRITTEN_CAPTION, ""),
+        "descriptions": ", ".join(texts),
+        "none": "",
+    }
     return replace(record, regions=tuple(regions), caption=captions[config.caption])
 
 

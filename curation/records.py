@@ -64,6 +64,10 @@ class PictureRecord:
     """Of the picture in the database, or 0."""
 
 
+WRITTEN_CAPTION = "written caption"
+"""The fact under which a picture has the caption that a describer wrote; its own one stays what it came with."""
+
+
 class RecordError(ValueError):
     """Something is no record; one sentence says what was expected, what came, and what to do."""
 

@@ -14,6 +14,7 @@ from curation.archives import ArchiveError, open_archive
 from curation.decode import Limits, RefusedError
 from curation.formats import FormatError, located, parse_json
 from curation.records import (
+    WRITTEN_CAPTION,
     PictureRecord,
     RecordError,
     RegionRecord,
@@ -30,6 +31,7 @@ from curation.records import (
 from grain.structures import SCHEMA_VERSION
 
 CLASS = "class"
+TRAINED_ON = {CLASS: CLASS, "written_caption": WRITTEN_CAPTION}  # a sample's key -> the fact that it repeats
 SURE = 1.0  # training takes the best scores first, and a person's regions before any
 OURS = {"id": "picture_id"}
 UNSCORED = "unscored"
@@ -43,8 +45,10 @@ def to_sample(record: PictureRecord, key: str) -> dict[str, Any]:
     plain = {OURS.get(name, name): value for name, value in facts_of(record).items()}
     regions = [entry for number, region in enumerate(record.regions) for entry in _entries(number, region)]
     sample = {"schema_version": SCHEMA_VERSION, "id": key, "caption": record.caption, **plain, "regions": regions}
-    name = record.facts.get(CLASS, "").strip()
-    return sample | {CLASS: name} if name else sample
+    for key, fact in TRAINED_ON.items():
+        if said := record.facts.get(fact, "").strip():
+            sample[key] = said
+    return sample
 
 
 def from_sample(sample: Mapping[str, Any]) -> PictureRecord:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from curation.formats import FormatError, located
-from curation.label_studio import OURS, LabelStudioError, Template, from_results, to_data, to_prediction
+from curation.label_studio import FACTS, OURS, LabelStudioError, Template, from_results, to_data, to_prediction
 from curation.records import PictureRecord, RecordError, a_list, an_object, from_json, shown, to_json
 
 WHOLE = "record"
@@ -29,7 +29,7 @@ def to_task(record: PictureRecord) -> dict[str, Any]:
         data = to_data(record, SHOWN_AT + record.file_name)
     except LabelStudioError as error:
         raise RecordError(str(error)) from error
-    template: Template = "novel" if record.facts else "regions"
+    template: Template = "novel" if any(name in record.facts for name in FACTS) else "regions"
     data[OURS][WHOLE] = json.loads(to_json(record))
     return {"data": data, "predictions": [to_prediction(record, template=template, push=data[OURS]["push"])]}
 

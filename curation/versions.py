@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
 
 from curation.records import (
+    WRITTEN_CAPTION,
     DescriptionRecord,
     PictureRecord,
     RecordError,
@@ -34,6 +35,7 @@ from db import models
 from db.curate_queries import history_page
 from db.engine import Engine, Session, reading, retrying
 from db.queries import get_dataset
+from db.run_queries import written_captions
 from db.version_queries import (
     PictureAnnotations,
     create_version,
@@ -131,7 +133,7 @@ def state_of(engine: Engine, dataset_id: int, *, statuses: Sequence[Status]) -> 
     while True:
         with reading(engine) as session:
             batch = dataset_batch(session, dataset_id=dataset_id, statuses=statuses, after=after)
-            page = [_recorded(session, one) for one in batch]
+            page = _recorded(session, batch)
         if not page:
             return
         yield from page
@@ -142,7 +144,8 @@ def caught_up(engine: Engine, dataset_id: int, *, statuses: Sequence[Status], si
     """The pictures that were edited since an edit, by id, all as of one moment: with them a state is of that moment."""
     with reading(engine) as session:
         ids = images_edited_since(session, dataset_id=dataset_id, edit_id=since)
-        return {one.image.id: _recorded(session, one) for one in pictures_of(session, image_ids=ids, statuses=statuses)}
+        found = _recorded(session, pictures_of(session, image_ids=ids, statuses=statuses))
+        return {record.id: record for record in found}
 
 
 def record_of(
@@ -183,9 +186,17 @@ def name_of(image: models.Image) -> str:
     return f"{stem}-{image.sha256[:HASH_LENGTH]}{suffix}"
 
 
-def _recorded(session: Session, one: PictureAnnotations) -> PictureRecord:
-    edited = {row.id for row in one.annotations if row.version > 1}
-    return record_of(one.image, one.annotations, _editors(session, one.image.id, edited))
+def _recorded(session: Session, some: Sequence[PictureAnnotations]) -> list[PictureRecord]:
+    """Pictures with who edited them, and with a describer's caption where people wrote no other under its name."""
+    captions = written_captions(session, image_ids=[one.image.id for one in some])
+    records = []
+    for one in some:
+        edited = {row.id for row in one.annotations if row.version > 1}
+        record = record_of(one.image, one.annotations, _editors(session, one.image.id, edited))
+        if (written := captions.get(one.image.id, "")) and WRITTEN_CAPTION not in record.facts:
+            record = replace(record, facts={**record.facts, WRITTEN_CAPTION: written})
+        records.append(record)
+    return records
 
 
 def _editors(session: Session, image_id: int, wanted: set[int]) -> dict[int, str]:

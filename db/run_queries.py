@@ -418,6 +418,17 @@ def descriptions_of(session: Session, *, image_ids: Collection[int], recipe: str
     return found
 
 
+def written_captions(session: Session, *, image_ids: Collection[int]) -> dict[int, str]:
+    """The latest caption that a describer wrote of each picture, where one did."""
+    found: dict[int, str] = {}
+    for some in batches(image_ids, IN_LIST):
+        asked = select(StageResult.image_id, StageResult.caption).where(
+            col(StageResult.image_id).in_(some), StageResult.state == "done", StageResult.caption != ""
+        )
+        found |= dict(session.exec(asked.order_by(col(StageResult.id))).all())  # a later one replaces an earlier
+    return found
+
+
 def _claim_row(result: NewStageResult, saved_id: int, claim: NewClaim) -> tuple[Any, ...]:
     place = (result.dataset_id, result.image_id, saved_id, result.recipe)
     plain = asdict(claim) | {"words": storable(claim.words), "subject": storable(claim.subject)}

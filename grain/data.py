@@ -33,6 +33,7 @@ Pixels = TypeVar("Pixels")
 class Record(Generic[Pixels]):
     """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
 
+    written_caption: what a describer wrote of the whole picture; empty where nobody did.
     image: a PIL picture, or in training what the image tower reads, [3, S, S].
     proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
     """
@@ -43,6 +44,7 @@ class Record(Generic[Pixels]):
     boxes_xyxy: tuple[Box, ...]
     texts: tuple[str, ...]
     class_name: str | None
+    written_caption: str = ""
     proposals: tuple[Box, ...] | None = None
 
 
@@ -111,7 +113,7 @@ def decode(sample: dict[str, Any], read: Callable[[bytes], Pixels]) -> Record[Pi
     key = sample["__key__"]
     try:
         facts = json.loads(sample["json"])
-        caption, class_name = facts["caption"], facts.get("class")
+        caption, class_name, written = facts["caption"], facts.get("class"), str(facts.get("written_caption", ""))
         image = read(sample["jpg"])
         regions = sorted(facts["regions"], key=lambda region: -region["score"])
         kept = [(box, region["text"]) for region in regions if (box := _clipped(region["box"])) is not None]
@@ -122,7 +124,7 @@ def decode(sample: dict[str, Any], read: Callable[[bytes], Pixels]) -> Record[Pi
         shard = sample["__url__"]
         raise ValueError(f"sample {key} of {shard} cannot be read ({error}): write the shard again") from error
     boxes, texts = zip(*kept, strict=True) if kept else ((), ())
-    return Record(key, image, caption, tuple(boxes), tuple(texts), class_name, proposed)
+    return Record(key, image, caption, tuple(boxes), tuple(texts), class_name, written, proposed)
 
 
 def proposals_of(records: Sequence[Record[Any]]) -> list[tuple[Box, ...]]:
@@ -251,10 +253,12 @@ class TrainingStream(IterableDataset[Batch]):
             )
 
     def _caption(self, record: Record[Tensor], turn: int) -> str:
-        if self.caption_source == "caption":
-            return record.caption
-        choice = random.Random(seed_of(self.seed, turn, record.key))
-        return choice.choice([record.caption, *record.texts[: self.max_regions]])
+        choices = [record.caption]
+        if self.caption_source == "either":
+            choices = [text for text in (record.caption, record.written_caption) if text] or choices
+        elif self.caption_source == "with_descriptions":
+            choices += record.texts[: self.max_regions]
+        return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
 
 
 def loader(stream: TrainingStream, workers: int) -> DataLoader[Batch]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from grain.config import Queries
 
-CaptionSource = Literal["caption", "with_descriptions"]
+CaptionSource = Literal["caption", "either", "with_descriptions"]
 Sampling = Literal["exactly_once", "resampled"]
 
 
@@ -71,7 +71,8 @@ class TrainConfig:
     """Largest gradient norm."""
     losses: LossWeights = field(default_factory=LossWeights)
     caption_source: CaptionSource = "caption"
-    """with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
+    """either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
+    with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
     max_regions: int = 5
     """Regions an image, best score first."""
     sampling: Sampling = "exactly_once"

@@ -258,6 +258,22 @@ def test_the_stronger_twin_reads_captions_and_descriptions_evenly_and_repeatably
     assert share == pytest.approx(expected, abs=0.07)
 
 
+def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(tmp_path: Path) -> None:
+    samples = []
+    for number, (own, written) in enumerate([("own", "written"), ("own", ""), ("", "written"), ("", "")]):
+        files = sample(f"{number}", number, regions=1)
+        facts = json.loads(files[f"{number}.json"]) | {"caption": own, "written_caption": written}
+        samples.append(files | {f"{number}.json": json.dumps(facts).encode()})
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    options = {"caption_source": "either", "last_step": 100}
+    sums, again = (torch.cat([b.captions.sum(1) for b in stream(tmp_path, **options)]).tolist() for _ in range(2))
+    assert sums == again
+    own, written, nothing = (sums.count(int(TOKENIZER([text]).sum())) for text in ("own", "written", ""))
+    assert own + written == 300 and nothing == 100
+    assert 130 < own < 170
+
+
 def test_without_regions_the_stream_carries_none(data_folder: Path) -> None:
     assert all(len(batch.descriptions) == 0 for batch in stream(data_folder, with_regions=False))
 

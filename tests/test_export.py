@@ -25,10 +25,11 @@ from curation.classes import ClassesError
 from curation.export import ExportConfig, ExportError, command_line, export, split_of
 from curation.formats import FORMATS, Format, FormatError
 from curation.originals import plain_kind
-from curation.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.records import WRITTEN_CAPTION, DescriptionRecord, PictureRecord, RegionRecord
 from curation.versions import freeze, open_version
-from db.engine import Engine, reading
+from db.engine import Engine, reading, transaction
 from db.queries import image_page
+from db.run_queries import NewStageResult, claim_images, save_stage_result
 from grain.data import find_shards, read_records
 from grain.evaluate import EvaluateConfig, evaluate
 from grain.pretrained import Card, save_pretrained
@@ -153,6 +154,28 @@ def test_what_goes_is_a_question_of_verdicts_and_review(lids: Engine, tmp_path: 
 def test_captions_are_what_was_asked_for(lids: Engine, tmp_path: Path, caption: Any, said: str) -> None:
     out, _ = exported(lids, tmp_path, "odvg", caption=caption)
     assert [record.caption for record in read_file(out, "odvg")][1] == said
+
+
+def test_a_describers_caption_goes_beside_the_pictures_own(lids: Engine, tmp_path: Path) -> None:
+    for recipe, caption in (("1" * 64, "an earlier one"), ("2" * 64, "a lid, seen from above"), ("3" * 64, "")):
+        with transaction(lids) as session:
+            claim = claim_images(session, dataset_id=1, recipe=recipe, worker="w", count=1, lease_seconds=60, after=2)
+            [image] = claim.images
+            said = NewStageResult(1, image.id, recipe, recipe, "describe", "llava@1", "done", caption=caption)
+            save_stage_result(session, result=said, token=claim.token)
+    own, written = f"caption of\n{Path(image.location).name}", "a lid, seen from above"
+    out, _ = exported(lids, tmp_path, "shards", novel=False, held_out=0)
+    records = {record.written_caption: record.caption for record in read_records(find_shards(out, "train"))}
+    assert records[written] == own and set(records) == {written, ""}
+    frozen = freeze(lids, tmp_path, dataset="lids", name="with captions", who="ana")
+    state = open_version(lids, tmp_path, version=frozen.sha256)
+    facts = [record.facts.get(WRITTEN_CAPTION) for record in state]
+    assert facts.count(written) == 1 and facts.count(None) == 7
+    out, _ = exported(lids, tmp_path, "odvg", "written", caption="written")
+    assert {record.caption for record in read_file(out, "odvg")} == {written, ""}
+    out, _ = exported(lids, tmp_path, "label-studio", "tasks")
+    tasks = json.loads((out / "tasks.json").read_text())
+    assert any(written in json.dumps(task["data"]) for task in tasks)
 
 
 # ------------------------------------------------------------------------------------ whole, and the same
