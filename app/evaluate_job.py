@@ -1,7 +1,8 @@
 """python -m app.evaluate_job: what the Evaluate page starts. It writes data sets that are not there, then evaluates.
 
-Two names stand for data that the app can make itself: `sample-world`, drawn on demand, and `version:SHA256`, a frozen
-version, exported as shards. The rest goes to grain.evaluate as it is; so do all flags.
+Some names stand for data that the app can make itself: `sample-world`, drawn on demand, `sample-sketch`, the same in
+coloured pencil, and `version:SHA256`, a frozen version, exported as shards. The rest goes to grain.evaluate as it is;
+so do all flags.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from app.evaluating import SAMPLE_WORLD, VERSION
+from app.evaluating import SAMPLE_WORLD, SKETCHED, VERSION
 from curation.export import ExportConfig, ExportError, export
 from curation.formats import FormatError
 from curation.home import database_url, home_folder, report_progress
@@ -32,24 +33,25 @@ def prepare(spec: str, home: Path) -> str:
 
     Raises: SampleWorldError, VersionError, ExportError, DatabaseError: it cannot be had.
     """
-    if spec == SAMPLE_WORLD:
+    if spec in (SAMPLE_WORLD, SKETCHED):
         report_progress(0, 0, "drawing the sample world")
-        return str(write_world(world(home)))
+        return str(write_world(world(home, spec)))
     if spec.startswith(VERSION):
         report_progress(0, 0, "writing the frozen version")
         return export_version(spec.removeprefix(VERSION), home)
     return spec
 
 
-def world(home: Path) -> WorldConfig:
-    """The novel classes that the page evaluates on."""
+def world(home: Path, name: str = SAMPLE_WORLD) -> WorldConfig:
+    """The novel classes that the page evaluates on, painted or in pencil."""
     return WorldConfig(
-        out=home / "evaluations" / "data" / SAMPLE_WORLD,
+        out=home / "evaluations" / "data" / name,
         images=0,
         held_out_images=0,
         seed=WORLD_SEED,
         classes=WORLD_CLASSES,
         novel_images_per_class=PICTURES_OF_A_CLASS,
+        rendering="sketch" if name == SKETCHED else "painted",
     )
 
 

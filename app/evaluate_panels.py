@@ -11,8 +11,10 @@ from PIL import Image
 
 from app import draw
 from app.evaluating import Result
+from app.experimenting import ArmView, ExperimentView
 from app.panels import empty_state
 from curation.describe_classes import Drafted, Drafts
+from grain.experiments import EXPERIMENTS, Experiment
 from grain.structures import Region
 
 EXAMPLE_SIDE = 360  # pixels
@@ -25,6 +27,7 @@ RETRIEVAL = {
     "text_to_image_r5": "R@5",
     "text_to_image_r10": "R@10",
 }
+BEST = "best"  # as grain/report.py calls it: each model by the way of asking that does best
 WAYS = {
     "names": "class names alone",
     "descriptions": "names with descriptions, whole picture",
@@ -40,9 +43,12 @@ def head(data: Mapping[str, Any]) -> str:
     if data["pictures"] < data["pictures_in_all"]:
         pictures += f" drawn from {data['pictures_in_all']:,}"
     texts = f" · {described['texts']:,} descriptions ({escape(described['source'])})" if described["source"] else ""
-    report = "".join(f"<li>{escape(sentence)}</li>" for sentence in described["report"])
+    notes = [note] if (note := data.get("note")) else []
+    report = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*notes, *described["report"]))
     said = f"{data['name']}, split {data['split']} · {data['source']}"
-    return f'<p class="quiet">{escape(said)} · {pictures} · {data["classes"]:,} classes{texts}</p>' + (
+    captions = f" · {data['captions']:,} captions" if data.get("captions") else ""
+    classes = f" · {data['classes']:,} classes" if data["classes"] else ""
+    return f'<p class="quiet">{escape(said)} · {pictures}{classes}{captions}{texts}</p>' + (
         f'<ul class="quiet report">{report}</ul>' if report else ""
     )
 
@@ -108,15 +114,103 @@ def others(data: Mapping[str, Any]) -> str:
             f"<tr><th>{escape(row['model'])}</th>{''.join(_cell(row[name]) for name in RETRIEVAL)}</tr>"
             for row in data["retrieval"]
         )
-        parts += _small_table("Retrieval", heads, rows)
+        parts += _small_table("Retrieval, % [95 %]", heads, rows)
     if data["grounding"]:
         rows = "".join(
             f"<tr><th>{escape(row['model'])}</th>{_cell(row['acc50'])}{_cell(row['miou'])}"
             f'<td class="number">{row["descriptions"]:,}</td></tr>'
             for row in data["grounding"]
         )
-        parts += _small_table("Grounding", "<th>IoU ≥ 0.5</th><th>mean IoU</th><th>descriptions</th>", rows)
+        parts += _small_table("Grounding, % [95 %]", "<th>IoU ≥ 0.5</th><th>mean IoU</th><th>descriptions</th>", rows)
     return parts
+
+
+def experiment(one: ExperimentView) -> str:
+    """What an experiment asks, its arms and whether they are here, and how the missing ones are trained."""
+    rows = "".join(_arm(each) for each in one.arms)
+    show = f" Show it {escape(one.asked.show)}." if one.asked.show else ""
+    missing = [each for each in one.arms if not each.checkpoint]
+    lines = [*one.worlds, *(each.train for each in missing)]
+    training = (
+        f"<details><summary>{len(missing)} to train: the commands</summary>"
+        f'<div class="code"><pre>{escape(chr(10).join(lines))}</pre></div></details>'
+    )
+    return (
+        f'<p class="finding">{escape(one.asked.question)}</p><p class="quiet">{_measured(one.asked)}{show}</p>'
+        '<div class="scroll"><table class="costs arms"><thead><tr><th>arm</th><th>what it is</th><th>here</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>{training if missing else ''}"
+        '<p class="quiet">The checkpoint of each, by its name or its folder; arms left empty are left out:</p>'
+    )
+
+
+def _arm(one: ArmView) -> str:
+    flags = " ".join(one.arm.flags)
+    how = f"<code>{escape(flags)}</code>" if flags else ""
+    here = escape(Path(one.checkpoint).parent.name if "/" in one.checkpoint else one.checkpoint) or "to train"
+    return f"<tr><th>{escape(one.arm.name)}</th><td>{escape(one.arm.said)} {how}</td><td>{here}</td></tr>"
+
+
+def _measured(asked: Experiment) -> str:
+    rows = ", ".join(f"<code>{row}</code>" for row in asked.measured)
+    return f"Our result on the sample world: row {rows} of docs/benchmarks.md, told in docs/experiments.md."
+
+
+def experiment_head(metrics: Mapping[str, Any]) -> str:
+    """Of which experiment an evaluation is the result; "" of none."""
+    asked = EXPERIMENTS.get(metrics["asked"].get("experiment") or "")
+    if asked is None:
+        return ""
+    said = {arm.name: arm.said for arm in asked.arms}
+    shown = dict.fromkeys(model["model"] for data in metrics["data_sets"] for model in data["models"])
+    arms = " · ".join(f"<b>{escape(name)}</b> {escape(said[name])}" for name in shown if name in said)
+    return f'<p class="finding">{escape(asked.question)}</p><p class="quiet">{arms}. {_measured(asked)}</p>'
+
+
+def leads(data: Mapping[str, Any]) -> str:
+    """How far every model is ahead of the first one, a column a way of asking."""
+    found = data.get("leads", [])  # evaluations of earlier versions have none
+    if not found:
+        return ""
+    ways = [way for way in (*WAYS, BEST, *RETRIEVAL) if any(lead["way"] == way for lead in found)]
+    models = list(dict.fromkeys(lead["model"] for lead in found))
+    cells = {(lead["model"], lead["way"]): _lead(lead["lead"]) for lead in found}
+    rows = "".join(
+        f"<tr><th>{escape(model)}</th>{''.join(cells.get((model, way), '<td>–</td>') for way in ways)}</tr>"
+        for model in models
+    )
+    heads = "".join(f"<th>{way_said(way)}</th>" for way in ways)
+    return (
+        f'<p class="quiet">Points ahead of <b>{escape(first_model(found))}</b>, with 95 % intervals; '
+        "where an interval holds 0, chance may well explain it.</p>" + _small_table("", heads, rows)
+    )
+
+
+def way_said(way: str) -> str:
+    """A column of leads, in words."""
+    return "each by its best" if way == BEST else RETRIEVAL.get(way, way)
+
+
+def first_model(found: Sequence[Mapping[str, Any]]) -> str:
+    """The one that the leads are over."""
+    return str(found[0]["other"]).rpartition(" · ")[0]
+
+
+def _lead(estimate: Sequence[float]) -> str:
+    value, low, high = (100 * number for number in estimate)
+    return f'<td class="number">{value:+.1f} <i>[{low:+.1f}, {high:+.1f}]</i></td>'
+
+
+def across(metrics: Mapping[str, Any]) -> str:
+    """Top-1 of every row on every data set with classes, where there are several."""
+    sets = [data for data in metrics["data_sets"] if data["rows"]]
+    if len(sets) < 2:
+        return ""
+    found = [{row["row"]: _cell(row["top1"]) for row in data["rows"]} for data in sets]
+    names = dict.fromkeys(name for rows in found for name in rows)
+    lines = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(rows.get(name, '<td>–</td>') for rows in found)}</tr>" for name in names
+    )
+    return _small_table("Top-1, % [95 %]", "".join(f"<th>{escape(data['name'])}</th>" for data in sets), lines)
 
 
 def pair(data: Mapping[str, Any], one: str, other: str) -> str:
@@ -205,6 +299,23 @@ def _side(one: Mapping[str, Any], name: str, uri: str, data_set: int, row: int) 
     )
 
 
+def apart(found: Result, data_set: int, one: str, other: str) -> str:
+    """The classes that two rows differ on most, each with a picture to click."""
+    pair = find_pair(found.details["data_sets"][data_set]["deltas"], one, other)
+    if pair is None or not pair.get("apart"):  # evaluations of earlier versions have none
+        return ""
+    rows = {row["name"]: row for row in pair["classes"]}
+    model = one.rpartition(" · ")[0]
+    lines = "".join(
+        f'<li><span class="number">{100 * rows[each["name"]]["lead"][0]:+.0f}</span><span>{escape(each["name"])} '
+        f"<i>{100 * rows[each['name']]['one']:.0f} % against {100 * rows[each['name']]['other']:.0f} %, "
+        f"{rows[each['name']]['pictures']:,} pictures</i></span>"
+        f'<span class="thumbs">{_thumb(found, data_set, each["picture"], model)}</span></li>'
+        for each in sorted(pair["apart"], key=lambda each: -rows[each["name"]]["lead"][0])
+    )
+    return f'<details><summary>Classes furthest apart</summary><ol class="confused apart">{lines}</ol></details>'
+
+
 def confusion(found: Result, data_set: int, row: str) -> str:
     """What is taken for what, the most frequent first, with a few pictures."""
     details = found.details["data_sets"][data_set]
@@ -231,31 +342,37 @@ def _thumb(found: Result, data_set: int, row: int, model: str) -> str:
     )
 
 
-def effects(details: Mapping[str, Any], model: str) -> str:
-    """Which descriptions bring pictures and which cost some, when they are left out one by one."""
-    found = details["effects"].get(model)
+def effects(result: Result, data_set: int, model: str) -> str:
+    """Which descriptions bring pictures and which cost some, when they are left out one by one; a picture of each."""
+    found = result.details["data_sets"][data_set]["effects"].get(model)
     if not found:
         return empty_state("No descriptions to leave out", "Classes need two or more each.")
     shown = found["shown"]
     good = [each for each in shown if each["helped"] > each["hurt"]][:MOST_EFFECTS]
     bad = [each for each in shown[::-1] if each["hurt"] > each["helped"]][:MOST_EFFECTS]
+    tables = "".join(
+        _small_table(title, "<th>brings</th><th>costs</th><th>p</th><th></th>", "".join(rows))
+        for title, rows in (
+            ("Help most", [_effect(result, data_set, each, model) for each in good]),
+            ("Hurt most", [_effect(result, data_set, each, model) for each in bad]),
+        )
+        if rows
+    )
     return (
         f'<p class="finding">Of {found["descriptions"]:,} descriptions {found["helpful"]:,} bring pictures and '
         f'{found["harmful"]:,} cost some. <span class="quiet">{escape(model)}, whole picture; each left out in turn.'
-        f"</span></p>{_effect_rows('Help most', good)}{_effect_rows('Hurt most', bad)}"
+        f"</span></p>{tables}"
     )
 
 
-def _effect_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    lines = "".join(
+def _effect(result: Result, data_set: int, row: Mapping[str, Any], model: str) -> str:
+    picture = row.get("picture")  # evaluations of earlier versions have none
+    thumb = "" if picture is None else _thumb(result, data_set, picture, model)
+    return (
         f"<tr><th>{escape(row['text'])} <span>{escape(row['class'])}</span></th>"
         f'<td class="number">+{row["helped"]}</td><td class="number">−{row["hurt"]}</td>'
-        f'<td class="number">{_p(row["p"]).removeprefix("= ")}</td></tr>'
-        for row in rows
+        f'<td class="number">{_p(row["p"]).removeprefix("= ")}</td><td class="thumbs">{thumb}</td></tr>'
     )
-    return _small_table(title, "<th>brings</th><th>costs</th><th>p</th>", lines)
 
 
 def missing(sets: Sequence[tuple[str, str]]) -> str:
@@ -287,7 +404,12 @@ def _drafted(class_name: str, one: Drafted) -> str:
         for verdict, sign in (("accepted", "✓"), ("rejected", "✗"), ("pending", "?"))
         if verdict != one.verdict
     )
-    return f'<li class="{one.verdict}"><span>{escape(one.text)}</span><span class="asks">{buttons}</span></li>'
+    said = f"said of {one.seen:,} example pictures" if one.seen else "written of the name alone, no picture seen"
+    blind = "" if one.seen else ' <i title="no picture seen">by name</i>'
+    return (
+        f'<li class="{one.verdict}"><span title="{said}, by {escape(one.source)}">{escape(one.text)}{blind}</span>'
+        f'<span class="asks">{buttons}</span></li>'
+    )
 
 
 def command(line: str) -> str:
@@ -308,7 +430,7 @@ def _target(data_set: int, row: int, model: str) -> str:
 
 def _cell(estimate: Sequence[float]) -> str:
     value, low, high = (100 * number for number in estimate)
-    return f'<td class="number" title="95 % interval {low:.1f} to {high:.1f}">{value:.1f}</td>'
+    return f'<td class="number">{value:.1f} <i>[{low:.1f}, {high:.1f}]</i></td>'
 
 
 def _uri(path: Path, side: int = EXAMPLE_SIDE) -> str:

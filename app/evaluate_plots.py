@@ -10,10 +10,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.draw import PALETTE, TRANSPARENT, empty_figure
+from app.evaluate_panels import BEST, way_said
 
 MOST_CLASSES = 40  # bars; of more the largest leads and the largest lags are shown
 SURE = 0.05  # discovery rate
-TITLE = 60  # characters a line
+TITLE = 46  # characters a line: what a phone shows
 INK, SOFT = "#0072B2", "#a9a59c"
 
 
@@ -46,6 +47,41 @@ def deltas(found: Mapping[str, Any]) -> go.Figure:
     )
     title = f"{better} classes better, {worse} worse; {sure} of the differences are sure (blue)"
     return _finished(figure, title, x="class", y="lead, percentage points", height=340)
+
+
+def leads(found: Sequence[Mapping[str, Any]], base: str) -> go.Figure:
+    """How far each model is ahead of the first, a colour a way of asking, with intervals."""
+    if not found:
+        return empty_figure("One model: nothing to compare it with")
+    figure = go.Figure()
+    for number, way in enumerate(dict.fromkeys(lead["way"] for lead in found)):
+        mine = [lead for lead in found if lead["way"] == way]
+        values = [100 * lead["lead"][0] for lead in mine]
+        figure.add_trace(
+            go.Bar(
+                y=[escape(lead["model"]) for lead in mine],
+                x=values,
+                orientation="h",
+                name=way_said(way),
+                marker_color=PALETTE[number % len(PALETTE)],
+                error_x={
+                    "type": "data",
+                    "array": [100 * lead["lead"][2] - value for lead, value in zip(mine, values, strict=True)],
+                    "arrayminus": [value - 100 * lead["lead"][1] for lead, value in zip(mine, values, strict=True)],
+                    "thickness": 1,
+                    "color": "#6d6a64",
+                },
+                hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
+            )
+        )
+    asked = BEST if any(lead["way"] == BEST for lead in found) else found[0]["way"]
+    best = [lead for lead in found if lead["way"] == asked]
+    behind, ahead = sum(lead["lead"][2] < 0 for lead in best), sum(lead["lead"][1] > 0 for lead in best)
+    said = way_said(asked)
+    title = f"{said[0].upper()}{said[1:]}: {behind} of {len(best)} surely behind {base}, {ahead} surely ahead"
+    x = f"points ahead of {base}"
+    figure.update_yaxes(autorange="reversed")
+    return _finished(figure, title, x=x, y="model", height=180 + 64 * len(best))
 
 
 def alpha(sweeps: Mapping[str, Any]) -> go.Figure:
@@ -132,13 +168,20 @@ def _line(curve: Sequence[Sequence[float]], name: str, color: str, half: int) ->
 
 
 def _finished(figure: go.Figure, title: str, *, x: str, y: str, height: int = 320) -> go.Figure:
-    lines = textwrap.wrap(title, TITLE, max_lines=3, placeholder=" …")
+    lines = textwrap.wrap(title, TITLE, max_lines=4, placeholder=" …")
     figure.update_layout(
-        title={"text": "<br>".join(map(escape, lines)), "x": 0, "font": {"size": 14}, "y": 0.98, "yanchor": "top"},
+        title={
+            "text": "<br>".join(map(escape, lines)),
+            "x": 0,
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 6 + 7 * len(lines)},  # plotly sets the first of several lines above the place it was given
+            "font": {"size": 14},
+        },
         height=height,
-        margin={"l": 48, "r": 8, "t": 24 + 19 * len(lines), "b": 40},
+        margin={"l": 48, "r": 8, "t": 30 + 19 * len(lines), "b": 40},
         font={"family": "system-ui, sans-serif", "size": 12},
-        legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
+        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
         dragmode=False,
         **TRANSPARENT,
     )

@@ -22,10 +22,11 @@ from db.engine import DatabaseError, reading
 from db.queries import list_datasets
 from db.version_queries import list_versions
 from grain.checkpoint import EMBEDDED
+from grain.contenders import OPEN_CLIP
 from grain.published import PUBLISHED
 
 KIND = "evaluate"
-SAMPLE_WORLD, VERSION = "sample-world", "version:"  # data sets that a job writes first: app/evaluate_job.py
+SAMPLE_WORLD, SKETCHED, VERSION = "sample-world", "sample-sketch", "version:"  # a job writes them: app/evaluate_job.py
 MOST_JOBS = 4
 RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 DATA_SETS = "data_sets"  # below GRAIN_HOME: where published data sets are looked for
@@ -38,13 +39,18 @@ class EvaluatingError(ValueError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person chose, as the page's fields hold it. paths: more data sets, one a line."""
+    """What a person chose, as the page's fields hold it. paths: more data sets, one a line.
+
+    experiment: in place of models, with its arms as ARM=CHECKPOINT; see app/experimenting.py.
+    """
 
     models: Sequence[str]
     data_sets: Sequence[str]
     paths: str
     descriptions: str
     limit: float
+    experiment: str = ""
+    arms: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,13 @@ def model_names(services: Services) -> list[str]:
 
 def data_set_choices(services: Services) -> list[tuple[str, str]]:
     """What there is on this machine: label, and what a job calls it."""
-    choices = [("sample world, novel classes", SAMPLE_WORLD)]
+    choices = [("sample world, novel classes", SAMPLE_WORLD), ("the same in coloured pencil", SKETCHED)]
     with reading(services.engine) as session:
         for dataset in list_datasets(session):
             for version in list_versions(session, dataset_id=dataset.id):
                 choices.append((f"{dataset.name} · {version.name}", f"{VERSION}{version.sha256}"))
     root = services.settings.home / DATA_SETS
-    return choices + [(one.title, name) for name, one in PUBLISHED.items() if (root / one.place).is_dir()]
+    return choices + [(one.title, name) for name, one in PUBLISHED.items() if one.is_below(root)]
 
 
 def missing(services: Services) -> list[tuple[str, str]]:
@@ -83,7 +89,7 @@ def missing(services: Services) -> list[tuple[str, str]]:
     return [
         (one.title, f"get {one.get} and put it into {root / one.place}")
         for one in PUBLISHED.values()
-        if not (root / one.place).is_dir()
+        if not one.is_below(root)
     ]
 
 
@@ -95,14 +101,12 @@ def command_line(services: Services, wanted: Wanted, out: str) -> list[str]:
     home = services.settings.home
     paths = [line.strip() for line in wanted.paths.splitlines() if line.strip()]
     data_sets = [*wanted.data_sets, *paths]
-    if not wanted.models:
-        raise EvaluatingError("No model is chosen: choose one or more.")
+    compared = _compared(services, wanted)
     if not data_sets:
         raise EvaluatingError("No data set is chosen: choose one, or write a path.")
     if dashed := [each for each in data_sets if each.startswith("-")]:
         raise EvaluatingError(f"The path {dashed[0][:40]!r} begins with a dash: write it in full.")
-    models = [_spec(services, name) for name in wanted.models]
-    words = ["-m", "app.evaluate_job", "--models", *models, "--data-sets", *data_sets]
+    words = ["-m", "app.evaluate_job", *compared, "--data-sets", *data_sets]
     words += [f"--out={home / 'evaluations' / out}", f"--cache={home / 'evaluations' / 'cache'}"]
     words += [f"--root={home / DATA_SETS}"]
     if wanted.descriptions.strip():
@@ -125,7 +129,8 @@ def start(services: Services, wanted: Wanted, owner: str) -> int:
     """
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     words = command_line(services, wanted, name)
-    config = {"dataset": ", ".join(wanted.models), "run": name, "models": list(wanted.models)}
+    compared = [f"experiment {wanted.experiment}"] if wanted.experiment else list(wanted.models)
+    config = {"dataset": ", ".join(compared), "run": name, "models": compared}
     return _enqueue(services.jobs, owner, config, words)
 
 
@@ -156,7 +161,7 @@ def file_of(found: Result, name: str) -> bytes:
 
     Raises: EvaluatingError: it has no such file.
     """
-    if name not in ("metrics.json", "results.csv", "classes.csv", "pictures.csv"):
+    if name not in ("metrics.json", "results.csv", "measures.csv", "classes.csv", "pictures.csv"):
         raise EvaluatingError(f"There is no file {name[:40]!r} to keep.")
     return (found.folder / name).read_bytes()
 
@@ -226,11 +231,29 @@ def _review_file(services: Services, name: str) -> Path:
     return _reviews(services) / name
 
 
-def _spec(services: Services, name: str) -> str:
+def _compared(services: Services, wanted: Wanted) -> list[str]:
+    """The flags that say which models are shown.
+
+    Raises: EvaluatingError: none is chosen, or one is not there.
+    """
+    if wanted.experiment:
+        return ["--experiment", wanted.experiment, "--arms", *wanted.arms, "--no-twins"]
+    if not wanted.models:
+        raise EvaluatingError("No model is chosen: choose one or more.")
+    return ["--models", *(model_spec(services, name) for name in wanted.models)]
+
+
+def model_spec(services: Services, name: str) -> str:
     """What a job calls a checkpoint: an embedded one by its name, any other by its folder.
 
+    Args:   name: of the registry; or a folder, as in runs/first/best; or open_clip:NAME=WEIGHTS. The job says whether
+            a folder is there: who may only look is not told what lies on this machine.
     Raises: EvaluatingError: there is none of that name.
     """
+    if name.startswith(OPEN_CLIP):
+        return name
+    if "/" in name:
+        return str(Path(name).expanduser().absolute())
     try:
         folder = services.registry.find(name).folder
     except UnknownCheckpointError as error:

@@ -11,11 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import Image
 
-from curation.prompts import PROMPTS, TWO_STAGE, Parsed, Prompts, parse_descriptions, parse_sentence, storable
+from curation.prompts import (
+    PROMPTS,
+    TWO_STAGE,
+    Parsed,
+    Prompts,
+    name_question,
+    parse_descriptions,
+    parse_sentence,
+    storable,
+)
 from curation.weights import find_model
 
 if TYPE_CHECKING:
@@ -101,6 +110,21 @@ class Describer(Protocol):
 
     def describe(self, images: Sequence[Image.Image]) -> list[Described]:
         """Upright RGB pictures -> one result each, in their order.
+
+        Raises: DescriberError: none can be described now.
+        """
+
+
+@runtime_checkable
+class Teller(Protocol):
+    """A describer that knows words as well: it can be asked what a class looks like without a picture."""
+
+    @property
+    def name(self) -> str:
+        """`model@revision`."""
+
+    def describe_names(self, names: Sequence[str]) -> list[Described]:
+        """Names of classes -> one result each, in their order.
 
         Raises: DescriberError: none can be described now.
         """
@@ -252,6 +276,18 @@ class LlavaDescriber:
         starts = range(0, len(images), self._batch_size)
         return [result for start in starts for result in self._batch(images[start : start + self._batch_size])]
 
+    def describe_names(self, names: Sequence[str]) -> list[Described]:
+        """See Teller."""
+        starts = range(0, len(names), self._batch_size)
+        return [result for start in starts for result in self._told(names[start : start + self._batch_size])]
+
+    def _told(self, names: Sequence[str]) -> list[Described]:
+        began = time.perf_counter()
+        ids, mask, _ = self._tokens([[user_turn(name_question(name))] for name in names])
+        answers = self._generate(ids, mask, {}, None, self.config.stage2_tokens).answers
+        share = (time.perf_counter() - began) / len(names)
+        return [read_answers({"stage2": answer}, share) for answer in answers]
+
     def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """See curation.evidence.Asked: from the first token of the answer, greedy or not."""
         return [[self._yes(image, each) for each in some] for image, some in zip(images, questions, strict=True)]
@@ -288,9 +324,15 @@ class LlavaDescriber:
         return self._generate(ids, mask, pictures, None, most_tokens)
 
     def _first_turn(self, images: Sequence[Image.Image], question: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Token ids and mask [B, S] of a conversation that begins, and what the processor makes of the pictures."""
+        """See _tokens: of one question about each picture."""
+        return self._tokens(
+            [[user_turn(question, {"type": "image", "image": image.convert("RGB")})] for image in images]
+        )
+
+    def _tokens(self, conversations: Sequence[list[dict[str, Any]]]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Token ids and mask [B, S] of conversations that begin, and what the processor makes of their pictures."""
         inputs = self._processor.apply_chat_template(
-            [[user_turn(question, {"type": "image", "image": image.convert("RGB")})] for image in images],
+            conversations,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,

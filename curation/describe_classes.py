@@ -1,7 +1,8 @@
-"""Descriptions of new classes by a describer, from a few example pictures each; none is used before it was accepted.
+"""Descriptions of new classes by a describer, from example pictures or from their names alone; a person accepts them.
 
-`python -m curation.describe_classes FOLDER --out FILE.review.json` reads FOLDER/CLASS/*.jpg. Beside the review file
-lies FILE.json with what a person accepted, in the form of DCLIP and CuPL: that one goes to grain.evaluate.
+`python -m curation.describe_classes FOLDER --out FILE.review.json` reads FOLDER/CLASS/*.jpg; a text file of names, one
+a line, in place of FOLDER is asked about without a picture. Beside the review file lies FILE.json with what a person
+accepted, in the form of DCLIP and CuPL: that one goes to grain.evaluate, and nothing else does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tyro
 
 from curation.annotators import DescriberChoice, make_describer
 from curation.decode import RefusedError
-from curation.describe import Describer, DescriberError
+from curation.describe import Describer, DescriberError, Teller
 from curation.home import report_progress
 from curation.pictures import read_picture
 from curation.prompts import same_text
@@ -37,7 +38,10 @@ class ReviewError(ValueError):
 
 @dataclass(frozen=True)
 class Drafted:
-    """A description that somebody may accept. seen: example pictures of which it was said. source: the describer."""
+    """A description that somebody may accept. source: the describer.
+
+    seen: example pictures of which it was said; 0 where it was written of the name alone.
+    """
 
     text: str
     seen: int
@@ -65,6 +69,39 @@ def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
     if not found:
         raise ReviewError(f"{folder} has no pictures in folders: expected CLASS/picture.jpg for every class")
     return found
+
+
+def draft_of_names(teller: Teller, names: Sequence[str]) -> Drafts:
+    """Describe classes by their names, without a picture.
+
+    Raises: ReviewError: no names, or no answer that can be read. DescriberError: none can be described now.
+    """
+    if not names:
+        raise ReviewError("no class names: expected a file with one a line, or folders that are called like classes")
+    report_progress(0, len(names), "describing by names alone")
+    said = teller.describe_names(names)
+    found = {
+        name: [Drafted(text, 0, teller.name) for text in each.descriptions]
+        for name, each in zip(names, said, strict=True)
+    }
+    if not any(found.values()):
+        raise ReviewError(f"{teller.name} described no class ({said[0].problem}): ask another model")
+    return found
+
+
+def names_in(source: Path) -> list[str]:
+    """Class names: the lines of a file, or the folders in a folder.
+
+    Raises: ReviewError: nothing is there, or it is no text.
+    """
+    try:
+        if source.is_dir():
+            names = sorted(path.name for path in source.iterdir() if path.is_dir())
+        else:
+            names = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReviewError(f"{source} cannot be read: expected a folder, or a text file of class names") from error
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def save(path: Path, drafts: Drafts) -> None:
@@ -152,14 +189,16 @@ def _write(path: Path, content: object) -> None:
 
 @dataclass(frozen=True)
 class DescribeClassesConfig:
-    """Draft descriptions of new classes from example pictures, for a person to accept (on the Evaluate page)."""
+    """Draft descriptions of new classes for a person to accept (on the Evaluate page)."""
 
-    folder: tyro.conf.Positional[Path]
-    """A folder a class, with a few pictures each."""
+    source: tyro.conf.Positional[Path]
+    """A folder a class, with a few pictures each; or a text file of class names, one a line, asked without pictures."""
     out: Path
     """File to write, *.review.json; under GRAIN_HOME/class_descriptions the page shows it."""
     examples: int = 4
     """Pictures of each class, at most."""
+    text_only: bool = False
+    """Ask by the folders' names alone, without their pictures: of a describer that is a llava or a server."""
     describer: DescriberChoice = field(default_factory=lambda: DescriberChoice(kind="photo"))
     """What writes them."""
 
@@ -168,9 +207,25 @@ def main(config: DescribeClassesConfig) -> None:
     """The command line."""
     if config.out.exists():
         raise ReviewError(f"{config.out} is there already, perhaps with verdicts: choose another --out")
-    drafts = draft(make_describer(config.describer, SampleConfig()), config.folder, examples=config.examples)
+    drafts = _drafts(config)
     save(config.out, drafts)
     print(f"wrote {config.out}: {sum(map(len, drafts.values())):,} descriptions of {len(drafts):,} classes to review")
+    if silent := [name for name, rows in drafts.items() if not rows]:
+        print(f"no description that can be read of {len(silent):,} classes: {', '.join(silent)[:200]}", file=sys.stderr)
+
+
+def _drafts(config: DescribeClassesConfig) -> Drafts:
+    by_name = config.text_only or config.source.is_file()
+    names = names_in(config.source) if by_name else []
+    describer = make_describer(config.describer, SampleConfig())
+    if not by_name:
+        return draft(describer, config.source, examples=config.examples)
+    if not isinstance(describer, Teller):
+        kind = config.describer.kind
+        raise ReviewError(
+            f"the describer {kind} needs pictures: to ask by name choose --describer.kind server or llava"
+        )
+    return draft_of_names(describer, names)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,17 @@ SINGLE_STAGE = Prompts(
     "Look at the primary visual subject of this picture. Which of its visible features help to recognise it: "
     f"its parts, colours, shapes, materials, markings? Describe only what can be seen in the picture. {LIST_FORM}",
 )
+NAME_MARK = "{name}"
+BY_NAME = (
+    f'Which visible features help to recognise a "{NAME_MARK}" in a photograph, for somebody who has never seen one: '
+    f"its parts, colours, shapes, materials, markings? Describe only what can be seen, never its use. {LIST_FORM}"
+)
 PROMPTS = {prompts.name: prompts for prompts in (TWO_STAGE, SINGLE_STAGE)}
+
+
+def name_question(name: str) -> str:
+    """What is asked of a class where there is no picture of it."""
+    return BY_NAME.replace(NAME_MARK, " ".join(name.replace('"', "'").split()))
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from PIL import Image
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from curation.describe import Answer, DescribeConfig, Described, DescriberError, read_answers, user_turn
-from curation.prompts import storable
+from curation.prompts import name_question, storable
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MOST_PORT = 65535
@@ -28,6 +28,7 @@ MOST_BODY_BYTES = 8 * 2**20  # of a server's reply
 MOST_REASON_CHARACTERS = 200  # of a server's own words on a picture
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before a request is sent again
 ATTEMPTS = 6  # of one request
+Asked = TypeVar("Asked")
 NOT_THE_SCHEMA = "the server's answer is cut or not in OpenAI's schema"
 
 
@@ -90,16 +91,38 @@ class OpenAIDescriber:
 
         Raises: DescriberError: the server is not there, refuses us, or answers nothing at all.
         """
+        return self._all(images, self._conversation)
+
+    def describe_names(self, names: Sequence[str]) -> list[Described]:
+        """See Teller. No picture is sent; what is refused has a problem, as in describe.
+
+        Raises: DescriberError: the server is not there, refuses us, or answers nothing at all.
+        """
+        return self._all(names, self._told)
+
+    def _told(self, name: str) -> dict[str, Answer] | _NoAnswerError:
+        try:
+            return {"stage2": self._ask([user_turn(name_question(name))], self.config.stage2_tokens)}
+        except _NoAnswerError as failure:
+            return failure
+
+    def _all(
+        self, asked: Sequence[Asked], ask: Callable[[Asked], dict[str, Answer] | _NoAnswerError]
+    ) -> list[Described]:
+        """The answers to all, several at once, in their order.
+
+        Raises: DescriberError.
+        """
         began = time.perf_counter()
         pool = ThreadPoolExecutor(self._concurrency)
         try:
-            outcomes = list(pool.map(self._conversation, images))
+            outcomes = list(pool.map(ask, asked))
         finally:
             pool.shutdown(cancel_futures=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, _NoAnswerError)]
-        if failures and len(failures) == len(images) and all(failure.passing for failure in failures):
+        if failures and len(failures) == len(asked) and all(failure.passing for failure in failures):
             raise DescriberError(f"The describer at {self._server} answers nothing ({failures[0]}): look at its log.")
-        share = (time.perf_counter() - began) / max(1, len(images))
+        share = (time.perf_counter() - began) / max(1, len(asked))
         return [
             Described(problem=str(outcome), seconds=share)
             if isinstance(outcome, _NoAnswerError)

@@ -176,7 +176,8 @@ class DescriptionEffect:
     """What leaving one description out does to all pictures.
 
     helped: pictures recognised only with it. hurt: only without it; those of its own class and of others alike.
-    p_value: McNemar's for the two. class_index, index: rows of the class and of the description.
+    p_value: McNemar's for the two. picture: the row of one of the more numerous, -1 where there are none.
+    class_index, index: rows of the class and of the description.
     """
 
     class_name: str
@@ -186,6 +187,7 @@ class DescriptionEffect:
     helped: int
     hurt: int
     p_value: float
+    picture: int
 
     @property
     def net(self) -> int:
@@ -301,9 +303,18 @@ def _effects(
     for row, without in zip(block, right_without.T, strict=True):
         test = mcnemar(standing.right.astype(np.float64), without.astype(np.float64))
         owner = int(bank.class_index[row])
+        brings = test.only_one >= test.only_other
+        decided = np.flatnonzero(standing.right & ~without if brings else without & ~standing.right)
         found.append(
             DescriptionEffect(
-                bank.names[owner], bank.texts[row], owner, int(row), test.only_one, test.only_other, test.p_value
+                bank.names[owner],
+                bank.texts[row],
+                owner,
+                int(row),
+                test.only_one,
+                test.only_other,
+                test.p_value,
+                int(decided[0]) if len(decided) else -1,
             )
         )
     return found

@@ -12,6 +12,7 @@ from PIL import Image
 
 from grain.checkpoint import CheckpointInfo, file_sha256, locate, model_digest, read_info
 from grain.config import ClassTexts
+from grain.experiments import NO_BOXES
 from grain.predict import Encoder, Predictor, load_encoder
 from grain.structures import Array, ImageFeatures, Judgement
 from grain.text_cache import TextCache
@@ -69,12 +70,15 @@ class CachedTexts:
 def open_contender(spec: str, cache: Path, *, precision: str = "auto") -> Contender:
     """Load a model.
 
-    Args:   spec: a checkpoint folder; an embedded one by name; or `open_clip:ViT-B-16=WEIGHTS`, WEIGHTS a .safetensors
-            file or a published tag. cache: folder of text embeddings.
+    Args:   spec: a checkpoint folder; an embedded one by name; either with `no-boxes:` before it, for its box head
+            switched off; or `open_clip:ViT-B-16=WEIGHTS`, WEIGHTS a .safetensors file or a published tag. cache: folder
+            of text embeddings.
     Raises: ValueError: it cannot be used; one sentence says why.
     """
     if spec.startswith(OPEN_CLIP):
         encoder, digest = _open_clip(spec, precision)
+    elif spec.startswith(NO_BOXES):
+        encoder, digest = _without_boxes(locate(spec.removeprefix(NO_BOXES)), precision)
     else:
         folder = locate(spec)
         encoder, digest = load_encoder(folder, precision=precision), model_digest(folder)
@@ -90,12 +94,22 @@ def twin_of(spec: str) -> str | None:
     """
     if spec.startswith(OPEN_CLIP):
         return None
-    folder = locate(spec)
+    folder = locate(spec.removeprefix(NO_BOXES))
     twin = read_info(folder).twin
     beside = folder.parent / Path(twin).name if twin else None
     if beside is None or not beside.is_dir():
         return None
     return beside.name if locate(beside.name) == beside else str(beside)
+
+
+def _without_boxes(folder: Path, precision: str) -> tuple[Encoder, str]:
+    from grain.encode import TorchEncoder  # torch: not before a model needs it
+
+    info = read_info(folder)
+    if info.kind == "photo" or not info.can_ground:
+        raise ValueError(f"{info.name} has no box head to switch off: choose a GRAIN checkpoint")
+    encoder = TorchEncoder.load(folder, precision=precision, with_boxes=False)
+    return encoder, hashlib.sha256(f"{NO_BOXES}{model_digest(folder)}".encode()).hexdigest()
 
 
 def _open_clip(spec: str, precision: str) -> tuple[Encoder, str]:

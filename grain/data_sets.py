@@ -57,7 +57,7 @@ class DataSet:
 
     name: what results call it. source: what lies there, in words. fingerprint: another one where a file is another.
     templates: the published ones; None leaves the choice to the model. classes: descriptions that came with it.
-    read: the items from a position on, undecoded.
+    read: the items from a position on, undecoded. note: what readers of its numbers should know.
     """
 
     name: str
@@ -69,6 +69,7 @@ class DataSet:
     read: Callable[[int], Iterator[Item]]
     templates: ClassTexts | None = None
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    note: str = ""
 
 
 def fingerprint_of(files: Sequence[Path], *facts: object) -> str:

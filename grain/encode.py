@@ -24,6 +24,7 @@ from grain.tokenizer import Tokenizer
 
 PRECISIONS = ("auto", "fp32", "bf16")
 MOST_TEXTS = {"cpu": 64, "cuda": 128}  # of one pass: more than that and a processor's cache no longer holds it
+WHOLE_CXCYWH = (0.5, 0.5, 1.0, 1.0)
 SMALL_MODEL = 20_000_000  # parameters; below that bf16 gains nothing on a CPU
 
 
@@ -31,10 +32,17 @@ class TorchEncoder:
     """Implements grain.predict.Encoder with a GrainModel."""
 
     def __init__(
-        self, model: GrainModel, config: GrainConfig, info: CheckpointInfo, *, precision: str = "auto"
+        self,
+        model: GrainModel,
+        config: GrainConfig,
+        info: CheckpointInfo,
+        *,
+        precision: str = "auto",
+        with_boxes: bool = True,
     ) -> None:
         """precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it in hardware and the model is large.
         With bf16 the image tower's matrices are converted in place; the rest is little work and stays float32.
+        with_boxes: False leaves the box head out; the box of every region is then the whole picture.
 
         Raises: ValueError: another precision.
         """
@@ -42,7 +50,7 @@ class TorchEncoder:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.info = info
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.config = config
+        self.config, self._with_boxes = config, with_boxes
         self.bf16 = precision == "bf16" or (precision == "auto" and self._gains_from_bf16(info.parameters))
         self.model = model.to(self.device).eval()
         if self.bf16:
@@ -52,13 +60,13 @@ class TorchEncoder:
         )
 
     @classmethod
-    def load(cls, folder: Path, *, precision: str = "auto") -> TorchEncoder:
+    def load(cls, folder: Path, *, precision: str = "auto", with_boxes: bool = True) -> TorchEncoder:
         """From a checkpoint folder.
 
         Raises: CheckpointError.
         """
         model, config = from_pretrained(folder)
-        return cls(model, config, read_info(folder), precision=precision)
+        return cls(model, config, read_info(folder), precision=precision, with_boxes=with_boxes)
 
     @property
     def class_texts(self) -> ClassTexts:
@@ -85,10 +93,10 @@ class TorchEncoder:
         with torch.inference_mode():
             with self._autocast():
                 tokens, pooled = self.model.vision(torch.from_numpy(pixels).to(self.device))
-            output = self.model.decode(tokens.float(), pooled.float(), padded)
+            output = self.model.decode(tokens.float(), pooled.float(), padded, with_boxes=self._with_boxes)
         layers = output.boxes_cxcywh
-        last = layers[-1] if len(layers) else layers.new_zeros(len(images), 0, 4)
-        corners = cxcywh_to_xyxy(last).clamp(0, 1).float().cpu().numpy()
+        whole_picture = layers.new_tensor(WHOLE_CXCYWH).expand(*output.region_embeds.shape[:2], 4)
+        corners = cxcywh_to_xyxy(layers[-1] if len(layers) else whole_picture).clamp(0, 1).float().cpu().numpy()
         whole, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
         masks = np.ones(corners.shape[:2], bool) if padded is None else padded.mask.cpu().numpy()
         return [

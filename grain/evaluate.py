@@ -8,7 +8,7 @@ measure a model on the held-out and novel splits of a data folder in memory, as 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -33,12 +33,13 @@ from grain.features import FeatureStore, chosen_rows
 from grain.metrics import Estimate, Values, mean_interval, paired_iou, recall_at, top1_hits
 from grain.predict import Predictor
 from grain.progress import report_progress
-from grain.published import open_data_set
+from grain.published import PUBLISHED, open_data_set
 from grain.report import Block, write_report
 from grain.sighting import Sighting, look_at
 from grain.structures import Array, ImageFeatures
 
 BATCH = 64  # pictures a pass
+DESCRIPTIONS = "descriptions"  # folder below the root of published data sets
 ALPHAS = {"novel_top1": 1.0, "novel_top1_regions": 0.0, "novel_top1_both": 0.5}
 
 
@@ -130,19 +131,22 @@ class EvaluateConfig:
     """Checkpoint folders, embedded ones by name, or open_clip:ViT-B-16=WEIGHTS (a .safetensors file or a tag)."""
     data_sets: tuple[str, ...] = ()
     """Names of published data sets, or paths: a data folder (PATH#held_out for another split than novel), an
-    ImageFolder, WebDataset shards in CLIP_benchmark's layout."""
+    ImageFolder, WebDataset shards in CLIP_benchmark's layout, COCO's or Flickr30k's file of captions or its folder."""
     out: Path = Path("evaluation")
     """Folder to write; the same command in the same folder goes on where it was."""
     experiment: str | None = None
-    """equal-size, losses or other-look: its models too. What is not trained yet is named with its command."""
+    """equal-size, losses, annotations, other-look or no-box-head: its arms are shown too. What is not trained yet is
+    named with its command."""
     runs: Path = Path("runs")
     """Folder of the experiment's trainings."""
+    arms: tuple[str, ...] = ()
+    """Of the experiment, as ARM=CHECKPOINT: these in place of its trainings; arms that are left out are not shown."""
     descriptions: tuple[str, ...] = ()
     """JSON files of class descriptions, as DATA_SET=FILE, the data set as it is called above; or, for all, FILE."""
     twins: bool = True
     """Also the CLIP twin that a checkpoint names, where it lies beside it."""
     root: Path = Path("data")
-    """Folder below which published data sets are looked for."""
+    """Folder below which published data sets are looked for, and their descriptions as descriptions/NAME.json."""
     cache: Path | None = None
     """Folder of what was encoded already; by default in the folder that is written."""
     limit: int | None = None
@@ -156,6 +160,8 @@ class EvaluateConfig:
             raise ValueError("nothing to evaluate: give --models or --experiment, and at least one of --data-sets")
         if self.experiment and self.experiment not in EXPERIMENTS:
             raise ValueError(f"no experiment {self.experiment!r}: choose one of {', '.join(EXPERIMENTS)}")
+        if self.arms and not self.experiment:
+            raise ValueError("--arms are those of an experiment: give --experiment too")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
 
@@ -168,8 +174,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     opened = [open_data_set(spec, config.root) for spec in config.data_sets]
     described = [_descriptions(config, spec, data) for spec, data in zip(config.data_sets, opened, strict=True)]
-    models = _with_twins(config.models) if config.twins else list(dict.fromkeys(config.models))
-    labels = labels_of(models)
+    arms = models_of(config.experiment, config.runs, config.arms) if config.experiment else {}
+    asked = [*arms, *config.models]
+    models = _with_twins(asked) if config.twins else list(dict.fromkeys(asked))
+    labels = labels_of(models, arms)
     sightings: list[list[Sighting]] = [[] for _ in opened]
     cache = config.cache or config.out / "cache"
     total = len(models) * sum(len(chosen_rows(data.total, config.limit)) for data in opened)
@@ -200,11 +208,11 @@ def _with_twins(specs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(each for pair in pairs for each in pair if each))
 
 
-def labels_of(specs: Sequence[str]) -> dict[str, str]:
-    """What tables call each model: the last part of its path, or all of it where two would be called alike."""
-    short = {spec: spec if spec.startswith(OPEN_CLIP) else _name_of(Path(spec)) for spec in specs}
+def labels_of(specs: Sequence[str], arms: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What tables call each model: its arm; else the last part of its path, or all of it where two would be alike."""
+    short = {spec: spec if spec.startswith(OPEN_CLIP) else _name_of(Path(spec)) for spec in specs} | dict(arms or {})
     names = list(short.values())
-    return {spec: name if names.count(name) == 1 else spec for spec, name in short.items()}
+    return {spec: name if spec in (arms or {}) or names.count(name) == 1 else spec for spec, name in short.items()}
 
 
 def _name_of(folder: Path) -> str:
@@ -213,7 +221,9 @@ def _name_of(folder: Path) -> str:
 
 
 def _descriptions(config: EvaluateConfig, spec: str, data: DataSet) -> tuple[ClassDescriptions, str]:
-    """A data set's descriptions and where they come from: the file that was named for it, or what came with it."""
+    """A data set's descriptions and where they come from: the file that was named for it, what came with it, or the
+    one that lies with the published data sets under its name.
+    """
     if not data.class_names:
         return without_descriptions(()), ""
     named = {each.rpartition("=")[0]: each.rpartition("=")[2] for each in config.descriptions}
@@ -222,6 +232,9 @@ def _descriptions(config: EvaluateConfig, spec: str, data: DataSet) -> tuple[Cla
         return read_descriptions(Path(file), data.class_names), Path(file).name
     if data.classes:
         return match_descriptions(data.classes, data.class_names, CLASSES), CLASSES
+    beside = config.root / DESCRIPTIONS / f"{data.name}.json"
+    if spec in PUBLISHED and beside.is_file():
+        return read_descriptions(beside, data.class_names), f"{DESCRIPTIONS}/{beside.name}"
     return without_descriptions(data.class_names), ""
 
 
@@ -232,15 +245,16 @@ def _asked(config: EvaluateConfig, models: Sequence[str]) -> dict[str, Any]:
 
 def main(config: EvaluateConfig) -> None:
     """The command line."""
-    if config.experiment:
-        config = replace(config, models=(*config.models, *models_of(config.experiment, config.runs)))
     metrics = evaluate(config)
     for data in metrics["data_sets"]:
-        for sentence in data["descriptions"]["report"]:
+        for sentence in filter(None, (data["note"], *data["descriptions"]["report"])):
             print(f"{data['name']}: {sentence}", file=sys.stderr)
         for row in data["rows"]:
             value, low, high = (100 * number for number in row["top1"])
             print(f"{data['name']}: {row['row']}: top-1 {value:.1f} % [{low:.1f}, {high:.1f}]")
+        for row in data["retrieval"]:
+            found = ", ".join(f"{name} {100 * row[name][0]:.1f} %" for name in row if name.endswith("r1"))
+            print(f"{data['name']}: {row['model']}: {found}")
     print(f"wrote {config.out}")
 
 

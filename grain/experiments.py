@@ -8,73 +8,168 @@ command. What came of them on the sample world stands in docs/experiments.md.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-BUDGET = ("--images", "25600", "--warmup-images", "2560")  # short and equal: minutes on one core
+IMAGES = 25_600
+BUDGET = ("--images", str(IMAGES), "--warmup-images", str(IMAGES // 10))  # short and equal: minutes on one core
 STRONG = ("--clip", "--caption-source", "with_descriptions")
+NO_BOXES = "no-boxes:"  # before a checkpoint: its box head is switched off
+TRUE_WORLD = "data/world"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A training: its run folder's name, and the flags of grain.train beyond its folders and the budget."""
+    """One side of a comparison. said: what it is, in words.
+
+    name: its run folder's, and what results call it. flags: of grain.train beyond its folders and the budget. data:
+    what it is trained on, a key of WORLDS. checkpoint: an embedded one that stands for it, so that none is trained.
+    prefix: before the checkpoint's name.
+    """
 
     name: str
+    said: str
     flags: tuple[str, ...] = ()
+    data: str = TRUE_WORLD
+    checkpoint: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """question: what it answers. arms: the first is what the others are compared with. models: besides, by name."""
+    """question: what it answers. measured: rows of docs/benchmarks.md that hold our result.
+
+    arms: the first is what the others are compared with. show: what to show them, in words; "" for any data set.
+    """
 
     question: str
-    arms: tuple[Arm, ...] = ()
-    models: tuple[str, ...] = ()
+    measured: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    show: str = ""
 
 
-FULL = Arm("full")
-EXPERIMENTS: dict[str, Experiment] = {
+def _told(wrong: str) -> tuple[str, ...]:
+    """A world of the same pictures, of whose descriptions that share is wrong."""
+    name = f"told-{wrong}"
+    return (
+        f"python -m curation.ingest --sample {IMAGES} --dataset {name}",
+        f"python -m curation.annotate --dataset {name} --describer.kind sample --localizer.kind sample "
+        f"--sample.wrong {wrong}",
+        f"python -m curation.export --dataset {name} --format shards --statuses pending --unreviewed --out data/{name}",
+    )
+
+
+WORLDS: Mapping[str, tuple[str, ...]] = {
+    TRUE_WORLD: (f"python -m curation.sample_world --out {TRUE_WORLD} --images {IMAGES}",),
+    "data/told-0.2": _told("0.2"),
+    "data/told-0.4": _told("0.4"),
+}
+"""What arms are trained on -> the commands that write it."""
+
+FULL = Arm("full", "GRAIN as it is")
+EXPERIMENTS: Mapping[str, Experiment] = {
     "equal-size": Experiment(
         "Is GRAIN's lead that of more parameters?",
+        ("equal_size",),
         (
             FULL,
-            Arm("small", ("--preset", "sample-small")),
-            Arm("two-queries", ("--preset", "sample-two-queries")),
-            Arm("clip-wide", ("--preset", "sample-wide", "--clip")),
-            Arm("strong-wide", ("--preset", "sample-wide", *STRONG)),
+            Arm("small", "GRAIN no larger than CLIP: a smaller image tower", ("--preset", "sample-small")),
+            Arm("two-queries", "GRAIN with 2 region queries for 5", ("--preset", "sample-two-queries")),
+            Arm("clip-wide", "CLIP widened to GRAIN's size", ("--preset", "sample-wide", "--clip")),
+            Arm("strong-wide", "the same, descriptions as captions too", ("--preset", "sample-wide", *STRONG)),
         ),
     ),
     "losses": Experiment(
         "Which of the losses does it?",
+        ("ablations",),
         (
             FULL,
-            Arm("no-rd", ("--losses.region-description", "0")),
-            Arm("no-box", ("--losses.box", "0")),
-            Arm("neither", ("--losses.region-description", "0", "--losses.box", "0")),
-            Arm("clip", ("--clip",)),
+            Arm("no-rd", "without L_rd", ("--losses.region-description", "0")),
+            Arm("no-box", "without L_box", ("--losses.box", "0")),
+            Arm("neither", "without both", ("--losses.region-description", "0", "--losses.box", "0")),
+            Arm("clip", "CLIP alone", ("--clip",)),
+        ),
+    ),
+    "annotations": Experiment(
+        "What do wrong descriptions cost, against the true ones?",
+        ("audit_training",),
+        (
+            FULL,
+            Arm("told-0.2", "a fifth of the descriptions wrong", data="data/told-0.2"),
+            Arm("told-0.4", "two fifths of the descriptions wrong", data="data/told-0.4"),
         ),
     ),
     "other-look": Experiment(
-        "Does it hold on pictures of another look? Show it a world that was written with --rendering sketch.",
-        models=("sample", "sample-clip"),
+        "Does it hold on pictures of another look?",
+        ("other_look",),
+        (
+            Arm("grain", "a GRAIN that saw painted products alone", checkpoint="sample"),
+            Arm("twin", "its CLIP twin", checkpoint="sample-clip"),
+        ),
+        "a world that was written with --rendering sketch, and the same world painted",
+    ),
+    "no-box-head": Experiment(
+        "Does recognition need the box head once it is trained?",
+        ("box_head_off",),
+        (
+            Arm("with", "the checkpoint as it is", checkpoint="sample"),
+            Arm("without", "its box head switched off", checkpoint="sample", prefix=NO_BOXES),
+        ),
     ),
 }
 
+MOST_ARMS = max(len(each.arms) for each in EXPERIMENTS.values())
 
-def models_of(name: str, runs: Path) -> tuple[str, ...]:
-    """The models of an experiment, trained ones as folders.
 
-    Raises: KeyError: no such experiment. ValueError: a training has not finished; the sentence has the command.
+def models_of(name: str, runs: Path, chosen: Sequence[str] = ()) -> dict[str, str]:
+    """The models of an experiment -> what results call each, its arm's name.
+
+    Args:   runs: folder of its trainings. chosen: ARM=CHECKPOINT, for some arms or all; those alone are compared then.
+    Raises: KeyError: no such experiment. ValueError: a training has not finished, the sentence has the command; or
+            what was chosen is no comparison.
     """
     experiment = EXPERIMENTS[name]
-    missing = [arm for arm in experiment.arms if not (runs / arm.name / "final").is_dir()]
-    if missing:
-        names = ", ".join(arm.name for arm in missing)
-        flags = " ".join(("--data WORLD --out", str(runs / missing[0].name), *flags_of(missing[0])))
-        raise ValueError(f"not trained yet in {runs}: {names}; begin with `python -m grain.train {flags}`, then again")
-    return (*(str(runs / arm.name / "final") for arm in experiment.arms), *experiment.models)
+    return _chosen(name, experiment, chosen) if chosen else _trained(experiment, runs)
+
+
+def training_of(arm: Arm, runs: Path) -> str:
+    """The command that trains it; "" where an embedded checkpoint stands for it."""
+    if arm.checkpoint:
+        return ""
+    return shlex.join(
+        ["python", "-m", "grain.train", "--data", arm.data, "--out", str(runs / arm.name), *flags_of(arm)]
+    )
 
 
 def flags_of(arm: Arm) -> tuple[str, ...]:
     """What grain.train is told of an arm, besides its folders."""
     return (*BUDGET, *arm.flags)
+
+
+def _trained(experiment: Experiment, runs: Path) -> dict[str, str]:
+    missing = [arm for arm in experiment.arms if not arm.checkpoint and not (runs / arm.name / "final").is_dir()]
+    if missing:
+        names = ", ".join(arm.name for arm in missing)
+        raise ValueError(
+            f"not trained yet in {runs}: {names}; begin with `{training_of(missing[0], runs)}`, then again"
+        )
+    return {arm.prefix + (arm.checkpoint or str(runs / arm.name / "final")): arm.name for arm in experiment.arms}
+
+
+def _chosen(name: str, experiment: Experiment, chosen: Sequence[str]) -> dict[str, str]:
+    arms = {arm.name: arm for arm in experiment.arms}
+    found: dict[str, str] = {}
+    for each in chosen:
+        arm, _, checkpoint = each.partition("=")
+        if arm not in arms or not checkpoint:
+            raise ValueError(f"expected ARM=CHECKPOINT with an arm of {', '.join(arms)}, got {each[:60]!r}")
+        spec = arms[arm].prefix + checkpoint
+        if spec in found:
+            raise ValueError(f"the arms {found[spec]} and {arm} have the same checkpoint: choose another for one")
+        found[spec] = arm
+    if len(found) < 2 or len(set(found.values())) != len(chosen):
+        raise ValueError(f"{name} compares two arms or more, a checkpoint each, got {' '.join(chosen)[:200]}")
+    order = list(arms)
+    return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))

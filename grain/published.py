@@ -17,7 +17,6 @@ from PIL import Image
 
 from grain.config import ClassTexts
 from grain.data_sets import (
-    NO_LABEL,
     DataSet,
     DataSetError,
     Item,
@@ -28,14 +27,18 @@ from grain.data_sets import (
     open_path,
     spaced,
 )
-from grain.retrieval_sets import read_captions
+from grain.retrieval_sets import annotations_in, captioned_set
 
 Opener = Callable[[Path], DataSet]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published data set. place: its folder below the root. get: what to download into it, in words."""
+    """A published data set. place: its folder below the root. get: what to download into it, in words.
+
+    classes, pictures: of the whole split, 0 classes where it has captions.
+    mark: a file of it below its folder, where another data set has the same folder.
+    """
 
     name: str
     title: str
@@ -43,6 +46,13 @@ class Published:
     split: str
     get: str
     open: Opener
+    classes: int
+    pictures: int
+    mark: str = ""
+
+    def is_below(self, root: Path) -> bool:
+        """Whether it lies there, whole or not."""
+        return (root / self.place / self.mark).exists()
 
 
 def open_data_set(spec: str, root: Path) -> DataSet:
@@ -55,7 +65,8 @@ def open_data_set(spec: str, root: Path) -> DataSet:
     place, _, split = spec.partition("#")
     if "/" not in place and not Path(place).is_dir():
         return open_published(place, root)  # a name that is not there is no path that is not there
-    return open_path(Path(place), split)
+    annotations = annotations_in(Path(place), split)
+    return captioned_set(annotations, split=split) if annotations else open_path(Path(place), split)
 
 
 def open_published(name: str, root: Path) -> DataSet:
@@ -68,13 +79,23 @@ def open_published(name: str, root: Path) -> DataSet:
     one = PUBLISHED[name]
     place = root / one.place
     advice = f"get {one.get} and put it into {place}"
-    if not place.is_dir():
+    if not one.is_below(root):
         raise DataSetError(f"{one.title} is not on this machine: {advice}")
     try:
-        return replace(one.open(root), name=name, split=one.split)
+        found = replace(one.open(root), name=name, split=one.split)
     except (RuntimeError, ValueError, OSError, KeyError) as error:  # whatever a half of it makes its reader raise
         reason = " ".join(str(error).split(". ")[0].rstrip(".").split())[:200]
         raise DataSetError(f"{one.title} in {place} is not whole ({reason}): {advice}") from error
+    return replace(found, note=_note(one, found))
+
+
+def _note(one: Published, found: DataSet) -> str:
+    """Whether what lies here is what others report on; "" where it is."""
+    here, there = (len(found.class_names), found.total), (one.classes, one.pictures)
+    if here == there:
+        return ""
+    said = [f"{classes:,} classes and {pictures:,} pictures" for classes, pictures in (here, there)]
+    return f"It has {said[0]} here, {said[1]} as published: its numbers are not those of others."
 
 
 def _vision(class_name: str, *templates: str, **options: Any) -> Opener:
@@ -191,16 +212,7 @@ def _captions(place: str, pictures: str, file: str, split: str) -> Opener:
     """Pictures with several captions. pictures: their folder, below place."""
 
     def opener(root: Path) -> DataSet:
-        found = read_captions(root / place / file, split=split)
-        return of_files(
-            [root / place / pictures / name for name in found.files],
-            [NO_LABEL] * len(found.files),
-            class_names=(),
-            name=place,
-            split=split,
-            source=f"{file}, Karpathy's split",
-            captions=found.captions,
-        )
+        return captioned_set(root / place / file, split=split, pictures=root / place / pictures)
 
     return opener
 
@@ -214,6 +226,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked CIFAR-10 python version",
         _vision("CIFAR10", PHOTO, "a blurry photo of a {name}.", train=False),
+        10,
+        10_000,
     ),
     Published(
         "cifar100",
@@ -222,6 +236,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked CIFAR-100 python version",
         _vision("CIFAR100", PHOTO, "a blurry photo of a {name}.", train=False),
+        100,
+        10_000,
     ),
     Published(
         "sun397",
@@ -230,6 +246,8 @@ ALL: tuple[Published, ...] = (
         "all",
         "the unpacked SUN397.tar.gz (folders a … z and ClassName.txt)",
         _vision("SUN397", PHOTO, "a photo of the {name}."),
+        397,
+        108_754,
     ),
     Published(
         "stanford-cars",
@@ -238,6 +256,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "cars_test, devkit and cars_test_annos_withlabels.mat",
         _vision("StanfordCars", PHOTO, "a photo of my {name}.", split="test"),
+        196,
+        8041,
     ),
     Published(
         "dtd",
@@ -246,6 +266,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked dtd-r1.0.1.tar.gz (a folder dtd with images and labels)",
         _vision("DTD", "a photo of a {name} texture.", "a photo of a {name} pattern.", split="test"),
+        47,
+        1880,
     ),
     Published(
         "oxford-pets",
@@ -254,6 +276,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked images.tar.gz and annotations.tar.gz",
         _vision("OxfordIIITPet", "a photo of a {name}, a type of pet.", split="test"),
+        37,
+        3669,
     ),
     Published(
         "caltech101",
@@ -262,6 +286,8 @@ ALL: tuple[Published, ...] = (
         "all",
         "the unpacked folders 101_ObjectCategories and Annotations",
         _vision("Caltech101", PHOTO),
+        101,
+        8677,
     ),
     Published(
         "flowers102",
@@ -270,6 +296,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked folder jpg, imagelabels.mat and setid.mat",
         _vision("Flowers102", "a photo of a {name}, a type of flower.", split="test"),
+        102,
+        6149,
     ),
     Published(
         "cub-200",
@@ -278,6 +306,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked CUB_200_2011.tgz (images, images.txt, classes.txt, …)",
         _cub,
+        200,
+        5794,
     ),
     Published(
         "places365",
@@ -286,6 +316,8 @@ ALL: tuple[Published, ...] = (
         "val",
         "categories_places365.txt, places365_val.txt and the folder val_256",
         _vision("Places365", PHOTO, split="val", small=True),
+        365,
+        36_500,
     ),
     Published(
         "food101",
@@ -294,6 +326,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the unpacked food-101.tar.gz (images and meta)",
         _vision("Food101", "a photo of {name}, a type of food.", split="test"),
+        101,
+        25_250,
     ),
     Published(
         "imagenet",
@@ -302,14 +336,30 @@ ALL: tuple[Published, ...] = (
         "val",
         "ILSVRC2012's validation pictures in a folder a class (val/n01440764/…)",
         _imagenet,
+        1000,
+        50_000,
     ),
     Published(
         "coco-captions",
-        "COCO captions",
+        "COCO captions, Karpathy's test split",
         "coco",
         "test",
         "val2014 and Karpathy's dataset_coco.json",
         _captions("coco", ".", "dataset_coco.json", "test"),
+        0,
+        5000,
+        "dataset_coco.json",
+    ),
+    Published(
+        "coco-val2017",
+        "COCO captions, val2017",
+        "coco",
+        "val2017",
+        "val2017 and annotations/captions_val2017.json",
+        _captions("coco", "val2017", "annotations/captions_val2017.json", "val2017"),
+        0,
+        5000,
+        "annotations/captions_val2017.json",
     ),
     Published(
         "flickr30k",
@@ -318,6 +368,8 @@ ALL: tuple[Published, ...] = (
         "test",
         "the folder flickr30k-images and Karpathy's dataset_flickr30k.json",
         _captions("flickr30k", "flickr30k-images", "dataset_flickr30k.json", "test"),
+        0,
+        1000,
     ),
 )
 PUBLISHED: Mapping[str, Published] = {one.name: one for one in ALL}

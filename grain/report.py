@@ -19,7 +19,7 @@ import numpy as np
 
 from grain.checkpoint import atomic_file
 from grain.class_texts import ClassDescriptions
-from grain.comparison import class_deltas, confusion, lead, mcnemar, reliability
+from grain.comparison import ClassDelta, class_deltas, confusion, lead, mcnemar, reliability
 from grain.data_sets import DataSet
 from grain.features import chosen_items
 from grain.metrics import Estimate, mean_class_recall
@@ -28,11 +28,14 @@ from grain.sighting import Found, Grounding, Sighting
 
 SCHEMA = 1
 METRICS, DETAILS, PICTURES = "metrics.json", "details.json", "pictures"
-RESULTS_CSV, CLASSES_CSV, PICTURES_CSV = "results.csv", "classes.csv", "pictures.csv"
+RESULTS_CSV, MEASURES_CSV = "results.csv", "measures.csv"
+CLASSES_CSV, PICTURES_CSV = "classes.csv", "pictures.csv"
 REST = ("mean_class_recall", "calibration_error")  # columns behind those with intervals
+BEST = "best"  # each model by the way of asking that does best
 TOP = 5
 MOST_ROWS = 10  # compared in pairs
 EXAMPLES, CONFUSED, CONFUSED_PICTURES = 6, 20, 3  # shown of each kind
+APART = 6  # classes of each kind with a picture, of those that two rows differ on most
 MOST_EFFECTS = 40  # descriptions that help, and as many that hurt
 CURVE_POINTS = 101
 KEPT_SIDE = 768  # pixels
@@ -96,9 +99,11 @@ def summary(block: Block) -> dict[str, Any]:
         "asked": block.spec,
         "split": data.split,
         "source": data.source,
+        "note": data.note,
         "pictures": len(first.keys),
         "pictures_in_all": data.total,
         "labelled": len(first.labelled),
+        "captions": len(first.retrieval.picture_of) if first.retrieval else 0,
         "classes": len(data.class_names),
         "descriptions": {
             "source": block.source,
@@ -107,7 +112,8 @@ def summary(block: Block) -> dict[str, Any]:
         },
         "models": [_model(seen) for seen in block.sightings],
         "rows": [_numbers(row, first.target) for row in rows],
-        "pairs": [_pair(one, other, first.target) for one, other in combinations(rows[:MOST_ROWS], 2)],
+        "leads": [*leads(rows, first.target), *retrieval_leads(block.sightings)],
+        "pairs": [_pair(one, other, first.target) for one, other in combinations(compared(rows), 2)],
         "grounding": [_grounded(seen.model, seen.grounding) for seen in block.sightings if seen.grounding],
         "retrieval": [
             {"model": seen.model, **{name: _plain(found) for name, found in seen.retrieval.recalls().items()}}
@@ -115,6 +121,52 @@ def summary(block: Block) -> dict[str, Any]:
             if seen.retrieval
         ],
     }
+
+
+def compared(rows: Sequence[Row], most: int = MOST_ROWS) -> list[Row]:
+    """The rows that are compared in pairs, in their order: of many, the best of each model, and then the first ones."""
+    by_model = [[row for row in rows if row.model == model] for model in dict.fromkeys(row.model for row in rows)]
+    chosen = list(dict.fromkeys(row.name for row in [*map(_best, by_model), *rows]))[:most]
+    return [row for row in rows if row.name in chosen]
+
+
+def leads(rows: Sequence[Row], target: Ints) -> list[dict[str, Any]]:
+    """Every other model against the first one: asked the same way; and each by its best way, under the way BEST."""
+    by_model: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, {})[row.way] = row
+    if not by_model:
+        return []
+    (_, base), *rest = by_model.items()
+    found = []
+    for model, mine in rest:
+        pairs = [(way, mine[way], base[way]) for way in mine if way in base]
+        for way, one, other in [*pairs, (BEST, _best(mine.values()), _best(base.values()))]:
+            found.append({"model": model, "way": way, **_pair(one, other, target)})
+    return found
+
+
+def retrieval_leads(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
+    """R@1 of every other model less that of the first one, both ways; drawn together are the captions of a picture."""
+    asked = [(seen.model, seen.retrieval) for seen in sightings if seen.retrieval]
+    found = []
+    for model, mine in asked[1:]:
+        base, first = asked[0]
+        for way, one, other, groups in (
+            ("image_to_text_r1", mine.caption_hits(1), first.caption_hits(1), None),
+            ("text_to_image_r1", mine.picture_hits(1), first.picture_hits(1), mine.picture_of),
+        ):
+            ahead = {
+                "one": f"{model} · {way}",
+                "other": f"{base} · {way}",
+                "lead": _plain(lead(one, other, groups=groups)),
+            }
+            found.append({"model": model, "way": way, **ahead, **asdict(mcnemar(one, other))})
+    return found
+
+
+def _best(rows: Iterable[Row]) -> Row:
+    return max(rows, key=lambda row: float(row.outcomes.hits.mean()))
 
 
 def _model(seen: Sighting) -> dict[str, Any]:
@@ -182,18 +234,7 @@ def _details(block: Block) -> dict[str, Any]:
         "rows": {row.name: _row_details(row, first, names) for row in rows},
         "sweeps": {seen.model: _sweep(seen.sweep) for seen in block.sightings if seen.sweep},
         "grounding": {seen.model: grounding_curve(seen.grounding) for seen in block.sightings if seen.grounding},
-        "deltas": [
-            {
-                "one": one.name,
-                "other": other.name,
-                "classes": [
-                    {**asdict(each), "lead": _plain(each.lead)}
-                    for each in class_deltas(one.outcomes.hits, other.outcomes.hits, first.target, names)
-                ],
-                **_examples(one.outcomes, other.outcomes, first.labelled),
-            }
-            for one, other in combinations(rows[:MOST_ROWS], 2)
-        ],
+        "deltas": [_delta(one, other, first, names) for one, other in combinations(compared(rows), 2)],
         "effects": {seen.model: _effects(seen) for seen in block.sightings if seen.effects},
     }
 
@@ -239,10 +280,44 @@ def _examples(one: Outcomes, other: Outcomes, labelled: Ints) -> dict[str, list[
     }
 
 
+def _delta(one: Row, other: Row, first: Sighting, names: Sequence[str]) -> dict[str, Any]:
+    """Two rows class by class, and pictures to look at."""
+    a, b = one.outcomes, other.outcomes
+    deltas = class_deltas(a.hits, b.hits, first.target, names)
+    return {
+        "one": one.name,
+        "other": other.name,
+        "classes": [{**asdict(each), "lead": _plain(each.lead)} for each in deltas],
+        "apart": _apart(a, b, first, names, deltas),
+        **_examples(a, b, first.labelled),
+    }
+
+
+def _apart(
+    one: Outcomes, other: Outcomes, first: Sighting, names: Sequence[str], deltas: Sequence[ClassDelta]
+) -> list[dict[str, Any]]:
+    """The classes that the rows differ on most, either way, each with the picture on which they differ most."""
+    margin = one.true_probability - other.true_probability
+    found = []
+    for each in (*deltas[:APART], *deltas[APART:][-APART:]):
+        if sign := np.sign(each.lead.value):
+            mine = np.flatnonzero((first.target == names.index(each.name)) & (sign * (one.hits - other.hits) > 0))
+            row = mine[np.argmax(sign * margin[mine])]
+            found.append({"name": each.name, "picture": int(first.labelled[row])})
+    return found
+
+
 def _effects(seen: Sighting) -> dict[str, Any]:
     help_most, hurt_most = seen.effects[:MOST_EFFECTS], seen.effects[::-1][:MOST_EFFECTS]
     plain = [
-        {"class": each.class_name, "text": each.text, "helped": each.helped, "hurt": each.hurt, "p": each.p_value}
+        {
+            "class": each.class_name,
+            "text": each.text,
+            "helped": each.helped,
+            "hurt": each.hurt,
+            "p": each.p_value,
+            "picture": int(seen.labelled[each.picture]),
+        }
         for each in dict.fromkeys([*help_most, *hurt_most[::-1]])
         if each.helped or each.hurt
     ]
@@ -278,6 +353,8 @@ def grounding_curve(found: Grounding) -> dict[str, list[float]]:
 def _pictures(folder: Path, stem: str, block: Block, details: Mapping[str, Any]) -> dict[str, Any]:
     """Save the pictures that lists point to; their file, truth, and what each row says of them."""
     wanted = {row for pair in details["deltas"] for row in (*pair["wins"], *pair["losses"])}
+    wanted |= {each["picture"] for pair in details["deltas"] for each in pair["apart"]}
+    wanted |= {each["picture"] for found in details["effects"].values() for each in found["shown"]}
     wanted |= {row for each in details["rows"].values() for pair in each["confused"] for row in pair["pictures"]}
     found = {}
     for row, item in enumerate(chosen_items(block.data, block.limit)):
@@ -329,6 +406,17 @@ def _write_tables(out: Path, metrics: Mapping[str, Any], details: Mapping[str, A
             [data["name"], *(row[name] for name in ("model", "way")), *row["top1"], *row["top5"], *_rest(row)]
             for data in metrics["data_sets"]
             for row in data["rows"]
+        ),
+    )
+    _write_csv(
+        out / MEASURES_CSV,
+        ["data_set", "model", "measure", "value", "low", "high"],
+        (
+            [data["name"], row["model"], name, *value]
+            for data in metrics["data_sets"]
+            for row in (*data["retrieval"], *data["grounding"])
+            for name, value in row.items()
+            if isinstance(value, list)
         ),
     )
     _write_csv(

@@ -1,7 +1,8 @@
-"""Captioned pictures as COCO and Flickr30k lay them out: an annotation file -> files with their captions.
+"""Captioned pictures as COCO and Flickr30k lay them out: an annotation file -> files with their captions -> a data set.
 
 Read are COCO's `captions_*.json`, Karpathy's `dataset_coco.json` and `dataset_flickr30k.json` with their splits, and
-Flickr30k's `results_*.token` or the `results.csv` that goes round as well. Nothing is fetched, no picture is opened.
+Flickr30k's `results_*.token` or the `results.csv` that goes round as well; their pictures lie beside them, or in a
+folder there. Nothing is fetched, no picture is opened.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grain.data_sets import NO_LABEL, DataSet, DataSetError, of_files
+
+PATTERNS = ("dataset_*.json", "captions_*.json", "annotations/captions_*.json", "results*.token", "results.csv")
+TEST = "test"  # the split of Karpathy's files that is reported on
 EXPECTED = "COCO's captions_*.json, Karpathy's dataset_*.json, or Flickr30k's *.token or *.csv"
 
 
@@ -33,7 +38,7 @@ class CaptionedSet:
         return [row for row, own in enumerate(self.captions) for _ in own]
 
 
-def read_captions(path: Path, *, split: str = "test") -> CaptionedSet:
+def read_captions(path: Path, *, split: str = TEST) -> CaptionedSet:
     """Read an annotation file; its layout is told by what is in it.
 
     Args:   split: of Karpathy's files only, which hold all of them.
@@ -55,9 +60,60 @@ def read_captions(path: Path, *, split: str = "test") -> CaptionedSet:
     return found
 
 
+def annotations_in(path: Path, split: str = "") -> Path | None:
+    """The annotation file that a path is or holds; None where it is another data set.
+
+    Args:   split: tells several of COCO's apart, as val2017 does.
+    Raises: DataSetError: it holds several.
+    """
+    if path.is_file():
+        return path
+    found = [file for pattern in PATTERNS for file in sorted(path.glob(pattern))]
+    named = [file for file in found if split and split in file.stem] or found
+    if len(named) > 1:
+        files = ", ".join(str(file.relative_to(path)) for file in named)
+        raise DataSetError(f"{path} has several files of captions ({files}): give the path of one of them")
+    return named[0] if named else None
+
+
+def captioned_set(file: Path, *, split: str = "", pictures: Path | None = None, name: str = "") -> DataSet:
+    """Pictures with one caption or several each, to be found by one another.
+
+    Args:   file: annotations. split: of Karpathy's files; "" takes test. pictures: their folder; None looks beside the
+            file, in the folders there, and in those one level up.
+    Raises: DataSetError: the file cannot be read, or pictures are missing; one sentence says where they should lie.
+    """
+    try:
+        found = read_captions(file, split=split or TEST)
+    except ValueError as error:
+        raise DataSetError(str(error)) from error
+    folder = pictures or _folder_of(file, found.files[0])
+    if missing := missing_pictures(found, folder):
+        count = f"{len(missing):,} of {len(found.files):,} pictures of {file.name}"
+        raise DataSetError(
+            f"{count} are not in {folder}, {missing[0]} for one: put them there, or into a folder beside it"
+        )
+    return of_files(
+        [folder / name for name in found.files],
+        [NO_LABEL] * len(found.files),
+        class_names=(),
+        name=name or file.stem,
+        split=split or (TEST if file.name.startswith("dataset_") else "all"),
+        source=f"{file.name}, {len(found.texts):,} captions",
+        captions=found.captions,
+    )
+
+
 def missing_pictures(found: CaptionedSet, folder: Path) -> list[str]:
     """The files that do not lie in the picture folder."""
     return [name for name in found.files if not (folder / name).is_file()]
+
+
+def _folder_of(file: Path, first: str) -> Path:
+    """Where the first picture lies; beside the file where it lies nowhere."""
+    beside = [file.parent, *(path for path in sorted(file.parent.iterdir()) if path.is_dir())]
+    above = [path for path in sorted(file.parent.parent.iterdir()) if path.is_dir()] if file.parent.name else []
+    return next((folder for folder in (*beside, *above) if (folder / first).is_file()), file.parent)
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> CaptionedSet:

@@ -103,7 +103,9 @@ def pictures_of(body: dict[str, Any]) -> list[str]:
 
 
 def colour_of(body: dict[str, Any]) -> str:
-    """The name of the colour nearest to the picture's."""
+    """The name of the colour nearest to the picture's; "plain" where there is no picture."""
+    if not pictures_of(body):
+        return "plain"
     head, _, data = pictures_of(body)[0].partition(",")
     assert head == "data:image/jpeg;base64"
     pixel = Image.open(io.BytesIO(base64.b64decode(data))).resize((1, 1)).getpixel((0, 0))

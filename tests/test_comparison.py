@@ -164,6 +164,8 @@ def test_leaving_a_description_out_is_recognising_everything_without_it(alpha: f
         rest = {name: [text for text in rows if text != effect.text] for name, rows in CLASSES.items()}
         without = recognised(features, rest, target, alpha)
         assert (effect.helped, effect.hurt) == (np.sum(base & ~without), np.sum(~base & without))
+        decided = base & ~without if effect.net >= 0 else ~base & without
+        assert effect.picture == (np.flatnonzero(decided)[0] if decided.any() else -1)
         assert CLASSES[effect.class_name][effect.index - (3 if effect.class_name == "owl" else 0)] == effect.text
     assert sum(each.helped + each.hurt for each in found) > 10
     assert [each.net for each in found] == sorted((each.net for each in found), reverse=True)

@@ -2,6 +2,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from grain.data_sets import NO_LABEL, DataSetError, open_path
+from grain.data_sets import NO_LABEL, DataSet, DataSetError, open_path
 from grain.features import chosen_items, chosen_rows
-from grain.published import PUBLISHED, open_data_set, open_published
+from grain.published import PUBLISHED, _note, open_data_set, open_published
 from tests.tiny import picture, write_shard
 
 
@@ -164,6 +165,8 @@ def test_a_published_set_that_is_not_here_says_what_to_get_and_where_to_put_it(n
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_half_of_a_published_set_is_one_sentence_too(name: str, tmp_path: Path) -> None:
     (tmp_path / PUBLISHED[name].place).mkdir(parents=True)
+    if mark := PUBLISHED[name].mark:
+        write(tmp_path / PUBLISHED[name].place / mark, "")
     with pytest.raises(DataSetError, match=r"is not whole .*: get .* and put it into") as error:
         open_published(name, tmp_path)
     assert "\n" not in str(error.value)
@@ -233,6 +236,17 @@ def test_a_published_layout_gives_its_pictures_classes_and_templates(name: str, 
     assert sorted(item.label for item in items) == LABELS[name]
     assert {item.open().mode for item in items} == {"RGB"}
     assert data.templates is not None and classes[0] in data.templates.names[0].format(name=classes[0])
+    assert data.note.startswith(f"It has {len(classes)} classes and {len(items)} pictures here, "), "it is no whole one"
+
+
+def test_a_published_set_that_is_whole_needs_no_note_and_another_one_says_how_it_differs() -> None:
+    one = PUBLISHED["dtd"]
+    whole = DataSet("dtd", "test", "", tuple(map(str, range(47))), 1880, "", lambda start: iter(()))
+    assert _note(one, whole) == ""
+    assert _note(one, replace(whole, total=1879)) == (
+        "It has 47 classes and 1,879 pictures here, 47 classes and 1,880 pictures as published: its numbers are not "
+        "those of others."
+    )
 
 
 def test_imagenet_takes_its_names_in_the_order_of_its_folders(tmp_path: Path) -> None:
@@ -255,6 +269,53 @@ def test_captions_of_karpathys_split_come_several_a_picture(tmp_path: Path) -> N
     write(tmp_path / "coco/dataset_coco.json", json.dumps({"images": listed}))
     data = open_data_set("coco-captions", tmp_path)
     assert [(item.captions, item.label) for item in data.read(0)] == [(("a cat", "one cat"), NO_LABEL)]
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
+    "annotations": [{"image_id": 1, "caption": "a cat"}, {"image_id": 2, "caption": "a dog"}],
+}
+
+
+def coco(root: Path, *pictures: str) -> Path:
+    """A folder as COCO lays it out."""
+    for name in pictures:
+        save(root / "val2017" / name)
+    write(root / "annotations" / "captions_val2017.json", json.dumps(COCO))
+    return root
+
+
+def test_a_captioned_set_is_found_by_its_name_its_folder_or_its_file_wherever_its_pictures_lie(tmp_path: Path) -> None:
+    root = coco(tmp_path / "coco", "1.jpg", "2.jpg")
+    specs = ("coco-val2017", str(root), f"{root}#val2017", str(root / "annotations" / "captions_val2017.json"))
+    found = [open_data_set(spec, tmp_path) for spec in specs]
+    assert [data.total for data in found] == [2, 2, 2, 2]
+    assert {tuple(item.captions for item in data.read(0)) for data in found} == {(("a cat",), ("a dog",))}
+    assert (found[0].name, found[0].split) == ("coco-val2017", "val2017")
+    flickr = tmp_path / "flickr"
+    save(flickr / "flickr30k-images" / "7.jpg")
+    write(flickr / "results_20130124.token", "7.jpg#0\ta dog\n7.jpg#1\ta puppy\n")
+    data = open_data_set(str(flickr), tmp_path)
+    assert [item.captions for item in data.read(0)] == [("a dog", "a puppy")]
+    assert "2 captions" in data.source
+
+
+def test_what_a_captioned_set_lacks_is_one_sentence_with_where_to_put_it(tmp_path: Path) -> None:
+    root = coco(tmp_path / "coco", "1.jpg")
+    with pytest.raises(DataSetError, match=r"1 of 2 pictures of captions_val2017.json are not in .*val2017, 2.jpg for"):
+        open_data_set(str(root), tmp_path)
+    with pytest.raises(
+        DataSetError, match=r"val2017 in .*coco is not whole \(1 of 2 pictures.*: get val2017 and annot"
+    ):
+        open_data_set("coco-val2017", tmp_path)
+    with pytest.raises(DataSetError, match="Karpathy's test split is not on this machine: get val2014 and"):
+        open_data_set("coco-captions", tmp_path)
+    write(root / "dataset_coco.json", "{}")
+    with pytest.raises(DataSetError, match=r"several files of captions .*: give the path of one"):
+        open_data_set(str(root), tmp_path)
+    write(tmp_path / "mine.json", "[]")
+    with pytest.raises(DataSetError, match=r"mine\.json cannot be read"):
+        open_data_set(str(tmp_path / "mine.json"), tmp_path)
 
 
 # a sample of one

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.random_llava import LINES, write_random_llava
-from curation.describe import Answer, DescribeConfig, Described, LlavaDescriber, read_answers
+from curation.describe import Answer, DescribeConfig, Described, LlavaDescriber, read_answers, user_turn
 from curation.prompts import (
     CAPTION,
     MOST_DESCRIPTIONS,
@@ -24,6 +24,7 @@ from curation.prompts import (
     SINGLE_STAGE,
     TWO_STAGE,
     Prompts,
+    name_question,
     parse_descriptions,
     parse_sentence,
     same_text,
@@ -219,6 +220,17 @@ def test_a_question_gets_the_probability_of_yes_for_each_picture(llava: Callable
     assert found == llava().yes(noise(), asked)
     shares = [share for each in found for share in each]
     assert len(shares) == 2 * len(SIZES) and all(0 < share < 1 for share in shares)
+
+
+def test_classes_are_asked_about_by_name_with_no_picture_in_the_question(llava: Callable[..., LlavaDescriber]) -> None:
+    names = ["cup", "a very long name of a class", "pot"]
+    together, alone = llava().describe_names(names), llava(batch_size=1).describe_names(names)
+    assert answers(together) == answers(alone)
+    assert [len(result.raw) for result in together] == [1, 1, 1]
+    describer = llava()
+    ids, _, pictures = describer._tokens([[user_turn(name_question("cup"))]])
+    assert "pixel_values" not in pictures and describer._model.config.image_token_id not in ids
+    assert llava().describe_names([]) == []
 
 
 def test_a_batch_of_pictures_gives_what_each_gives_alone(llava: Callable[..., LlavaDescriber]) -> None:

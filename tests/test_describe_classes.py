@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from curation.annotators import DescriberChoice
 from curation.describe import Described
 from curation.describe_classes import (
     DescribeClassesConfig,
@@ -13,11 +14,14 @@ from curation.describe_classes import (
     accepted_path,
     decide,
     draft,
+    draft_of_names,
     load,
     main,
+    names_in,
     save,
 )
 from grain.class_texts import read_descriptions
+from tests.fake_openai import fake_openai, pictures_of
 from tests.tiny import picture
 
 
@@ -28,6 +32,16 @@ class Describer:
 
     def describe(self, images: Sequence[Image.Image]) -> list[Described]:
         return [Described(descriptions=("A red lid.", f"{image.width} px wide")) for image in images]
+
+
+class Teller(Describer):
+    """Knows a thing of every class but one."""
+
+    def describe_names(self, names: Sequence[str]) -> list[Described]:
+        return [
+            Described(problem="no list") if name == "void" else Described(descriptions=(f"a {name} lid",))
+            for name in names
+        ]
 
 
 @pytest.fixture
@@ -101,3 +115,43 @@ def test_verdicts_are_never_written_over_and_a_folder_without_pictures_is_refuse
         draft(Describer(), folder / "empty")
     with pytest.raises(ReviewError, match=r"expected a file called \*\.review\.json"):
         save(tmp_path / "mine.json", {})
+
+
+def test_classes_are_described_by_their_names_alone_and_wait_for_the_same_review(tmp_path: Path) -> None:
+    drafts = draft_of_names(Teller(), ["cup", "void"])
+    assert drafts == {"cup": [Drafted("a cup lid", 0, "words@1")], "void": []}
+    file = tmp_path / "mine.review.json"
+    save(file, drafts)
+    assert read_descriptions(accepted_path(file), ["cup", "void"]).texts == 0
+    decide(file, "cup", "a cup lid", "accepted")
+    assert read_descriptions(accepted_path(file), ["cup", "void"]).classes["cup"] == ("a cup lid",)
+    with pytest.raises(ReviewError, match=r"words@1 described no class \(no list\)"):
+        draft_of_names(Teller(), ["void"])
+    with pytest.raises(ReviewError, match="no class names"):
+        draft_of_names(Teller(), [])
+
+
+def test_names_are_the_lines_of_a_file_or_the_folders(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text(" red panda \n\ncup\ncup\n", encoding="utf-8")
+    assert names_in(tmp_path / "names.txt") == ["red panda", "cup"]
+    assert names_in(folder) == ["cup", "empty", "pot"]
+    (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    for name in ("x.jpg", "nowhere"):
+        with pytest.raises(ReviewError, match="expected a folder, or a text file of class names"):
+            names_in(tmp_path / name)
+
+
+def test_a_server_is_asked_by_name_from_the_command_line_and_stand_ins_say_that_they_need_pictures(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names.txt").write_text("cup\npot", encoding="utf-8")
+    with fake_openai() as server:
+        choice = DescriberChoice(kind="server", model="words", server=server.url)
+        main(DescribeClassesConfig(tmp_path / "names.txt", tmp_path / "a.review.json", describer=choice))
+        main(DescribeClassesConfig(folder, tmp_path / "b.review.json", text_only=True, describer=choice))
+    assert [pictures_of(body) for body in server.requests] == [[]] * 5
+    assert [each.text for each in load(tmp_path / "a.review.json")["pot"]] == ["a plain lid", "a plain star"]
+    assert list(load(tmp_path / "b.review.json")) == ["cup", "empty", "pot"]
+    assert "4 descriptions of 2 classes to review" in capsys.readouterr().out
+    with pytest.raises(ReviewError, match="the describer photo needs pictures: to ask by name choose"):
+        main(DescribeClassesConfig(tmp_path / "names.txt", tmp_path / "c.review.json"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+from PIL import Image
 
 from grain.data import Record, find_shards, read_records
 from grain.encode import TorchEncoder
@@ -24,7 +25,9 @@ from grain.evaluate import (
 )
 from grain.predict import Predictor
 from grain.pretrained import Card, export_open_clip, from_pretrained, save_pretrained
-from grain.report import _cell
+from grain.report import Row, _cell, compared
+from grain.retrieval import ranks
+from grain.scoring import Outcomes
 from grain.structures import ImageFeatures
 from tests.tiny import FakeEncoder, finish, picture, start, tiny_config, tiny_model, unit, write_data
 
@@ -162,8 +165,26 @@ def test_every_way_of_asking_has_its_numbers_with_intervals_and_every_pair_its_t
         assert pair["lead"][0] == pytest.approx(shares[pair["one"]] - shares[pair["other"]])
         assert pair["only_one"] - pair["only_other"] == pytest.approx(4 * pair["lead"][0])
         assert 0 < pair["p_value"] <= 1
+    ways = [lead["way"] for lead in metrics["leads"]]
+    assert ways == ["names", "descriptions", "best", "image_to_text_r1", "text_to_image_r1"]
+    for lead in metrics["leads"][:3]:
+        assert (lead["model"], lead["lead"][0]) == ("tiny-clip", shares[lead["one"]] - shares[lead["other"]])
+    assert metrics["leads"][2]["other"] == max(
+        (row for row in shares if "clip" not in row), key=lambda row: shares[row]
+    )
     assert (metrics["split"], metrics["pictures"], metrics["labelled"], metrics["classes"]) == ("novel", 4, 4, 3)
     assert metrics["descriptions"]["report"] == ["1 classes have none and go by their name alone: plain."]
+
+
+def test_of_many_rows_the_best_of_each_model_is_among_those_that_are_compared() -> None:
+    def row(model: str, way: str, right: int) -> Row:
+        rank = (np.arange(4) >= right).astype(np.int64)
+        return Row(model, way, Outcomes(rank, rank, np.ones(4, np.float32), np.ones(4, np.float32)))
+
+    rows = [row(model, way, right) for model in "abc" for way, right in (("names", 1), ("regions", 3), ("mixed", 2))]
+    kept = [each.name for each in compared(rows, most=4)]
+    assert kept == ["a · names", "a · regions", "b · regions", "c · regions"]
+    assert compared(rows) == rows and compared([]) == []
 
 
 def test_the_numbers_are_those_of_the_functions_that_training_uses(
@@ -188,6 +209,15 @@ def test_details_hold_what_the_page_draws_and_every_picture_that_it_points_to(re
     details = loaded(result, "details.json")
     wanted = {row for pair in details["deltas"] for row in (*pair["wins"], *pair["losses"])}
     wanted |= {row for each in details["rows"].values() for pair in each["confused"] for row in pair["pictures"]}
+    apart = [(pair, each) for pair in details["deltas"] for each in pair["apart"]]
+    wanted |= {each["picture"] for _, each in apart}
+    wanted |= {each["picture"] for found in details["effects"].values() for each in found["shown"]}
+    assert apart, "some pair differs on some class"
+    for pair, each in apart:
+        one = details["pictures"][str(each["picture"])]
+        right = {name: one["rows"][pair[name]]["said"] == each["name"] for name in ("one", "other")}
+        [value] = [row["lead"][0] for row in pair["classes"] if row["name"] == each["name"]]
+        assert one["true"] == each["name"] and right == {"one": value > 0, "other": value < 0}
     assert wanted and set(details["pictures"]) == {str(row) for row in wanted}
     for one in details["pictures"].values():
         assert (result / "pictures" / one["file"]).is_file()
@@ -292,6 +322,24 @@ def test_descriptions_of_a_file_take_the_place_of_those_that_came_along(
     assert other["descriptions"]["source"] == "classes.json"
 
 
+def test_a_published_set_takes_the_descriptions_that_lie_beside_it_under_its_name(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    names = ("banded", "dotted")
+    for name in names:
+        (tmp_path / "dtd/dtd/images" / name).mkdir(parents=True)
+        picture(0, (40, 40)).save(tmp_path / "dtd/dtd/images" / name / "0.png")
+    (tmp_path / "dtd/dtd/labels").mkdir()
+    (tmp_path / "dtd/dtd/labels/test1.txt").write_text("banded/0.png\ndotted/0.png\n")
+    config = EvaluateConfig((str(checkpoints / "tiny-clip"),), ("dtd",), tmp_path / "run", root=tmp_path)
+    [bare] = evaluate(config)["data_sets"]
+    assert [row["way"] for row in bare["rows"]] == ["names"] and "2 classes and 2 pictures here" in bare["note"]
+    (tmp_path / "descriptions").mkdir()
+    (tmp_path / "descriptions" / "dtd.json").write_text(json.dumps({name: ["thin lines"] for name in names}))
+    [described] = evaluate(config)["data_sets"]
+    assert described["descriptions"]["source"] == "descriptions/dtd.json" and described["descriptions"]["texts"] == 2
+
+
 def test_captions_and_regions_are_measured_without_any_class(
     checkpoints: Path, data_folder: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +347,60 @@ def test_captions_and_regions_are_measured_without_any_class(
     metrics = evaluate(config)["data_sets"][0]
     assert (metrics["pictures"], metrics["labelled"], metrics["rows"]) == (5, 0, [])
     assert len(metrics["retrieval"]) == 2 and len(metrics["grounding"]) == 1
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures with two captions each, as Flickr30k packs them."""
+    root = tmp_path_factory.mktemp("captioned")
+    (root / "flickr30k-images").mkdir()
+    lines = []
+    for number in range(5):
+        picture(number, (40, 40)).save(root / "flickr30k-images" / f"{number}.jpg")
+        lines += [f"{number}.jpg#{row}\tcaption {row} of {number}" for row in range(2)]
+    (root / "results_all.token").write_text("\n".join(lines), encoding="utf-8")
+    return root
+
+
+def test_retrieval_is_measured_both_ways_with_several_captions_a_picture(
+    checkpoints: Path, captioned: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    [found] = evaluate(EvaluateConfig((str(checkpoints / "tiny"),), (str(captioned),), out))["data_sets"]
+    assert (found["pictures"], found["captions"], found["rows"]) == (5, 10, [])
+    predictor = Predictor.from_pretrained(checkpoints / "tiny")
+    images = [Image.open(file).convert("RGB") for file in sorted((captioned / "flickr30k-images").iterdir())]
+    texts = [f"caption {row} of {number}" for number in range(5) for row in range(2)]
+    embeds = np.stack([each.image_embed for each in predictor.batch_features(images)])
+    expected = ranks(embeds, predictor.embed_texts(texts), np.arange(10) // 2).recalls()
+    row = found["retrieval"][0]
+    assert {name: row[name][0] for name in expected} == {name: pytest.approx(r.value) for name, r in expected.items()}
+    assert set(expected) == {f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
+    ahead = {lead["way"]: lead["lead"][0] for lead in found["leads"]}
+    for way in ("image_to_text_r1", "text_to_image_r1"):
+        assert ahead[way] == pytest.approx(found["retrieval"][1][way][0] - row[way][0])
+    with (out / "measures.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["model"], line["measure"]) for line in lines[:2]] == [
+        ("tiny", "image_to_text_r1"),
+        ("tiny", "text_to_image_r1"),
+    ]
+    assert len(lines) == 12 and float(lines[0]["value"]) == row["image_to_text_r1"][0]
+
+
+def test_retrieval_stopped_half_way_goes_on_and_the_second_time_encodes_nothing(
+    checkpoints: Path, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grain.features.BATCH", 2)
+    config = EvaluateConfig((str(checkpoints / "tiny"),), (str(captioned),), tmp_path / "run", twins=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Counted(patch, fail_at=2)
+        evaluate(config)
+    for pictures, texts in ((3, 10), (0, 0)):
+        with monkeypatch.context() as patch:
+            counted = Counted(patch)
+            evaluate(config)
+            assert (counted.pictures, counted.texts) == (pictures, texts)
 
 
 def test_an_open_clip_file_is_a_model_like_any_other(checkpoints: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from app import evaluate_job, evaluate_panels, evaluate_plots, evaluating
+from app import evaluate_job, evaluate_panels, evaluate_plots, evaluating, experimenting
 from app.evaluate_job import prepare
 from app.evaluating import EvaluatingError, Wanted, command_line, on_ground, result, result_names
 from app.pages.evaluate import EvaluatePage
@@ -19,6 +19,7 @@ from app.settings import Settings
 from curation.describe_classes import Drafted, accepted_path, save
 from curation.sample_world import WorldConfig, write_world
 from grain.evaluate import EvaluateConfig, evaluate
+from grain.experiments import EXPERIMENTS
 from grain.pretrained import Card, save_pretrained
 from tests.fake_app import app_at, free_port
 from tests.tiny import tiny_config, tiny_model
@@ -59,6 +60,11 @@ def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints
     ]
 
 
+def test_a_model_may_be_a_folder_or_an_open_clip_model_too(services: Services, checkpoints: Path) -> None:
+    models = [str(checkpoints / "tiny-clip"), "open_clip:ViT-B-32=b.safetensors"]
+    assert command_line(services, wanted(models), "NAME")[3:5] == models
+
+
 @pytest.mark.parametrize(
     ("form", "sentence"),
     [
@@ -74,11 +80,88 @@ def test_what_cannot_be_started_is_said_in_a_sentence(services: Services, form: 
         command_line(services, form, "NAME")
 
 
+def test_an_experiment_takes_the_checkpoints_that_are_here_and_has_commands_for_the_rest(
+    services: Services, checkpoints: Path
+) -> None:
+    home = services.settings.home
+    assert [name for _, name in experimenting.choices()] == list(EXPERIMENTS)
+    (home / "runs" / "no-rd" / "final").mkdir(parents=True, exist_ok=True)
+    view = experimenting.view(services, "losses")
+    assert [each.checkpoint for each in view.arms] == ["", str(home / "runs" / "no-rd" / "final"), "", "", ""]
+    shown = evaluate_panels.experiment(view)
+    assert "4 to train" in shown and "row <code>ablations</code> of docs/benchmarks.md" in shown
+    assert "curation.sample_world --out data/world" in shown and "--out " + str(home / "runs" / "no-box") in shown
+    assert "--losses.region-description" in shown
+    embedded = experimenting.view(services, "no-box-head")
+    assert ([each.checkpoint for each in embedded.arms], embedded.worlds) == (["sample", "sample"], ())
+    assert "to train" not in evaluate_panels.experiment(embedded)
+    told = experimenting.view(services, "annotations")
+    assert [line for line in told.worlds if "--sample.wrong 0.4" in line]
+
+
+def test_an_experiment_on_chosen_checkpoints_is_a_job_like_any_other(services: Services, checkpoints: Path) -> None:
+    tried = experimenting.with_arms(services, wanted(models=()), "losses", ["tiny", str(checkpoints / "tiny-clip")])
+    assert command_line(services, tried, "NAME")[2:8] == [
+        *("--experiment", "losses", "--arms", f"full={checkpoints}/tiny", f"no-rd={checkpoints}/tiny-clip"),
+        "--no-twins",
+    ]
+    same = experimenting.with_arms(services, wanted(models=()), "no-box-head", ["sample", "sample"])
+    assert same.arms == ("with=sample", "without=sample")
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "sentence"),
+    [
+        ("losses", ["tiny", "", " "], "Two arms or more are compared"),
+        ("losses", ["tiny", "tiny"], "full and no-rd have the same checkpoint"),
+        ("losses", ["tiny", "nobody"], "There is no checkpoint 'nobody'"),
+        ("luck", ["tiny", "tiny-clip"], "There is no such experiment"),
+    ],
+)
+def test_an_experiment_that_cannot_start_is_a_sentence(
+    name: str, arms: list[str], sentence: str, services: Services
+) -> None:
+    with pytest.raises(EvaluatingError, match=sentence):
+        experimenting.with_arms(services, wanted(models=()), name, arms)
+
+
+def test_every_model_is_set_against_the_first_with_intervals(services: Services) -> None:
+    data = result(services, RUN).metrics["data_sets"][0]
+    shown = evaluate_panels.leads(data)
+    assert "ahead of <b>tiny</b>" in shown and "each by its best" in shown and shown.count("<td") == 5
+    figure = evaluate_plots.leads(data["leads"], "tiny")
+    assert [trace.name for trace in figure.data][:3] == ["names", "descriptions", "each by its best"]
+    assert "of 1 surely behind" in figure.layout.title.text
+    assert evaluate_panels.leads({}) == "" and len(evaluate_plots.leads([], "").data) == 0
+
+
+def test_several_data_sets_are_read_side_by_side(services: Services) -> None:
+    metrics = result(services, RUN).metrics
+    data = metrics["data_sets"][0]
+    assert evaluate_panels.across(metrics) == ""
+    other = data | {"name": HOSTILE, "rows": data["rows"][1:]}
+    shown = evaluate_panels.across({"data_sets": [data, other, data | {"rows": []}]})
+    assert shown.count("<tr>") == 7 and shown.count('<td class="number">') == 11 and shown.count("<td>–") == 1
+    assert HOSTILE not in shown and "&lt;img" in shown
+
+
+def test_retrieval_has_its_table_its_leads_and_its_plot(services: Services, data_folder: Path, tmp_path: Path) -> None:
+    models = (str(services.settings.home / "checkpoints" / "tiny"),)
+    metrics = evaluate(EvaluateConfig(models, (f"{data_folder}#held_out",), tmp_path / "run"))
+    data = metrics["data_sets"][0]
+    assert f"{data['captions']} captions" in evaluate_panels.head(data)
+    shown = evaluate_panels.others(data)
+    assert shown.count("R@10") == 2 and shown.count('<td class="number">') >= 12
+    assert "caption → picture R@1" in evaluate_panels.leads(data)
+    title = evaluate_plots.leads(data["leads"], "tiny").layout.title.text
+    assert title.startswith("Picture → caption R@1")
+
+
 def test_what_is_not_on_this_machine_is_listed_with_what_to_do(services: Services) -> None:
     lacking = evaluating.missing(services)
-    assert len(lacking) == 14
+    assert len(lacking) == 15
     shown = evaluate_panels.missing(lacking)
-    assert "14 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
+    assert "15 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
     (services.settings.home / "data_sets" / "dtd").mkdir(parents=True)
     assert ("DTD", "dtd") in evaluating.data_set_choices(services)
     assert "DTD" not in dict(evaluating.missing(services))
@@ -123,7 +206,8 @@ def test_what_models_and_people_wrote_is_escaped(services: Services) -> None:
         evaluate_panels.head(data | {"name": HOSTILE}),
         evaluate_panels.examples(hostile, 0, one, other),
         evaluate_panels.confusion(hostile, 0, one),
-        evaluate_panels.effects(details, "tiny"),
+        *(evaluate_panels.apart(hostile, 0, pair["one"], pair["other"]) for pair in details["deltas"]),
+        evaluate_panels.effects(hostile, 0, "tiny"),
         evaluate_panels.pair(data, f"{HOSTILE} · names", one),
     ]
     assert sum("&lt;img" in each for each in said) >= 4
@@ -134,6 +218,7 @@ def test_every_plot_says_what_was_found_and_has_axes(services: Services) -> None
     details = result(services, RUN).details["data_sets"][0]
     figures = [
         evaluate_plots.deltas(details["deltas"][0]),
+        evaluate_plots.leads(result(services, RUN).metrics["data_sets"][0]["leads"], "tiny"),
         evaluate_plots.alpha(details["sweeps"]),
         evaluate_plots.grounding(details["grounding"]),
         evaluate_plots.calibration(details["rows"], ["tiny · names"]),
@@ -164,6 +249,8 @@ def test_data_sets_that_the_app_makes_itself_are_written_first(tmp_path: Path, m
     monkeypatch.setattr(evaluate_job, "PICTURES_OF_A_CLASS", 2)
     folder = Path(prepare("sample-world", tmp_path))
     assert json.loads((folder / "manifest.json").read_text())["splits"]["novel"][0]["images"] == 4
+    sketch = Path(prepare("sample-sketch", tmp_path))
+    assert sketch != folder and (sketch / "novel-000000.tar").read_bytes() != (folder / "novel-000000.tar").read_bytes()
     assert prepare("cifar10", tmp_path) == "cifar10"
     with pytest.raises(Exception, match="expected a version's sha256"):
         prepare("version:../../etc", tmp_path)
@@ -173,10 +260,11 @@ def test_drafted_descriptions_wait_for_a_verdict(services: Services) -> None:
     page = EvaluatePage(services)
     assert "None yet" in page.show_review(None)
     file = services.settings.home / "class_descriptions" / "new.review.json"
-    save(file, {"cup": [Drafted(HOSTILE, 2, "words@1"), Drafted("a lid", 1, "words@1")]})
+    save(file, {"cup": [Drafted(HOSTILE, 2, "words@1"), Drafted("a lid", 0, "words@1")]})
     assert page.reviews().value == file.name
     shown = page.show_review(file.name)
     assert "2 wait for a verdict" in shown and HOSTILE not in shown and "&lt;img" in shown
+    assert shown.count("by name</i>") == 1 and "said of 2 example pictures, by words@1" in shown
     evaluating.judge(services, file.name, "cup", HOSTILE, "accepted")
     assert "1 wait for a verdict" in page.show_review(file.name)
     assert json.loads(accepted_path(file).read_text()) == {"cup": [HOSTILE]}
@@ -224,16 +312,49 @@ def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page
     rows = page.locator("#table tbody tr")
     expect(rows).to_have_count(6)
     expect(page.locator("#pair")).to_contain_text("McNemar")
-    for plot in ("deltas", "alpha-plot", "grounding", "calibration"):
+    for plot in ("leads-plot", "deltas", "alpha-plot", "grounding", "calibration"):
         expect(page.locator(f"#{plot} .gtitle")).not_to_be_empty()
+        title, frame = page.locator(f"#{plot} .gtitle").bounding_box(), page.locator(f"#{plot}").bounding_box()
+        assert title and frame and title["y"] >= frame["y"], f"the title of {plot} is cut off"
     expect(page.locator("#costs")).to_contain_text("5.5 M")
     with page.expect_download() as download:
         page.get_by_role("button", name="results.csv").click()
     assert Path(download.value.path()).read_text().startswith("data_set,model,way,top1,top1_low")
+    page.locator("#apart summary").click()
+    expect(page.locator("#apart img").first).to_be_visible()
     page.locator("#examples button").first.click()
     expect(page.locator("#stage .frame")).to_be_visible()
     assert "?q=" in page.url
     assert page.evaluate("window.hacked") is None
+
+
+def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: Path) -> None:
+    page.locator("#experiments .label-wrap").click()
+    page.locator("#experiment input").click()
+    page.get_by_role("option", name="box head switched off").click()
+    expect(page.locator("#experiment-panel")).to_contain_text("Does recognition need the box head")
+    expect(page.locator("#arm-1 input")).to_have_value("sample")
+    expect(page.locator("#arm-2")).not_to_be_visible()
+    page.locator("#data-sets .token-remove").first.click()
+    page.locator("#paths textarea").fill(str(world))
+    page.locator("#paths textarea").press("Tab")
+    expect(page.locator("#command-experiment")).to_contain_text("--arms with=sample without=sample --no-twins")
+    expect(page.locator("#command-experiment")).to_contain_text(f"--data-sets {world}")
+    page.locator("#run-experiment").click()
+    expect(page.locator("#head")).to_contain_text("without its box head switched off", timeout=SLOW)
+    expect(page.locator("#leads")).to_contain_text("ahead of with")
+    expect(page.locator("#leads")).to_contain_text("+0.0 [+0.0, +0.0]")
+    expect(page.locator("#leads-plot .gtitle")).to_contain_text("0 of 1 surely behind")
+
+
+def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: BrowserContext) -> None:
+    page = visitor.new_page()
+    page.goto(f"{address}evaluate?a=tiny&b=sample-clip")
+    expect(page.locator("#command")).to_contain_text("--models")
+    expect(page.locator("#models .token")).to_have_text(["tiny", "sample-clip"])
+    page.goto(f"{address}evaluate?a=nobody")
+    expect(page.locator("#models .token")).to_have_text(["sample"])
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1400, 400])

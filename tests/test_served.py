@@ -40,6 +40,21 @@ def test_pictures_are_asked_at_once_within_the_bound_and_answered_in_order() -> 
     assert len(server.requests) == 2 * len(names)
 
 
+def test_a_class_is_asked_about_by_its_name_without_a_picture() -> None:
+    with fake_openai() as server:
+        results = served(server.url, concurrency=1).describe_names(['say "cheese"', "a\ncup"])
+        assert served(server.url).describe_names([]) == []
+    assert [result.descriptions for result in results] == [("a plain lid", "a plain star")] * 2
+    assert [pictures_of(body) for body in server.requests] == [[], []]
+    asked = [body["messages"][0]["content"][0]["text"] for body in server.requests]
+    assert """recognise a "say 'cheese'" in a photograph""" in asked[0] and 'recognise a "a cup" in' in asked[1]
+    with fake_openai(always={"plain": 400}) as server:
+        (refused,) = served(server.url).describe_names(["cup"])
+        assert refused.problem and not refused.descriptions
+    with fake_openai(always={"plain": 503}) as server, pytest.raises(DescriberError, match="answers nothing"):
+        served(server.url).describe_names(["cup"])
+
+
 def test_a_question_gets_the_probability_of_yes_or_none_where_the_server_tells_none() -> None:
     questions = [["Is it red?", "Is it blue?"], ["Is it red?"]]
     with fake_openai(logprobs={" Yes": -0.5, "no": -1.5, "maybe": -0.1}) as server:

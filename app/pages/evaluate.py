@@ -13,8 +13,9 @@ import gradio as gr
 
 from app import draw, panels
 from app.accounts import who
-from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, warn
+from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, warn
 from app.services import Services
+from grain.experiments import MOST_ARMS
 
 if TYPE_CHECKING:
     from app.evaluating import Result, Wanted
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 TITLE, PATH = "Evaluate", "evaluate"
 LEAD = "Is one checkpoint better than another, on what, and because of which descriptions?"
 LIMIT = 200  # pictures of a data set, at first
-FILES = ("metrics.json", "results.csv", "classes.csv", "pictures.csv")
-ON_ASK = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask]");
-  if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });
-});"""
+FILES = ("metrics.json", "results.csv", "measures.csv", "classes.csv", "pictures.csv")
 ON_PICTURE = """element.addEventListener("click", (event) => {
   const at = event.target.closest("[data-picture]")?.dataset;
   if (at) trigger("click", { set: Number(at.set), picture: Number(at.picture), model: at.model });
@@ -42,8 +39,11 @@ SAVE = """(file) => {
 EMPTY = panels.empty_state("Nothing evaluated yet", "Choose models and data sets on the left, and press Evaluate.")
 NO_REVIEW = (
     '<p class="quiet">None yet: <code>python -m curation.describe_classes FOLDER --out '
-    "GRAIN_HOME/class_descriptions/NAME.review.json</code> drafts some from example pictures.</p>"
+    "GRAIN_HOME/class_descriptions/NAME.review.json</code> drafts some from example pictures; with a file of class "
+    "names in place of FOLDER, and a describer that is a server or a LLaVA, from the names alone.</p>"
 )
+TO_CHOOSE = '<p class="quiet">Choose one: its arms, and how they are trained, are shown here.</p>'
+NO_CLASSES = '<p class="quiet">No pictures with classes.</p>'
 NO_PLOT = "Evaluate something first"
 
 
@@ -55,6 +55,13 @@ class Form(NamedTuple):
     paths: Any
     descriptions: Any
     limit: Any
+
+
+class Trial(NamedTuple):
+    """A ready experiment: which, and the checkpoints of its arms in order; as components, and as their values."""
+
+    name: Any
+    arms: tuple[Any, ...]
 
 
 class Choice(NamedTuple):
@@ -72,8 +79,11 @@ class Shown(NamedTuple):
     head: Any
     table: Any
     others: Any
+    leads: Any
+    leads_plot: Any
     pair: Any
     deltas: Any
+    apart: Any
     examples: Any
     confusion: Any
     alpha: Any
@@ -88,6 +98,11 @@ class Parts:
     """The components that events come from or go to."""
 
     form: Form
+    trial: Trial
+    trial_panel: Any
+    trial_start: Any
+    trial_command: Any
+    trial_note: Any
     choice: Choice
     shown: Shown
     missing: Any
@@ -107,12 +122,16 @@ class EvaluatePage:
         """services: what they call."""
         self.services = services
 
-    def open(self) -> list[Any]:
-        """The page opens. Returns models, data sets, what is missing, jobs, evaluations, the newest."""
+    def open(self, request: gr.Request) -> list[Any]:
+        """The page opens, with the checkpoints that a link names as a and b, or with the embedded one. Returns models,
+        data sets, what is missing, jobs, evaluations, the newest.
+        """
         from app import evaluate_panels, evaluating
 
         names = evaluating.model_names(self.services)
-        first = [name for name in names if name == "sample"] or names[:1]
+        asked = dict(request.query_params)
+        linked = [name for name in dict.fromkeys((asked.get("a"), asked.get("b"))) if name in names]
+        first = linked or [name for name in names if name == "sample"] or names[:1]
         sets = evaluating.data_set_choices(self.services)
         lacking = evaluate_panels.missing(evaluating.missing(self.services))
         models = gr.Dropdown(choices=names, value=first)
@@ -140,6 +159,67 @@ class EvaluatePage:
             warn(error)
             return gr.skip()
         return self._jobs()
+
+    def experiments(self) -> Any:
+        """The page opens. Returns the list of ready experiments."""
+        from app import experimenting
+
+        return gr.Dropdown(choices=experimenting.choices(), value=None)
+
+    def pick_experiment(self, name: str | None) -> list[Any]:
+        """A ready experiment was chosen. Returns its panel, the data sets it is about, a field for each arm."""
+        from app import evaluate_panels, evaluating, experimenting
+
+        try:
+            view = experimenting.view(self.services, name or "")
+        except evaluating.EvaluatingError:
+            return [TO_CHOOSE, gr.skip(), *(gr.Dropdown(visible=False) for _ in range(MOST_ARMS))]
+        names = evaluating.model_names(self.services)
+        fields = [
+            gr.Dropdown(
+                choices=list(dict.fromkeys([*names, *filter(None, (each.checkpoint,))])),
+                value=each.checkpoint or None,
+                label=each.arm.name,
+                visible=True,
+            )
+            for each in view.arms
+        ]
+        hidden = [gr.Dropdown(value=None, visible=False)] * (MOST_ARMS - len(fields))
+        about = experimenting.SHOWN.get(view.name)
+        return [evaluate_panels.experiment(view), list(about) if about else gr.skip(), *fields, *hidden]
+
+    def plan_experiment(self, name: str | None, *values: Any) -> list[Any]:
+        """Its arms or the form changed. Returns the command and the sentence beside it."""
+        from app import evaluate_panels, evaluating
+
+        if not name:
+            return ["", ""]
+        try:
+            line = evaluating.command_shown(self.services, self._tried(name, values))
+            return [evaluate_panels.command(line), ""]
+        except evaluating.EvaluatingError as error:
+            return ["", panels.notice(str(error))]
+
+    def start_experiment(self, request: gr.Request, name: str | None, *values: Any) -> Any:
+        """[Run the experiment]: a job. Returns jobs."""
+        from app import evaluating
+
+        try:
+            evaluating.start(self.services, self._tried(name or "", values), who(request).name)
+        except evaluating.EvaluatingError as error:
+            warn(error)
+            return gr.skip()
+        return self._jobs()
+
+    def _tried(self, name: str, values: tuple[Any, ...]) -> Wanted:
+        """values: the arms' checkpoints, then the form.
+
+        Raises: EvaluatingError.
+        """
+        from app import experimenting
+
+        arms, form = values[:MOST_ARMS], values[MOST_ARMS:]
+        return experimenting.with_arms(self.services, _wanted(form), name, [each or "" for each in arms])
 
     def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
@@ -229,12 +309,16 @@ class EvaluatePage:
             return ""
 
     def metrics_json(self, name: str | None) -> dict[str, str]:
-        """Returns a file for the page's script to save; so do the next three."""
+        """Returns a file for the page's script to save; so do the next four."""
         return self._file(name, "metrics.json", "application/json")
 
     def results_csv(self, name: str | None) -> dict[str, str]:
         """The table."""
         return self._file(name, "results.csv", "text/csv")
+
+    def measures_csv(self, name: str | None) -> dict[str, str]:
+        """Retrieval and grounding."""
+        return self._file(name, "measures.csv", "text/csv")
 
     def classes_csv(self, name: str | None) -> dict[str, str]:
         """Recall of every class."""
@@ -270,9 +354,11 @@ class EvaluatePage:
         return gr.Dropdown(choices=labels, value=chosen or None)
 
     def _rows(self, found: Result, data_set: int) -> list[Any]:
-        """Two rows to start with: the best one, and the best of another model."""
-        rows = sorted(found.metrics["data_sets"][data_set]["rows"], key=lambda row: -row["top1"][0])
-        names = [row["row"] for row in found.metrics["data_sets"][data_set]["rows"]]
+        """The rows that are compared; two to start with: the best one, and the best of another model."""
+        data = found.metrics["data_sets"][data_set]
+        paired = {name for pair in data["pairs"] for name in (pair["one"], pair["other"])}
+        names = [row["row"] for row in data["rows"] if row["row"] in paired or not paired]
+        rows = sorted((row for row in data["rows"] if row["row"] in names), key=lambda row: -row["top1"][0])
         if not rows:
             return [gr.Dropdown(choices=[], value=None), gr.Dropdown(choices=[], value=None)]
         rivals = [row for row in rows if row["model"] != rows[0]["model"]] or rows[1:] or rows
@@ -289,7 +375,7 @@ def _wanted(form: tuple[Any, ...]) -> Wanted:
 
 def _nothing() -> Shown:
     plot = draw.empty_figure(NO_PLOT)
-    return Shown("", EMPTY, "", "", plot, "", "", plot, plot, plot, "", "")
+    return Shown("", EMPTY, "", "", plot, "", plot, "", "", "", plot, plot, plot, "", "")
 
 
 def _drawn(found: Result, number: int, one: str, other: str) -> Shown:
@@ -298,18 +384,25 @@ def _drawn(found: Result, number: int, one: str, other: str) -> Shown:
     data, details = found.metrics["data_sets"][number], found.details["data_sets"][number]
     compared = evaluate_panels.find_pair(details["deltas"], one, other)
     has_classes = bool(data["rows"])
+    ahead = data.get("leads", [])
+    base = evaluate_panels.first_model(ahead) if ahead else ""
     return Shown(
-        head=evaluate_panels.head(data),
+        head=evaluate_panels.experiment_head(found.metrics) + evaluate_panels.head(data),
         table=evaluate_panels.table(data),
-        others=evaluate_panels.others(data),
+        others=evaluate_panels.others(data) + evaluate_panels.across(found.metrics),
+        leads=evaluate_panels.leads(data),
+        leads_plot=evaluate_plots.leads(ahead, base),
         pair=evaluate_panels.pair(data, one, other) if has_classes else "",
-        deltas=evaluate_plots.deltas(compared) if compared else draw.empty_figure("Choose two rows"),
+        deltas=evaluate_plots.deltas(compared)
+        if compared
+        else draw.empty_figure("Choose two rows" if has_classes else "No classes to compare"),
+        apart=evaluate_panels.apart(found, number, one, other) if has_classes else "",
         examples=evaluate_panels.examples(found, number, one, other) if has_classes else "",
-        confusion=evaluate_panels.confusion(found, number, one) if has_classes else "",
+        confusion=evaluate_panels.confusion(found, number, one) if has_classes else NO_CLASSES,
         alpha=evaluate_plots.alpha(details["sweeps"]),
         grounding=evaluate_plots.grounding(details["grounding"]),
         calibration=evaluate_plots.calibration(details["rows"], list(dict.fromkeys((one, other)))),
-        effects=evaluate_panels.effects(details, one.rpartition(" · ")[0]) if has_classes else "",
+        effects=evaluate_panels.effects(found, number, one.rpartition(" · ")[0]) if has_classes else NO_CLASSES,
         costs=evaluate_panels.costs(data),
     )
 
@@ -332,19 +425,26 @@ def _lay_out() -> Parts:
                 review = gr.Dropdown([], label="drafted by a describer", elem_id="review", filterable=False)
                 drafts = gr.HTML(NO_REVIEW, js_on_load=ON_JUDGE, apply_default_css=False, elem_id="drafts")
             html("<h2>Jobs</h2>")
-            jobs = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="jobs")
+            jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="jobs")
         with gr.Column(elem_classes="middle", min_width=320):
+            trial = _experiments()
             choice, shown, files = _results()
-    return Parts(form, choice, shown, missing, start, command, note, jobs, review, drafts, files)
+    return Parts(form, *trial, choice, shown, missing, start, command, note, jobs, review, drafts, files)
 
 
 def _form() -> tuple[Form, Any]:
     html("<h2>Models</h2>")
-    models = gr.Dropdown([], label="checkpoints; CLIP twins come along", multiselect=True, elem_id="models")
+    models = gr.Dropdown(
+        [],
+        label="checkpoints, by name or folder, or open_clip:ViT-B-16=FILE; CLIP twins come along",
+        multiselect=True,
+        allow_custom_value=True,
+        elem_id="models",
+    )
     html("<h2>Data sets</h2>")
     data_sets = gr.Dropdown([], label="on this machine", multiselect=True, elem_id="data-sets")
     paths = gr.Textbox(
-        label="or paths: data folder, ImageFolder, WebDataset; one a line",
+        label="or paths: data folder, ImageFolder, WebDataset, file of captions; one a line",
         lines=2,
         placeholder="/data/birds",
         elem_id="paths",
@@ -360,6 +460,21 @@ def _form() -> tuple[Form, Any]:
     return Form(models, data_sets, paths, descriptions, limit), missing
 
 
+def _experiments() -> tuple[Trial, Any, Any, Any, Any]:
+    with gr.Accordion("Ready experiments", open=False, elem_id="experiments", elem_classes="card"):
+        name = gr.Dropdown([], label="experiment", elem_id="experiment", filterable=False)
+        panel = html(TO_CHOOSE, elem_id="experiment-panel")
+        with gr.Row(elem_classes="controls"):
+            arms = tuple(_arm_field(number) for number in range(MOST_ARMS))
+        start = gr.Button("Run the experiment on the data sets chosen", elem_id="run-experiment")
+        note, command = html(elem_id="note-experiment"), html(elem_id="command-experiment")
+    return Trial(name, arms), panel, start, command, note
+
+
+def _arm_field(number: int) -> Any:
+    return gr.Dropdown([], label="arm", visible=False, allow_custom_value=True, min_width=150, elem_id=f"arm-{number}")
+
+
 def _results() -> tuple[Choice, Shown, tuple[Any, ...]]:
     with gr.Column(elem_classes="card"):
         html("<h2>Results</h2>")
@@ -371,12 +486,17 @@ def _results() -> tuple[Choice, Shown, tuple[Any, ...]]:
         with gr.Row(elem_classes="actions"):
             files = tuple(gr.Button(name, size="sm", min_width=90) for name in FILES)
     with gr.Column(elem_classes="card"):
+        html("<h2>All against the first</h2>")
+        ahead = html(elem_id="leads")
+        ahead_plot = _plot("leads-plot")
+    with gr.Column(elem_classes="card"):
         html("<h2>One against the other</h2>")
         with gr.Row(elem_classes="controls"):
             one = gr.Dropdown([], label="one", elem_id="one", filterable=False)
             other = gr.Dropdown([], label="the other", elem_id="other", filterable=False)
         pair = html(elem_id="pair")
         deltas = _plot("deltas")
+        apart = gr.HTML(js_on_load=ON_PICTURE, apply_default_css=False, elem_id="apart")
         examples = gr.HTML(js_on_load=ON_PICTURE, apply_default_css=False, elem_id="examples")
     with gr.Row(elem_classes="plots"):
         with gr.Column(elem_classes="card", min_width=300):
@@ -395,11 +515,27 @@ def _results() -> tuple[Choice, Shown, tuple[Any, ...]]:
     with gr.Row(elem_classes="plots"):
         with gr.Column(elem_classes="card", min_width=300):
             html("<h2>Each description left out</h2>")
-            effects = html(elem_id="effects")
+            effects = gr.HTML(js_on_load=ON_PICTURE, apply_default_css=False, elem_id="effects")
         with gr.Column(elem_classes="card", min_width=300):
             html("<h2>What it costs</h2>")
             costs = html(elem_id="costs")
-    shown = Shown(head, table, others, pair, deltas, examples, confusion, alpha, grounding, calibration, effects, costs)
+    shown = Shown(
+        head,
+        table,
+        others,
+        ahead,
+        ahead_plot,
+        pair,
+        deltas,
+        apart,
+        examples,
+        confusion,
+        alpha,
+        grounding,
+        calibration,
+        effects,
+        costs,
+    )
     return Choice(result, data_set, one, other), shown, files
 
 
@@ -417,9 +553,9 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
     app.load(page.reviews, None, parts.review, **LIGHT)
     parts.review.change(page.show_review, parts.review, parts.drafts, **LIGHT)
     parts.drafts.click(page.judge, parts.review, parts.drafts, **LIGHT)
-    for field in form:
-        field.change(page.plan, [*form], [parts.command, parts.note], **LIGHT)
+    _follow([*form], page.plan, [*form], [parts.command, parts.note])
     parts.start.click(page.start, [*form], parts.jobs, **LIGHT)
+    _wire_experiments(app, page, parts)
     parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     parts.jobs.change(page.refresh, [choice.result, newest], [choice.result, newest], **LIGHT)
@@ -431,8 +567,24 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
     )
     for field in choice[2:]:
         field.input(page.show, [*choice], [*shown], **LIGHT)
-    for pictures in (shown.examples, shown.confusion):
+    for pictures in (shown.apart, shown.examples, shown.confusion, shown.effects):
         pictures.click(page.ground, choice.result, query, **LIGHT).then(None, query, None, js=GO_TO_GROUND)
-    downloads = (page.metrics_json, page.results_csv, page.classes_csv, page.pictures_csv)
+    downloads = (page.metrics_json, page.results_csv, page.measures_csv, page.classes_csv, page.pictures_csv)
     for button, download in zip(parts.files, downloads, strict=True):
         button.click(download, choice.result, kept, **LIGHT).then(None, kept, None, js=SAVE)
+
+
+def _wire_experiments(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
+    trial, planned = parts.trial, [parts.trial_command, parts.trial_note]
+    asked = [trial.name, *trial.arms, *parts.form]
+    app.load(page.experiments, None, trial.name, **LIGHT)
+    trial.name.change(
+        page.pick_experiment, trial.name, [parts.trial_panel, parts.form.data_sets, *trial.arms], **LIGHT
+    ).then(page.plan_experiment, asked, planned, **LIGHT)
+    _follow([*trial.arms, *parts.form[1:]], page.plan_experiment, asked, planned)
+    parts.trial_start.click(page.start_experiment, asked, parts.jobs, **LIGHT)
+
+
+def _follow(fields: list[Any], handler: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    """Call a handler when any of the fields changes; one call at a time, so that an answer is never an older form's."""
+    gr.on([field.change for field in fields], handler, inputs, outputs, **LIGHT)
