@@ -12,10 +12,12 @@ from typing import Any
 
 from app.auditing import Claims, Opened, Report
 from app.draw import mark_of
-from app.panels import empty_state, notice
-from curation.audit import AuditConfig, command_line, evidence_of
+from app.panels import deeds, empty_state, notice
+from curation.audit import AuditConfig, command_line
 from curation.combine import Judged, reasons
+from curation.describings import Describing
 from curation.evidence import Evidence
+from curation.judges import evidence_of
 from curation.measure import CurvePoint, Rate
 from db.audit_queries import ClaimRow, GroupCount, Touched
 from db.models import Annotation, AuditedClaim, ClaimVerdict, Verdict
@@ -221,11 +223,7 @@ def _bar(source: str, value: float | None) -> str:
 def _people(said: Sequence[ClaimVerdict]) -> str:
     if not said:
         return '<p class="quiet">Nobody has judged it yet.</p>'
-    rows = "".join(
-        f"<li><b>{escape(each.who)}</b> {each.verdict} {escape(each.note)} "
-        f'<span class="quiet">{each.at:%Y-%m-%d %H:%M} UTC</span></li>'
-        for each in said
-    )
+    rows = deeds((each.who, f"{each.verdict} {each.note}".strip(), each.at) for each in said)
     return f'<ul class="people">{rows}</ul>'
 
 
@@ -255,28 +253,53 @@ def command_panel(config: AuditConfig) -> str:
 
 def report_panel(found: Report, threshold: float) -> str:
     """How often descriptions hallucinate, as people say, and how good the auditor is."""
-    auditor = _counts(found.counts)
+    auditor = _counts(found.counts) + _describings(found.describings)
     if not found.drawn:
         return f'{auditor}<p class="quiet">Nobody was asked yet: draw a sample and judge it.</p>'
     head = f'<p class="quiet">{found.judged:,} of {found.drawn:,} claims of the sample are judged.</p>'
     if found.rate is None:
         return f"{auditor}{head}"
-    quality, kappa = found.quality, found.agreement.kappa
-    agreed = "–" if kappa is None else f"{kappa:.2f}"
+    quality, people = found.quality, found.agreement
+    how = "" if found.unseen else ", cross-validated"
+    agreed = "–" if people.kappa is None else f"{people.kappa:.2f}"
+    spread = "" if people.low is None else f"[{people.low:.2f}, {people.high:.2f}] of "
     figures = "".join(
         f'<div class="verdict"><span class="who">{name}</span><b>{value}</b><span class="number">{aside}</span></div>'
         for name, value, aside in (
             ("hallucination rate, people", *_rate(found.rate)),
-            ("auditor's precision", *_rate(quality.precision)),
-            ("auditor's recall", *_rate(quality.recall)),
+            (f"auditor's precision{how}", *_rate(quality.precision)),
+            (f"auditor's recall{how}", *_rate(quality.recall)),
             ("auditor cannot tell", *_rate(quality.cannot_tell)),
-            ("two people agree, κ", agreed, f"{found.agreement.claims} claims"),
+            ("two people agree, κ", agreed, f"{spread}{people.pictures} claims"),
         )
     )
     tables = "".join(
         _rates(GROUP_NAMES[group], rates) for group, rates in found.rates.items() if len(rates) > 1 or group == "kind"
     )
-    return f'<div class="verdicts">{figures}</div>{_drop(found.curve, threshold)}{head}{tables}{auditor}'
+    return f'<div class="verdicts">{figures}</div>{_drop(found.curve, threshold)}{head}{_judge(found)}{tables}{auditor}'
+
+
+def _judge(found: Report) -> str:
+    """Which judge judges, and what it is worth on claims that it was not fitted on."""
+    if found.fitted is None:
+        return '<p class="quiet">The judge was fitted elsewhere: fit one once enough of the sample is judged.</p>'
+    fitted = found.fitted
+    rows = "".join(
+        f"<tr><th>{name}</th><td>{_rate(before)[0]}</td><td>{_rate(now)[0]}</td><td>{_rate(now)[1]}</td></tr>"
+        for name, before, now in (
+            ("precision", fitted.before.precision, fitted.held_out.precision),
+            ("recall", fitted.before.recall, fitted.held_out.recall),
+            ("cannot tell", fitted.before.cannot_tell, fitted.held_out.cannot_tell),
+        )
+    )
+    since = "The figures above count claims drawn since." if found.unseen else "Draw more to measure it anew."
+    return (
+        '<table class="costs"><thead><tr><th>this data set’s own judge</th><th>judge before</th>'
+        f"<th>cross-validated</th><th>95 % interval</th></tr></thead><tbody>{rows}</tbody></table>"
+        f'<p class="quiet">Fitted on {fitted.supported + fitted.unsupported:,} judged claims on {fitted.pictures:,} '
+        f"pictures; on pictures that it was not fitted on, its probabilities are off by {fitted.off:.1%} on average. "
+        f"{since}</p>"
+    )
 
 
 def _rate(rate: Rate | None) -> tuple[str, str]:
@@ -307,6 +330,23 @@ def _counts(counts: Sequence[GroupCount]) -> str:
     return (
         '<table class="costs"><thead><tr><th>the auditor says</th><th>supported</th><th>unsupported</th>'
         f"<th>cannot tell</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _describings(found: Sequence[Describing]) -> str:
+    """One describing against another, where there are two."""
+    if len(found) < 2:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(each.totals.describer)}</th><td>{escape(each.totals.prompts) or 'no question'}</td>"
+        f"<td>{each.totals.claims:,}</td><td>{each.totals.share_unsupported:.1%}</td><td>{_rate(each.rate)[0]}</td>"
+        f"<td>{_rate(each.rate)[1]}</td></tr>"
+        for each in found
+    )
+    return (
+        '<div class="scroll"><table class="costs"><thead><tr><th>audited describings, the latest first</th><th>prompts'
+        "</th><th>claims</th><th>auditor’s unsupported</th><th>rate, people</th><th>95 % interval</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 

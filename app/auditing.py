@@ -8,19 +8,24 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast, get_args
 
-from app.curating import Pictures
 from app.looking import sentence
 from app.services import Services
+from app.shown import Pictures
+from curation.agreement import Agreement
 from curation.annotate import AnnotateError
-from curation.audit import AuditConfig, SourceChoice, command_line, described_by, judge_of, work_of
+from curation.audit import AuditConfig, SourceChoice, basis_of, command_line, described_by, judge_of
 from curation.combine import JudgeError
 from curation.decode import RefusedError
+from curation.describings import Describing, describings
+from curation.fit_judge import FitConfig, Fitted, judged_by_people, must_suffice
+from curation.fit_judge import command_line as fit_command
+from curation.judges import Basis, kept_judge, known_of_judge
 from curation.measure import (
-    Agreement,
     AuditorQuality,
     CurvePoint,
     Rate,
     agreement,
+    curve,
     curve_of,
     hallucination_rate,
     quality,
@@ -35,6 +40,7 @@ from db.audit_queries import (
     GroupCount,
     Place,
     Touched,
+    audit_runs,
     claim_page,
     claims_of,
     counts_by,
@@ -56,9 +62,9 @@ from db.models import Annotation, ClaimKind, ClaimVerdict, Verdict
 from db.queries import get_dataset
 
 PAGE = 40  # claims of a page
-KINDS = ("audit", "reject")  # of jobs that the page shows
+KINDS = ("audit", "reject", "fit-judge")  # of jobs that the page shows
 GROUPS: tuple[Group, ...] = ("kind", "prompts", "stages", "describer", "subject")
-MOST_RATES = 8  # of one group
+MOST_RATES = 8  # of one group, those with most judged claims
 MOST_TEXT = 500  # characters of a description
 
 
@@ -110,7 +116,9 @@ class Report:
     """What an audit comes to.
 
     counts: the auditor's own verdicts by kind. drawn, judged: claims of the sample, and of it those that people judged.
-    rate: of hallucination, as people say. rates: the same by group and value.
+    rate: of hallucination, as people say. rates: the same by group and value. fitted: of a judge that was fitted on
+    this sample; quality and curve are then of claims that it was not fitted on: drawn since, or else cross-validated
+    (unseen is False). describings: all that were audited of the data set, side by side.
     """
 
     counts: tuple[GroupCount, ...]
@@ -121,32 +129,76 @@ class Report:
     quality: AuditorQuality
     agreement: Agreement
     curve: tuple[CurvePoint, ...]
+    fitted: Fitted | None = None
+    unseen: bool = True
+    describings: tuple[Describing, ...] = ()
 
 
 def report(services: Services, dataset: str) -> Report:
     """Rates and the auditor's quality, from what people judged so far.
 
-    Raises: AuditingError: no such data set, or it was not audited.
+    Raises: AuditingError: no such data set, it was not audited, or its judge's file is damaged.
     """
     with reading(services.engine) as session:
         dataset_id, recipe = _audit(session, dataset)
+        fitted = _fitted(session, services, dataset_id, dataset)
         counts = counts_by(session, dataset_id=dataset_id, recipe=recipe, group="kind")
         drawn = sample_size(session, dataset_id=dataset_id, recipe=recipe)
         judged = sample_judgements(session, dataset_id=dataset_id, recipe=recipe)
-    rates = {group: dict(list(rates_by(judged, group).items())[:MOST_RATES]) for group in GROUPS} if judged else {}
+    rates = {group: _largest(rates_by(judged, group)) for group in GROUPS} if judged else {}
+    since = [each for each in judged if each.fresh]
+    unseen = fitted is None or bool(since)
+    measured = judged if fitted is None else since
     return Report(
         tuple(counts),
         drawn,
         len(judged),
         hallucination_rate(judged),
         rates,
-        quality(judged),
+        fitted.held_out if fitted and not unseen else quality(measured),
         agreement(judged),
-        curve_of(judged),
+        curve(fitted.scored) if fitted and not unseen else curve_of(measured),
+        fitted,
+        unseen,
+        tuple(describings(services.engine, dataset_id=dataset_id)),
     )
 
 
-def config_of(dataset: str, detector: str, checkpoint: str, asked: str, server: str) -> AuditConfig:
+def _largest(rates: Mapping[str, Rate]) -> dict[str, Rate]:
+    """Those that most claims were judged of, in that order."""
+    return dict(sorted(rates.items(), key=lambda pair: -pair[1].claims)[:MOST_RATES])
+
+
+def _fitted(session: Session, services: Services, dataset_id: int, dataset: str) -> Fitted | None:
+    """What is known of the judge of the latest audit, where it was fitted on people's verdicts."""
+    try:
+        judge = kept_judge(services.settings.home, dataset)
+        run = audit_runs(session, dataset_id=dataset_id)[0]
+        basis = Basis.of_run(run.config)
+        if judge is None or basis is None or basis.work(judge).recipe != run.recipes["audit"]:
+            return None
+        return Fitted.from_json(known_of_judge(services.settings.home, dataset))
+    except JudgeError as error:
+        raise AuditingError(sentence(error)) from error
+
+
+def fit(services: Services, dataset: str, owner: str) -> int:
+    """Queue the fit of the data set's own judge on what people said of the sample; the id of its job.
+
+    Raises: AuditingError: it was not audited, or too few claims of its sample were judged.
+    """
+    with reading(services.engine) as session:
+        dataset_id, recipe = _audit(session, dataset)
+    try:  # said now, not by a job that fails
+        must_suffice(judged_by_people(services.engine, dataset_id=dataset_id, recipe=recipe))
+        config = FitConfig(dataset)
+        argv = [sys.executable, *fit_command(config)]
+        return services.jobs.enqueue(kind="fit-judge", owner=owner, config=asdict(config), argv=argv)
+    except (JudgeError, DatabaseError, ValueError) as error:
+        raise AuditingError(sentence(error)) from error
+
+
+def config_of(dataset: str, detector: str, checkpoint: str, asked: str, server: str, judge: str) -> AuditConfig:
     """The settings of an audit.
 
     Raises: AuditingError: one of them is wrong.
@@ -156,7 +208,7 @@ def config_of(dataset: str, detector: str, checkpoint: str, asked: str, server: 
     try:
         kinds: Any = {"detector": detector, "asked": asked}
         sources = SourceChoice(checkpoint=checkpoint, server=server.strip(), **kinds)
-        return AuditConfig(dataset, sources=sources)
+        return AuditConfig(dataset, sources=sources, judge=judge)
     except ValueError as error:
         raise AuditingError(sentence(error)) from error
 
@@ -167,7 +219,8 @@ def start(services: Services, config: AuditConfig, owner: str) -> int:
     Raises: AuditingError: nothing is described yet, weights are missing, or it could not begin.
     """
     try:  # what is missing is said now, not by a job that fails
-        work_of(config, judge_of(config), described_by(services.engine, config))
+        judge_of(config, services.settings.home)
+        basis_of(config, described_by(services.engine, config))
         return services.jobs.enqueue(
             kind="audit", owner=owner, config={"dataset": config.dataset}, argv=[sys.executable, *command_line(config)]
         )

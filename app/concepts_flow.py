@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from app.accounts import Person
-from app.curating import Pictures
 from app.looking import sentence
 from app.services import Services
+from app.shown import Pictures
 from curation.concepts import (
     STATED,
     ConceptError,

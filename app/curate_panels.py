@@ -12,7 +12,7 @@ from typing import Any
 
 from app.curating import FACTS, Gallery, Opened, Tile
 from app.draw import mark_of, swatch
-from app.panels import empty_state, notice
+from app.panels import deeds, empty_state, notice
 from curation.ingest import thumbnail_path
 from db.curate_queries import EditConflictError, Throughput
 from db.gallery_queries import SourceCount
@@ -216,11 +216,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _history(edits: Sequence[AnnotationEdit]) -> str:
     if not edits:
         return '<p class="quiet">Nobody has edited this picture.</p>'
-    rows = "".join(
-        f"<li><b>{escape(edit.who)}</b> {edit.what} {escape(_what(edit))} "
-        f'<span class="quiet">{edit.at:%Y-%m-%d %H:%M} UTC</span></li>'
-        for edit in edits
-    )
+    rows = deeds((edit.who, f"{edit.what} {_what(edit)}", edit.at) for edit in edits)
     return f'<details class="history"><summary>History ({len(edits)})</summary><ul>{rows}</ul></details>'
 
 

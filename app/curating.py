@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast, get_args
 
-from PIL import Image
-
 from app.atlases import chosen_by, outliers_of
-from app.draw import SHOWN_SIDE, Box, picture_uri
+from app.draw import Box
 from app.looking import sentence
 from app.services import Services
+from app.shown import Pictures
 from curation.decode import RefusedError
 from curation.embeddings import EmbeddingError
-from curation.images import PictureReader
 from db.curate_queries import (
     AnnotationChange,
     EditConflictError,
@@ -55,7 +51,6 @@ from db.queries import VISIBLE, annotations_of, get_dataset, get_image
 
 PAGE = 50  # regions of a gallery's page
 READY = 3  # pictures that are decoded before their turn
-KEPT_PICTURES = 24
 HISTORY = 30
 DAYS = 14  # of the throughput
 INDEX_SECONDS = 0.5  # given to rows that came in bulk when the page opens
@@ -127,44 +122,6 @@ class Done:
     chosen: int | None
     said: str = ""
     conflict: EditConflictError | None = None
-
-
-class Pictures:
-    """Pictures as the editor shows them, the last few kept, and the next few decoded before their turn."""
-
-    def __init__(self) -> None:
-        self._reader: PictureReader | None = None
-        self._kept: OrderedDict[int, tuple[Image.Image, str]] = OrderedDict()
-        self._turn = threading.Lock()
-
-    def get(self, row: Picture) -> tuple[Image.Image, str]:
-        """The picture, reduced, and the same as a data URI.
-
-        Raises: RefusedError: it is gone or has changed.
-        """
-        with self._turn:
-            found = self._kept.pop(row.id, None)
-            if found is None:
-                self._reader = self._reader or PictureReader(processes=1, side=SHOWN_SIDE)
-                image = self._reader.open_image(row)
-                found = image, picture_uri(image)
-            self._kept[row.id] = found
-            while len(self._kept) > KEPT_PICTURES:
-                self._kept.popitem(last=False)
-            return found
-
-    def make_ready(self, rows: Sequence[Picture]) -> None:
-        """Decode some in the background; what cannot be read is found out when its turn comes."""
-        new = [row for row in rows if row.id not in self._kept]
-        if new:
-            threading.Thread(target=self._read_ahead, args=(new,), daemon=True).start()
-
-    def _read_ahead(self, rows: Sequence[Picture]) -> None:
-        for row in rows:
-            try:
-                self.get(row)
-            except RefusedError:
-                continue
 
 
 def index_some(services: Services) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ MOST_CLASSES = 10  # rows shown; the JSON has them all
 MOST_COMMAND_CLASSES = 12
 API_PICTURE = "picture.jpg"
 ADDRESS = "http://127.0.0.1:7860/"  # the page's script puts its own in its place
+
+
+def deeds(rows: Iterable[tuple[str, str, datetime]]) -> str:
+    """Who did or said what, and when: a row each of a list."""
+    return "".join(
+        f'<li><b>{escape(who)}</b> {escape(what)} <span class="quiet">{at:%Y-%m-%d %H:%M} UTC</span></li>'
+        for who, what, at in rows
+    )
 
 
 def empty_state(title: str, advice: str) -> str:

@@ -116,7 +116,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
-    _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample start reject steer"),
+    _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject steer"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train_runs.py
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),

@@ -17,6 +17,7 @@ from grain.checkpoint import EMBEDDED
 if TYPE_CHECKING:
     from app.accounts import People
     from app.jobs.control import Jobs
+    from app.shown import Pictures
     from curation.annotate import AnnotateConfig, Annotators
     from db.engine import Engine
 
@@ -81,6 +82,13 @@ class Services:
         from app.accounts import People
 
         return People(lambda: self.engine, required=self.settings.needs_accounts)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Pictures as pages show them to whoever works on one; none is read before it is asked for."""
+        from app.shown import Pictures
+
+        return Pictures()
 
     @property
     def jobs(self) -> Jobs:

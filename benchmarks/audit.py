@@ -35,10 +35,12 @@ from benchmarks.learning import (
 )
 from benchmarks.plot import Line, draw
 from benchmarks.rows import ROOT, Benchmark, Finding
-from curation.audit import Described, new_claim, rejudge
+from curation.annotators import Work
+from curation.audit import Described, new_claim
 from curation.claims import split_claims
 from curation.combine import FILE, SOURCES, Judge, Judged
 from curation.evidence import Evidence, WitnessKind
+from curation.judges import rejudge
 from curation.measure import Rate, Stratum, curve, stratified, wilson
 from curation.sample_annotators import SampleConfig
 from db.audit_queries import shares_of
@@ -294,14 +296,15 @@ def speed() -> Finding:
         first = time.perf_counter() - begun
         worked, grown = time.process_time() - worked, _memory_mb() - after_tenth
         begun = time.perf_counter()
-        counts = rejudge(engine, dataset="claims", recipe=recipes[1], judge=Judge.load())
+        into = Work("audit", "m", "b" * 64)
+        changes = rejudge(engine, dataset_id=1, recipe=recipes[1], judge=Judge.load(), into=into)
         again = time.perf_counter() - begun
         engine.dispose()
     detail = {
-        "claims": sum(counts.values()),
+        "claims": changes.total(),
         "split, judged and written, s": first,
         "of these on the processor, s": worked,
-        "judged anew with another threshold, s": again,
+        "judged anew by another judge, s": again,
         "memory after a tenth, MB more at the end": grown,
         "database": "SQLite, 64 pictures a transaction",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -47,7 +47,7 @@ def agreements(labels: Labels, *, seed: int = 0) -> list[Agreement]:
     for first, second in combinations(people, 2):
         both = [(said[first], said[second]) for said in labels.values() if first in said and second in said]
         if both:
-            found.append(_agreement(first, second, both, seed))
+            found.append(between(first, second, both, seed=seed))
     return sorted(found, key=lambda one: -one.pictures)
 
 
@@ -71,12 +71,16 @@ def resampled_kappas(first: NDArray[np.int64], second: NDArray[np.int64], *, see
     return kappas
 
 
-def _agreement(first: str, second: str, both: list[tuple[str, str]], seed: int) -> Agreement:
+def between(first: str, second: str, both: Sequence[tuple[str, str]], *, seed: int = 0) -> Agreement:
+    """How far two people agree.
+
+    Args: both: the labels of the first and the second, a pair for each picture that both labelled.
+    """
     from sklearn.metrics import cohen_kappa_score  # takes seconds to import, and most callers only ask who differs
 
     agreed = sum(one == other for one, other in both)
     order = {label: number for number, label in enumerate(sorted({label for pair in both for label in pair}))}
-    if len(order) == 1:
+    if len(order) <= 1:
         return Agreement(first, second, len(both), agreed, None, None, None)
     numbers = np.array([[order[one], order[other]] for one, other in both])
     kappa = float(cohen_kappa_score(numbers[:, 0], numbers[:, 1]))

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from PIL import Image as Pictures
@@ -73,16 +73,10 @@ class AnnotateError(RuntimeError):
     """The run cannot go on; the message is one sentence that says what to do."""
 
 
-@dataclass(frozen=True)
-class AnnotateConfig:
-    """Describe and localize every picture of a data set; run again, it goes on where it was."""
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """How every stage goes about a data set."""
 
-    dataset: str
-    """Its name; curation.ingest makes one."""
-    describer: DescriberChoice = field(default_factory=DescriberChoice)
-    localizer: LocalizerChoice = field(default_factory=LocalizerChoice)
-    sample: SampleConfig = field(default_factory=SampleConfig)
-    """How the sample world's annotators err."""
     batch: int = 16
     """Pictures of one claim, one call and one transaction."""
     attempts: int = 2
@@ -94,6 +88,18 @@ class AnnotateConfig:
         """Refuse what cannot work."""
         if self.batch < 1 or self.attempts < 1 or self.lease_seconds <= 0:
             raise ValueError("batch, attempts and lease_seconds must be above 0")
+
+
+@dataclass(frozen=True)
+class AnnotateConfig(StageConfig):
+    """Describe and localize every picture of a data set; run again, it goes on where it was."""
+
+    dataset: str
+    """Its name; curation.ingest makes one."""
+    describer: DescriberChoice = field(default_factory=DescriberChoice)
+    localizer: LocalizerChoice = field(default_factory=LocalizerChoice)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    """How the sample world's annotators err."""
 
     def works(self) -> tuple[Work, ...]:
         """The stages in their order.
@@ -277,22 +283,6 @@ def annotate(
         with transaction(engine) as session:
             release_worker(session, worker=worker)
             set_run_state(session, run_id=run_id, state=state)
-
-
-class StageConfig(Protocol):
-    """What every stage's settings tell; see AnnotateConfig."""
-
-    @property
-    def batch(self) -> int:
-        """Pictures of one claim."""
-
-    @property
-    def attempts(self) -> int:
-        """Tries of a picture that fails."""
-
-    @property
-    def lease_seconds(self) -> float:
-        """How long a worker that died keeps others from its pictures."""
 
 
 class StageRun:

@@ -2,12 +2,12 @@
 
 A stage like those of curation.annotate: it follows a describing, works on pictures under leases, is found again by what
 made it, and goes on where it was. The judge was fitted on claims that people judged; it is part of what names the work.
+Where only the judge is another one, claims are judged anew on the evidence that is kept, and no model is asked.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -23,23 +23,34 @@ import tyro
 from PIL import Image as Pictures
 from tqdm import tqdm
 
-from curation.annotate import STOP_SIGNALS, AnnotateError, Make, Progress, StageRun, begin_run, find_dataset, flags_of
-from curation.annotators import Work, digest_of
-from curation.claims import Claim, split_claims
+from curation.annotate import (
+    STOP_SIGNALS,
+    AnnotateError,
+    Make,
+    Progress,
+    StageConfig,
+    StageRun,
+    begin_run,
+    find_dataset,
+    flags_of,
+)
+from curation.claims import split_claims
 from curation.combine import Judge, Judged, JudgeError
-from curation.describe import DEFAULT_MODEL, DescriberError, LlavaDescriber
-from curation.evidence import Asked, DetectorWitness, Evidence, LikenessWitness, Witness, gather
+from curation.describe import DEFAULT_MODEL, DescribeConfig, DescriberError, LlavaDescriber
+from curation.describings import describings
+from curation.evidence import Asked, DetectorWitness, LikenessWitness, Witness, gather
 from curation.home import database_url, home_folder, job_id, report_progress
 from curation.images import PictureReader
+from curation.judges import Basis, kept_judge, take_over
 from curation.localize import OWLV2, REVISIONS, LocalizeConfig, Owlv2Localizer
 from curation.photo_annotators import PhotoLocalizer
-from curation.prompts import PROMPTS, Prompts
+from curation.prompts import Prompts
 from curation.sample_truth import SampleAsked, SampleDetector
 from curation.served import OpenAIDescriber
 from curation.weights import find_model
-from db.audit_queries import claims_after, set_judgements, things_said
+from db.audit_queries import things_said
 from db.engine import DatabaseError, Engine, open_engine, reading, transaction
-from db.models import AuditedClaim, Image, RunState
+from db.models import Image, RunState
 from db.run_queries import (
     NewClaim,
     NewStageResult,
@@ -47,6 +58,7 @@ from db.run_queries import (
     list_runs,
     release_worker,
     set_run_state,
+    stage_result_page,
     stage_results_of,
 )
 from grain.checkpoint import locate, read_info
@@ -55,8 +67,7 @@ from grain.predict import Predictor
 MOST_THINGS = 64  # of the vocabulary that absent things are taken from
 DESCRIPTIONS_READ = 20_000  # for that vocabulary
 WEAK_BOXES = LocalizeConfig(threshold=0.01, most_of_text=1)  # counterfactuals are made of weak boxes
-VERSION = 1  # grows when equal settings begin to mean other work
-CLAIMS_AT_ONCE = 5000  # judged anew in one transaction
+SAMPLE = "sample"  # the judge that comes along
 DetectorKind = Literal["owlv2", "photo", "sample", "none"]
 AskedKind = Literal["llava", "server", "sample", "none"]
 
@@ -87,7 +98,7 @@ class SourceChoice:
 
 
 @dataclass(frozen=True)
-class AuditConfig:
+class AuditConfig(StageConfig):
     """Judge every claim of a data set's descriptions; run again, it goes on where it was."""
 
     dataset: str
@@ -95,19 +106,8 @@ class AuditConfig:
     described: str = ""
     """Recipe of the describing; left out: the latest."""
     sources: SourceChoice = field(default_factory=SourceChoice)
-    judge: Path | None = None
-    """A judge as JSON; left out: the one fitted on the sample world."""
-    batch: int = 16
-    """Pictures of one claim, one call and one transaction."""
-    attempts: int = 2
-    """Tries of a picture that fails, within a run."""
-    lease_seconds: float = 300.0
-    """How long a worker that died keeps others from its pictures."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        if self.batch < 1 or self.attempts < 1 or self.lease_seconds <= 0:
-            raise ValueError("batch, attempts and lease_seconds must be above 0")
+    judge: str = ""
+    """A judge as JSON, or sample: the one that comes along; left out: its own (curation.fit_judge), if any."""
 
 
 @dataclass(frozen=True)
@@ -141,25 +141,29 @@ def audit(
     *,
     worker: str,
     job_id: int | None = None,
+    home: Path | None = None,
     make: Callable[[tuple[str, ...]], Auditor] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RunState:
     """Work until nothing is left, or until stop says so; returns the state in which the run is left.
 
-    Args:   make: the auditor of a vocabulary; left out, what the settings name.
+    Args:   home: where judges of data sets are; left out: GRAIN_HOME. make: the auditor of a vocabulary; left out, what
+            the settings name.
     Raises: AnnotateError: no such data set, or nothing in it is described. JudgeError, MissingModelError, ValueError.
     """
-    dataset, judge = find_dataset(engine, config.dataset), judge_of(config)
+    dataset, judge = find_dataset(engine, config.dataset), judge_of(config, home or home_folder())
     described = described_by(engine, config)
-    work = work_of(config, judge, described)
+    basis = basis_of(config, described)
+    work = basis.work(judge)
     with reading(engine) as session:
         texts = things_said(session, dataset_id=dataset.id, recipe=described.recipe, limit=DESCRIPTIONS_READ)
     vocabulary = vocabulary_of(texts)
     maker = make or (lambda things: auditor_of(config.sources, judge, things))
-    run_id = begin_run(engine, dataset, _plain(asdict(config)), (work,), worker, job_id)
+    run_id = begin_run(engine, dataset, asdict(config) | basis.noted(), (work,), worker, job_id)
     state: RunState = "failed"
     try:
+        take_over(engine, dataset.id, basis, judge)
         with PictureReader() as reader:
             stage = _AuditStage(
                 engine, config, reader, dataset.id, run_id, worker, work, lambda: maker(vocabulary), described
@@ -227,46 +231,6 @@ def new_claim(
     )
 
 
-def rejudge(engine: Engine, *, dataset: str, recipe: str, judge: Judge) -> Counter[str]:
-    """Judge an audit's claims anew on the evidence that is kept: another judge, or other thresholds. No model is asked.
-
-    Returns: how many claims have which verdict now. Memory does not grow with the data set.
-    Raises:  AnnotateError: no such data set.
-    """
-    dataset_id, after, counts = find_dataset(engine, dataset).id, 0, Counter[str]()
-    rest: list[AuditedClaim] = []
-    while True:
-        with reading(engine) as session:
-            page = claims_after(session, dataset_id=dataset_id, recipe=recipe, after=after, limit=CLAIMS_AT_ONCE)
-        rows, rest = [*rest, *page], []
-        if page:  # the last description may go on behind this page
-            after, last = page[-1].id, page[-1].description_id
-            whole = len(page) == CLAIMS_AT_ONCE
-            rest = [row for row in rows if row.description_id == last] if whole else []
-            rows = [row for row in rows if row.description_id != last] if whole else rows
-        judged = list(_rejudged(rows, judge))
-        counts.update(verdict for _, verdict, _ in judged)
-        with transaction(engine) as session:
-            set_judgements(session, rows=judged)
-        if len(page) < CLAIMS_AT_ONCE:
-            return counts
-
-
-def _rejudged(rows: Sequence[AuditedClaim], judge: Judge) -> Iterator[tuple[int, Any, float | None]]:
-    grouped: dict[int, list[AuditedClaim]] = {}
-    for row in rows:
-        grouped.setdefault(row.description_id, []).append(row)
-    for some in grouped.values():
-        found = [(Claim(row.kind, row.span_start, row.span_end, row.owner), evidence_of(row)) for row in some]
-        for row, one in zip(some, judge.description(found), strict=True):
-            yield row.id, one.verdict, one.probability
-
-
-def evidence_of(row: AuditedClaim) -> tuple[Evidence, ...]:
-    """What is kept of a claim's evidence."""
-    return tuple(Evidence(**each) for each in row.evidence)
-
-
 def vocabulary_of(texts: Iterable[str], most: int = MOST_THINGS) -> tuple[str, ...]:
     """The objects and parts that descriptions speak of most: what is not said of a picture is taken for absent."""
     count = Counter(
@@ -285,30 +249,39 @@ def described_by(engine: Engine, config: AuditConfig) -> Described:
         for run in list_runs(session, dataset_id=dataset.id):
             recipe = run.recipes.get("describe", "")
             if recipe and config.described in ("", recipe):
-                return _described(recipe, run.config.get("describer", {}))
+                done = stage_result_page(session, dataset_id=dataset.id, recipe=recipe, state="done", limit=1)
+                return _described(recipe, done[0].source if done else "", run.config.get("describer", {}))
     raise AnnotateError(
         f"Nothing in {config.dataset[:60]!r} is described yet: run `python -m curation.annotate --dataset NAME` first."
     )
 
 
-def work_of(config: AuditConfig, judge: Judge, described: Described) -> Work:
-    """The stage. Its source names all sources of evidence.
+def basis_of(config: AuditConfig, described: Described) -> Basis:
+    """What is audited with which sources of evidence.
 
     Raises: MissingModelError, CheckpointError: something is not on this machine.
     """
-    sources = config.sources
+    return Basis(source_of(config.sources), described.recipe)
+
+
+def source_of(sources: SourceChoice) -> str:
+    """All sources of evidence, each with its revision.
+
+    Raises: MissingModelError, CheckpointError: something is not on this machine.
+    """
     names = [_detector_name(sources), _checkpoint_name(sources.checkpoint), _asked_name(sources)]
-    source = " + ".join(name for name in names if name)
-    facts = {"version": VERSION, "source": source, "judge": digest_of(judge.to_json()), "needs": described.recipe}
-    return Work("audit", source, digest_of({"stage": "audit", **facts}), described.recipe)
+    return " + ".join(name for name in names if name)
 
 
-def judge_of(config: AuditConfig) -> Judge:
+def judge_of(config: AuditConfig, home: Path) -> Judge:
     """The judge that the settings name.
 
     Raises: JudgeError: it cannot be read.
     """
-    return Judge.load(config.judge) if config.judge else Judge.load()
+    if config.judge in ("", SAMPLE):
+        mine = kept_judge(home, config.dataset) if not config.judge else None
+        return mine or Judge.load()
+    return Judge.load(Path(config.judge))
 
 
 def auditor_of(sources: SourceChoice, judge: Judge, vocabulary: tuple[str, ...]) -> Auditor:
@@ -338,16 +311,15 @@ def auditor_of(sources: SourceChoice, judge: Judge, vocabulary: tuple[str, ...])
 
 def command_line(config: AuditConfig) -> list[str]:
     """The words that run it from a terminal, after the name of Python."""
-    return ["-m", "curation.audit", *flags_of(_plain(asdict(config)), _plain(asdict(AuditConfig(config.dataset))))]
+    return ["-m", "curation.audit", *flags_of(asdict(config), asdict(AuditConfig(config.dataset)))]
 
 
-def _described(recipe: str, describer: dict[str, Any]) -> Described:
-    kind, ask = describer.get("kind", ""), describer.get("ask", {})
-    if kind not in ("llava", "server"):
-        return Described(recipe, f"{kind} stand-in", "", 0)
-    prompts: Prompts = PROMPTS[ask["prompts"]]
-    stages = len([stage for stage in prompts.questions if stage != "caption"])
-    return Described(recipe, f"{describer['model']}@{describer['revision']}", prompts.version, stages)
+def _described(recipe: str, source: str, describer: dict[str, Any]) -> Described:
+    """source: that made the descriptions, as they note it; "" where there is none yet."""
+    if describer.get("kind", "") not in ("llava", "server"):
+        return Described(recipe, source, "", 0)
+    prompts: Prompts = DescribeConfig(**describer["ask"]).words
+    return Described(recipe, source, prompts.version, len([stage for stage in prompts.questions if stage != "caption"]))
 
 
 def _detector_name(sources: SourceChoice) -> str:
@@ -373,12 +345,6 @@ def _asked_name(sources: SourceChoice) -> str:
     return {"server": f"{sources.asked_model}@served", "sample": SampleAsked.name, "none": ""}[sources.asked]
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """JSON's own types."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain
-
-
 def main(config: AuditConfig) -> None:
     """The command line."""
     job, stopped = job_id(), threading.Event()
@@ -396,6 +362,8 @@ def main(config: AuditConfig) -> None:
 
         state = audit(engine, config, worker=worker, job_id=job, report=report, stop=stopped.is_set)
     print(f"{config.dataset}: {state}")
+    for each in describings(engine, dataset_id=find_dataset(engine, config.dataset).id):
+        print(f"  {each}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Evidence -> supported, unsupported or cannot tell: a logistic regression on margins, fitted on judged claims.
 
 What is said of a thing counts no more than the thing: a claim's probability is its own times its owner's. Between two
-thresholds nothing is decided. A judge knows every mixture of its sources: one that could not answer is left out.
+thresholds nothing is decided. A judge knows every mixture of its sources, each with thresholds of its own: one that
+could not answer is left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SOURCES: tuple[WitnessKind, ...] = ("detector", "likeness", "asked")
 THINGS: tuple[ClaimKind, ...] = ("object", "part")
 LEAST_OF_KIND, LEAST_OF_CLASS = 200, 20  # claims with which a kind gets weights of its own
 UNSUPPORTED_PRECISION, SUPPORTED_PRECISION = 0.95, 0.97  # on the claims it is fitted on
+FOLDS = 5
 FILE = Path(__file__).with_name("judge_sample.json")
 ANY = "any"
 
@@ -50,7 +52,7 @@ class Example:
     """A claim that somebody judged.
 
     owner: whether the thing that it is about is there; None where nobody said. thing: that thing's kind and evidence;
-    None for a thing itself.
+    None for a thing itself. weight: how many claims it stands for, where a sample was drawn within strata.
     """
 
     kind: ClaimKind
@@ -58,6 +60,7 @@ class Example:
     supported: bool
     owner: bool | None = None
     thing: tuple[ClaimKind, tuple[Evidence, ...]] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Judge:
     """Which mixture of sources -> kind of claim -> weights; low, high: probabilities between which nothing is decided.
 
     name: what it was fitted on, in words; part of what names an audit's work. by_kind: low and high of the kinds that
-    have their own.
+    have their own. by_mixture: the same, and of any kind, where only some of the sources spoke.
     """
 
     name: str
@@ -83,10 +86,12 @@ class Judge:
     high: float
     table: Mapping[str, Mapping[str, Weights]] = field(default_factory=dict)
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_mixture: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse thresholds that decide both ways."""
-        for low, high in ((self.low, self.high), *self.by_kind.values()):
+        own = [pair for some in (self.by_kind, *self.by_mixture.values()) for pair in some.values()]
+        for low, high in ((self.low, self.high), *own):
             if not 0 <= low <= high <= 1:
                 raise JudgeError(f"expected 0 ≤ low ≤ high ≤ 1, got {low} and {high}: correct them")
 
@@ -96,15 +101,22 @@ class Judge:
         judged = []
         for row, (claim, evidence) in enumerate(found):
             p = own[row] if claim.owner == row else _both(own[row], own[claim.owner])
-            judged.append(Judged(claim, self.verdict(claim.kind, p), p, evidence))
+            judged.append(Judged(claim, self.verdict(claim.kind, p, evidence), p, evidence))
         return tuple(judged)
 
-    def verdict(self, kind: ClaimKind, probability: float | None) -> Verdict:
-        """Of a claim's probability of supported."""
-        low, high = self.by_kind.get(kind, (self.low, self.high))
+    def verdict(self, kind: ClaimKind, probability: float | None, evidence: Sequence[Evidence]) -> Verdict:
+        """Of a claim's probability of supported, by the thresholds of those sources that spoke."""
+        whole = {ANY: (self.low, self.high), **self.by_kind}
+        mine = self.by_mixture.get("+".join(features_of(evidence)), whole)
+        low, high = mine.get(kind) or mine[ANY]
         if probability is None or low < probability < high:
             return "cannot tell"
         return "supported" if probability >= high else "unsupported"
+
+    def example(self, each: Example) -> float | None:
+        """The probability that a claim which somebody judged is supported; None where nothing was said."""
+        own = self._own(each.kind, each.evidence)
+        return own if each.thing is None else _both(own, self._own(*each.thing))
 
     def _own(self, kind: ClaimKind, evidence: Sequence[Evidence]) -> float | None:
         features = features_of(evidence)
@@ -127,8 +139,11 @@ class Judge:
                 mixture: {kind: Weights(each["intercept"], tuple(each["weights"])) for kind, each in kinds.items()}
                 for mixture, kinds in plain["table"].items()
             }
-            by_kind = {kind: (low, high) for kind, (low, high) in plain["by_kind"].items()}
-            return cls(plain["name"], plain["low"], plain["high"], table, by_kind)
+            by_kind, by_mixture = (
+                _pairs(plain["by_kind"]),
+                {mixture: _pairs(some) for mixture, some in plain["by_mixture"].items()},
+            )
+            return cls(plain["name"], plain["low"], plain["high"], table, by_kind, by_mixture)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise JudgeError(f"expected a judge as JSON, got something else ({error}): fit it again") from error
 
@@ -176,21 +191,58 @@ def fit(examples: Sequence[Example], *, name: str, precision: float = UNSUPPORTE
             "judge more of the sample"
         )
     judge = Judge(name, 0.0, 1.0, table)
-    scored: dict[str, list[tuple[float, bool]]] = {ANY: []}
+    by_kind = _limits(judge, examples, precision)
+    low, high = by_kind.pop(ANY)
+    some = {mixture: [_heard(each, mixture) for each in examples] for mixture in list(table)[:-1]}  # the last is all
+    by_mixture = {mixture: _limits(judge, heard, precision) for mixture, heard in some.items()}
+    return replace(judge, low=low, high=high, by_kind=by_kind, by_mixture=by_mixture)
+
+
+def _limits(judge: Judge, examples: Sequence[Example], precision: float) -> dict[str, tuple[float, float]]:
+    """Low and high of any kind, and of those that have enough claims."""
+    scored: dict[str, list[tuple[float, Example]]] = {ANY: []}
     for each in examples:
-        p = judge._own(each.kind, each.evidence)
-        if each.thing is not None:
-            p = _both(p, judge._own(*each.thing))
+        p = judge.example(each)
         if p is not None:
-            scored[ANY].append((p, each.supported))
-            scored.setdefault(each.kind, []).append((p, each.supported))
-    by_kind = {
+            scored[ANY].append((p, each))
+            scored.setdefault(each.kind, []).append((p, each))
+    return {
         kind: _thresholds(some, precision)
         for kind, some in scored.items()
-        if kind == ANY or min(held := sum(supported for _, supported in some), len(some) - held) >= LEAST_OF_CLASS
+        if kind == ANY or _enough([each.supported for _, each in some])
     }
-    low, high = by_kind.pop(ANY)
-    return replace(judge, low=low, high=high, by_kind=by_kind)
+
+
+def _heard(each: Example, mixture: str) -> Example:
+    """An example of which only some sources speak."""
+
+    def only(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        return tuple(one for one in evidence if one.source in mixture.split("+"))
+
+    thing = each.thing and (each.thing[0], only(each.thing[1]))
+    return replace(each, evidence=only(each.evidence), thing=thing)
+
+
+def _pairs(plain: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    return {kind: (low, high) for kind, (low, high) in plain.items()}
+
+
+def held_out(examples: Sequence[Example], pictures: Sequence[int]) -> list[tuple[Verdict, float | None]]:
+    """Of each claim the verdict, and the probability of supported, of a judge that was fitted on other pictures.
+
+    Args:   pictures: on which each is made.
+    Raises: JudgeError: a fold lacks what a fit needs.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # here: it takes a second
+
+    found: list[tuple[Verdict, float | None]] = [("cannot tell", None)] * len(examples)
+    folds, supported = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0), [each.supported for each in examples]
+    for others, mine in folds.split(supported, supported, pictures):
+        judge = fit([examples[row] for row in others], name="a fold")
+        for row in mine:
+            p = judge.example(examples[row])
+            found[row] = (judge.verdict(examples[row].kind, p, examples[row].evidence), p)
+    return found
 
 
 def _both(mine: float | None, owner: float | None) -> float | None:
@@ -198,27 +250,35 @@ def _both(mine: float | None, owner: float | None) -> float | None:
     return mine if mine is None or owner is None else mine * owner
 
 
-def _thresholds(scored: Sequence[tuple[float, bool]], precision: float) -> tuple[float, float]:
-    """Low and high for claims with their probability and whether they hold."""
-    low = threshold_below([(p, not supported) for p, supported in scored], precision)
-    return low, max(low, threshold_above(scored, SUPPORTED_PRECISION))
+def _thresholds(scored: Sequence[tuple[float, Example]], precision: float) -> tuple[float, float]:
+    """Low and high for claims with their probability."""
+    weights = [each.weight for _, each in scored]
+    low = threshold_below([(p, not each.supported) for p, each in scored], precision, weights)
+    return low, max(low, threshold_above([(p, each.supported) for p, each in scored], SUPPORTED_PRECISION, weights))
 
 
-def threshold_below(scored: Sequence[tuple[float, bool]], precision: float) -> float:
-    """The largest value at or below which the share of hits is still `precision`; 0 where there is none."""
-    hits, best = 0, 0.0
-    ordered = sorted(scored)
-    for count, (value, hit) in enumerate(ordered, start=1):
-        hits += hit
+def threshold_below(
+    scored: Sequence[tuple[float, bool]], precision: float, weights: Sequence[float] | None = None
+) -> float:
+    """The largest value at or below which the share of hits is still `precision`; 0 where there is none.
+
+    Args: weights: how many each stands for; left out: itself.
+    """
+    hits = whole = best = 0.0
+    rows = [(*pair, weight) for pair, weight in zip(scored, weights or [1.0] * len(scored), strict=True)]
+    for count, (value, hit, weight) in enumerate(ordered := sorted(rows), start=1):
+        hits, whole = hits + weight * hit, whole + weight
         last = count == len(ordered) or ordered[count][0] > value
-        if last and hits / count >= precision:
+        if last and hits / whole >= precision:
             best = value
     return best
 
 
-def threshold_above(scored: Sequence[tuple[float, bool]], precision: float) -> float:
+def threshold_above(
+    scored: Sequence[tuple[float, bool]], precision: float, weights: Sequence[float] | None = None
+) -> float:
     """The smallest value at or above which the share of hits is still `precision`; 1 where there is none."""
-    return 1 - threshold_below([(1 - value, hit) for value, hit in scored], precision)
+    return 1 - threshold_below([(1 - value, hit) for value, hit in scored], precision, weights)
 
 
 def reasons(evidence: Sequence[Evidence]) -> tuple[str, ...]:
@@ -243,33 +303,34 @@ def _reason(one: Evidence) -> str:
 
 def _fit_mixture(mixture: tuple[str, ...], examples: Sequence[Example]) -> dict[str, dict[str, Weights]]:
     """Weights of one mixture of sources, from the claims on which all of them spoke."""
-    rows: dict[str, list[tuple[list[float], bool]]] = {ANY: []}
+    rows: dict[str, list[tuple[list[float], Example]]] = {ANY: []}
     for each in examples:
         found = features_of(one for one in each.evidence if one.source in mixture)
         alone = each.kind in THINGS or each.owner is not False  # of what is not there nothing can be learnt
         if len(found) == len(mixture) and alone:
-            row = ([x for some in found.values() for x in some], each.supported)
+            row = ([x for some in found.values() for x in some], each)
             rows[ANY].append(row)
             rows.setdefault(each.kind, []).append(row)
     fitted = {
         kind: _logistic(some)
         for kind, some in rows.items()
-        if _enough(some) and (kind == ANY or len(some) >= LEAST_OF_KIND)
+        if _enough([each.supported for _, each in some]) and (kind == ANY or len(some) >= LEAST_OF_KIND)
     }
     return {"+".join(mixture): fitted} if fitted else {}
 
 
-def _enough(rows: Sequence[tuple[list[float], bool]]) -> bool:
-    held = sum(supported for _, supported in rows)
-    return min(held, len(rows) - held) >= LEAST_OF_CLASS
+def _enough(supported: Sequence[bool]) -> bool:
+    held = sum(supported)
+    return min(held, len(supported) - held) >= LEAST_OF_CLASS
 
 
-def _logistic(rows: Sequence[tuple[list[float], bool]]) -> Weights:
+def _logistic(rows: Sequence[tuple[list[float], Example]]) -> Weights:
     from sklearn.linear_model import LogisticRegression  # here: it takes a second
 
-    x, y = np.array([features for features, _ in rows]), np.array([supported for _, supported in rows])
+    x, y = np.array([features for features, _ in rows]), np.array([each.supported for _, each in rows])
+    weight = np.array([each.weight for _, each in rows])
     centre, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    model = LogisticRegression(C=1.0, max_iter=1000).fit((x - centre) / spread, y)
+    model = LogisticRegression(C=1.0, max_iter=1000).fit((x - centre) / spread, y, sample_weight=weight / weight.mean())
     weights = model.coef_[0] / spread
     intercept = float(model.intercept_[0] - weights @ centre)
     return Weights(round(intercept, 6), tuple(round(float(each), 6) for each in weights))

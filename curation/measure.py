@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from curation.agreement import Agreement, between
 from db.audit_queries import Group, Judgement
 from db.models import Verdict
 
@@ -35,14 +36,6 @@ class Stratum:
     population: float
     looked: int
     hits: int
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Cohen's kappa of two people over the claims that both judged; None where fewer than two, or all say the same."""
-
-    kappa: float | None
-    claims: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def quality(judged: Sequence[Judgement]) -> AuditorQuality:
     told = [each for each in judged if verdict_of(each) != "cannot tell"]
     found = [each for each in told if each.verdict == "unsupported"]
     wrong = [each for each in told if verdict_of(each) == "unsupported"]
-    weights = {stratum: population / looked for stratum, (population, looked) in _sizes(told).items()}
+    weights = weights_of(told)
     return AuditorQuality(
         _weighted(found, weights, lambda each: verdict_of(each) == "unsupported"),
         _weighted(wrong, weights, lambda each: each.verdict == "unsupported"),
@@ -137,14 +130,9 @@ def quality(judged: Sequence[Judgement]) -> AuditorQuality:
 
 
 def agreement(judged: Sequence[Judgement]) -> Agreement:
-    """Cohen's kappa of the first two people's verdicts."""
-    pairs = [tuple(each.people.values())[:2] for each in judged if len(each.people) >= 2]
-    if len(pairs) < 2 or len({verdict for pair in pairs for verdict in pair}) < 2:
-        return Agreement(None, len(pairs))
-    from sklearn.metrics import cohen_kappa_score  # here: it takes a second
-
-    one, other = zip(*pairs, strict=True)
-    return Agreement(float(cohen_kappa_score(one, other)), len(pairs))
+    """How far the first two people agree, over the claims that two have judged, whoever they are."""
+    pairs = [list(each.people.values())[:2] for each in judged if len(each.people) >= 2]
+    return between("the first", "the second", [(one, other) for one, other in pairs])
 
 
 def curve(scored: Iterable[tuple[float, bool, float]]) -> tuple[CurvePoint, ...]:
@@ -165,12 +153,17 @@ def curve(scored: Iterable[tuple[float, bool, float]]) -> tuple[CurvePoint, ...]
 def curve_of(judged: Sequence[Judgement]) -> tuple[CurvePoint, ...]:
     """The curve from people's verdicts."""
     told = [each for each in judged if verdict_of(each) != "cannot tell" and each.probability is not None]
-    weights = {stratum: population / looked for stratum, (population, looked) in _sizes(told).items()}
+    weights = weights_of(told)
     return curve(
         (each.probability, verdict_of(each) == "unsupported", weights[each.stratum])
         for each in told
         if each.probability is not None
     )
+
+
+def weights_of(judged: Sequence[Judgement]) -> dict[str, float]:
+    """Stratum -> how many claims each that is here stands for."""
+    return {stratum: population / looked for stratum, (population, looked) in _sizes(judged).items()}
 
 
 def verdict_of(judged: Judgement) -> Verdict:

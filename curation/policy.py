@@ -49,7 +49,7 @@ def under(record: PictureRecord, claims: Mapping[str, Sequence[Told]], policy: P
         return record
     regions = []
     for region in record.regions:
-        kept = (_description(one, claims.get(one.text, ()), policy) for one in region.descriptions)
+        kept = (description_under(one, claims.get(one.text, ()), policy) for one in region.descriptions)
         if descriptions := tuple(one for one in kept if one is not None):
             regions.append(replace(region, descriptions=descriptions))
     return replace(record, regions=tuple(regions))
@@ -72,7 +72,10 @@ def without(text: str, claims: Sequence[Claim], dropped: Sequence[Claim]) -> str
     return articles_right(re.sub(r"\s+", " ", left)).strip(" ,")
 
 
-def _description(one: DescriptionRecord, claims: Sequence[Told], policy: Policy) -> DescriptionRecord | None:
+def description_under(one: DescriptionRecord, claims: Sequence[Told], policy: Policy) -> DescriptionRecord | None:
+    """A description as a policy wants it; None where it goes. One without claims was not audited, and stays."""
+    if policy == "keep":
+        return one
     wrong = [each.claim for each in claims if each.verdict == "unsupported"]
     if policy == "down-weight":
         likely = min((each.probability for each in claims if each.probability is not None), default=1.0)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, bindparam, case, exists, func, or_, tuple_
 from sqlalchemy import select as select_rows
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select, update
 
 from db.models import (
@@ -24,7 +25,7 @@ from db.models import (
     Verdict,
     now,
 )
-from db.queries import IN_LIST, batches, insert_into, storable
+from db.queries import IN_LIST, batches, insert_into, must_be_sha256, storable
 
 Group = Literal["kind", "prompts", "stages", "describer", "subject"]
 OPEN: Verdict = "cannot tell"
@@ -77,11 +78,28 @@ class GroupCount:
 
 
 @dataclass(frozen=True)
+class AuditTotals:
+    """An audit in one line. claims: in all; unsupported: of these, as the auditor says. stages: questions asked."""
+
+    describer: str
+    prompts: str
+    stages: int
+    claims: int
+    unsupported: int
+
+    @property
+    def share_unsupported(self) -> float:
+        """Of all claims."""
+        return self.unsupported / self.claims
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A claim of the sample that people judged.
 
     verdict: the auditor's. people: who said what. population: claims of its stratum when it was drawn. groups: the
-    values by which rates are told apart.
+    values by which rates are told apart. fresh: whether it was drawn since the present judge judges. Claims that were
+    drawn before others were drawn under another judge stand for themselves alone.
     """
 
     claim_id: int
@@ -93,6 +111,7 @@ class Judgement:
     population: int
     people: Mapping[str, Verdict]
     groups: Mapping[Group, str]
+    fresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,11 +123,16 @@ class Touched:
     regions: int
 
 
-def latest_audit(session: Session, *, dataset_id: int) -> str:
-    """The recipe of the latest audit of a data set; "" where there is none."""
+def audit_runs(session: Session, *, dataset_id: int) -> list[AnnotationRun]:
+    """The audits of a data set, the latest first."""
     asked = select(AnnotationRun).where(AnnotationRun.dataset_id == dataset_id)
     runs = session.exec(asked.order_by(col(AnnotationRun.id).desc()).limit(IN_LIST)).all()
-    return next((run.recipes["audit"] for run in runs if "audit" in run.recipes), "")
+    return [run for run in runs if "audit" in run.recipes]
+
+
+def latest_audit(session: Session, *, dataset_id: int) -> str:
+    """The recipe of the latest audit of a data set; "" where there is none."""
+    return next((run.recipes["audit"] for run in audit_runs(session, dataset_id=dataset_id)), "")
 
 
 def get_claim(session: Session, *, claim_id: int) -> AuditedClaim | None:
@@ -219,12 +243,22 @@ def counts_by(session: Session, *, dataset_id: int, recipe: str, group: Group) -
     return [GroupCount(str(name), *(int(each) for each in counts)) for name, *counts in rows]
 
 
+def audit_totals(session: Session, *, dataset_id: int, recipe: str) -> AuditTotals | None:
+    """An audit in one line; None where it has no claim."""
+    told = (col(AuditedClaim.describer), col(AuditedClaim.prompts), col(AuditedClaim.stages))
+    wrong = func.sum(case((col(AuditedClaim.verdict) == "unsupported", 1), else_=0))
+    asked = select_rows(*told, func.count(), wrong).where(*_clauses(dataset_id, recipe, ClaimFilter())).group_by(*told)
+    row = session.execute(asked.order_by(func.count().desc()).limit(1)).first()
+    return None if row is None else AuditTotals(row[0], row[1], row[2], int(row[3]), int(row[4]))
+
+
 def draw_sample(
     session: Session, *, dataset_id: int, recipe: str, count: int, doubled: float = 0.25, seed: int = 0
 ) -> int:
     """Draw claims for people at random within kind and auditor's verdict (`shares_of`).
 
-    A sample that is there stays, and is added to; how many were added.
+    A sample that is there stays, and is added to; how many were added. What was drawn before another judge came is no
+    part of what the new ones stand for.
 
     Args:   count: claims in all. doubled: the share that two people are to judge.
     Raises: ValueError: count below 1, or doubled outside [0, 1].
@@ -235,6 +269,8 @@ def draw_sample(
     asked = select_rows(col(AuditedClaim.kind), col(AuditedClaim.verdict), func.count())
     asked = asked.where(*_clauses(dataset_id, recipe, ClaimFilter()))
     strata = {(kind, verdict): int(n) for kind, verdict, n in session.execute(asked.group_by("kind", "verdict"))}
+    for key, many in _drawn_before(session, dataset_id, recipe).items():
+        strata[key] -= many
     drawn: list[dict[str, Any]] = []
     for (kind, verdict), many in shares_of(strata, max(0, count - before)).items():
         mine = select(AuditedClaim.id).where(
@@ -255,7 +291,7 @@ def draw_sample(
 def sample_size(session: Session, *, dataset_id: int, recipe: str) -> int:
     """Claims that were drawn."""
     asked = select(func.count()).select_from(AuditSample)
-    return session.exec(asked.where(AuditSample.dataset_id == dataset_id, AuditSample.recipe == recipe)).one()
+    return int(session.exec(_of_sample(asked, dataset_id, recipe)).one())
 
 
 def next_to_judge(
@@ -267,8 +303,7 @@ def next_to_judge(
     """
     said = select_rows(func.count()).where(col(ClaimVerdict.claim_id) == AuditSample.claim_id).scalar_subquery()
     mine = exists().where(col(ClaimVerdict.claim_id) == AuditSample.claim_id, col(ClaimVerdict.who) == who)
-    asked = select(AuditSample).where(AuditSample.dataset_id == dataset_id, AuditSample.recipe == recipe)
-    asked = asked.where(AuditSample.position > after, ~mine)
+    asked = _of_sample(select(AuditSample), dataset_id, recipe).where(AuditSample.position > after, ~mine)
     asked = asked.where(or_(said == 0, (said == 1) & col(AuditSample.doubled)))
     found = session.exec(asked.order_by(col(AuditSample.position)).limit(1)).first()
     if found is None:
@@ -279,30 +314,35 @@ def next_to_judge(
 
 def sample_judgements(session: Session, *, dataset_id: int, recipe: str) -> list[Judgement]:
     """The claims of the sample that anybody has judged."""
-    asked = select(AuditSample, AuditedClaim).join(AuditedClaim, col(AuditedClaim.id) == AuditSample.claim_id)
-    asked = asked.where(AuditSample.dataset_id == dataset_id, AuditSample.recipe == recipe)
+    asked = _of_sample(select(AuditSample, AuditedClaim), dataset_id, recipe)
     rows = session.exec(asked.where(col(AuditedClaim.settled).is_not(None)).order_by(col(AuditSample.position))).all()
+    alone = _standing_alone(session, dataset_id, recipe)
     people: dict[int, dict[str, Verdict]] = {}
     for some in batches((claim.id for _, claim in rows), IN_LIST):
         said = select(ClaimVerdict).where(col(ClaimVerdict.claim_id).in_(some))
         for one in session.exec(said.order_by(col(ClaimVerdict.at), col(ClaimVerdict.id))):
             people.setdefault(one.claim_id, {})[one.who] = one.verdict
     groups: tuple[Group, ...] = ("kind", "prompts", "stages", "describer", "subject")
-    return [
-        Judgement(
-            claim.id,
-            claim.kind,
-            claim.verdict,
-            claim.probability,
-            claim.evidence,
-            drawn.stratum,
-            drawn.population,
-            people[claim.id],
-            {group: str(getattr(claim, group)) for group in groups},
-        )
-        for drawn, claim in rows
-        if claim.id in people
-    ]
+    found = []
+    for drawn, claim in rows:
+        if claim.id in people:
+            stratum, population = alone.get((drawn.recipe, drawn.stratum), (drawn.stratum, drawn.population))
+            values: dict[Group, str] = {group: str(getattr(claim, group)) for group in groups}
+            found.append(
+                Judgement(
+                    claim.id,
+                    claim.kind,
+                    claim.verdict,
+                    claim.probability,
+                    claim.evidence,
+                    stratum,
+                    population,
+                    people[claim.id],
+                    values,
+                    drawn.recipe == recipe,
+                )
+            )
+    return found
 
 
 def touched(session: Session, *, dataset_id: int, recipe: str, wanted: ClaimFilter) -> Touched:
@@ -323,22 +363,60 @@ def regions_touched(
     return session.exec(asked.order_by(col(Annotation.id)).limit(limit)).all()
 
 
-def claims_after(
-    session: Session, *, dataset_id: int, recipe: str, after: int = 0, limit: int = 2000
-) -> Sequence[AuditedClaim]:
-    """All claims of an audit in the order of their ids, whole descriptions kept together by whoever reads on."""
-    asked = select(AuditedClaim).where(*_clauses(dataset_id, recipe, ClaimFilter()), AuditedClaim.id > after)
-    return session.exec(asked.order_by(col(AuditedClaim.id)).limit(limit)).all()
+def things_of(session: Session, *, claim_ids: Collection[int]) -> dict[int, AuditedClaim]:
+    """Of some claims the claim of the object or part that each is about; its own for one of these."""
+    found: dict[int, AuditedClaim] = {}
+    thing = aliased(AuditedClaim)
+    same = (col(thing.stage_result_id) == AuditedClaim.stage_result_id) & (
+        col(thing.description_id) == AuditedClaim.description_id
+    )
+    for some in batches(claim_ids, IN_LIST):
+        asked = select_rows(col(AuditedClaim.id), thing).join(thing, same & (col(thing.position) == AuditedClaim.owner))
+        found |= {row[0]: row[1] for row in session.execute(asked.where(col(AuditedClaim.id).in_(some)))}
+    return found
 
 
-def set_judgements(session: Session, *, rows: Collection[tuple[int, Verdict, float | None]]) -> None:
-    """Other verdicts and probabilities of the auditor on the same evidence: (claim, verdict, probability) each."""
-    if rows:
-        table: Any = AuditedClaim
-        statement = update(table.__table__).where(table.__table__.c.id == bindparam("claim"))
-        statement = statement.values(verdict=bindparam("judged"), probability=bindparam("likely"))
-        names = ("claim", "judged", "likely")
-        session.connection().execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+def claims_of_results(session: Session, *, result_ids: Collection[int]) -> list[AuditedClaim]:
+    """The claims that some audited pictures have, whole descriptions together."""
+    found: list[AuditedClaim] = []
+    for some in batches(result_ids, IN_LIST):
+        asked = select(AuditedClaim).where(col(AuditedClaim.stage_result_id).in_(some))
+        found += session.exec(asked.order_by(col(AuditedClaim.description_id), col(AuditedClaim.position))).all()
+    return found
+
+
+def hashes_of(session: Session, *, image_ids: Collection[int]) -> dict[int, str]:
+    """The sha256 of some pictures, by picture."""
+    found: dict[int, str] = {}
+    for some in batches(image_ids, IN_LIST):
+        found |= dict(session.exec(select(Image.id, Image.sha256).where(col(Image.id).in_(some))).all())
+    return found
+
+
+def set_judgements(
+    session: Session,
+    *,
+    recipe: str,
+    results: Collection[tuple[int, str]],
+    claims: Collection[tuple[int, Verdict, float | None]],
+) -> None:
+    """Other verdicts and probabilities of the auditor on the same evidence, under the recipe of the new judge.
+
+    Args: results: (id, key under that recipe) of each audited picture. claims: (id, verdict, probability) of all its
+          claims. People's verdicts and the sample stay with them.
+    """
+    must_be_sha256(recipe=recipe, **{f"key of {result}": key for result, key in results})
+    changes: tuple[tuple[Any, tuple[str, ...], Collection[tuple[Any, ...]]], ...] = (
+        (StageResult, ("key",), results),
+        (AuditedClaim, ("verdict", "probability"), claims),
+    )
+    for model, names, rows in changes:
+        if rows:
+            table = model.__table__
+            statement = update(table).where(table.c.id == bindparam("row"))
+            statement = statement.values(recipe=recipe, **{name: bindparam(f"new_{name}") for name in names})
+            asked = ("row", *(f"new_{name}" for name in names))
+            session.connection().execute(statement, [dict(zip(asked, row, strict=True)) for row in rows])
 
 
 def things_said(session: Session, *, dataset_id: int, recipe: str, limit: int) -> list[str]:
@@ -359,6 +437,28 @@ def shares_of(strata: Mapping[tuple[ClaimKind, Verdict], int], count: int) -> di
         key: min(size, max(LEAST_OF_STRATUM, round(count * weights[key] / whole))) if count and size else 0
         for key, size in strata.items()
     }
+
+
+def _of_sample(asked: Any, dataset_id: int, recipe: str) -> Any:
+    """Of the drawn claims those of an audit, whatever judge they were drawn under."""
+    asked = asked.join(AuditedClaim, col(AuditedClaim.id) == AuditSample.claim_id)
+    return asked.where(AuditSample.dataset_id == dataset_id, AuditedClaim.recipe == recipe)
+
+
+def _drawn_before(session: Session, dataset_id: int, recipe: str) -> dict[tuple[ClaimKind, Verdict], int]:
+    """Claims that were drawn under another judge, by kind and present verdict."""
+    asked = select_rows(col(AuditedClaim.kind), col(AuditedClaim.verdict), func.count()).select_from(AuditSample)
+    asked = _of_sample(asked, dataset_id, recipe).where(AuditSample.recipe != recipe)
+    return {(kind, verdict): int(n) for kind, verdict, n in session.execute(asked.group_by("kind", "verdict"))}
+
+
+def _standing_alone(session: Session, dataset_id: int, recipe: str) -> dict[tuple[str, str], tuple[str, int]]:
+    """Of all draws but the last judge's: recipe and stratum -> a name of its own, and how many were drawn of it."""
+    last: Any = _of_sample(select(AuditSample.recipe), dataset_id, recipe).order_by(col(AuditSample.position).desc())
+    drawn = (col(AuditSample.recipe), col(AuditSample.stratum))
+    asked = _of_sample(select_rows(*drawn, func.count()).select_from(AuditSample), dataset_id, recipe)
+    rows = session.execute(asked.where(AuditSample.recipe != session.exec(last.limit(1)).first()).group_by(*drawn))
+    return {(under, stratum): (f"{stratum} / {under[:8]}", int(many)) for under, stratum, many in rows}
 
 
 def _with_text(clauses: Sequence[Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +17,22 @@ from sqlmodel import select
 
 from benchmarks.stub_annotators import StubDescriber, StubLocalizer, stubs
 from curation.annotate import AnnotateConfig, AnnotateError, annotate
-from curation.annotators import DescriberChoice, LocalizerChoice
-from curation.audit import AuditConfig, Auditor, SourceChoice, audit, command_line, rejudge
+from curation.annotate import main as annotate_main
+from curation.annotators import DescriberChoice, LocalizerChoice, Work
+from curation.audit import AuditConfig, Auditor, SourceChoice, audit, command_line
+from curation.audit import main as audit_main
 from curation.combine import Judge, Weights
+from curation.describe import DescribeConfig
+from curation.describings import describings
 from curation.evidence import WitnessKind
 from curation.export import ExportConfig, ExportError, export
+from curation.home import database_url
 from curation.ingest import ingest
+from curation.judges import Basis, rejudge, take_over
 from curation.reject import reject, touched_by
 from db.audit_queries import (
     ClaimFilter,
+    Judgement,
     Place,
     claim_page,
     claims_of,
@@ -37,9 +47,10 @@ from db.audit_queries import (
     shares_of,
     take_back_verdict,
 )
-from db.engine import Engine, reading, transaction
-from db.models import Annotation, AnnotationEdit, AuditedClaim, StageResult
+from db.engine import Engine, open_engine, reading, transaction
+from db.models import Annotation, AnnotationEdit, AuditedClaim, AuditSample, StageResult
 from db.queries import get_dataset
+from tests.fake_openai import COLOURS, fake_openai
 
 DESCRIBED = AnnotateConfig("sheets", DescriberChoice("photo"), LocalizerChoice("photo"), batch=4)
 CONFIG = AuditConfig("sheets", sources=SourceChoice(detector="sample", checkpoint=""), batch=4)
@@ -131,16 +142,60 @@ def test_a_kill_loses_no_finished_picture_and_doubles_none(engine: Engine, tmp_p
     assert sum(each.supported + each.unsupported + each.cannot_tell for each in group) == count(engine, AuditedClaim)
 
 
-def test_another_judge_needs_no_model(engine: Engine, tmp_path: Path) -> None:
+def test_another_judge_needs_no_model_and_people_stay_with_their_claims(engine: Engine, tmp_path: Path) -> None:
     dataset_id = described(engine, tmp_path)
     run(engine, Detector())
-    recipe, whole = recipe_of(engine, dataset_id), count(engine, AuditedClaim)
-    strict = replace(JUDGE, low=0.99, high=1.0)
-    counts = rejudge(engine, dataset="sheets", recipe=recipe, judge=strict)
-    assert sum(counts.values()) == whole and counts["supported"] == 0 < counts["unsupported"]
-    assert rejudge(engine, dataset="sheets", recipe=recipe, judge=JUDGE)["supported"] > 0
-    with pytest.raises(AnnotateError, match="no data set 'nowhere'"):
-        rejudge(engine, dataset="nowhere", recipe=recipe, judge=JUDGE)
+    first, whole = recipe_of(engine, dataset_id), count(engine, AuditedClaim)
+    with transaction(engine) as session:
+        drawn = draw_sample(session, dataset_id=dataset_id, recipe=first, count=12)
+        claim_id = claim_page(session, dataset_id=dataset_id, recipe=first)[0].claim.id
+        set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="cannot tell")
+    file = tmp_path / "strict.json"
+    file.write_text(json.dumps(replace(JUDGE, low=0.99, high=1.0).to_json()))
+    detector, strict = Detector(), replace(CONFIG, judge=str(file))
+    assert run(engine, detector, strict) == "done" and detector.pictures == 0
+    mine = {"dataset_id": dataset_id, "recipe": recipe_of(engine, dataset_id)}
+    with reading(engine) as session:
+        page = claim_page(session, **mine, limit=100)
+        assert sample_size(session, **mine) == drawn and sample_size(session, dataset_id=dataset_id, recipe=first) == 0
+    assert mine["recipe"] != first and len(page) == whole == count(engine, AuditedClaim)
+    assert {row.claim.verdict for row in page} == {"unsupported"}
+    assert {row.claim.id: row.claim.settled for row in page}[claim_id] == "cannot tell"
+    assert run(engine, detector, replace(strict, sources=SourceChoice("photo", checkpoint=""))) == "done"
+    assert detector.pictures == 6, "other sources are asked"
+    basis, work = Basis("stub", "n"), Work("audit", "stub", "f" * 64)
+    assert take_over(engine, dataset_id, basis, JUDGE) == Counter(), "nothing rests on that"
+    changes = rejudge(engine, dataset_id=dataset_id, recipe=mine["recipe"], judge=JUDGE, into=work)
+    assert changes.total() == whole and changes["unsupported", "supported"] > 0
+
+
+def test_a_sample_of_a_former_judge_stands_for_itself_once_more_is_drawn(engine: Engine, tmp_path: Path) -> None:
+    dataset_id = described(engine, tmp_path, 20)
+    run(engine, Detector())
+    first, second = recipe_of(engine, dataset_id), Work("audit", "stub", "f" * 64)
+    with transaction(engine) as session:
+        drawn = draw_sample(session, dataset_id=dataset_id, recipe=first, count=20)
+        for claim_id in session.exec(select(AuditSample.claim_id)):
+            set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="supported")
+    rejudge(engine, dataset_id=dataset_id, recipe=first, judge=replace(JUDGE, low=0.99, high=1.0), into=second)
+    mine = {"dataset_id": dataset_id, "recipe": second.recipe}
+    with reading(engine) as session:
+        before = sample_judgements(session, **mine)
+    assert sum(strata_of(before).values()) == count(engine, AuditedClaim), "it still stands for all"
+    assert [each for each in before if each.fresh] == []
+    with transaction(engine) as session:
+        more = draw_sample(session, **mine, count=drawn + 20)
+        for claim_id in session.exec(select(AuditSample.claim_id).where(AuditSample.recipe == second.recipe)):
+            set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="supported")
+        after = sample_judgements(session, **mine)
+    assert sum(each.fresh for each in after) == more > 0
+    assert sum(population for name, population in strata_of(after).items() if "/ " + first[:8] in name) == drawn
+    assert sum(strata_of(after).values()) == count(engine, AuditedClaim)
+
+
+def strata_of(judged: Sequence[Judgement]) -> dict[str, int]:
+    """Stratum -> how many claims it stands for."""
+    return {each.stratum: each.population for each in judged}
 
 
 def test_what_is_not_described_cannot_be_audited(engine: Engine, tmp_path: Path) -> None:
@@ -263,6 +318,33 @@ def test_an_export_drops_weighs_or_keeps_by_policy(engine: Engine, tmp_path: Pat
 
     assert sum("a corner" in line for line in texts("keep")) == 3
     assert sum("a corner" in line for line in texts("drop-description")) == 2
+
+
+def test_two_questions_stand_beside_one_by_the_commands_of_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAIN_HOME", str(tmp_path / "home"))
+    engine, place = open_engine(database_url(tmp_path / "home")), tmp_path / "photos"
+    place.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (64, 48), colour).save(place / f"{name}.png")
+    ingest(engine, place, dataset="photos", home=tmp_path / "home", processes=1)
+    with fake_openai() as server:
+        for prompts in ("two-stage-1", "single-stage-1"):
+            describer = DescriberChoice("server", model="m", server=server.url, ask=DescribeConfig(prompts=prompts))
+            annotate_main(AnnotateConfig("photos", describer, LocalizerChoice("photo")))
+            audit_main(AuditConfig("photos", sources=SourceChoice("photo", checkpoint="")))
+    last, before = capsys.readouterr().out.splitlines()[-2:]
+    assert re.match(r"  single-stage-1-\w{8}, 1 question \(m@served\): \d+ claims", last)
+    assert re.match(r"  two-stage-1-\w{8}, 2 questions \(m@served\): \d+ claims", before)
+    assert "claims, hallucination rate not judged by people yet, auditor's unsupported" in last
+    with transaction(engine) as session:
+        recipe = latest_audit(session, dataset_id=1)
+        claim_id = claim_page(session, dataset_id=1, recipe=recipe)[0].claim.id
+        draw_sample(session, dataset_id=1, recipe=recipe, count=1000)
+        set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="unsupported")
+    found = describings(engine, dataset_id=1)
+    assert [(each.totals.stages, each.rate is None) for each in found] == [(1, False), (2, True)]
 
 
 def test_the_command_line_says_the_very_settings() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlmodel import select
 
 from app import auditing
 from app.annotating import jobs_now
@@ -15,12 +16,13 @@ from curation.annotate import AnnotateConfig, Annotators, annotate
 from curation.annotators import DescriberChoice, LocalizerChoice
 from curation.audit import AuditConfig, SourceChoice, audit
 from curation.ingest import ingest
+from curation.judges import judge_path
 from curation.reject import RejectConfig, command_line
 from curation.sample_annotators import SampleConfig
 from curation.sample_world import WorldConfig, write_world
-from db.audit_queries import latest_audit, regions_of, verdicts_on
+from db.audit_queries import draw_sample, latest_audit, regions_of, set_claim_verdict, verdicts_on
 from db.engine import Engine, open_engine, reading, transaction
-from db.models import AuditedClaim, Description
+from db.models import AuditedClaim, AuditSample, Description
 from tests.fake_app import app_at, fake_services, free_port
 
 PATIENCE = 60_000  # ms, of a job on a busy machine
@@ -128,6 +130,24 @@ def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: En
     page.locator("#reject").click()
     expect(page.locator("#jobs .job")).to_contain_text("done", timeout=PATIENCE)
     expect(page.locator("#touched")).to_contain_text("0 regions of these are not yet rejected")
+
+
+def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: Engine, home: Path) -> None:
+    page.locator("#fit").click()
+    expect(page.locator(".toast-body")).to_contain_text("judge on until there are")
+    with transaction(engine) as session:
+        recipe = latest_audit(session, dataset_id=1)
+        draw_sample(session, dataset_id=1, recipe=recipe, count=400)
+        for claim_id in session.exec(select(AuditSample.claim_id)):
+            verdict = "supported" if claim_id % 3 else "unsupported"
+            set_claim_verdict(session, claim_id=claim_id, who="ada", verdict=verdict)  # type: ignore[arg-type]
+    page.locator("#fit").click()
+    expect(page.locator("#jobs .job").first).to_contain_text("done", timeout=PATIENCE)
+    expect(page.locator("#report")).to_contain_text("auditor's precision, cross-validated")
+    expect(page.locator("#report")).to_contain_text("this data set’s own judge")
+    assert judge_path(home, "drawn").exists()
+    with reading(engine) as session:
+        assert latest_audit(session, dataset_id=1) != recipe
 
 
 def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_path: Path) -> None:

@@ -91,9 +91,22 @@ def test_a_fitted_judge_finds_what_the_margins_tell_and_survives_a_file(tmp_path
         Judge("x", 0.9, 0.1)
 
 
+def test_where_only_some_sources_spoke_their_own_thresholds_decide() -> None:
+    limits = {"asked": {"any": (0.1, 0.9), "object": (0.2, 0.6)}}
+    judge = Judge("by hand", 0.5, 0.5, {"asked": {"any": Weights(0.0, (1.0, 0.0))}}, {"object": (0.4, 0.4)}, limits)
+    assert judge.verdict("object", 0.5, detector(1.0, 0.0)) == "supported"
+    assert judge.verdict("part", 0.45, detector(1.0, 0.0)) == "unsupported"
+    asked = (Evidence("asked", 0.5, "", 0.5),)
+    assert [judge.verdict(kind, 0.65, asked) for kind in ("object", "part")] == ["supported", "cannot tell"]
+    assert [judge.verdict(kind, 0.15, asked) for kind in ("object", "part")] == ["unsupported", "cannot tell"]
+    assert Judge.from_json(json.loads(json.dumps(judge.to_json()))) == judge
+    with pytest.raises(JudgeError, match="expected 0 ≤ low ≤ high ≤ 1"):
+        Judge("x", 0.1, 0.9, by_mixture={"asked": {"any": (0.9, 0.1)}})
+
+
 def test_the_default_judge_knows_every_mixture_of_sources() -> None:
     judge = Judge.load()
-    assert len(judge.table) == 7
+    assert len(judge.table) == 7 and len(judge.by_mixture) == 6
     [yes], [no] = (
         judge.description([(Claim("object", 0, 3, 0), (Evidence("asked", share, "", 1 - share),))])
         for share in (0.95, 0.05)

@@ -22,10 +22,15 @@ from PIL import Image
 
 from curation.annotate import AnnotateConfig, Annotators, annotate
 from curation.annotators import DescriberChoice, LocalizerChoice
+from curation.audit import AuditConfig, SourceChoice, audit
+from curation.cluster import PoolConfig, Progress, connect
 from curation.ingest import ingest
 from curation.sample_annotators import SampleConfig
 from curation.sample_world import WorldConfig, write_world
-from curation.scale import PoolConfig, Progress, ScaleConfig, ScaleError, connect, find_shards, scale
+from curation.scale import ScaleConfig, scale
+from curation.scale_audit import ScaleAuditConfig, scale_audit
+from curation.shard_files import ScaleError, find_shards
+from db.audit_queries import claims_of, latest_audit
 from db.engine import open_engine, reading
 from db.queries import annotations_of, image_page
 from db.run_queries import descriptions_of, stage_results_of
@@ -34,6 +39,9 @@ from tests.fake_openai import COLOURS, fake_openai
 
 ROOT = Path(__file__).parent.parent
 LIES = SampleConfig(wrong=0.4, shifted=0.5, seed=3)
+AUDITED_BY = SourceChoice("photo", checkpoint="")
+CLAIM = "position owner kind span_start span_end words verdict".split()
+SCORES = ("score", "counter", "mean")
 SAMPLE = {"describer": DescriberChoice("sample"), "localizer": LocalizerChoice("sample"), "sample": LIES}
 
 
@@ -250,6 +258,57 @@ def test_a_run_that_cannot_work_says_why_in_one_sentence(cluster: str, world: Pa
     with pytest.raises(ScaleError, match=r"know its pictures alone, and a\.jpg is none of them"):
         scale(replace(offline, shards=str(tmp_path / "x")))
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_the_claims_are_the_very_claims_of_audit_and_a_policy_reaches_the_regions(
+    cluster: str, world: Path, annotated: Path, tmp_path: Path
+) -> None:
+    config = ScaleAuditConfig(annotated, tmp_path / "audited", AUDITED_BY)
+    assert scale_audit(config).images == 18
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for shard in world.glob("train-*.tar"):
+        shutil.copy(shard, inside)
+    engine = open_engine(f"sqlite:///{tmp_path / 'grain.sqlite'}")
+    ingest(engine, inside, dataset="world", home=tmp_path, processes=1)
+    asked = AnnotateConfig("world", **SAMPLE)
+    annotate(engine, asked, Annotators.of(asked), worker="w")
+    audit(engine, AuditConfig("world", sources=AUDITED_BY), worker="w", home=tmp_path)
+    with reading(engine) as session:
+        images = {image.id: image.member for image in image_page(session, dataset_id=1)}
+        recipe = latest_audit(session, dataset_id=1)
+        found = claims_of(session, image_ids=list(images), recipe=recipe)
+    rows = rows_of(config.out)
+    assert len(rows) == len(images) == 18 and sum(len(each) for each in found.values()) > 60
+    for number, member in images.items():
+        for row, other in zip(found[number], rows[member]["claims"], strict=True):
+            said = [row.text, *(getattr(row.claim, name) for name in CLAIM)]
+            assert said == [other[name] for name in ("text", *CLAIM)]
+            # last digits hang on what else was in the detector's batch, and with them which of two near ones is best
+            assert other["probability"] == pytest.approx(row.claim.probability, abs=1e-3)
+            for one, two in zip(row.claim.evidence, other["evidence"], strict=True):
+                assert two.pop("source") == one.pop("source") and two.keys() == one.keys()
+                assert [two.get(name) for name in SCORES] == pytest.approx([one.get(name) for name in SCORES], abs=1e-3)
+    assert json.loads((config.out / "manifest.json").read_text())["recipes"]["audit"] == recipe
+
+    assert scale_audit(config).skipped == 3
+    with pytest.raises(ScaleError, match="holds shards that other settings made"):
+        scale_audit(replace(config, policy="drop-description"))
+    strict = replace(config, policy="drop-description", out=tmp_path / "strict")
+    scale_audit(strict)
+    for member, row in rows_of(strict.out).items():
+        wrong = {each["text"] for each in row["claims"] if each["verdict"] == "unsupported"}
+        assert row["regions"] == [each for each in rows[member]["regions"] if each["text"] not in wrong]
+    assert sum(len(row["regions"]) for row in rows_of(strict.out).values()) < sum(
+        len(row["regions"]) for row in rows.values()
+    )
+
+
+def test_what_cannot_be_audited_is_said_in_one_sentence(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScaleError, match="holds no described shards, or not all of them yet"):
+        scale_audit(ScaleAuditConfig(world, tmp_path, AUDITED_BY))
+    with pytest.raises(ValueError, match="need what lies beside its own pictures"):
+        ScaleAuditConfig(world, tmp_path, SourceChoice("sample"))
 
 
 def test_without_ray_the_command_says_how_to_install_it(world: Path, tmp_path: Path) -> None:

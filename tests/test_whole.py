@@ -13,6 +13,7 @@ from app.annotating import jobs_now
 from app.atlases import Selection, atlas_of, chosen_by
 from app.curate_panels import curators_panel
 from app.services import Services
+from app.shown import Pictures
 from curation.atlas import (
     ALONE,
     Atlas,
@@ -98,7 +99,7 @@ def test_every_region_is_scored_as_the_editor_scores_it(services: Services, mode
         services.engine, "lids", model, home=home, load=predictor, on_progress=lambda d, t, _: far.append((d, t))
     )
     rows = all_annotations(services.engine, 1)
-    opened = curating.Pictures()
+    opened = Pictures()
     row = rows[-1]
     with reading(services.engine) as session:
         [image] = image_page(session, dataset_id=1, after=row.image_id - 1, limit=1)
@@ -263,7 +264,7 @@ def test_one_of_a_group_is_kept_and_the_others_lose_their_regions(services: Serv
     assert after.regions == (group.regions[0], 0, 0)
     shown = whole_panels.alikes_panel([after], by, services.settings.home)
     assert "keep this one" not in shown and shown.count("alike kept") == 1
-    history = curating.open_picture(services, curating.Pictures(), others[0]).edits[0]
+    history = curating.open_picture(services, Pictures(), others[0]).edits[0]
     assert (history.who, history.what, history.reason) == ("ana", "rejected", f"looks like picture {keep}")
 
 

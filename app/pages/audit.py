@@ -6,7 +6,7 @@ What it needs of the data's side is imported in the handlers: the first page mus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
@@ -18,7 +18,6 @@ from app.services import Services
 
 if TYPE_CHECKING:
     from app.auditing import Opened, Wanted
-    from app.curating import Pictures
 
 TITLE, PATH = "Audit", "audit"
 LEAD = (
@@ -40,10 +39,16 @@ ASKED = [
     ("LLaVA on this machine", "llava"),
     ("a server (vLLM, …)", "server"),
 ]
+JUDGES = [("its own, if one is fitted", ""), ("the one that comes along", "sample")]
 NO_CHECKPOINT = ""
 SAMPLE = 400  # claims of the sample for people
 NOTHING = panels.empty_state("No claim chosen", "Press one in the list, or judge the sample.")
+ADVICE = "Open “Audit this data set” and press Audit."
 NO_CLAIMS = panels.empty_state("Nothing to show yet", "Import and annotate a data set, then audit it.")
+FIT = (
+    '<p class="quiet">“Fit the judge” fits one on what people say of the sample, tests it on pictures that it was not '
+    "fitted on, and judges every claim anew by it; no model is asked, and people’s words stay.</p>"
+)
 KEYS = (
     '<p class="quiet keys"><kbd>S</kbd> supported · <kbd>U</kbd> unsupported · <kbd>C</kbd> cannot tell · '
     "<kbd>A</kbd> agree · <kbd>E</kbd> fix · <kbd>Z</kbd> undo · <kbd>→</kbd> next · "
@@ -69,6 +74,7 @@ class Sources(NamedTuple):
     checkpoint: Any
     asked: Any
     server: Any
+    judge: Any
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Parts:
     command: Any
     jobs: Any
     draw: Any
+    fit: Any
     judge: Any
     list: Any
     note: Any
@@ -109,7 +116,6 @@ class AuditPage(Paged):
     """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
-    pictures: Pictures | None = field(default=None, init=False)
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens. Returns dataset, checkpoint, jobs."""
@@ -156,7 +162,7 @@ class AuditPage(Paged):
         from app import auditing
 
         try:
-            return self._opened(auditing.open_claim(self.services, self._pictures(), int(dict(event.ask)["id"])))
+            return self._opened(auditing.open_claim(self.services, self.services.pictures, int(dict(event.ask)["id"])))
         except (auditing.AuditingError, KeyError, ValueError) as error:
             warn(error)
             return [gr.skip(), gr.skip()]
@@ -174,7 +180,7 @@ class AuditPage(Paged):
             return [gr.skip(), gr.skip()]
         try:
             if asked["do"] == "open":
-                return self._opened(auditing.open_claim(self.services, self._pictures(), int(asked["id"])))
+                return self._opened(auditing.open_claim(self.services, self.services.pictures, int(asked["id"])))
             return self._next(place, wanted, who(request).name)
         except (auditing.AuditingError, KeyError, ValueError) as error:
             warn(error)
@@ -197,7 +203,7 @@ class AuditPage(Paged):
                 verdict = str(asked.get("verdict", "")) or auditing.verdict_of(self.services, claim)
                 auditing.decide(self.services, claim, verdict, name)
                 return self._next(place, wanted, name)
-            opened = auditing.open_claim(self.services, self._pictures(), claim)
+            opened = auditing.open_claim(self.services, self.services.pictures, claim)
             return self._opened(replace(opened, sample=place.sample), said)
         except (auditing.AuditingError, KeyError, ValueError) as error:
             warn(error)
@@ -213,6 +219,16 @@ class AuditPage(Paged):
             return panels.notice(str(error))
         gr.Info(f"{added:,} claims were added to the sample.", title="Drawn")
         return ""
+
+    def fit(self, request: gr.Request, dataset: str | None) -> Any:
+        """[Fit the judge]: a job. Returns jobs."""
+        from app import auditing
+
+        try:
+            auditing.fit(self.services, dataset or "", who(request).name)
+        except auditing.AuditingError as error:
+            warn(error)
+        return self._jobs()
 
     def command(self, dataset: str | None, *sources: Any) -> str:
         """The run from a terminal. Returns command."""
@@ -266,13 +282,13 @@ class AuditPage(Paged):
         found = auditing.following(self.services, wanted, place.claim)
         if found is None:
             return [panels.empty_state("The end", "These are all claims with these filters."), Place()]
-        return self._opened(auditing.open_claim(self.services, self._pictures(), found))
+        return self._opened(auditing.open_claim(self.services, self.services.pictures, found))
 
     def _next_of_sample(self, dataset: str, after: int, name: str) -> list[Any]:
         from app import auditing
 
         try:
-            found = auditing.next_in_sample(self.services, self._pictures(), dataset, name, after)
+            found = auditing.next_in_sample(self.services, self.services.pictures, dataset, name, after)
         except auditing.AuditingError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
@@ -299,13 +315,7 @@ class AuditPage(Paged):
     def _jobs(self) -> str:
         from app import annotate_panels, annotating, auditing
 
-        return annotate_panels.jobs_panel(annotating.jobs_now(self.services, auditing.KINDS))
-
-    def _pictures(self) -> Pictures:
-        from app.curating import Pictures
-
-        self.pictures = self.pictures or Pictures()
-        return self.pictures
+        return annotate_panels.jobs_panel(annotating.jobs_now(self.services, auditing.KINDS), ADVICE)
 
 
 def _wanted(filters: tuple[Any, ...]) -> Wanted:
@@ -361,16 +371,18 @@ def _lay_out() -> Parts:
     with gr.Row(elem_classes="columns measured"):
         with gr.Column(elem_classes="card", min_width=320):
             html("<h2>How often, and how good is the auditor</h2>")
-            report = html(elem_id="report")
-            with gr.Row(elem_classes="gallery-head"):
+            with gr.Row(elem_classes="gallery-head asked-of-people"):
                 count = gr.Number(SAMPLE, label="claims in the sample for people", precision=0, minimum=1)
                 draw = gr.Button("Draw", size="sm", elem_id="draw")
+                fit = gr.Button("Fit the judge", size="sm", elem_id="fit")
+            html(FIT)
+            report = html(elem_id="report")
         with gr.Column(elem_classes="card", min_width=320):
             html("<h2>What a threshold would drop</h2>")
             threshold = gr.Slider(0, 1, value=0.5, step=0.01, label="drop at or below", buttons=[], elem_id="threshold")
             curve = gr.Plot(show_label=False, elem_id="curve")
     return Parts(
-        filters, sources, start, command, jobs, (draw, count), judge, claims, note, gr.State([""]), back, forward,
+        filters, sources, start, command, jobs, (draw, count), fit, judge, claims, note, gr.State([""]), back, forward,
         claim, report, curve, threshold, touched, reject, gr.State(Place()),
     )  # fmt: skip
 
@@ -391,7 +403,8 @@ def _source_fields() -> Sources:
     checkpoint = gr.Dropdown([], label="GRAIN checkpoint", elem_id="checkpoint")
     asked = gr.Dropdown(ASKED, value="none", label="model that is asked", elem_id="asked")
     server = gr.Textbox(label="the server's address", placeholder="http://127.0.0.1:8000/v1", visible=False)
-    return Sources(detector, checkpoint, asked, server)
+    judge = gr.Dropdown(JUDGES, value="", label="judge", elem_id="judged-by", filterable=False)
+    return Sources(detector, checkpoint, asked, server, judge)
 
 
 def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
@@ -422,6 +435,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     draw.click(page.draw_sample, [parts.filters.dataset, count], parts.note, **LIGHT).then(
         page.report, measured, told, **LIGHT
     )
+    parts.fit.click(page.fit, parts.filters.dataset, parts.jobs, **LIGHT)
     parts.start.click(page.start, [parts.filters.dataset, *sources], parts.jobs, **LIGHT)
     parts.reject.click(page.reject, filters, parts.jobs, **LIGHT)
     parts.jobs.click(page.steer, None, parts.jobs, **LIGHT)

@@ -6,7 +6,7 @@ What it needs of the data's side is imported in the handlers: the first page mus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,6 @@ from app.pages.shared import LIGHT, ON_ASK, ON_JOB, QUIET, TICK_SECONDS, ask_job
 from app.services import Services
 
 if TYPE_CHECKING:
-    from app.curating import Pictures
     from curation.concepts import Standing
 
 TITLE, PATH = "Novel concepts", "concepts"
@@ -95,7 +94,6 @@ class ConceptsPage:
     """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
-    pictures: Pictures | None = field(default=None, init=False)
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens, at the place of its link. Returns dataset, name, place."""
@@ -332,9 +330,9 @@ class ConceptsPage:
         except ConceptError as error:
             return panels.empty_state("Who labels?", str(error))
         image = now.next_unlabelled(labels_as, place.after)
-        uri = picture_uri(self.services, self._pictures(), image) if image else ""
+        uri = picture_uri(self.services, self.services.pictures, image) if image else ""
         if image and (behind := now.next_unlabelled(labels_as, image.id)) and behind.id != image.id:
-            self._pictures().make_ready([behind])
+            self.services.pictures.make_ready([behind])
         return concepts_panels.label_panel(now, image, uri, labels_as, place.said)
 
     def _labelled_now(self, place: Place, now: Standing, name: str, person: Person) -> Any:
@@ -353,12 +351,6 @@ class ConceptsPage:
 
         views = jobs_now(self.services, KINDS, dataset=dataset or "", most=MOST_JOBS)
         return f"<h2>Jobs</h2>{jobs_panel(views)}" if views else ""
-
-    def _pictures(self) -> Pictures:
-        from app.curating import Pictures
-
-        self.pictures = self.pictures or Pictures()
-        return self.pictures
 
 
 def _placed(work: str, link: Mapping[str, str], place: Place) -> str:

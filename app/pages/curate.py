@@ -6,7 +6,7 @@ What it needs of the data's side is imported in the handlers: the first page mus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
@@ -18,7 +18,7 @@ from app.pages.shared import LIGHT, ON_ASK, Paged, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
-    from app.curating import Done, Opened, Pictures, Wanted
+    from app.curating import Done, Opened, Wanted
 
 TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
@@ -88,7 +88,6 @@ class CuratePage(Paged):
     """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
-    pictures: Pictures | None = field(default=None, init=False)
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens. Returns dataset, checkpoint, and the picture behind a link."""
@@ -184,7 +183,9 @@ class CuratePage(Paged):
         if not isinstance(asked, Mapping):
             return [gr.skip(), gr.skip()]
         try:
-            done = curating.act(self.services, self._pictures(), asked, who(request).name, checkpoint or NO_SCORES)
+            done = curating.act(
+                self.services, self.services.pictures, asked, who(request).name, checkpoint or NO_SCORES
+            )
         except curating.CuratingError as error:
             warn(error)
             return self.edited(place, place.image, place.chosen)
@@ -211,7 +212,7 @@ class CuratePage(Paged):
         if not found.tiles:
             end = panels.empty_state("Nothing left to review", "Every region with these filters has a verdict.")
             return [end, Place()]
-        self._pictures().make_ready(ahead)
+        self.services.pictures.make_ready(ahead)
         tile = found.tiles[0]
         return self.edited(Place(queue=found.after), tile.image.id, tile.annotation.id, None)
 
@@ -229,13 +230,7 @@ class CuratePage(Paged):
     def _open(self, image: int, chosen: int | None) -> Opened:
         from app import curating
 
-        return curating.open_picture(self.services, self._pictures(), image, chosen)
-
-    def _pictures(self) -> Pictures:
-        from app.curating import Pictures
-
-        self.pictures = self.pictures or Pictures()
-        return self.pictures
+        return curating.open_picture(self.services, self.services.pictures, image, chosen)
 
 
 def _wanted(filters: tuple[Any, ...]) -> Wanted:

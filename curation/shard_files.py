@@ -1,0 +1,300 @@
+"""Shards that go through a cluster and come out as shards: their files on the way, what is written, what is done.
+
+Every shard is written whole or not at all, with what failed in it under errors/ and what made it under records/. A
+folder holds the work of one recipe, and has a manifest.json once it is complete.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+from curation.archives import open_archive
+from curation.decode import Limits
+from curation.pictures import DecoderPool
+from curation.sample_world import SampleWorldError, write_whole
+from grain.structures import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Table: TypeAlias = pa.Table
+
+MANIFEST, RECORDS, ERRORS = "manifest.json", "records", "errors"  # in the folder that is written
+SHARD_SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|zip)$")
+JPEG_MAGIC, EXIF = b"\xff\xd8\xff", b"Exif\0\0"
+JPEG_QUALITY = 95  # of pictures that came in another form, or turned
+
+
+class ScaleError(RuntimeError):
+    """The run cannot go on; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What lies in the folder after a run. skipped: shards that were done before. failed: state -> files."""
+
+    shards: int
+    skipped: int
+    images: int
+    without_caption: int
+    failed: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a shard on its way. number: its place; of the last item, which is no file, how many there are.
+
+    stage, state, reason: where it failed, how, and why. width, height: upright. stop: why the whole run has to end.
+    regions: as they are written. beside: what lay beside a picture that was annotated before. claims: of its audit.
+    """
+
+    shard: str
+    number: int
+    last: bool = False
+    stop: str = ""
+    member: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    caption: str = ""
+    subject: str = ""
+    descriptions: Sequence[str] = ()
+    raw: Sequence[str] = ()
+    regions: Sequence[dict[str, Any]] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    claims: Sequence[dict[str, Any]] = ()
+    stage: str = ""
+    state: str = ""
+    reason: str = ""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is a picture to work on."""
+        return not (self.last or self.stop or self.reason)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What makes a shard: the last stage's recipe, and the split under which it goes."""
+
+    recipe: str
+    split: str
+
+
+def find_shards(pattern: str, out: Path) -> list[Path]:
+    """The shards to read, in the order of their names.
+
+    Raises: ScaleError: none, two of one name, or they lie where the new ones go.
+    """
+    folder = Path(pattern).expanduser()
+    names = folder.glob("*.tar") if folder.is_dir() else map(Path, glob.glob(str(folder), recursive=True))
+    shards = sorted(path.absolute() for path in names if path.is_file())
+    if not shards:
+        raise ScaleError(
+            f"There are no shards at {pattern!r}: give a folder of .tar files, or a pattern such as 'DIR/*.tar'."
+        )
+    [(name, times)] = Counter(map(_name, shards)).most_common(1)
+    if times > 1:
+        raise ScaleError(f"{times} shards are called {name}: annotate their folders one by one, each to its own --out.")
+    if any(shard.parent.resolve() == out.resolve() for shard in shards):
+        raise ScaleError(f"The shards lie in {out}, where the new ones would go: choose another --out.")
+    return shards
+
+
+def packed(pairs: Sequence[tuple[Item, bytes]]) -> Table:
+    """Items travel as JSON beside their bytes: numbers come out as they went in."""
+    import pyarrow as pa
+
+    facts = pa.array([json.dumps(asdict(item)) for item, _ in pairs], pa.large_string())
+    return pa.table({"item": facts, "content": pa.array([content for _, content in pairs], pa.large_binary())})
+
+
+def unpacked(table: Table) -> list[tuple[Item, bytes]]:
+    """The inverse."""
+    rows = zip(table["item"].to_pylist(), table["content"].to_pylist(), strict=True)
+    return [(Item(**json.loads(facts)), content) for facts, content in rows]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What made a shard, and what it came to. size, changed: of the shard that was read."""
+
+    recipe: str
+    split: str
+    size: int
+    changed: int
+    file: str
+    bytes: int
+    images: int
+    sha256: str
+    without_caption: int
+    failed: dict[str, int]
+
+
+def write_shard(
+    out: Path, made: Made, beside: Callable[[str, Item], dict[str, Any]], shard: Path, items: Sequence[Item]
+) -> None:
+    """Write what came of a shard: the errors, the pictures, and when all of it lies there, the record.
+
+    Args:   beside: a sample's key and its picture -> the JSON that goes with it. items: all files of the shard, in any
+            order.
+    Raises: ScaleError: the disk is full.
+    """
+    items = sorted(items, key=lambda item: item.number)
+    good = [item for item in items if not item.reason]
+    bad = [
+        {"shard": item.shard, **{name: getattr(item, name) for name in ("member", "stage", "state", "reason", "raw")}}
+        for item in items
+        if item.reason
+    ]
+    name, seen = _name(shard), shard.stat()
+    for folder in (ERRORS, RECORDS):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    target = out / f"{name}.tar"
+    try:
+        lines = "".join(json.dumps(each) + "\n" for each in bad).encode()
+        write_whole(out / ERRORS / f"{name}.jsonl", lambda file: file.write(lines))
+        digest = write_whole(target, lambda file: _write_tar(file, shard, good, beside))
+        record = Record(
+            recipe=made.recipe,
+            split=made.split,
+            size=seen.st_size,
+            changed=seen.st_mtime_ns,
+            file=target.name,
+            bytes=target.stat().st_size,
+            images=len(good),
+            sha256=digest,
+            without_caption=sum(not item.caption for item in good),
+            failed=dict(Counter(str(each["state"]) for each in bad)),
+        )
+        _write_json(out / RECORDS / f"{name}.json", asdict(record))
+    except SampleWorldError as error:
+        raise ScaleError(str(error)) from error
+
+
+def _write_tar(
+    file: BinaryIO, shard: Path, items: Sequence[Item], beside: Callable[[str, Item], dict[str, Any]]
+) -> None:
+    """The pictures, each with its JSON, as grain.data reads them: JPEG, upright."""
+    taken: set[str] = set()
+    with (
+        DecoderPool(processes=1) as decoders,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for item, content in _contents(shard, items):
+            key = _key(item, taken)
+            _add(tar, f"{key}.jpg", _as_jpeg(content, decoders))
+            _add(tar, f"{key}.json", json.dumps(beside(key, item)).encode())
+
+
+def _contents(shard: Path, items: Sequence[Item]) -> Iterator[tuple[Item, bytes]]:
+    """The bytes of these pictures, read again: they are not carried through the cluster a second time.
+
+    Raises: ScaleError: they are no longer those that were worked on.
+    """
+    wanted = {item.member: item for item in items}
+    if not wanted:
+        return
+    archive = open_archive(shard, Limits())
+    try:
+        for entry in archive.entries():
+            item = None if entry.refusal else wanted.pop(entry.name, None)
+            if item is not None:
+                content = archive.read(entry)
+                if hashlib.sha256(content).hexdigest() != item.sha256:
+                    break
+                yield item, content
+            if not wanted:  # what lies behind may be damaged
+                return
+    finally:
+        archive.close()
+    raise ScaleError(f"{shard} has changed while it was worked on: run the same command again.")
+
+
+def _as_jpeg(content: bytes, decoders: DecoderPool) -> bytes:
+    """The very bytes where they are a JPEG that nothing turns; else the upright picture, saved anew."""
+    if content.startswith(JPEG_MAGIC) and EXIF not in content:
+        return content
+    buffer = io.BytesIO()
+    decoders.read(content).image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _key(item: Item, taken: set[str]) -> str:
+    """A sample's name: the picture's, without dots, since WebDataset ends a key at the first one."""
+    key = os.path.splitext(item.member)[0].replace(".", "_").strip("/")
+    while key in taken:
+        key += "_"
+    taken.add(key)
+    return key
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # its time, owner and group are zero: the same pictures give the same bytes
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
+
+
+def _name(shard: Path) -> str:
+    return SHARD_SUFFIX.sub("", shard.name)
+
+
+def is_done(out: Path, made: Made, shard: Path, *, redo_failed: bool) -> bool:
+    """Whether a shard was finished from the very file, and still lies there.
+
+    Args:   redo_failed: one in which a picture failed is not.
+
+    Raises: ScaleError: another recipe made it.
+    """
+    record = _read_record(out, _name(shard))
+    if record is None:
+        return False
+    if record.recipe != made.recipe:
+        raise ScaleError(
+            f"{out} holds shards that other settings made ({record.file} is one): choose another --out, "
+            "or delete that folder first."
+        )
+    seen = shard.stat()
+    same = (record.size, record.changed, record.split) == (seen.st_size, seen.st_mtime_ns, made.split)
+    return same and not (redo_failed and record.failed.get("failed"))
+
+
+def _read_record(out: Path, name: str) -> Record | None:
+    """None where there is none that holds, or the shard is gone or cut."""
+    try:
+        record = Record(**json.loads((out / RECORDS / f"{name}.json").read_text(encoding="utf-8")))
+        whole = (out / record.file).stat().st_size == record.bytes
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if whole else None
+
+
+def finish(out: Path, facts: Mapping[str, Any], *, skipped: int) -> Summary:
+    """Write the manifest of all that lies in the folder; a run may have added another split to it.
+
+    Args: facts: what it says beside its splits.
+    """
+    names = sorted(path.stem for path in (out / RECORDS).glob("*.json"))
+    records = [record for name in names if (record := _read_record(out, name))]
+    splits: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        splits[record.split].append({"file": record.file, "images": record.images, "sha256": record.sha256})
+    _write_json(out / MANIFEST, {"schema_version": SCHEMA_VERSION, **facts, "splits": splits})
+    failed: Counter[str] = sum((Counter(record.failed) for record in records), Counter())
+    images, without = (sum(getattr(record, name) for record in records) for name in ("images", "without_caption"))
+    return Summary(len(records), skipped, images, without, dict(failed))
