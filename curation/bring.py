@@ -65,7 +65,7 @@ def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) 
     Raises: FormatError: names the file and the place. OSError: it cannot be opened.
     """
     if format == "shards":
-        paths = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        paths = sorted(path.glob("[!.]*.tar")) if path.is_dir() else [path]
         if not paths:
             raise FormatError(f"expected shards (*.tar) in {path}, got none: give their folder")
         yield from shards.read(paths)

@@ -197,6 +197,7 @@ def _describe(describer: Describer, opened: Sequence[Opened]) -> Iterator[Item]:
             descriptions=said.descriptions,
             raw=said.raw,
             caption=item.caption or said.caption,
+            written_caption=said.caption,
             stage="describe" if said.problem else "",
             state=state_of(said) if said.problem else "",
             reason=said.problem,
@@ -205,7 +206,7 @@ def _describe(describer: Describer, opened: Sequence[Opened]) -> Iterator[Item]:
 
 def sample_json(key: str, item: Item) -> dict[str, Any]:
     """What goes with a picture, as grain.data reads it."""
-    names = ("width", "height", "caption", "regions", "subject", "descriptions", "sha256", "member")
+    names = ("width", "height", "caption", "written_caption", "regions", "subject", "descriptions", "sha256", "member")
     return {"schema_version": SCHEMA_VERSION, "id": key} | {name: getattr(item, name) for name in names}
 
 

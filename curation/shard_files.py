@@ -68,6 +68,7 @@ class Item:
     width: int = 0
     height: int = 0
     caption: str = ""
+    written_caption: str = ""
     subject: str = ""
     descriptions: Sequence[str] = ()
     raw: Sequence[str] = ()
@@ -98,7 +99,7 @@ def find_shards(pattern: str, out: Path) -> list[Path]:
     Raises: ScaleError: none, two of one name, or they lie where the new ones go.
     """
     folder = Path(pattern).expanduser()
-    names = folder.glob("*.tar") if folder.is_dir() else map(Path, glob.glob(str(folder), recursive=True))
+    names = folder.glob("[!.]*.tar") if folder.is_dir() else map(Path, glob.glob(str(folder), recursive=True))
     shards = sorted(path.absolute() for path in names if path.is_file())
     if not shards:
         raise ScaleError(
@@ -289,7 +290,7 @@ def finish(out: Path, facts: Mapping[str, Any], *, skipped: int) -> Summary:
 
     Args: facts: what it says beside its splits.
     """
-    names = sorted(path.stem for path in (out / RECORDS).glob("*.json"))
+    names = sorted(path.stem for path in (out / RECORDS).glob("[!.]*.json"))
     records = [record for name in names if (record := _read_record(out, name))]
     splits: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:

@@ -64,8 +64,9 @@ def from_sample(sample: Mapping[str, Any]) -> PictureRecord:
     plain = {key: sample[key] for key in keys if key in sample}
     plain["id"] = sample.get(OURS["id"], 0)
     plain.setdefault("file_name", f"{sample.get('id')}.jpg")
-    if "facts" not in plain and isinstance(sample.get(CLASS), str):
-        plain["facts"] = {CLASS: sample[CLASS]}
+    if "facts" not in plain:
+        said = {fact: sample.get(key) for key, fact in TRAINED_ON.items()}
+        plain["facts"] = {fact: text for fact, text in said.items() if isinstance(text, str) and text}
     entries = [an_object(item, "a region") for item in a_list(sample.get("regions"), "regions")]
     # one without a number is a region of its own
     numbered = ((entry.get("region", -1 - at), entry) for at, entry in enumerate(entries))

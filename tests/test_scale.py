@@ -181,7 +181,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(
     words += ["--describer.kind=sample", "--localizer.kind=sample"]
     words += [f"--sample.{name}={value}" for name, value in (("wrong", 0.4), ("shifted", 0.5), ("seed", 3))]
     with subprocess.Popen([sys.executable, "-m", "curation.scale", *words], cwd=ROOT) as process:
-        while process.poll() is None and not list(out.glob("records/*.json")):
+        while process.poll() is None and not list(out.glob("records/train-*.json")):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
         assert process.returncode is None, "it was killed before it came to its end"
@@ -207,6 +207,7 @@ def test_a_picture_that_fails_is_told_with_its_reason_and_the_others_go_through(
     shard_of(tmp_path / "in" / "00000.tar", files)
     whole = shard_of(tmp_path / "in" / "00001.tar", {"g.jpg": encoded(red, "JPEG")}).read_bytes()
     (tmp_path / "in" / "00001.tar").write_bytes(whole[:700])
+    (tmp_path / "in" / ".partial-00002.tar").write_bytes(whole[:700])  # of whoever wrote it and was killed
     with fake_openai(always={"blue": 400}) as server:
         config = ScaleConfig(
             str(tmp_path / "in"),
@@ -234,6 +235,7 @@ def test_a_picture_that_fails_is_told_with_its_reason_and_the_others_go_through(
     rows = rows_of(config.out)
     assert {name: row["id"] for name, row in rows.items()} == dict(zip(rows, ("a", "c_x", "d", "e"), strict=True))
     assert rows["a.jpg"]["caption"] == "a red card" and rows["d.jpg"]["caption"] == "A blue thing on a table."
+    assert rows["a.jpg"]["written_caption"] == "A red thing on a table."
     assert rows["c.x.png"]["descriptions"] == ["a green lid", "a green star"]
     records = {each.key: each for each in grain_data.read_records(grain_data.find_shards(config.out, "train"))}
     assert {key: each.image.size for key, each in records.items()} == dict.fromkeys("a c_x d".split(), (48, 32)) | {
