@@ -153,8 +153,8 @@ class AuditPage(Paged):
             return [gr.skip(), gr.skip()]
         try:
             found = auditing.report(self.services, dataset)
-        except auditing.AuditingError:
-            return ["", gr.skip()]
+        except auditing.AuditingError as error:
+            return [panels.notice(str(error)), gr.skip()]
         return [audit_panels.report_panel(found, threshold), draw.threshold_curve(found.curve, threshold)]
 
     def pick(self, event: gr.EventData) -> list[Any]:
