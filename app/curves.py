@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 from app.draw import TRANSPARENT, empty_figure, mark_of
 from app.watching import HELD_OUT, Rows, RunLog, Values
 
-HEIGHT = 210  # pixels
+HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
 GIGABYTE = 2**30
 DASHES = ("solid", "dot")
 
@@ -70,11 +71,12 @@ def curves(panel: Panel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure:
                     hovertemplate=f"{escape(label)}<br>step %{{x:,}}<br>{escape(column)} %{{y:.4g}}<extra></extra>",
                 )
             )
+    title = textwrap.wrap(_finding(panel, logs), TITLE_CHARACTERS)
     figure.update_layout(
-        title={"text": escape(_finding(panel, logs)), "x": 0, "y": 0.97, "yanchor": "top"},
+        title={"text": "<br>".join(map(escape, title)), "x": 0, "y": 1 - 14 / HEIGHT, "yanchor": "top"},
         title_font_size=13,
         height=HEIGHT,
-        margin={"l": 50, "r": 8, "t": 34, "b": 34},
+        margin={"l": 50, "r": 8, "t": 22 + 16 * len(title), "b": 34},
         showlegend=False,
         hovermode="closest",
         dragmode=False,

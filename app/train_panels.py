@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from app import draw
 from app.panels import empty_state, notice
@@ -32,7 +33,7 @@ Choices = Sequence[tuple[str, str]]
 
 
 def form_panel(values: Mapping[str, Any], data: Choices, starts: Choices, places: Choices) -> str:
-    """The form. values: as app.training.Asked reads them; what is missing has its default."""
+    """The form, under a number of its own. values: as app.training.Asked reads them, defaults for what is missing."""
     fields = dict(values.get("fields") or {})
     by_name = {each.name: each for each in form_fields()}
     first = "".join(_field(by_name[name], fields) for name in FIRST)
@@ -40,7 +41,7 @@ def form_panel(values: Mapping[str, Any], data: Choices, starts: Choices, places
     captions = (("the picture's own", "picture"), ("its descriptions in a row", "descriptions"))
     gpus = _own("processes", "GPUs", _number(values.get("processes", 1), least=0))
     return (
-        '<form class="train-form" autocomplete="off">'
+        f'<form class="train-form" autocomplete="off" data-drawn="{uuid4().hex}">'
         + _own("name", "name of the run", _text(values.get("name", ""), "my-first-run"))
         + _own("data", "data", _select(data, values.get("data", "")))
         + _own("caption", "captions, of a version", _select(captions, values.get("caption", "")))
@@ -220,8 +221,8 @@ def _kept(view: RunView) -> str:
     if not rows:
         return states
     return (
-        f'<table class="kept"><thead><tr><th>checkpoint</th>{heads}<th></th></tr></thead><tbody>{rows}</tbody></table>'
-        f"{states}"
+        f'<div class="scroll"><table class="kept"><thead><tr><th>checkpoint</th>{heads}<th></th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{states}"
     )
 
 

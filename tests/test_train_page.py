@@ -71,6 +71,8 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         shown = page.locator("#plan .command pre").text_content() or ""
         page.locator("#queue").click()
         expect(row(page, "first")).to_have_class(re.compile("running"), timeout=SLOW)
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=first-2", timeout=SLOW)  # for another one
+        expect(page.locator('[data-own="open_clip"]')).to_be_hidden()
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
         expect(page).to_have_url(re.compile(r"train/?\?run=\d+"))
         page.reload()

@@ -39,13 +39,14 @@ element.addEventListener("submit", (event) => event.preventDefault());
 element.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
 });
-// the form is drawn by Python when the page opens and when a run is duplicated
-new MutationObserver(() => element.querySelector("form") && !element.querySelector("form").dataset.seen && drawn()).observe(element, {
-  childList: true,
-  subtree: true,
-});
-function drawn() {
-  element.querySelector("form").dataset.seen = "yes";
+// Python draws the form when the page opens, after a run is queued and when one is duplicated, each time under another
+// number; the elements may stay the same ones
+let drawn = "";
+function look() {
+  const now = element.querySelector("form")?.dataset.drawn;
+  if (!now || now === drawn) return;
+  drawn = now;
   check();
 }
-if (element.querySelector("form")) drawn();
+new MutationObserver(look).observe(element, { childList: true, subtree: true, attributeFilter: ["data-drawn"] });
+look();
