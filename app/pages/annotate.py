@@ -309,11 +309,10 @@ def _wire(app: gr.Blocks, page: AnnotatePage, parts: Parts) -> None:
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
     app.load(page.open, None, [form.dataset, parts.jobs], **LIGHT).then(page.show, [*form], [*shown], **LIGHT)
-    for field in form:
-        changed = field.release if isinstance(field, gr.Slider) else field.change
-        changed(page.show, [*form], [*shown], **LIGHT)
-    for field in (form.describer, form.localizer):
-        field.change(page.fields, [form.describer, form.localizer], hiding, **LIGHT)
+    changed = [field.release if isinstance(field, gr.Slider) else field.change for field in form]
+    gr.on(changed, page.show, [*form], [*shown], **LIGHT)
+    kinds = [form.describer, form.localizer]
+    gr.on([kind.change for kind in kinds], page.fields, kinds, hiding, **LIGHT)
     parts.start.click(page.start, [*form], parts.jobs, **LIGHT)
     parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
     parts.bring.click(page.bring, [parts.source, parts.name], [parts.import_note, parts.jobs], **LIGHT)

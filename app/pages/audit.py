@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_ASK, ON_JOB, TICK_SECONDS, Paged, ask_job, html, script, warn, when_edited
+from app.pages.shared import LIGHT, ON_ASK, ON_JOB, TICK_SECONDS, Paged, ask_job, edits, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -416,11 +416,8 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     app.load(page.open, None, [parts.filters.dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(
         page.report, measured, told, **LIGHT
     ).then(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
-    parts.filters.dataset.change(page.show, filters, shown, **LIGHT)
-    for each in filters[1:]:
-        when_edited(each, page.show, filters, shown)
-    parts.filters.dataset.change(page.report, measured, told, **LIGHT)
-    parts.threshold.release(page.report, measured, told, **LIGHT)
+    gr.on([parts.filters.dataset.change, *edits(filters[1:])], page.show, filters, shown, **LIGHT)
+    gr.on([parts.filters.dataset.change, parts.threshold.release], page.report, measured, told, **LIGHT)
     for source in (parts.filters.dataset, *sources):
         source.change(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
     parts.sources.asked.change(page.fields, parts.sources.asked, parts.sources.server, **LIGHT)

@@ -14,7 +14,7 @@ import gradio as gr
 from app import panels
 from app.accounts import who
 from app.pages import label_studio, whole
-from app.pages.shared import LIGHT, ON_ASK, Paged, html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, Paged, edits, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -312,16 +312,7 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     app.load(page.open, None, [parts.filters.dataset, parts.checkpoint], **LIGHT).then(
         page.show, filters, shown, **LIGHT
     )
-    for each in filters:
-        if isinstance(each, gr.State):
-            each.change(page.show, filters, shown, **LIGHT)
-        elif isinstance(each, gr.Slider):
-            each.release(page.show, filters, shown, **LIGHT)
-        elif isinstance(each, gr.Textbox):
-            each.submit(page.show, filters, shown, **LIGHT)
-            each.blur(page.show, filters, shown, **LIGHT)
-        else:
-            each.input(page.show, filters, shown, **LIGHT)
+    gr.on(edits(filters), page.show, filters, shown, **LIGHT)
     whole.wire(
         whole.WholePage(page.services, page.edited),
         parts.whole,

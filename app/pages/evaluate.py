@@ -565,8 +565,7 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
     choice.data_set.input(page.pick_data_set, [choice.result, choice.data_set], [*choice[2:]], **LIGHT).then(
         page.show, [*choice], [*shown], **LIGHT
     )
-    for field in choice[2:]:
-        field.input(page.show, [*choice], [*shown], **LIGHT)
+    gr.on([field.input for field in choice[2:]], page.show, [*choice], [*shown], **LIGHT)
     for pictures in (shown.apart, shown.examples, shown.confusion, shown.effects):
         pictures.click(page.ground, choice.result, query, **LIGHT).then(None, query, None, js=GO_TO_GROUND)
     downloads = (page.metrics_json, page.results_csv, page.measures_csv, page.classes_csv, page.pictures_csv)

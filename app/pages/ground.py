@@ -549,8 +549,9 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
         show_progress_on=parts.opinion,
         **MODEL,
     )
-    for event in (form.threshold.release, form.which.input):
-        event(page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **LIGHT)
+    # one event for both: an earlier answer must not come last
+    drawn = [form.threshold.release, form.which.input]
+    gr.on(drawn, page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **LIGHT)
     form.alpha.release(page.mix, [result.seen, form.alpha, form.which], [*result], show_progress="hidden", **MODEL)
     parts.share.click(page.share, result.seen, [parts.link, query], show_progress="hidden", **LIGHT).then(
         None, query, None, js=PUT_INTO_ADDRESS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -65,16 +66,20 @@ class Paged:
         raise NotImplementedError
 
 
-def when_edited(field: Any, handler: Any, inputs: Any, outputs: Any) -> None:
-    """A person changed a field, and is done with it."""
-    if isinstance(field, gr.Slider):
-        events = [field.release]
-    elif isinstance(field, gr.Textbox):
-        events = [field.submit, field.blur]
-    else:
-        events = [field.input]
-    for event in events:
-        event(handler, inputs, outputs, **LIGHT)
+def edits(fields: Sequence[Any]) -> list[Any]:
+    """What tells that a person changed one of the fields, and is done with it.
+
+    For one gr.on: events of their own would be answered side by side, and an earlier answer could come last.
+    """
+    found = []
+    for field in fields:
+        if isinstance(field, gr.Slider):
+            found += [field.release]
+        elif isinstance(field, gr.Textbox):
+            found += [field.submit, field.blur]
+        else:
+            found += [field.change if isinstance(field, gr.State) else field.input]
+    return found
 
 
 def script(name: str) -> str:

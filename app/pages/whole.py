@@ -198,8 +198,8 @@ def wire(page: WholePage, parts: Parts, *, dataset: Any, checkpoint: Any, within
     asked, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
     parts.fold.expand(page.unfold, asked, [parts.map, parts.alikes, *jobs, parts.tick], **LIGHT)
     parts.fold.collapse(page.fold, None, parts.tick, **LIGHT)
-    for each in (dataset, parts.what, parts.colour, parts.ended):
-        each.change(page.draw, asked, parts.map, **LIGHT)
+    drawn = [each.change for each in (dataset, parts.what, parts.colour, parts.ended)]
+    gr.on(drawn, page.draw, asked, parts.map, **LIGHT)
     dataset.change(page.forget, None, [within, parts.bridge], **LIGHT)
     dataset.change(page.alikes, dataset, parts.alikes, **LIGHT)
     parts.ended.change(page.alikes, dataset, parts.alikes, **LIGHT)
