@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.engine import open_engine
+from tests.browser_fixtures import opened
 from tests.fake_app import app_at, free_port
 
 PICTURES = 120  # enough for a person to see each stage under way
@@ -29,27 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
-    with app_at(home, free_port()) as (address, _):
-        yield address
-
-
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    with opened(visitor, address) as page:
+    with opened(visitor, f"{address}annotate", "#plan .meter") as page:
         yield page
-
-
-@contextmanager
-def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
-    page, errors = visitor.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}annotate")
-    expect(page.locator("#plan .meter").first).to_be_visible()
-    yield page
-    page.close()
-    assert errors == []
 
 
 def choose(page: Page, field: str, words: str) -> None:
@@ -109,13 +92,13 @@ def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> Non
 
 def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
     port = free_port()
-    with app_at(home, port) as (address, app), opened(visitor, address) as page:
+    with app_at(home, port) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         page.locator("#start").click()
         expect(latest(page)).to_have_class(re.compile("running"))
         expect(latest(page)).to_contain_text("describe:", timeout=SLOW)
         app.kill()
         app.wait()
-    with app_at(home, port) as (address, _), opened(visitor, address) as page:
+    with app_at(home, port) as (address, _), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         expect(latest(page)).to_have_class(re.compile("running|done"))
         expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
         page.locator("#least-score input[type=number]").fill("0.4")

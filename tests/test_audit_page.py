@@ -23,7 +23,8 @@ from curation.sample_world import WorldConfig, write_world
 from db.audit_queries import draw_sample, latest_audit, regions_of, set_claim_verdict, verdicts_on
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AuditedClaim, AuditSample, Description
-from tests.fake_app import app_at, fake_services, free_port
+from tests import browser_fixtures
+from tests.fake_app import fake_services
 
 PATIENCE = 60_000  # ms, of a job on a busy machine
 
@@ -47,22 +48,10 @@ def engine(home: Path) -> Engine:
     return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
-@pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
-    with app_at(home, free_port()) as (address, _):
-        yield address
-
-
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    page, errors = visitor.new_page(), []
-    page.set_viewport_size({"width": 1400, "height": 1500})
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}audit")
-    expect(page.locator("#claims .claim").first).to_be_visible()
-    yield page
-    page.close()
-    assert errors == []
+    with browser_fixtures.opened(visitor, f"{address}audit", "#claims .claim", height=1500) as page:
+        yield page
 
 
 def opened(page: Page) -> int:

@@ -16,7 +16,6 @@ from curation.ingest import ingest
 from curation.sample_world import novel_classes, render_scene
 from db.engine import Engine, open_engine
 from tests.browser_fixtures import PATIENCE
-from tests.fake_app import app_at, free_port
 
 CLASSES, PICTURES = 3, 6
 NAMES = list(novel_classes(0, CLASSES))
@@ -53,12 +52,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(home: Path) -> Engine:
     return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
-
-
-@pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
-    with app_at(home, free_port()) as (address, _):
-        yield address
 
 
 class Person:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from curation.sample_world import WorldConfig, write_world
 from db.curate_queries import AnnotationChange, edit_annotation, get_annotation, history_page
 from db.engine import Engine, open_engine, reading, retrying, transaction
 from db.gallery_queries import curate_page, index_annotations
-from tests.fake_app import app_at, free_port
+from tests.browser_fixtures import opened
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +40,10 @@ def engine(home: Path) -> Engine:
     return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
-@pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
-    with app_at(home, free_port()) as (address, _):
-        yield address
-
-
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    with opened(visitor, address) as page:
+    with opened(visitor, f"{address}curate", "#regions .tile", height=1500) as page:
         yield page
-
-
-@contextmanager
-def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
-    page, errors = visitor.new_page(), []
-    page.set_viewport_size({"width": 1400, "height": 1500})
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}curate")
-    expect(page.locator("#regions .tile").first).to_be_visible()
-    yield page
-    page.close()
-    assert errors == []
 
 
 def chosen(page: Page) -> int:

@@ -21,6 +21,7 @@ from curation.versions import freeze
 from db.curate_queries import AnnotationChange, edit_annotation
 from db.engine import transaction
 from db.version_queries import count_reviews, last_ids
+from tests.browser_fixtures import opened
 from tests.curated import all_annotations, curated
 from tests.fake_app import fake_services, running
 
@@ -116,15 +117,8 @@ def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Servi
 
 @pytest.fixture
 def page(services: Services, visitor: BrowserContext) -> Iterator[Page]:
-    with running(services) as address:
-        page, errors = visitor.new_page(), []
-        page.set_viewport_size({"width": 1400, "height": 1300})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{address}data?dataset=lids")
-        expect(page.locator("#overview table").first).to_be_visible()
+    with running(services) as address, opened(visitor, f"{address}data?dataset=lids", "#overview table") as page:
         yield page
-        page.close()
-        assert errors == []
 
 
 def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, services: Services) -> None:

@@ -21,6 +21,7 @@ from curation.sample_world import WorldConfig, write_world
 from grain.evaluate import EvaluateConfig, evaluate
 from grain.experiments import EXPERIMENTS
 from grain.pretrained import Card, save_pretrained
+from tests.browser_fixtures import opened
 from tests.fake_app import app_at, free_port
 from tests.tiny import tiny_config, tiny_model
 
@@ -291,13 +292,8 @@ def address(services: Services) -> Iterator[str]:
 
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    page, errors = visitor.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}evaluate")
-    expect(page.locator("#table table")).to_be_visible()
-    yield page
-    page.close()
-    assert errors == []
+    with opened(visitor, f"{address}evaluate", "#table table") as page:
+        yield page
 
 
 def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page, world: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from tests.browser_fixtures import opened
 from tests.fake_app import app_at, free_port
 from tests.test_train import save_start
 from tests.tiny import tiny_config
@@ -29,15 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
     return home
 
 
-@contextmanager
-def opened(visitor: BrowserContext, address: str, query: str = "") -> Iterator[Page]:
-    page, errors = visitor.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}train{query}")
-    expect(page.locator("#form form")).to_be_visible(timeout=SLOW)
-    yield page
-    page.close()
-    assert errors == []
+def train_page(visitor: BrowserContext, address: str, query: str = "") -> AbstractContextManager[Page]:
+    return opened(visitor, f"{address}train{query}", "#form form", patience=SLOW)
 
 
 def own(page: Page, name: str) -> Locator:
@@ -61,7 +54,7 @@ def row(page: Page, name: str) -> Locator:
 
 def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, visitor: BrowserContext) -> None:
     port = free_port()
-    with app_at(home, port) as (address, app), opened(visitor, address) as page:
+    with app_at(home, port) as (address, app), train_page(visitor, address) as page:
         expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
         expect(page.locator(".curve").first).to_be_hidden()  # nothing is watched yet
         own(page, "name").fill("")
@@ -79,7 +72,7 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
         app.kill()
         app.wait()
-    with app_at(home, port) as (address, _), opened(visitor, address, "?run=1") as page:
+    with app_at(home, port) as (address, _), train_page(visitor, address, "?run=1") as page:
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
         row(page, "first").get_by_role("button", name="cancel").click()
         expect(row(page, "first")).to_have_class(re.compile("cancelled"), timeout=SLOW)
@@ -100,7 +93,7 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
 
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(home: Path, visitor: BrowserContext, width: int) -> None:
-    with app_at(home, free_port()) as (address, _), opened(visitor, address) as page:
+    with app_at(home, free_port()) as (address, _), train_page(visitor, address) as page:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         page.set_viewport_size({"width": 1400, "height": 1300})
