@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from app.draw import PALETTE
 from app.gallery import load_examples
+from app.services import Services
 from tests.fake_app import fake_services, running
 from tests.fake_predictor import BOXES_XYXY
 
@@ -23,11 +24,15 @@ EVIL = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{hacked}}"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("app")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    return fake_services(tmp_path_factory.mktemp("app"))
+
+
+@pytest.fixture(scope="module")
+def address(services: Services) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
-        with running(fake_services(folder)) as url:
+        environment.setenv("GRADIO_TEMP_DIR", str(services.settings.home / "cache"))
+        with running(services) as url:
             yield url
 
 
@@ -277,8 +282,25 @@ def test_a_link_restores_picture_words_and_sliders(page: Page, address: str, pho
 
 def test_a_link_that_leads_nowhere_says_so(page: Page, address: str) -> None:
     page.goto(f"{address}?q=nothing-of-that-id")
-    expect(page.locator("#note-picture .notice")).to_contain_text("This link leads nowhere")
     looked_at(page)
+    expect(page.locator("#note-picture .notice")).to_contain_text("This link leads nowhere")
+
+
+def test_a_link_whose_picture_is_gone_says_so_and_keeps_the_words(page: Page, services: Services, photo: Path) -> None:
+    choose(page, photo)
+    expect(page.locator("#picture img")).to_be_visible()
+    typed(page, "descriptions").fill("a gone lid")
+    page.locator("#look").click()
+    expect(page.locator("#stage .chip").first).to_contain_text("a gone lid")
+    page.locator("#link-button").click()
+    expect(page.locator("#link input")).to_have_value(re.compile("q="))
+    for kept in services.settings.pictures.rglob("*"):
+        if kept.is_file():
+            kept.unlink()
+    page.goto(page.locator("#link input").input_value())
+    expect(typed(page, "descriptions")).to_have_value("a gone lid")
+    expect(page.locator("#note-picture .notice")).to_contain_text("The picture of this link is no longer there")
+    expect(page.locator("#stage .region")).to_have_count(0)
 
 
 def test_json_and_png_can_be_kept(still: Page, tmp_path: Path) -> None:

@@ -114,18 +114,22 @@ class GroundPage:
 
     def look(self, *form: Any) -> list[Any]:
         """[Look]: Result and Notes. What cannot be used is said at its field and in a toast; the rest stays."""
+        shown = Form(*form)
         try:
-            return self._look(Form(*form))
+            return [*self._show(ask(self.services, _question(shown)), shown.which), *Notes()]
         except AskError as error:
             warn(error)
-            return _refused(error)
+            return [*_unchanged(), *Notes(**_said(error))]
 
     def first_look(self, *form: Any) -> list[Any]:
-        """The look that a page opens with: the same without a toast, since nobody asked for it."""
+        """The look that a page opens with: no toast, since nobody asked for it, and what is said of the link stays."""
+        shown = Form(*form)
+        if not shown.picture:
+            return [*_unchanged(), *_unsaid()]
         try:
-            return self._look(Form(*form))
+            return [*self._show(ask(self.services, _question(shown)), shown.which), *_unsaid()]
         except AskError as error:
-            return _refused(error)
+            return [*_unchanged(), *_unsaid()._replace(**_said(error))]
 
     def mix(self, seen: Seen | None, alpha: float, which: draw.Which) -> list[Any]:
         """The α slider: the same picture and texts, scored again. Returns Result."""
@@ -320,9 +324,6 @@ class GroundPage:
             return first, str(error)
         return question, "" if question.picture else "The picture of this link is no longer there."
 
-    def _look(self, form: Form) -> list[Any]:
-        return [*self._show(ask(self.services, _question(form)), form.which), *Notes()]
-
     def _show(self, answer: Answer, which: draw.Which) -> Result:
         return _draw(Seen(answer.question, answer.sight, answer.versus, draw.picture_uri(answer.image)), which)
 
@@ -356,12 +357,16 @@ def _unchanged() -> list[Any]:
     return [gr.skip() for _ in Result._fields]
 
 
+def _unsaid() -> Notes:
+    return Notes(*(gr.skip() for _ in Notes._fields))
+
+
 def _unpicked() -> list[Any]:
     return [gr.skip() for _ in Picked._fields]
 
 
-def _refused(error: AskError) -> list[Any]:
-    return [*_unchanged(), *Notes(**{error.field: panels.notice(str(error))})]
+def _said(error: AskError) -> dict[str, str]:
+    return {error.field: panels.notice(str(error))}
 
 
 def _nothing_to_keep() -> dict[str, str]:
