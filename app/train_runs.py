@@ -101,6 +101,14 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
     )
 
 
+def are_runs(services: Services, numbers: Sequence[str]) -> list[str]:
+    """Those of a link's words that are numbers of runs."""
+    ids = [each for each in numbers if re.fullmatch("[0-9]{1,9}", each)]
+    with reading(services.engine) as session:
+        jobs = {each: get_job(session, job_id=int(each)) for each in ids}
+    return [each for each, job in jobs.items() if job and job.kind == TRAIN]
+
+
 def latest_asked(services: Services) -> dict[str, Any]:
     """What the form opens with: the last run's settings for another one; the defaults and a name before the first."""
     latest = run_jobs(services, 1)

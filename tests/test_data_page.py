@@ -121,6 +121,12 @@ def page(services: Services, visitor: BrowserContext) -> Iterator[Page]:
         yield page
 
 
+def test_a_link_to_no_data_set_says_so_and_shows_another(services: Services, visitor: BrowserContext) -> None:
+    with running(services) as address, opened(visitor, f"{address}data?dataset=<b>x", "#overview table") as page:
+        expect(page.locator(".toast-body")).to_contain_text("There is no data set “<b>x” here: choose one of the list.")
+        expect(page.locator("#dataset input")).to_have_value("lids")
+
+
 def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, services: Services) -> None:
     expect(page.locator("#versions li")).to_have_count(2)
     expect(page.locator("#versions")).to_contain_text("<b>before</b>")

@@ -72,7 +72,9 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
         app.kill()
         app.wait()
-    with app_at(home, port) as (address, _), train_page(visitor, address, "?run=1") as page:
+    with app_at(home, port) as (address, _), train_page(visitor, address, "?run=1,77") as page:
+        expect(page.locator(".toast-body")).to_contain_text("There is no run “77” here", timeout=SLOW)
+        expect(page).to_have_url(re.compile(r"run=1$"))
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9]\d* of 1,000"), timeout=SLOW)
         row(page, "first").get_by_role("button", name="cancel").click()
         expect(row(page, "first")).to_have_class(re.compile("cancelled"), timeout=SLOW)

@@ -281,6 +281,9 @@ def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Servi
     assert row.latest["loss"] == 3.5 and train_runs.seconds_left(row.latest, job.config["train"]) == 30.0
     shown = train_panels.watch_panel([view]) + train_panels.runs_panel([row], [job.id], False)
     assert "0.250" in shown and "step 1 of 16" in shown
+    other = annotating.import_data(services, "", "world", "ada", 4)
+    named = [str(job.id), "x", "²", "-1", "9" * 30, str(other), "4096"]
+    assert train_runs.are_runs(services, named) == [str(job.id)]
     with pytest.raises(TrainingError, match="no checkpoint 'final' yet"):
         train_runs.promote(services, job.id, "final")
 

@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, warn
+from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, dataset_field, html, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -93,12 +93,9 @@ class AnnotatePage:
         """services: what they call."""
         self.services = services
 
-    def open(self) -> list[Any]:
-        """The page opens: the data sets there are. Returns dataset and jobs."""
-        from app.annotating import dataset_names
-
-        names = dataset_names(self.services)
-        return [gr.Dropdown(choices=names, value=names[0] if names else None), self._jobs()]
+    def open(self, request: gr.Request) -> list[Any]:
+        """The page opens, on the data set that a link names. Returns dataset and jobs."""
+        return [dataset_field(self.services, request.query_params.get("dataset")), self._jobs()]
 
     def show(self, *form: Any) -> list[Any]:
         """The choice changed: plan, command and results. Returns Shown."""
@@ -186,10 +183,7 @@ class AnnotatePage:
 
     def refresh(self, dataset: str | None) -> Any:
         """The data sets as they are now, after an import. Returns dataset."""
-        from app.annotating import dataset_names
-
-        names = dataset_names(self.services)
-        return gr.Dropdown(choices=names, value=dataset if dataset in names else names[0] if names else None)
+        return dataset_field(self.services, dataset)
 
     def _bring(self, source: str, name: str, sample: int, request: gr.Request) -> list[Any]:
         from app import annotating

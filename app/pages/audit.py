@@ -13,7 +13,19 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_ASK, ON_JOB, TICK_SECONDS, Paged, ask_job, edits, html, script, warn
+from app.pages.shared import (
+    LIGHT,
+    ON_ASK,
+    ON_JOB,
+    TICK_SECONDS,
+    Paged,
+    ask_job,
+    dataset_field,
+    edits,
+    html,
+    script,
+    warn,
+)
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -119,14 +131,10 @@ class AuditPage(Paged):
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens. Returns dataset, checkpoint, jobs."""
-        from app.annotating import dataset_names
-
-        names = dataset_names(self.services)
-        asked = dict(request.query_params).get("dataset", "")
         checkpoints = [each.name for each in self.services.registry.usable()]
         choices = [("none", NO_CHECKPOINT), *((name, name) for name in checkpoints)]
         return [
-            gr.Dropdown(choices=names, value=asked if asked in names else names[0] if names else None),
+            dataset_field(self.services, request.query_params.get("dataset")),
             gr.Dropdown(choices=choices, value="sample" if "sample" in checkpoints else NO_CHECKPOINT),
             self._jobs(),
         ]

@@ -15,7 +15,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import Person, who
-from app.pages.shared import LIGHT, ON_ASK, ON_JOB, QUIET, TICK_SECONDS, ask_job, html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, ON_JOB, QUIET, TICK_SECONDS, ask_job, html, linked, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -101,10 +101,9 @@ class ConceptsPage:
 
         asked = dict(request.query_params)
         names = set_names(self.services)
-        dataset = asked.get("set", "")
         step = asked.get("step", "")
         return [
-            gr.Dropdown(choices=names, value=dataset if dataset in names else names[0] if names else None),
+            gr.Dropdown(choices=names, value=linked(names, asked.get("set"), "set")),
             asked.get("as", "")[:60],
             Place(step if step in STEPS else ""),
         ]

@@ -14,7 +14,7 @@ import gradio as gr
 from app import panels
 from app.accounts import who
 from app.pages import label_studio, whole
-from app.pages.shared import LIGHT, ON_ASK, Paged, edits, html, script, warn
+from app.pages.shared import LIGHT, ON_ASK, Paged, dataset_field, edits, html, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -92,16 +92,13 @@ class CuratePage(Paged):
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens. Returns dataset, checkpoint, and the picture behind a link."""
         from app import curating
-        from app.annotating import dataset_names
 
         curating.index_some(self.services)
-        names = dataset_names(self.services)
-        wanted = dict(request.query_params).get("dataset", "")
-        first = wanted if wanted in names else names[0] if names else None
         usable = [each.name for each in self.services.registry.usable()]
         choices = [("nothing", NO_SCORES), *((name, name) for name in usable)]
         chosen = next(iter(usable), NO_SCORES)
-        return [gr.Dropdown(choices=names, value=first), gr.Dropdown(choices=choices, value=chosen)]
+        dataset = dataset_field(self.services, request.query_params.get("dataset"))
+        return [dataset, gr.Dropdown(choices=choices, value=chosen)]
 
     def show(self, *filters: Any) -> list[Any]:
         """Another choice of filters: the first page. Returns gallery, note, after, counts, curators, source choices."""

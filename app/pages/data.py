@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, QUIET, TICK_SECONDS, ask_job, html
+from app.pages.shared import LIGHT, ON_JOB, QUIET, TICK_SECONDS, ask_job, dataset_field, html
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -94,12 +94,7 @@ class DataPage:
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens, on the data set that a link names. Returns dataset and jobs."""
-        from app.annotating import dataset_names
-
-        names = dataset_names(self.services)
-        wanted = dict(request.query_params).get("dataset", "")
-        first = wanted if wanted in names else names[0] if names else None
-        return [gr.Dropdown(choices=names, value=first), self._jobs()]
+        return [dataset_field(self.services, request.query_params.get("dataset")), self._jobs()]
 
     def show(self, dataset: str | None, before: str | None, after: str | None) -> list[Any]:
         """Another data set, or a job has changed it; versions that were chosen stay chosen. Returns Shown."""

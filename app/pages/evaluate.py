@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import draw, panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, warn
+from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, linked, warn
 from app.services import Services
 from grain.experiments import MOST_ARMS
 
@@ -130,8 +130,9 @@ class EvaluatePage:
 
         names = evaluating.model_names(self.services)
         asked = dict(request.query_params)
-        linked = [name for name in dict.fromkeys((asked.get("a"), asked.get("b"))) if name in names]
-        first = linked or [name for name in names if name == "sample"] or names[:1]
+        wanted = [name for name in dict.fromkeys((asked.get("a"), asked.get("b"))) if name]
+        first = [name for name in wanted if linked(names, name, "model") == name]
+        first = first or [name for name in names if name == "sample"] or names[:1]
         sets = evaluating.data_set_choices(self.services)
         lacking = evaluate_panels.missing(evaluating.missing(self.services))
         models = gr.Dropdown(choices=names, value=first)

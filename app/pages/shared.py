@@ -35,6 +35,24 @@ def warn(error: Exception) -> None:
     gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
 
 
+def linked(names: Sequence[str], asked: str | None, kind: str) -> str | None:
+    """What a link names, else the first there is; of a link that leads nowhere a toast says so."""
+    if asked in names:
+        return asked
+    if asked:
+        sentence = f"There is no {kind} “{asked[:60]}” here: choose one of the list."
+        gr.Warning(escape(sentence), title="This link leads nowhere")
+    return next(iter(names), None)
+
+
+def dataset_field(services: Services, asked: str | None) -> gr.Dropdown:
+    """All data sets, with the one chosen that was asked for, else the first."""
+    from app.annotating import dataset_names
+
+    names = dataset_names(services)
+    return gr.Dropdown(choices=names, value=linked(names, asked, "data set"))
+
+
 def ask_job(services: Services, request: gr.Request, event: gr.EventData) -> None:
     """A button of a job was pressed: do it, or say why not."""
     from app.steering import SteeringError, steer

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, script, warn
+from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, linked, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -80,10 +80,11 @@ class TrainPage:
 
     def open(self, request: gr.Request) -> list[Any]:
         """The page opens, with the runs behind its link. Returns form and chosen."""
-        from app.train_runs import latest_asked
+        from app.train_runs import are_runs, latest_asked
 
-        asked = dict(request.query_params).get("run", "")
-        chosen = [int(each) for each in asked.split(",") if each.isdigit()][:MOST_CHOSEN]
+        asked = [each for each in request.query_params.get("run", "").split(",") if each][:MOST_CHOSEN]
+        known = are_runs(self.services, asked)
+        chosen = [int(each) for each in asked if linked(known, each, "run") == each]
         return [self._form(latest_asked(self.services)), chosen]
 
     def check(self, event: gr.EventData) -> list[Any]:
