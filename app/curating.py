@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any, cast, get_args
 from app.atlases import chosen_by, outliers_of
 from app.draw import Box
 from app.looking import sentence
+from app.registry import UnknownCheckpointError
 from app.services import Services
 from app.shown import Pictures
 from curation.decode import RefusedError
@@ -256,6 +258,7 @@ class _Deed:
     ) -> None:
         self.services, self.pictures, self.ask = services, pictures, ask
         self.who, self.checkpoint = who, checkpoint
+        self.unscored = ""  # why GRAIN gave no score; what was edited is kept all the same
 
     def do(self) -> Done:
         """Once."""
@@ -284,7 +287,7 @@ class _Deed:
         before, after = self._score(row.image_id, [(_xyxy(row), row.text), (_xyxy(row), text)])
         change = AnnotationChange(text=text, similarity=after)
         edited = self._write(partial(edit_annotation, change=change, **self._seen()))
-        return Done(edited.image_id, edited.id, self._difference(row.similarity or before, after))
+        return Done(edited.image_id, edited.id, self._difference(before, after))
 
     def _box(self) -> Done:
         row, box = self._row(), _box_of(self.ask["box"])
@@ -299,10 +302,10 @@ class _Deed:
         ]
         with transaction(self.services.engine) as session:
             set_similarities(session, rows=said)
-        return Done(edited.image_id, edited.id, self._difference(row.similarity or before, after))
+        return Done(edited.image_id, edited.id, self._difference(before, after))
 
     def _draw(self) -> Done:
-        image_id, box, text = int(self.ask["image"]), _box_of(self.ask["box"]), self._words("text")
+        image_id, box, text = self._number("image"), _box_of(self.ask["box"]), self._words("text")
         row = self._write(
             partial(
                 add_annotation_by_hand, image_id=image_id, who=self.who, xyxy=box, text=text, key=str(self.ask["key"])
@@ -311,7 +314,7 @@ class _Deed:
         return self._scored(row)
 
     def _describe(self) -> Done:
-        image_id, region, text = int(self.ask["image"]), int(self.ask["region"]), self._words("text")
+        image_id, region, text = self._number("image"), self._number("region"), self._words("text")
         key = str(self.ask["key"])
         add = partial(add_annotation_by_hand, image_id=image_id, who=self.who, region_id=region, text=text, key=key)
         return self._scored(self._write(add))
@@ -337,26 +340,29 @@ class _Deed:
         return self._edit_image(ImageChange(review=review))
 
     def _undo(self) -> Done:
-        image_id = int(self.ask["image"])
+        image_id = self._number("image")
         undone = self._write(partial(undo_last, image_id=image_id, who=self.who))
         if not undone:
             return Done(image_id, None, "There is nothing of yours to undo on this picture.")
         return Done(image_id, undone[0].annotation_id, "Undone.")
 
     def _edit_image(self, change: ImageChange) -> Done:
-        image_id, version = int(self.ask["image"]), int(self.ask["version"])
+        image_id, version = self._number("image"), self._number("version")
         self._write(partial(edit_image, image_id=image_id, expected_version=version, who=self.who, change=change))
         return Done(image_id, self.ask.get("chosen"))
 
     def _seen(self) -> dict[str, Any]:
-        return {"annotation_id": int(self.ask["id"]), "expected_version": int(self.ask["version"]), "who": self.who}
+        return {"annotation_id": self._number("id"), "expected_version": self._number("version"), "who": self.who}
 
     def _row(self) -> Annotation:
         with reading(self.services.engine) as session:
-            row = get_annotation(session, annotation_id=int(self.ask["id"]))
+            row = get_annotation(session, annotation_id=self._number("id"))
         if row is None:
             raise CuratingError(f"There is no region {self.ask['id']}: it was removed meanwhile.")
         return row
+
+    def _number(self, name: str) -> int:
+        return whole_number(name, self.ask[name])
 
     def _words(self, name: str, *, empty: bool = False) -> str:
         text = " ".join(str(self.ask[name]).split())
@@ -381,9 +387,13 @@ class _Deed:
             image, _ = self.pictures.get(row)
         except RefusedError:
             return [None] * len(pairs)
-        with self.services.model_turn:
-            model = self.services.registry.load(self.checkpoint)
-            scores = model.crop_scores(image, [box for box, _ in pairs], [text for _, text in pairs])
+        try:
+            with self.services.model_turn:
+                model = self.services.registry.load(self.checkpoint)
+                scores = model.crop_scores(image, [box for box, _ in pairs], [text for _, text in pairs])
+        except UnknownCheckpointError as error:
+            self.unscored = f"Saved. Not scored: {sentence(error)}"
+            return [None] * len(pairs)
         return [float(score) for score in scores]
 
     def _scored(self, row: Annotation) -> Done:
@@ -395,7 +405,7 @@ class _Deed:
 
     def _difference(self, before: float | None, after: float | None) -> str:
         if after is None:
-            return ""
+            return self.unscored
         first = "" if before is None else f"{before:.2f} → "
         return f"GRAIN {first}{after:.2f} ({self.checkpoint})"
 
@@ -430,6 +440,20 @@ def _xyxy(row: Annotation) -> Box:
     return row.x1, row.y1, row.x2, row.y2
 
 
+def whole_number(name: str, value: Any) -> int:
+    """A number that came from a page.
+
+    Raises: CuratingError: it is none, or larger than any that a database gives.
+    """
+    if not re.fullmatch("[0-9]{1,18}", str(value)):
+        raise CuratingError(f"Expected a whole number as the page's {name}, got {str(value)[:40]!r}: reload the page.")
+    return int(value)
+
+
 def _box_of(numbers: Any) -> Box:
-    x0, y0, x1, y1 = (float(number) for number in numbers)
+    try:
+        x0, y0, x1, y1 = (float(number) for number in numbers)
+    except (TypeError, ValueError) as error:
+        wrong = f"Expected a box of four numbers, got {str(numbers)[:80]}: reload the page."
+        raise CuratingError(wrong) from error
     return x0, y0, x1, y1

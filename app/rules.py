@@ -94,11 +94,11 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "compare audit share download_json download_png ground"),
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
     _in(GROUND, "viewer", "_wire.<locals>.<lambda>"),
-    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show fields more tick refresh"),
+    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show follow fields more tick refresh"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask draw_sample attempt"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "bring"),  # it reads any folder that the server can
     _in("app.pages.shared.Paged", "viewer", "forward back"),
-    _in(f"{CURATE}.CuratePage", "viewer", "open show counts pick review look"),
+    _in(f"{CURATE}.CuratePage", "viewer", "open show counts look"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "open plan tick refresh pick_result pick_data_set show ground reviews"),
     _in(

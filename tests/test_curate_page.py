@@ -138,6 +138,47 @@ def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, en
     assert texts[:2] == ["what I wrote", "what Ada wrote"], "nothing acknowledged is lost"
 
 
+def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, engine: Engine) -> None:
+    """Words and a verdict in one movement, then two verdicts at once: none is lost, none done twice, none conflicts."""
+    page.locator("#advance input").uncheck()
+    first = open_first(page)
+    row = page.locator(f'#editor .text[data-id="{first}"]')
+    row.locator("input").fill("written in a hurry")
+    row.locator("button.accepted").click()  # leaving the field asks for the words, the button for the verdict
+    expect(row.locator("button.accepted")).to_have_attribute("aria-pressed", "true")
+    expect(row.locator("input")).to_have_value("written in a hurry")
+    others = [int(each.get_attribute("data-id") or 0) for each in page.locator("#editor .text").all()]
+    page.evaluate(
+        """(rows) => rows.forEach((id) =>
+      document.querySelector(`#editor .text[data-id="${id}"] button.rejected`).click())""",
+        others,
+    )
+    for each in others:
+        rejected = page.locator(f'#editor .text[data-id="{each}"] button.rejected')
+        expect(rejected).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#editor .conflict")).to_have_count(0)
+    with reading(engine) as session:
+        row_now = get_annotation(session, annotation_id=first)
+        assert row_now is not None and (row_now.text, row_now.status) == ("written in a hurry", "rejected")
+        done = history_page(session, image_id=row_now.image_id, annotation_id=first, limit=3)
+    assert [edit.what for edit in done] == ["rejected", "accepted", "edited"]
+    page.evaluate(
+        """() => { for (const times of [1, 2]) document.dispatchEvent(new KeyboardEvent("keydown", {key: "z"})) }"""
+    )
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+
+
+def test_an_answer_that_never_comes_does_not_stop_the_editor(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+    page.route("**/queue/join*", lambda route: route.fulfill(status=403, json={"detail": "not yours"}), times=1)
+    page.keyboard.press("a")
+    expect(page.locator(".toast-body")).to_be_visible()
+    assert status(engine, first) == "pending"
+    page.keyboard.press("r")
+    expect(page.locator("#editor .text.chosen")).not_to_have_attribute("data-id", str(first))
+    assert status(engine, first) == "rejected"
+
+
 def test_filters_find_words_and_verdicts(page: Page) -> None:
     everything = page.locator("#regions .tile").count()
     page.locator("#words textarea, #words input").fill("nowordlikethis")

@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, dataset_field, html, warn
+from app.pages.shared import EVERY, LIGHT, ON_JOB, TICK_SECONDS, ask_job, dataset_field, html, in_turn, still, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import Services
 
@@ -119,6 +119,11 @@ class AnnotatePage:
             )
         )
 
+    def follow(self, last: int, *form: Any) -> list[Any]:
+        """What a job did: the same, but results that a person has turned to stay as they are. Returns Shown."""
+        now = Shown(*self.show(*form))
+        return list(now if last <= now.last else now._replace(results=gr.skip(), last=gr.skip()))
+
     def fields(self, describer: str, localizer: str) -> list[Any]:
         """Only the fields that mean something are shown. Returns the fields that may hide."""
         asks = describer in ("llava", "server")
@@ -183,7 +188,10 @@ class AnnotatePage:
 
     def refresh(self, dataset: str | None) -> Any:
         """The data sets as they are now, after an import. Returns dataset."""
-        return dataset_field(self.services, dataset)
+        from app.annotating import dataset_names
+
+        names = dataset_names(self.services)
+        return still(dataset, names, next(iter(names), None))
 
     def _bring(self, source: str, name: str, sample: int, request: gr.Request) -> list[Any]:
         from app import annotating
@@ -300,18 +308,19 @@ def _annotator_fields(dataset: Any) -> Form:
 
 def _wire(app: gr.Blocks, page: AnnotatePage, parts: Parts) -> None:
     form, shown = parts.form, parts.shown
+    turn = in_turn("annotate")
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
-    app.load(page.open, None, [form.dataset, parts.jobs], **LIGHT).then(page.show, [*form], [*shown], **LIGHT)
+    app.load(page.open, None, [form.dataset, parts.jobs], **LIGHT).then(page.show, [*form], [*shown], **turn)
     changed = [field.release if isinstance(field, gr.Slider) else field.change for field in form]
-    gr.on(changed, page.show, [*form], [*shown], **LIGHT)
+    gr.on(changed, page.show, [*form], [*shown], **turn)
     kinds = [form.describer, form.localizer]
     gr.on([kind.change for kind in kinds], page.fields, kinds, hiding, **LIGHT)
     parts.start.click(page.start, [*form], parts.jobs, **LIGHT)
-    parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
+    parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | EVERY))
     parts.bring.click(page.bring, [parts.source, parts.name], [parts.import_note, parts.jobs], **LIGHT)
     parts.draw.click(page.draw_sample, None, [parts.import_note, parts.jobs], **LIGHT)
-    parts.more.click(page.more, [shown.last, shown.results, *form], [shown.results, shown.last], **LIGHT)
+    parts.more.click(page.more, [shown.last, shown.results, *form], [shown.results, shown.last], **turn)
     parts.attempt.click(
         page.attempt,
         [parts.number, parts.upload, *form],
@@ -323,4 +332,6 @@ def _wire(app: gr.Blocks, page: AnnotatePage, parts: Parts) -> None:
     )
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     # what a job did is seen in the data sets, the plan and the results
-    parts.jobs.change(page.refresh, form.dataset, form.dataset, **LIGHT).then(page.show, [*form], [*shown], **LIGHT)
+    parts.jobs.change(page.refresh, form.dataset, form.dataset, **LIGHT).then(
+        page.follow, [shown.last, *form], [*shown], **turn
+    )

@@ -14,6 +14,7 @@ import gradio as gr
 from app import panels
 from app.accounts import who
 from app.pages.shared import (
+    EVERY,
     LIGHT,
     ON_ASK,
     ON_JOB,
@@ -23,6 +24,7 @@ from app.pages.shared import (
     dataset_field,
     edits,
     html,
+    in_turn,
     script,
     warn,
 )
@@ -421,29 +423,32 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     measured = [parts.filters.dataset, parts.threshold]
     told = [parts.report, parts.curve]
     opened = [parts.claim, parts.place]
+    list_, claim, numbers, words = map(in_turn, ("audit-list", "audit-claim", "audit-report", "audit-command"))
     app.load(page.open, None, [parts.filters.dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(
-        page.report, measured, told, **LIGHT
-    ).then(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
-    gr.on([parts.filters.dataset.change, *edits(filters[1:])], page.show, filters, shown, **LIGHT)
-    gr.on([parts.filters.dataset.change, parts.threshold.release], page.report, measured, told, **LIGHT)
+        page.report, measured, told, **numbers
+    ).then(page.command, [parts.filters.dataset, *sources], parts.command, **words)
+    gr.on([parts.filters.dataset.change, *edits(filters[1:])], page.show, filters, shown, **list_)
+    gr.on([parts.filters.dataset.change, parts.threshold.release], page.report, measured, told, **numbers)
     for source in (parts.filters.dataset, *sources):
-        source.change(page.command, [parts.filters.dataset, *sources], parts.command, **LIGHT)
+        source.change(page.command, [parts.filters.dataset, *sources], parts.command, **words)
     parts.sources.asked.change(page.fields, parts.sources.asked, parts.sources.server, **LIGHT)
     turned = [parts.list, parts.note, parts.places]
-    parts.forward.click(page.forward, [parts.places, *filters], turned, **LIGHT)
-    parts.back.click(page.back, [parts.places, *filters], turned, **LIGHT)
-    parts.list.click(page.pick, None, opened, **LIGHT)
-    parts.judge.click(page.judge, filters, opened, **LIGHT)
-    parts.claim.click(page.go, [parts.place, *filters], opened, **LIGHT)
-    parts.claim.click(page.ask, [parts.place, *filters], opened, **LIGHT).then(page.report, measured, told, **LIGHT)
+    parts.forward.click(page.forward, [parts.places, *filters], turned, **list_)
+    parts.back.click(page.back, [parts.places, *filters], turned, **list_)
+    parts.list.click(page.pick, None, opened, **(claim | EVERY))
+    parts.judge.click(page.judge, filters, opened, **claim)
+    parts.claim.click(page.go, [parts.place, *filters], opened, **(claim | EVERY))
+    parts.claim.click(page.ask, [parts.place, *filters], opened, **(claim | EVERY)).then(
+        page.report, measured, told, **numbers
+    )
     draw, count = parts.draw
     draw.click(page.draw_sample, [parts.filters.dataset, count], parts.note, **LIGHT).then(
-        page.report, measured, told, **LIGHT
+        page.report, measured, told, **numbers
     )
     parts.fit.click(page.fit, parts.filters.dataset, parts.jobs, **LIGHT)
     parts.start.click(page.start, [parts.filters.dataset, *sources], parts.jobs, **LIGHT)
     parts.reject.click(page.reject, filters, parts.jobs, **LIGHT)
-    parts.jobs.click(page.steer, None, parts.jobs, **LIGHT)
+    parts.jobs.click(page.steer, None, parts.jobs, **(LIGHT | EVERY))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     # what a job did is seen in the list and in the numbers
-    parts.jobs.change(page.show, filters, shown, **LIGHT).then(page.report, measured, told, **LIGHT)
+    parts.jobs.change(page.show, filters, shown, **list_).then(page.report, measured, told, **numbers)

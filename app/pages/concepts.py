@@ -15,7 +15,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import Person, who
-from app.pages.shared import LIGHT, ON_ASK, ON_JOB, QUIET, TICK_SECONDS, ask_job, html, linked, script, warn
+from app.pages.shared import EVERY, LIGHT, ON_ASK, ON_JOB, TICK_SECONDS, ask_job, html, in_turn, linked, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ LEAD = "Things that no model has seen: checked against training data, labelled b
 SCRIPT = script("concepts.js")
 STEPS = ("pictures", "leaks", "classes", "labels", "agreement", "freeze", "evaluate")
 NO_EMBEDDINGS = ("contents and looks only", "")
-TURNS: dict[str, Any] = {"concurrency_id": "concepts", "concurrency_limit": 1, **QUIET}
-"""One after the other: else what a job changed is drawn over a step that was pressed meanwhile."""
+TURNS = in_turn("concepts")  # else what a job changed is drawn over a step that was pressed meanwhile
 BEGIN = panels.empty_state("No set yet", "Choose a data set above, or import a folder of found pictures.")
 
 
@@ -189,9 +188,8 @@ class ConceptsPage:
         name = (new_name or "").strip() or dataset or ""
         try:
             start_import(self.services, source or "", name, who(request).name)
-        except ConceptError as error:
-            warn(error)
-            return [gr.skip(), gr.skip()]
+        except ConceptError as error:  # raised, not told: the place stays as it is
+            raise gr.Error(escape(str(error)), title="Not yet", print_exception=False) from error
         names = list(dict.fromkeys([*set_names(self.services), name]))
         return [gr.Dropdown(choices=names, value=name), self._jobs(name)]
 
@@ -488,17 +486,17 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: Parts) -> None:
     parts.dataset.input(page.choose, [parts.dataset, parts.name], entered, **TURNS)
     for stated in (parts.name.submit, parts.name.blur):
         stated(page.show, here, shown, **TURNS)
-    parts.shown.steps.click(page.go, here, entered, **TURNS)
-    parts.shown.work.click(page.ask, here, shown, **(TURNS | {"trigger_mode": "multiple"}))
+    parts.shown.steps.click(page.go, here, entered, **(TURNS | EVERY))
+    parts.shown.work.click(page.ask, here, shown, **(TURNS | EVERY))
     parts.bring.click(
         page.bring, [parts.source, parts.new_name, parts.dataset], [parts.dataset, parts.shown.jobs], **LIGHT
-    ).then(page.choose, [parts.dataset, parts.name], entered, **TURNS)
+    ).success(page.choose, [parts.dataset, parts.name], entered, **TURNS)
     looks = [fields.training, parts.shards, parts.distance, parts.nearest, fields.checkpoint]
     parts.compare.click(page.compare, [parts.dataset, *looks], parts.shown.jobs, **LIGHT)
     parts.itself.click(page.itself, [parts.dataset, parts.distance], parts.shown.jobs, **LIGHT)
     parts.save.click(page.save, [*here, fields.classes, fields.licence, fields.use], shown, **TURNS)
     parts.freeze.click(page.freeze, [*here, parts.version_name], entered, **TURNS)
     parts.evaluate.click(page.evaluate, [parts.dataset, fields.version, fields.evaluated], parts.shown.jobs, **LIGHT)
-    parts.shown.jobs.click(page.order, parts.dataset, parts.shown.jobs, **LIGHT)
+    parts.shown.jobs.click(page.order, parts.dataset, parts.shown.jobs, **(LIGHT | EVERY))
     gr.Timer(TICK_SECONDS).tick(page.tick, [parts.dataset, parts.shown.jobs], parts.shown.jobs, **LIGHT)
     parts.shown.jobs.change(page.show, here, shown, **TURNS)  # what a job did is seen in the steps and the work

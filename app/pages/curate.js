@@ -10,11 +10,47 @@ const editor = () => element.querySelector(".editor");
 const svg = () => element.querySelector("svg");
 const chosen = () => element.querySelector(".region.chosen");
 
+// ---------------------------------------------------------------- one question at a time
+// What is done while an answer is awaited waits its turn, and is then asked of the version that the answer brought.
+let waiting = [];
+let asked = null; // { wanted, versions } whose answer is awaited
+
 function ask(wanted) {
-  if (!["mine", "theirs"].includes(wanted.do)) mine = wanted;
-  // what only looks is an event of its own: a viewer may
-  trigger(["next", "show"].includes(wanted.do) ? "select" : "click", { ask: wanted });
+  waiting.push(wanted);
+  send();
 }
+
+const look = (what, more = {}) => ask({ do: what, look: true, ...more });
+
+function send() {
+  if (asked || !waiting.length) return;
+  const wanted = waiting.shift();
+  asked = { wanted, versions: versions() };
+  if (!wanted.look) mine = wanted;
+  // what only looks is an event of its own: a viewer may
+  trigger(wanted.look ? "select" : "click", { ask: wanted });
+}
+
+// of the picture and of each description, as they are shown
+function versions() {
+  const found = new Map([["picture", Number(editor()?.dataset.version)]]);
+  for (const text of element.querySelectorAll(".text")) found.set(Number(text.dataset.id), Number(text.dataset.version));
+  return found;
+}
+
+document.addEventListener("curate:answered", () => {
+  if (!asked) return;
+  const { wanted, versions: before } = asked, now = versions();
+  asked = null;
+  // somebody else was quicker: what was meant for the same description is not for what they made of it
+  if (element.querySelector(".conflict")) waiting = waiting.filter((other) => other.id !== wanted.id);
+  for (const other of waiting) {
+    const key = other.id ?? "picture", next = other.version + 1;
+    const ours = now.has(key) ? now.get(key) === next : other.id === wanted.id; // an edit makes its version one more
+    if (other.version === before.get(key) && ours) other.version = next;
+  }
+  send();
+});
 
 function place(event) {
   const frame = svg().getBoundingClientRect();
@@ -163,7 +199,7 @@ element.addEventListener("click", (event) => {
   if (button.dataset.prompt) return write("What else is in this box?", "", (said) => ask({ ...JSON.parse(button.dataset.prompt), text: said, key: crypto.randomUUID() }));
   const wanted = JSON.parse(button.dataset.ask);
   if (wanted.do === "mine") return ask({ ...mine, version: wanted.version });
-  if (wanted.do === "theirs") return ask({ do: "show", image: image() });
+  if (wanted.do === "theirs") return look("show");
   ask(wanted);
 });
 
@@ -203,7 +239,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [role=listbox]")) return;
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
-  if (key === "arrowright" || key === "j") return ask({ do: "next" });
+  if (key === "arrowright" || key === "j") return look("next");
   if (!editor() || help.open) return;
   const row = element.querySelector(".text.chosen");
   if (key === "a") verdict("accepted");
@@ -217,6 +253,9 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("click", (event) => {
   if (event.target.closest?.(".show-keys")) help.showModal();
+  const tile = event.target.closest?.("#regions [data-ask]");
+  if (tile) look("open", JSON.parse(tile.dataset.ask));
+  if (event.target.closest?.("#review")) look("first");
 });
 
 // ---------------------------------------------------------------- the gallery follows what was decided here

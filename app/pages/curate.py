@@ -14,7 +14,7 @@ import gradio as gr
 from app import panels
 from app.accounts import who
 from app.pages import label_studio, whole
-from app.pages.shared import LIGHT, ON_ASK, Paged, dataset_field, edits, html, script, warn
+from app.pages.shared import EVERY, LIGHT, Paged, dataset_field, edits, html, in_turn, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
 NOVEL = '<a href="/concepts">Novel concepts: label what no model knows yet →</a>'
 SCRIPT = script("curate.js")
+ANSWERED = "() => { document.dispatchEvent(new Event('curate:answered')); }"
 STATUSES = ["pending", "accepted", "rejected", "deleted"]
 SORTS = [
     ("newest first", "newest"),
@@ -70,7 +71,6 @@ class Parts:
     filters: Filters
     checkpoint: Any
     advance: Any
-    review: Any
     gallery: Any
     note: Any
     after: Any
@@ -142,29 +142,21 @@ class CuratePage(Paged):
         except curating.CuratingError:
             return gr.skip()
 
-    def pick(self, place: Place, event: gr.EventData) -> list[Any]:
-        """A region of the gallery was pressed. Returns editor, place."""
-        from app import curating
-
-        try:
-            annotation = int(dict(event.ask)["id"])
-            return self.edited(place, curating.image_of(self.services, annotation), annotation)
-        except curating.CuratingError as error:
-            warn(error)
-            return [gr.skip(), gr.skip()]
-
-    def review(self, place: Place, *filters: Any) -> list[Any]:
-        """[Review]: the first region without a verdict. Returns editor, place."""
-        return self._next(Place(place.image, place.chosen), _wanted(filters))
-
     def look(self, place: Place, event: gr.EventData, *filters: Any) -> list[Any]:
-        """The editor asks for the next region, or for the same picture as it is now. Returns editor, place."""
+        """The page's script asks for a region of the gallery, the first or the next without a verdict, or the same
+        picture as it is now. Returns editor, place.
+        """
         from app import curating
 
         asked = event.ask if isinstance(event.ask, Mapping) else {}
+        if asked.get("do") == "first":
+            return self._next(Place(place.image, place.chosen), _wanted(filters))
         if asked.get("do") == "next":
             return self._next(place, _wanted(filters))
         try:
+            if asked.get("do") == "open":
+                annotation = curating.whole_number("id", asked.get("id"))
+                return self.edited(place, curating.image_of(self.services, annotation), annotation)
             return self.edited(place, place.image, place.chosen)
         except curating.CuratingError as error:
             warn(error)
@@ -274,16 +266,16 @@ def _lay_out() -> Parts:
                 html("<h2>Regions</h2>")
                 back, forward = (gr.Button(name, size="sm", min_width=60) for name in ("Back", "More"))
             note = html(elem_id="note-gallery")
-            gallery = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="regions")
+            gallery = html(elem_id="regions")
         with gr.Column(elem_classes="card work", min_width=320):
             with gr.Row(elem_classes="gallery-head"):
                 html("<h2>Review</h2>")
                 advance = gr.Checkbox(True, label="go on by itself", elem_id="advance", container=False)
-                review = gr.Button("Review", variant="primary", size="sm", elem_id="review")
+                gr.Button("Review", variant="primary", size="sm", elem_id="review")  # its script asks
             editor = gr.HTML(NOTHING, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
             html(KEYS)
     return Parts(
-        filters, checkpoint, advance, review, gallery, note, gr.State([""]), back, forward, editor, counts, curators,
+        filters, checkpoint, advance, gallery, note, gr.State([""]), back, forward, editor, counts, curators,
         looking, gr.State(Place()),
     )  # fmt: skip
 
@@ -306,10 +298,11 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     filters = [*parts.filters]
     shown = [parts.gallery, parts.note, parts.after, parts.counts, parts.curators, parts.filters.source]
     edited = [parts.editor, parts.place]
+    regions = in_turn("regions")
     app.load(page.open, None, [parts.filters.dataset, parts.checkpoint], **LIGHT).then(
-        page.show, filters, shown, **LIGHT
+        page.show, filters, shown, **regions
     )
-    gr.on(edits(filters), page.show, filters, shown, **LIGHT)
+    gr.on(edits(filters), page.show, filters, shown, **regions)
     whole.wire(
         whole.WholePage(page.services, page.edited),
         parts.whole,
@@ -319,11 +312,13 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
         edited=edited,
     )
     turned = [parts.gallery, parts.note, parts.after]
-    parts.forward.click(page.forward, [parts.after, *filters], turned, **LIGHT)
-    parts.back.click(page.back, [parts.after, *filters], turned, **LIGHT)
-    parts.gallery.click(page.pick, parts.place, edited, **LIGHT)
-    parts.review.click(page.review, [parts.place, *filters], edited, **LIGHT)
-    parts.editor.select(page.look, [parts.place, *filters], edited, **LIGHT)
-    parts.editor.click(page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **LIGHT).then(
-        page.counts, parts.filters.dataset, parts.counts, **LIGHT
+    parts.forward.click(page.forward, [parts.after, *filters], turned, **regions)
+    parts.back.click(page.back, [parts.after, *filters], turned, **regions)
+    # the page's script asks for all that the editor shows, one thing at a time: it must hear of every answer
+    looks = parts.editor.select(page.look, [parts.place, *filters], edited, **(LIGHT | EVERY))
+    acts = parts.editor.click(
+        page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **(LIGHT | EVERY)
     )
+    for answered in (looks.then, looks.failure, acts.then, acts.failure):
+        answered(None, None, None, js=ANSWERED, api_visibility="private")
+    acts.then(page.counts, parts.filters.dataset, parts.counts, **LIGHT)

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, QUIET, TICK_SECONDS, ask_job, dataset_field, html
+from app.pages.shared import EVERY, LIGHT, ON_JOB, TICK_SECONDS, ask_job, dataset_field, html, in_turn, still
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ IMPORT = (
     '<p class="quiet"><a href="/annotate">Import pictures</a> and describe them on the Annotate page; '
     '<a href="/curate">review them</a> on Curate.</p>'
 )
-READING: dict[str, Any] = {"concurrency_id": "versions", "concurrency_limit": 1, **QUIET}
+READING = in_turn("versions")
 
 
 class Form(NamedTuple):
@@ -114,8 +114,8 @@ class DataPage:
                 data_panels.overview_panel(found),
                 data_panels.versions_panel(versions),
                 gr.Dropdown(choices=[*NOW, *((name, name) for name in names)]),
-                gr.Dropdown(choices=names, value=before if before in names else next(iter(names[1:]), None)),
-                gr.Dropdown(choices=names, value=after if after in names else next(iter(names), None)),
+                still(before, names, next(iter(names[1:]), None)),
+                still(after, names, next(iter(names), None)),
                 data_panels.written_panel(data_sets.exports(self.services, dataset or "")),
             )
         )
@@ -300,6 +300,6 @@ def _wire(app: gr.Blocks, page: DataPage, parts: Parts) -> None:
     parts.export.click(page.export, form, [parts.export_note, parts.jobs], **LIGHT)
     bringing = [dataset, parts.file, parts.file_format]
     parts.bring.click(page.bring, bringing, [parts.bring_note, parts.jobs], **LIGHT)
-    parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
+    parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | EVERY))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     parts.jobs.change(page.show, known, shown, **READING)  # what a job did is seen

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import draw, panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, linked, warn
+from app.pages.shared import EVERY, LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, in_turn, linked, warn
 from app.services import Services
 from grain.experiments import MOST_ARMS
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Evaluate", "evaluate"
 LEAD = "Is one checkpoint better than another, on what, and because of which descriptions?"
+PLAN = in_turn("evaluation-plan")
 LIMIT = 200  # pictures of a data set, at first
 FILES = ("metrics.json", "results.csv", "measures.csv", "classes.csv", "pictures.csv")
 ON_PICTURE = """element.addEventListener("click", (event) => {
@@ -550,25 +551,27 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
     query = gr.Textbox(visible=False)
     newest = gr.State("")
     opened = [form.models, form.data_sets, parts.missing, parts.jobs, choice.result, newest]
-    app.load(page.open, None, opened, **LIGHT).then(page.plan, [*form], [parts.command, parts.note], **LIGHT)
+    app.load(page.open, None, opened, **LIGHT).then(page.plan, [*form], [parts.command, parts.note], **PLAN)
     app.load(page.reviews, None, parts.review, **LIGHT)
-    parts.review.change(page.show_review, parts.review, parts.drafts, **LIGHT)
-    parts.drafts.click(page.judge, parts.review, parts.drafts, **LIGHT)
+    drafts = in_turn("drafts")
+    parts.review.change(page.show_review, parts.review, parts.drafts, **drafts)
+    parts.drafts.click(page.judge, parts.review, parts.drafts, **(drafts | EVERY))
     _follow([*form], page.plan, [*form], [parts.command, parts.note])
     parts.start.click(page.start, [*form], parts.jobs, **LIGHT)
     _wire_experiments(app, page, parts)
-    parts.jobs.click(page.ask, None, parts.jobs, **LIGHT)
+    parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | EVERY))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     parts.jobs.change(page.refresh, [choice.result, newest], [choice.result, newest], **LIGHT)
-    choice.result.change(page.pick_result, choice.result, [*choice[1:]], **LIGHT).then(
-        page.show, [*choice], [*shown], **LIGHT
+    result = in_turn("evaluation")
+    choice.result.change(page.pick_result, choice.result, [*choice[1:]], **result).then(
+        page.show, [*choice], [*shown], **result
     )
-    choice.data_set.input(page.pick_data_set, [choice.result, choice.data_set], [*choice[2:]], **LIGHT).then(
-        page.show, [*choice], [*shown], **LIGHT
+    choice.data_set.input(page.pick_data_set, [choice.result, choice.data_set], [*choice[2:]], **result).then(
+        page.show, [*choice], [*shown], **result
     )
-    gr.on([field.input for field in choice[2:]], page.show, [*choice], [*shown], **LIGHT)
+    gr.on([field.input for field in choice[2:]], page.show, [*choice], [*shown], **result)
     for pictures in (shown.apart, shown.examples, shown.confusion, shown.effects):
-        pictures.click(page.ground, choice.result, query, **LIGHT).then(None, query, None, js=GO_TO_GROUND)
+        pictures.click(page.ground, choice.result, query, **(LIGHT | EVERY)).then(None, query, None, js=GO_TO_GROUND)
     downloads = (page.metrics_json, page.results_csv, page.measures_csv, page.classes_csv, page.pictures_csv)
     for button, download in zip(parts.files, downloads, strict=True):
         button.click(download, choice.result, kept, **LIGHT).then(None, kept, None, js=SAVE)
@@ -580,11 +583,11 @@ def _wire_experiments(app: gr.Blocks, page: EvaluatePage, parts: Parts) -> None:
     app.load(page.experiments, None, trial.name, **LIGHT)
     trial.name.change(
         page.pick_experiment, trial.name, [parts.trial_panel, parts.form.data_sets, *trial.arms], **LIGHT
-    ).then(page.plan_experiment, asked, planned, **LIGHT)
+    ).then(page.plan_experiment, asked, planned, **PLAN)
     _follow([*trial.arms, *parts.form[1:]], page.plan_experiment, asked, planned)
     parts.trial_start.click(page.start_experiment, asked, parts.jobs, **LIGHT)
 
 
 def _follow(fields: list[Any], handler: Any, inputs: list[Any], outputs: list[Any]) -> None:
-    """Call a handler when any of the fields changes; one call at a time, so that an answer is never an older form's."""
-    gr.on([field.change for field in fields], handler, inputs, outputs, **LIGHT)
+    """Call a handler when any of the fields changes; in turn, so that an answer is never an older form's."""
+    gr.on([field.change for field in fields], handler, inputs, outputs, **PLAN)

@@ -13,7 +13,7 @@ import gradio as gr
 from app import draw, panels
 from app.gallery import Example, load_examples
 from app.looking import Answer, AskError, Question, Sight, answer_json, ask, find, keep, open_picture
-from app.pages.shared import html, script, warn
+from app.pages.shared import EVERY, html, in_turn, script, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import DEFAULT_CHECKPOINT, Services
 
@@ -514,8 +514,7 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
         page.use_example,
         form.checkpoint,
         [form.picture, form.descriptions, form.classes, *picked],
-        show_progress="hidden",
-        **LIGHT,
+        **(in_turn("examples") | EVERY),
     ).then(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
     form.picture.input(
         page.check_picture,
@@ -554,9 +553,9 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
         show_progress_on=parts.opinion,
         **MODEL,
     )
-    # one event for both: an earlier answer must not come last
+    # one event for both, in one line with the looks: an earlier answer must not come last
     drawn = [form.threshold.release, form.which.input]
-    gr.on(drawn, page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **LIGHT)
+    gr.on(drawn, page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **MODEL)
     form.alpha.release(page.mix, [result.seen, form.alpha, form.which], [*result], show_progress="hidden", **MODEL)
     parts.share.click(page.share, result.seen, [parts.link, query], show_progress="hidden", **LIGHT).then(
         None, query, None, js=PUT_INTO_ADDRESS

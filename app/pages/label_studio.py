@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, QUIET, ask_job, html, warn
+from app.pages.shared import EVERY, LIGHT, ON_JOB, ask_job, html, in_turn, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
 TICK_SECONDS = 3.0
-ALONE: dict[str, Any] = {"concurrency_id": "label-studio", "concurrency_limit": 1, **QUIET}
+ALONE = in_turn("label-studio")
 
 
 class LabelStudioPanel:
@@ -130,7 +130,7 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
     look.click(panel.look, dataset, shown, **ALONE)
     push.click(panel.push, [dataset, template], jobs, **LIGHT)
     pull.click(panel.pull, [dataset, template], jobs, **LIGHT)
-    jobs.click(panel.ask, None, jobs, **LIGHT)
+    jobs.click(panel.ask, None, jobs, **(LIGHT | EVERY))
     jobs.change(panel.look, dataset, shown, **ALONE)
     place.change(panel.task, place, link, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(panel.tick, jobs, jobs, **LIGHT)

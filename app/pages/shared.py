@@ -14,6 +14,10 @@ from app.services import Services
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **QUIET}
+EVERY: dict[str, Any] = {"trigger_mode": "multiple"}
+"""For an event that carries what is asked (gr.EventData): each one is sent. With always_last Gradio sends, for what was
+asked while an answer was awaited, the first one's data once more.
+"""
 TICK_SECONDS = 2.0  # between two looks at the jobs
 ON_ASK = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
@@ -28,6 +32,11 @@ ON_JOB = """element.addEventListener("click", (event) => {
 def html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
     """HTML of ours without a script."""
     return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)
+
+
+def in_turn(name: str) -> dict[str, Any]:
+    """For events that write the same: those of one name are answered in the order in which they were asked."""
+    return {"concurrency_id": name, "concurrency_limit": 1, **QUIET}
 
 
 def warn(error: Exception) -> None:
@@ -51,6 +60,11 @@ def dataset_field(services: Services, asked: str | None) -> gr.Dropdown:
 
     names = dataset_names(services)
     return gr.Dropdown(choices=names, value=linked(names, asked, "data set"))
+
+
+def still(now: str | None, names: Sequence[str], otherwise: str | None) -> gr.Dropdown:
+    """The names there are by now. What is chosen stays unless it is gone, so also what is chosen while this comes."""
+    return gr.Dropdown(choices=[*names]) if now in names else gr.Dropdown(choices=[*names], value=otherwise)
 
 
 def ask_job(services: Services, request: gr.Request, event: gr.EventData) -> None:

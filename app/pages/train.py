@@ -13,7 +13,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import LIGHT, TICK_SECONDS, ask_job, html, linked, script, warn
+from app.pages.shared import EVERY, LIGHT, TICK_SECONDS, ask_job, html, in_turn, linked, script, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -263,13 +263,16 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: Parts) -> None:
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
     app.load(page.open, None, [parts.form, parts.chosen], **LIGHT).then(page.tick, asked, shown, **LIGHT)
-    parts.form.input(page.check, None, [parts.values, *planned], **LIGHT)
-    parts.measure.click(page.measure, parts.values, planned, **LIGHT)
+    plan = in_turn("train-plan")
+    parts.form.input(page.check, None, [parts.values, *planned], **(plan | EVERY))
+    parts.measure.click(page.measure, parts.values, planned, **plan)
     parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **LIGHT)
-    parts.runs.select(page.choose, [parts.chosen, parts.limit], [parts.chosen, parts.limit], **LIGHT)
+    parts.runs.select(
+        page.choose, [parts.chosen, parts.limit], [parts.chosen, parts.limit], **(in_turn("train-runs") | EVERY)
+    )
     for jobs in (parts.runs, parts.side):
-        jobs.click(page.ask, None, parts.form, **LIGHT).then(page.tick, asked, shown, **LIGHT)
-    parts.watched.click(page.keep, None, parts.kept, **LIGHT)
+        jobs.click(page.ask, None, parts.form, **(LIGHT | EVERY)).then(page.tick, asked, shown, **LIGHT)
+    parts.watched.click(page.keep, None, parts.kept, **(LIGHT | EVERY))
     parts.chosen.change(page.tick, asked, shown, **LIGHT)
     query = gr.Textbox(visible=False)  # the browser never has a gr.State
     parts.chosen.change(page.address, parts.chosen, query, **LIGHT).then(
@@ -278,4 +281,4 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: Parts) -> None:
     parts.limit.change(page.tick, asked, shown, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, asked, shown, **LIGHT)
     # what dry steps found and data that are there now are seen in the preflight
-    parts.side.change(page.recheck, parts.values, planned, **LIGHT)
+    parts.side.change(page.recheck, parts.values, planned, **plan)

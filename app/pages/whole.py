@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app.accounts import who
-from app.pages.shared import LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, script, warn
+from app.pages.shared import EVERY, LIGHT, ON_JOB, TICK_SECONDS, ask_job, html, in_turn, script, warn
 from app.services import Services
 
 TITLE = "Look at the whole: a map, look-alikes, what stands apart"
@@ -196,16 +196,16 @@ def lay_out() -> Parts:
 def wire(page: WholePage, parts: Parts, *, dataset: Any, checkpoint: Any, within: Any, edited: list[Any]) -> None:
     """Its events. edited: editor and place of the page around it."""
     asked, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
-    parts.fold.expand(page.unfold, asked, [parts.map, parts.alikes, *jobs, parts.tick], **LIGHT)
+    turn = in_turn("map")
+    parts.fold.expand(page.unfold, asked, [parts.map, parts.alikes, *jobs, parts.tick], **turn)
     parts.fold.collapse(page.fold, None, parts.tick, **LIGHT)
     drawn = [each.change for each in (dataset, parts.what, parts.colour, parts.ended)]
-    gr.on(drawn, page.draw, asked, parts.map, **LIGHT)
-    dataset.change(page.forget, None, [within, parts.bridge], **LIGHT)
-    dataset.change(page.alikes, dataset, parts.alikes, **LIGHT)
-    parts.ended.change(page.alikes, dataset, parts.alikes, **LIGHT)
-    parts.bridge.click(page.ask, [edited[1], dataset, parts.what], [within, parts.bridge, *edited], **LIGHT)
+    gr.on(drawn, page.draw, asked, parts.map, **turn)
+    dataset.change(page.forget, None, [within, parts.bridge], **turn)
+    gr.on([dataset.change, parts.ended.change], page.alikes, dataset, parts.alikes, **turn)
+    parts.bridge.click(page.ask, [edited[1], dataset, parts.what], [within, parts.bridge, *edited], **(turn | EVERY))
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
-    parts.jobs.click(page.ask_job, None, jobs, **LIGHT)
+    parts.jobs.click(page.ask_job, None, jobs, **(LIGHT | EVERY))
     parts.tick.tick(page.tick, parts.jobs, jobs, **LIGHT)
-    parts.alikes.click(page.keep, dataset, parts.alikes, **LIGHT)
+    parts.alikes.click(page.keep, dataset, parts.alikes, **(turn | EVERY))
