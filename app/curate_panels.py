@@ -223,10 +223,17 @@ def _history(edits: Sequence[AnnotationEdit]) -> str:
 def _what(edit: AnnotationEdit) -> str:
     before, after = edit.before or {}, edit.after
     changed = [name for name in after if before.get(name) != after[name] and name not in ("similarity", "disagreement")]
-    about = "the picture" if edit.annotation_id is None else f"“{after.get('text', '')}”"
+    about = "the picture" if edit.annotation_id is None else f"“{after.get('text', '')}”{_of(edit)}"
     if edit.what != "edited":
         return about
     return f"{about}: " + ", ".join(_change(name, before.get(name), after[name]) for name in changed)
+
+
+def _of(edit: AnnotationEdit) -> str:
+    """From which model, or whose, it was."""
+    source = (edit.before or edit.after).get("source", "")
+    proposed = f", proposed by {edit.from_model}" if edit.from_model else ""
+    return f" of {source}{proposed}" if source else proposed
 
 
 def _change(name: str, before: Any, after: Any) -> str:

@@ -47,9 +47,10 @@ from db.gallery_queries import (
     listed_page,
     set_similarities,
 )
-from db.models import Annotation, AnnotationEdit, Review, Status, now
+from db.models import Annotation, AnnotationEdit, AnnotationRun, Review, Status, now
 from db.models import Image as Picture
 from db.queries import VISIBLE, annotations_of, get_dataset, get_image
+from db.run_queries import list_runs
 
 PAGE = 50  # regions of a gallery's page
 READY = 3  # pictures that are decoded before their turn
@@ -69,6 +70,7 @@ class CuratingError(ValueError):
 class Wanted:
     """Which regions a person wants to see, as the page's fields hold it. apart: least disagreement; 0 asks for none.
 
+    run: found by this one; 0 asks for all.
     phash: only pictures that look like one with this perceptual hash; "" asks for all. within: what was drawn around on
     the map, as app/atlases.py writes it; "" asks for all.
     """
@@ -76,6 +78,7 @@ class Wanted:
     dataset: str
     statuses: Sequence[str]
     source: str
+    run: int
     words: str
     least: float
     most: float
@@ -195,6 +198,20 @@ def curators(services: Services, dataset: str) -> list[Throughput]:
     """
     with reading(services.engine) as session:
         return throughput(session, dataset_id=_dataset(session, dataset), since=now() - timedelta(days=DAYS))
+
+
+def runs(services: Services, dataset: str) -> dict[int, str]:
+    """The last passes of annotators over a data set, by number: when, and by what.
+
+    Raises: CuratingError.
+    """
+    with reading(services.engine) as session:
+        found = list_runs(session, dataset_id=_dataset(session, dataset))
+    return {run.id: f"{run.id}: {run.created_at:%Y-%m-%d %H:%M}, {' + '.join(_kinds(run))}" for run in found}
+
+
+def _kinds(run: AnnotationRun) -> list[str]:
+    return [str(dict(run.config.get(part) or {}).get("kind", part)) for part in ("describer", "localizer")]
 
 
 def open_picture(services: Services, pictures: Pictures, image_id: int, chosen: int | None = None) -> Opened:
@@ -422,6 +439,7 @@ def _filter(wanted: Wanted) -> CurateFilter:
     return CurateFilter(
         statuses=statuses,
         source=wanted.source,
+        run_id=wanted.run or None,
         min_score=wanted.least if wanted.least > 0 else None,
         max_score=wanted.most if wanted.most < 1 else None,
         words=wanted.words.strip(),

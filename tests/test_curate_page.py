@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from curation.annotate import AnnotateConfig, Annotators, annotate
 from curation.annotators import DescriberChoice, LocalizerChoice
@@ -170,13 +170,40 @@ def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, en
 
 def test_an_answer_that_never_comes_does_not_stop_the_editor(page: Page, engine: Engine) -> None:
     first = open_first(page)
-    page.route("**/queue/join*", lambda route: route.fulfill(status=403, json={"detail": "not yours"}), times=1)
+
+    def refuse(route: Route) -> None:
+        asks = '"verdict"' in (route.request.post_data or "")
+        route.fulfill(status=403, json={"detail": "not yours"}) if asks else route.continue_()
+
+    page.route("**/queue/join*", refuse)
     page.keyboard.press("a")
     expect(page.locator(".toast-body")).to_be_visible()
     assert status(engine, first) == "pending"
+    page.unroute("**/queue/join*")
     page.keyboard.press("r")
     expect(page.locator("#editor .text.chosen")).not_to_have_attribute("data-id", str(first))
     assert status(engine, first) == "rejected"
+
+
+def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visitor: BrowserContext) -> None:
+    first = open_first(page)
+    expect(page).to_have_url(re.compile(rf"region={first}$"))
+    words = page.locator("#words textarea, #words input")
+    words.fill("re* l*")
+    words.press("Enter")
+    page.locator("#run input").click()
+    page.get_by_role("option", name=re.compile(r"^1: .*, sample \+ sample$")).click()
+    expect(page).to_have_url(re.compile(rf"dataset=drawn&run=1&words=re\*\+l\*&region={first}$"))
+    expect(page.locator("#regions .tile").first).to_contain_text("red l")
+    found, link = page.locator("#regions .tile").all_inner_texts(), page.url
+    with opened(visitor, link, "#editor .text.chosen") as other:
+        assert chosen(other) == first
+        expect(other.locator("#regions .tile")).to_have_count(len(found))
+        assert other.locator("#regions .tile").all_inner_texts() == found
+        assert other.locator("#words textarea, #words input").input_value() == "re* l*"
+        expect(other.locator("#run input")).to_have_value(re.compile("^1: "))
+    with opened(visitor, f"{address}curate?region=99999&run=x&least=7&sort=up&statuses=a,b", "#regions .tile") as other:
+        expect(other.locator(".toast-body")).to_contain_text("There is no region 99999")
 
 
 def test_filters_find_words_and_verdicts(page: Page) -> None:

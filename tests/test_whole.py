@@ -114,7 +114,7 @@ def test_every_region_is_scored_as_the_editor_scores_it(services: Services, mode
 
 
 def wanted(**fields: object) -> curating.Wanted:
-    plain = {"dataset": "lids", "statuses": ("pending", "accepted", "rejected"), "source": "", "words": ""}
+    plain = {"dataset": "lids", "statuses": ("pending", "accepted", "rejected"), "source": "", "run": 0, "words": ""}
     return curating.Wanted(**(plain | {"least": 0, "most": 1, "apart": 0, "phash": "", "sort": "newest"} | fields))  # type: ignore[arg-type]
 
 

@@ -94,6 +94,7 @@ function choose(id) {
   if (group) group.parentNode.append(group); // on top of those it overlaps
   if (editor()) editor().dataset.chosen = id;
   placeHandles();
+  keepAddress();
 }
 
 // ---------------------------------------------------------------- dragging
@@ -273,8 +274,23 @@ function tellGallery() {
   for (const tile of document.querySelectorAll("#regions .tile")) tile.toggleAttribute("aria-current", tile.dataset.id === id);
 }
 
+// ---------------------------------------------------------------- a link restores what one sees
+let filters = new URLSearchParams(location.search);
+["region", "image"].forEach((name) => filters.delete(name));
+
+function keepAddress() {
+  const query = new URLSearchParams(filters), shown = editor()?.dataset;
+  if (shown) query.set(shown.chosen ? "region" : "image", shown.chosen || shown.image);
+  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
+}
+document.addEventListener("curate:filtered", (event) => {
+  filters = new URLSearchParams(event.detail);
+  keepAddress();
+});
+
 watch("value", () => {
   placeHandles();
   tellGallery();
+  keepAddress();
 });
 placeHandles();

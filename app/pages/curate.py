@@ -5,9 +5,11 @@ What it needs of the data's side is imported in the handlers: the first page mus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -33,6 +35,9 @@ SORTS = [
     ("standing apart first", "outliers"),
 ]
 NO_SCORES = ""
+ANY, ANY_RUN = ("any", ""), 0
+MOST_WORDS = 200  # characters of a filter in a link
+TELL_SCRIPT = "(link) => { document.dispatchEvent(new CustomEvent('curate:filtered', { detail: link })); }"
 NOTHING = panels.empty_state("Nothing chosen yet", "Press a region in the gallery, or start the review queue.")
 KEYS = (
     '<p class="quiet keys"><kbd>A</kbd> accept · <kbd>R</kbd> reject · <kbd>N</kbd> nothing here · <kbd>Z</kbd> undo · '
@@ -46,6 +51,7 @@ class Filters(NamedTuple):
     dataset: Any
     statuses: Any
     source: Any
+    run: Any
     words: Any
     least: Any
     most: Any
@@ -53,6 +59,10 @@ class Filters(NamedTuple):
     phash: Any
     sort: Any
     within: Any
+
+
+PLAIN = Filters(None, STATUSES[:3], "", ANY_RUN, "", 0, 1, 0, "", "newest", "")
+"""As they are before anybody touches them."""
 
 
 @dataclass(frozen=True)
@@ -90,30 +100,53 @@ class CuratePage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """The page opens. Returns dataset, checkpoint, and the picture behind a link."""
+        """The page opens, with the filters of its link. Returns checkpoint, Filters."""
         from app import curating
 
         curating.index_some(self.services)
         usable = [each.name for each in self.services.registry.usable()]
         choices = [("nothing", NO_SCORES), *((name, name) for name in usable)]
         chosen = next(iter(usable), NO_SCORES)
-        dataset = dataset_field(self.services, request.query_params.get("dataset"))
-        return [dataset, gr.Dropdown(choices=choices, value=chosen)]
+        asked = dict(request.query_params)
+        filters = _linked(asked)._replace(dataset=dataset_field(self.services, asked.get("dataset")))
+        return [gr.Dropdown(choices=choices, value=chosen), *filters]
+
+    def restore(self, request: gr.Request) -> list[Any]:
+        """The page is open: what its link had in the editor. Returns editor, place."""
+        from app import curating
+
+        asked = dict(request.query_params)
+        try:
+            if region := asked.get("region"):
+                number = curating.whole_number("region", region)
+                return self.edited(Place(), curating.image_of(self.services, number), number)
+            if image := asked.get("image"):
+                return self.edited(Place(), curating.whole_number("image", image), None)
+        except curating.CuratingError as error:
+            warn(error)
+        return [gr.skip(), gr.skip()]
+
+    def address(self, *filters: Any) -> str:
+        """What brings the filters back. Returns the query that the page's script puts into its address."""
+        return _link(Filters(*filters))
 
     def show(self, *filters: Any) -> list[Any]:
-        """Another choice of filters: the first page. Returns gallery, note, after, counts, curators, source choices."""
+        """Another choice of filters: the first page. Returns gallery, note, after, counts, curators, and which
+        sources and runs there are.
+        """
         from app import curate_panels, curating
 
         wanted = _wanted(filters)
         if not wanted.dataset:
             nothing = panels.empty_state("No data set yet", "Import one on the Annotate page.")
-            return [nothing, "", [""], "", "", gr.skip()]
+            return [nothing, "", [""], "", "", gr.skip(), gr.skip()]
         try:
             found = curating.gallery(self.services, wanted)
             counts = curating.counts(self.services, wanted.dataset)
             people = curating.curators(self.services, wanted.dataset)
+            runs = curating.runs(self.services, wanted.dataset)
         except curating.CuratingError as error:
-            return [gr.skip(), panels.notice(str(error)), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+            return [gr.skip(), panels.notice(str(error)), *(gr.skip() for _ in range(5))]
         sources = sorted({each.source for each in counts})
         return [
             curate_panels.gallery_panel(found, self.services.settings.home),
@@ -121,7 +154,8 @@ class CuratePage(Paged):
             ["", found.after],
             curate_panels.counts_panel(counts),
             curate_panels.curators_panel(people),
-            gr.Dropdown(choices=[("any", ""), *((source, source) for source in sources)]),
+            gr.Dropdown(choices=[ANY, *((source, source) for source in sources)]),
+            gr.Dropdown(choices=[("any", ANY_RUN), *((name, number) for number, name in runs.items())]),
         ]
 
     def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
@@ -230,6 +264,7 @@ def _wanted(filters: tuple[Any, ...]) -> Wanted:
         dataset=values.dataset or "",
         statuses=values.statuses or [],
         source=values.source or "",
+        run=int(values.run or ANY_RUN),
         words=values.words or "",
         least=float(values.least or 0),
         most=float(1 if values.most is None else values.most),
@@ -237,6 +272,36 @@ def _wanted(filters: tuple[Any, ...]) -> Wanted:
         phash=values.phash or "",
         sort=values.sort or "newest",
         within=values.within or "",
+    )
+
+
+def _link(values: Filters) -> str:
+    """The filters that somebody has set, as a link names them; not what is drawn around on the map."""
+    kept = {
+        name: ",".join(value) if name == "statuses" else value
+        for name, value in values._asdict().items()
+        if name != "within" and value is not None and value != getattr(PLAIN, name)
+    }
+    return urlencode(kept)
+
+
+def _linked(asked: Mapping[str, str]) -> Filters:
+    """The filters that a link names; what has no meaning is left plain. dataset: plain."""
+    source, words, phash = (asked.get(name, "")[:MOST_WORDS] for name in ("source", "words", "phash"))
+    run = int(asked["run"]) if re.fullmatch("[0-9]{1,9}", asked.get("run", "")) else ANY_RUN
+    shares = {
+        name: float(asked[name]) if re.fullmatch(r"[01](\.[0-9]{1,6})?", asked.get(name, "")) else getattr(PLAIN, name)
+        for name in ("least", "most", "apart")
+    }
+    statuses = [each for each in asked.get("statuses", "").split(",") if each in STATUSES]
+    return PLAIN._replace(
+        statuses=statuses or PLAIN.statuses,
+        source=gr.Dropdown(choices=[ANY, (source, source)], value=source) if source else ANY[1],
+        run=gr.Dropdown(choices=[("any", ANY_RUN), (f"run {run}", run)], value=run) if run else ANY_RUN,
+        words=words,
+        phash=phash,
+        sort=asked["sort"] if asked.get("sort") in dict(SORTS).values() else PLAIN.sort,
+        **shares,
     )
 
 
@@ -286,23 +351,29 @@ def _filter_fields() -> Filters:
     statuses = gr.CheckboxGroup(STATUSES, value=STATUSES[:3], label="verdict", elem_id="statuses")
     sort = gr.Dropdown(SORTS, value="newest", label="order", elem_id="sort", filterable=False)
     words = gr.Textbox(label="words in the description", placeholder="red lid*", elem_id="words")
-    source = gr.Dropdown([("any", "")], value="", label="from", elem_id="source")
+    source = gr.Dropdown([ANY], value="", label="from", elem_id="source")
+    run = gr.Dropdown([("any", ANY_RUN)], value=ANY_RUN, label="found by run", elem_id="run")
     least = gr.Slider(0, 1, value=0, step=0.01, label="least score", buttons=[], elem_id="least")
     most = gr.Slider(0, 1, value=1, step=0.01, label="largest score", buttons=[], elem_id="most")
     apart = gr.Slider(0, 1, value=0, step=0.05, label="annotators disagree at least by", buttons=[], elem_id="apart")
     phash = gr.Textbox(label="look-alikes of (perceptual hash)", placeholder="any", elem_id="phash")
-    return Filters(dataset, statuses, source, words, least, most, apart, phash, sort, gr.State(""))
+    return Filters(dataset, statuses, source, run, words, least, most, apart, phash, sort, gr.State(""))
 
 
 def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     filters = [*parts.filters]
-    shown = [parts.gallery, parts.note, parts.after, parts.counts, parts.curators, parts.filters.source]
+    choices = [parts.filters.source, parts.filters.run]
+    shown = [parts.gallery, parts.note, parts.after, parts.counts, parts.curators, *choices]
     edited = [parts.editor, parts.place]
     regions = in_turn("regions")
-    app.load(page.open, None, [parts.filters.dataset, parts.checkpoint], **LIGHT).then(
-        page.show, filters, shown, **regions
+    link = gr.Textbox(visible=False)
+    app.load(page.open, None, [parts.checkpoint, *filters], **LIGHT).then(page.show, filters, shown, **regions).then(
+        page.restore, None, edited, **LIGHT
     )
     gr.on(edits(filters), page.show, filters, shown, **regions)
+    gr.on(edits(filters), page.address, filters, link, **in_turn("regions-link")).then(
+        None, link, None, js=TELL_SCRIPT, api_visibility="private"
+    )
     whole.wire(
         whole.WholePage(page.services, page.edited),
         parts.whole,
