@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, audit, concepts, curate, data, evaluate, ground, train
+from app.pages import annotate, api, audit, concepts, curate, data, evaluate, ground, train
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -133,6 +133,7 @@ def build_app(services: Services) -> Pages:
     """All pages; nothing is loaded or opened yet."""
     app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:
+        api.build(services)  # first, so that its names are its own
         _frame(app, services, PAGES[0])
     for page in PAGES[1:]:
         with app.route(page.title, page.path):

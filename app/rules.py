@@ -88,7 +88,7 @@ GROUND, ANNOTATE, CURATE = "app.pages.ground", "app.pages.annotate", "app.pages.
 TRAIN = "app.pages.train"
 EVALUATE = "app.pages.evaluate"
 WHOLE, DATA, LABEL_STUDIO = "app.pages.whole", "app.pages.data", "app.pages.label_studio"
-CONCEPTS, AUDIT = "app.pages.concepts", "app.pages.audit"
+CONCEPTS, AUDIT, API = "app.pages.concepts", "app.pages.audit", "app.pages.api"
 EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "viewer", "start first_look look mix redraw check_picture use_example pick about"),
     _in(f"{GROUND}.GroundPage", "viewer", "compare audit share download_json download_png ground"),
@@ -119,6 +119,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject steer"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train_runs.py
+    _in(f"{API}.Api", "viewer", "data_sets annotation_plan regions evaluation training_choices job"),
+    _in(f"{API}.Api", "curator", "annotate decide freeze audit evaluate train steer"),
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask bring compare itself save freeze evaluate order"),
 )

@@ -114,7 +114,7 @@ def test_ci_says_the_words_that_a_person_types() -> None:
 def test_the_library_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [example] = fences("README.md", "python")
+    example, _ = fences("README.md", "python")  # the other one: tests/test_api.py
     monkeypatch.chdir(tmp_path)
     render_scene("train", seed=0, index=0).image.save("picture.jpg")
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
