@@ -30,6 +30,7 @@ from db.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_
 
 KINDS = ("annotate", "import")  # of jobs that the page shows
 PAGE = 12  # results of one page
+MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
 MOST_JOBS, SEARCHED_JOBS = 8, 50
 
 
@@ -203,6 +204,8 @@ def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[
 
 
 def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:
+    if not 1 <= number <= MOST_PICTURES:
+        raise AnnotatingError(f"Expected the number of a picture, 1 or more, got {number:,}: choose another one.")
     with reading(services.engine) as session:
         dataset = get_dataset(session, name=config.dataset)
         first = image_page(session, dataset_id=dataset.id, limit=1) if dataset else []
@@ -212,7 +215,7 @@ def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.I
             for each in first
             for row in image_page(session, dataset_id=each.dataset_id, after=each.id + number - 2, limit=1)
         ]
-    if number < 1 or not rows:
+    if not rows:
         raise AnnotatingError(f"The data set has no picture number {number}: choose a smaller one.")
     [row] = rows
     image = open_image(row)

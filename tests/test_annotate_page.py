@@ -76,6 +76,9 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     page.locator("#number input").fill("999")
     page.locator("#try").click()
     expect(page.locator("#note-trial .notice")).to_contain_text("no picture number 999")
+    page.locator("#number input").fill("1" + "0" * 20)
+    page.locator("#try").click()
+    expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
 
 
 def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:

@@ -78,6 +78,8 @@ def test_what_cannot_be_is_said_as_on_the_pages(client: Client) -> None:
     assert "data set 'nope'" in refusal(client, "nope", api_name="/annotation_plan")
     assert "Expected the order newest" in refusal(client, "drawn", "", "", "", "up", api_name="/regions")
     assert "whole number as the page's id, got '-1'" in refusal(client, -1, 1, "accepted", api_name="/decide")
+    assert "There is no job 10" in refusal(client, 10**30, api_name="/job")
+    assert "There is no job -1" in refusal(client, -1, "cancel", api_name="/steer")
     assert "There is no job 4096" in refusal(client, 4096, api_name="/job")
     assert "needs a name" in refusal(client, {"data": "world:12"}, api_name="/train")
     assert "Nothing is evaluated yet" in refusal(client, api_name="/evaluation")

@@ -39,6 +39,7 @@ from db.job_queries import (
 from db.models import Job, now
 
 RUNNER_LOG_BYTES = 2**20  # runners say little; a longer log is begun anew
+MOST_JOBS = 2**31 - 1  # the largest number that a database gives a job
 SILENT_HEARTBEATS = 5  # a machine that slept wakes with every lease run out: so long a living runner may still speak up
 
 
@@ -98,6 +99,8 @@ class Jobs:
 
     def get(self, job_id: int) -> Job | None:
         """One job as it is now; None when there is none of that id."""
+        if not 0 < job_id <= MOST_JOBS:
+            return None
         with reading(self._engine) as session:
             return get_job(session, job_id=job_id)
 
