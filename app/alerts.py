@@ -85,7 +85,8 @@ def boxes_collapsed(log: RunLog) -> Alert | None:
         "boxes collapsed",
         f"the box of a region query varies by {100 * spread[-1]:.2f} % of the picture over all held-out pictures, "
         f"since step {step[int(np.argmax(spread < COLLAPSED))]:,.0f} or before",
-        "train longer, or turn on memory_position and box_every_layer of the decoder, or start from proposals",
+        "train longer; or in the next run raise losses.box, start from a checkpoint that grounds, or set queries to "
+        "proposals where the data have them",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training will need, worked out from its configuration, before two dry steps measure it. Needs no torch."""
+"""What a training will need, worked out from its configuration, before dry steps measure it. Needs no torch."""
 
 from __future__ import annotations
 

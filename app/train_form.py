@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from grain.config import PRESETS
-from grain.train_config import TrainConfig
+from grain.train_config import LEAST, TrainConfig
 
 CHOSEN_ELSEWHERE = ("data", "out", "init", "name")  # by the page's own fields
 LOSSES = "losses."
@@ -34,7 +34,7 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True)
 class FormField:
-    """One field. name: dotted, as the flag. about: what its docstring says, with the unit."""
+    """One field. name: dotted, as the flag. about: what its docstring says, with the unit. least: of a number."""
 
     name: str
     about: str
@@ -42,6 +42,7 @@ class FormField:
     default: Any
     choices: tuple[str, ...] = ()
     optional: bool = False
+    least: float = 0
 
     @property
     def label(self) -> str:
@@ -100,6 +101,7 @@ def _fields(kind: type, prefix: str) -> Iterator[FormField]:
             default=default,
             choices=choices,
             optional=NoneType in options,
+            least=LEAST.get(name, 0),
         )
 
 
@@ -141,11 +143,12 @@ def _numeric(each: FormField, text: str) -> int | float:
     what = "a whole number" if each.kind == "whole" else "a number"
     try:
         number = float(text.replace(",", ""))
-        if number in (float("inf"), float("-inf")) or number != number or number < 0:
+        if not each.least <= number < float("inf"):  # nan neither
             raise ValueError
         whole = int(number)
         if each.kind == "whole" and whole != number:
             raise ValueError
     except ValueError as error:
-        raise FieldError(f"{each.label}: expected {what}, zero or more, got {text[:60]!r}: correct it.") from error
+        wanted = f"{what}, {each.least:g} or more"
+        raise FieldError(f"{each.label}: expected {wanted}, got {text[:60]!r}: correct it.") from error
     return whole if each.kind == "whole" else number

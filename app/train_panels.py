@@ -68,10 +68,16 @@ def _field(each: FormField, values: Mapping[str, Any]) -> str:
         control = _text("" if value is None else value, "none" if each.optional else "")
     else:
         control = f'<input inputmode="decimal" value="{escape(f"{value:g}" if each.kind == "number" else str(value))}">'
-    about = f"<small>{escape(each.about)}</small>" if each.about else ""
+    about = f"<small>{escape(said)}</small>" if (said := _about(each)) else ""
     switch = " switch" if each.kind == "switch" else ""
     label = f"<span>{escape(each.label)}</span>"
     return f'<label class="field{switch}" data-field="{each.name}">{label}{control}{about}</label>'
+
+
+def _about(each: FormField) -> str:
+    """What a field's docstring says, and how little it may be where that is one or more."""
+    least = f"At least {each.least:g}." if each.least >= 1 else ""
+    return " ".join(filter(None, (each.about, least)))
 
 
 def _text(value: Any, placeholder: str) -> str:
@@ -158,7 +164,7 @@ def _asks(job: Job) -> str:
 
 def side_panel(jobs: Sequence[Job]) -> str:
     """Data, dry steps and exports under way, and how the last ones ended."""
-    words = {"data": "data", "preflight": "two dry steps", "keep": "export"}
+    words = {"data": "data", "preflight": "dry steps", "keep": "export"}
     rows = "".join(
         f'<li class="job {job.state}"><div class="job-head"><b>{words[job.kind]} {job.id}</b>'
         f'<span class="state">{job.state}</span><span class="quiet">{escape(_side_words(job))}</span>'

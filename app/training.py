@@ -7,7 +7,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -227,7 +228,7 @@ def preflight(services: Services, planned: Planned) -> list[Check]:
 
 
 def measure(services: Services, person: Person, asked: Asked) -> int:
-    """Queue two dry steps, ahead of other work; the id of the job.
+    """Queue dry steps, ahead of other work; the id of the job.
 
     Raises: TrainingError: one of the fields cannot be used.
     """
@@ -246,8 +247,32 @@ def queue(services: Services, person: Person, asked: Asked) -> int:
     bad = [check for check in preflight(services, planned) if check.state == "bad"]
     if bad:
         raise TrainingError(bad[0].found)
-    before = _prepare(services, person, planned)
-    return _enqueue(services.jobs, TRAIN, person, planned, planned.argv, priority=asked.priority, after=before)
+    with _taken(planned.config):
+        before = _prepare(services, person, planned)
+        return _enqueue(services.jobs, TRAIN, person, planned, planned.argv, priority=asked.priority, after=before)
+
+
+@contextmanager
+def _taken(config: TrainConfig) -> Iterator[None]:
+    """Make the run's folder, which only one of several that queue the same name at a time can; gone if queuing fails.
+
+    Raises: TrainingError: it is there already, or cannot be made.
+    """
+    try:
+        config.out.mkdir(parents=True)
+    except FileExistsError as error:
+        raise TrainingError(_taken_already(config)) from error
+    except OSError as error:
+        raise TrainingError(sentence(error)) from error
+    try:
+        yield
+    except BaseException:
+        config.out.rmdir()
+        raise
+
+
+def _taken_already(config: TrainConfig) -> str:
+    return f"There is a run {config.name} already: choose another name, or resume that one."
 
 
 def _prepare(services: Services, person: Person, planned: Planned) -> int | None:
@@ -296,7 +321,7 @@ def _enqueue(
 
 
 def _report(services: Services, planned: Planned) -> dict[str, Any] | Job | None:
-    """What two dry steps of the same settings measured; the job while it has not; None when there was none."""
+    """What dry steps of the same settings measured; the job while it has not; None when there was none."""
     wanted = _comparable(planned.snapshot())
     with reading(services.engine) as session:
         jobs = [job for job in job_page(session, kind=DRY, limit=30) if _comparable(job.config) == wanted]
@@ -318,7 +343,7 @@ def _comparable(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name_check(services: Services, config: TrainConfig) -> Check:
     if config.out.exists() or any(job.config["train"]["out"] == str(config.out) for job in run_jobs(services, 1000)):
-        return Check("name", "bad", f"There is a run {config.name} already: choose another name, or resume that one.")
+        return Check("name", "bad", _taken_already(config))
     return Check("name", "ok", f"{config.out}")
 
 
@@ -365,26 +390,31 @@ def _memory_check(planned: Planned, report: dict[str, Any] | Job | None) -> Chec
     guess = f"about {wanted.memory / GB:,.1f} GB by estimate" if wanted else ""
     if isinstance(report, dict):
         used, total = report["memory_bytes"] / GB, report["memory_total_bytes"] / GB
-        found = f"{used:,.1f} of {total:,.0f} GB measured on {report['device']} in two dry steps" + (
+        found = f"{used:,.1f} of {total:,.0f} GB measured on {report['device']} in dry steps" + (
             f", {guess}" if guess else ""
         )
         return Check("memory", "ok" if used < 0.9 * total else "warn", found)
     if isinstance(report, Job):
         if report.state in LIVING:
-            return Check("memory", "open", f"{guess or 'unknown'}; two dry steps are {report.state} (job {report.id})")
+            return Check("memory", "open", f"{guess or 'unknown'}; dry steps are {report.state} (job {report.id})")
         said = report.exit_reason.removeprefix("memory: ")
         memory = report.exit_reason.startswith("memory")
         advice = "take a smaller batch, or more pieces" if memory else "see what it said below"
-        return Check("memory", "bad" if memory else "warn", f"Two dry steps {report.state}: {said}: {advice}.")
-    return Check("memory", "open", f"{guess or 'unknown'}: measure it with two dry steps")
+        return Check("memory", "bad" if memory else "warn", f"Dry steps {report.state}: {said}: {advice}.")
+    return Check("memory", "open", f"{guess or 'unknown'}: measure it with dry steps")
 
 
 def _time_check(planned: Planned, report: dict[str, Any] | Job | None) -> Check:
     steps = planned.config.steps
     if not isinstance(report, dict):
-        return Check("time", "open", f"{steps:,} steps; how long they take is known after two dry steps")
-    seconds = report["seconds_per_step"] * steps
-    found = f"{steps:,} steps of {report['seconds_per_step']:.2f} s, {duration(seconds)} in all"
+        return Check("time", "open", f"{steps:,} steps; how long they take is known after dry steps")
+    step, evaluation = report["seconds_per_step"], report.get("evaluation_seconds", 0.0)  # older ones lack it
+    evaluations = planned.config.evaluations
+    seconds = step * steps + evaluation * evaluations
+    found = (
+        f"{steps:,} steps of {step:.2f} s with their loading, {evaluations:,} evaluation{'s' * (evaluations > 1)} of "
+    )
+    found += f"{evaluation:.0f} s: {duration(seconds)} in all, but for saving states"
     return Check("time", "ok" if seconds < 7 * 86_400 else "warn", found)
 
 

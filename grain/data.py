@@ -261,9 +261,36 @@ class TrainingStream(IterableDataset[Batch]):
         return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
 
 
-def loader(stream: TrainingStream, workers: int) -> DataLoader[Batch]:
-    """The stream behind worker processes (0: in this one)."""
-    return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+@dataclass(frozen=True)
+class _Unreadable:
+    """What a loader worker sends in place of a batch: torch would make its own error a traceback of two processes."""
+
+    sentence: str
+
+
+class _Told(IterableDataset[Batch | _Unreadable]):
+    """A stream whose errors arrive as what they say."""
+
+    def __init__(self, stream: TrainingStream) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[Batch | _Unreadable]:
+        try:
+            yield from self.stream
+        except (ValueError, OSError) as error:
+            yield _Unreadable(str(error))
+
+
+def loader(stream: TrainingStream, workers: int) -> Iterator[Batch]:
+    """The stream behind worker processes (0: in this one).
+
+    Raises: ValueError: a sample cannot be read; one sentence, wherever it was read.
+    """
+    told = DataLoader(_Told(stream), batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    for batch in told:
+        if isinstance(batch, _Unreadable):
+            raise ValueError(batch.sentence)
+        yield batch
 
 
 def _clipped(box: list[float]) -> Box | None:

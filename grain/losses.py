@@ -17,7 +17,10 @@ from grain.train_config import LossWeights
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars. box_iou: mean IoU of matched boxes, to be watched, without gradient."""
+    """Scalars. box_iou: mean IoU of matched boxes, to be watched, without gradient.
+
+    Over several processes each holds its share, and the mean over processes is the whole batch's number.
+    """
 
     total: Tensor
     image_caption: Tensor
@@ -45,14 +48,15 @@ def box_loss(boxes_cxcywh: Tensor, targets_xyxy: Tensor) -> tuple[Tensor, Tensor
     """(L1 summed over coordinates + 1 − GIoU) / N, mean over layers; N = matched boxes of all processes, at least 1.
 
     Args:    boxes_cxcywh: [K, M, 4] matched boxes of each layer. targets_xyxy: [M, 4].
-    Returns: the loss, and the mean IoU of this process's last layer without gradient (0 for no boxes).
+    Returns: the loss, and the mean IoU of the last layer without gradient (0 for no boxes); of several processes each
+             returns a share, whose mean over them is the number.
     """
     count = max(sum(gather_counts(len(targets_xyxy), targets_xyxy.device)), 1)
-    share = world_size() / (count * max(len(boxes_cxcywh), 1))  # gradients are averaged over processes
+    share = world_size() / count  # gradients are averaged over processes
     l1 = (boxes_cxcywh - xyxy_to_cxcywh(targets_xyxy)).abs().sum()
     iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes_cxcywh), targets_xyxy)
-    mean_iou = iou[-1].detach().mean() if iou.numel() else boxes_cxcywh.new_zeros(())
-    return (l1 + (1 - giou).sum()) * share, mean_iou
+    mean_iou = iou[-1].detach().sum() * share if iou.numel() else boxes_cxcywh.new_zeros(())
+    return (l1 + (1 - giou).sum()) * (share / max(len(boxes_cxcywh), 1)), mean_iou
 
 
 def region_description_loss(

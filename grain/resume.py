@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +20,33 @@ from grain.checkpoint import WEIGHTS, CheckpointError, atomic_folder, verify
 from grain.guard import LossGuard
 from grain.model import GrainModel
 
-OPTIMISER, STATE = "optimiser.safetensors", "state.json"
+OPTIMISER, STATE, LOCK = "optimiser.safetensors", "state.json", "training.lock"
+
+
+@contextmanager
+def only_trainer(folder: Path) -> Iterator[None]:
+    """Keep every other process from training in a folder meanwhile; however this one ends, the system lets go.
+
+    The lock is the process's own: loader workers that outlive a killed trainer do not hold it. Where the file system
+    knows no locks a sentence says so, and the training goes on without.
+
+    Raises: ValueError: another process trains there.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.seek(0)
+                raise ValueError(
+                    f"{folder} is being trained already (process {file.read().strip() or 'unknown'}): wait for it, or"
+                    " choose another folder"
+                ) from error
+            print(f"{folder} cannot be locked ({error.strerror}): see that nothing else trains there", file=sys.stderr)
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield
 
 
 def save_state(

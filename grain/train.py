@@ -12,7 +12,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -38,7 +40,7 @@ from grain.losses import Losses, grain_losses
 from grain.model import GrainModel, parameter_groups
 from grain.predict import Predictor
 from grain.pretrained import Card, from_open_clip, from_pretrained, load_towers, save_pretrained
-from grain.resume import load_state, save_state
+from grain.resume import load_state, only_trainer, save_state
 from grain.structures import Batch, GrainOutput
 from grain.train_config import TrainConfig, command_flags
 from grain.watch import STOPPED, WATCHED, Progress, Stop, box_spread, keep_pictures, memory_bytes
@@ -107,6 +109,7 @@ class Trainer:
             project_dir=str(config.out),
         )
         self.main = self.accelerator.is_main_process
+        self._check_pieces()
         self.shards = find_shards(config.data, "train")
         self.model, self.model_config = initial_model(config)
         if config.compile:
@@ -127,8 +130,40 @@ class Trainer:
         if config.tracker != "none":
             self.accelerator.init_trackers(config.out.name)
 
+    def _check_pieces(self) -> None:
+        share, processes = self.config.batch_size // self.accelerator.num_processes, self.accelerator.num_processes
+        if self.config.pieces > share:
+            raise ValueError(
+                f"pieces ({self.config.pieces}) must be at most the {share} images that each of {processes} processes"
+                " has of a batch: take fewer"
+            )
+
     def run(self) -> None:
-        """Train to the end, from wherever the folder stands."""
+        """Train to the end, from wherever the folder stands.
+
+        Raises: ValueError: another process trains there, or what came out is no model; in every process.
+        """
+        with ExitStack() as held:
+            self._main_does(lambda: held.enter_context(only_trainer(self.config.out)))
+            self._train()
+
+    def _main_does(self, work: Callable[[], object]) -> None:
+        """Done by the main process; where it fails all of them end, so that none waits for it for ever.
+
+        Raises: ValueError, OSError: what the work raised; in the other processes a ValueError that says the same.
+        """
+        said = [""]
+        if self.main:
+            try:
+                work()
+            except (ValueError, OSError) as error:
+                broadcast_object_list([str(error)])
+                raise
+        broadcast_object_list(said)
+        if said[0]:
+            raise ValueError(said[0])
+
+    def _train(self) -> None:
         self._resume()
         self.wrapped.train()
         began = time.perf_counter()
@@ -164,7 +199,7 @@ class Trainer:
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,
         )
-        return iter(loader(stream, self.config.workers))
+        return loader(stream, self.config.workers)
 
     def take_step(self, batch: Batch) -> dict[str, float]:
         """One step: gradients, the guard's verdict, the update."""
@@ -175,7 +210,8 @@ class Trainer:
         seed = (config.seed * 1_000_003 + self.step) * self.accelerator.num_processes + self.accelerator.process_index
         losses = self._backward(batch, seed)
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
-        total = float(self.accelerator.reduce(losses.total.detach(), "mean"))
+        numbers = self._over_processes(losses)
+        total = numbers["loss"]
         verdict = self.guard.judge(total, float(norm))
         if verdict is Verdict.TAKE:
             self.optimiser.step()
@@ -184,16 +220,25 @@ class Trainer:
         if verdict is Verdict.ROLL_BACK:
             self._roll_back()
         self.step += 1
-        watched = ("image_caption", "box", "region_description", "box_iou")
-        numbers = {name: float(getattr(losses, name)) for name in watched}
         return {
-            "loss": total,
             **numbers,
             "learning_rate": rate,
             "gradient_norm": float(norm),
             "logit_scale": self.model.logit_scale.exp().item(),
             "skipped": self.guard.skipped,
         }
+
+    def _over_processes(self, losses: Losses) -> dict[str, float]:
+        """What the log says of them, over the whole batch: one reduction of five numbers."""
+        shares = {
+            "loss": losses.total,
+            "image_caption": losses.image_caption,
+            "box": losses.box,
+            "region_description": losses.region_description,
+            "box_iou": losses.box_iou,
+        }
+        whole = self.accelerator.reduce(torch.stack([share.detach().float() for share in shares.values()]), "mean")
+        return dict(zip(shares, whole.tolist(), strict=True))
 
     def _backward(self, batch: Batch, seed: int) -> Losses:
         def loss_of(output: GrainOutput, embeds: list[Tensor], scale: Tensor) -> Losses:
@@ -220,41 +265,50 @@ class Trainer:
 
     def _after_step(self) -> None:
         config, last = self.config, self.step == self.config.steps
-        if not last and self._due(config.evaluate_images):
+        if self.main and not last and self._due(config.evaluate_images):
             self._evaluate()
         if last or self._due(config.checkpoint_images):
             self._save_state()
             self.accelerator.wait_for_everyone()
 
-    def _save_state(self) -> None:
-        if self.main and self.guard.in_a_row == 0:  # never roll back into a bad stretch
+    def _save_state(self) -> bool:
+        """Keep where it stands, by the main process; whether there is something to keep: never a bad stretch, into
+        which a later one would roll back.
+        """
+        sound = self.guard.in_a_row == 0 and self._finite()
+        if self.main and sound:
             folder, keep = self.config.out / "checkpoints", self.config.keep
             save_state(folder, self.step, self.model, self.optimiser, self.guard, keep=keep)
+        return sound
+
+    def _finite(self) -> bool:
+        return all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
 
     def _leave(self) -> NoReturn:
         """Asked to stop: keep what there is, and end where the same command goes on."""
-        self._save_state()
-        self.accelerator.print(f"asked to stop: saved at step {self.step} of {self.config.steps}", file=sys.stderr)
+        kept = "saved" if self._save_state() else "nothing to save in a bad stretch,"
+        self.accelerator.print(f"asked to stop: {kept} at step {self.step} of {self.config.steps}", file=sys.stderr)
         sys.exit(STOPPED)
 
     def _due(self, every: int) -> bool:
         before, now = (self.step - 1) * self.config.batch_size, self.step * self.config.batch_size
         return now // every > before // every
 
-    def _evaluate(self) -> dict[str, float]:
-        """Grounding and retrieval on the held-out split, by the main process; the best model so far is kept."""
-        if not self.main:
-            return {}
-        found, sound, watched = self._held_out_metrics()
+    def _evaluate(self) -> tuple[dict[str, float], float]:
+        """Grounding and retrieval on the held-out split, by the main process; the best model so far is kept.
+
+        Returns: the numbers, and the share of the pictures whose embedding is finite.
+        """
+        found, finite, watched = self._held_out_metrics()
         self._log({f"held_out_{name}": value for name, value in found.items()} | watched)
         score = sum(found.values()) / len(found)
-        if sound and score > self.best and self.guard.in_a_row == 0:
+        if finite == 1 and score > self.best and self.guard.in_a_row == 0:
             self.best = score
             self._save("best", found)
-        return found
+        return found, finite
 
-    def _held_out_metrics(self) -> tuple[dict[str, float], bool, dict[str, float]]:
-        """The numbers, whether every embedding was finite, and what is only watched."""
+    def _held_out_metrics(self) -> tuple[dict[str, float], float, dict[str, float]]:
+        """The numbers, the share of the pictures whose embedding is finite, and what is only watched."""
         if not self.held_out:
             shards = find_shards(self.config.data, "held_out")
             self.held_out = list(read_records(shards, limit=self.config.held_out_images))
@@ -264,15 +318,22 @@ class Trainer:
         found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
         keep_pictures(self.config.out / WATCHED, self.step, predictor, features, records)
         self.wrapped.train()
-        return found, all(np.isfinite(feature.image_embed).all() for feature in features), box_spread(features)
+        finite = sum(bool(np.isfinite(feature.image_embed).all()) for feature in features) / len(features)
+        return found, finite, box_spread(features)
 
     def _finish(self) -> None:
-        metrics = self._evaluate()
-        if self.main:
-            self._save("final", metrics)
-        self.accelerator.wait_for_everyone()
+        self._main_does(self._keep_final)
         if self.config.tracker != "none":
             self.accelerator.end_training()
+
+    def _keep_final(self) -> None:
+        metrics, finite = self._evaluate()
+        if not (finite and self._finite()):  # a picture that is broken itself breaks no model
+            raise ValueError(
+                f"the model at step {self.step} gives numbers that are not finite, so final/ is not written: lower"
+                " learning_rate and choose another --out"
+            )
+        self._save("final", metrics)
 
     def _save(self, name: str, metrics: dict[str, float]) -> None:
         dtype = torch.float16 if self.config.stored == "float16" else torch.float32
@@ -384,9 +445,10 @@ def train(config: TrainConfig) -> None:
     Trainer(config).run()
 
 
-def config_from(arguments: Sequence[str]) -> TrainConfig:
+def config_from(arguments: Sequence[str], *, about: str | None = __doc__) -> TrainConfig:
     """What a command line asks for: flags over the file that --config names, over the defaults.
 
+    Args:   about: what --help says.
     Raises: ValueError: the file cannot be used.
     """
     before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -394,7 +456,7 @@ def config_from(arguments: Sequence[str]) -> TrainConfig:
     named, flags = before.parse_known_args(arguments)
     file = read_fields(named.config, TrainConfig) if named.config else {}
     start = TrainConfig(**({"data": tyro.MISSING, "out": tyro.MISSING} | file))
-    return tyro.cli(TrainConfig, default=start, args=flags, description=__doc__)
+    return tyro.cli(TrainConfig, default=start, args=flags, description=about)
 
 
 def main() -> None:

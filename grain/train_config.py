@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +12,17 @@ from grain.config import Queries
 
 CaptionSource = Literal["caption", "either", "with_descriptions"]
 Sampling = Literal["exactly_once", "resampled"]
+LEAST: Mapping[str, float] = {
+    **dict.fromkeys(("images", "batch_size", "pieces", "checkpoint_images", "evaluate_images", "held_out_images"), 1),
+    **dict.fromkeys(("keep", "patience"), 1),
+    **dict.fromkeys(("learning_rate", "final_learning_rate", "warmup_images", "weight_decay", "max_regions"), 0),
+    **dict.fromkeys(("losses.image_caption", "losses.box", "losses.region_description", "losses.box_scale"), 0),
+    **dict.fromkeys(("seed", "workers"), 0),
+    "clip_norm": 1e-6,  # 0 would stop every step
+}
+"""What each number of a TrainConfig must at least be."""
+MOST: Mapping[str, float] = {"seed": 2**31 - 1}  # with the step and the process in it, a seed of torch has 64 bits
+MOST_WHOLE, MOST_REAL = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
 
 @dataclass(frozen=True)
@@ -106,10 +119,30 @@ class TrainConfig:
         """Steps in all."""
         return self.images // self.batch_size
 
+    @property
+    def evaluations(self) -> int:
+        """Evaluations in all: one whenever so many images are seen, and one at the end."""
+        before = self.steps - 1
+        return min(before, before * self.batch_size // self.evaluate_images) + 1
+
     def __post_init__(self) -> None:
-        """Refuse what cannot run."""
+        """Refuse what cannot run.
+
+        Raises: ValueError: a number is not finite, too small or too large; one sentence that names it.
+        """
+        for name, least in LEAST.items():
+            _check_number(name, attrgetter(name)(self), least)
+        if self.pieces > self.batch_size:
+            raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
         if self.steps < 1:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def _check_number(name: str, value: float, least: float) -> None:
+    most = MOST.get(name, MOST_WHOLE if isinstance(value, int) else MOST_REAL)
+    if not least <= value <= most:  # nan neither
+        wanted = f"at most {most:,}" if value > most else f"a finite number, {least:g} or more"
+        raise ValueError(f"expected {name} to be {wanted}, got {value}: correct it")
 
 
 def command_flags(config: TrainConfig) -> list[str]:

@@ -248,6 +248,18 @@ def test_loader_processes_give_the_same_batches_in_the_same_order(data_folder: P
         assert all(torch.equal(a, b) for a, b in zip(tensors(ours), tensors(theirs), strict=True))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_sample_is_one_sentence_with_and_without_workers(workers: int, tmp_path: Path) -> None:
+    samples = [sample(f"{i}", i, regions=1) for i in range(4)]
+    samples[1]["1.jpg"] = b"no picture"
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    with pytest.raises(
+        ValueError, match=r"^sample 1 of .*train-000000.tar cannot be read \(.*\): write the shard again$"
+    ):
+        list(loader(stream(tmp_path), workers))
+
+
 def test_the_stronger_twin_reads_captions_and_descriptions_evenly_and_repeatably(data_folder: Path) -> None:
     options = {"caption_source": "with_descriptions", "last_step": 90}
     mixed, again = (torch.cat([b.captions.sum(1) for b in stream(data_folder, **options)]) for _ in range(2))

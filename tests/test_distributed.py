@@ -12,9 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from grain.distributed import gather_counts, gather_rows, world_size
 from grain.pretrained import Card, save_pretrained
+from grain.resume import only_trainer
 from grain.structures import Batch, RegionTargets
 from grain.train import train
-from grain.train_config import TrainConfig
+from grain.train_config import LossWeights, TrainConfig
 from tests.tiny import VARIANTS, finish, furthest, gradients, losses_of, random_batch, start, tiny_config, tiny_model
 
 PROCESSES = 2
@@ -139,13 +140,44 @@ def test_a_training_in_two_processes_is_the_training_in_one(pieces: int, data_fo
     assert len(alone) == len(together) == 3 + 1
     for one, two in zip(alone, together, strict=True):
         assert one.keys() == two.keys()
-        for key in {"loss", "gradient_norm", "image_caption", "region_description", "learning_rate"} & one.keys():
+        compared = {"loss", "gradient_norm", "image_caption", "box", "box_iou", "region_description", "learning_rate"}
+        for key in compared & one.keys():
             assert two[key] == pytest.approx(one[key], rel=1e-5), (one["step"], key)
     final = [load_file(tmp_path / run / "final" / "model.safetensors") for run in ("alone", "together")]
     start_weights = load_file(tmp_path / "start" / "model.safetensors")
     moved = max(float((final[0][name] - value).abs().max()) for name, value in start_weights.items())
     apart = max(float((final[0][name] - final[1][name]).abs().max()) for name in final[0])
     assert apart < 0.05 * moved
+
+
+def test_the_log_of_two_processes_says_the_losses_of_the_whole_batch(data_folder: Path, tmp_path: Path) -> None:
+    """Negatives of one process: each has another L_rd, and the three losses still add up to the whole's."""
+    save_pretrained(tiny_model(tiny_config()), tiny_config(), tmp_path / "start", Card("start", "nothing"))
+    config = TrainConfig(
+        data=data_folder,
+        out=tmp_path / "together",
+        init=str(tmp_path / "start"),
+        images=8,
+        batch_size=4,
+        precision="no",
+        held_out_images=4,
+        losses=LossWeights(gathered=False),
+    )
+    run_together(train_a_share, config, folder=tmp_path)
+    steps = [row for row in rows_of(config.out / "metrics.jsonl") if "loss" in row]
+    assert len(steps) == 2
+    for row in steps:
+        assert row["loss"] == pytest.approx(row["image_caption"] + row["box"] + row["region_description"], rel=1e-5)
+
+
+def test_where_the_folder_is_being_trained_every_process_says_so_and_ends(data_folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(data_folder, tmp_path / "run", images=8, batch_size=4)
+    config.out.mkdir()
+    log = tmp_path / "log"
+    with only_trainer(config.out):
+        both = [start(train_a_share, rank, tmp_path / "store", config, log=log) for rank in range(PROCESSES)]
+        assert [finish(process) for process in both] == [1] * PROCESSES
+    assert log.read_text().count("ValueError: ") == log.read_text().count("is being trained already") >= PROCESSES
 
 
 def rows_of(path: Path) -> list[dict]:

@@ -1,10 +1,16 @@
+import errno
+import fcntl
 import json
 import math
+import os
 import random
 import shlex
 import shutil
+import signal
 import sys
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import fields, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -16,9 +22,10 @@ from safetensors.torch import load_file
 from grain.config import CLIP_MEAN, GrainConfig
 from grain.guard import SPIKE, WARM, LossGuard, Verdict
 from grain.pretrained import Card, from_pretrained, save_pretrained
+from grain.resume import only_trainer
 from grain.train import Trainer, initial_model, learning_rate, main, train
-from grain.train_config import LossWeights, TrainConfig, command_flags
-from tests.tiny import finish, sample, start, tiny_config, tiny_model, write_data, write_shard
+from grain.train_config import LEAST, LossWeights, TrainConfig, command_flags
+from tests.tiny import PROCESSES, finish, sample, start, tiny_config, tiny_model, write_data, write_shard
 
 
 def save_start(folder: Path, config: GrainConfig) -> str:
@@ -145,7 +152,7 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     train(config)
     run = config.out
     assert {p.name for p in run.iterdir()} == {
-        *("config.json", "metrics.jsonl", "checkpoints", "best", "final", "watched")
+        *("config.json", "metrics.jsonl", "training.lock", "checkpoints", "best", "final", "watched")
     }
     assert json.loads((run / "config.json").read_text())["images"] == 48
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000009", "step-00000012"]
@@ -358,17 +365,18 @@ def test_a_run_on_a_full_disk_says_so_and_ends_as_if_nothing_had_been(
 # bad steps (fault 6)
 
 
-def poisoned_data(folder: Path, poisoned: set[int]) -> Path:
+def poisoned_data(folder: Path, poisoned: set[int], *, held_out: set[int] | None = None) -> Path:
     """Black pictures, some of them white; see poison_start for why white is poison."""
     write_data(folder)
-    rows = []
-    for i in range(12):
-        row = sample(f"train-{i:07d}", i, regions=1)
-        image = Image.new("RGB", (32, 32), (255, 255, 255) if i in poisoned else (0, 0, 0))
-        image.save(folder / "one.jpg")
-        rows.append(row | {f"train-{i:07d}.jpg": (folder / "one.jpg").read_bytes()})
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["splits"]["train"] = [write_shard(folder / "train-000000.tar", rows)]
+    for split, white in {"train": poisoned, "held_out": held_out or set()}.items():
+        rows = []
+        for i in range(12):
+            row = sample(f"{split}-{i:07d}", i, regions=1)
+            image = Image.new("RGB", (32, 32), (255, 255, 255) if i in white else (0, 0, 0))
+            image.save(folder / "one.jpg")
+            rows.append(row | {f"{split}-{i:07d}.jpg": (folder / "one.jpg").read_bytes()})
+        manifest["splits"][split] = [write_shard(folder / f"{split}-000000.tar", rows)]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -415,15 +423,28 @@ def test_weights_gone_to_nan_before_any_state_are_rolled_back_to_the_start_and_n
         assert all(bool(torch.isfinite(v).all()) for v in load_file(folder / "model.safetensors").values()), folder
 
 
-def test_an_update_that_breaks_the_model_is_not_saved_as_best(data_folder: Path, tmp_path: Path) -> None:
+def test_an_update_that_breaks_the_model_is_saved_neither_as_best_nor_as_final(
+    data_folder: Path, tmp_path: Path
+) -> None:
     config = settings(data_folder, tmp_path, learning_rate=1e30, warmup_images=0, images=4, evaluate_images=4)
-    train(config)
+    with pytest.raises(ValueError, match="step 1 gives numbers that are not finite, so final/ is not written: lower"):
+        train(config)
     assert "held_out_retrieval_image_to_text_r1" in log_of(config.out)[-1]
-    assert not (config.out / "best").exists()
+    assert not (config.out / "best").exists() and not (config.out / "final").exists()
+
+
+def test_weights_that_are_not_finite_are_no_state_to_roll_back_to(data_folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(settings(data_folder, tmp_path))
+    assert trainer._save_state()
+    with torch.no_grad():
+        trainer.model.text.trunk.ln_final.weight[0] = math.nan
+    trainer.step = 1
+    assert not trainer._save_state()
+    assert [each.name for each in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000000"]
 
 
 def test_a_run_that_breaks_again_and_again_stops_in_one_sentence(tmp_path: Path) -> None:
-    data = poisoned_data(tmp_path / "data", set(range(12)))
+    data = poisoned_data(tmp_path / "data", set(range(12)), held_out=set(range(12)))
     config = settings(data, tmp_path, init=poison_start(tmp_path / "poison"), patience=2)
     with pytest.raises(ValueError, match=r"the loss broke 4 times, 2 steps in a row each, .* lower learning_rate"):
         train(config)
@@ -431,6 +452,67 @@ def test_a_run_that_breaks_again_and_again_stops_in_one_sentence(tmp_path: Path)
 
 
 # refusals
+
+
+def test_every_number_of_a_training_has_a_least_value() -> None:
+    flat = {f"losses.{field.name}": field for field in fields(LossWeights)} | {f.name: f for f in fields(TrainConfig)}
+    assert {name for name, field in flat.items() if field.type in ("int", "float")} == set(LEAST)
+    assert len(LEAST) > 15
+
+
+@pytest.mark.parametrize("name", sorted(LEAST))
+def test_a_number_that_is_too_small_or_not_finite_is_refused_by_its_name(name: str) -> None:
+    group, _, last = name.rpartition(".")
+    for value in (LEAST[name] - 1, math.nan, math.inf, -math.inf, 10**40):
+        changes: dict = {"losses": LossWeights(**{last: value})} if group else {name: value}
+        with pytest.raises(ValueError, match=rf"^expected {name} to be (a finite number|at most).*: correct it$"):
+            TrainConfig(Path("d"), Path("o"), **changes)
+
+
+def test_more_pieces_than_a_batch_has_images_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pieces \(9\) must be at most the images of a batch \(4\)"):
+        settings(tmp_path / "data", tmp_path, pieces=9)
+
+
+def train_in_a_folder(folder: Path, connection: Connection) -> None:
+    """Hold a run's folder as a trainer does, with a loader worker that outlives it."""
+    with only_trainer(folder):
+        if os.fork() == 0:
+            with suppress(EOFError):
+                connection.recv()
+            os._exit(0)
+        connection.send(os.getpid())
+        signal.pause()
+
+
+def test_a_folder_has_one_trainer_until_that_is_killed(data_folder: Path, tmp_path: Path) -> None:
+    config = settings(data_folder, tmp_path, images=8)
+    config.out.mkdir()
+    ours, theirs = PROCESSES.Pipe()
+    holder = start(train_in_a_folder, config.out, theirs, log=tmp_path / "log")
+    theirs.close()
+    number = ours.recv()
+    with pytest.raises(
+        ValueError, match=rf"run is being trained already \(process {number} on .*\): wait for it, or choose"
+    ):
+        train(config)
+    assert not (config.out / "metrics.jsonl").exists() and not (config.out / "final").exists()
+    holder.kill()
+    assert finish(holder) == -9
+    train(config)
+    assert (config.out / "final").is_dir()
+    ours.close()
+
+
+def test_a_file_system_without_locks_is_trained_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    with only_trainer(tmp_path):
+        assert "cannot be locked (No locks available): see that nothing else trains there" in capsys.readouterr().err
 
 
 def test_another_runs_folder_is_refused(data_folder: Path, tmp_path: Path) -> None:

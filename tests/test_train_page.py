@@ -94,8 +94,12 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
 
 
 @pytest.mark.parametrize("width", [1400, 400])
-def test_nothing_is_cut_off(home: Path, visitor: BrowserContext, width: int) -> None:
+def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor: BrowserContext, width: int) -> None:
     with app_at(home, free_port()) as (address, _), train_page(visitor, address) as page:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        switches = page.locator(".field.switch input")
+        looks = switches.evaluate_all("all => all.map(each => [each.checked, getComputedStyle(each).appearance])")
+        assert {on for on, _ in looks} == {True, False}
+        assert {look for _, look in looks} == {"auto"}, "without it Gradio's own style draws a white tick on white"
         page.set_viewport_size({"width": 1400, "height": 1300})

@@ -86,6 +86,7 @@ def test_the_form_has_every_field_of_a_training_with_its_default_and_no_other() 
     assert len(documented) > 20 and "batch_size" in documented
     shown = train_panels.form_panel({}, [], [], [])
     assert all(f'data-field="{name}"' in shown for name in names)
+    assert "Saved states kept. At least 1.</small>" in shown and "Loader processes.</small>" in shown
 
 
 def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> None:
@@ -103,6 +104,12 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
         ("images", "many", "images: expected a whole number"),
         ("images", "1e999", "images: expected a whole number"),
         ("batch_size", "-4", "batch size: expected a whole number"),
+        ("batch_size", "0", "batch size: expected a whole number, 1 or more, got '0'"),
+        ("pieces", "0", "pieces: expected a whole number, 1 or more"),
+        ("keep", "0", "keep: expected a whole number, 1 or more"),
+        ("losses.box", "-1", "loss weight: box: expected a number, 0 or more"),
+        ("seed", "1000000000000", "expected seed to be at most 2,147,483,647"),
+        ("pieces", "200", "pieces \\(200\\) must be at most the images of a batch \\(128\\)"),
         ("learning_rate", "nan", "learning rate: expected a number"),
         ("preset", "vit-z", "preset: expected one of vit-b-16"),
         ("precision", "$(reboot)", "precision: expected one of bf16, no"),
@@ -203,12 +210,28 @@ def test_the_preflight_names_what_is_wrong(services: Services, tmp_path: Path) -
     assert checks_of(services, huge)["disk"].state == "bad"
 
 
+def test_of_two_who_queue_a_name_at_once_one_gets_it(services: Services) -> None:
+    """As when another passes between the check and the queue: its folder is there, its job is not seen yet."""
+    planned = training.plan(services, asked())
+    with training._taken(planned.config):
+        pass
+    with pytest.raises(TrainingError, match="a run first already"), training._taken(planned.config):
+        raise AssertionError("both have it")
+    with (
+        pytest.raises(TrainingError, match="the queue is away"),
+        training._taken(replace(planned.config, out=planned.config.out / "b")),
+    ):
+        raise TrainingError("the queue is away")
+    assert planned.config.out.is_dir() and not (planned.config.out / "b").exists()
+
+
 def test_dry_steps_of_the_same_settings_answer_for_memory_and_time(services: Services) -> None:
     wanted = asked(where="ray", processes=1)
     job = enqueued(services, training.measure(services, ADA, wanted))
     assert job.argv[job.argv.index("-m", 3) + 1] == "grain.preflight" and job.priority == training.SOONER
-    assert "two dry steps are queued" in checks_of(services, wanted)["memory"].found
+    assert "dry steps are queued" in checks_of(services, wanted)["memory"].found
     said = {"device": "H100", "memory_bytes": 75 * 2**30, "memory_total_bytes": 80 * 2**30, "seconds_per_step": 2.0}
+    said |= {"evaluation_seconds": 30.0}
     folder = services.settings.home / "jobs" / str(job.id)
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text(f"--- attempt 1\n{json.dumps(said)}\n")
@@ -217,7 +240,9 @@ def test_dry_steps_of_the_same_settings_answer_for_memory_and_time(services: Ser
         finish_job(session, job_id=job.id, token=1, state="done")
     checks = checks_of(services, replace(wanted, name="another"))
     assert checks["memory"].state == "warn" and "75.0 of 80 GB measured on H100" in checks["memory"].found
-    assert checks["time"].found == "16 steps of 2.00 s, 32 s in all"
+    assert checks["time"].found == (
+        "16 steps of 2.00 s with their loading, 1 evaluation of 30 s: 62 s in all, but for saving states"
+    )
     assert checks_of(services, asked())["memory"].state == "open"  # of another place nothing is known
 
 

@@ -1,4 +1,4 @@
-"""What a training tells of itself, how it is stopped, and the two dry steps before it."""
+"""What a training tells of itself, how it is stopped, and the dry steps before it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 from grain.preflight import main as preflight_main
-from grain.preflight import preflight
+from grain.preflight import preflight, step_seconds
 from grain.structures import ImageFeatures
 from grain.train import train
 from grain.train_config import LossWeights, TrainConfig, changed, command_words
 from grain.watch import STOPPED, WATCHED, Progress, Stop, box_spread, memory_bytes
+from tests.test_configs import each_file
 from tests.test_train import settings, steps_of
 
 
@@ -97,7 +98,7 @@ def test_progress_is_said_to_a_job_and_its_end_always(tmp_path: Path, monkeypatc
     Progress().say(1, 1, "nobody")
 
 
-def test_two_dry_steps_measure_and_leave_nothing(data_folder: Path, tmp_path: Path) -> None:
+def test_dry_steps_measure_and_leave_nothing(data_folder: Path, tmp_path: Path) -> None:
     config = settings(data_folder, tmp_path)
     report = preflight(config)
     assert report is not None and not config.out.exists()
@@ -105,6 +106,7 @@ def test_two_dry_steps_measure_and_leave_nothing(data_folder: Path, tmp_path: Pa
     assert 0 < report.trainable <= report.parameters
     assert 2**20 < report.memory_bytes < report.memory_total_bytes
     assert report.memory_bytes <= memory_bytes(torch.device("cpu"))
+    assert 0 < report.loading_seconds < report.seconds_per_step and report.evaluation_seconds > 0
     locked = preflight(replace(config, lock_image=True, lock_text=True))
     assert locked is not None and locked.trainable < report.trainable
 
@@ -113,6 +115,23 @@ def test_dry_steps_say_what_is_wrong_in_one_sentence(data_folder: Path, tmp_path
     words = command_words(settings(data_folder, tmp_path, data=tmp_path / "nothing"))
     with pytest.raises(SystemExit, match=r"grain.preflight: .*nothing has no manifest.json"):
         preflight_main(words)
+
+
+def test_a_step_waits_for_its_loading_unless_workers_are_faster() -> None:
+    cases = {(1.0, 2.0, 0): 3.0, (1.0, 2.0, 1): 2.0, (6.0, 2.0, 2): 3.0}  # loading, stepping, workers
+    assert {case: step_seconds(*case) for case in cases} == cases
+
+
+@each_file
+def test_dry_steps_read_the_file_that_a_training_reads(
+    file: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = settings(data_folder, tmp_path)
+    flags = f"--data {data_folder} --out {tmp_path / 'run'} --init {small.init} --images 80 --batch-size 4"
+    flags += " --warmup-images 4 --precision no --held-out-images 4"
+    preflight_main(["--config", str(file), *flags.split()])  # six or eight workers are not started for it
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["steps"] == 20 and not (tmp_path / "run").exists()
 
 
 def test_words_name_what_differs_and_keep_each_value_in_one_word() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from app.alerts import STALL_S, Alert, alerts
 from app.curves import PANELS, curves
+from app.train_form import form_fields
 from app.watching import POINTS, Rows, RunLog, RunLogs, moments
 
 STEPS = 300
@@ -78,6 +80,17 @@ def test_each_failure_raises_its_own_alert_and_no_other(case: str) -> None:
     [alert] = alerts(log)
     assert alert.kind == kind
     assert alert.found and alert.advice
+
+
+def test_advice_names_settings_that_a_training_has() -> None:
+    fields = {each.name for each in form_fields()}
+    named = {
+        word
+        for log, _ in SICK.values()
+        for each in alerts(log)
+        for word in re.findall(r"[a-z]+[._][a-z_]+", each.advice)
+    }
+    assert "losses.box" in named and named <= fields
 
 
 def test_alerts_say_their_numbers() -> None:
