@@ -97,7 +97,7 @@ class TrainPage:
         return self._plan(values) if values else [gr.skip(), gr.skip()]
 
     def measure(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
-        """[Two dry steps]: a job. Returns plan, note."""
+        """[Dry steps]: a job. Returns plan, note."""
         from app import training
 
         try:
@@ -234,7 +234,7 @@ def _lay_out() -> Parts:
                 note = html(elem_id="note-plan")
                 plan = gr.HTML(NO_PLAN, js_on_load=ON_PLAN, apply_default_css=False, elem_id="plan")
                 with gr.Row(elem_classes="actions"):
-                    measure = gr.Button("Two dry steps", elem_id="measure")
+                    measure = gr.Button("Dry steps", elem_id="measure")
                     queue = gr.Button("Queue", variant="primary", elem_id="queue")
             with gr.Column(elem_classes="card"):
                 html("<h2>Runs</h2>")
