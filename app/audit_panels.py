@@ -262,7 +262,7 @@ def report_panel(found: Report, threshold: float) -> str:
     quality, people = found.quality, found.agreement
     how = "" if found.unseen else ", cross-validated"
     agreed = "–" if people.kappa is None else f"{people.kappa:.2f}"
-    spread = "" if people.low is None else f"[{people.low:.2f}, {people.high:.2f}] of "
+    spread = "" if people.kappa is None else f"{people.interval} of "
     figures = "".join(
         f'<div class="verdict"><span class="who">{name}</span><b>{value}</b><span class="number">{aside}</span></div>'
         for name, value, aside in (

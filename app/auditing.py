@@ -207,7 +207,8 @@ def config_of(dataset: str, detector: str, checkpoint: str, asked: str, server: 
         raise AuditingError("There is no data set yet: import and annotate one on the Annotate page.")
     try:
         kinds: Any = {"detector": detector, "asked": asked}
-        sources = SourceChoice(checkpoint=checkpoint, server=server.strip(), **kinds)
+        address = server.strip() if asked == "server" else ""  # the field is hidden otherwise
+        sources = SourceChoice(checkpoint=checkpoint, server=address, **kinds)
         return AuditConfig(dataset, sources=sources, judge=judge)
     except ValueError as error:
         raise AuditingError(sentence(error)) from error

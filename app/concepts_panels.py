@@ -214,7 +214,7 @@ def _with_interval(value: tuple[float, float, float]) -> str:
 
 def _kappa(one: Agreement) -> str:
     kappa = "not defined: both used one label only" if one.kappa is None else f"κ = {one.kappa:.2f}"
-    interval = "" if one.kappa is None else f" [{one.low:.2f}, {one.high:.2f}]"
+    interval = "" if one.kappa is None else f" {one.interval}"
     return (
         f'<p class="kappa"><b>{kappa}</b>{interval} <span class="quiet">Cohen’s kappa of '
         f"{escape(called(one.first))} and {escape(called(one.second))}, 95 % interval; they agree on {one.agreed:,} of "

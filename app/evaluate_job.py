@@ -21,7 +21,7 @@ from curation.home import database_url, home_folder, report_progress
 from curation.sample_world import SampleWorldError, WorldConfig, write_world
 from curation.versions import VersionError, read_version
 from db.engine import DatabaseError, open_engine
-from grain.evaluate import EvaluateConfig
+from grain.evaluate import EvaluateConfig, described_by
 from grain.evaluate import main as evaluate
 
 WORLD_SEED = 900  # no training of ours drew its pictures or its classes from it
@@ -70,7 +70,10 @@ def export_version(sha256: str, home: Path) -> str:
 def main(config: EvaluateConfig) -> None:
     """Prepare and evaluate."""
     home = home_folder()
-    evaluate(replace(config, data_sets=tuple(prepare(spec, home) for spec in config.data_sets)))
+    places = {spec: prepare(spec, home) for spec in config.data_sets}
+    named = [(places.get(name, ""), file) for name, file in map(described_by, config.descriptions)]
+    descriptions = tuple(f"{place}={file}" if place else file for place, file in named)
+    evaluate(replace(config, data_sets=tuple(map(places.__getitem__, config.data_sets)), descriptions=descriptions))
 
 
 FAILURES = (ValueError, OSError, SampleWorldError, VersionError, ExportError, FormatError, DatabaseError)

@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from app.accounts import Person
 from app.jobs.control import Jobs
+from app.jobs.local import ROOT
 from app.looking import AskError, Question, keep, sentence
 from app.registry import UnknownCheckpointError
+from app.rules import Role, allows
 from app.services import Services
 from curation.describe_classes import ENDING, Drafts, ReviewError, Verdict, accepted_path, decide, load
 from db.engine import DatabaseError, reading
@@ -30,6 +33,7 @@ SAMPLE_WORLD, SKETCHED, VERSION = "sample-world", "sample-sketch", "version:"  #
 MOST_JOBS = 4
 RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 DATA_SETS = "data_sets"  # below GRAIN_HOME: where published data sets are looked for
+WEIGHTS = ".safetensors"  # of open_clip: a file; anything else is a published tag
 MOST_CLASSES = 12  # on Ground, beside the true and the said one
 
 
@@ -93,45 +97,72 @@ def missing(services: Services) -> list[tuple[str, str]]:
     ]
 
 
-def command_line(services: Services, wanted: Wanted, out: str) -> list[str]:
+def command_line(services: Services, wanted: Wanted, out: str, role: Role) -> list[str]:
     """The words that run it from a terminal, after the name of Python.
 
+    Args:   role: of whoever asks; only an admin names what lies outside GRAIN_HOME.
     Raises: EvaluatingError: something is missing, or cannot be.
     """
     home = services.settings.home
     paths = [line.strip() for line in wanted.paths.splitlines() if line.strip()]
     data_sets = [*wanted.data_sets, *paths]
-    compared = _compared(services, wanted)
+    compared = _compared(services, wanted, role)
     if not data_sets:
         raise EvaluatingError("No data set is chosen: choose one, or write a path.")
     if dashed := [each for each in data_sets if each.startswith("-")]:
         raise EvaluatingError(f"The path {dashed[0][:40]!r} begins with a dash: write it in full.")
+    for spec in data_sets:
+        if spec not in (SAMPLE_WORLD, SKETCHED, *PUBLISHED) and not spec.startswith(VERSION):
+            place, _, split = spec.partition("#")
+            _must_be_at_home(services, role, place, str(Path(place) / split))
     words = ["-m", "app.evaluate_job", *compared, "--data-sets", *data_sets]
     words += [f"--out={home / 'evaluations' / out}", f"--cache={home / 'evaluations' / 'cache'}"]
     words += [f"--root={home / DATA_SETS}"]
     if wanted.descriptions.strip():
-        words += ["--descriptions", *_files(wanted.descriptions)]
+        files = _files(wanted.descriptions)
+        _must_be_at_home(services, role, *(file.rpartition("=")[2] for file in files))
+        words += ["--descriptions", *files]
     return [*words, *([f"--limit={int(wanted.limit)}"] if wanted.limit else [])]
 
 
-def command_shown(services: Services, wanted: Wanted) -> str:
+def _must_be_at_home(services: Services, role: Role, *paths: str) -> None:
+    """Whoever reads a folder of the server sees what lies in it: with an evaluation as with an import.
+
+    Raises: EvaluatingError: somebody who is no admin names a path outside GRAIN_HOME, links followed.
+    """
+    home = services.settings.home.resolve()
+    if outside := [path for path in paths if not allows(role, "admin") and not _is_below(path, home)]:
+        raise EvaluatingError(
+            f"The path {outside[0][:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
+            "name one below it, or ask an admin."
+        )
+
+
+def _is_below(path: str, home: Path) -> bool:
+    try:
+        return (ROOT / path).resolve().is_relative_to(home)  # from where a job reads it
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or no path at all
+        return False
+
+
+def command_shown(services: Services, wanted: Wanted, role: Role) -> str:
     """The same as a line to copy.
 
     Raises: EvaluatingError.
     """
-    return shlex.join(["python", *command_line(services, wanted, "NAME")])
+    return shlex.join(["python", *command_line(services, wanted, "NAME", role)])
 
 
-def start(services: Services, wanted: Wanted, owner: str) -> int:
+def start(services: Services, wanted: Wanted, person: Person) -> int:
     """Queue an evaluation; the id of its job.
 
     Raises: EvaluatingError: it could not begin.
     """
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    words = command_line(services, wanted, name)
+    words = command_line(services, wanted, name, person.role)
     compared = [f"experiment {wanted.experiment}"] if wanted.experiment else list(wanted.models)
     config = {"dataset": ", ".join(compared), "run": name, "models": compared}
-    return _enqueue(services.jobs, owner, config, words)
+    return _enqueue(services.jobs, person.name, config, words)
 
 
 def result_names(services: Services) -> list[str]:
@@ -231,7 +262,7 @@ def _review_file(services: Services, name: str) -> Path:
     return _reviews(services) / name
 
 
-def _compared(services: Services, wanted: Wanted) -> list[str]:
+def _compared(services: Services, wanted: Wanted, role: Role) -> list[str]:
     """The flags that say which models are shown.
 
     Raises: EvaluatingError: none is chosen, or one is not there.
@@ -240,20 +271,25 @@ def _compared(services: Services, wanted: Wanted) -> list[str]:
         return ["--experiment", wanted.experiment, "--arms", *wanted.arms, "--no-twins"]
     if not wanted.models:
         raise EvaluatingError("No model is chosen: choose one or more.")
-    return ["--models", *(model_spec(services, name) for name in wanted.models)]
+    return ["--models", *(model_spec(services, name, role) for name in wanted.models)]
 
 
-def model_spec(services: Services, name: str) -> str:
+def model_spec(services: Services, name: str, role: Role) -> str:
     """What a job calls a checkpoint: an embedded one by its name, any other by its folder.
 
     Args:   name: of the registry; or a folder, as in runs/first/best; or open_clip:NAME=WEIGHTS. The job says whether
-            a folder is there: who may only look is not told what lies on this machine.
-    Raises: EvaluatingError: there is none of that name.
+            a folder is there: who may only look is not told what lies on this machine. role: see command_line.
+    Raises: EvaluatingError: there is none of that name, or it lies where the person may not read.
     """
     if name.startswith(OPEN_CLIP):
+        weights = name.partition("=")[2]
+        if "/" in weights or weights.endswith(WEIGHTS):
+            _must_be_at_home(services, role, weights)
         return name
     if "/" in name:
-        return str(Path(name).expanduser().absolute())
+        place = str(Path(name).expanduser().absolute())
+        _must_be_at_home(services, role, place)
+        return place
     try:
         folder = services.registry.find(name).folder
     except UnknownCheckpointError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.evaluating import SAMPLE_WORLD, SKETCHED, EvaluatingError, Wanted, model_spec
 from app.looking import sentence
+from app.rules import Role
 from app.services import Services
 from grain.experiments import EXPERIMENTS, WORLDS, Arm, Experiment, models_of, training_of
 
@@ -57,15 +58,15 @@ def view(services: Services, name: str) -> ExperimentView:
     return ExperimentView(name, asked, arms, tuple(line for data in lacking for line in WORLDS[data]))
 
 
-def with_arms(services: Services, form: Wanted, name: str, checkpoints: Sequence[str]) -> Wanted:
+def with_arms(services: Services, form: Wanted, name: str, checkpoints: Sequence[str], role: Role) -> Wanted:
     """An evaluation of an experiment's arms on the data sets of the form.
 
-    Args:   checkpoints: of each arm in order, by name or folder; "" for none.
-    Raises: EvaluatingError: fewer than two, the same for two, or one that is not there.
+    Args:   checkpoints: of each arm in order, by name or folder; "" for none. role: see app.evaluating.command_line.
+    Raises: EvaluatingError: fewer than two, the same for two, one that is not there or that the person may not read.
     """
     arms = _experiment(name).arms
     pairs = [(arm, chosen.strip()) for arm, chosen in zip(arms, checkpoints, strict=False) if chosen.strip()]
-    chosen = tuple(f"{arm.name}={model_spec(services, checkpoint)}" for arm, checkpoint in pairs)
+    chosen = tuple(f"{arm.name}={model_spec(services, checkpoint, role)}" for arm, checkpoint in pairs)
     if len(chosen) < 2:
         raise EvaluatingError("Two arms or more are compared: choose their checkpoints, or train them first.")
     try:

@@ -52,7 +52,8 @@ def describe(services: Services, picture: str, kind: DescriberKind, server: str 
     """
     image = open_picture(services, picture)
     try:
-        config = AnnotateConfig("", DescriberChoice(kind, server=server.strip()), LocalizerChoice("photo"))
+        address = server.strip() if kind == "server" else ""  # the field is hidden otherwise
+        config = AnnotateConfig("", DescriberChoice(kind, server=address), LocalizerChoice("photo"))
         with services.model_turn:
             describer = services.annotators(config).describer()
             began = time.perf_counter()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.audited import Dropped, Told, fitted, told_with_evidence
-from benchmarks.evaluation import REGIONS, Numbers, described, percent, scores_of
+from benchmarks.evaluation import REGIONS, Numbers, described, lead, scores_of
 from benchmarks.learning import (
     AUDIT_IMAGES,
     AUDIT_SEEDS,
@@ -217,7 +217,7 @@ def _regained(policy: Dropped) -> tuple[list[dict[str, Any]], list[float]]:
         [scores_of(train(f"{kind}-0.4-seed-{seed}")).hits[REGIONS] for kind in ("wrong", policy)] for seed in SEEDS
     ]
     rows = [
-        {"policy": policy, "seed": seed, "lost, points": percent(truth - one), "regained, points": percent(other - one)}
+        {"policy": policy, "seed": seed, "lost, points": lead(truth, one), "regained, points": lead(other, one)}
         for seed, (one, other) in zip(SEEDS, pairs, strict=True)
     ]
     one, other = np.mean(pairs, axis=0)

@@ -82,16 +82,16 @@ def by_class(hits: Numbers, names: list[str]) -> Numbers:
 
 
 def percent(shares: Numbers) -> list[float] | None:
-    """Mean in percent (or percentage points) with its 95 % bootstrap interval; None for nothing."""
+    """Mean in percent with its 95 % interval; None for nothing."""
     if len(shares) == 0:
         return None
-    found = mean_interval(100 * shares)
+    found = mean_interval(100 * shares, bounds=(0.0, 100.0))
     return [found.value, found.low, found.high]
 
 
 def lead(one: Numbers, other: Numbers) -> list[float]:
     """Percentage points by which one recognises more of the same classes than the other, with the interval."""
-    found = mean_interval(100 * (one - other))
+    found = mean_interval(100 * (one - other), bounds=(-100.0, 100.0))
     return [found.value, found.low, found.high]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # shares and kappas that differ by less are the same
 Labels = Mapping[int, Mapping[str, str]]
 """Picture -> person -> label."""
 
@@ -20,7 +21,7 @@ class Agreement:
     """Two people on the pictures that both labelled.
 
     kappa: Cohen's; None where chance alone would make them agree, as when both use one label only. low, high: 95 %
-    percentile bootstrap over pictures; None where kappa is, or where most resamples have none.
+    percentile bootstrap over pictures that have one; None where kappa is, or where all of them have the same.
     """
 
     first: str
@@ -30,6 +31,13 @@ class Agreement:
     kappa: float | None
     low: float | None
     high: float | None
+
+    @property
+    def interval(self) -> str:
+        """In words, behind kappa: `[0.10, 0.70]`, or why there is none."""
+        if self.low is None or self.high is None:
+            return "(no interval: too little varies)"
+        return f"[{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def resampled_kappas(first: NDArray[np.int64], second: NDArray[np.int64], *, see
     shares = weights / pictures  # [B, N]
     observed = shares @ (first == second)
     by_chance = ((shares @ np.eye(kinds)[first]) * (shares @ np.eye(kinds)[second])).sum(axis=1)
-    known = by_chance < 1
+    known = by_chance < 1 - ROUNDING
     kappas: NDArray[np.float64] = (observed[known] - by_chance[known]) / (1 - by_chance[known])
     return kappas
 
@@ -85,5 +93,10 @@ def between(first: str, second: str, both: Sequence[tuple[str, str]], *, seed: i
     numbers = np.array([[order[one], order[other]] for one, other in both])
     kappa = float(cohen_kappa_score(numbers[:, 0], numbers[:, 1]))
     kappas = resampled_kappas(numbers[:, 0], numbers[:, 1], seed=seed)
+    low, high = _interval(kappas)
+    return Agreement(first, second, len(both), agreed, kappa, low, high)
+
+
+def _interval(kappas: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
     low, high = np.quantile(kappas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Agreement(first, second, len(both), agreed, kappa, float(low), float(high))
+    return (float(low), float(high)) if high - low > ROUNDING else (None, None)

@@ -17,7 +17,7 @@ from curation.filters import FilterConfig
 from curation.localize import OWLV2, REVISIONS, LocalizeConfig, Localizer, Owlv2Localizer
 from curation.photo_annotators import PhotoDescriber, PhotoLocalizer
 from curation.sample_annotators import SampleConfig, SampleDescriber, SampleLocalizer
-from curation.served import JPEG_QUALITY, PICTURE_SIDE, OpenAIDescriber
+from curation.served import JPEG_QUALITY, PICTURE_SIDE, OpenAIDescriber, check_address
 from curation.weights import find_model
 from db.models import Stage
 
@@ -52,6 +52,8 @@ class DescriberChoice:
         """Refuse what cannot work."""
         if self.kind == "server" and not self.server:
             raise ValueError("a describer behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
+        if self.server:
+            check_address(self.server)
         if self.kind == "vocabulary" and not [name for name in self.vocabulary if name.strip()]:
             raise ValueError("the vocabulary is empty: give the class names to look for")
         if dashed := [name for name in self.vocabulary if name.startswith("-")]:

@@ -46,7 +46,7 @@ from curation.localize import OWLV2, REVISIONS, LocalizeConfig, Owlv2Localizer
 from curation.photo_annotators import PhotoLocalizer
 from curation.prompts import Prompts
 from curation.sample_truth import SampleAsked, SampleDetector
-from curation.served import OpenAIDescriber
+from curation.served import OpenAIDescriber, check_address
 from curation.weights import find_model
 from db.audit_queries import things_said
 from db.engine import DatabaseError, Engine, open_engine, reading, transaction
@@ -93,6 +93,8 @@ class SourceChoice:
         """Refuse what cannot work."""
         if self.asked == "server" and not self.server:
             raise ValueError("a model behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
+        if self.server:
+            check_address(self.server)
         if self.detector == "none" and not self.checkpoint and self.asked == "none":
             raise ValueError("an audit needs a source of evidence: choose a detector, a checkpoint or a model to ask")
 

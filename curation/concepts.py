@@ -601,7 +601,8 @@ def _labelling(now: Standing) -> list[str]:
     for one in now.agreements():
         kappa = "not defined, since both used one label only"
         if one.kappa is not None:
-            kappa = f"{one.kappa:.2f} [{one.low:.2f}, {one.high:.2f}], 95 % bootstrap over pictures"
+            how = "" if one.low is None else ", 95 % bootstrap over pictures"
+            kappa = f"{one.kappa:.2f} {one.interval}{how}"
         said.append(
             f"Two people labelled {one.pictures:,} pictures without seeing each other's labels and agreed on "
             f"{one.agreed:,}: Cohen's kappa {kappa}."

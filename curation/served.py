@@ -32,6 +32,22 @@ Asked = TypeVar("Asked")
 NOT_THE_SCHEMA = "the server's answer is cut or not in OpenAI's schema"
 
 
+def check_address(server: str) -> None:
+    """Refuse a server's address before it reaches a command line, a database or a page.
+
+    Raises: ValueError: no plain http address, or one that holds a password, which the sentence does not repeat.
+    """
+    try:
+        address = httpx.URL(server)
+    except httpx.InvalidURL:
+        address = httpx.URL("")
+    if address.userinfo:
+        raise ValueError(f"the server's address holds a password: put it into {KEY_VARIABLE} instead")
+    plain = address.scheme in ("http", "https") and address.host and not (address.query or address.fragment)
+    if not plain or (address.port or 1) > MOST_PORT:
+        raise ValueError("the server's address must look like http://127.0.0.1:8000/v1")
+
+
 class _NoAnswerError(RuntimeError):
     """A request got no answer. passing: the same one may get one later. wait: seconds that the server asks for."""
 
@@ -61,16 +77,9 @@ class OpenAIDescriber:
         """model: as the server calls it. revision: what the server has loaded, which it does not tell.
 
         Args:   concurrency: requests at once. timeout: seconds for one. first_wait: seconds before the second try.
-        Raises: ValueError: no http address, or one that holds a password.
+        Raises: ValueError: see check_address.
         """
-        try:
-            address = httpx.URL(base_url)
-        except httpx.InvalidURL:
-            address = httpx.URL("")
-        if address.scheme not in ("http", "https") or not address.host or (address.port or 1) > MOST_PORT:
-            raise ValueError("the server's address must look like http://127.0.0.1:8000/v1")
-        if address.userinfo:
-            raise ValueError(f"the server's address holds a password: put it into {KEY_VARIABLE} instead")
+        check_address(base_url)
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self.name, self.config = f"{model}@{revision}", config or DescribeConfig()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, false_discovery_control
+from scipy.stats import binomtest, false_discovery_control
 
-from grain.metrics import DRAWN_AT_ONCE, Estimate, Values, mean_interval, top1_hits
+from grain.metrics import LEAD, Estimate, Values, mean_interval, top1_hits
 from grain.structures import Array, ImageFeatures
 from grain.zero_shot import ClassBank, global_scores, mix, region_scores
 
@@ -45,31 +45,14 @@ def mcnemar(one: Values, other: Values) -> McNemar:
 
 
 def lead(one: Values, other: Values, *, groups: Rows | None = None, seed: int = 0, resamples: int = 2000) -> Estimate:
-    """Mean of one - other over the same items, with its 95 % paired bootstrap interval.
+    """Mean of one - other over the same items, with its 95 % paired interval.
 
-    Args:   one, other: [N]. groups: [N] what belongs together and is drawn together (pictures of a class share their
-            descriptions, so their hits are not independent); None: each item is drawn alone.
+    Args:   one, other: [N] in [0, 1]. groups: [N] what is drawn together, see mean_interval.
     Raises: ValueError: not the same number, or nothing to compare.
     """
     _same_length(one, other)
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
-    if groups is None or len(difference) == 0:
-        return mean_interval(difference, seed=seed, resamples=resamples)
-    _, row = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(row, difference), np.bincount(row).astype(np.float64)
-    value = float(difference.mean())
-    if len(sums) == 1 or np.ptp(sums / counts) == 0:
-        return Estimate(value, value, value)
-    found = bootstrap(
-        (sums, counts),
-        lambda total, number, axis=-1: total.sum(axis=axis) / number.sum(axis=axis),
-        n_resamples=resamples,
-        paired=True,
-        batch=max(1, DRAWN_AT_ONCE // len(sums)),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(value, float(found.low), float(found.high))
+    return mean_interval(difference, groups=groups, bounds=LEAD, seed=seed, resamples=resamples)
 
 
 # ------------------------------------------------------------------------------------------------ by class
@@ -340,9 +323,8 @@ def sweep_alpha(
 
     Args: whole, parts: [N, C] global and region scores (parts may be NaN, see mix). groups: see lead.
     """
-    nothing = np.zeros(len(target))
     return tuple(
-        AlphaPoint(float(alpha), lead(top1_hits(mix(whole, parts, alpha), target), nothing, groups=groups))
+        AlphaPoint(float(alpha), mean_interval(top1_hits(mix(whole, parts, alpha), target), groups=groups))
         for alpha in np.linspace(0, 1, steps)
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from PIL import Image
 from grain.checkpoint import CheckpointInfo, file_sha256, locate, model_digest, read_info
 from grain.config import ClassTexts
 from grain.experiments import NO_BOXES
+from grain.features import must_be_finite
 from grain.predict import Encoder, Predictor, load_encoder
 from grain.structures import Array, ImageFeatures, Judgement
 from grain.text_cache import TextCache
@@ -43,6 +45,11 @@ class CachedTexts:
     def __init__(self, encoder: Encoder, texts: TextCache) -> None:
         """texts: the encoder's own."""
         self.info, self._encoder, self.encode_texts = encoder.info, encoder, texts
+
+    @property
+    def precision(self) -> str:
+        """See Encoder."""
+        return self._encoder.precision
 
     @property
     def class_texts(self) -> ClassTexts:
@@ -82,9 +89,18 @@ def open_contender(spec: str, cache: Path, *, precision: str = "auto") -> Conten
     else:
         folder = locate(spec)
         encoder, digest = load_encoder(folder, precision=precision), model_digest(folder)
-    texts = TextCache(cache / "texts", digest, encoder.encode_texts)
+    if encoder.precision != "fp32":  # what was kept under the plain digest is fp32's
+        digest = hashlib.sha256(f"{encoder.precision} {digest}".encode()).hexdigest()
+    texts = TextCache(cache / "texts", digest, partial(_finite_texts, encoder))
     cached = CachedTexts(encoder, texts)
     return Contender(spec, Predictor(cached), encoder.class_texts, encoder.logit_scale, digest, texts)
+
+
+def _finite_texts(encoder: Encoder, texts: Sequence[str]) -> Array:
+    """Raises: CheckpointError: what the model makes of them is no number."""
+    embeds = encoder.encode_texts(texts)
+    must_be_finite(encoder.info.name, "texts", embeds)
+    return embeds
 
 
 def twin_of(spec: str) -> str | None:

@@ -69,6 +69,11 @@ class TorchEncoder:
         return cls(model, config, read_info(folder), precision=precision, with_boxes=with_boxes)
 
     @property
+    def precision(self) -> str:
+        """What `auto` came to."""
+        return "bf16" if self.bf16 else "fp32"
+
+    @property
     def class_texts(self) -> ClassTexts:
         """The templates that this checkpoint's class texts use."""
         return self.config.class_texts

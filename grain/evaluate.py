@@ -164,6 +164,15 @@ class EvaluateConfig:
             raise ValueError("--arms are those of an experiment: give --experiment too")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
+        if unknown := [name for name, _ in map(described_by, self.descriptions) if name not in ("", *self.data_sets)]:
+            known = ", ".join(self.data_sets)
+            raise ValueError(f"--descriptions names {unknown[0]!r}, which is none of the data sets: name {known}")
+
+
+def described_by(named: str) -> tuple[str, str]:
+    """An entry of `descriptions` -> the data set, "" for all, and the file."""
+    data_set, _, file = named.rpartition("=")
+    return data_set, file
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -226,7 +235,7 @@ def _descriptions(config: EvaluateConfig, spec: str, data: DataSet) -> tuple[Cla
     """
     if not data.class_names:
         return without_descriptions(()), ""
-    named = {each.rpartition("=")[0]: each.rpartition("=")[2] for each in config.descriptions}
+    named = dict(map(described_by, config.descriptions))
     file = named.get(spec, named.get("", ""))
     if file:
         return read_descriptions(Path(file), data.class_names), Path(file).name

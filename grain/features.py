@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from grain.checkpoint import atomic_file
+from grain.checkpoint import CheckpointError, atomic_file
 from grain.data_sets import DataSet, DataSetError, Item
 from grain.predict import Predictor
-from grain.structures import ImageFeatures
+from grain.structures import Array, ImageFeatures
 
 BATCH = 64  # pictures a pass
 SAMPLE_SEED = 0
@@ -61,6 +61,7 @@ class FeatureStore:
 
         Args:   on_batch: told how many pictures are done.
         Raises: DataSetError: a picture cannot be read, or there are fewer than the data set says.
+                CheckpointError: what the model sees is no number.
                 OSError: the disk is full; the batches before are kept.
         """
         done = 0
@@ -76,9 +77,28 @@ class FeatureStore:
         start = time.perf_counter()
         proposals = _proposals(items) if predictor.info.from_proposals else None
         features = predictor.batch_features(images, proposals)
+        must_be_finite(predictor.info.name, "pictures", *map(_numbers, features))
         seen = Seen(items, tuple(features), time.perf_counter() - start)
         _save(file, seen)
         return seen
+
+
+def must_be_finite(model: str, what: str, *embeds: Array) -> None:
+    """Refuse NaN and infinity, which would be kept and compared.
+
+    Args:   model: its name. what: was embedded.
+    Raises: CheckpointError.
+    """
+    if not all(np.isfinite(each).all() for each in embeds):
+        raise CheckpointError(
+            f"{model} embeds {what} as NaN or infinity, expected finite numbers: its weights are broken or bf16 "
+            "overflows, so choose an earlier checkpoint, or --precision fp32"
+        )
+
+
+def _numbers(features: ImageFeatures) -> Array:
+    """Of one picture, end to end."""
+    return np.concatenate([features.image_embed, features.region_embeds.ravel(), features.boxes_xyxy.ravel()])
 
 
 def chosen_items(data: DataSet, limit: int | None) -> Iterator[Item]:
@@ -122,6 +142,8 @@ def _load(file: Path, items: Sequence[Item]) -> Seen | None:
             return None
         ends = np.cumsum(arrays["counts"])[:-1]
         regions, boxes, sure = (np.split(arrays[name], ends) for name in ("regions", "boxes", "objectness"))
+        if not all(np.isfinite(table).all() for table in arrays.values()):
+            return None  # kept by an earlier version, which did not look
         features = map(ImageFeatures, arrays["images"], regions, boxes, sure)
         return Seen(tuple(items), tuple(features), float(facts["seconds"]))
     except (SafetensorError, OSError, KeyError, ValueError):

@@ -84,6 +84,11 @@ class PhotoEncoder:
             raise CheckpointError(f"{what}: copy the checkpoint again") from error
 
     @property
+    def precision(self) -> str:
+        """Numpy's."""
+        return "fp32"
+
+    @property
     def class_texts(self) -> ClassTexts:
         """A sentence encoder understands the name itself."""
         return ClassTexts(names=("a {name}",), descriptions=("a {name}, {description}",))

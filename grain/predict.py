@@ -42,6 +42,10 @@ class Encoder(Protocol):
     info: CheckpointInfo
 
     @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`: what it computes in, whatever was asked for."""
+
+    @property
     def class_texts(self) -> ClassTexts:
         """Templates for class texts."""
 

@@ -50,7 +50,7 @@ class Ranks:
         for k in ks:
             found[f"image_to_text_r{k}"] = mean_interval(self.caption_hits(k))
             by_picture = np.bincount(row, self.picture_hits(k)) / counts.mean()
-            found[f"text_to_image_r{k}"] = mean_interval(by_picture)
+            found[f"text_to_image_r{k}"] = mean_interval(by_picture, bounds=(0.0, float(counts.max() / counts.mean())))
         return found
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grain.comparison import AlphaPoint, best_alpha, lead, softmax
-from grain.metrics import Estimate, Values
+from grain.comparison import AlphaPoint, best_alpha, softmax
+from grain.metrics import Estimate, Values, mean_interval
 from grain.structures import Array, ImageFeatures
 from grain.zero_shot import ClassBank, global_scores, mix, region_scores
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))  # 0: regions alone, 1: the whole picture alone
 NAMES, DESCRIPTIONS, REGIONS, MIXED = "names", "descriptions", "regions", "mixed"
+NEVER = int(np.iinfo(np.int64).max)
 WAYS = (NAMES, DESCRIPTIONS, REGIONS, MIXED)
 Ints = NDArray[np.int64]
 
@@ -27,8 +28,8 @@ Ints = NDArray[np.int64]
 class Outcomes:
     """What became of N pictures.
 
-    predicted, second: [N] rows of the classes. rank: [N] classes before the true one, 0 where it wins. probability: [N]
-    of the predicted class. true_probability: [N].
+    predicted: [N] rows of the classes. rank: [N] classes before the true one, 0 where it wins, NEVER where its score is
+    no number. probability: [N] of the predicted class. true_probability: [N].
     """
 
     predicted: Ints
@@ -55,14 +56,15 @@ class Outcomes:
 
 
 def outcomes(scores: Array, target: Ints, *, scale: float) -> Outcomes:
-    """Scores -> what became of the pictures; of equal scores the first class wins.
+    """Scores -> what became of the pictures; of equal scores the first class wins, and NaN counts against.
 
     Args: scores: [N, C] cosines. target: [N] true rows. scale: what the softmax multiplies cosines by.
     """
     rows = np.arange(len(scores))
     own = scores[rows, target][:, None]
     before = np.arange(scores.shape[1]) < target[:, None]
-    rank = (scores > own).sum(axis=1) + (np.equal(scores, own) & before).sum(axis=1)
+    ahead = np.logical_not(scores <= own) | (np.equal(scores, own) & before)
+    rank = np.where(np.isfinite(own[:, 0]), ahead.sum(axis=1), NEVER)
     predicted = scores.argmax(axis=1)
     probability = softmax(scores, scale)
     return Outcomes(
@@ -125,5 +127,5 @@ def _curve(by_alpha: dict[float, Outcomes], target: Ints, half: NDArray[np.bool_
 
 
 def share(values: Values, groups: Ints) -> Estimate:
-    """Mean of [N], its interval over groups: what belongs together is drawn together (see grain.comparison.lead)."""
-    return lead(values, np.zeros(len(values)), groups=groups)
+    """Mean of [N], its interval over groups: what belongs together is drawn together (see mean_interval)."""
+    return mean_interval(values, groups=groups)

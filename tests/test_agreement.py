@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from curation.agreement import Agreement, Disagreement, agreements, disagreements, resampled_kappas
+from curation.agreement import RESAMPLES, Agreement, Disagreement, agreements, disagreements, resampled_kappas
 
 
 def pairs(*said: tuple[str, str]) -> dict[int, dict[str, str]]:
@@ -38,9 +38,24 @@ def test_people_who_use_one_label_only_have_no_kappa() -> None:
     assert agreements(pairs(("lid", "lid"), ("lid", "lid"))) == [Agreement("ana", "bo", 2, 2, None, None, None)]
 
 
-def test_full_agreement_is_one_and_certain() -> None:
-    [found] = agreements(pairs(("lid", "lid"), ("pot", "pot"), ("cup", "cup"), ("cup", "cup")))
-    assert (found.kappa, found.low, found.high) == (1.0, 1.0, 1.0)
+@pytest.mark.parametrize(
+    ("said", "kappa"),
+    [
+        ([("lid", "lid"), ("pot", "pot"), ("cup", "cup"), ("cup", "cup")], 1.0),
+        ([("lid", "lid"), ("lid", "pot"), ("lid", "pot")], 0.0),
+    ],
+)
+def test_where_resamples_do_not_differ_there_is_no_interval(said: list[tuple[str, str]], kappa: float) -> None:
+    [found] = agreements(pairs(*said))
+    assert (found.kappa, found.low, found.high) == (kappa, None, None)
+    assert found.interval == "(no interval: too little varies)"
+
+
+def test_a_resample_of_one_label_only_counts_as_none_however_it_is_rounded() -> None:
+    numbers = np.array([0] * 9 + [1])
+    kappas = resampled_kappas(numbers, numbers, seed=0)
+    np.testing.assert_allclose(kappas, 1.0)
+    assert 0.6 < len(kappas) / RESAMPLES < 0.7, "of ten draws none is the tenth in 0.9 ** 10 = 0.35 of cases"
 
 
 def test_each_pair_of_three_people_is_measured_on_what_they_share_the_largest_first() -> None:

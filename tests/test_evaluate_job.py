@@ -50,7 +50,7 @@ def set_class(services: Services, image: Image, name: str) -> None:
 
 def run(services: Services, spec: str, name: str) -> dict[str, Any]:
     """What the page's command writes."""
-    words = command_line(services, Wanted(["tiny"], [spec], "", "", 0), name)
+    words = command_line(services, Wanted(["tiny"], [spec], "", "", 0), name, "curator")
     config = tyro.cli(EvaluateConfig, args=words[2:])
     evaluate_job.main(config)
     content: dict[str, Any] = json.loads((config.out / "metrics.json").read_text(encoding="utf-8"))["data_sets"][0]
@@ -105,3 +105,17 @@ def test_a_version_that_is_not_here_is_one_sentence(services: Services) -> None:
     with pytest.raises(evaluate_job.FAILURES, match="version") as refusal:
         run(services, f"version:{'0' * 64}", "one")
     assert "\n" not in str(refusal.value)
+
+
+def test_descriptions_named_for_a_data_set_that_the_app_makes_reach_it(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_job, "WORLD_CLASSES", 2)
+    monkeypatch.setattr(evaluate_job, "PICTURES_OF_A_CLASS", 2)
+    world = Path(evaluate_job.prepare("sample-world", services.settings.home))
+    first = next(iter(json.loads((world / "classes.json").read_text(encoding="utf-8"))))
+    (tmp_path / "mine.json").write_text(json.dumps({first: ["a red lid"]}), encoding="utf-8")
+    models, named = (str(services.settings.home / "checkpoints" / "tiny"),), (f"sample-world={tmp_path}/mine.json",)
+    evaluate_job.main(EvaluateConfig(models, ("sample-world",), tmp_path / "out", descriptions=named))
+    [found] = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["data_sets"]
+    assert found["descriptions"]["source"] == "mine.json"

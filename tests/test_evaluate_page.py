@@ -6,20 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from app import evaluate_job, evaluate_panels, evaluate_plots, evaluating, experimenting
+from app.accounts import LOCAL_PERSON, PERSON_KEY, Person
 from app.evaluate_job import prepare
-from app.evaluating import EvaluatingError, Wanted, command_line, on_ground, result, result_names
+from app.evaluating import EvaluatingError, Wanted, command_line, command_shown, on_ground, result, result_names, start
 from app.pages.evaluate import EvaluatePage
+from app.rules import Role
 from app.services import Services
 from app.settings import Settings
 from curation.describe_classes import Drafted, accepted_path, save
 from curation.sample_world import WorldConfig, write_world
 from grain.evaluate import EvaluateConfig, evaluate
-from grain.experiments import EXPERIMENTS
+from grain.experiments import EXPERIMENTS, MOST_ARMS
 from grain.pretrained import Card, save_pretrained
 from tests.browser_fixtures import opened
 from tests.fake_app import app_at, free_port
@@ -52,7 +56,9 @@ def wanted(models: Sequence[str] = ("tiny",), data_sets: Sequence[str] = ("sampl
 
 
 def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints: Path) -> None:
-    words = command_line(services, Wanted(["sample", "tiny"], ["sample-world"], "/a b\n\n/c\n", "x.json", 20), "NAME")
+    words = command_line(
+        services, Wanted(["sample", "tiny"], ["sample-world"], "/a b\n\n/c\n", "x.json", 20), "NAME", "admin"
+    )
     home = services.settings.home
     assert words == [
         *("-m", "app.evaluate_job", "--models", "sample", str(checkpoints / "tiny")),
@@ -63,7 +69,7 @@ def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints
 
 def test_a_model_may_be_a_folder_or_an_open_clip_model_too(services: Services, checkpoints: Path) -> None:
     models = [str(checkpoints / "tiny-clip"), "open_clip:ViT-B-32=b.safetensors"]
-    assert command_line(services, wanted(models), "NAME")[3:5] == models
+    assert command_line(services, wanted(models), "NAME", "admin")[3:5] == models
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,48 @@ def test_a_model_may_be_a_folder_or_an_open_clip_model_too(services: Services, c
 )
 def test_what_cannot_be_started_is_said_in_a_sentence(services: Services, form: Wanted, sentence: str) -> None:
     with pytest.raises(EvaluatingError, match=sentence):
-        command_line(services, form, "NAME")
+        command_line(services, form, "NAME", "curator")
+
+
+@pytest.mark.parametrize("role", ["viewer", "curator"])
+def test_only_an_admin_names_what_lies_outside_the_home(
+    services: Services, tmp_path: Path, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = services.settings.home
+    monkeypatch.chdir(home)  # a job reads `pictures` from elsewhere
+    (home / "pictures").mkdir(exist_ok=True)
+    (home / "way-out").unlink(missing_ok=True)
+    (home / "way-out").symlink_to(tmp_path)
+    outside = [
+        *(
+            wanted(paths=path)
+            for path in (str(tmp_path), f"{home}/../x", f"{home}/way-out", "pictures", "version/../..")
+        ),
+        *(wanted(paths=f"{home}/pictures#{split}") for split in ("../..", str(tmp_path))),
+        *(
+            Wanted(["tiny"], ["sample-world"], "", file, 0)
+            for file in ("/etc/x.json", f"sample-world={tmp_path}/x.json")
+        ),
+        *(wanted(models=(name,)) for name in (str(tmp_path), f"open_clip:ViT-B-32={tmp_path}/b.safetensors")),
+        *(wanted(models=(name,)) for name in ("~/x", "open_clip:ViT-B-32=b.safetensors", f"{home}/way-out/x")),
+        wanted(data_sets=(str(tmp_path),)),
+    ]
+    for form in outside:
+        with pytest.raises(EvaluatingError, match="outside GRAIN_HOME, where only an admin may read"):
+            command_shown(services, form, role)
+        with pytest.raises(EvaluatingError, match="outside GRAIN_HOME"):
+            start(services, form, Person("ana", role))
+        assert command_shown(services, form, LOCAL_PERSON.role)
+    with pytest.raises(EvaluatingError, match="outside GRAIN_HOME"):
+        experimenting.with_arms(services, wanted(models=()), "losses", ["tiny", str(tmp_path)], role)
+    asks: Any = SimpleNamespace(scope={PERSON_KEY: Person("ana", role)})
+    line, said = EvaluatePage(services).plan(asks, ["tiny"], [], str(tmp_path), "", 0)
+    assert (line, "outside GRAIN_HOME" in said) == ("", True), "the page asks in the person's name"
+    arms = ["tiny", str(tmp_path), *[""] * (MOST_ARMS - 2)]
+    line, said = EvaluatePage(services).plan_experiment(asks, "losses", *arms, [], ["sample-world"], "", "", 0)
+    assert (line, "outside GRAIN_HOME" in said) == ("", True)
+    inside = Wanted(["tiny", "open_clip:ViT-B-32=openai"], ["cifar10"], f"{home}/pictures#test", f"{home}/x.json", 0)
+    assert command_shown(services, inside, role) == command_shown(services, inside, "admin")
 
 
 def test_an_experiment_takes_the_checkpoints_that_are_here_and_has_commands_for_the_rest(
@@ -101,12 +148,14 @@ def test_an_experiment_takes_the_checkpoints_that_are_here_and_has_commands_for_
 
 
 def test_an_experiment_on_chosen_checkpoints_is_a_job_like_any_other(services: Services, checkpoints: Path) -> None:
-    tried = experimenting.with_arms(services, wanted(models=()), "losses", ["tiny", str(checkpoints / "tiny-clip")])
-    assert command_line(services, tried, "NAME")[2:8] == [
+    tried = experimenting.with_arms(
+        services, wanted(models=()), "losses", ["tiny", str(checkpoints / "tiny-clip")], "curator"
+    )
+    assert command_line(services, tried, "NAME", "curator")[2:8] == [
         *("--experiment", "losses", "--arms", f"full={checkpoints}/tiny", f"no-rd={checkpoints}/tiny-clip"),
         "--no-twins",
     ]
-    same = experimenting.with_arms(services, wanted(models=()), "no-box-head", ["sample", "sample"])
+    same = experimenting.with_arms(services, wanted(models=()), "no-box-head", ["sample", "sample"], "viewer")
     assert same.arms == ("with=sample", "without=sample")
 
 
@@ -123,7 +172,7 @@ def test_an_experiment_that_cannot_start_is_a_sentence(
     name: str, arms: list[str], sentence: str, services: Services
 ) -> None:
     with pytest.raises(EvaluatingError, match=sentence):
-        experimenting.with_arms(services, wanted(models=()), name, arms)
+        experimenting.with_arms(services, wanted(models=()), name, arms, "admin")
 
 
 def test_every_model_is_set_against_the_first_with_intervals(services: Services) -> None:
@@ -339,7 +388,7 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
     page.locator("#run-experiment").click()
     expect(page.locator("#head")).to_contain_text("without its box head switched off", timeout=SLOW)
     expect(page.locator("#leads")).to_contain_text("ahead of with")
-    expect(page.locator("#leads")).to_contain_text("+0.0 [+0.0, +0.0]")
+    expect(page.locator("#leads")).to_contain_text("+0.0 [-")
     expect(page.locator("#leads-plot .gtitle")).to_contain_text("0 of 1 surely behind")
 
 

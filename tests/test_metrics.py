@@ -3,11 +3,13 @@ import pytest
 from clip_benchmark.metrics.zeroshot_classification import accuracy
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.metrics import balanced_accuracy_score
 from torch import from_numpy
 from torchvision.ops import box_iou
 
 from grain.metrics import (
+    LEAD,
     Estimate,
     mean_class_recall,
     mean_interval,
@@ -27,13 +29,59 @@ def test_a_mean_lies_in_its_interval_which_shrinks_with_more_items() -> None:
 
 
 def test_an_interval_is_the_same_each_time() -> None:
-    values = np.arange(9.0)
+    values = np.arange(9.0) / 8
     assert mean_interval(values) == mean_interval(values)
 
 
-def test_equal_items_leave_no_doubt() -> None:
-    assert mean_interval(np.ones(7)) == Estimate(1.0, 1.0, 1.0)
-    assert mean_interval(np.array([0.5])) == Estimate(0.5, 0.5, 0.5)
+def test_equal_items_leave_as_much_doubt_as_their_number_does() -> None:
+    assert mean_interval(np.ones(3)) == Estimate(1.0, pytest.approx(0.025 ** (1 / 3)), 1.0)
+    assert mean_interval(np.zeros(3)) == Estimate(0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 3)))
+    missed = 1 - 0.025 ** (1 / 8)
+    halves = mean_interval(np.full(8, 0.5))
+    assert (halves.low, halves.high) == pytest.approx((0.5 - missed / 2, 0.5 + missed / 2))
+    ties = mean_interval(np.zeros(8), bounds=LEAD)
+    assert (ties.value, ties.low, ties.high) == pytest.approx((0, -missed, missed))
+
+
+def test_few_hits_have_the_exact_interval_by_hand() -> None:
+    found = mean_interval(np.array([1.0, 0, 1, 1, 0]))
+    assert (found.low, found.high) == pytest.approx((0.14663, 0.94726), abs=1e-5), (
+        "3 of 5 in Clopper and Pearson’s table"
+    )
+
+
+def test_one_group_or_groups_alike_are_items_and_few_are_never_surer_than_their_items() -> None:
+    hits = np.array([1.0, 0, 1, 1, 0])
+    assert mean_interval(hits, groups=np.zeros(5, int)) == mean_interval(hits)
+    halves, two = np.tile([0.0, 1.0], 40), np.repeat([0, 1], 40)
+    assert mean_interval(halves, groups=two) == mean_interval(halves)
+    nearly = halves.copy()
+    nearly[0] = 1.0
+    alone, together = mean_interval(nearly), mean_interval(nearly, groups=two)
+    assert together.low <= alone.low < alone.high <= together.high
+
+
+@pytest.mark.parametrize("items", [3, 5, 10, 20, 40])
+def test_intervals_of_few_items_hold_the_truth_at_least_93_times_in_100(items: int) -> None:
+    intervals = [mean_interval((np.arange(items) < hits).astype(float)) for hits in range(items + 1)]
+    for truth in np.linspace(0.02, 0.98, 25):
+        chances = binom.pmf(np.arange(items + 1), items, truth)
+        holds = [one.low <= truth <= one.high for one in intervals]
+        assert chances[holds].sum() >= 0.93, f"of {truth:.2f} in {items} items"
+
+
+def test_three_classes_of_one_rate_hold_the_truth_93_times_in_100() -> None:
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(3), 8)
+    held = 0
+    for _ in range(200):
+        found = mean_interval((rng.random(24) < 0.8).astype(float), groups=groups, resamples=300)
+        held += found.low <= 0.8 <= found.high
+    assert held >= 186
+
+
+def test_numbers_out_of_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must lie in \(0.0, 1.0\), got -1.0 … 1.0"):
+        mean_interval(np.array([-1.0, 1.0]))
 
 
 def test_nothing_has_no_mean() -> None:
@@ -68,6 +116,11 @@ def test_among_the_best_means_that_few_others_come_as_high() -> None:
     scores = np.array([[0.3, 0.2, 0.2, 0.1], [np.nan, 0.1, 0.2, 0.3]])
     assert [topk_hits(scores, np.array([1, 3]), k).tolist() for k in (1, 2, 3)] == [[0, 0], [0, 1], [1, 1]]
     assert topk_hits(scores[:0], np.zeros(0, int), 1).shape == (0,)
+
+
+def test_a_score_that_is_no_number_is_never_the_best() -> None:
+    scores = np.array([[np.nan, np.nan], [0.1, np.nan], [0.2, 0.1]])
+    assert top1_hits(scores, np.zeros(3, int)).tolist() == [0, 0, 1]
 
 
 def test_recall_counts_rows_whose_own_column_is_among_the_best() -> None:

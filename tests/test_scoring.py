@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from grain.scoring import ALPHAS, Outcomes, halves, outcomes, score_batch, sweep
+from grain.scoring import ALPHAS, NEVER, Outcomes, halves, outcomes, score_batch, sweep
 from grain.structures import ImageFeatures
 from grain.zero_shot import ClassBank, build_class_bank
 from tests.tiny import FakeEncoder, unit
@@ -34,6 +34,13 @@ def test_a_rank_counts_the_classes_before_the_true_one() -> None:
     assert found.hits.tolist() == [0.0, 0.0, 1.0]
     assert found.true_probability[1] == pytest.approx(1 / 3) == found.probability[1]
     assert found.probability[2] == pytest.approx(np.e / (np.e + 2))
+
+
+def test_a_score_that_is_no_number_is_no_hit_among_however_many() -> None:
+    scores = np.array([[np.nan, np.nan], [np.nan, 0.5], [0.5, np.nan]], np.float32)
+    found = outcomes(scores, np.zeros(3, int), scale=1.0)
+    assert found.rank.tolist() == [NEVER, NEVER, 1]
+    assert found.hits.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_picture_is_asked_by_names_by_descriptions_and_by_regions() -> None:

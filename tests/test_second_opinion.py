@@ -90,6 +90,13 @@ def test_nothing_to_compare_and_no_picture_are_one_sentence(services: Services, 
         describe(services, "", "photo")
 
 
+def test_an_address_with_a_password_is_refused_and_not_repeated(services: Services, picture: str) -> None:
+    with pytest.raises(AskError, match="holds a password") as error:
+        describe(services, picture, "server", "http://me:secret@127.0.0.1/v1")
+    assert "secret" not in str(error.value)
+    assert describe(services, picture, "photo", "what the hidden field still holds").descriptions
+
+
 def test_what_is_missing_is_said_with_the_command_that_fetches_it(tmp_path: Path, picture: str) -> None:
     services = fake_services(tmp_path)
     look = ask(services, Question(picture, "a dog", "", "photo")).sight.look

@@ -6,11 +6,15 @@ import base64
 import io
 import logging
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from PIL import Image
 from tenacity import RetryCallState, Retrying
 
+from curation.annotators import DescriberChoice
+from curation.audit import SourceChoice
 from curation.describe import DescribeConfig, DescriberError
 from curation.prompts import SINGLE_STAGE, TWO_STAGE, storable
 from curation.served import ATTEMPTS, MOST_BODY_BYTES, PICTURE_SIDE, OpenAIDescriber, _NoAnswerError
@@ -215,7 +219,9 @@ def test_the_key_reaches_the_server_and_nothing_else(
         ({"base_url": "127.0.0.1:8000"}, "must look like http"),
         ({"base_url": "file:///etc/passwd"}, "must look like http"),
         ({"base_url": "http://127.0.0.1:99999/v1"}, "must look like http"),
+        ({"base_url": "http://127.0.0.1/v1?key=secret"}, "must look like http"),
         ({"base_url": "http://me:secret@127.0.0.1/v1"}, "holds a password: put it into OPENAI_API_KEY"),
+        ({"base_url": "http://secret@127.0.0.1/v1"}, "holds a password: put it into OPENAI_API_KEY"),
         ({"base_url": "http://127.0.0.1/v1", "concurrency": 0}, "at least 1"),
     ],
 )
@@ -223,3 +229,20 @@ def test_a_wrong_server_is_refused(options: dict[str, object], sentence: str) ->
     with pytest.raises(ValueError, match=sentence) as error:
         OpenAIDescriber("llava", **options)  # type: ignore[arg-type]
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        partial(SourceChoice, asked="server"),
+        partial(SourceChoice, asked="none"),
+        partial(DescriberChoice, "server"),
+        partial(DescriberChoice, "photo"),
+    ],
+)
+def test_no_settings_hold_a_password(settings: Callable[..., object]) -> None:
+    assert settings(server="http://127.0.0.1:8000/v1")
+    for secret in ("http://me:secret@127.0.0.1/v1", "http://secret@127.0.0.1/v1"):
+        with pytest.raises(ValueError, match="holds a password: put it into OPENAI_API_KEY") as error:
+            settings(server=secret)
+        assert "secret" not in str(error.value)

@@ -224,7 +224,7 @@ class FakeEncoder:
     ) -> None:
         self.info = CheckpointInfo("fake", "grain" if can_ground else "clip", "nothing", None, can_ground, "", 0)
         self.class_texts = ClassTexts(names=("{name}",), descriptions=("{description}",))
-        self.logit_scale = scale
+        self.logit_scale, self.precision = scale, "fp32"
         self.asked: list[str] = []
         self._texts, self._features = texts, features
 

@@ -19,6 +19,7 @@ from grain.experiments import MOST_ARMS
 
 if TYPE_CHECKING:
     from app.evaluating import Result, Wanted
+    from app.rules import Role
 
 TITLE, PATH = "Evaluate", "evaluate"
 LEAD = "Is one checkpoint better than another, on what, and because of which descriptions?"
@@ -142,12 +143,13 @@ class EvaluatePage:
         results = self._results(found, newest)
         return [models, gr.Dropdown(choices=sets, value=[sets[0][1]]), lacking, self._jobs(), results, newest]
 
-    def plan(self, *form: Any) -> list[Any]:
+    def plan(self, request: gr.Request, *form: Any) -> list[Any]:
         """The form changed. Returns the command and the sentence beside it."""
         from app import evaluate_panels, evaluating
 
         try:
-            return [evaluate_panels.command(evaluating.command_shown(self.services, _wanted(form))), ""]
+            line = evaluating.command_shown(self.services, _wanted(form), who(request).role)
+            return [evaluate_panels.command(line), ""]
         except evaluating.EvaluatingError as error:
             return ["", panels.notice(str(error))]
 
@@ -156,7 +158,7 @@ class EvaluatePage:
         from app import evaluating
 
         try:
-            evaluating.start(self.services, _wanted(form), who(request).name)
+            evaluating.start(self.services, _wanted(form), who(request))
         except evaluating.EvaluatingError as error:
             warn(error)
             return gr.skip()
@@ -190,14 +192,15 @@ class EvaluatePage:
         about = experimenting.SHOWN.get(view.name)
         return [evaluate_panels.experiment(view), list(about) if about else gr.skip(), *fields, *hidden]
 
-    def plan_experiment(self, name: str | None, *values: Any) -> list[Any]:
+    def plan_experiment(self, request: gr.Request, name: str | None, *values: Any) -> list[Any]:
         """Its arms or the form changed. Returns the command and the sentence beside it."""
         from app import evaluate_panels, evaluating
 
         if not name:
             return ["", ""]
         try:
-            line = evaluating.command_shown(self.services, self._tried(name, values))
+            role = who(request).role
+            line = evaluating.command_shown(self.services, self._tried(name, values, role), role)
             return [evaluate_panels.command(line), ""]
         except evaluating.EvaluatingError as error:
             return ["", panels.notice(str(error))]
@@ -207,13 +210,14 @@ class EvaluatePage:
         from app import evaluating
 
         try:
-            evaluating.start(self.services, self._tried(name or "", values), who(request).name)
+            person = who(request)
+            evaluating.start(self.services, self._tried(name or "", values, person.role), person)
         except evaluating.EvaluatingError as error:
             warn(error)
             return gr.skip()
         return self._jobs()
 
-    def _tried(self, name: str, values: tuple[Any, ...]) -> Wanted:
+    def _tried(self, name: str, values: tuple[Any, ...], role: Role) -> Wanted:
         """values: the arms' checkpoints, then the form.
 
         Raises: EvaluatingError.
@@ -221,7 +225,7 @@ class EvaluatePage:
         from app import experimenting
 
         arms, form = values[:MOST_ARMS], values[MOST_ARMS:]
-        return experimenting.with_arms(self.services, _wanted(form), name, [each or "" for each in arms])
+        return experimenting.with_arms(self.services, _wanted(form), name, [each or "" for each in arms], role)
 
     def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """A button of a job: pause, resume or cancel. Returns jobs."""
