@@ -220,7 +220,7 @@ class Api:
 
         with said():
             wanted = evaluating.Wanted(models, data_sets, "", "", limit)
-            return self._job(evaluating.start(self.services, wanted, who(request).name))
+            return self._job(evaluating.start(self.services, wanted, who(request)))
 
     def evaluation(self, name: str = "") -> dict[str, Any]:
         """Read the numbers of a finished evaluation.
