@@ -21,7 +21,7 @@ from curation.images import open_image
 from curation.in_step import InStep, InStepConfig, command_line, project_name
 from curation.label_studio import LabelStudioError, Template
 from curation.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.review import LabelStudio, read_access
+from curation.review import HEALTH_S, LabelStudio, read_access
 from curation.versions import name_of
 from db.engine import DatabaseError, reading
 from db.models import Image
@@ -46,8 +46,8 @@ class Connection:
     projects: tuple[ProjectCount, ...]
 
 
-def connection(services: Services, dataset: str) -> Connection:
-    """Whether the server is up, and what of a data set is there. Asks the server once, for two seconds at most."""
+def connection(services: Services, dataset: str, within: int = HEALTH_S) -> Connection:
+    """Whether the server is up, and what of a data set is there. Asks the server once, for so many seconds at most."""
     with reading(services.engine) as session:
         found = get_dataset(session, name=dataset) if dataset else None
         projects = tuple(projects_of(session, dataset_id=found.id)) if found else ()
@@ -56,7 +56,7 @@ def connection(services: Services, dataset: str) -> Connection:
         if access is None:
             return Connection("", START, projects)
         with closing(LabelStudio(access)) as label_studio:
-            return Connection(label_studio.url, label_studio.health(), projects)
+            return Connection(label_studio.url, label_studio.health(within), projects)
     except LabelStudioError as error:
         return Connection("", str(error), projects)
 

@@ -6,7 +6,7 @@ model, opens no file, and hands back nothing but pixels. It imports Pillow and t
 
 A question is one line of JSON (`bytes`: how many follow; `side`: see `decode`) and the file's bytes. An answer is one
 line of JSON (a `refusal`, or the picture's upright size and how many pixels follow) and then, for a picture, its
-upright RGB pixels row by row.
+upright RGB pixels row by row. Before the first question it says one line of JSON: that it is ready.
 """
 
 from __future__ import annotations
@@ -272,6 +272,8 @@ def main(limits: Limits) -> None:
     """Answer until nothing more is asked."""
     bound_this_process(limits)
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    _say(answers, ready=True)
+    answers.flush()
     fit = True
     while fit and (line := questions.readline()):
         # of each file anew, and inside C code too: past it the system ends this process

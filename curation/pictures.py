@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,7 @@ Result = TypeVar("Result")
 PROGRAM = "import sys; sys.path.append(sys.argv[1]); from curation.decode import *; main(Limits.from_json(sys.argv[2]))"
 ROOT = Path(__file__).parents[1]
 PATIENCE = 5  # wall seconds allowed for each second of processor time: the machine may be busy
+START_S = 60.0  # wall seconds until a process that holds no picture yet says that it is ready
 HEADER_BYTES = 4096
 AHEAD = 4  # files a worker that are under way at once
 
@@ -109,30 +110,32 @@ class Decoder:
     def _ask(self, content: bytes, side: int) -> Picture:
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
-        watchdog = threading.Timer(PATIENCE * self._limits.seconds, process.kill)
-        watchdog.start()
         whole = False
         try:
-            with suppress(OSError):  # it is gone: its answer says so
-                process.stdin.write(json.dumps({"bytes": len(content), "side": side}).encode() + b"\n")
-                process.stdin.write(content)
-                process.stdin.flush()
-            picture = self._receive(process.stdout)
+            with _killed_after(PATIENCE * self._limits.seconds, process):
+                with suppress(OSError):  # it is gone: its answer says so
+                    process.stdin.write(json.dumps({"bytes": len(content), "side": side}).encode() + b"\n")
+                    process.stdin.write(content)
+                    process.stdin.flush()
+                picture = self._receive(process.stdout)
             whole = True
             return picture
         except RefusedError as error:
             whole = not isinstance(error, _LostError)
             raise
         finally:
-            watchdog.cancel()
             if not whole:
                 self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """A process that is ready, or gone: a picture's time does not hold what Python takes to start."""
         command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT), self._limits.to_json()]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
-        return self._process
+        self._process = process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        with _killed_after(START_S, process):
+            process.stdout.readline(HEADER_BYTES)
+        return process
 
     def _receive(self, stream: IO[bytes]) -> Picture:
         try:  # the process that says so has read hostile bytes: nothing of it is believed
@@ -264,6 +267,17 @@ def _results(
     finally:
         for future in under_way:
             future.cancel()
+
+
+@contextmanager
+def _killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """What is done inside ends by then: the process is killed, and its pipe says so."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def usable_cores() -> int:

@@ -55,6 +55,7 @@ TITLE_CHARACTERS = (3, 50)  # Label Studio's own bounds
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a request is sent again
 ATTEMPTS = 6  # of one step
 TIMEOUT = 30.0  # seconds for one request
+HEALTH_S = 2  # for asking whether it is up: a page must not wait
 BATCH = 100  # tasks an import: its SQLite locks under larger ones
 PAGE = 200  # tasks a page
 OVERLAP = timedelta(seconds=10)  # asked for again: a task is stamped a little before it can be seen
@@ -203,10 +204,10 @@ class LabelStudio:
     def __repr__(self) -> str:
         return f"LabelStudio({self.url!r})"
 
-    def health(self) -> str:
-        """Nothing where it is up and lets us in, else one sentence. Asks once: a page must not wait."""
+    def health(self, within: int = HEALTH_S) -> str:
+        """Nothing where it is up and lets us in, else one sentence. Asks once, for so many seconds at most."""
         try:
-            self._client.users.whoami(request_options={"timeout_in_seconds": 2})
+            self._client.users.whoami(request_options={"timeout_in_seconds": within})
         except (ApiError, httpx.HTTPError) as error:
             return str(self._sentence(error))
         return ""

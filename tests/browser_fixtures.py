@@ -7,13 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from tests.fake_app import app_at, free_port
+from tests.fake_app import app_at
 
 CHROMIUM = Path("/usr/bin/chromium")  # the system's, where there is one; else Playwright's own
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 PATIENCE = 30_000  # milliseconds; waits end as soon as their condition holds
+QUIET = 1_000  # milliseconds, of the two seconds between two looks at the jobs
+SETTLED = """quiet => {
+  const all = performance.getEntriesByType("resource").filter((each) => each.name.includes("/gradio_api/queue/"));
+  const answers = all.filter((each) => each.name.includes("/data?")).map((each) => each.responseEnd);
+  const last = Math.max(...answers);
+  return answers.length && all.every((each) => each.startTime <= last) && performance.now() > last + quiet;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +38,14 @@ def visitor(browser: Browser) -> BrowserContext:
     """One person with one browser: scripts are fetched once."""
     context = browser.new_context(viewport={"width": 1400, "height": 1300})
     context.set_default_timeout(PATIENCE)
+    context.add_init_script("performance.setResourceTimingBufferSize(1e6)")  # for SETTLED
     return context
 
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
     """Of the real app in a process of its own, over the module's home."""
-    with app_at(home, free_port()) as (address, _):
+    with app_at(home) as (address, _):
         yield address
 
 
@@ -54,3 +62,21 @@ def opened(
     yield page
     page.close()
     assert errors == []
+
+
+def settled(page: Page) -> None:
+    """Wait until every event of the page was answered for a while, so that no late answer undoes what comes next."""
+    page.wait_for_function(SETTLED, arg=QUIET)
+
+
+def fits(page: Page, width: int) -> None:
+    """See that nothing is cut off in a window of that width, once it is laid out."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(
+        "width => [innerWidth, document.documentElement.scrollWidth].every((w) => w === width)", arg=width
+    )
+
+
+def job_of(page: Page, kind: str) -> Locator:
+    """The latest job of a kind in the page's list, even if it is not listed yet."""
+    return page.locator("#jobs .job").filter(has=page.locator(".job-head b", has_text=kind)).first

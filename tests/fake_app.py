@@ -7,8 +7,9 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from app.main import build_app, launch_options
@@ -17,7 +18,9 @@ from app.settings import Settings
 from tests.fake_predictor import fake_predictor, write_fake_checkpoint
 
 ROOT = Path(__file__).parent.parent
-WAITING = re.compile(r"GRAIN is at (\S+)")
+WAITING = re.compile(r"GRAIN is at (\S+)\n")
+TAKEN = "cannot be listened on"
+STARTS = 3  # somebody may take a free port before the app does
 
 
 def fake_services(folder: Path, kind: type[Services] = Services) -> Services:
@@ -41,22 +44,33 @@ def running(services: Services) -> Iterator[str]:
 
 
 @contextmanager
-def app_at(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The real app in a process of its own; its address and its process."""
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as app:
-        assert app.stdout is not None
-        try:
-            yield next(found[1] for line in app.stdout if (found := WAITING.search(line))), app
-        finally:
-            app.kill()
+def app_at(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The real app in a process of its own, on a free port; its address and its process.
+
+    What it says goes into a file: a pipe that nobody reads any more would hold it up.
+    """
+    with tempfile.NamedTemporaryFile(prefix="grain-app-") as said, ExitStack() as ends:
+        for _ in range(STARTS):
+            environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port())}
+            command = [sys.executable, "-u", "app.py"]
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
+            app = ends.enter_context(process)
+            ends.callback(app.kill)
+            words = _first_words(app, Path(said.name))
+            if found := WAITING.search(words):
+                break
+            assert TAKEN in words, f"the app ended while it started:\n{words}"
+        else:
+            raise AssertionError(f"the app found no port:\n{words}")
+        yield found[1], app
+
+
+def _first_words(app: subprocess.Popen[bytes], said: Path) -> str:
+    """What an app says until it waits for visitors, or until its end."""
+    while not WAITING.search(said.read_text()) and app.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            app.wait(0.05)
+    return said.read_text()
 
 
 def free_port() -> int:

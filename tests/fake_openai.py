@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-PATIENCE = 20  # seconds that a request waits for company before it gives up
+PATIENCE = 60  # seconds that a request waits for company before it gives up
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "yellow": (230, 220, 20)}
 
 

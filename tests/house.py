@@ -53,7 +53,7 @@ class House:
         return self.services.people
 
     def visitor(self, **headers: str) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def signed_in(self, name: str) -> httpx.Client:
         visitor = self.visitor()
@@ -109,7 +109,7 @@ def set_off(visitor: httpx.Client, event: int, *data: object, asks: dict[str, ob
 
 def raw(house: House, target: str, cookie: str, method: str = "GET") -> int:
     """The status of a request whose target is sent as it is written."""
-    connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=60)
     connection.request(method, target, headers={"cookie": cookie})
     status = connection.getresponse().status
     connection.close()

@@ -35,7 +35,8 @@ from db.engine import Engine, open_engine, transaction
 from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
 
 FRESH = ENVIRONMENT / "fresh"  # GRAIN_HOME of a server that has just been made
-PATIENCE = 20  # seconds
+PATIENCE = 120  # seconds; waits end as soon as their condition holds
+SHORT = 10  # seconds after which a client gives up a request that is never answered
 NUMBERS = count(1)
 
 

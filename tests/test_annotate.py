@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,11 +220,12 @@ def test_killed_again_and_again_no_picture_is_lost_or_doubled(tmp_path: Path) ->
     log.touch()
     kills, done = 0, False
     while not done:
-        program = [sys.executable, "-m", "benchmarks.stub_annotators", url, "worker", str(log)]
+        program = [sys.executable, "-m", "benchmarks.stub_annotators", url, "worker", str(log), "0.01"]
         before = log.stat().st_size
         with subprocess.Popen(program, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as worker:
             while worker.poll() is None and not (kills < 6 and log.stat().st_size > before + 40):
-                pass
+                with suppress(subprocess.TimeoutExpired):
+                    worker.wait(0.002)
             done = worker.poll() is not None
             if not done:
                 worker.send_signal(signal.SIGKILL)

@@ -12,8 +12,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.engine import open_engine
-from tests.browser_fixtures import opened
-from tests.fake_app import app_at, free_port
+from tests.browser_fixtures import fits, opened, settled
+from tests.fake_app import app_at
 
 PICTURES = 120  # enough for a person to see each stage under way
 PAGE = 12  # results
@@ -58,6 +58,7 @@ def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, addres
     expect(page.locator("#plan .meter").nth(1)).to_contain_text(f"{PICTURES} of {PICTURES}")
     expect(page.locator("#results .result")).to_have_count(PAGE)
     expect(page.locator("#results .result").first.locator("rect.line")).not_to_have_count(0)
+    settled(page)  # a late look at the results would show the first page again
     page.locator("#more").click()
     expect(page.locator("#results .result")).to_have_count(2 * PAGE)
     page.reload()
@@ -94,14 +95,13 @@ def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> Non
 
 
 def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
-    port = free_port()
-    with app_at(home, port) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
+    with app_at(home) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         page.locator("#start").click()
-        expect(latest(page)).to_have_class(re.compile("running"))
-        expect(latest(page)).to_contain_text("describe:", timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("running"), timeout=SLOW)
+        expect(latest(page)).to_contain_text(re.compile("describe:|localize:"), timeout=SLOW)
         app.kill()
         app.wait()
-    with app_at(home, port) as (address, _), opened(visitor, f"{address}annotate", "#plan .meter") as page:
+    with app_at(home) as (address, _), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         expect(latest(page)).to_have_class(re.compile("running|done"))
         expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
         page.locator("#least-score input[type=number]").fill("0.4")
@@ -122,6 +122,4 @@ def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, 
 
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    page.set_viewport_size({"width": 1400, "height": 1300})
+    fits(page, width)

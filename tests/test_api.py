@@ -16,7 +16,7 @@ from gradio_client.exceptions import AppError
 from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.engine import open_engine
-from tests.fake_app import app_at, free_port
+from tests.fake_app import app_at
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 240.0
@@ -29,7 +29,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
     world = WorldConfig(out=home / "drawn", images=0, held_out_images=6, classes=1, novel_images_per_class=0)
     ingest(engine, write_world(world), dataset="drawn", home=home)
-    with app_at(home, free_port()) as (address, _):
+    with app_at(home) as (address, _):
         yield Client(address, verbose=False, analytics_enabled=False)
 
 

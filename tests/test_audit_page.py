@@ -24,9 +24,10 @@ from db.audit_queries import draw_sample, latest_audit, regions_of, set_claim_ve
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AuditedClaim, AuditSample, Description
 from tests import browser_fixtures
+from tests.browser_fixtures import job_of
 from tests.fake_app import fake_services
 
-PATIENCE = 60_000  # ms, of a job on a busy machine
+PATIENCE = 180_000  # ms, of a job on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: En
     page.locator("#rule").get_by_text("Reject by this rule").click()
     expect(page.locator("#touched")).to_contain_text(re.compile(r"\d+ regions of these are not yet rejected"))
     page.locator("#reject").click()
-    expect(page.locator("#jobs .job")).to_contain_text("done", timeout=PATIENCE)
+    expect(job_of(page, "reject")).to_have_class(re.compile("done"), timeout=PATIENCE)
     expect(page.locator("#touched")).to_contain_text("0 regions of these are not yet rejected")
 
 
@@ -131,7 +132,7 @@ def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: E
             verdict = "supported" if claim_id % 3 else "unsupported"
             set_claim_verdict(session, claim_id=claim_id, who="ada", verdict=verdict)  # type: ignore[arg-type]
     page.locator("#fit").click()
-    expect(page.locator("#jobs .job").first).to_contain_text("done", timeout=PATIENCE)
+    expect(job_of(page, "fit-judge")).to_have_class(re.compile("done"), timeout=PATIENCE)
     expect(page.locator("#report")).to_contain_text("auditor's precision, cross-validated")
     expect(page.locator("#report")).to_contain_text("this data set’s own judge")
     assert judge_path(home, "drawn").exists()

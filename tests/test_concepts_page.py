@@ -15,7 +15,7 @@ from curation.concepts import STATED, bring, label, save_classes, standing
 from curation.ingest import ingest
 from curation.sample_world import novel_classes, render_scene
 from db.engine import Engine, open_engine
-from tests.browser_fixtures import PATIENCE
+from tests.browser_fixtures import PATIENCE, fits
 
 CLASSES, PICTURES = 3, 6
 NAMES = list(novel_classes(0, CLASSES))
@@ -243,7 +243,6 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
 def test_nothing_is_cut_off(browser: Browser, address: str, people: list[Person], width: int) -> None:
     ana = Person(browser, address, "?set=started&step=labels&as=Ana2")
     people.append(ana)
-    ana.page.set_viewport_size({"width": width, "height": 900})
     for step in ("pictures", "leaks", "classes", "labels", "agreement", "freeze", "evaluate"):
         ana.go(step)
-        assert ana.page.evaluate("document.documentElement.scrollWidth") == width
+        fits(ana.page, width)

@@ -18,7 +18,7 @@ from curation.sample_world import WorldConfig, write_world
 from db.curate_queries import AnnotationChange, edit_annotation, get_annotation, history_page
 from db.engine import Engine, open_engine, reading, retrying, transaction
 from db.gallery_queries import curate_page, index_annotations
-from tests.browser_fixtures import opened
+from tests.browser_fixtures import fits, opened
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +259,6 @@ def on_map(page: Page, x: float, y: float) -> tuple[float, float]:
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(page: Page, width: int) -> None:
     open_first(page)
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    fits(page, width)
     button = page.locator("#review").bounding_box()
     assert button and button["x"] >= 0 and button["x"] + button["width"] <= width

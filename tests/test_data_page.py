@@ -21,7 +21,7 @@ from curation.versions import freeze
 from db.curate_queries import AnnotationChange, edit_annotation
 from db.engine import transaction
 from db.version_queries import count_reviews, last_ids
-from tests.browser_fixtures import opened
+from tests.browser_fixtures import fits, job_of, opened
 from tests.curated import all_annotations, curated
 from tests.fake_app import fake_services, running
 
@@ -115,14 +115,21 @@ def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Servi
     assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None)[0]
 
 
+@pytest.fixture(scope="module")
+def address(services: Services) -> Iterator[str]:
+    """Of the app in this process, which has one port."""
+    with running(services) as address:
+        yield address
+
+
 @pytest.fixture
-def page(services: Services, visitor: BrowserContext) -> Iterator[Page]:
-    with running(services) as address, opened(visitor, f"{address}data?dataset=lids", "#overview table") as page:
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, f"{address}data?dataset=lids", "#overview table") as page:
         yield page
 
 
-def test_a_link_to_no_data_set_says_so_and_shows_another(services: Services, visitor: BrowserContext) -> None:
-    with running(services) as address, opened(visitor, f"{address}data?dataset=<b>x", "#overview table") as page:
+def test_a_link_to_no_data_set_says_so_and_shows_another(address: str, visitor: BrowserContext) -> None:
+    with opened(visitor, f"{address}data?dataset=<b>x", "#overview table") as page:
         expect(page.locator(".toast-body")).to_contain_text("There is no data set “<b>x” here: choose one of the list.")
         expect(page.locator("#dataset input")).to_have_value("lids")
 
@@ -141,7 +148,7 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     page.get_by_role("option", name="COCO JSON").click()
     expect(page.locator("#losses")).to_contain_text("Nothing will be lost")
     page.locator("#export").click()
-    expect(page.locator("#jobs .job").first).to_contain_text("export")
+    expect(job_of(page, "export")).to_be_visible()
     expect(page.locator("#written li")).to_have_count(1, timeout=JOB)
     page.locator("#written summary").click()
     expect(page.locator("#written pre")).to_contain_text("Where the descriptions come from")
@@ -151,10 +158,9 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     page.get_by_text("Bring annotations in").click()
     page.locator("#file input, #file textarea").fill(str(config.out))
     page.locator("#bring").click()
-    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=JOB)
-    expect(page.locator("#jobs .job").first).to_contain_text("0 added, 12 known")
-    page.set_viewport_size({"width": 400, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    expect(job_of(page, "bring")).to_have_class(re.compile("done"), timeout=JOB)
+    expect(job_of(page, "bring")).to_contain_text("0 added, 12 known")
+    fits(page, 400)
 
 
 def test_an_export_that_cannot_be_read_is_passed_over(services: Services) -> None:

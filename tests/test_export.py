@@ -274,7 +274,7 @@ def test_killed_at_any_moment_the_same_command_makes_it_whole(
     config = ExportConfig(format=format, out=tmp_path / "killed", dataset="lids", home=tmp_path, shard_images=20)
     environment = {**os.environ, "GRAIN_DATABASE_URL": sqlite_engine.url.render_as_string(hide_password=False)}
     moments = 0
-    for pictures in (1, 60, 200):
+    for pictures in (1, 30, 80):  # of 400
         process = subprocess.Popen(
             [sys.executable, *command_line(config)], cwd=ROOT, env=environment, stdout=-3, stderr=-3
         )

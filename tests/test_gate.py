@@ -199,15 +199,19 @@ def test_the_oldest_files_are_forgotten_and_not_opened_to_others() -> None:
 # ------------------------------------------------------------------------------------------------ programs
 
 
+def program(house: House, **options: Any) -> Client:
+    return Client(house.url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60}, **options)
+
+
 def test_gradio_client_signs_in_with_a_name_or_a_key(house: House, picture: Path) -> None:
     key = house.people.key("vera", 1)
     for options in ({"auth": ("vera", password("vera"))}, {"headers": {"Authorization": f"Bearer {key}"}}):
-        client = Client(house.url, verbose=False, analytics_enabled=False, **options)
+        client = program(house, **options)
         answer = client.predict(handle_file(str(picture)), "a red lid", api_name="/ground")
         assert answer["checkpoint"]["name"] == "photo"
         client.close()
     with pytest.raises(AuthenticationError):
-        Client(house.url, verbose=False, analytics_enabled=False, auth=("vera", "wrong password"))
+        program(house, auth=("vera", "wrong password"))
 
 
 def ask_mcp(house: House, method: str, parameters: dict[str, object], **headers: str) -> httpx.Response:
@@ -238,7 +242,7 @@ def test_secrets_are_nowhere_but_with_their_owners(house: House, capfd: pytest.C
     key = house.people.key("ada", 1)
     house.visitor().post("login", data={"username": "ada", "password": "a guess of mine"})
     pages = [visitor.get(path).text for path in ("", "annotate", "login", "logout", "config", "gradio_api/info")]
-    Client(house.url, verbose=False, analytics_enabled=False, auth=("ada", password("ada"))).close()
+    program(house, auth=("ada", password("ada"))).close()
     secrets = [password("ada"), "a guess of mine", visitor.cookies[COOKIE], key, key.removeprefix(KEY_PREFIX)]
     files = [file for file in house.services.settings.home.rglob("*") if file.is_file()]
     assert any(file.name == "grain.sqlite" for file in files) and len(pages) == 6
@@ -280,7 +284,7 @@ def test_on_loopback_there_is_one_person_and_other_names_of_this_machine_are_ref
     app = build_app(services)
     app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
     try:
-        visitor = httpx.Client(base_url=app.local_url)
+        visitor = httpx.Client(base_url=app.local_url, timeout=60)
         assert visitor.get("").status_code == 200 and "Sign out" not in visitor.get("").text
         assert visitor.get("login").headers["location"] == visitor.post("logout").headers["location"] == "/"
         assert visitor.get(f"gradio_api/file={upload(visitor, picture)}").status_code == 200

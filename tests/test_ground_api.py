@@ -23,6 +23,7 @@ from tests.fake_app import fake_services, free_port, running
 from tests.fake_predictor import BOXES_XYXY
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 60  # seconds that an answer may take on a busy machine
 DESCRIPTIONS, CLASSES = "a red lid\na star", "zorbex: a red lid; a star\nplim: a blue hook"
 
 
@@ -37,7 +38,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(address: str) -> Client:
-    return Client(address, verbose=False, analytics_enabled=False)
+    return Client(address, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": PATIENCE})
+
+
+@pytest.fixture(scope="module")
+def visitor(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as visitor:
+        yield visitor
 
 
 @pytest.fixture
@@ -48,6 +55,12 @@ def picture(tmp_path: Path) -> str:
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (240, 120), (200, 40, 40)).save(path, exif=exif)
     return str(path)
+
+
+def grounded(visitor: httpx.Client, payload: dict[str, object]) -> str:
+    """What the endpoint answers about a picture that is given as Gradio's JSON."""
+    event = visitor.post("gradio_api/call/ground", json={"data": [payload, "a", "", "sample", 0, 1]}).json()
+    return visitor.get(f"gradio_api/call/ground/{event['event_id']}").text
 
 
 def refusal(client: Client, *arguments: object) -> str:
@@ -121,41 +134,39 @@ def test_bad_input_is_answered_in_one_sentence(client: Client, picture: str, tmp
     )
 
 
-def test_an_address_or_a_data_uri_is_not_fetched(client: Client, address: str, picture: str) -> None:
+def test_an_address_or_a_data_uri_is_not_fetched(visitor: httpx.Client, picture: str) -> None:
     uri = "data:image/png;base64," + base64.b64encode(Path(picture).read_bytes()).decode()
     for sent in ({"path": "http://127.0.0.1:1/x.png"}, {"path": None, "url": uri}, {"path": "https://example.com/x"}):
         payload = {**sent, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.png"}
-        event = httpx.post(f"{address}gradio_api/call/ground", json={"data": [payload, "a", "", "sample", 0, 1]}).json()
-        answer = httpx.get(f"{address}gradio_api/call/ground/{event['event_id']}", timeout=20).text
+        answer = grounded(visitor, payload)
         assert "event: error" in answer and "not fetched" in answer
-    assert httpx.get(f"{address}gradio_api/file=http://example.com/x.png").status_code == 403
+    assert visitor.get("gradio_api/file=http://example.com/x.png").status_code == 403
 
 
-def test_a_file_of_the_server_is_not_read(client: Client, address: str) -> None:
+def test_a_file_of_the_server_is_not_read(visitor: httpx.Client) -> None:
     for path in ("/etc/passwd", str(ROOT / "app" / "examples" / "coffee.jpg"), "../../../etc/passwd"):
         payload = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        event = httpx.post(f"{address}gradio_api/call/ground", json={"data": [payload, "a", "", "sample", 0, 1]}).json()
-        answer = httpx.get(f"{address}gradio_api/call/ground/{event['event_id']}", timeout=20).text
+        answer = grounded(visitor, payload)
         assert "event: error" in answer and "root:" not in answer
-        assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
+        assert visitor.get(f"gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_a_file_that_is_too_large_is_cut_off_while_it_is_sent(address: str) -> None:
-    answer = httpx.post(f"{address}gradio_api/upload", files={"files": ("big.png", bytes(26_000_000))})
+def test_a_file_that_is_too_large_is_cut_off_while_it_is_sent(visitor: httpx.Client) -> None:
+    answer = visitor.post("gradio_api/upload", files={"files": ("big.png", bytes(26_000_000))})
     assert answer.status_code == 413
 
 
-def test_every_answer_forbids_the_browser_to_load_from_elsewhere(address: str) -> None:
+def test_every_answer_forbids_the_browser_to_load_from_elsewhere(visitor: httpx.Client) -> None:
     for path in ("", "gradio_api/info", "nowhere"):
-        policy = httpx.get(f"{address}{path}").headers["content-security-policy"]
+        policy = visitor.get(path).headers["content-security-policy"]
         assert "default-src 'self'" in policy and "http" not in policy
 
 
-def test_the_same_over_mcp(address: str, picture: str) -> None:
+def test_the_same_over_mcp(visitor: httpx.Client, picture: str) -> None:
     def ask(method: str, parameters: dict[str, object]) -> dict[str, object]:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
         headers = {"accept": "application/json, text/event-stream"}
-        text = httpx.post(f"{address}gradio_api/mcp/", json=body, headers=headers, timeout=30).text
+        text = visitor.post("gradio_api/mcp/", json=body, headers=headers).text
         result: dict[str, object] = json.loads(text.split("data:", 1)[1])["result"]
         return result
 
@@ -175,7 +186,7 @@ def test_the_page_is_up_without_torch_and_without_the_database(tmp_path: Path) -
         "from app.main import build_app, launch_options\nfrom app.services import Services\n"
         "services = Services(settings); app = build_app(services)\n"
         "app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)\n"
-        "print(httpx.get(app.local_url).status_code, sorted(HEAVY & set(sys.modules)))"
+        "print(httpx.get(app.local_url, timeout=60).status_code, sorted(HEAVY & set(sys.modules)))"
     ).replace("HEAVY", "{'torch', 'open_clip', 'transformers', 'cv2', 'supervision', 'sqlalchemy', 'scipy'}")
     environment = {**os.environ, "GRAIN_HOME": str(tmp_path), "GRAIN_PORT": str(free_port())}
     done = subprocess.run(
@@ -191,6 +202,6 @@ def test_python_app_py_serves_the_page(tmp_path: Path) -> None:
         try:
             lines = iter(io.TextIOWrapper(process.stdout, "utf-8"))  # type: ignore[arg-type]
             assert any(f"127.0.0.1:{port}" in line for line in lines), "it says where it listens"
-            assert "GRAIN" in httpx.get(f"http://127.0.0.1:{port}/", timeout=30).text
+            assert "GRAIN" in httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).text
         finally:
             process.kill()

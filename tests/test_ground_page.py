@@ -17,6 +17,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from app.draw import PALETTE
 from app.gallery import load_examples
 from app.services import Services
+from tests.browser_fixtures import fits
 from tests.fake_app import fake_services, running
 from tests.fake_predictor import BOXES_XYXY
 
@@ -376,8 +377,7 @@ def test_nothing_is_cut_off_at_either_width(page: Page, scheme: Literal["light",
     looked_at(page)
     assert page.evaluate("document.body.classList.contains('dark')") is (scheme == "dark")
     for width, columns in ((1400, 3), (400, 1)):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        fits(page, width)
         cards = [card.bounding_box() for card in page.locator(".card").all()]
         assert len(cards) == 5 and len({round(card["x"]) for card in cards if card}) == columns
 

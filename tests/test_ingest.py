@@ -235,7 +235,7 @@ def surroundings(engine: Engine, home: Path) -> dict[str, str]:
 def test_killed_in_its_middle_the_same_command_loses_nothing_and_adds_nothing_twice(
     engine: Engine, tmp_path: Path
 ) -> None:
-    count = BATCH_FILES + 150
+    count = BATCH_FILES + 400
     source, home = tiny_pictures(tmp_path / "many", count), tmp_path / "home"
     command = [*PROGRAM, str(source), "--dataset", "many"]
     kept = []
@@ -245,7 +245,7 @@ def test_killed_in_its_middle_the_same_command_loses_nothing_and_adds_nothing_tw
         ) as process:
             while len(thumbnails(home)) < enough:
                 with pytest.raises(subprocess.TimeoutExpired):  # it goes on
-                    process.wait(0.05)
+                    process.wait(0.002)
             process.send_signal(signal.SIGKILL)
         kept.append(len(pictures(engine)))
         for path in thumbnails(home):

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,16 +37,16 @@ from db.models import Job, now
 from tests.databases import text_of
 
 PROGRAMS = str(Path(__file__).with_name("job_programs.py"))
-PATIENCE_S = 30.0
-PACE = Pace(heartbeat_s=0.1, lease_s=30.0, tick_s=0.02, cancel_grace_s=1.0, pause_grace_s=20.0)
+PATIENCE_S = 120.0
+PACE = Pace(heartbeat_s=0.1, lease_s=30.0, tick_s=0.02, cancel_grace_s=3.0, pause_grace_s=60.0)
 WORK = {"kind": "annotate", "owner": "ada", "config": {}}
 
 
 def until(condition: Callable[[], Any], sentence: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain: {sentence}"
-        time.sleep(0.02)
+        pause.wait(0.02)
 
 
 def is_alive(pid: int) -> bool:

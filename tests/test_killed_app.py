@@ -15,7 +15,7 @@ from db.curate_queries import history_page
 from db.engine import open_engine, reading
 from db.models import Annotation
 from tests.curated import all_annotations, curated
-from tests.fake_app import app_at, free_port
+from tests.fake_app import app_at
 
 WRITERS, ENOUGH = 8, 40
 
@@ -73,7 +73,7 @@ def test_every_acknowledged_edit_of_eight_writers_outlives_the_app(tmp_path: Pat
     regions = [row for row in all_annotations(engine, dataset_id) if row.status == "pending"]
     regions += [row for row in all_annotations(engine, dataset_id) if row.status != "pending"]
     told = threading.Semaphore(0)
-    with app_at(home, free_port()) as (address, app):
+    with app_at(home) as (address, app):
         event = edit_event(address)
         writers = [Writer(address, event, region, told) for region in regions[:WRITERS]]
         threads = [threading.Thread(target=writer) for writer in writers]

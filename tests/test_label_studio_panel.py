@@ -22,6 +22,7 @@ from db.queries import annotations_of, get_image
 from tests.fake_app import fake_services, free_port, running
 from tests.fake_predictor import fake_predictor
 from tests.label_studio_server import (
+    PATIENCE,
     Running,
     client,
     database,
@@ -77,7 +78,7 @@ def test_pictures_go_there_as_a_job_and_a_decision_comes_back_by_a_webhook(
     with running(services):
         job = keep_in_step(services, "three", "regions", "push", "ana")
         until(lambda: (found := services.jobs.get(job)) is not None and found.state == "done", JOB)
-        found = connection(services, "three")
+        found = connection(services, "three", PATIENCE)
         [project] = found.projects
         assert (found.problem, project.pushed, project.decided) == ("", 3, 0)
         assert "3 pushed, 0 decided" in connection_panel(found)
@@ -91,7 +92,7 @@ def test_pictures_go_there_as_a_job_and_a_decision_comes_back_by_a_webhook(
         shown = records_in(step)[0]
         submit(label_studio_server, task, shown, judged(shown, "accepted", "reviewed"))
         until(lambda: first_status(services) == "accepted", JOB)
-        assert connection(services, "three").projects[0].decided == 1
+        assert connection(services, "three", PATIENCE).projects[0].decided == 1
     there.close()
 
 
@@ -132,7 +133,7 @@ def test_a_failing_server_costs_a_sentence_and_no_page(
         found = connection(services, "three")
         assert found.problem.startswith(f"Label Studio at {between.url}") and len(between.requests) == 1
         assert "not connected" in connection_panel(found) and 'role="alert"' in connection_panel(found)
-        assert connection(services, "three").problem == "", "and then it is well again"
+        assert connection(services, "three", PATIENCE).problem == "", "and then it is well again"
 
 
 def test_without_a_server_it_says_what_to_do(services: Services) -> None:
@@ -166,14 +167,14 @@ def test_label_studio_reaches_the_app_with_its_secret_alone(services: Services) 
         assert address.rstrip("/") == label_studio.address(services)
         for headers in ({}, {SECRET_HEADER: ""}, {SECRET_HEADER: "guess"}):
             for method, path in (("GET", "health"), ("POST", "predict"), ("POST", "webhook"), ("GET", "nowhere")):
-                answer = httpx.request(method, f"{url}/{path}", headers=headers, timeout=30)
+                answer = httpx.request(method, f"{url}/{path}", headers=headers, timeout=60)
                 assert answer.status_code == (404 if path == "nowhere" else 401)
         write_access(home, Access("http://127.0.0.1:9", "token", "the secret"))
         right = {SECRET_HEADER: "the secret"}
-        assert httpx.get(f"{url}/health", headers=right, timeout=30).json()["status"] == "UP", "known while it runs"
-        assert httpx.post(f"{url}/webhook", headers=right, timeout=30).status_code == 200
+        assert httpx.get(f"{url}/health", headers=right, timeout=60).json()["status"] == "UP", "known while it runs"
+        assert httpx.post(f"{url}/webhook", headers=right, timeout=60).status_code == 200
         foreign = {**right, "origin": "http://evil.example"}
-        assert httpx.post(f"{url}/webhook", headers=foreign, timeout=30).status_code == 403
+        assert httpx.post(f"{url}/webhook", headers=foreign, timeout=60).status_code == 403
     assert stat.S_IMODE((home / FOLDER / ACCESS).stat().st_mode) == 0o600
     with reading(services.engine) as session:
         assert get_image(session, image_id=1) is not None

@@ -272,10 +272,11 @@ def test_the_command_line_adds_a_person_whom_the_app_then_lets_in(tmp_path: Path
         try:
             assert app.stdout is not None and any("GRAIN is at" in line for line in app.stdout)
             url = f"http://127.0.0.1:{port}/"
-            assert httpx.get(f"{url}config").status_code == 401
-            assert httpx.get(f"{url}config", headers={"authorization": f"Bearer {key}"}).status_code == 200
-            signed_in = httpx.post(f"{url}login", data={"username": "ada", "password": password("ada")})
-            assert httpx.get(f"{url}config", cookies=dict(signed_in.cookies)).status_code == 200
+            with httpx.Client(base_url=url, timeout=60) as visitor:
+                assert visitor.get("config").status_code == 401
+                assert visitor.get("config", headers={"authorization": f"Bearer {key}"}).status_code == 200
+                visitor.post("login", data={"username": "ada", "password": password("ada")})
+                assert visitor.get("config").status_code == 200, "with the cookie"
         finally:
             app.kill()
 

@@ -13,8 +13,18 @@ import pytest
 from PIL import Image, ImageOps
 
 from curation.decode import decode
-from curation.pictures import Decoder, DecoderPool, Limits, RefusedError, in_order, read_file, write_atomic
-from tests.malformed_images import malformed_images, png_of_size
+from curation.pictures import (
+    PATIENCE,
+    PROGRAM,
+    Decoder,
+    DecoderPool,
+    Limits,
+    RefusedError,
+    in_order,
+    read_file,
+    write_atomic,
+)
+from tests.malformed_images import BOMBS, malformed_images, png_of_size
 from tests.source_files import encoded
 
 
@@ -57,16 +67,32 @@ def test_a_refused_file_does_not_end_the_process() -> None:
 def test_a_file_that_ends_the_process_is_refused_and_the_next_one_is_read() -> None:
     """Memory for the small picture only; then time for the small picture only."""
     large = encoded(Image.new("RGB", (6000, 6000)), compress_level=1)
-    for limits, says in (
-        (Limits(memory_bytes=100 * 2**20), "100 MB of memory"),
-        (Limits(seconds=0.05), "within 0.05 s"),
+    endless = next(bomb.content for bomb in BOMBS if bomb.name == "scans.jpg")
+    for limits, content, says in (
+        (Limits(memory_bytes=100 * 2**20), large, "100 MB of memory"),
+        (Limits(seconds=0.3), endless, "within 0.3 s"),
     ):
         with Decoder(limits) as decoder:
             assert decoder.read(plain()).width == 8
             for _ in range(2):
                 with pytest.raises(RefusedError, match=says):
-                    decoder.read(large)
+                    decoder.read(content)
                 assert decoder.read(plain()).width == 8
+
+
+def test_the_start_of_the_process_is_not_counted_as_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(seconds=0.1)
+    slow = PATIENCE * limits.seconds + 0.5
+    monkeypatch.setattr("curation.pictures.PROGRAM", f"import time; time.sleep({slow}); {PROGRAM}")
+    with Decoder(limits) as decoder:
+        assert decoder.read(plain()).width == 8
+
+
+def test_a_process_that_never_gets_ready_costs_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curation.pictures.PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr("curation.pictures.START_S", 0.2)
+    with Decoder() as decoder, pytest.raises(RefusedError, match="could not be read"):
+        decoder.read(plain())
 
 
 def test_time_is_counted_for_each_file_anew() -> None:

@@ -40,6 +40,7 @@ from db.curate_queries import history_page
 from db.engine import reading
 from tests.label_studio_server import (
     PATIENCE,
+    SHORT,
     Running,
     address,
     annotated,
@@ -207,7 +208,7 @@ def test_a_push_through_faults_loses_nothing_and_makes_nothing_twice(
     records = [picture(number) for number in range(20, 26)]
     with proxy(label_studio_server.access.url) as between:
         there = client(
-            replace(label_studio_server.access, url=between.url), timeout=3 if "slow" in faults else PATIENCE
+            replace(label_studio_server.access, url=between.url), timeout=SHORT if "slow" in faults else PATIENCE
         )
         between.faults, between.only = list(faults), "POST"
         pushed = there.push(project, records, address)
@@ -240,7 +241,7 @@ def test_what_could_not_go_while_it_was_down_goes_later(label_studio_server: Run
         ):
             ask()
     up = client(label_studio_server.access)
-    assert up.health() == ""
+    assert up.health(PATIENCE) == ""
     assert counts(up.push(project, [picture(40)], address)) == (1, 0, 0)
 
 
@@ -263,7 +264,7 @@ def test_a_wrong_token_is_said_and_stands_in_no_message(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     wrong = client(replace(label_studio_server.access, token="f" * 40))
-    assert "does not take the token (401)" in wrong.health()
+    assert "does not take the token (401)" in wrong.health(PATIENCE)
     with pytest.raises(LabelStudioError, match="does not take the token") as refused:
         wrong.push(project, [picture(50)], address)
     right = client(label_studio_server.access)
@@ -400,7 +401,7 @@ def test_what_people_decided_while_the_server_failed_is_taken_later(
     step = in_step("one")
     tasks = step.push().tasks
     with proxy(label_studio_server.access.url) as between:
-        step.label_studio = client(replace(label_studio_server.access, url=between.url), attempts=2, timeout=3)
+        step.label_studio = client(replace(label_studio_server.access, url=between.url), attempts=2, timeout=SHORT)
         follower = Follower(step.pull, every=0.05, longest=0.1)
         between.faults = [500, 502, 429, 429, 503, "lost", "lost", "slow"]
         [first, *_] = records_in(step)

@@ -80,10 +80,11 @@ def test_what_is_new_and_has_no_rule_is_noticed_and_refused(tmp_path: Path, monk
         assert set(paths(app.app.routes)) - ROUTES.keys() == {"/new"}
         assert [event_rule(handler) for handler in handlers(app)] == ["closed", "closed"]
         url = app.local_url
-        assert httpx.get(f"{url}new").status_code == 404
-        event = httpx.post(f"{url}gradio_api/call/new", json={"data": ["x"]}).json()["event_id"]
-        assert "is for nobody" in httpx.get(f"{url}gradio_api/call/new/{event}", timeout=20).text
-        assert "is for nobody" in httpx.post(f"{url}gradio_api/run/queueless", json={"data": ["x"]}).text
+        assert httpx.get(f"{url}new", timeout=60).status_code == 404
+        event = httpx.post(f"{url}gradio_api/call/new", json={"data": ["x"]}, timeout=60).json()["event_id"]
+        assert "is for nobody" in httpx.get(f"{url}gradio_api/call/new/{event}", timeout=60).text
+        refused = httpx.post(f"{url}gradio_api/run/queueless", json={"data": ["x"]}, timeout=60).text
+        assert "is for nobody" in refused
         assert done == []
     finally:
         app.close()

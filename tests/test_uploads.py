@@ -161,9 +161,10 @@ def test_500_malformed_images_end_in_a_sentence_or_in_pixels(report: dict[str, o
     assert int(str(report["refused"])) > 350, "a guard that refused too little"
 
 
-def test_no_malformed_image_takes_2_seconds_or_512_mb(report: dict[str, object]) -> None:
-    assert report["slowest"]["seconds"] <= 2.0, report["slowest"]  # type: ignore[index]
-    assert float(str(report["peak_mb"])) <= 512
+def test_no_malformed_image_takes_more_time_or_memory_than_it_may(report: dict[str, object]) -> None:
+    start = 1.0  # seconds of processor time in which even a slow machine starts the process, which are counted too
+    assert report["slowest"]["seconds"] <= Limits().seconds + start, report["slowest"]  # type: ignore[index]
+    assert float(str(report["peak_mb"])) <= Limits().memory_bytes / 2**20
 
 
 def test_no_pickle_is_run(report: dict[str, object]) -> None:
