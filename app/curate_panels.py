@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from app.curating import FACTS, Gallery, Opened, Tile
 from app.draw import mark_of, swatch
 from app.panels import deeds, empty_state, notice
+from curation.disputes import Dispute
 from curation.ingest import thumbnail_path
+from curation.versions import name_of
 from db.curate_queries import EditConflictError, Throughput
 from db.gallery_queries import SourceCount
 from db.models import Annotation, AnnotationEdit, Image
@@ -33,17 +35,26 @@ def gallery_panel(found: Gallery, home: Path) -> str:
 
 def _tile(tile: Tile, home: Path) -> str:
     row, image = tile.annotation, tile.image
-    uri = thumbnail(home, image)
-    box = (
-        f'<rect x="{row.x1:.4f}" y="{row.y1:.4f}" width="{row.x2 - row.x1:.4f}" height="{row.y2 - row.y1:.4f}" '
-        f'class="{{}}" />'
-    )
+    box = (row.x1, row.y1, row.x2, row.y2)
     return (
         f'<button type="button" class="tile" data-id="{row.id}" data-ask="{_ask(do="open", id=row.id)}">'
-        f'<span class="thumb" style="aspect-ratio:{image.width}/{image.height}"><img src="{uri}" alt="">'
-        f'<svg viewBox="0 0 1 1" preserveAspectRatio="none">{box.format("casing")}{box.format("line")}</svg></span>'
-        f'<span class="says">{escape(row.text)}</span><span class="quiet">{_verdict(row.status)} {_scores(row)}</span>'
+        f'{_thumb(image, home, [(box, "line")])}<span class="says">{escape(row.text)}</span>'
+        f'<span class="quiet">{_verdict(row.status)} {_scores(row)}</span>'
         "</button>"
+    )
+
+
+def _thumb(image: Image, home: Path, boxes: Iterable[tuple[Sequence[float], str]]) -> str:
+    """A picture's thumbnail under boxes, normalized xyxy, each with the class of its line."""
+    drawn = "".join(
+        f'<rect x="{x1:.4f}" y="{y1:.4f}" width="{x2 - x1:.4f}" height="{y2 - y1:.4f}" class="{kind}" />'
+        for (x1, y1, x2, y2), line in boxes
+        for kind in ("casing", line)
+    )
+    return (
+        f'<span class="thumb" style="aspect-ratio:{image.width}/{image.height}">'
+        f'<img src="{thumbnail(home, image)}" alt="">'
+        f'<svg viewBox="0 0 1 1" preserveAspectRatio="none">{drawn}</svg></span>'
     )
 
 
@@ -242,21 +253,52 @@ def _change(name: str, before: Any, after: Any) -> str:
 
 def conflict_panel(conflict: EditConflictError) -> str:
     """Both versions, for the second of two editors to choose from."""
-    present, wanted = conflict.present, conflict.wanted
-    names = [name for name in wanted if name in present and present[name] != wanted[name]]
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(_shown(present[name]))}</td><td>{escape(_shown(wanted[name]))}</td></tr>"
-        for name in names
-        if name not in ("similarity", "disagreement")
-    )
     mine = _ask(do="mine", version=conflict.version)
-    theirs = escape(conflict.by or "Somebody")
+    theirs = conflict.by or "Somebody"
     return (
-        f'<div class="conflict" role="alert"><p><b>{theirs} changed this meanwhile.</b> Nothing of yours is written '
-        f'yet: choose.</p><table class="costs"><thead><tr><th></th><th>{theirs}</th><th>you</th></tr></thead>{rows}'
-        f'</table><button type="button" data-ask="{_ask(do="theirs")}">keep theirs</button>'
+        f'<div class="conflict" role="alert"><p><b>{escape(theirs)} changed this meanwhile.</b> Nothing of yours is '
+        f"written yet: choose.</p>{_versions(conflict.present, conflict.wanted, theirs, 'you')}"
+        f'<button type="button" data-ask="{_ask(do="theirs")}">keep theirs</button>'
         f'<button type="button" data-ask="{mine}">use mine</button></div>'
     )
+
+
+def disputes_panel(disputes: Sequence[Dispute], home: Path) -> str:
+    """Decisions of Label Studio that met another edit, each with both versions and a choice; "" for none."""
+    if not disputes:
+        return ""
+    return (
+        "<h3>Changed on both sides</h3>"
+        '<p class="quiet">Somebody changed these here after they went to Label Studio. What is here stays until you '
+        f"choose.</p>{''.join(_dispute(each, home) for each in disputes)}"
+    )
+
+
+def _dispute(dispute: Dispute, home: Path) -> str:
+    row, by = dispute.conflict, dispute.by or "somebody"
+    what = f"region {row.annotation_id}" if row.annotation_id is not None else "the whole picture"
+    there = row.wanted.get("xyxy")
+    boxes = [(dispute.present.get("xyxy", there), "line"), (there, "line theirs")] if there else []
+    ours, theirs = (_ask(conflict=row.id, version=dispute.version, take=take) for take in ("ours", "theirs"))
+    return (
+        f'<div class="conflict dispute" data-id="{row.id}">{_thumb(dispute.image, home, boxes)}<div>'
+        f"<p><b>{escape(name_of(dispute.image))}</b>, {what}</p>"
+        f"{_versions(dispute.present, dispute.wanted, f'━ here · {by}', f'┅ Label Studio · {row.who}')}"
+        f'<div class="asks"><button type="button" data-ask="{ours}">keep ours</button>'
+        f'<button type="button" data-ask="{theirs}">take theirs</button></div></div></div>'
+    )
+
+
+def _versions(present: Mapping[str, Any], wanted: Mapping[str, Any], left: str, right: str) -> str:
+    """What differs, side by side."""
+    rows = "".join(
+        f"<tr><th>{'box' if name == 'xyxy' else escape(name)}</th><td>{escape(_shown(present[name]))}</td>"
+        f"<td>{escape(_shown(wanted[name]))}</td></tr>"
+        for name in wanted
+        if name in present and present[name] != wanted[name] and name not in ("similarity", "disagreement")
+    )
+    head = f"<tr><th></th><th>{escape(left)}</th><th>{escape(right)}</th></tr>"
+    return f'<table class="costs"><thead>{head}</thead>{rows}</table>'
 
 
 def _shown(value: Any) -> str:

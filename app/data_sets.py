@@ -25,7 +25,7 @@ from curation.formats import Format, losses
 from curation.freeze import FreezeConfig
 from curation.freeze import command_line as freeze_command
 from curation.records import PictureRecord, Status
-from curation.versions import Change, Frozen, VersionError, diff, open_version, state_of, who_did
+from curation.versions import Change, Frozen, VersionError, diff, must_hold, open_version, state_of, who_did
 from db.engine import DatabaseError, Session, reading
 from db.gallery_queries import SourceCount, count_by_status
 from db.models import DatasetVersion, Review
@@ -180,7 +180,7 @@ def export_config(
 def losses_of(services: Services, config: ExportConfig) -> Losses:
     """What the format cannot carry of this, before anything is written.
 
-    Raises: DataError: there is no such data set or version.
+    Raises: DataError: there is no such data set or version, or it does not hold these verdicts.
     """
     records = _records(services, config)
     some = list(islice((chosen for each in records if (chosen := choose(each, config)) is not None), LOOKED_AT + 1))
@@ -190,8 +190,10 @@ def losses_of(services: Services, config: ExportConfig) -> Losses:
 def export(services: Services, config: ExportConfig, who: str) -> int:
     """Queue it; the id of its job.
 
-    Raises: DataError.
+    Raises: DataError: the version does not hold these verdicts, or is none.
     """
+    if config.version:
+        _held(services, config)
     plain = asdict(config) | {"out": str(config.out), "home": None, "classes": None}
     return _enqueue(services, "export", who, plain, export_command(config))
 
@@ -239,9 +241,18 @@ def _open(services: Services, dataset: str, version: str) -> Frozen:
         raise DataError(sentence(error)) from error
 
 
+def _held(services: Services, config: ExportConfig) -> Frozen:
+    frozen = _open(services, config.dataset, config.version)
+    try:
+        must_hold(frozen, config.statuses, version=config.version)
+    except VersionError as error:
+        raise DataError(str(error)) from error
+    return frozen
+
+
 def _records(services: Services, config: ExportConfig) -> Iterator[PictureRecord]:
     if config.version:
-        return iter(_open(services, config.dataset, config.version))
+        return iter(_held(services, config))
     with reading(services.engine) as session:
         dataset_id = _dataset(session, config.dataset)
     return state_of(services.engine, dataset_id, statuses=config.statuses)

@@ -6,10 +6,13 @@ A server that is down, slow or failing costs a sentence, never a page.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import cast, get_args
+from itertools import islice
+from typing import Any, cast, get_args
 
+from app.curating import whole_number
 from app.label_studio_backend import Annotate
 from app.looking import sentence
 from app.services import Services
@@ -17,19 +20,22 @@ from app.settings import is_loopback
 from curation.annotate import AnnotateConfig, try_picture
 from curation.annotators import DescriberChoice, LocalizerChoice
 from curation.decode import RefusedError
+from curation.disputes import Dispute, choose, disputes
 from curation.images import open_image
 from curation.in_step import InStep, InStepConfig, command_line, project_name
 from curation.label_studio import LabelStudioError, Template
 from curation.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.review import HEALTH_S, LabelStudio, read_access
 from curation.versions import name_of
-from db.engine import DatabaseError, reading
+from db.curate_queries import EditConflictError
+from db.engine import DatabaseError, reading, retrying
 from db.models import Image
 from db.queries import find_images, get_dataset, list_datasets
 from db.version_queries import ProjectCount, projects_of, tasks_of_image
 
 KINDS = ("label-studio",)  # of jobs that the panel shows
 START = "Label Studio is not connected: start it with make label-studio."
+MOST_DISPUTES = 20  # shown at a time
 ANNOTATORS = AnnotateConfig("", DescriberChoice("photo"), LocalizerChoice("photo"))  # need no weights
 
 
@@ -80,6 +86,30 @@ def keep_in_step(services: Services, dataset: str, template: str, do: str, who: 
         raise ReviewingError(sentence(error)) from error
 
 
+def open_disputes(services: Services, dataset: str) -> list[Dispute]:
+    """The first conflicts of a data set that wait for a person's choice."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset) if dataset else None
+        return list(islice(disputes(session, dataset_id=found.id), MOST_DISPUTES)) if found else []
+
+
+def settle_dispute(services: Services, ask: Mapping[str, Any], who: str) -> None:
+    """Do what a button of a conflict asks. ask: its id, the version that was shown, take: ours or theirs.
+
+    Raises: ReviewingError: it cannot be done.
+    """
+    try:
+        wanted: dict[str, Any] = {
+            "conflict_id": whole_number("conflict", ask["conflict"]),
+            "version": whole_number("version", ask["version"]),
+        }
+        retrying(services.engine, lambda session: choose(session, take=ask["take"], who=who, **wanted))
+    except (KeyError, TypeError) as error:
+        raise ReviewingError(f"The page asked for something incomplete ({error}): reload it.") from error
+    except (ValueError, EditConflictError, DatabaseError) as error:
+        raise ReviewingError(sentence(error)) from error
+
+
 def address(services: Services) -> str:
     """Where Label Studio, on this machine, finds the app."""
     host = services.settings.host
@@ -123,7 +153,7 @@ def annotates(services: Services) -> Annotate:
 
 
 def pull_all(services: Services) -> None:
-    """Take over what people decided in any project of ours.
+    """Take over what people decided in any project of ours; what cannot be taken is said on standard error.
 
     Raises: LabelStudioError: the server does not answer. DatabaseError.
     """
@@ -136,7 +166,9 @@ def pull_all(services: Services) -> None:
         for project in label_studio.projects():
             if (number := datasets.get(project_name(label_studio, project))) is not None:
                 home = services.settings.home
-                InStep(services.engine, label_studio, project, dataset_id=number, home=home).pull()
+                settled = InStep(services.engine, label_studio, project, dataset_id=number, home=home).pull()
+                for problem in settled.problems:
+                    print(problem, file=sys.stderr)
 
 
 def secret_of(services: Services) -> str:

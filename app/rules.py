@@ -111,7 +111,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{WHOLE}.WholePage", "viewer", "unfold fold draw alikes ask forget tick"),
     _in(f"{WHOLE}.WholePage", "curator", "start_map start_scores ask_job keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "look tick task"),
-    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull ask"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull ask choose"),
     _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "bring"),  # as with imports

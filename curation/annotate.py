@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, TypeVar
@@ -32,10 +32,11 @@ from curation.home import database_url, home_folder, job_id, report_progress
 from curation.images import PictureReader
 from curation.localize import Localizer
 from curation.sample_annotators import ROW, SampleConfig
+from db.curate_queries import regions_as_made
 from db.engine import DatabaseError, Engine, Session, open_engine, reading, retrying, transaction
 from db.gallery_queries import index_annotations
-from db.models import Annotation, Dataset, Description, Image, RunState, StageState
-from db.queries import NewAnnotation, annotations_of, count_images, get_dataset, list_datasets
+from db.models import Dataset, Description, Image, RunState, StageState
+from db.queries import NewAnnotation, count_images, get_dataset, list_datasets
 from db.run_queries import (
     Claim,
     LeaseLostError,
@@ -44,6 +45,7 @@ from db.run_queries import (
     claim_images,
     descriptions_of,
     equal_work,
+    failures_of_work,
     first_unfinished,
     list_runs,
     plan_counts,
@@ -55,10 +57,12 @@ from db.run_queries import (
     save_stage_result,
     set_run_state,
     start_run,
+    try_again,
 )
 from grain.structures import Region
 
 WAITS_S = (0.05, 0.1, 0.2, 0.4, 1.0)  # before asking again for pictures that others hold, the last one ever after
+REASONS = 5  # that a run's end names
 RUNS_FOR_PACE = 20  # that a pace is looked for in
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -260,6 +264,8 @@ def annotate(
 ) -> RunState:
     """Work until nothing is left, or until stop says so; returns the state in which the run is left.
 
+    That is "failed" where pictures of the data set failed at a stage and none came to anything.
+
     Args:   worker: names this process among others; one that was killed and starts anew under its name gets its
             pictures back at once. job_id: the run of a job is taken up again.
     Raises: AnnotateError: no such data set, or no picture can be described now. MissingModelError.
@@ -275,7 +281,7 @@ def annotate(
                 if not stage.run(report, stop):
                     state = "paused"
                     return state
-        state = "done"
+        state = "failed" if _all_failed(engine, dataset.id, works) else "done"
         return state
     except DescriberError as error:
         raise AnnotateError(str(error)) from error
@@ -283,6 +289,32 @@ def annotate(
         with transaction(engine) as session:
             release_worker(session, worker=worker)
             set_run_state(session, run_id=run_id, state=state)
+
+
+def outcome(engine: Engine, config: AnnotateConfig) -> list[str]:
+    """How a data set stands, a line a stage, and why pictures came to nothing, the commonest reason first.
+
+    Raises: AnnotateError: no such data set. MissingModelError.
+    """
+    dataset, works = find_dataset(engine, config.dataset), config.works()
+    recipes = [work.recipe for work in works]
+    with reading(engine) as session:
+        counts = plan_counts(session, dataset_id=dataset.id, recipes=recipes)
+        failures = failures_of_work(session, dataset_id=dataset.id, recipes=recipes, limit=REASONS)
+    said = []
+    for work in works:
+        parts = ", ".join(
+            f"{pictures:,} {state}" for state, pictures in asdict(counts[work.recipe]).items() if pictures
+        )
+        said.append(f"{work.stage}: {parts or 'no picture'}")
+    said += [f"{each.pictures:,} {each.state} at {each.stage}: {each.reason}" for each in failures]
+    return said
+
+
+def _all_failed(engine: Engine, dataset_id: int, works: Sequence[Work]) -> bool:
+    with reading(engine) as session:
+        counts = plan_counts(session, dataset_id=dataset_id, recipes=[work.recipe for work in works])
+    return any(each.failed and not each.done for each in counts.values())
 
 
 class StageRun:
@@ -480,13 +512,13 @@ class _AnnotateStage(StageRun):
         return [{description.text: description.id for description in said[image_id]} for image_id in image_ids]
 
     def _known(self, images: Sequence[Image]) -> dict[int, NewStageResult]:
-        """Results of equal work on equal pictures of other data sets."""
+        """Results of equal work on equal pictures of other data sets, as the models gave them."""
         keys = {self._work.key(image.sha256): image for image in images}
         with reading(self._engine) as session:
             before = equal_work(session, keys=list(keys))
             sources = [result.image_id for result in before.values()]
             said = descriptions_of(session, image_ids=sources, recipe=self._work.recipe)
-            found = annotations_of(session, image_ids=sources, recipe=self._work.recipe)
+            found = regions_as_made(session, image_ids=sources, recipe=self._work.recipe)
             mine = self._texts([keys[key].id for key in before]) if self._work.stage == "localize" else []
         texts = dict(zip(before, mine, strict=True)) if mine else {}
         return {
@@ -496,9 +528,10 @@ class _AnnotateStage(StageRun):
                 subject=result.subject,
                 caption=result.caption,
                 descriptions=tuple(_text(each) for each in said[result.image_id]),
-                regions=tuple(_copied(each, keys[key].id, texts[key]) for each in found.get(result.image_id, ())),
+                regions=tuple(_copied(each, keys[key].id, texts[key]) for each in regions),
             )
             for key, result in before.items()
+            if (regions := found[result.image_id]) is not None
         }
 
 
@@ -545,13 +578,18 @@ def _held(engine: Engine, lease_seconds: float) -> Iterator[set[str]]:
 def begin_run(
     engine: Engine, dataset: Dataset, config: Mapping[str, Any], works: Sequence[Work], worker: str, job_id: int | None
 ) -> int:
-    """The run's id: a job's own, or a new one. What a worker of this name held is given back."""
+    """The run's id: a job's own, or a new one. What a worker of this name held is given back.
+
+    A job's run that ended as failed tries its pictures anew: somebody asked for it.
+    """
     with transaction(engine) as session:
         release_worker(session, worker=worker)
         run = run_of_job(session, job_id=job_id) if job_id is not None else None
         if run is None:
             recipes: dict[str, str] = {work.stage: work.recipe for work in works}
             run = start_run(session, dataset_id=dataset.id, config=config, recipes=recipes, job_id=job_id)
+        elif run.state == "failed":
+            try_again(session, dataset_id=dataset.id, recipes=list(run.recipes.values()))
         set_run_state(session, run_id=run.id, state="running")
         return run.id
 
@@ -585,10 +623,8 @@ def _paces(session: Session, dataset_id: int, works: Sequence[Work]) -> dict[str
     return paces
 
 
-def _copied(region: Annotation, image_id: int, ids: Mapping[str, int | None]) -> NewAnnotation:
-    box = (region.x1, region.y1, region.x2, region.y2)
-    described = ids.get(region.text)
-    return NewAnnotation(image_id, box, region.text, region.source, region.score, description_id=described)
+def _copied(region: NewAnnotation, image_id: int, ids: Mapping[str, int | None]) -> NewAnnotation:
+    return replace(region, image_id=image_id, description_id=ids.get(region.text))
 
 
 def _text(description: Description) -> str:
@@ -657,7 +693,11 @@ def main(config: AnnotateConfig) -> None:
     bar.close()
     while retrying(engine, lambda session: index_annotations(session)):  # for the Curate page
         continue
-    print(f"{config.dataset}: {state}")
+    print(f"{config.dataset}: {state}", *outcome(engine, config), sep="\n")
+    if state == "failed":
+        raise AnnotateError(
+            f"No picture of {config.dataset!r} could be annotated: see to the reasons above and run the same again."
+        )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import tyro
 
@@ -62,8 +63,10 @@ class Brought:
 def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) -> Iterator[PictureRecord]:
     """The pictures of a file in one of the formats; of shards and exports the folder will do.
 
-    Raises: FormatError: names the file and the place. OSError: it cannot be opened.
+    Raises: FormatError: names the file and the place, or says what is not there.
     """
+    if not path.exists():
+        raise FormatError(f"expected a file or folder, got {path}, where nothing is: correct the path")
     if format == "shards":
         paths = sorted(path.glob("[!.]*.tar")) if path.is_dir() else [path]
         if not paths:
@@ -72,8 +75,14 @@ def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) 
         return
     names = {"coco": "annotations.json", "odvg": "annotations.jsonl", "imagefolder": "metadata.jsonl"}
     names["label-studio"] = "tasks.json"
-    path = path / names.get(format, "data.parquet") if path.is_dir() else path
-    with path.open("rb") as file:
+    if path.is_dir():
+        folder, path = path, path / names.get(format, "data.parquet")
+        if not path.is_file():
+            raise FormatError(
+                f"expected an export as {format} with its {path.name}, got the folder {folder} without one: name the "
+                "file itself, or choose the format that it has"
+            )
+    with _opened(path) as file:
         try:
             if format == "coco":
                 yield from coco.read(file, left_out)
@@ -89,10 +98,21 @@ def read_file(path: Path, format: Format, left_out: Counter[str] | None = None) 
             raise FormatError(f"{path.name}, {error}") from error
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Raises: FormatError: it cannot be read."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise FormatError(f"cannot read {path} ({error.strerror}): see to its permissions") from error
+    with file:
+        yield file
+
+
 def bring_file(engine: Engine, *, dataset: str, path: Path, format: Format, who: str) -> Brought:
     """Import a file's annotations; as import_records.
 
-    Raises: FormatError: it is malformed, and nothing was added.
+    Raises: FormatError: it is malformed or not there, and nothing was added.
     """
     for _ in read_file(path, format):
         pass

@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import tarfile
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ from curation.policy import Policy, told, under
 from curation.records import WRITTEN_CAPTION, PictureRecord, Status
 from curation.sample_world import SampleWorldError, write_whole
 from curation.shards import to_sample
-from curation.versions import FULL, DiskFullError, Frozen, VersionError, open_version, write_present
+from curation.versions import FULL, DiskFullError, Frozen, VersionError, must_hold, open_version, write_present
 from db.audit_queries import claims_of, latest_audit
 from db.engine import DatabaseError, Engine, open_engine, reading
 from db.models import AuditedClaim, Image
@@ -241,8 +242,8 @@ def export(
     Args:    before: told what the format cannot carry, before the first picture is written. on_progress: pictures done
              and in all.
     Returns: counts and losses, as printed.
-    Raises:  ExportError: the folder holds something else, there is no such data set, or the disk is full.
-             VersionError: as open_version. FormatError: parquet without pyarrow.
+    Raises:  ExportError: the folder holds something else or cannot be written, there is no such data set, or the disk
+             is full. VersionError: as open_version and must_hold. FormatError: parquet without pyarrow.
     """
     start = time.perf_counter()
     try:
@@ -331,6 +332,7 @@ class _Export:
         config = self.config
         if config.version:
             state = open_version(self.engine, self.home, dataset=config.dataset, version=config.version)
+            must_hold(state, config.statuses, version=config.version)
         with reading(self.engine) as session:
             name = state.head.dataset if config.version else config.dataset
             dataset = get_dataset(session, name=name)
@@ -373,7 +375,16 @@ class _Export:
         out = self.out
         if out.exists() and not out.is_dir():
             raise ExportError(f"expected a folder for --out, got the file {out}: choose another")
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=".partial-", dir=out):
+                pass
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise ExportError(
+                f"expected a folder that can be written for --out, got {out} ({error.strerror}): choose another"
+            ) from error
         theirs = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith((".partial-", STATE)))
         mark = _read_mark(out / MARK)
         same = (mark.get("dataset"), mark.get("format")) == (dataset, self.config.format)

@@ -52,6 +52,16 @@ def _ids(record: PictureRecord) -> int:
     return (record.id != 0) + sum(region.id != 0 for region in record.regions) + described
 
 
+def described_boxes(record: PictureRecord) -> list[Box]:
+    """The boxes of a picture that have a description, in order."""
+    return [region.xyxy for region in record.regions if region.descriptions]
+
+
+def _merged(record: PictureRecord) -> int:
+    boxes = described_boxes(record)
+    return len(boxes) - len(set(boxes))
+
+
 KINDS = {
     "sha256": _Kind(lambda r: r.sha256 != "", "content hashes: {n} lose theirs and are found by file name only"),
     "id": _Kind(_ids, "database ids: {n} lose theirs"),
@@ -72,8 +82,13 @@ KINDS = {
     "editor": _Kind(
         lambda r: sum(one.editor != "" for one in _descriptions(r)), "editors: {n} descriptions lose theirs"
     ),
+    "empty": _Kind(lambda r: not described_boxes(r), "pictures without a region: {n} get no line"),
+    "merged": _Kind(_merged, "several regions of one box: {n} become part of another"),
+    "bare": _Kind(
+        lambda r: len(r.regions) - len(described_boxes(r)), "regions without a description: {n} are left out"
+    ),
 }
-"""By the field of the record that is lost."""
+"""By the field of the record that is lost, or what befalls a picture as a whole."""
 LOST: dict[Format, tuple[str, ...]] = {
     "shards": (),
     "coco": (),

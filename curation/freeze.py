@@ -17,7 +17,7 @@ from db.engine import DatabaseError, open_engine
 
 @dataclass(frozen=True)
 class FreezeConfig:
-    """Freeze a data set: the same state makes the same version, under whatever name."""
+    """Freeze a data set: the same state is one version, and has one name."""
 
     dataset: str
     """Its name."""

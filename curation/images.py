@@ -20,8 +20,9 @@ from curation.tables import ParquetPictures, TableError
 from db.models import Image
 
 OPEN_FILES = 4  # archives and parquet files whose lists of contents are kept
-GONE = "This picture is no longer where it was imported from: put it back, or import the data set anew."
-CHANGED = "This picture's file has changed since it was imported: put it back, or import the data set anew."
+ELSEWHERE = "import it into the same data set from where it is now."
+GONE = f"This picture is no longer where it was imported from: put it back, or {ELSEWHERE}"
+CHANGED = f"This picture's file has changed since it was imported: put it back, or {ELSEWHERE}"
 
 Row = TypeVar("Row", bound=Image)
 
@@ -60,6 +61,13 @@ class PictureReader:
         """
         loaded = ((row, self._content(row)) for row in rows)
         return in_order(self._decoded, loaded, self._threads, ahead=AHEAD * self._pool.processes)
+
+    def finds(self, row: Image) -> bool:
+        """Whether a picture's file is where it was imported from, with the content that it had."""
+        try:
+            return bool(self._bytes(row, self._content(row)))
+        except RefusedError:
+            return False
 
     def close(self) -> None:
         """End the processes and let the files go."""

@@ -3,7 +3,7 @@
     python -m curation.in_step --dataset lids --template novel --follow
 
 A decision names what its annotator was shown. Where somebody else changed the same thing since, that change stays and
-the conflict is reported; the annotation stays in Label Studio, so that nothing is lost.
+the conflict is kept (curation/disputes.py) until a person chooses on the Curate page.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from db.curate_queries import (
 from db.engine import DatabaseError, Engine, Session, open_engine, reading, retrying
 from db.models import AnnotationEdit, Image, now
 from db.queries import count_images, get_dataset, get_image, storable
-from db.version_queries import TaskState, find_task, last_ids, set_label, set_tasks, tasks_of
+from db.version_queries import TaskState, find_task, keep_conflicts, last_ids, set_label, set_tasks, tasks_of
 
 PICTURES = "pictures"  # folder of what the editor shows, below the server's document root
 SIDE = 2048  # pixels of the longer side there; boxes are in percent
@@ -65,6 +65,11 @@ class Conflict:
     present: Mapping[str, Any]
     wanted: Mapping[str, Any]
     sentence: str
+
+    @property
+    def target(self) -> str:
+        """What it is about, within its picture."""
+        return next(iter(self.wanted)) if self.annotation_id is None else str(self.annotation_id)
 
 
 @dataclass(slots=True)
@@ -136,7 +141,8 @@ class _Settling:
         }
 
     def all(self) -> None:
-        """Regions first: a picture with accepted ones cannot be empty."""
+        """Regions first: a picture with accepted ones cannot be empty. What conflicts is kept, to be chosen from."""
+        known = len(self.settled.conflicts)
         reading = self.decision.reading
         seen = dict(zip(reading.seen_keys, reading.seen.regions, strict=True))
         said = dict(zip(reading.said_keys, reading.said.regions, strict=True))
@@ -151,6 +157,14 @@ class _Settling:
             if annotation_id is not None:
                 self.change(annotation_id, 1, {}, {"status": "deleted"})
         self.picture()
+        keep_conflicts(
+            self.session,
+            image=self.image,
+            project=self.project,
+            remote_id=self.decision.annotation,
+            who=self.who,
+            wanted={each.target: (each.annotation_id, each.wanted) for each in self.settled.conflicts[known:]},
+        )
 
     def known(self, before: RegionRecord, after: RegionRecord | None) -> None:
         """Descriptions that the database has."""
@@ -521,6 +535,8 @@ class Keeping:
             report_progress(1, 1, said)
         for sentence in [*settled.problems, *(conflict.sentence for conflict in settled.conflicts)]:
             print(sentence, file=sys.stderr)
+        if settled.conflicts:
+            print("Both versions stand under Label Studio on the Curate page: choose there.", file=sys.stderr)
 
 
 def main(config: InStepConfig) -> None:

@@ -1,5 +1,7 @@
 """Bring pictures into a data set: each is read once, hashed, given a thumbnail and a row; what is left out is listed.
 
+What the data set has from a place where it no longer is, is found again: its row then names the new place.
+
 `python -m curation.ingest SOURCE --dataset NAME` takes a folder, a zip or tar, WebDataset shards (img2dataset's too), a
 CSV or TSV of captions and paths, a Hugging Face ImageFolder or a parquet file, and prints a JSON object. Stopped at any
 moment, the same command goes on, and adds nothing twice.
@@ -29,6 +31,7 @@ from tqdm import tqdm
 from curation.archives import ArchiveLimits
 from curation.decode import Limits, RefusedError, check_size
 from curation.home import database_url, home_folder, report_progress
+from curation.images import PictureReader
 from curation.pictures import AHEAD, DecoderPool, in_order, read_file, write_atomic
 from curation.sample_world import SampleWorldError, WorldConfig, write_world
 from curation.sources import Found, is_address, open_source
@@ -43,6 +46,7 @@ from db.queries import (
     create_dataset,
     find_images,
     get_dataset,
+    move_images,
 )
 
 __all__ = [
@@ -72,13 +76,15 @@ class IngestError(RuntimeError):
 class Tally:
     """How far an import is.
 
-    added: new pictures. known: there already from the same place, as after a stop. duplicates_inside,
+    added: new pictures. known: there already from the same place, as after a stop. found_again: there already from
+    another place, where they no longer are; the data set now has them from this one. duplicates_inside,
     duplicates_outside: pictures whose content the data set has from another place within this source, or from
     elsewhere. refused: reason -> files of this pass. seen: files looked at, of `total` where that is known.
     """
 
     added: int = 0
     known: int = 0
+    found_again: int = 0
     duplicates_inside: int = 0
     duplicates_outside: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -88,19 +94,20 @@ class Tally:
     def seen(self) -> int:
         """All of them."""
         copies = self.duplicates_inside + self.duplicates_outside
-        return self.added + self.known + copies + self.refused.total()
+        return self.added + self.known + self.found_again + copies + self.refused.total()
 
     def count(self, added: Added, refusals: Iterable[NewRefusal], copies: Mapping[str, int]) -> None:
         """Put a transaction on top. copies: field -> pictures."""
         self.added += added.new
         self.known += copies.get("known", 0)
+        self.found_again += copies.get("found_again", 0)
         self.duplicates_inside += copies.get("duplicates_inside", 0)
         self.duplicates_outside += copies.get("duplicates_outside", 0) + added.known  # another import was quicker
         self.refused.update(refusal.reason for refusal in refusals)
 
     def to_json(self) -> dict[str, Any]:
         """For people and pages."""
-        names = ("seen", "added", "known", "duplicates_inside", "duplicates_outside")
+        names = ("seen", "added", "known", "found_again", "duplicates_inside", "duplicates_outside")
         return {**{name: getattr(self, name) for name in names}, "refused": dict(self.refused.most_common())}
 
 
@@ -137,8 +144,12 @@ def ingest(
     opened = open_source(source, limits, archive_limits)
     dataset_id = _dataset_id(engine, dataset, source)
     tally = Tally(total=opened.total)
-    with DecoderPool(limits, processes) as pool, ThreadPoolExecutor(pool.processes) as threads:
-        work = _Import(engine, dataset_id, import_id_of(source), opened.root, home, pool, threads)
+    with (
+        DecoderPool(limits, processes) as pool,
+        ThreadPoolExecutor(pool.processes) as threads,
+        PictureReader(limits, processes=1) as reader,
+    ):
+        work = _Import(engine, dataset_id, import_id_of(source), opened.root, home, pool, threads, reader)
         for batch in work.batches(opened.files):
             work.keep(batch, tally)
             on_progress(tally)
@@ -171,6 +182,8 @@ class _Import:
     home: Path
     pool: DecoderPool
     threads: ThreadPoolExecutor
+    reader: PictureReader
+    """Of what the data set has already."""
 
     def batches(self, files: Iterable[Found]) -> Iterator[list[_Read]]:
         """The source's files, read and hashed, as many as go into memory and into one transaction."""
@@ -196,19 +209,26 @@ class _Import:
         images: list[NewImage] = []
         refusals: list[NewRefusal] = []
         counts: Counter[str] = Counter()
+        again: dict[str, Found] = {}
         for read in batch:
             new = made.get(read.sha256)
             if read.refusal or isinstance(new, str):
                 location, member = read.found.place
                 refusals.append(NewRefusal(location, read.refusal or str(new), member))
+            elif read.sha256 in again:
+                counts["duplicates_inside"] += 1
             elif read.sha256 in there:
-                counts[self._kind_of_copy(read.found, there[read.sha256])] += 1
+                kind = self._kind_of_copy(read.found, there[read.sha256])
+                counts[kind] += 1
+                if kind == "found_again":
+                    again[read.sha256] = read.found
             elif first[read.sha256] is not read:
                 counts["duplicates_inside"] += 1
             else:
                 assert new is not None
                 images.append(replace(new, **_origin(read.found)))
-        tally.count(self._write(images, refusals), refusals, counts)
+        places = {there[sha256].id: (one.location, one.member, one.origin_row) for sha256, one in again.items()}
+        tally.count(self._write(images, refusals, places), refusals, counts)
 
     def _read(self, found: Found) -> _Read:
         if found.refusal:
@@ -253,10 +273,15 @@ class _Import:
     def _kind_of_copy(self, found: Found, there: models.Image) -> str:
         if (found.location, found.member) == (there.location, there.member):
             return "known"
+        if not self.reader.finds(there):
+            return "found_again"
         return "duplicates_inside" if Path(there.location).is_relative_to(self.root) else "duplicates_outside"
 
-    def _write(self, images: list[NewImage], refusals: list[NewRefusal]) -> Added:
+    def _write(
+        self, images: list[NewImage], refusals: list[NewRefusal], places: Mapping[int, tuple[str, str, int | None]]
+    ) -> Added:
         def write(session: Session) -> Added:
+            move_images(session, places=places)
             add_refusals(session, dataset_id=self.dataset_id, import_id=self.import_id, files=refusals)
             return add_images(session, dataset_id=self.dataset_id, images=images)
 
@@ -341,8 +366,9 @@ def main(config: IngestConfig) -> None:
             def show(tally: Tally) -> None:
                 bar.total = tally.total and max(tally.total, tally.seen)
                 bar.update(tally.seen - bar.n)
-                left_out = tally.refused.total()
-                said = f"{tally.added:,} pictures added" + f", {left_out:,} left out" * bool(left_out)
+                others = {"found again": tally.found_again, "left out": tally.refused.total()}
+                parts = (f"{count:,} {what}" for what, count in others.items() if count)
+                said = ", ".join([f"{tally.added:,} pictures added", *parts])
                 report_progress(tally.seen, bar.total or 0, said)
 
             tally = ingest(

@@ -325,8 +325,9 @@ def freeze(
     """Freeze a data set: pictures, and their descriptions of some statuses, as they are at this moment.
 
     Args:    concepts: what is frozen with them of a novel-concept data set, plain JSON.
-    Returns: the version; the one that there is already where this state was frozen before, under whatever name.
-    Raises:  VersionError: no such data set, the name is taken by another state, or the disk is full.
+    Returns: the version; the one that there is already where this state was frozen before under this name.
+    Raises:  VersionError: no such data set, this state has another name, the name is another state's, or the disk is
+             full.
              ValueError: the name is no name.
     """
     with reading(engine) as session:
@@ -346,6 +347,11 @@ def freeze(
     def note_it(session: Session) -> models.DatasetVersion:
         for version in list_versions(session, dataset_id=found.id):
             if version.sha256 == waiting.sha256:
+                if version.name != name:
+                    raise VersionError(
+                        f"expected a state that has no name yet for {name!r}, got the one that is {version.name!r} "
+                        "already: use that name"
+                    )
                 return version
         if get_version(session, dataset_id=found.id, name=name) is not None:
             raise VersionError(f"expected a new name, got {name!r}, which another version has: versions never change")
@@ -384,6 +390,20 @@ def open_version(engine: Engine, home: Path, *, version: str, dataset: str = "")
     if dataset and frozen.head.dataset != dataset:
         raise VersionError(f"expected a version of {dataset!r}, got one of {frozen.head.dataset!r}: name another")
     return frozen
+
+
+def must_hold(frozen: Frozen, statuses: Sequence[Status], *, version: str) -> None:
+    """See that a version holds descriptions of these verdicts: of others it says nothing, and not that there are none.
+
+    Args:   version: as the person named it.
+    Raises: VersionError.
+    """
+    if missing := [status for status in statuses if status not in frozen.head.statuses]:
+        name = version[:HASH_LENGTH] if SHA256.fullmatch(version) else version
+        raise VersionError(
+            f"{name} holds {' and '.join(frozen.head.statuses)} only, got {' and '.join(missing)}: choose among those, "
+            "or freeze a version that holds more"
+        )
 
 
 def who_did(engine: Engine) -> Callable[[int, int], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
@@ -20,8 +20,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select, update
 
 from db.gallery_queries import tally
-from db.models import Annotation, AnnotationEdit, Image, Review, Status, What
-from db.queries import STATUSES, bad_box, storable
+from db.models import Annotation, AnnotationEdit, Image, Review, StageResult, Status, What
+from db.queries import IN_LIST, STATUSES, NewAnnotation, bad_box, batches, storable
 
 BOX = ("x1", "y1", "x2", "y2")
 DECIDED = ("xyxy", "text", "status", "source")  # what an undo puts back, and so must find as it was left
@@ -118,6 +118,30 @@ def get_annotation(session: Session, *, annotation_id: int) -> Annotation | None
 def region_of(session: Session, *, annotation_id: int) -> list[Annotation]:
     """All descriptions of a region's box, deleted or not, the first one first; empty when there is no such region."""
     return _region(session, annotation_id, lock=False)
+
+
+def regions_as_made(
+    session: Session, *, image_ids: Collection[int], recipe: str
+) -> dict[int, list[NewAnnotation] | None]:
+    """What a recipe found in some pictures, by picture: as it came, whatever people made of it since.
+
+    None: a region was changed and its history does not know from what.
+    """
+    found: dict[int, list[NewAnnotation] | None] = {image_id: [] for image_id in image_ids}
+    for some in batches(image_ids, IN_LIST):
+        asked = select(Annotation).join(StageResult, col(StageResult.id) == Annotation.stage_result_id)
+        asked = asked.where(col(Annotation.image_id).in_(some), StageResult.recipe == recipe)
+        rows = session.exec(asked.order_by(col(Annotation.id))).all()
+        first = _first_states(session, [row.id for row in rows if row.version > 1])
+        for row in rows:
+            made = annotation_state(row) if row.version == 1 else first.get(row.id)
+            regions = found[row.image_id]
+            if made is None or regions is None:
+                found[row.image_id] = None
+                continue
+            said = (made["text"], made["source"], made["score"])
+            regions.append(NewAnnotation(row.image_id, tuple(made["xyxy"]), *said, description_id=row.description_id))
+    return found
 
 
 def add_annotation_by_hand(
@@ -476,6 +500,17 @@ def _state_at(session: Session, row: Annotation | Image, version: int) -> dict[s
         return left.after
     found = session.exec(asked.where(AnnotationEdit.version == version + 1).limit(1)).first()
     return found.before if found else None
+
+
+def _first_states(session: Session, annotation_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """How regions were before their first edit; those are left out of which the history does not know it."""
+    found: dict[int, dict[str, Any]] = {}
+    for some in batches(annotation_ids, IN_LIST):
+        asked = select(AnnotationEdit).where(col(AnnotationEdit.annotation_id).in_(some), AnnotationEdit.version == 2)
+        for edit in session.exec(asked):
+            if edit.annotation_id is not None and edit.before is not None:
+                found[edit.annotation_id] = edit.before
+    return found
 
 
 def _is_ours(

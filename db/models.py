@@ -42,6 +42,8 @@ Likeness = Literal["content", "look", "embedding"]
 """content: the same bytes. look: perceptual hashes a few bits apart. embedding: a cosine above a threshold."""
 Role = Literal["viewer", "curator", "admin"]
 RunState = Literal["running", "paused", "done", "failed", "cancelled", "interrupted"]
+Choice = Literal["", "ours", "theirs", "agreed"]
+"""What became of a conflict. "": nobody has chosen. agreed: the decision was changed, so that none is left."""
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled", "interrupted"]
 """interrupted: its process ended without a word; it can be queued again."""
 Request = Literal["", "pause", "cancel"]
@@ -252,7 +254,7 @@ class StageResult(SQLModel, table=True):
     seconds: float = 0.0
     tokens: int = 0
     attempts: int = 1
-    """Tries within the run."""
+    """Tries since the run began that tried last, those of runs beside it included."""
     lease_token: str = ""
     """The lease it was written under, so that a writer that asks again learns that it had succeeded."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -573,6 +575,36 @@ class LabelTask(SQLModel, table=True):
     pulled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_updated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """`updated_at` of the task as it was pulled last."""
+
+
+class LabelConflict(SQLModel, table=True):
+    """A decision of Label Studio that was not taken since somebody else changed the same here; a person chooses."""
+
+    __tablename__ = "label_conflict"
+    __table_args__ = (
+        UniqueConstraint("project", "remote_id", "image_id", "target"),
+        one_of("choice", Choice),
+        Index("ix_label_conflict_open", "dataset_id", "choice", "id"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    annotation_id: int | None = Field(default=None, foreign_key="annotation.id", sa_type=BIG)
+    """None where it is about the picture as a whole."""
+    target: str
+    """The region's id, or the name of the picture's field."""
+    project: str
+    remote_id: int = Field(sa_type=BIG)
+    """The annotation in Label Studio."""
+    who: str
+    """Its annotator."""
+    wanted: dict[str, Any] = Field(sa_type=JSON)
+    """A region's whole state, or the one field of the picture, as the annotator left it."""
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    choice: Choice = Field(default="", sa_type=String)
+    chosen_by: str = ""
+    chosen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Account(SQLModel, table=True):

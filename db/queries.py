@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, get_args
@@ -19,7 +19,7 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, Table, func, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from db.models import Annotation, Dataset, GroundQuery, Image, RefusedFile, StageResult, Status, UtcDateTime, now
 
@@ -174,6 +174,13 @@ def add_images(session: Session, *, dataset_id: int, images: Iterable[NewImage])
 
     columns = "dataset_id sha256 phash width height location member origin_row caption has_thumbnail created_at"
     return insert_new(session, Image, columns.split(), map(row, images), unique=("dataset_id", "sha256"))
+
+
+def move_images(session: Session, *, places: Mapping[int, tuple[str, str, int | None]]) -> None:
+    """Note where pictures lie now: id -> location, member and origin row; all else of them stays."""
+    for image_id, (location, member, origin_row) in places.items():
+        moved = update(Image).where(col(Image.id) == image_id)
+        session.exec(moved.values(location=location, member=member, origin_row=origin_row))
 
 
 def count_images(session: Session, *, dataset_id: int) -> int:

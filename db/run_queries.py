@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -219,16 +219,25 @@ def run_tallies(session: Session, *, run_id: int) -> list[StageTally]:
 
 def failures_by_reason(session: Session, *, run_id: int, limit: int = 50) -> list[FailureGroup]:
     """Why pictures of a run failed or are quarantined, the commonest reason first."""
-    pictures, example = func.count(), func.min(StageResult.image_id)
-    group = (col(StageResult.stage), col(StageResult.state), col(StageResult.reason))
-    asked = (
-        select_rows(*group, pictures, example)
-        .where(col(StageResult.run_id) == run_id, col(StageResult.state).in_(("quarantined", "failed")))
-        .group_by(*group)
-        .order_by(pictures.desc(), example)
-        .limit(limit)
+    return _failures(session, col(StageResult.run_id) == run_id, limit=limit)
+
+
+def failures_of_work(
+    session: Session, *, dataset_id: int, recipes: Collection[str], limit: int = 50
+) -> list[FailureGroup]:
+    """The same of all that some recipes made of a data set, in whatever runs."""
+    mine = (col(StageResult.dataset_id) == dataset_id, col(StageResult.recipe).in_(recipes))
+    return _failures(session, *mine, limit=limit)
+
+
+def try_again(session: Session, *, dataset_id: int, recipes: Collection[str]) -> int:
+    """Forget how often pictures were tried that failed: a run that ended so is taken up again; how many."""
+    tried = update(StageResult).where(
+        col(StageResult.dataset_id) == dataset_id,
+        col(StageResult.recipe).in_(recipes),
+        col(StageResult.state) == "failed",
     )
-    return [FailureGroup(*row) for row in session.connection().execute(asked)]
+    return session.exec(tried.values(attempts=0)).rowcount
 
 
 def plan_counts(session: Session, *, dataset_id: int, recipes: Collection[str]) -> dict[str, StageCounts]:
@@ -264,7 +273,8 @@ def claim_images(
         after: look at later pictures only. A worker passes the id of its last picture, so that a claim never walks over
             what is done; when nothing comes, and at its start, it asks `first_unfinished` where to go on.
         needs: only pictures with a done result of this recipe (boxes need descriptions).
-        run_id, max_attempts: pictures that failed so often in this run are left; another run tries them anew.
+        run_id, max_attempts: pictures that failed so often since this run began, in whatever run, are left; a later
+            run tries them anew.
         moment: what counts as now.
     """
     must_be_sha256(recipe=recipe)
@@ -429,6 +439,14 @@ def written_captions(session: Session, *, image_ids: Collection[int]) -> dict[in
     return found
 
 
+def _failures(session: Session, *mine: ColumnElement[bool], limit: int) -> list[FailureGroup]:
+    pictures, example = func.count(), func.min(StageResult.image_id)
+    group = (col(StageResult.stage), col(StageResult.state), col(StageResult.reason))
+    asked = select_rows(*group, pictures, example).where(*mine, col(StageResult.state).in_(("quarantined", "failed")))
+    asked = asked.group_by(*group).order_by(pictures.desc(), example).limit(limit)
+    return [FailureGroup(*row) for row in session.connection().execute(asked)]
+
+
 def _claim_row(result: NewStageResult, saved_id: int, claim: NewClaim) -> tuple[Any, ...]:
     place = (result.dataset_id, result.image_id, saved_id, result.recipe)
     plain = asdict(claim) | {"words": storable(claim.words), "subject": storable(claim.subject)}
@@ -439,7 +457,9 @@ def _claim_row(result: NewStageResult, saved_id: int, claim: NewClaim) -> tuple[
 def _lacks(recipe: str, needs: str, run_id: int | None, max_attempts: int) -> list[ColumnElement[bool]]:
     mine = (col(StageResult.image_id) == Image.id, col(StageResult.recipe) == recipe)
     finished = col(StageResult.state).in_(FINISHED)
-    given_up = (col(StageResult.run_id) == run_id) & (col(StageResult.attempts) >= max_attempts)
+    began = select(AnnotationRun.created_at).where(AnnotationRun.id == run_id).scalar_subquery()
+    # whoever tried last: two runs at a time would else take each other's failures for new ones, for ever
+    given_up = (col(StageResult.created_at) >= began) & (col(StageResult.attempts) >= max_attempts)
     clauses: list[ColumnElement[bool]] = [~exists().where(*mine, finished | given_up if run_id else finished)]
     if needs:
         first = (col(StageResult.image_id) == Image.id, col(StageResult.recipe) == needs)
@@ -489,9 +509,10 @@ def _keep(session: Session, result: NewStageResult, token: str, worker: str) -> 
     if saved_id is None:
         before = stage_result(session, image_id=result.image_id, recipe=result.recipe)
         assert before is not None, "the row that was in the way is gone, though the lease was ours"
-        if before.run_id == result.run_id:
+        run = session.get(AnnotationRun, result.run_id) if result.run_id is not None else None
+        if before.run_id == result.run_id or (run and before.created_at >= run.created_at):
             values["attempts"] = before.attempts + 1
-            _count(session, result, worker, before.state, pictures=-1)
+            _count(session, replace(result, run_id=before.run_id), worker, before.state, pictures=-1)
         for name, value in values.items():
             setattr(before, name, value)
         session.flush()

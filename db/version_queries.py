@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import func
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import Annotation, AnnotationEdit, ConceptLabel, DatasetVersion, Image, LabelTask, Review, Status, now
+from db.models import (
+    Annotation,
+    AnnotationEdit,
+    Choice,
+    ConceptLabel,
+    DatasetVersion,
+    Image,
+    LabelConflict,
+    LabelTask,
+    Review,
+    Status,
+    now,
+)
 from db.queries import IN_LIST, VISIBLE, batches, insert_into, must_be_sha256, storable
 
 STREAM_PICTURES = 500  # held at a time
@@ -252,6 +264,76 @@ def projects_of(session: Session, *, dataset_id: int | None = None) -> list[Proj
 def tasks_of_image(session: Session, *, image_id: int) -> Sequence[LabelTask]:
     """A picture's tasks, in whatever projects."""
     return session.exec(select(LabelTask).where(LabelTask.image_id == image_id).order_by(col(LabelTask.project))).all()
+
+
+def keep_conflicts(
+    session: Session,
+    *,
+    image: Image,
+    project: str,
+    remote_id: int,
+    who: str,
+    wanted: Mapping[str, tuple[int | None, Mapping[str, Any]]],
+) -> None:
+    """Keep what could not be taken of one annotation in Label Studio; the same again changes nothing.
+
+    One that waited and is no longer among them has become agreed; one whose annotator now wants something else waits
+    again.
+
+    Args: wanted: target, as in `db.models.LabelConflict`, -> the region's id, None for the picture, and its state.
+    """
+    mine = (
+        LabelConflict.project == project,
+        LabelConflict.remote_id == remote_id,
+        LabelConflict.image_id == image.id,
+    )
+    before = {row.target: row for row in session.exec(select(LabelConflict).where(*mine).with_for_update())}
+    for target, row in before.items():
+        if target not in wanted:
+            if row.choice == "":
+                mark_conflict(session, conflict=row, choice="agreed", who=who)
+        elif row.choice == "agreed" or row.wanted != wanted[target][1]:
+            row.wanted, row.who, row.at = dict(wanted[target][1]), who, now()
+            row.choice, row.chosen_by, row.chosen_at = "", "", None
+    for target, (annotation_id, state) in wanted.items():
+        if target not in before:
+            row = LabelConflict(
+                dataset_id=image.dataset_id,
+                image_id=image.id,
+                annotation_id=annotation_id,
+                target=target,
+                project=project,
+                remote_id=remote_id,
+                who=who,
+                wanted=dict(state),
+            )
+            session.add(row)
+    session.flush()
+
+
+def open_conflicts(
+    session: Session, *, dataset_id: int, image_id: int | None = None, after: int = 0, limit: int = 50
+) -> Sequence[LabelConflict]:
+    """Conflicts of a data set, or of one picture of it, for which nobody has chosen yet, the oldest first.
+
+    Args: after: id of the last one of the page before.
+    """
+    asked = select(LabelConflict).where(LabelConflict.dataset_id == dataset_id, LabelConflict.choice == "")
+    if image_id is not None:
+        asked = asked.where(LabelConflict.image_id == image_id)
+    return session.exec(asked.where(LabelConflict.id > after).order_by(col(LabelConflict.id)).limit(limit)).all()
+
+
+def locked_conflict(session: Session, *, conflict_id: int) -> LabelConflict | None:
+    """One conflict, for whoever chooses; None when there is none of that id."""
+    asked = select(LabelConflict).where(LabelConflict.id == conflict_id).with_for_update()
+    return session.exec(asked.execution_options(populate_existing=True)).first()
+
+
+def mark_conflict(session: Session, *, conflict: LabelConflict, choice: Choice, who: str) -> None:
+    """Note what became of a conflict."""
+    conflict.choice, conflict.chosen_by, conflict.chosen_at = choice, storable(who), now()
+    session.flush()
 
 
 def _with_annotations(

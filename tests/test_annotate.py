@@ -24,18 +24,23 @@ from curation.annotate import (
     Annotators,
     annotate,
     command_line,
+    outcome,
     plan,
     try_picture,
 )
 from curation.annotators import DescriberChoice, LocalizerChoice
 from curation.describe import DescribeConfig, Described, DescriberError
+from curation.home import database_url
+from curation.images import GONE
 from curation.ingest import ingest
 from curation.localize import LocalizeConfig
 from curation.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
 from curation.sample_world import WorldConfig, render_scene, write_world
 from curation.weights import MissingModelError
+from db.curate_queries import AnnotationChange, add_annotation_by_hand, delete_annotation, edit_annotation
 from db.engine import Engine, open_engine, reading, transaction
-from db.models import Annotation, Description, ImageLease, StageResult
+from db.job_queries import enqueue_job
+from db.models import Annotation, AnnotationRun, Description, ImageLease, StageResult
 from db.models import Image as Picture
 from db.queries import annotations_of, get_dataset, image_page
 from db.run_queries import descriptions_of, failures_by_reason, list_runs, run_tallies, stage_results_of
@@ -154,6 +159,55 @@ def test_what_cannot_be_used_is_kept_with_its_reason_and_the_rest_goes_on(engine
     assert again.asked == [ids[4], ids[6]], "another run tries what failed, not what is quarantined"
 
 
+def test_a_run_of_which_nothing_came_has_failed_and_says_why(engine: Engine, tmp_path: Path) -> None:
+    sheets(engine, tmp_path, 3)
+    (tmp_path / "sheets").rename(tmp_path / "moved")
+    assert run(engine, SHEETS, StubDescriber(), StubLocalizer()) == "failed"
+    gone = f"3 failed at describe: {GONE}"
+    assert outcome(engine, SHEETS) == ["describe: 3 failed", "localize: no picture", gone]
+    (tmp_path / "moved").rename(tmp_path / "sheets")
+    (tmp_path / "sheets" / "00000.png").unlink()
+    assert run(engine, SHEETS, StubDescriber(), StubLocalizer()) == "done"
+    assert outcome(engine, SHEETS)[:2] == ["describe: 2 done, 1 failed", "localize: 2 done"]
+    assert [each.state for each in runs_of(engine)] == ["done", "failed"]
+
+
+def runs_of(engine: Engine) -> list[AnnotationRun]:
+    with reading(engine) as session:
+        return list(list_runs(session, dataset_id=1))
+
+
+def test_the_command_says_what_failed_and_fails_where_nothing_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("GRAIN_HOME", str(home))
+    engine = open_engine(database_url(home))
+    sheets(engine, tmp_path, 2)
+    (tmp_path / "sheets").rename(tmp_path / "moved")
+    words = [sys.executable, *command_line(SHEETS)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines() == ["sheets: failed", *outcome(engine, SHEETS)]
+    assert "No picture of 'sheets' could be annotated: see to the reasons above" in ended.stderr
+    engine.dispose()
+
+
+def test_a_job_that_failed_and_is_asked_again_tries_its_pictures_anew(engine: Engine, tmp_path: Path) -> None:
+    ids = sheets(engine, tmp_path, 2)
+
+    def hang_up(image: Image.Image) -> Described:
+        return Described(problem="the server hung up")
+
+    with transaction(engine) as session:
+        job_id = enqueue_job(session, kind="annotate", owner="ana", config={}, argv=["true"]).id
+    first, second = StubDescriber(hang_up), StubDescriber()
+    assert annotate(engine, SHEETS, stubs(first, StubLocalizer()), worker="w", job_id=job_id) == "failed"
+    assert first.asked == ids * SHEETS.attempts
+    assert annotate(engine, SHEETS, stubs(second, StubLocalizer()), worker="w", job_id=job_id) == "done"
+    assert second.asked == ids and len(runs_of(engine)) == 1
+
+
 def test_a_describer_that_cannot_work_stops_the_run_with_its_sentence_and_frees_the_pictures(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -200,6 +254,46 @@ def test_equal_pictures_of_another_data_set_are_not_worked_on_again(engine: Engi
         [(row.text, row.x1, row.y2, row.score) for row in found[number]] for number in (first[3], second[0])
     )
     assert mine == theirs and len(mine) == 2
+
+
+def test_what_people_made_of_a_region_stays_in_its_data_set(engine: Engine, tmp_path: Path) -> None:
+    """Another data set of equal pictures gets what the model found: edited, deleted and drawn regions stay here."""
+    first, recipe = sheets(engine, tmp_path, 2), SHEETS.works()[1].recipe
+    run(engine, SHEETS, StubDescriber(), StubLocalizer())
+
+    def regions(number: int) -> list[tuple[object, ...]]:
+        with reading(engine) as session:
+            found = annotations_of(session, image_ids=[number], recipe=recipe)[number]
+        return [(row.text, row.x1, row.y2, row.score, row.source, row.status, row.version) for row in found]
+
+    made = regions(first[0])
+    with transaction(engine) as session:
+        one, other = annotations_of(session, image_ids=[first[0]], recipe=recipe)[first[0]]
+        for version, text in enumerate(("hers", "hers again"), start=1):
+            change = AnnotationChange(text=text, xyxy=(0.2, 0.2, 0.3, 0.3), status="accepted", source="human:alice")
+            edit_annotation(session, annotation_id=one.id, expected_version=version, who="alice", change=change)
+        delete_annotation(session, annotation_id=other.id, expected_version=1, who="alice")
+        add_annotation_by_hand(session, image_id=first[0], who="alice", region_id=one.id, text="drawn")
+    second = sheets(engine, tmp_path, 2, name="others")
+    describer, localizer = StubDescriber(), StubLocalizer()
+    run(engine, replace(SHEETS, dataset="others"), describer, localizer)
+    assert (describer.asked, localizer.asked) == ([], [])
+    assert regions(second[0]) == made and len(made) == 2
+    with reading(engine) as session:
+        said = descriptions_of(session, image_ids=second, recipe=SHEETS.works()[0].recipe)[second[0]]
+        found = annotations_of(session, image_ids=second)[second[0]]
+    assert [row.description_id for row in found] == [each.id for each in said]
+
+
+def test_a_region_whose_history_is_lost_is_looked_for_anew(engine: Engine, tmp_path: Path) -> None:
+    first = sheets(engine, tmp_path, 2)
+    run(engine, SHEETS, StubDescriber(), StubLocalizer())
+    with transaction(engine) as session:
+        annotations_of(session, image_ids=first)[first[1]][0].version = 3
+    second = sheets(engine, tmp_path, 2, name="others")
+    describer, localizer = StubDescriber(), StubLocalizer()
+    run(engine, replace(SHEETS, dataset="others"), describer, localizer)
+    assert (describer.asked, localizer.asked) == ([], [second[1]])
 
 
 def test_a_vocabulary_is_looked_for_without_describing(engine: Engine, tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def test_losses_are_listed_before_anything_is_written(services: Services, versio
     assert other.out != config.out, "names that differ in signs only"
 
 
+def test_verdicts_that_a_version_does_not_hold_are_said_before_an_export_is_queued(services: Services) -> None:
+    config = data_sets.export_config(services, "lids", "first", "coco", ["pending", "rejected"], True)
+    for work in (data_sets.losses_of, lambda services, config: data_sets.export(services, config, "ana")):
+        with pytest.raises(DataError, match="first holds accepted only, got pending and rejected: "):
+            work(services, config)
+
+
 @pytest.mark.parametrize(
     ("work", "sentence"),
     [

@@ -168,11 +168,12 @@ def test_what_failed_is_left_by_its_run_and_tried_by_the_next(engine: Engine) ->
     filled(engine, pictures=1)
     failed = said(1, state="failed", reason="no answer", descriptions=())
     with transaction(engine) as session:
-        first, second = (start_run(session, dataset_id=1, config={}, recipes={"describe": DESCRIBE}) for _ in range(2))
+        first = start_run(session, dataset_id=1, config={}, recipes={"describe": DESCRIBE})
         do(session, replace(failed, run_id=first.id))
         assert ids(claim_images(session, dataset_id=1, run_id=first.id, **LEASE)) == []
         do(session, replace(failed, run_id=first.id), max_attempts=2)
         assert ids(claim_images(session, dataset_id=1, run_id=first.id, max_attempts=2, **LEASE)) == []
+        second = start_run(session, dataset_id=1, config={}, recipes={"describe": DESCRIBE})
         do(session, said(1, run_id=second.id))
         result = stage_result(session, image_id=1, recipe=DESCRIBE)
         assert result is not None
@@ -315,6 +316,36 @@ def test_a_run_counts_pictures_by_their_last_state_and_all_time_spent(engine: En
             StageTally("describe", "failed", 0, 0.5, 20),
             StageTally("localize", "done", 1, 0.25, 0),
         ]
+
+
+def test_two_runs_at_a_time_give_up_together_and_a_later_one_tries_again(engine: Engine) -> None:
+    """Whoever failed last is counted by both: else each would take the other's failure for a first one, for ever."""
+    filled(engine, pictures=1)
+
+    def begin() -> int:
+        with transaction(engine) as session:
+            return start_run(session, dataset_id=1, config={}, recipes={"describe": DESCRIBE}).id
+
+    def fails(run_id: int) -> bool:
+        open_to = {"dataset_id": 1, "recipe": DESCRIBE, "run_id": run_id, "max_attempts": 2}
+        with transaction(engine) as session:
+            claim = claim_images(session, **open_to, worker=f"{run_id}", count=1, lease_seconds=60.0)
+            if not claim.images:
+                assert first_unfinished(session, **open_to) is None
+                return False
+            failed = said(1, state="failed", reason="no answer", descriptions=(), run_id=run_id)
+            save_stage_result(session, result=failed, token=claim.token)
+            return True
+
+    first = begin()
+    assert fails(first) and fails(first) and not fails(first)
+    second = begin()  # while the first goes on
+    tries = [fails(run_id) for run_id in (second, first, second, first, second, first)]
+    assert tries == [True, True, False, False, False, False]
+    third = begin()
+    assert [fails(third) for _ in range(3)] == [True, True, False]
+    with reading(engine) as session:
+        assert [tally.pictures for tally in run_tallies(session, run_id=third)] == [1]
 
 
 def test_failures_are_grouped_by_reason_the_commonest_first(engine: Engine) -> None:

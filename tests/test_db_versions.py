@@ -9,6 +9,7 @@ from db.curate_queries import (
     add_annotation_by_hand,
 )
 from db.engine import reading, transaction
+from db.queries import get_image
 from db.version_queries import (
     TaskState,
     create_version,
@@ -17,9 +18,13 @@ from db.version_queries import (
     get_version,
     images_edited_since,
     iterate_dataset,
+    keep_conflicts,
     labels_of,
     last_edit_id,
     list_versions,
+    locked_conflict,
+    mark_conflict,
+    open_conflicts,
     pictures_of,
     set_label,
     set_tasks,
@@ -118,3 +123,35 @@ def test_label_studios_tasks_are_kept_one_a_picture_and_project(engine: Engine) 
         task = find_task(session, project=here, task_id=102)
         assert task is not None and task.image_id == 2
         assert find_task(session, project=here, task_id=1) is None
+
+
+def test_a_conflict_is_kept_once_until_somebody_chooses_or_nothing_is_left_of_it(engine: Engine) -> None:
+    filled(engine, pictures=2)
+
+    def keep(**wanted: str) -> list[tuple[str, str]]:
+        """What one annotator's second look leaves waiting."""
+        with transaction(engine) as session:
+            image = get_image(session, image_id=2)
+            assert image is not None
+            states = {target: (None, {target: value}) for target, value in wanted.items()}
+            place = {"image": image, "project": "p", "remote_id": 7}
+            keep_conflicts(session, **place, who="ann", wanted=states)  # type: ignore[arg-type]
+            keep_conflicts(session, **place, who="ann", wanted=states)  # type: ignore[arg-type]
+        with reading(engine) as session:
+            waiting = open_conflicts(session, dataset_id=1)
+            assert open_conflicts(session, dataset_id=1, image_id=2) == waiting
+            assert not open_conflicts(session, dataset_id=1, image_id=1)
+            assert open_conflicts(session, dataset_id=1, after=1)[:1] == [row for row in waiting if row.id > 1][:1]
+        return [(row.target, row.wanted[row.target]) for row in waiting]
+
+    assert keep(caption="a lid", brand="Acme") == [("caption", "a lid"), ("brand", "Acme")]
+    assert keep(caption="a pot", brand="Acme") == [("caption", "a pot"), ("brand", "Acme")]
+    assert keep(brand="Acme") == [("brand", "Acme")], "she agrees about the caption by now"
+    assert len(keep(caption="a pot", brand="Acme")) == 2 and len(keep(brand="Acme")) == 1, "and does not, and does"
+    with transaction(engine) as session:
+        [waiting] = open_conflicts(session, dataset_id=1)
+        conflict = locked_conflict(session, conflict_id=waiting.id)
+        assert conflict is not None and locked_conflict(session, conflict_id=99) is None
+        mark_conflict(session, conflict=conflict, choice="ours", who="dan")
+    assert keep(brand="Acme") == [], "it was chosen"
+    assert keep(brand="Acme Ltd") == [("brand", "Acme Ltd")], "and is another question now"

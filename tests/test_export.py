@@ -26,7 +26,7 @@ from curation.export import ExportConfig, ExportError, command_line, export, spl
 from curation.formats import FORMATS, Format, FormatError
 from curation.originals import plain_kind
 from curation.records import WRITTEN_CAPTION, DescriptionRecord, PictureRecord, RegionRecord
-from curation.versions import freeze, open_version
+from curation.versions import VersionError, freeze, open_version
 from db.engine import Engine, reading, transaction
 from db.queries import image_page
 from db.run_queries import NewStageResult, claim_images, save_stage_result
@@ -153,7 +153,7 @@ def test_what_goes_is_a_question_of_verdicts_and_review(lids: Engine, tmp_path: 
 @pytest.mark.parametrize(("caption", "said"), [("none", ""), ("descriptions", "a lid 3, крышка")])
 def test_captions_are_what_was_asked_for(lids: Engine, tmp_path: Path, caption: Any, said: str) -> None:
     out, _ = exported(lids, tmp_path, "odvg", caption=caption)
-    assert [record.caption for record in read_file(out, "odvg")][1] == said
+    assert next(record.caption for record in read_file(out, "odvg")) == said
 
 
 def test_a_describers_caption_goes_beside_the_pictures_own(lids: Engine, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_picture_that_is_gone_is_counted_and_left_out(lids: Engine, tmp_path: 
         out, answer = exported(lids, tmp_path, format, format, held_out=0.0)
         assert sum(answer["pictures"].values()) == 5 and answer["regions"] == 4
         assert sorted(answer["left_out"].values()) == [1, 1]
-        assert len(list(read_file(out, format))) == 5
+        assert len(list(read_file(out, format))) == (4 if format == "odvg" else 5)  # one is empty
         assert "no longer where it was imported from" in (out / "README.md").read_text()
 
 
@@ -319,13 +319,37 @@ def annotated(engine: Engine, dataset_id: int) -> list[tuple[Any, ...]]:
     )
 
 
+def test_verdicts_that_a_version_does_not_hold_are_refused_before_anything_is_written(
+    lids: Engine, tmp_path: Path
+) -> None:
+    freeze(lids, tmp_path, dataset="lids", name="v1", who="ana")
+    with pytest.raises(VersionError, match="v1 holds accepted only, got pending: "):
+        exported(lids, tmp_path, "coco", version="v1", statuses=("pending",), unreviewed=True)
+    assert not (tmp_path / "coco").exists()
+
+
+def test_a_place_that_cannot_be_is_one_sentence(lids: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"can be written for --out, got /proc/lids \(.*\): choose another$"):
+        exported(lids, tmp_path, "coco", "/proc/lids")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path, format, words in (
+        (tmp_path / "nope", "coco", f"expected a file or folder, got {tmp_path / 'nope'}, where nothing is"),
+        (tmp_path / "nope", "shards", "where nothing is: correct the path"),
+        (empty, "parquet", f"expected an export as parquet with its data.parquet, got the folder {empty} without one"),
+    ):
+        with pytest.raises(FormatError, match=words):
+            bring_file(lids, dataset="lids", path=path, format=format, who="cy")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_export_comes_back_into_a_bare_data_set(engine: Engine, tmp_path: Path, format: Format) -> None:
     full = curated(engine, tmp_path / "pictures")
     out, _ = exported(engine, tmp_path, format, statuses=("accepted", "pending", "rejected"))
     bare = curated(engine, tmp_path / "pictures", name="bare", described=False)
     brought = bring_file(engine, dataset="bare", path=out, format=format, who="cy")
-    assert (brought.pictures, brought.added, brought.known, brought.not_found) == (8, 20, 0, 0)
+    pictures = 7 if format == "odvg" else 8  # one is empty
+    assert (brought.pictures, brought.added, brought.known, brought.not_found) == (pictures, 20, 0, 0)
     again = bring_file(engine, dataset="bare", path=out, format=format, who="cy")
     assert (again.added, again.known, again.edited_pictures) == (0, 20, 0)
     if format == "odvg":
@@ -368,7 +392,7 @@ def test_a_malformed_file_adds_nothing(lids: Engine, tmp_path: Path) -> None:
         path.read_text(encoding="utf-8").replace("a lid", "other lid") + '{"filename": 7}\n', encoding="utf-8"
     )
     before = len(all_annotations(lids, 1))
-    with pytest.raises(FormatError, match=r"annotations.jsonl, line 9: expected"):
+    with pytest.raises(FormatError, match=r"annotations.jsonl, line 8: expected"):
         bring_file(lids, dataset="lids", path=path, format="odvg", who="cy")
     assert len(all_annotations(lids, 1)) == before
 
@@ -398,7 +422,7 @@ def test_the_command_line_prints_losses_first_and_an_object(lids: Engine, tmp_pa
     done = subprocess.run(
         [sys.executable, *bring_command(bring)], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert json.loads(done.stdout)["pictures"] == 7, done.stderr
+    assert json.loads(done.stdout)["pictures"] == 6, "one is empty"
     wrong = [sys.executable, *command_line(replace(config, dataset="pots", out=tmp_path / "no"))]
     done = subprocess.run(wrong, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith(

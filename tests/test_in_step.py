@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from curation.disputes import Dispute, DisputeError, choose, disputes
 from curation.in_step import InStepConfig, Settled, open_step, settle
 from curation.label_studio import REVIEWS, LabelStudioError, from_results, to_data, to_results
 from curation.records import DescriptionRecord, PictureRecord, RegionRecord
@@ -74,6 +75,15 @@ class Desk:
         decision = Decision(5, annotation, who, at, at, decided)
         with transaction(self.engine) as session:
             return settle(session, [decision], project=PROJECT, template="novel")
+
+    def waiting(self) -> list[Dispute]:
+        """What waits for a choice."""
+        with reading(self.engine) as session:
+            return list(disputes(session, dataset_id=self.dataset_id))
+
+    def choose(self, dispute: Dispute, take: Any, who: str = "dan") -> None:
+        with transaction(self.engine) as session:
+            choose(session, conflict_id=dispute.conflict.id, version=dispute.version, take=take, who=who)
 
     def edits(self) -> int:
         with reading(self.engine) as session:
@@ -184,6 +194,102 @@ def test_a_newer_edit_of_somebody_else_stays_and_is_reported(desk: Desk) -> None
     assert (conflict.present["text"], conflict.wanted["status"]) == ("a blue lid", "rejected")
     assert conflict.sentence == "region 1 was changed by bob meanwhile: look at both versions and choose"
     assert settled.edits == 1
+
+
+def lid_changed_on_both_sides(desk: Desk) -> Dispute:
+    """Bob moves and renames the lid, and Ann, who has not seen that, rejects it."""
+    with transaction(desk.engine) as session:
+        change = AnnotationChange(text="a blue lid", xyxy=(0.2, 0.2, 0.4, 0.4))
+        edit_annotation(session, annotation_id=1, expected_version=1, who="bob", change=change)
+    desk.decide(verdict(desk.results(), 1, "wrong"))
+    [dispute] = desk.waiting()
+    return dispute
+
+
+@pytest.mark.parametrize(
+    ("take", "kept"), [("ours", ("a blue lid", "pending", 0.2)), ("theirs", ("a lid", "rejected", 0.1))]
+)
+def test_what_changed_on_both_sides_waits_for_a_choice_and_is_asked_once(
+    desk: Desk, take: str, kept: tuple[str, str, float]
+) -> None:
+    dispute = lid_changed_on_both_sides(desk)
+    assert (dispute.conflict.who, dispute.by, dispute.version) == ("ann", "bob", 2)
+    assert dispute.present == {"text": "a blue lid", "xyxy": [0.2, 0.2, 0.4, 0.4], "status": "pending"}
+    assert dispute.wanted == {"text": "a lid", "xyxy": [0.1, 0.1, 0.3, 0.3], "status": "rejected"}
+    desk.decide(verdict(desk.results(), 1, "wrong"), minute=2)
+    assert [each.conflict.id for each in desk.waiting()] == [dispute.conflict.id], "the same again is the same one"
+    desk.choose(dispute, take)
+    before = desk.edits()
+    desk.choose(dispute, take)
+    desk.decide(verdict(desk.results(), 1, "wrong"), minute=3)
+    assert desk.waiting() == [] and desk.edits() == before
+    region = desk.record().regions[0]
+    assert (region.descriptions[0].text, region.descriptions[0].status, region.xyxy[0]) == kept
+    with reading(desk.engine) as session:
+        history = history_page(session, image_id=desk.image_id, annotation_id=1)
+    assert ("bob", "a blue lid") in {(edit.who, edit.after["text"]) for edit in history}, "it stays in the history"
+    if take == "theirs":
+        assert (history[0].who, history[0].reason) == ("dan", "chosen: Label Studio annotation 1 by ann")
+    with pytest.raises(DisputeError, match=rf"this was settled by dan meanwhile \({take}\)"):
+        desk.choose(dispute, "theirs" if take == "ours" else "ours", who="eve")
+
+
+def test_a_choice_between_versions_that_changed_again_is_refused(desk: Desk) -> None:
+    dispute = lid_changed_on_both_sides(desk)
+    with transaction(desk.engine) as session:
+        edit_annotation(
+            session, annotation_id=1, expected_version=2, who="bob", change=AnnotationChange(text="a green lid")
+        )
+    for take in ("ours", "theirs"):
+        with pytest.raises(DisputeError, match="changed by bob meanwhile"):
+            desk.choose(dispute, take)
+    [again] = desk.waiting()
+    assert (again.present["text"], again.version) == ("a green lid", 3)
+    for number, take, words in ((99, "ours", "no conflict 99"), (again.conflict.id, "both", "expected ours or theirs")):
+        with pytest.raises(DisputeError, match=words), transaction(desk.engine) as session:
+            choose(session, conflict_id=number, version=3, take=take, who="dan")  # type: ignore[arg-type]
+
+
+def test_an_annotator_who_thinks_again_asks_anew_or_no_more(desk: Desk) -> None:
+    dispute = lid_changed_on_both_sides(desk)
+    desk.choose(dispute, "ours")
+    desk.decide(verdict(desk.results(), 1, "right"), minute=2)
+    [again] = desk.waiting()
+    assert (again.conflict.id, again.wanted["status"]) == (dispute.conflict.id, "accepted")
+    desk.decide(desk.results(), minute=3)
+    assert desk.waiting() == [], "nothing is wanted any more"
+
+
+def test_a_choice_settles_what_it_made_equal_and_no_other_annotators(desk: Desk) -> None:
+    """Two descriptions of one box that both sides moved: one choice moves both, and the second has nothing left."""
+    with transaction(desk.engine) as session:
+        moved = AnnotationChange(xyxy=(0.2, 0.2, 0.4, 0.4))
+        edit_annotation(session, annotation_id=1, expected_version=1, who="bob", change=moved)
+    results = desk.results()
+    part(results, "box")["value"]["x"] = 15.0
+    desk.decide(results, who="ann", annotation=1)
+    part(results, "box")["value"]["x"] = 25.0
+    desk.decide(results, who="cem", annotation=2, minute=2)
+    first, second, third, fourth = desk.waiting()
+    assert [each.conflict.annotation_id for each in (first, second, third, fourth)] == [1, 3, 1, 3]
+    desk.choose(first, "theirs")
+    assert [each.conflict.who for each in desk.waiting()] == ["cem", "cem"]
+    assert desk.record().regions[0].xyxy[0] == pytest.approx(0.15)
+
+
+def test_fields_of_a_picture_are_chosen_one_by_one(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(caption="bob's", facts={"brand": "Acme", "found at": "a shelf"})
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    desk.decide(fact(fact(desk.results(), "caption", "ann's"), "fact_brand", "Lidl"))
+    assert [(each.present, each.wanted) for each in desk.waiting()] == [
+        ({"caption": "bob's"}, {"caption": "ann's"}),
+        ({"brand": "Acme"}, {"brand": "Lidl"}),
+    ]
+    desk.choose(desk.waiting()[1], "theirs")
+    desk.choose(desk.waiting()[0], "ours")
+    assert desk.waiting() == [] and desk.record().caption == "bob's"
+    assert desk.record().facts == {"found at": "a shelf", "brand": "Lidl"}
 
 
 def test_who_says_nothing_about_what_another_edited_has_no_conflict(desk: Desk) -> None:

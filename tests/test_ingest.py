@@ -341,6 +341,45 @@ def test_what_the_data_set_has_from_elsewhere_is_counted_apart(engine: Engine, t
     assert len(thumbnails(home)) == 3, "two data sets share a thumbnail"
 
 
+@pytest.mark.parametrize("packed", ["folder", "zip", "parquet"])
+def test_what_was_moved_is_found_again_where_it_is_now(engine: Engine, tmp_path: Path, packed: str) -> None:
+    home, old, new = tmp_path / "home", tmp_path / "old", tmp_path / "new"
+    if packed == "zip":
+        old, new = (
+            write_zip(at.with_suffix(".zip"), {"a.png": PIXELS["a"], "b.png": PIXELS["b"]}) for at in (old, new)
+        )
+        new.unlink()
+    elif packed == "parquet":
+        old.mkdir()
+        old = a_parquet_file(old)
+        new = tmp_path / "moved.parquet"
+    else:
+        write_all(old, {f"{name}.png": PIXELS[name] for name in "ab"})
+    first = bring(engine, old, home).added
+    before = pictures(engine)
+    old.rename(new)
+    with pytest.raises(RefusedError, match="import it into the same data set from where it is now"):
+        open_image(before[0])
+    assert bring(engine, new, home).to_json() == tally(found_again=first)
+    after = pictures(engine)
+    assert [open_image(row).getpixel((0, 0)) for row in after] == [COLORS[name] for name in "abc"[:first]]
+    kept = [(row.id, row.sha256, row.caption, row.member, row.origin_row) for row in before]
+    assert [(row.id, row.sha256, row.caption, row.member, row.origin_row) for row in after] == kept
+    assert bring(engine, new, home).to_json() == tally(known=first)
+
+
+def test_a_picture_whose_file_became_another_is_found_again_in_a_copy(engine: Engine, tmp_path: Path) -> None:
+    """Of two copies the first is taken; where the file is still what it was, a copy is but a copy."""
+    home, source = tmp_path / "home", write_all(tmp_path / "in", {"1.png": PIXELS["a"], "2.png": PIXELS["b"]})
+    bring(engine, source, home)
+    write_all(source, {"1.png": PIXELS["c"]})
+    copies = write_zip(tmp_path / "x.zip", {"x.png": PIXELS["a"], "y.png": PIXELS["a"], "z.png": PIXELS["b"]})
+    expected = tally(found_again=1, duplicates_inside=1, duplicates_outside=1)
+    assert bring(engine, copies, home).to_json() == expected
+    assert names(engine) == ["x.png", "2.png"]
+    assert bring(engine, copies, home).to_json() == tally(known=1, duplicates_inside=1, duplicates_outside=1)
+
+
 def test_a_file_whose_content_has_changed_is_another_picture(engine: Engine, tmp_path: Path) -> None:
     source, home = write_all(tmp_path / "in", {"1.png": PIXELS["a"]}), tmp_path / "home"
     bring(engine, source, home)

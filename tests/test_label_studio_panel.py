@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
+from starlette.requests import Request
 
 from app import label_studio
-from app.label_studio import ReviewingError, annotates, connection, keep_in_step, task_links
-from app.pages.label_studio import connection_panel, links_panel
+from app.accounts import PERSON_KEY, Person
+from app.label_studio import ReviewingError, annotates, connection, keep_in_step, open_disputes, task_links
+from app.pages.label_studio import LabelStudioPanel, connection_panel, links_panel
 from app.services import Services
 from app.settings import Settings
-from curation.in_step import InStep, InStepConfig, Keeping, command_line
-from curation.review import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
+from curation.in_step import InStep, InStepConfig, Keeping, command_line, settle
+from curation.label_studio import from_results, to_data
+from curation.review import ACCESS, FOLDER, SECRET_HEADER, Access, Decision, write_access
+from curation.versions import state_of
 from db.curate_queries import AnnotationChange, edit_annotation
 from db.engine import reading, transaction
 from db.queries import annotations_of, get_image
@@ -24,6 +30,7 @@ from tests.fake_predictor import fake_predictor
 from tests.label_studio_server import (
     PATIENCE,
     Running,
+    annotated,
     client,
     database,
     judged,
@@ -55,6 +62,33 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
 def first_status(services: Services) -> str:
     with reading(services.engine) as session:
         return annotations_of(session, image_ids=[1])[1][0].status
+
+
+def change_lid(services: Services, annotation_id: int, text: str) -> None:
+    """By bob, who saw the first version."""
+    with transaction(services.engine) as session:
+        change = AnnotationChange(text=text)
+        edit_annotation(session, annotation_id=annotation_id, expected_version=1, who="bob", change=change)
+
+
+def lid_changed_on_both_sides(services: Services) -> None:
+    """The first lid: an annotator rejects what bob has renamed since."""
+    [shown, *_] = state_of(services.engine, 1, statuses=("pending",))
+    change_lid(services, 1, "<b>bob's</b>")
+    said = from_results(
+        annotated(shown, judged(shown, "rejected", "open")),
+        to_data(shown, "/1.jpg"),
+        template="regions",
+        who="ann",
+    )
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    with transaction(services.engine) as session:
+        settle(session, [Decision(5, 7, "ann", at, at, said)], project="http://there/projects/1", template="regions")
+
+
+def press(panel: LabelStudioPanel, **ask: object) -> str:
+    request = Request({"type": "http", PERSON_KEY: Person("dan", "curator")})
+    return panel.choose("three", gr.Request(request), gr.EventData(None, {"ask": ask}))
 
 
 @pytest.fixture
@@ -89,11 +123,41 @@ def test_pictures_go_there_as_a_job_and_a_decision_comes_back_by_a_webhook(
         )
         [ours] = [each for each in there.projects() if project.project.endswith(f"/{each.id}")]
         step = InStep(services.engine, there, ours, dataset_id=1, home=services.settings.home)
-        shown = records_in(step)[0]
+        shown, other, _ = records_in(step)
+        change_lid(services, 2, "a lid that bob saw")
+        other_task = int(task_links(services, 2)[0].rpartition("=")[2])
+        submit(label_studio_server, other_task, other, judged(other, "rejected", "reviewed"))
         submit(label_studio_server, task, shown, judged(shown, "accepted", "reviewed"))
         until(lambda: first_status(services) == "accepted", JOB)
-        assert connection(services, "three", PATIENCE).projects[0].decided == 1
+        until(lambda: bool(open_disputes(services, "three")), JOB)
+        [dispute] = open_disputes(services, "three")
+        assert (dispute.present["text"], dispute.wanted["text"]) == ("a lid that bob saw", "a green lid")
+        assert (dispute.by, dispute.wanted["status"], dispute.image.id) == ("bob", "rejected", 2)
+        assert connection(services, "three", PATIENCE).projects[0].decided == 2
     there.close()
+
+
+def test_the_panel_shows_both_versions_and_takes_the_choice(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = LabelStudioPanel(services)
+    assert panel.look("three")[2] == "" and panel.look(None)[2] == ""
+    lid_changed_on_both_sides(services)
+    _, shown = panel.tick("three", "", "")
+    for words in ("region 1", "here · bob", "Label Studio · ann", "&lt;b&gt;bob", "a red lid", "rejected", "keep ours"):
+        assert words in shown
+    assert "<b>bob" not in shown
+    assert panel.tick("three", "", shown)[1] == gr.skip(), "as it was"
+    [dispute] = open_disputes(services, "three")
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda sentence, **_: said.append(sentence))
+    ask = {"conflict": dispute.conflict.id, "version": dispute.version}
+    assert press(panel, **ask) == shown and press(panel, **ask | {"version": 1}, take="ours") == shown
+    assert press(panel, **ask, take="theirs") == ""
+    assert "incomplete" in said[0] and "changed by bob meanwhile" in said[1] and len(said) == 2
+    with reading(services.engine) as session:
+        row = annotations_of(session, image_ids=[1])[1][0]
+    assert (row.text, row.status, row.version) == ("a red lid", "rejected", 3)
 
 
 def test_who_follows_pushes_what_changed_here_and_nothing_else(

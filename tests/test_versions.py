@@ -17,6 +17,7 @@ from curation.versions import (
     VersionError,
     diff,
     freeze,
+    must_hold,
     name_of,
     open_version,
     read_version,
@@ -39,8 +40,10 @@ def test_freezing_the_same_state_twice_makes_one_version(engine: Engine, tmp_pat
     one = freeze(engine, tmp_path, dataset="lids", name="first", who="ana")
     path = version_path(tmp_path, one.sha256)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    other = freeze(engine, tmp_path, dataset="lids", name="second", who="bo")
-    assert (other.id, other.name, other.sha256) == (one.id, "first", one.sha256)
+    other = freeze(engine, tmp_path, dataset="lids", name="first", who="bo")
+    assert (other.id, other.name, other.sha256, other.created_by) == (one.id, "first", one.sha256, "ana")
+    with pytest.raises(VersionError, match="for 'second', got the one that is 'first' already: use that name"):
+        freeze(engine, tmp_path, dataset="lids", name="second", who="bo")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [entry.name for entry in (tmp_path / "versions").iterdir()] == [path.name] == [one.file_name]
     assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == one.sha256
@@ -85,6 +88,19 @@ def test_a_version_that_is_not_what_it_was_is_refused(sqlite_engine: Engine, tmp
     path.unlink()
     with pytest.raises(VersionError, match="got nothing"):
         open_version(sqlite_engine, tmp_path, version=version.sha256)
+
+
+def test_a_version_that_holds_no_such_verdicts_is_not_one_without_regions(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    curated(sqlite_engine, tmp_path / "pictures")
+    version = freeze(sqlite_engine, tmp_path, dataset="lids", name="v1", who="ana")
+    frozen = open_version(sqlite_engine, tmp_path, dataset="lids", version="v1")
+    must_hold(frozen, ("accepted",), version="v1")
+    with pytest.raises(VersionError, match=r"^v1 holds accepted only, got pending and rejected: choose among those"):
+        must_hold(frozen, ("pending", "accepted", "rejected"), version="v1")
+    with pytest.raises(VersionError, match=f"^{version.sha256[:12]} holds accepted only, got pending: "):
+        must_hold(frozen, ("pending",), version=version.sha256)
 
 
 def test_names_that_name_nothing_are_refused(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.accounts import who
-from app.pages.shared import EVERY, LIGHT, ON_JOB, ask_job, html, in_turn, warn
+from app.pages.shared import EVERY, LIGHT, ON_ASK, ON_JOB, ask_job, html, in_turn, warn
 from app.services import Services
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ class LabelStudioPanel:
         self.services = services
 
     def look(self, dataset: str | None) -> list[Any]:
-        """How the data set stands with Label Studio. Returns status, jobs."""
+        """How the data set stands with Label Studio. Returns status, jobs, disputes."""
         from app import label_studio
 
-        return [connection_panel(label_studio.connection(self.services, dataset or "")), self._jobs()]
+        status = connection_panel(label_studio.connection(self.services, dataset or ""))
+        return [status, self._jobs(), self._disputes(dataset)]
 
     def push(self, dataset: str | None, template: str, request: gr.Request) -> Any:
         """[Push]: a job. Returns jobs."""
@@ -49,10 +50,20 @@ class LabelStudioPanel:
         ask_job(self.services, request, event)
         return self._jobs()
 
-    def tick(self, before: str) -> Any:
-        """Every few seconds: how far the jobs are."""
-        jobs = self._jobs()
-        return gr.skip() if jobs == before else jobs
+    def choose(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> str:
+        """A button of what changed on both sides. Returns disputes."""
+        from app import label_studio
+
+        try:
+            label_studio.settle_dispute(self.services, event.ask, who(request).name)
+        except label_studio.ReviewingError as error:
+            warn(error)
+        return self._disputes(dataset)
+
+    def tick(self, dataset: str | None, *before: str) -> list[Any]:
+        """Every few seconds: how far the jobs are, and what a webhook brought. Returns jobs, disputes."""
+        now = self._jobs(), self._disputes(dataset)
+        return [gr.skip() if new == old else new for new, old in zip(now, before, strict=True)]
 
     def task(self, place: Any) -> str:
         """Another picture is in the editor: where Label Studio shows it. Returns link."""
@@ -69,6 +80,12 @@ class LabelStudioPanel:
             warn(error)
             return gr.skip()
         return self._jobs()
+
+    def _disputes(self, dataset: str | None) -> str:
+        from app import curate_panels, label_studio
+
+        found = label_studio.open_disputes(self.services, dataset or "")
+        return curate_panels.disputes_panel(found, self.services.settings.home)
 
     def _jobs(self) -> str:
         from app import annotate_panels, annotating, label_studio
@@ -124,7 +141,8 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
                     look = gr.Button("Look again", size="sm", min_width=90, elem_id="look-again")
             with gr.Column(min_width=260, scale=3):
                 jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="label-studio-jobs")
-    shown = [status, jobs]
+        disputes = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="disputes")
+    shown = [status, jobs, disputes]
     app.load(panel.look, dataset, shown, **ALONE)
     dataset.change(panel.look, dataset, shown, **ALONE)
     look.click(panel.look, dataset, shown, **ALONE)
@@ -133,4 +151,5 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
     jobs.click(panel.ask, None, jobs, **(LIGHT | EVERY))
     jobs.change(panel.look, dataset, shown, **ALONE)
     place.change(panel.task, place, link, **LIGHT)
-    gr.Timer(TICK_SECONDS).tick(panel.tick, jobs, jobs, **LIGHT)
+    disputes.click(panel.choose, dataset, disputes, **(ALONE | EVERY))
+    gr.Timer(TICK_SECONDS).tick(panel.tick, [dataset, *shown[1:]], shown[1:], **LIGHT)
