@@ -187,7 +187,7 @@ def test_an_answer_that_never_comes_does_not_stop_the_editor(page: Page, engine:
 
 def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visitor: BrowserContext) -> None:
     first = open_first(page)
-    expect(page).to_have_url(re.compile(rf"region={first}$"))
+    expect(page).to_have_url(re.compile(rf"\?dataset=drawn&region={first}$"))
     words = page.locator("#words textarea, #words input")
     words.fill("re* l*")
     words.press("Enter")

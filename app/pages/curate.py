@@ -367,13 +367,18 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: Parts) -> None:
     edited = [parts.editor, parts.place]
     regions = in_turn("regions")
     link = gr.Textbox(visible=False)
-    app.load(page.open, None, [parts.checkpoint, *filters], **LIGHT).then(page.show, filters, shown, **regions).then(
-        page.restore, None, edited, **LIGHT
+    restored = (
+        app.load(page.open, None, [parts.checkpoint, *filters], **LIGHT)
+        .then(page.show, filters, shown, **regions)
+        .then(page.restore, None, edited, **LIGHT)
     )
     gr.on(edits(filters), page.show, filters, shown, **regions)
-    gr.on(edits(filters), page.address, filters, link, **in_turn("regions-link")).then(
-        None, link, None, js=TELL_SCRIPT, api_visibility="private"
-    )
+    links = in_turn("regions-link")
+    for linked in (
+        restored.then(page.address, filters, link, **links),
+        gr.on(edits(filters), page.address, filters, link, **links),
+    ):
+        linked.then(None, link, None, js=TELL_SCRIPT, api_visibility="private")
     whole.wire(
         whole.WholePage(page.services, page.edited),
         parts.whole,
