@@ -76,7 +76,9 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
 
 def test_what_cannot_be_is_said_as_on_the_pages(client: Client) -> None:
     assert "data set 'nope'" in refusal(client, "nope", api_name="/annotation_plan")
-    assert "Expected the order newest" in refusal(client, "drawn", "", "", "", "up", api_name="/regions")
+    assert "Expected the order newest" in refusal(client, "drawn", "", "pending", "", "up", api_name="/regions")
+    assert "got 'acceptd': correct it" in refusal(client, "drawn", "", "accepted,acceptd", api_name="/regions")
+    assert "got '': correct it" in refusal(client, "drawn", "v2", "", api_name="/freeze")
     assert "whole number as the page's id, got '-1'" in refusal(client, -1, 1, "accepted", api_name="/decide")
     assert "There is no job 10" in refusal(client, 10**30, api_name="/job")
     assert "There is no job -1" in refusal(client, -1, "cancel", api_name="/steer")

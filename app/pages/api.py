@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 from gradio.events import api as offer
@@ -124,9 +124,8 @@ class Api:
         """
         from app import curating
 
-        chosen = [each.strip() for each in verdicts.split(",") if each.strip()]
         with said():
-            wanted = curating.Wanted(dataset, chosen, source, 0, words, 0, 1, 0, "", order)
+            wanted = curating.Wanted(dataset, _verdicts(verdicts), source, 0, words, 0, 1, 0, "", order)
             found = curating.gallery(self.services, wanted, after)
         rows = [
             {
@@ -180,9 +179,8 @@ class Api:
         """
         from app import data_sets
 
-        chosen = [each.strip() for each in verdicts.split(",")]
         with said():
-            config = data_sets.freeze_config(dataset, name, note, chosen, who(request).name)
+            config = data_sets.freeze_config(dataset, name, note, _verdicts(verdicts), who(request).name)
             return self._job(data_sets.freeze(self.services, config))
 
     def audit(
@@ -334,6 +332,15 @@ class Api:
             "message": job.message,
             "exit_reason": job.exit_reason,
         }
+
+
+def _verdicts(named: str) -> list[str]:
+    from db.models import Status
+
+    found, known = [each.strip() for each in named.split(",")], get_args(Status)
+    if unknown := [each for each in found if each not in known]:
+        raise ValueError(f"Expected verdicts among {', '.join(known)}, got {unknown[0][:40]!r}: correct it.")
+    return found
 
 
 def build(services: Services) -> None:
