@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ WINDOW_SAMPLES, WINDOW_SHARDS = 4096, 4  # at least so many are shuffled togethe
 Span = tuple[int, int]  # offset and length of a file's bytes in its tar
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One sample of a shard: extension -> where its bytes lie."""
 
     key: str
@@ -44,16 +43,15 @@ def index_shard(path: Path) -> list[Entry]:
     except (OSError, ValueError, tarfile.TarError) as error:
         raise ValueError(f"shard {path.name} cannot be read ({error}): copy or write the shards again") from error
     samples: list[Entry] = []
-    last = ""
+    last, spans = "", dict[str, Span]()
     for name, span in files:
         base = name.rfind("/") + 1  # WebDataset's own rule: the key ends at the first dot of the file's name
         dot = name.find(".", base)
         if dot <= base or dot == len(name) - 1:
             continue
         if (key := name[:dot]) != last:
-            samples.append(Entry(key, {}))
-            last = key
-        samples[-1].files[name[dot + 1 :].lower()] = span
+            samples.append(Entry(last := key, spans := {}))
+        spans[name[dot + 1 :].lower()] = span
     return samples
 
 
@@ -81,11 +79,12 @@ def _plain_files(path: Path) -> list[tuple[str, Span]] | None:
         while True:
             if place + BLOCK > first + len(ahead):
                 ahead, first = os.pread(shard, AHEAD, place), place
-            if ahead[place - first : place - first + 1] in (b"\0", b""):
-                return found
-            if place + BLOCK > end:
-                raise ValueError("it ends in the middle of a file")
+                if len(ahead) < BLOCK and ahead[:1] not in (b"\0", b""):
+                    raise ValueError("it ends in the middle of a file")
+                ahead = ahead.ljust(BLOCK, b"\0")
             name, digits, kind, magic, prefix = HEADER.unpack_from(ahead, place - first)
+            if not name[0]:
+                return found
             size = digits.rstrip(b"\0 ")
             if magic[:5] != b"ustar" or kind not in (b"0", b"\0") or not size.isdigit():
                 return None
