@@ -13,7 +13,7 @@ from curation.ingest import ingest
 from curation.sample_world import WorldConfig, write_world
 from db.engine import open_engine
 from tests.browser_fixtures import fits, opened, settled
-from tests.fake_app import app_at
+from tests.fake_app import app_at, fake_services, running
 
 PICTURES = 120  # enough for a person to see each stage under way
 PAGE = 12  # results
@@ -80,6 +80,11 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     page.locator("#number input").fill("1" + "0" * 20)
     page.locator("#try").click()
     expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
+
+
+def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
+    with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
+        expect(page.locator("#draw")).to_be_visible()
 
 
 def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:

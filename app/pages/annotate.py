@@ -71,6 +71,7 @@ class Parts:
 
     form: Form
     shown: Shown
+    importing: Any
     source: Any
     name: Any
     bring: Any
@@ -94,8 +95,12 @@ class AnnotatePage:
         self.services = services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """The page opens, on the data set that a link names. Returns dataset and jobs."""
-        return [dataset_field(self.services, request.query_params.get("dataset")), self._jobs()]
+        """The page opens, on the data set that a link names; where there is none, with how to get one.
+
+        Returns dataset, importing, jobs.
+        """
+        dataset = dataset_field(self.services, request.query_params.get("dataset"))
+        return [dataset, gr.update(open=not dataset.choices), self._jobs()]
 
     def show(self, *form: Any) -> list[Any]:
         """The choice changed: plan, command and results. Returns Shown."""
@@ -226,7 +231,7 @@ def _lay_out() -> Parts:
         html(f'<h1>Annotate</h1><p class="lead">{LEAD}</p>')
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
-            dataset, source, name, bring, draw, import_note = _data_fields()
+            dataset, importing, source, name, bring, draw, import_note = _data_fields()
             form = _annotator_fields(dataset)
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
@@ -253,6 +258,7 @@ def _lay_out() -> Parts:
     return Parts(
         form,
         shown,
+        importing,
         source,
         name,
         bring,
@@ -272,7 +278,7 @@ def _lay_out() -> Parts:
 def _data_fields() -> tuple[Any, ...]:
     html("<h2>Data set</h2>")
     dataset = gr.Dropdown([], label="data set", elem_id="dataset")
-    with gr.Accordion("Import pictures", open=False, elem_id="import"):
+    with gr.Accordion("Import pictures", open=False, elem_id="import") as importing:
         source = gr.Textbox(
             label="folder, archive or table on this machine", placeholder="/data/photos or photos.zip", elem_id="source"
         )
@@ -280,7 +286,7 @@ def _data_fields() -> tuple[Any, ...]:
         bring = gr.Button("Import", size="sm", elem_id="bring")
         draw = gr.Button("Draw the sample world", size="sm", elem_id="draw")
         import_note = html(elem_id="note-import")
-    return dataset, source, name, bring, draw, import_note
+    return dataset, importing, source, name, bring, draw, import_note
 
 
 def _annotator_fields(dataset: Any) -> Form:
@@ -311,7 +317,9 @@ def _wire(app: gr.Blocks, page: AnnotatePage, parts: Parts) -> None:
     turn = in_turn("annotate")
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
-    app.load(page.open, None, [form.dataset, parts.jobs], **LIGHT).then(page.show, [*form], [*shown], **turn)
+    app.load(page.open, None, [form.dataset, parts.importing, parts.jobs], **LIGHT).then(
+        page.show, [*form], [*shown], **turn
+    )
     changed = [field.release if isinstance(field, gr.Slider) else field.change for field in form]
     gr.on(changed, page.show, [*form], [*shown], **turn)
     kinds = [form.describer, form.localizer]
