@@ -19,6 +19,7 @@ from app import label_studio_mount
 from app.accounts import scope_of, who
 from app.gate import INSIDE_KEY, INSIDER, Files, Gate
 from app.pages import annotate, api, audit, concepts, curate, data, evaluate, ground, train
+from app.pages.shared import EVERY, LIGHT, hear_again
 from app.rules import LOGOUT, allows, event_rule
 from app.services import Services
 from app.settings import SettingsError
@@ -26,6 +27,7 @@ from app.settings import SettingsError
 CSS = Path(__file__).with_name("style.css")
 FONT = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+HEARS_AGAIN_SECONDS = 7.0
 MOST_WAITING = 64  # requests in the queue; more are told to come back
 CACHE_SECONDS = (3600, 24 * 3600)  # every hour, what is a day old goes
 CONTENT_POLICY = (  # the page may load nothing from elsewhere; Gradio's components need inline and eval
@@ -222,6 +224,7 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
         gr.HTML(_navigation(page, services), js_on_load=None, apply_default_css=False, elem_id="navigation")
         with gr.Column(elem_id="page"):
             page.build(app, services)
+    gr.Timer(HEARS_AGAIN_SECONDS).tick(hear_again, None, None, **(LIGHT | EVERY))
 
 
 def _navigation(current: Page, services: Services) -> str:

@@ -97,6 +97,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show follow fields more tick refresh"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start ask draw_sample attempt"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "bring"),  # it reads any folder that the server can
+    _in("app.pages.shared", "viewer", "hear_again"),
     _in("app.pages.shared.Paged", "viewer", "forward back"),
     _in(f"{CURATE}.CuratePage", "viewer", "open show restore address counts look"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),

@@ -44,6 +44,10 @@ def warn(error: Exception) -> None:
     gr.Warning(escape(str(error)), title="Not yet")  # escaped: toasts show HTML
 
 
+def hear_again() -> None:
+    """Nothing; but a page whose stream of answers Gradio closed while a question was on its way opens it again."""
+
+
 def linked(names: Sequence[str], asked: str | None, kind: str) -> str | None:
     """What a link names, else the first there is; of a link that leads nowhere a toast says so."""
     if asked in names:
