@@ -168,6 +168,29 @@ def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, en
     expect(page.locator("#editor .said")).to_have_text("Undone.")
 
 
+def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(page: Page, engine: Engine) -> None:
+    page.locator("#advance input").uncheck()
+    first = open_first(page)
+    other = next(
+        id for each in page.locator("#editor .text").all() if (id := int(each.get_attribute("data-id") or 0)) != first
+    )
+    with transaction(engine) as session:
+        row = get_annotation(session, annotation_id=first)
+        assert row is not None
+        change = AnnotationChange(text="what Ada wrote in the meantime")
+        edit_annotation(session, annotation_id=first, expected_version=row.version, who="Ada", change=change)
+    verdict = page.locator(f'#editor .text[data-id="{other}"] button.rejected')
+    page.locator(f'#editor .text[data-id="{first}"] input').fill("what I wrote meanwhile")
+    verdict.click()  # leaving the field asks for the words, which conflict; the verdict waits
+    conflict = page.locator("#editor .conflict")
+    expect(conflict).to_contain_text("what Ada wrote in the meantime")
+    expect(verdict).to_have_attribute("aria-pressed", "false")
+    conflict.get_by_text("use mine").click()
+    expect(verdict).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(f'#editor .text[data-id="{first}"] input')).to_have_value("what I wrote meanwhile")
+    expect(conflict).to_have_count(0)
+
+
 def test_an_answer_that_never_comes_does_not_stop_the_editor(page: Page, engine: Engine) -> None:
     first = open_first(page)
 

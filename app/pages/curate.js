@@ -12,18 +12,20 @@ const chosen = () => element.querySelector(".region.chosen");
 
 // ---------------------------------------------------------------- one question at a time
 // What is done while an answer is awaited waits its turn, and is then asked of the version that the answer brought.
-let waiting = [];
+const waiting = [];
 let asked = null; // { wanted, versions } whose answer is awaited
+let held = false; // somebody else was quicker: what waits would take the choice away, so it waits for what is done next
 
 function ask(wanted) {
-  waiting.push(wanted);
+  held ? waiting.unshift(wanted) : waiting.push(wanted);
+  held = false;
   send();
 }
 
 const look = (what, more = {}) => ask({ do: what, look: true, ...more });
 
 function send() {
-  if (asked || !waiting.length) return;
+  if (asked || held || !waiting.length) return;
   const wanted = waiting.shift();
   asked = { wanted, versions: versions() };
   if (!wanted.look) mine = wanted;
@@ -42,8 +44,7 @@ document.addEventListener("curate:answered", () => {
   if (!asked) return;
   const { wanted, versions: before } = asked, now = versions();
   asked = null;
-  // somebody else was quicker: what was meant for the same description is not for what they made of it
-  if (element.querySelector(".conflict")) waiting = waiting.filter((other) => other.id !== wanted.id);
+  held = element.querySelector(".conflict") !== null;
   for (const other of waiting) {
     const key = other.id ?? "picture", next = other.version + 1;
     const ours = now.has(key) ? now.get(key) === next : other.id === wanted.id; // an edit makes its version one more
