@@ -423,18 +423,18 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     measured = [parts.filters.dataset, parts.threshold]
     told = [parts.report, parts.curve]
     opened = [parts.claim, parts.place]
-    list_, claim, numbers, words = map(in_turn, ("audit-list", "audit-claim", "audit-report", "audit-command"))
+    rows, claim, numbers, words = map(in_turn, ("audit-list", "audit-claim", "audit-report", "audit-command"))
     app.load(page.open, None, [parts.filters.dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(
         page.report, measured, told, **numbers
     ).then(page.command, [parts.filters.dataset, *sources], parts.command, **words)
-    gr.on([parts.filters.dataset.change, *edits(filters[1:])], page.show, filters, shown, **list_)
+    gr.on([parts.filters.dataset.change, *edits(filters[1:])], page.show, filters, shown, **rows)
     gr.on([parts.filters.dataset.change, parts.threshold.release], page.report, measured, told, **numbers)
     for source in (parts.filters.dataset, *sources):
         source.change(page.command, [parts.filters.dataset, *sources], parts.command, **words)
     parts.sources.asked.change(page.fields, parts.sources.asked, parts.sources.server, **LIGHT)
     turned = [parts.list, parts.note, parts.places]
-    parts.forward.click(page.forward, [parts.places, *filters], turned, **list_)
-    parts.back.click(page.back, [parts.places, *filters], turned, **list_)
+    parts.forward.click(page.forward, [parts.places, *filters], turned, **rows)
+    parts.back.click(page.back, [parts.places, *filters], turned, **rows)
     parts.list.click(page.pick, None, opened, **(claim | EVERY))
     parts.judge.click(page.judge, filters, opened, **claim)
     parts.claim.click(page.go, [parts.place, *filters], opened, **(claim | EVERY))
@@ -451,4 +451,4 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: Parts) -> None:
     parts.jobs.click(page.steer, None, parts.jobs, **(LIGHT | EVERY))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     # what a job did is seen in the list and in the numbers
-    parts.jobs.change(page.show, filters, shown, **list_).then(page.report, measured, told, **numbers)
+    parts.jobs.change(page.show, filters, shown, **rows).then(page.report, measured, told, **numbers)

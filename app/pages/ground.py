@@ -13,7 +13,7 @@ import gradio as gr
 from app import draw, panels
 from app.gallery import Example, load_examples
 from app.looking import Answer, AskError, Question, Sight, answer_json, ask, find, keep, open_picture
-from app.pages.shared import EVERY, html, in_turn, script, warn
+from app.pages.shared import EVERY, LIGHT, html, in_turn, script, warn
 from app.pages.upload_field import UploadedPicture
 from app.services import DEFAULT_CHECKPOINT, Services
 
@@ -50,7 +50,6 @@ SAVE = """(file) => {
 # always_last: what a person does while the page is busy is done afterwards; Gradio's default forgets it.
 OURS: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, **OURS}
-LIGHT: dict[str, Any] = {"concurrency_id": "light", "concurrency_limit": 4, **OURS}
 
 
 class Form(NamedTuple):
@@ -506,7 +505,7 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     kept: Any = gr.JSON(visible=False)
     query = gr.Textbox(visible=False)
 
-    app.load(page.start, None, [*form, parts.about, notes.picture], show_progress="hidden", **LIGHT).then(
+    app.load(page.start, None, [*form, parts.about, notes.picture], **LIGHT).then(
         page.first_look, [*form], looked, show_progress_on=result.stage, **MODEL
     )
     parts.go.click(page.look, [*form], looked, show_progress_on=result.stage, **MODEL)
@@ -520,18 +519,15 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
         page.check_picture,
         [form.picture, form.checkpoint],
         [form.picture, notes.picture, *picked],
-        show_progress="hidden",
         **LIGHT,
     )
-    form.checkpoint.input(page.pick, form.checkpoint, [form.versus, parts.about], show_progress="hidden", **LIGHT).then(
+    form.checkpoint.input(page.pick, form.checkpoint, [form.versus, parts.about], **LIGHT).then(
         page.look, [*form], looked, show_progress_on=result.stage, **MODEL
     )
-    form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, show_progress="hidden", **LIGHT).then(
+    form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(
         page.look, [*form], looked, show_progress_on=result.stage, **MODEL
     )
-    parts.describer.input(
-        lambda kind: gr.update(visible=kind == "server"), parts.describer, parts.server, show_progress="hidden", **LIGHT
-    )
+    parts.describer.input(lambda kind: gr.update(visible=kind == "server"), parts.describer, parts.server, **LIGHT)
     parts.describe.click(
         page.describe,
         [form.picture, parts.describer, parts.server],
@@ -557,15 +553,11 @@ def _wire(app: gr.Blocks, page: GroundPage, parts: Parts) -> None:
     drawn = [form.threshold.release, form.which.input]
     gr.on(drawn, page.redraw, [result.seen, form.threshold, form.which], [*result], show_progress="hidden", **MODEL)
     form.alpha.release(page.mix, [result.seen, form.alpha, form.which], [*result], show_progress="hidden", **MODEL)
-    parts.share.click(page.share, result.seen, [parts.link, query], show_progress="hidden", **LIGHT).then(
+    parts.share.click(page.share, result.seen, [parts.link, query], **LIGHT).then(
         None, query, None, js=PUT_INTO_ADDRESS
     )
-    parts.as_json.click(page.download_json, result.seen, kept, show_progress="hidden", **LIGHT).then(
-        None, kept, None, js=SAVE
-    )
-    parts.as_png.click(page.download_png, [result.seen, form.which], kept, show_progress="hidden", **LIGHT).then(
-        None, kept, None, js=SAVE
-    )
+    parts.as_json.click(page.download_json, result.seen, kept, **LIGHT).then(None, kept, None, js=SAVE)
+    parts.as_png.click(page.download_png, [result.seen, form.which], kept, **LIGHT).then(None, kept, None, js=SAVE)
 
 
 def _add_endpoint(page: GroundPage) -> None:
