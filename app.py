@@ -1,13 +1,15 @@
-"""The app: `make app`, or `python app.py`. Settings are environment variables (app/settings.py)."""
+"""Serve the app: `make app`, or `python app.py`. Settings are environment variables (app/core/settings.py)."""
 
 import sys
 
-from app.settings import SettingsError, load_settings, prepare_gradio
+from app.core.settings import load_settings, prepare_gradio, prepare_home
+from user_errors import UserError
 
 
 def main() -> None:
-    """Settings, services, pages, serve."""
+    """Read the settings, build services and pages, and serve."""
     settings = load_settings()
+    prepare_home(settings)
     prepare_gradio(settings)
     from app.main import build_app, serve  # after prepare_gradio: Gradio reads the environment while it is imported
     from app.services import Services
@@ -19,5 +21,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SettingsError as error:
+    except UserError as error:
         sys.exit(f"app.py: {error}")

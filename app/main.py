@@ -1,11 +1,10 @@
-"""Builds the app: one look, one navigation, a page a route; and serves it."""
+"""Build the app, one route a page behind one navigation, and serve it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import gradio as gr
@@ -15,20 +14,38 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import label_studio_mount
-from app.accounts import scope_of, who
-from app.gate import INSIDE_KEY, INSIDER, Files, Gate
-from app.pages import annotate, api, audit, concepts, curate, data, evaluate, ground, train
-from app.pages.shared import EVERY, LIGHT, hear_again
-from app.rules import LOGOUT, allows, event_rule
+# whole, before threads meet: two that import SQLAlchemy at once leave it broken until the app ends (its modules import
+# each other in circles). Handlers may import all else when they run.
+import db.models  # noqa: F401
+from app import api
+from app.access.accounts import PERSON_KEY, Person, person_of, scope_of
+from app.access.gate import INSIDE_KEY, INSIDER, Files, Gate
+from app.access.proxies import TrustedProxies
+from app.access.rules import LOGOUT, allows, event_rule
+from app.annotate import page as annotate_page
+from app.audit import page as audit_page
+from app.concepts import page as concepts_page
+from app.core.health import health_route
+from app.core.plain_errors import PlainErrors, error_sentence
+from app.core.templates import STYLE, render
+from app.curate import page as curate_page
+from app.data import page as data_page
+from app.evaluate import page as evaluate_page
+from app.ground import page as ground_page
+from app.label_studio import mount as label_studio_mount
+from app.label_studio import page as label_studio_page
 from app.services import Services
-from app.settings import SettingsError
+from app.train import page as train_page
+from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, keep_stream_alive
+from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
+from app.ui.tidy_uploads import tidy_uploads
+from user_errors import UserError
 
-CSS = Path(__file__).with_name("style.css")
 FONT = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
-HEARS_AGAIN_SECONDS = 7.0
-MOST_WAITING = 64  # requests in the queue; more are told to come back
+KEEP_ALIVE_SECONDS = 7.0
+MAX_QUEUED = 64  # requests in the queue; more are told to come back
+MOST_WAITING, MOST_LOOKS_WAITING = 16, 3  # of one person: of all requests, and of those that the model answers
 CACHE_SECONDS = (3600, 24 * 3600)  # every hour, what is a day old goes
 CONTENT_POLICY = (  # the page may load nothing from elsewhere; Gradio's components need inline and eval
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
@@ -54,14 +71,14 @@ class Page:
 
 
 PAGES: tuple[Page, ...] = (
-    Page(ground.TITLE, ground.PATH, ground.build),
-    Page(annotate.TITLE, annotate.PATH, annotate.build),
-    Page(curate.TITLE, curate.PATH, curate.build),
-    Page(audit.TITLE, audit.PATH, audit.build),
-    Page(evaluate.TITLE, evaluate.PATH, evaluate.build),
-    Page(train.TITLE, train.PATH, train.build),
-    Page(data.TITLE, data.PATH, data.build),
-    Page(concepts.TITLE, concepts.PATH, concepts.build, under=curate.PATH),
+    Page(ground_page.TITLE, ground_page.PATH, ground_page.build),
+    Page(annotate_page.TITLE, annotate_page.PATH, annotate_page.build),
+    Page(curate_page.TITLE, curate_page.PATH, partial(curate_page.build, below=label_studio_page.build)),
+    Page(audit_page.TITLE, audit_page.PATH, audit_page.build),
+    Page(evaluate_page.TITLE, evaluate_page.PATH, evaluate_page.build),
+    Page(train_page.TITLE, train_page.PATH, train_page.build),
+    Page(data_page.TITLE, data_page.PATH, data_page.build),
+    Page(concepts_page.TITLE, concepts_page.PATH, concepts_page.build, under=curate_page.PATH),
 )
 
 
@@ -76,26 +93,56 @@ class Pages(gr.Blocks):
     async def process_api(
         self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None, *rest: Any, **more: Any
     ) -> dict[str, Any]:
-        """Gradio's one door to handlers. Inputs and outputs may only name files that the person may read.
+        """Call a handler, Gradio's one way to all of them. Inputs and outputs may only name files the person may read.
 
-        Raises: gr.Error: the event has no rule, the person's role is not enough, or a file is somebody else's.
+        Raises: gr.Error: the event has no rule, the person's role is not enough, or a file is somebody else's; or what
+                nobody expected.
         """
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         requests = request if isinstance(request, list) else [request]
         for each in requests:
             self._check(event, inputs, each)
-        answer = await super().process_api(event, inputs, state, request, *rest, **more)
+        try:
+            answer = await super().process_api(event, inputs, state, request, *rest, **more)
+        except gr.Error:
+            raise
+        except Exception as error:  # of ours, or of a value that no page would send
+            raise gr.Error(error_sentence(error)[0], print_exception=False) from error
         for each in requests:
-            self.files.give(who(each), _file_paths(answer["data"]))
+            self.files.give(person_of(each), _file_paths(answer["data"]))
+            if not answer.get("is_generating"):
+                forget_session(self, each.session_hash)
         return answer
 
     @cached_property
     def shown_files(self) -> frozenset[str]:
-        """Files that the pages themselves show to everybody who sees them."""
+        """Return the files that the pages themselves show to everybody who opens them."""
         return frozenset(_file_paths(self.config))
 
+    def waiting(self, person: Person) -> list[str]:
+        """Return the concurrency ids of a person's events that wait for their turn."""
+        lanes = list(self._queue.event_queue_per_concurrency_id.items())
+        waiting = [(name, event) for name, lane in lanes for event in list(lane.queue)]
+        return [name for name, event in waiting if event.request.scope.get(PERSON_KEY) == person]
+
+    def too_many_waiting(self, person: Person, path: str, fields: Mapping[str, Any]) -> int:
+        """Return how many of a person's events wait if one more is too many, else 0. path, fields: of the request."""
+        waiting = self.waiting(person)
+        looks = waiting.count(MODEL_LANE)
+        if looks >= MOST_LOOKS_WAITING and self._lane(path, fields) == MODEL_LANE:
+            return looks
+        return len(waiting) if len(waiting) >= MOST_WAITING else 0
+
+    def _lane(self, path: str, fields: Mapping[str, Any]) -> str:
+        """Return the concurrency id of the event that a request to start one names; "" if there is none."""
+        name = path.rstrip("/").rpartition("/")[2]
+        for number, event in self.fns.items():
+            if number == fields.get("fn_index") if name == "join" else event.api_name == name:
+                return str(event.concurrency_id)
+        return ""
+
     def open_mcp(self, headers: dict[str, str]) -> None:
-        """Let Gradio's MCP server ask this app: it does so over HTTP, where the gate wants to know it by headers."""
+        """Let Gradio's MCP server call this app over HTTP, recognized by its headers."""
         server: Any = self.mcp_server_obj
         if server is not None and server._client_instance is None:
             server._client_instance = Client(
@@ -109,14 +156,14 @@ class Pages(gr.Blocks):
             )
 
     def _check(self, event: Any, inputs: list[Any], request: Any) -> None:
-        person, rule = who(request), event_rule(event.fn)
+        person, rule = person_of(request), event_rule(event.fn)
         if not allows(person.role, rule):
             needs = "is for nobody" if rule == "closed" else f"needs the role {rule}"
             raise gr.Error(f"This {needs}; {person.name} has the role {person.role}.", print_exception=False)
         readers = [person, INSIDER] if scope_of(request).get(INSIDE_KEY) else [person]
         for path in _file_paths(inputs):
             mine = path in self.shown_files or any(self.files.may_read(each, path) for each in readers)
-            if not mine and not is_http_url_like(path):  # addresses: app/pages/upload_field.py
+            if not mine and not is_http_url_like(path):  # addresses: app/ui/upload_field.py
                 raise gr.Error("This file is not yours, or is no longer there: send it again.", print_exception=False)
 
 
@@ -132,7 +179,9 @@ def _file_paths(data: Any) -> list[str]:
 
 
 def build_app(services: Services) -> Pages:
-    """All pages; nothing is loaded or opened yet."""
+    """Build all pages; nothing is loaded or opened yet."""
+    tidy_uploads()
+    light_sessions()
     app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:
         api.build(services)  # first, so that its names are its own
@@ -140,14 +189,14 @@ def build_app(services: Services) -> Pages:
     for page in PAGES[1:]:
         with app.route(page.title, page.path):
             _frame(app, services, page)
-    app.queue(max_size=MOST_WAITING)
+    app.queue(max_size=MAX_QUEUED)
     return app
 
 
 def serve(app: gr.Blocks, services: Services) -> None:
     """Answer requests until interrupted. The default checkpoint is loaded while the first visitor reads.
 
-    Raises: SettingsError: the address cannot be listened on, or needs accounts before anybody has one.
+    Raises: UserError: the address cannot be listened on, or needs accounts before anybody has one.
     """
     settings = services.settings
     services.people.must_exist()
@@ -155,21 +204,20 @@ def serve(app: gr.Blocks, services: Services) -> None:
         _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise SettingsError(
-            f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another"
-        ) from error
+        raise UserError(f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another") from error
     print(f"GRAIN is at {address}", flush=True)
     services.warm()
     app.block_thread()
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """What `launch` gets: this machine only, nothing recorded, nothing fetched, uploads bounded."""
+    """Return the options of `launch`: this machine only, nothing recorded, nothing fetched, uploads bounded."""
     settings = services.settings
     return {
         "server_name": settings.host,
         "server_port": settings.port,
         "share": False,
+        "state_session_capacity": MOST_SESSIONS,
         "ssr_mode": False,
         "strict_cors": True,
         "enable_monitoring": False,
@@ -178,15 +226,20 @@ def launch_options(services: Services) -> dict[str, Any]:
         "mcp_server": True,
         "footer_links": [],
         "theme": theme(),
-        "css_paths": CSS,
+        "css_paths": STYLE,
         "app_kwargs": {
-            "middleware": [Middleware(OnlyFromHere), Middleware(Gate, people=services.people)],
-            "routes": [label_studio_mount.mount(services)],
+            "middleware": [
+                Middleware(TrustedProxies, proxies=settings.proxies),
+                Middleware(ContentPolicy),
+                Middleware(PlainErrors),
+                Middleware(Gate, people=services.people),
+            ],
+            "routes": [label_studio_mount.mount(services), health_route(services.check_database)],
         },
     }
 
 
-class OnlyFromHere:
+class ContentPolicy:
     """Tells browsers to load nothing from other machines, and refuses to fetch addresses for a visitor."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -194,7 +247,7 @@ class OnlyFromHere:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] == "http" and FETCH_ROUTE in scope["path"]:
             await PlainTextResponse("Addresses are not fetched.", status_code=403)(scope, receive, send)
             return
@@ -209,7 +262,7 @@ class OnlyFromHere:
 
 
 def theme() -> gr.themes.Base:
-    """Paper and ink, with system fonts: nothing is fetched. The rest is style.css."""
+    """Build the theme, with system fonts so that nothing is fetched. The rest is style.css."""
     return gr.themes.Base(
         primary_hue=gr.themes.colors.neutral,
         neutral_hue=gr.themes.colors.neutral,
@@ -224,15 +277,11 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
         gr.HTML(_navigation(page, services), js_on_load=None, apply_default_css=False, elem_id="navigation")
         with gr.Column(elem_id="page"):
             page.build(app, services)
-    gr.Timer(HEARS_AGAIN_SECONDS).tick(hear_again, None, None, **(LIGHT | EVERY))
+    gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 
 
 def _navigation(current: Page, services: Services) -> str:
     here = current.path if current.under is None else current.under
-    links = "".join(
-        f'<a href="/{page.path}"{" aria-current=page" if page.path == here else ""}>{page.title}</a>'
-        for page in PAGES
-        if page.under is None
-    )
-    leave = f'<nav aria-label="You"><a href="{LOGOUT}">Sign out</a></nav>' if services.people.required else ""
-    return f'<a class="brand" href="/">GRAIN</a><nav aria-label="Pages">{links}</nav>{leave}'
+    pages = [(page.title, page.path, page.path == here) for page in PAGES if page.under is None]
+    sign_out = LOGOUT if services.people.required else ""
+    return render("ui/templates/navigation.html", pages=pages, sign_out=sign_out)

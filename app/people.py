@@ -1,4 +1,4 @@
-"""python -m app.people: who may sign in to the app, with which role; keys for programs."""
+"""Manage who may sign in, with which role, and keys for programs: python -m app.people."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Literal
 
 import tyro
 
-from app.accounts import People, PeopleError
-from app.rules import Role
+from app.access.accounts import People
+from app.access.rules import Role
+from app.core.settings import load_settings
 from app.services import open_database
-from app.settings import SettingsError, load_settings
+from user_errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Command:
 
 
 def run(command: Command, people: People, ask: Callable[[], str]) -> list[str]:
-    """Do what was asked. Returns the lines to print.
+    """Run one command and return the lines to print.
 
-    Raises: PeopleError, SettingsError.
+    Raises: UserError, UserError.
     """
     name = command.name
     if command.action == "list":
@@ -52,26 +53,26 @@ def run(command: Command, people: People, ask: Callable[[], str]) -> list[str]:
 
 
 def ask_password() -> str:
-    """Twice on a terminal, unseen; else a line of the input.
+    """Read a password: twice and hidden on a terminal, else one line of the input.
 
-    Raises: PeopleError: the two differ.
+    Raises: UserError: the two differ.
     """
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("The same again: ") != password:
-        raise PeopleError("expected the same password twice: try again")
+        raise UserError("expected the same password twice: try again")
     return password
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command = tyro.cli(Command, prog="python -m app.people")
     try:
         settings = load_settings()
         people = People(lambda: open_database(settings.database), required=True)
         print(*run(command, people, ask_password), sep="\n", end="\n" if command.action in ("list", "key") else "")
-    except (SettingsError, PeopleError) as error:
+    except UserError as error:
         sys.exit(f"app.people: {error}")
 
 

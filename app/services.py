@@ -1,4 +1,4 @@
-"""Everything the pages need, built once and only when first needed; tests hand in fakes."""
+"""Hold everything that the pages need, built once and when first needed; tests pass fakes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.registry import LoadModel, Model, Registry, UnknownCheckpointError
-from app.settings import Settings
-from app.watching import RunLogs
+from app.core.checkpoints import LoadModel, Model, Registry
+from app.core.settings import Settings
+from app.jobs.run_logs import RunLogs
 from grain.checkpoint import EMBEDDED
+from user_errors import UserError
 
 if TYPE_CHECKING:
-    from app.accounts import People
+    from app.access.accounts import People
+    from app.core.image_cache import Pictures
     from app.jobs.control import Jobs
-    from app.shown import Pictures
-    from curation.annotate import AnnotateConfig, Annotators
+    from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
     from db.engine import Engine
 
 DEFAULT_CHECKPOINT = "photo"  # needs no torch: the first picture is answered in seconds
 
 
 def load_predictor(folder: Path) -> Model:
-    """A checkpoint folder as a model. What it needs is imported here, never before: the page is up without it."""
+    """Load a checkpoint folder. Its libraries are imported here, so that the first page does not wait for them."""
     from grain.predict import Predictor
 
     return Predictor.from_pretrained(folder)
 
 
 def open_database(url: str) -> Engine:
-    """An engine with its tables up to date. SQLAlchemy is imported here: it would keep the first page waiting."""
+    """Open a database with its tables up to date. SQLAlchemy is imported here: the first page would wait for it."""
     from db.engine import open_engine
 
     return open_engine(url)
@@ -67,7 +68,7 @@ class Services:
 
     @property
     def engine(self) -> Engine:
-        """The database, opened at the first question to it.
+        """Return the database, opened at its first use.
 
         Raises: DatabaseError.
         """
@@ -76,23 +77,32 @@ class Services:
                 self._engine = self._connect(self.settings.database)
             return self._engine
 
+    def check_database(self) -> None:
+        """Check that the database answers.
+
+        Raises: DatabaseError, and what the driver raises.
+        """
+        from db.engine import check_answers
+
+        check_answers(self.engine)
+
     @cached_property
     def people(self) -> People:
-        """Who may sign in. The database is asked when somebody does."""
-        from app.accounts import People
+        """Return the accounts. The database is opened when somebody signs in."""
+        from app.access.accounts import People
 
         return People(lambda: self.engine, required=self.settings.needs_accounts)
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Pictures as pages show them to whoever works on one; none is read before it is asked for."""
-        from app.shown import Pictures
+        """Return the cache of images that pages show; none is read before it is asked for."""
+        from app.core.image_cache import Pictures
 
         return Pictures()
 
     @property
     def jobs(self) -> Jobs:
-        """The queue of long work and its runners, reconciled with the processes there are at the first question.
+        """Return the job queue, reconciled with the running processes at its first use.
 
         Raises: DatabaseError.
         """
@@ -106,12 +116,12 @@ class Services:
                 self._jobs = Jobs(engine, settings.home, slots_here(gpu=settings.gpu_jobs) | settings.clusters)
             return self._jobs
 
-    def annotators(self, config: AnnotateConfig) -> Annotators:
-        """What tries one picture; the last of each kind stays in memory. Use it in a model_turn."""
-        from curation.annotate import Annotators
+    def annotators(self, config: AnnotateConfig) -> AnnotatorFactory:
+        """Return the annotators that try one image; the last of each kind stays loaded. Use them in a model_turn."""
+        from curation.annotate.settings import AnnotatorFactory
 
-        made = Annotators.of(config)
-        return Annotators(
+        made = AnnotatorFactory.of(config)
+        return AnnotatorFactory(
             lambda: self._latest("describer", (config.describer, config.sample), made.describer),
             lambda: self._latest("localizer", (config.localizer, config.sample), made.localizer),
         )
@@ -123,11 +133,11 @@ class Services:
         return self._made[kind][1]
 
     def warm(self) -> threading.Thread:
-        """Load the default checkpoint in the background, so that the first look does not wait for it."""
+        """Load the default checkpoint in the background, so that the first run does not wait for it."""
         thread = threading.Thread(target=self._load_default, name="warm", daemon=True)
         thread.start()
         return thread
 
     def _load_default(self) -> None:
-        with suppress(UnknownCheckpointError), self.model_turn:  # the page says what is wrong with it
+        with suppress(UserError), self.model_turn:  # the page says what is wrong with it
             self.registry.load(DEFAULT_CHECKPOINT)

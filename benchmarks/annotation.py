@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from benchmarks.random_llava import write_random_llava
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
-from curation.describe import DescribeConfig, LlavaDescriber
+from curation.annotate.describe import DescribeConfig, LlavaDescriber
 
 SEED = 0
 ROUNDS = 5

@@ -22,7 +22,8 @@ from benchmarks.timing import take_turns
 
 ROUNDS = 3
 PATIENCE = 180.0  # seconds
-PHOTO, PHOTO_WORDS, PHOTO_BAR = ROOT / "app" / "examples" / "camera.jpg", "a man\na tripod\ntwo dogs", 8.0  # seconds
+PHOTO = ROOT / "app" / "ground" / "example_pictures" / "camera.jpg"
+PHOTO_WORDS, PHOTO_BAR = "a man\na tripod\ntwo dogs", 8.0  # seconds
 AS_IS = ("app.py",)
 TORCH_FIRST = ("-c", "import torch, runpy; runpy.run_path('app.py', run_name='__main__')")
 

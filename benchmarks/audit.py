@@ -35,19 +35,21 @@ from benchmarks.learning import (
 )
 from benchmarks.plot import Line, draw
 from benchmarks.rows import ROOT, Benchmark, Finding
-from curation.annotators import Work
-from curation.audit import Described, new_claim
-from curation.claims import split_claims
-from curation.combine import FILE, SOURCES, Judge, Judged
-from curation.evidence import Evidence, WitnessKind
-from curation.judges import rejudge
-from curation.measure import Rate, Stratum, curve, stratified, wilson
-from curation.sample_annotators import SampleConfig
-from db.audit_queries import shares_of
+from curation.annotate.registry import StageWork
+from curation.annotate.sample_annotators import SampleConfig
+from curation.audit.audit import DescriptionRun, new_claim
+from curation.audit.claim_judge import FILE, SOURCES, Judge, JudgedClaim
+from curation.audit.claims import split_claims
+from curation.audit.evidence import Evidence, WitnessKind
+from curation.audit.judges import rejudge
+from curation.audit.measure import Rate, Stratum, curve, stratified, wilson
 from db.engine import open_engine, transaction
 from db.models import ClaimKind, Verdict
-from db.queries import NewImage, add_images, create_dataset
-from db.run_queries import NewStageResult, claim_images, descriptions_of, save_stage_result, start_run
+from db.queries.audit_sample_queries import shares_of
+from db.queries.data_set_queries import NewImage, add_images, create_dataset
+from db.queries.lease_queries import lease_images
+from db.queries.run_queries import start_run
+from db.queries.stage_result_queries import NewStageResult, descriptions_of, save_stage_result
 from grain.checkpoint import EMBEDDED
 
 WRONG = 0.2
@@ -102,7 +104,7 @@ def precision_and_recall() -> Finding:
 
 
 def _row(
-    said: str, measured: Sequence[Told], judged: Sequence[Sequence[Judged]], kind: ClaimKind | None
+    said: str, measured: Sequence[Told], judged: Sequence[Sequence[JudgedClaim]], kind: ClaimKind | None
 ) -> dict[str, Any]:
     pairs = [
         (one.verdict, true)
@@ -146,7 +148,7 @@ def _stand_ins(measured: Sequence[Told]) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[Judged, ...]]]) -> None:
+def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[JudgedClaim, ...]]]) -> None:
     lines = []
     for said in list(MIXTURES)[:3]:
         scored = [
@@ -296,7 +298,7 @@ def speed() -> Finding:
         first = time.perf_counter() - begun
         worked, grown = time.process_time() - worked, _memory_mb() - after_tenth
         begun = time.perf_counter()
-        into = Work("audit", "m", "b" * 64)
+        into = StageWork("audit", "m", "b" * 64)
         changes = rejudge(engine, dataset_id=1, recipe=recipes[1], judge=Judge.load(), into=into)
         again = time.perf_counter() - begun
         engine.dispose()
@@ -328,7 +330,7 @@ def _audited(engine: Any, recipes: tuple[str, str], batch: int = 64) -> Iterator
     while True:
         with transaction(engine) as session:
             for recipe, stage in ((described, "describe"), (audited, "audit")):
-                claim = claim_images(
+                claim = lease_images(
                     session,
                     dataset_id=dataset_id,
                     recipe=recipe,
@@ -341,7 +343,14 @@ def _audited(engine: Any, recipes: tuple[str, str], batch: int = 64) -> Iterator
                 said = descriptions_of(session, image_ids=ids, recipe=described)
                 for image_id in ids:
                     judged = [
-                        new_claim(one.id, one.text, place, each, Described(described, "m", "p", 2), "it")
+                        new_claim(
+                            each,
+                            one.id,
+                            one.text,
+                            position=place,
+                            run=DescriptionRun(described, "m", "p", 2),
+                            subject="it",
+                        )
                         for one in said[image_id]
                         for place, each in enumerate(judge.description(_cached(one.text, image_id)))
                     ]
@@ -368,7 +377,7 @@ def _audited(engine: Any, recipes: tuple[str, str], batch: int = 64) -> Iterator
 def _cached(text: str, image_id: int) -> list[tuple[Any, tuple[Evidence, ...]]]:
     """Outputs of models as they would have been kept."""
     chance = random.Random(image_id)
-    found = []
+    found: list[tuple[Any, tuple[Evidence, ...]]] = []
     for claim in split_claims(text):
         one, two, three = (chance.random() for _ in range(3))
         found.append(

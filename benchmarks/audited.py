@@ -13,13 +13,13 @@ from typing import Literal
 from PIL import Image
 
 from benchmarks.told import BATCH, Keep, picture_of, samples_of
-from curation.audit import vocabulary_of
-from curation.claims import Claim, split_claims
-from curation.combine import Example, Judge, Judged, fit, threshold_below
-from curation.evidence import Asked, DetectorWitness, Evidence, LikenessWitness, Witness, WitnessKind, gather
-from curation.policy import without
-from curation.sample_annotators import SampleConfig, SampleDescriber, truth_of
-from curation.sample_truth import SampleAsked, SampleDetector, holds, parts_of
+from curation.annotate.sample_annotators import SampleConfig, SampleDescriber, truth_of
+from curation.audit.audit import vocabulary_of
+from curation.audit.claim_judge import Judge, JudgedClaim, JudgeExample, fit, threshold_below
+from curation.audit.claims import Claim, split_claims
+from curation.audit.evidence import DetectorWitness, Evidence, LikenessWitness, VqaModel, Witness, WitnessKind, gather
+from curation.audit.policy import without_claims
+from curation.audit.sample_truth import SampleDetector, SampleVqaModel, holds, parts_of
 from grain.predict import Predictor
 from grain.structures import Region
 
@@ -41,25 +41,25 @@ class Told:
         """Whether any claim does not hold."""
         return not all(self.truth)
 
-    def examples(self, sources: Sequence[WitnessKind]) -> Iterator[Example]:
+    def examples(self, sources: Sequence[WitnessKind]) -> Iterator[JudgeExample]:
         """Its claims with the evidence of some sources."""
         heard = [
             (claim.kind, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said
         ]
         for row, ((claim, _), true) in enumerate(zip(self.said, self.truth, strict=True)):
             thing = None if claim.owner == row else heard[claim.owner]
-            yield Example(*heard[row], true, self.truth[claim.owner], thing)
+            yield JudgeExample(*heard[row], true, self.truth[claim.owner], thing)
 
-    def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[Judged, ...]:
+    def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[JudgedClaim, ...]:
         """What a judge makes of it who hears some sources only."""
         return judge.description(
             [(claim, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said]
         )
 
 
-def stand_ins() -> tuple[list[Witness], Asked]:
+def stand_ins() -> tuple[list[Witness], VqaModel]:
     """The detector and the model that is asked, for pictures of the sample world."""
-    return [DetectorWitness(SampleDetector())], SampleAsked()
+    return [DetectorWitness(SampleDetector())], SampleVqaModel()
 
 
 def told_with_evidence(
@@ -69,7 +69,7 @@ def told_with_evidence(
 
     Args: checkpoint: GRAIN's, as one more witness; None: none.
     """
-    witnesses, asked = stand_ins()
+    witnesses, vqa = stand_ins()
     if checkpoint is not None:
         witnesses.append(LikenessWitness(Predictor.from_pretrained(checkpoint), str(checkpoint)))
     with tarfile.open(shard) as tar:
@@ -79,12 +79,12 @@ def told_with_evidence(
     found = []
     for low in range(0, len(images), BATCH):
         some, said = images[low : low + BATCH], texts[low : low + BATCH]
-        evidence = gather(some, said, witnesses=witnesses, asked=asked, vocabulary=things)
+        evidence = gather(some, said, witnesses=witnesses, vqa=vqa, vocabulary=things)
         for image, mine, each in zip(some, said, evidence, strict=True):
             parts = parts_of(truth_of(image)["regions"])
             for text, claims in zip(mine, each, strict=True):
                 split = split_claims(text)
-                truth = tuple(holds(text, split, claim, parts) for claim in split)
+                truth = tuple(holds(text, split, claim, parts=parts) for claim in split)
                 found.append(Told(text, tuple(claims), truth))
     return found
 
@@ -94,7 +94,7 @@ def fitted(told: Sequence[Told], sources: Sequence[WitnessKind], name: str) -> J
     return fit([example for each in told for example in each.examples(sources)], name=name)
 
 
-def least(judged: Sequence[Judged]) -> float:
+def least(judged: Sequence[JudgedClaim]) -> float:
     """The probability that a description is wholly supported, by its worst claim; 1 where nothing is known."""
     return min((each.probability for each in judged if each.probability is not None), default=1.0)
 
@@ -122,18 +122,18 @@ def filter_judge(shard: Path, config: SampleConfig, pictures: int, policy: Dropp
 
 def audit_filter(judge: Judge, threshold: float, things: Sequence[str], policy: Dropped) -> Keep:
     """What takes out the claims at or below a threshold, or the descriptions that make them."""
-    witnesses, asked = stand_ins()
+    witnesses, vqa = stand_ins()
 
-    def left_of(region: Region, judged: Sequence[Judged]) -> Iterator[Region]:
+    def left_of(region: Region, judged: Sequence[JudgedClaim]) -> Iterator[Region]:
         dropped = [one.claim for one in judged if one.probability is not None and one.probability <= threshold]
         if not dropped:
             yield region
-        elif policy == "drop-claim" and (text := without(region.text, [one.claim for one in judged], dropped)):
+        elif policy == "drop-claim" and (text := without_claims(region.text, [one.claim for one in judged], dropped)):
             yield replace(region, text=text)
 
     def keep(images: Sequence[Image.Image], said: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
         texts = [[region.text for region in regions] for regions in said]
-        found = gather(images, texts, witnesses=witnesses, asked=asked, vocabulary=things)
+        found = gather(images, texts, witnesses=witnesses, vqa=vqa, vocabulary=things)
         return [
             tuple(
                 left

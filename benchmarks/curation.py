@@ -1,4 +1,4 @@
-"""Curating with others: two people who collide, and a data set kept in step with a real Label Studio server."""
+"""Curating with others: two people who collide, and a data set kept in sync with a real Label Studio server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from app.label_studio_server import Server, ServerConfig
+from app.label_studio.server import Server, ServerConfig
 from benchmarks.rows import Benchmark, Finding
-from curation.in_step import InStep, pictures_folder
-from curation.label_studio import to_results
-from curation.records import PictureRecord
-from curation.review import Access, LabelStudio, Project
-from curation.versions import state_of
-from db.curate_queries import AnnotationChange, EditConflictError, edit_annotation, history_page, region_of
+from curation.files.records import PictureRecord
+from curation.label_studio.access import Access
+from curation.label_studio.client import LabelStudio
+from curation.label_studio.convert import to_results
+from curation.label_studio.dataset_sync import Sync, pictures_folder
+from curation.label_studio.projects import Project, ensure_project
+from curation.versions.state import state_of
 from db.engine import Engine, open_engine, reading, retrying, transaction
-from db.queries import NewAnnotation, NewImage, add_annotations, add_images, create_dataset
+from db.queries.curate_queries import edit_region
+from db.queries.data_set_queries import NewImage, add_images, create_dataset
+from db.queries.edit_conflicts import EditConflictError
+from db.queries.edit_values import RegionChange
+from db.queries.history_queries import history_page
+from db.queries.region_queries import NewRegion, add_regions, region_of
 
 SEED = 0
 ROUNDS = 500
@@ -51,10 +57,10 @@ def curate(url: str, who: str, rounds: int, both: threading.Barrier) -> tuple[li
         if not late:
             both.wait()
             with reading(engine) as session:
-                version = region_of(session, annotation_id=1)[0].version
+                version = region_of(session, region_id=1)[0].version
             both.wait()
-        change = AnnotationChange(text=f"{who} {len(kept)}")
-        work = partial(edit_annotation, annotation_id=1, expected_version=version, who=who, change=change)
+        change = RegionChange(text=f"{who} {len(kept)}")
+        work = partial(edit_region, region_id=1, expected_version=version, who=who, change=change)
         try:
             row = retrying(engine, work)
         except EditConflictError as conflict:
@@ -100,20 +106,20 @@ def data_set(folder: Path, *, pictures: int) -> tuple[Engine, int]:
     with transaction(engine) as session:
         dataset_id = create_dataset(session, name="colours").id
         add_images(session, dataset_id=dataset_id, images=images)
-        rows = [NewAnnotation(1 + number, BOX, f"lid {number}", "owlv2@1", 0.5) for number in range(pictures)]
-        add_annotations(session, dataset_id=dataset_id, rows=rows)
+        rows = [NewRegion(1 + number, BOX, f"lid {number}", "owlv2@1", 0.5) for number in range(pictures)]
+        add_regions(session, dataset_id=dataset_id, rows=rows)
     return engine, dataset_id
 
 
-def records_of(step: InStep) -> dict[str, PictureRecord]:
+def records_of(sync: Sync) -> dict[str, PictureRecord]:
     """By content hash, as pushed."""
-    records = state_of(step.engine, step.dataset_id, statuses=("pending", "accepted", "rejected"))
+    records = state_of(sync.engine, sync.dataset_id, statuses=("pending", "accepted", "rejected"))
     return {record.sha256: record for record in records}
 
 
-def decide(access: Access, project: Project, step: InStep, tasks: dict[str, int]) -> int:
+def decide(access: Access, project: Project, sync: Sync, tasks: dict[str, int]) -> int:
     """Accept every region there, as a person's browser would; how many decisions the server took."""
-    records, taken = records_of(step), 0
+    records, taken = records_of(sync), 0
     headers = {"Authorization": f"Token {access.token}"}
     with httpx.Client(base_url=access.url, headers=headers, timeout=60, trust_env=False) as person:
         for sha256, task in tasks.items():
@@ -149,17 +155,17 @@ def label_studio_sync() -> Finding:
             label_studio = LabelStudio(server.access)
             pictures = pictures_folder(home)
             pictures.mkdir(parents=True)
-            project = label_studio.ensure_project("colours", "regions", pictures=pictures)
-            step = InStep(engine, label_studio, project, dataset_id=dataset_id, home=home)
-            first, push_seconds = timed(step.push)
-            again, again_seconds = timed(step.push)
-            taken = decide(server.access, project, step, first.tasks)
-            pulled, pull_seconds = timed(step.pull)
-            later, later_seconds = timed(step.pull)
+            project = ensure_project(label_studio, "colours", "regions", pictures=pictures)
+            sync = Sync(engine, label_studio, project, dataset_id=dataset_id, home=home)
+            first, push_seconds = timed(sync.push)
+            again, again_seconds = timed(sync.push)
+            taken = decide(server.access, project, sync, first.tasks)
+            pulled, pull_seconds = timed(sync.pull)
+            later, later_seconds = timed(sync.pull)
             label_studio.close()
         accepted = sum(
             one.status == "accepted"
-            for record in records_of(step).values()
+            for record in records_of(sync).values()
             for region in record.regions
             for one in region.descriptions
         )

@@ -18,16 +18,11 @@ from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from db.engine import Engine, journal_mode, open_engine, reading, transaction
 from db.models import Status
-from db.queries import (
-    Added,
-    AnnotationFilter,
-    NewAnnotation,
-    NewImage,
-    add_annotations,
-    add_images,
-    annotation_page,
-    create_dataset,
-)
+from db.queries.bulk import Added
+from db.queries.curate_filter import CurateFilter
+from db.queries.data_set_queries import NewImage, add_images, create_dataset
+from db.queries.gallery_queries import curate_page
+from db.queries.region_queries import NewRegion, add_regions
 
 SEED = 0
 ROWS, REGIONS = 1_000_000, 5  # regions in all; regions a picture
@@ -38,19 +33,19 @@ PAGE, PAGES, ROUNDS = 50, 1000, 300
 MOST_MS, MOST_RATIO = 20.0, 1.2
 SOURCES = ("google/owlv2-base-patch16-ensemble@3e62c4a", "human:ada")
 FILTERS = {
-    "all": AnnotationFilter(),
-    "accepted": AnnotationFilter(statuses=("accepted",)),
-    "a person's": AnnotationFilter(source=SOURCES[1]),
+    "all": CurateFilter(),
+    "accepted": CurateFilter(statuses=("accepted",)),
+    "a person's": CurateFilter(source=SOURCES[1]),
 }
 SQLITE = {"sqlite": sqlite3.sqlite_version, "journal": journal_mode(sqlite3.sqlite_version_info)}
 
 
-def regions() -> list[NewAnnotation]:
+def regions() -> list[NewRegion]:
     """A million, picture by picture: three of five pending, one accepted, one rejected; one of ten a person's."""
     chance = random.Random(SEED)
     statuses: list[Status] = ["pending", "pending", "pending", "accepted", "rejected"]
     return [
-        NewAnnotation(
+        NewRegion(
             image_id=1 + n // REGIONS,
             xyxy=(left := chance.random() / 2, top := chance.random() / 2, left + 0.3, top + 0.4),
             text=f"a red round lid with {chance.randrange(1000)} handles",
@@ -75,13 +70,13 @@ def pictures_only() -> Iterator[Engine]:
         engine.dispose()
 
 
-def bring_in(engine: Engine, rows: list[NewAnnotation]) -> tuple[Added, float, float]:
+def bring_in(engine: Engine, rows: list[NewRegion]) -> tuple[Added, float, float]:
     """What came of it, seconds, and seconds of the processor."""
     began, worked = time.perf_counter(), time.process_time()
     new = known = 0
     for first in range(0, len(rows), CHUNK):
         with transaction(engine) as session:
-            added = add_annotations(session, dataset_id=1, rows=rows[first : first + CHUNK])
+            added = add_regions(session, dataset_id=1, rows=rows[first : first + CHUNK])
         new, known = new + added.new, known + added.known
     return Added(new, known), time.perf_counter() - began, time.process_time() - worked
 
@@ -107,26 +102,27 @@ def bulk_import() -> Finding:
     return Finding(middle, whole and middle >= LEAST_ROWS_A_SECOND, SQLITE | {"imports": imports})
 
 
-def page_of(engine: Engine, wanted: AnnotationFilter, after: int) -> int:
-    """How many regions the page has; a transaction of its own, as a visitor's is."""
+def page_of(engine: Engine, filters: CurateFilter, before: int) -> int:
+    """Return how many regions the page before a region has; a transaction of its own, as a visitor's is."""
     with reading(engine) as session:
-        return len(annotation_page(session, dataset_id=1, wanted=wanted, after=after, limit=PAGE))
+        return len(curate_page(session, dataset_id=1, filters=filters, after=str(before), limit=PAGE).regions)
 
 
-def pages(engine: Engine, wanted: AnnotationFilter) -> dict[str, Any]:
-    """Milliseconds of pages at random depths, and of the last against the first."""
+def pages(engine: Engine, filters: CurateFilter) -> dict[str, Any]:
+    """Return milliseconds of pages at random depths, newest first; and of the last against the first."""
     chance = random.Random(SEED)
-    last = ROWS - ROWS // 500  # leaves a full page to the rarest filter
+    last = ROWS // 500  # leaves a full page to the rarest filter
     seconds: list[float] = []
     for _ in range(PAGES):
-        after = chance.randrange(last)
+        before = chance.randrange(last, ROWS)
         began = time.perf_counter()
-        found = page_of(engine, wanted, after)
+        found = page_of(engine, filters, before)
         seconds.append(time.perf_counter() - began)
         if found != PAGE:
-            raise ValueError(f"expected a page of {PAGE} after region {after}, got {found}")
+            raise ValueError(f"expected a page of {PAGE} before region {before}, got {found}")
     rounds = take_turns(
-        {"first": partial(page_of, engine, wanted, 0), "last": partial(page_of, engine, wanted, last)}, rounds=ROUNDS
+        {"first": partial(page_of, engine, filters, ROWS + 1), "last": partial(page_of, engine, filters, last)},
+        rounds=ROUNDS,
     )
     return {
         "median, ms": 1000 * float(np.median(seconds)),
@@ -141,7 +137,7 @@ def deep_pages() -> Finding:
     """The slowest filter decides."""
     with pictures_only() as engine:
         bring_in(engine, regions())
-        table = [{"regions": name} | pages(engine, wanted) for name, wanted in FILTERS.items()]
+        table = [{"regions": name} | pages(engine, filters) for name, filters in FILTERS.items()]
     slowest = max(row["p95, ms"] for row in table)
     level = all(row["last/first"][0] <= MOST_RATIO for row in table)
     return Finding(
@@ -161,7 +157,7 @@ BENCHMARKS = (
         bulk_import,
     ),
     Benchmark(
-        "annotation_page",
+        "region_page",
         f"a page of {PAGE} at 1,000,000 regions, any depth, filtered or not: 95 of 100 come within",
         f"≤ {MOST_MS:g} ms, last/first ≤ {MOST_RATIO:g} ×",
         "ms",

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import EVALUATION_SEEDS, World, evaluation_world, write
 from grain.checkpoint import EMBEDDED
-from grain.data import find_shards, read_records
-from grain.evaluate import ALPHAS, encode_records, grounding_ious, novel_hits
-from grain.metrics import mean_interval
+from grain.data.loader import find_shards, read_records
+from grain.evaluate.held_out import encode_records, grounding_ious
+from grain.evaluate.metrics import Values, mean_interval
 from grain.predict import Predictor
+from grain.structures import Array, ImageFeatures
 
 Numbers = NDArray[np.floating[Any]]
 GLOBAL, REGIONS, BOTH = "novel_top1", "novel_top1_regions", "novel_top1_both"
 SPLITS = ("held_out", "novel")
+ALPHAS = {GLOBAL: 1.0, REGIONS: 0.0, BOTH: 0.5}
 GRAIN, TWIN = EMBEDDED / "sample", EMBEDDED / "sample-clip"
 
 
@@ -71,8 +73,35 @@ def _on_world(predictor: Predictor, folder: Path) -> Scores:
             names = [str(record.class_name) for record in records]
             ways = ALPHAS if predictor.info.can_ground else {GLOBAL: ALPHAS[GLOBAL]}
             for way, alpha in ways.items():
-                hits[way] = by_class(novel_hits(predictor, features, names, classes, alpha=alpha), names)
+                hits[way] = by_class(novel_hits(predictor, features, names=names, classes=classes, alpha=alpha), names)
     return Scores(hits, ious)
+
+
+def top1_hits(scores: Array, target: NDArray[np.int64]) -> Values:
+    """scores [N, C], target [N] column -> [N] 1.0 where the best column is the target; never where that is NaN."""
+    own = np.take_along_axis(scores, target[:, None], axis=1)[:, 0]
+    hits: Values = np.logical_and(scores.argmax(axis=1) == target, np.isfinite(own)).astype(np.float64)
+    return hits
+
+
+def novel_hits(
+    predictor: Predictor,
+    features: Sequence[ImageFeatures],
+    *,
+    names: Sequence[str],
+    classes: dict[str, list[str]],
+    alpha: float,
+) -> Values:
+    """[N] 1.0 where the picture's class wins.
+
+    Raises: ValueError: a picture's class is not among the classes.
+    """
+    order = {name: column for column, name in enumerate(classes)}
+    unknown = [name for name in names if name not in order]
+    if unknown:
+        raise ValueError(f"the class {unknown[0]!r} of a picture is not in classes.json: write the data again")
+    scores = predictor.classify_features(features, classes, alpha=alpha)
+    return top1_hits(scores, np.array([order[name] for name in names]))
 
 
 def by_class(hits: Numbers, names: list[str]) -> Numbers:

@@ -23,6 +23,7 @@ from benchmarks.evaluation import (
     lead,
     scores_of,
     scores_on,
+    top1_hits,
 )
 from benchmarks.learning import (
     EQUAL_SIZE,
@@ -37,15 +38,15 @@ from benchmarks.learning import (
 from benchmarks.rows import AS_MEASURED, Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.checkpoint import read_info
-from grain.comparison import Rows, best_alpha, sweep_alpha
-from grain.comparison import lead as paired_lead
-from grain.data import find_shards, read_records
-from grain.encode import TorchEncoder
-from grain.evaluate import encode_records
-from grain.metrics import Estimate, top1_hits
+from grain.data.loader import find_shards, read_records
+from grain.evaluate.comparison import AlphaPoint, Rows, best_alpha
+from grain.evaluate.comparison import lead as paired_lead
+from grain.evaluate.held_out import encode_records
+from grain.evaluate.metrics import Estimate, mean_interval
+from grain.model.encode import TorchEncoder
+from grain.model.pretrained import from_pretrained
 from grain.predict import Predictor
 from grain.preprocess import image_to_array
-from grain.pretrained import from_pretrained
 from grain.structures import Array, GrainOutput
 from grain.zero_shot import build_class_bank, global_scores, mix, region_scores
 
@@ -140,6 +141,21 @@ class Parts:
     target: Rows
 
 
+def sweep_alpha(
+    whole: Array, parts: Array, target: Rows, *, steps: int = 11, groups: Rows | None = None
+) -> tuple[AlphaPoint, ...]:
+    """Top-1 for alphas from 0 to 1, evenly spaced.
+
+    Choose on one split (best_alpha) and tell the number of another: the best of a curve flatters itself.
+
+    Args: whole, parts: [N, C] global and region scores (parts may be NaN, see mix). groups: see lead.
+    """
+    return tuple(
+        AlphaPoint(float(alpha), mean_interval(top1_hits(mix(whole, parts, alpha), target), groups=groups))
+        for alpha in np.linspace(0, 1, steps)
+    )
+
+
 def alpha_elsewhere() -> Finding:
     """α chosen on the novel classes of one world, told of two others."""
     rows: list[dict[str, Any]] = []
@@ -150,7 +166,7 @@ def alpha_elsewhere() -> Finding:
         curve = sweep_alpha(chosen_on.whole, chosen_on.regions, chosen_on.target, groups=chosen_on.target)
         alpha = best_alpha(curve)
         curves += [{"model": said, "alpha": point.alpha, "top-1 %": _percent(point.top1)} for point in curve]
-        hits = {at: _hits(folder, at) for at in (alpha, 1.0, 0.0)}
+        hits: dict[float, Any] = {at: _hits(folder, at) for at in (alpha, 1.0, 0.0)}
         classes = np.concatenate(
             [100 * row + _parts(folder, evaluation_world(seed)).target for row, seed in enumerate(TELLING)]
         )

@@ -23,17 +23,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.database import ROWS, SEED, SQLITE, bring_in, regions
 from benchmarks.rows import ROOT, Benchmark, Finding
-from curation.ingest import thumbnail_path
+from curation.ingest.ingest import thumbnail_path
 from db.engine import Engine, open_engine, reading, retrying, transaction
-from db.gallery_queries import (
-    CurateFilter,
-    Similarity,
-    Sort,
-    curate_page,
-    index_annotations,
-    set_similarities,
-)
-from db.queries import NewImage, add_images, create_dataset
+from db.queries.curate_filter import CurateFilter, Sort
+from db.queries.data_set_queries import NewImage, add_images, create_dataset
+from db.queries.gallery_queries import curate_page
+from db.queries.region_index_queries import Similarity, index_regions, set_similarities
 
 PICTURES = ROWS // 5
 FILES = 450  # pictures that there are: the newest, which clicks and keys come to; the others have a row only
@@ -72,7 +67,7 @@ def million(folder: Path) -> Iterator[Engine]:
         older = (NewImage(f"{number:064x}", 640, 480, f"{number}.jpg") for number in range(PICTURES - FILES))
         add_images(session, dataset_id=dataset_id, images=[*older, *_pictures(folder)])
     bring_in(engine, regions())
-    while retrying(engine, lambda session: index_annotations(session)):
+    while retrying(engine, lambda session: index_regions(session)):
         continue
     scores = (Similarity(number, chance.random(), chance.random()) for number in range(1, ROWS + 1))
     with transaction(engine) as session:
@@ -101,11 +96,11 @@ def _jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def ask(engine: Engine, wanted: CurateFilter, sort: Sort, after: str) -> tuple[float, str]:
+def ask(engine: Engine, filters: CurateFilter, sort: Sort, after: str) -> tuple[float, str]:
     """Milliseconds of a page, and where the next page begins."""
     began = time.perf_counter()
     with reading(engine) as session:
-        page = curate_page(session, dataset_id=1, wanted=wanted, sort=sort, after=after, limit=50)
+        page = curate_page(session, dataset_id=1, filters=filters, sort=sort, after=after, limit=50)
     return 1000 * (time.perf_counter() - began), page.after
 
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 from benchmarks.rows import AS_MEASURED, Benchmark, Finding, cpu_has_bf16
 from benchmarks.timing import take_turns
-from curation.sample_world import novel_classes, render_scene
+from curation.sample.products import novel_classes
+from curation.sample.scenes import render_scene
 from grain.checkpoint import CheckpointInfo
 from grain.config import GrainConfig, preset
-from grain.encode import TorchEncoder
-from grain.model import GrainModel
+from grain.model.encode import TorchEncoder
+from grain.model.model import GrainModel
 from grain.predict import Predictor
 
 SEED = 1001

@@ -20,9 +20,9 @@ from filelock import FileLock
 
 from benchmarks.audited import Dropped, audit_filter, filter_judge
 from benchmarks.told import Keep, everything, tell
-from curation.sample_annotators import SampleConfig
-from curation.sample_render import KINDS
-from grain.experiments import EXPERIMENTS, STRONG
+from curation.annotate.sample_annotators import SampleConfig
+from curation.sample.shapes import KINDS
+from grain.evaluate.experiments import EXPERIMENTS, STRONG
 
 ROOT = Path(__file__).parent.parent
 SHORT_IMAGES = 25_600  # seen by each ablation and the stronger twin: minutes on one core
@@ -178,7 +178,7 @@ def write(world: World) -> Path:
         if world.source is not None and world.told is not None:
             keep = _filter(world.told, world.dropped) if world.dropped else everything
             return tell(write(world.source), world.folder, world.told, keep)
-        _run("curation.sample_world", "--out", str(world.folder), *world.flags)
+        _run("curation.sample.world", "--out", str(world.folder), *world.flags)
     return world.folder
 
 

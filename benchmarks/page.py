@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from atomic_files import write_atomically
 from benchmarks.rows import ROOT
 
 PAGE, ROWS = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.json"
@@ -25,8 +25,8 @@ def merge(fresh: Sequence[Row], names: Sequence[str], *, page: Path = PAGE, rows
     kept |= {row["name"]: row for row in fresh}
     ordered = [kept[name] for name in names if name in kept]
     text = with_block(page.read_text(encoding="utf-8"), render(ordered, names))
-    _replace(rows, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
-    _replace(page, text)
+    write_atomically(rows, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(page, text)
 
 
 def with_block(text: str, block: str) -> str:
@@ -98,9 +98,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -2,8 +2,8 @@
 
 It holds images/, COCO's instances.json whose images say their `source`, and captions.json.
 
-`python -m benchmarks.photographs` prints the calibration that grain/photo.py carries: fitted on the photographs of
-VOC2007 with odd ids, on captions.json and on words that are not in the pictures. The numbers for position words were
+`python -m benchmarks.photographs` prints the calibration that grain/photo/photo.py carries: fitted on the photographs
+of VOC2007 with odd ids, on captions.json and on words that are not in the pictures. The numbers for position words were
 chosen on odd ids too. Rows that lean on either count the even ids alone, the others all of VOC2007.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.evaluation import percent
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.checkpoint import locate
-from grain.photo import PhotoEncoder, presence_evidence
+from grain.photo.photo import PhotoEncoder, presence_evidence
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures
 
@@ -109,7 +109,7 @@ def photographs(source: str | None = SOURCE) -> tuple[Photograph, ...]:
 
 
 def kept_back() -> tuple[Photograph, ...]:
-    """Those that no number of grain/photo.py was chosen on."""
+    """Those that no number of grain/photo/photo.py was chosen on."""
     return tuple(each for each in photographs() if each.id % 2 == 0)
 
 
@@ -140,7 +140,11 @@ def first_regions(features: ImageFeatures, regions: int) -> ImageFeatures:
 def chosen_boxes(features: ImageFeatures, photograph: Photograph, texts: Sequence[str], folder: str = "photo") -> Array:
     """The region that each text means: [T, 4]."""
     embeds = encoder(folder).encode_texts(texts)
-    return features.boxes_xyxy[encoder(folder).judge(photograph.open(), features, texts, embeds).ranking.argmax(axis=0)]
+    return features.boxes_xyxy[
+        encoder(folder)
+        .rank_regions(photograph.open(), features, descriptions=texts, embeds=embeds)
+        .ranking.argmax(axis=0)
+    ]
 
 
 def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -172,7 +176,9 @@ def photo_stored() -> Finding:
     """The same prompts with the weights before they were rounded to float16."""
     folder = os.environ.get("GRAIN_BENCH_PHOTO_FLOAT32", "")
     if not folder:
-        raise ValueError("GRAIN_BENCH_PHOTO_FLOAT32 must name the folder that grain.make_photo --stored float32 writes")
+        raise ValueError(
+            "GRAIN_BENCH_PHOTO_FLOAT32 must name the folder that grain.photo.make_photo --stored float32 writes"
+        )
     stored, exact = (100 * float(box_hits(max(REGIONS), name).mean()) for name in ("photo", folder))
     detail = {"as stored, right %": stored, "float32, right %": exact}
     return Finding(abs(stored - exact), abs(stored - exact) <= STORED_BAR, detail)
@@ -180,7 +186,11 @@ def photo_stored() -> Finding:
 
 def presence_of(photograph: Photograph, texts: Sequence[str]) -> Array:
     """[T] as the encoder judges."""
-    presence = encoder().judge(photograph.open(), seen(photograph), texts, encoder().encode_texts(texts)).presence
+    presence = (
+        encoder()
+        .rank_regions(photograph.open(), seen(photograph), descriptions=texts, embeds=encoder().encode_texts(texts))
+        .presence
+    )
     assert presence is not None
     return presence
 
@@ -233,7 +243,10 @@ def _groups(photograph: Photograph, name: str, pair: Array) -> tuple[str, ...]:
     among = iou(seen(photograph).boxes_xyxy, pair) >= IOU  # [Q, 2]
     texts = [PROMPT.format(name)]
     found = (
-        encoder().judge(photograph.open(), seen(photograph), texts, encoder().encode_texts(texts)).ranking[:, 0] >= 0
+        encoder()
+        .rank_regions(photograph.open(), seen(photograph), descriptions=texts, embeds=encoder().encode_texts(texts))
+        .ranking[:, 0]
+        >= 0
     )
     depth = 1 + int(among.any(axis=0).all()) + int(among[found].any(axis=0).all())
     return POSITION_GROUPS[:depth]
@@ -255,7 +268,7 @@ def photo_speed() -> Finding:
 
     def look() -> None:
         photograph = photographs()[next(numbers)]
-        predictor.look(photograph.open(), ["a person", "a dog", "the left car"], {})
+        predictor.predict(photograph.open(), ["a person", "a dog", "the left car"], {})
 
     torch.set_num_threads(os.cpu_count() or 1)  # as many as the graphs use
     square = torch.randn(2048, 2048)

@@ -18,12 +18,12 @@ from sqlmodel import select
 
 from benchmarks.rows import ROOT, Benchmark, Finding
 from benchmarks.stub_annotators import GO, StubDescriber, StubLocalizer, sheets_config, stubs
-from curation.annotate import annotate
-from curation.images import PictureReader
-from curation.ingest import ingest
+from curation.annotate.annotate import annotate
+from curation.files.images import PictureReader
+from curation.ingest.ingest import ingest
 from db.engine import Engine, open_engine, reading
-from db.models import Annotation, StageResult
-from db.queries import image_page
+from db.models import RegionRow, StageResult
+from db.queries.data_set_queries import image_page
 
 SEED = 0
 PICTURES = 1000
@@ -92,7 +92,7 @@ def annotate_kills() -> Finding:
                     kills += 1
         with reading(engine) as session:
             results, regions = (
-                session.exec(select(func.count()).select_from(table)).one() for table in (StageResult, Annotation)
+                session.exec(select(func.count()).select_from(table)).one() for table in (StageResult, RegionRow)
             )
             pairs = session.exec(select(StageResult.image_id, StageResult.recipe).distinct()).all()
         said = len(log.read_text(encoding="utf-8").split())

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from curation.prompts import PROMPTS
+from curation.annotate.prompts import PROMPTS
 
 PATCH = 14  # pixels
 TILES = ((1, 2), (2, 1), (2, 2), (1, 3), (3, 1))  # LLaVA-NeXT's grids, in tiles down and across
@@ -79,7 +79,7 @@ def write_random_llava(
             sliding_window=None,
             initializer_range=0.2,  # ten times the usual: random pictures then change random answers
         ),
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=int(str(tokenizer.convert_tokens_to_ids(IMAGE))),
         image_grid_pinpoints=[[tile * down, tile * across] for down, across in TILES],
     )
     model = LlavaNextForConditionalGeneration(config).eval()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.memory import extra_megabytes
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
-from grain.retrieval import ranks
+from grain.evaluate.retrieval import ranks
 from grain.structures import Array
 
 SEED = 0

@@ -21,6 +21,7 @@ from benchmarks import (
     gallery,
     inference,
     matching,
+    people,
     photographs,
     pipeline,
     recognition,
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         gallery,
         curation,
         app_start,
+        people,
         train_page,
     )
     for benchmark in room.BENCHMARKS

@@ -17,13 +17,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from sklearn.metrics import balanced_accuracy_score
 
-from benchmarks.evaluation import GRAIN
+from benchmarks.evaluation import GRAIN, top1_hits
+from benchmarks.grounding_map import GroundingMap, GroundingPicture, grounding_map
 from benchmarks.learning import EVALUATION_SEEDS, evaluation_world, write
 from benchmarks.rows import Benchmark, Finding
-from grain.data import find_shards, read_records
-from grain.evaluate import encode_records
-from grain.grounding_map import Asked, GroundingMap, grounding_map
-from grain.metrics import mean_class_recall, top1_hits, topk_hits
+from grain.data.loader import find_shards, read_records
+from grain.evaluate.held_out import encode_records
+from grain.evaluate.metrics import mean_class_recall, topk_hits
 from grain.predict import Predictor
 from grain.structures import Array
 
@@ -79,7 +79,7 @@ def _grounding(predictor: Predictor) -> list[Same]:
     row = {text: number for number, text in enumerate(texts)}
     embeds = predictor.embed_texts(texts)
     pictures = [
-        Asked(
+        GroundingPicture(
             feature.boxes_xyxy,
             feature.region_embeds @ embeds.T,
             np.array(record.boxes_xyxy, np.float32).reshape(-1, 4),
@@ -96,7 +96,7 @@ def _same_map(peer: str, found: GroundingMap, stats: Sequence[float]) -> list[Sa
     return [Same(of, peer, value, float(stats[row])) for row, (of, value) in enumerate(ours.items())]
 
 
-def coco_tables(pictures: Sequence[Asked]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def coco_tables(pictures: Sequence[GroundingPicture]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the peers read: the truth, and the detections."""
     truth: dict[str, Any] = {"images": [], "annotations": [], "info": {}}
     truth["categories"] = [{"id": row, "name": str(row)} for row in range(pictures[0].scores.shape[1])]
@@ -105,8 +105,8 @@ def coco_tables(pictures: Sequence[Asked]) -> tuple[dict[str, Any], list[dict[st
         truth["images"].append({"id": number, "width": SIDE, "height": SIDE})
         for box, category in zip(picture.true_xyxy, picture.true_category, strict=True):
             shape = _xywh(box)
-            annotation = {"image_id": number, "category_id": int(category), "bbox": shape, "iscrowd": 0}
-            truth["annotations"].append(annotation | {"area": shape[2] * shape[3], "id": len(truth["annotations"]) + 1})
+            region = {"image_id": number, "category_id": int(category), "bbox": shape, "iscrowd": 0}
+            truth["annotations"].append(region | {"area": shape[2] * shape[3], "id": len(truth["annotations"]) + 1})
         for box, scores in zip(picture.boxes_xyxy, picture.scores, strict=True):
             detections += [
                 {"image_id": number, "category_id": row, "bbox": _xywh(box), "score": float(score)}
@@ -120,7 +120,7 @@ def _xywh(box: Array) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def pycocotools_judge(pictures: Sequence[Asked]) -> Any:
+def pycocotools_judge(pictures: Sequence[GroundingPicture]) -> Any:
     """pycocotools after its accumulation."""
     truth, detections = coco_tables(pictures)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -134,7 +134,7 @@ def pycocotools_judge(pictures: Sequence[Asked]) -> Any:
     return judge
 
 
-def faster_stats(pictures: Sequence[Asked]) -> Sequence[float]:
+def faster_stats(pictures: Sequence[GroundingPicture]) -> Sequence[float]:
     """faster-coco-eval's twelve numbers."""
     truth, detections = coco_tables(pictures)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -144,7 +144,7 @@ def faster_stats(pictures: Sequence[Asked]) -> Sequence[float]:
     return list(judge.stats)
 
 
-COCO_PEERS: dict[str, Callable[[Sequence[Asked]], Sequence[float]]] = {
+COCO_PEERS: dict[str, Callable[[Sequence[GroundingPicture]], Sequence[float]]] = {
     "pycocotools": lambda pictures: list(pycocotools_judge(pictures).stats),
     "faster-coco-eval": faster_stats,
 }

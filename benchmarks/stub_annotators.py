@@ -11,10 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from curation.annotate import AnnotateConfig, Annotators, annotate
-from curation.annotators import DescriberChoice, LocalizerChoice
-from curation.describe import Described
-from curation.sample_annotators import ROW
+from curation.annotate.annotate import annotate
+from curation.annotate.describe import DescriberResult
+from curation.annotate.registry import DescriberChoice, LocalizerChoice
+from curation.annotate.sample_annotators import ROW
+from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from db.engine import open_engine
 from grain.structures import Region
 
@@ -26,11 +27,11 @@ GO = "go"
 class StubDescriber:
     """Says the colour of the picture's middle. behave: what else happens with a picture."""
 
-    behave: Callable[[Image.Image], Described | None] = lambda image: None
+    behave: Callable[[Image.Image], DescriberResult | None] = lambda image: None
     asked: list[int] = field(default_factory=list)
     name: str = STUB_NAME
 
-    def describe(self, images: Sequence[Image.Image]) -> list[Described]:
+    def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
         """See Describer."""
         said = [self.behave(image) or _described(image) for image in images]
         self.asked += [image.info[ROW].id for image in images]
@@ -59,16 +60,16 @@ class StubLocalizer:
         ]
 
 
-def stubs(describer: StubDescriber, localizer: StubLocalizer) -> Annotators:
+def stubs(describer: StubDescriber, localizer: StubLocalizer) -> AnnotatorFactory:
     """The two, as a run wants them."""
-    return Annotators(lambda: describer, lambda: localizer)
+    return AnnotatorFactory(lambda: describer, lambda: localizer)
 
 
-def _described(image: Image.Image) -> Described:
+def _described(image: Image.Image) -> DescriberResult:
     pixel = image.getpixel((image.width // 2, image.height // 2))
     colour = "#" + bytes(pixel).hex()  # type: ignore[arg-type]
     texts = (f"a {colour} sheet", "a corner")
-    return Described(
+    return DescriberResult(
         raw=("a sheet", "\n".join(texts)), subject="a sheet", descriptions=texts, answer_tokens=7, seconds=0.01
     )
 

@@ -12,15 +12,15 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
 
-from curation.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
-from curation.sample_world import write_whole
+from atomic_files import atomic_file, write_atomically
+from curation.annotate.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
 from db.models import Image as Picture
+from grain.checkpoint import file_sha256
 from grain.structures import Region
 
 MANIFEST = "manifest.json"
@@ -46,10 +46,12 @@ def tell(source: Path, out: Path, config: SampleConfig, keep: Keep = everything)
         shutil.copyfile(source / entry["file"], out / entry["file"])
     for entry in manifest["splits"]["train"]:
         told = retold(source / entry["file"], config, keep)
-        entry["sha256"] = write_whole(out / entry["file"], partial(_write, told))
+        with atomic_file(out / entry["file"]) as temporary, temporary.open("wb") as file:
+            _write(told, file)
+        entry["sha256"] = file_sha256(out / entry["file"])
     manifest["told"] = {"wrong": config.wrong, "shifted": config.shifted, "seed": config.seed}
     text = json.dumps(manifest, indent=1) + "\n"
-    write_whole(out / MANIFEST, lambda file: file.write(text.encode()))
+    write_atomically(out / MANIFEST, text)
     return out
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from app.core.settings import Settings
 from app.jobs.control import Jobs
-from app.pages.train import PAGE, TrainPage
 from app.services import Services
-from app.settings import Settings
+from app.train.layout import PAGE
+from app.train.page import TrainPage
 from benchmarks.rows import Benchmark, Finding
 from db.engine import transaction
-from db.job_queries import enqueue_job
+from db.queries.job_queries import enqueue_job
 
 RUNS, LONG, SHORT = 200, 100_000, 200  # runs; logged steps of the watched one and of the others
 ROUNDS, MOST_MS = 40, 500.0

@@ -22,6 +22,7 @@ from itertools import islice
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -37,13 +38,13 @@ from benchmarks.learning import World, write
 from benchmarks.rows import ROOT, Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.config import CLIP_MEAN, CLIP_STD, DecoderConfig, GrainConfig, preset
-from grain.data import TrainingStream, find_shards
-from grain.gradcache import cached_backward
-from grain.losses import Losses, grain_losses
-from grain.model import GrainModel
-from grain.resume import save_state
+from grain.data.loader import TrainingStream, find_shards
+from grain.model.model import GrainModel
 from grain.structures import Batch, GrainOutput, RegionTargets
-from grain.train import Trainer, train
+from grain.train.gradcache import cached_backward
+from grain.train.losses import Losses, grain_losses
+from grain.train.resume import save_state
+from grain.train.train import Trainer, train
 from grain.train_config import LossWeights, TrainConfig
 
 SEED = 0
@@ -131,7 +132,7 @@ def _kill_when(config: TrainConfig, ready: Callable[[int | None], bool]) -> int 
 
 def _partial(run: Path, process: int | None = None) -> Iterator[Path]:
     """States half written, of any process or of one."""
-    return (run / "checkpoints").glob(f".*.{process or '*'}.tmp")
+    return (run / "checkpoints").glob(f".*.{process or '*'}.*.tmp")
 
 
 def _logged(run: Path) -> int:
@@ -215,7 +216,15 @@ def _random_batch(images: int) -> Batch:
 
 
 def _loss_of(batch: Batch, output: GrainOutput, embeds: list[Tensor], scale: Tensor) -> Losses:
-    return grain_losses(output, embeds[0], embeds[1], batch.regions, batch.description_ids, scale, LossWeights())
+    return grain_losses(
+        output,
+        caption_embeds=embeds[0],
+        description_embeds=embeds[1],
+        targets=batch.regions,
+        description_ids=batch.description_ids,
+        logit_scale=scale,
+        weights=LossWeights(),
+    )
 
 
 def _step(model: GrainModel, batch: Batch, *, pieces: int) -> None:
@@ -389,9 +398,9 @@ def resume_start() -> Finding:
                     save_state(
                         config.out / "checkpoints",
                         step,
-                        trainer.model,
-                        trainer.optimiser.optimizer,
-                        trainer.guard,
+                        model=trainer.model,
+                        optimiser=trainer.optimiser.optimizer,
+                        guard=trainer.guard,
                         keep=1,
                     )
                 candidates[f"{name} {rows}"] = partial(_first_batch, config, step)
@@ -406,7 +415,9 @@ def resume_start() -> Finding:
     ]
     ratios = {name: rounds.ratio(f"{name} {ROWS[-1]}", f"{name} {ROWS[0]}") for name in ("start", "resume")}
     worst = max(ratio[0] for ratio in ratios.values())
-    detail = {f"{name}, a million rows over a thousand, with quartiles": ratio for name, ratio in ratios.items()}
+    detail: dict[str, Any] = {
+        f"{name}, a million rows over a thousand, with quartiles": ratio for name, ratio in ratios.items()
+    }
     detail |= {
         "model": "preset sample; its state is read and verified",
         "rows a shard": ROWS_A_SHARD,

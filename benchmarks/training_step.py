@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import open_clip
 import torch
@@ -22,13 +23,14 @@ from benchmarks.learning import World, write
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.config import GrainConfig, preset
-from grain.data import Record, collate, find_shards, read_records
-from grain.losses import Losses, grain_losses
-from grain.model import GrainModel, parameter_groups
+from grain.data.loader import ShardRecord, collate, find_shards, read_records
+from grain.data.tokenizer import Tokenizer
+from grain.model.model import GrainModel, parameter_groups
 from grain.preprocess import image_to_array
 from grain.structures import Batch
-from grain.tokenizer import Tokenizer
-from grain.train import Trainer, initial_model
+from grain.train.losses import Losses, grain_losses
+from grain.train.start import initial_model
+from grain.train.train import Trainer
 from grain.train_config import LossWeights, TrainConfig
 
 SEED = 0
@@ -134,19 +136,27 @@ def losses_of(model: GrainModel, batch: Batch) -> Losses:
     """The losses of one batch in float32; the same dropout every time."""
     torch.manual_seed(SEED)
     output, (captions, descriptions), scale = model(batch.images, [batch.captions, batch.descriptions])
-    return grain_losses(output, captions, descriptions, batch.regions, batch.description_ids, scale, LossWeights())
+    return grain_losses(
+        output,
+        caption_embeds=captions,
+        description_embeds=descriptions,
+        targets=batch.regions,
+        description_ids=batch.description_ids,
+        logit_scale=scale,
+        weights=LossWeights(),
+    )
 
 
-def _records() -> list[Record[Image.Image]]:
+def _records() -> list[ShardRecord[Image.Image]]:
     """Pictures of the sample world that have all their parts."""
     found = [record for record in read_records(find_shards(write(WORLD), "train")) if len(record.texts) >= REGIONS]
     return found[:BATCH]
 
 
-def _batch(records: list[Record[Image.Image]], config: GrainConfig, *, with_regions: bool) -> Batch:
+def _batch(records: list[ShardRecord[Image.Image]], config: GrainConfig, *, with_regions: bool) -> Batch:
     tokenizer = Tokenizer(vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"])
     captions = [record.caption for record in records]
-    ready = [replace(record, image=_pixels(record.image, config)) for record in records]
+    ready: list[Any] = [replace(record, image=_pixels(record.image, config)) for record in records]  # type: ignore[arg-type]
     return collate(ready, captions, config=config, tokenizer=tokenizer, max_regions=REGIONS, with_regions=with_regions)
 
 

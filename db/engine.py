@@ -1,4 +1,4 @@
-"""From a database URL to an engine that is ready: folder made, journal chosen, tables up to date."""
+"""Open a database by its URL: make its folder, choose the journal, bring its tables up to date."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session, create_engine
+
+from user_errors import UserError
 
 __all__ = [
     "DatabaseError",
@@ -42,7 +44,7 @@ WAL_FIXED_IN = (3, 51, 3)
 WAL_FIXED_BACKPORTS = {(3, 44, 6), (3, 50, 7)}
 
 
-class DatabaseError(RuntimeError):
+class DatabaseError(UserError):
     """The database cannot be used; the message is one sentence that says what to do."""
 
 
@@ -73,7 +75,7 @@ def open_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A session whose work is kept whole on leaving, or not at all when an exception passes through.
+    """Open a session whose work is committed whole on leaving, or rolled back when an exception passes through.
 
     Raises: DatabaseError: the disk is full.
     """
@@ -90,16 +92,25 @@ def transaction(engine: Engine) -> Iterator[Session]:
         ) from error
 
 
+def check_answers(engine: Engine) -> None:
+    """Check that the database answers.
+
+    Raises: what the driver raises where there is none.
+    """
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session that can only read: what pages use, since on SQLite it does not queue up behind a running writer."""
+    """Open a session that can only read, as pages do: on SQLite it does not queue up behind a running writer."""
     readers = engine.execution_options(read_only=True, postgresql_readonly=True)
     with Session(readers, expire_on_commit=False) as session, session.begin():
         yield session
 
 
 def retrying(engine: Engine, work: Callable[[Session], Result], *, pauses_s: Sequence[float] = PAUSES_S) -> Result:
-    """Do work in a transaction of its own, again from its start where the database went away or asked for it.
+    """Do work in a transaction of its own, and again from its start where the connection broke or a lock timed out.
 
     Args:   work: must be safe to do twice: a connection that is cut during the commit leaves open whether it happened.
             pauses_s: seconds before each further try.
@@ -119,7 +130,7 @@ def retrying(engine: Engine, work: Callable[[Session], Result], *, pauses_s: Seq
 
 
 def connect_to(url: str) -> Engine:
-    """An engine whose tables may still be missing or old.
+    """Return an engine whose tables may still be missing or old.
 
     Raises: DatabaseError: the URL is not one, or the folder cannot be made.
     """
@@ -139,7 +150,7 @@ def connect_to(url: str) -> Engine:
 
 
 def journal_mode(sqlite_version: tuple[int, ...]) -> Literal["wal", "delete"]:
-    """WAL where SQLite's WAL-reset race is fixed, else the rollback journal.
+    """Return "wal" where SQLite's WAL-reset race is fixed, else "delete", the rollback journal.
 
     In the affected versions two connections in WAL mode can lose a commit or corrupt the file. Older than WAL itself
     counts as affected.
@@ -182,7 +193,7 @@ def _make_folder(file: str | None) -> None:
         )
     folder = Path(file).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(
             f"cannot make the folder {folder} ({error.strerror}): set GRAIN_HOME to a folder you may write to"

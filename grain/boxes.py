@@ -1,4 +1,4 @@
-"""Only what torchvision.ops lacks: paired GIoU without the cross product, padding, one pooled cell a box."""
+"""Compute what torchvision.ops lacks: paired GIoU without the cross product, padding, one pooled cell a box."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torchvision.ops import box_convert, roi_align
 from grain.structures import Array, Proposals
 
 Boxes = TypeVar("Boxes", Tensor, Array)
-LEAST_SIDE = 1e-3  # of the image: a thinner box is pooled as if it were so wide
+MIN_SIDE = 1e-3  # of the image: a thinner box is pooled as if it were so wide
 TINY = torch.finfo(torch.float32).tiny  # and bfloat16's
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """[..., 4] centre and size -> [..., 4] corners."""
+    """Convert [..., 4] centre and size to [..., 4] corners."""
     boxes_xyxy: Tensor = box_convert(boxes_cxcywh, "cxcywh", "xyxy")
     return boxes_xyxy
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
-    """[..., 4] corners -> [..., 4] centre and size."""
+    """Convert [..., 4] corners to [..., 4] centre and size."""
     boxes_cxcywh: Tensor = box_convert(boxes_xyxy, "xyxy", "cxcywh")
     return boxes_cxcywh
 
@@ -49,7 +49,7 @@ def iou_and_giou(a_xyxy: Boxes, b_xyxy: Boxes) -> tuple[Boxes, Boxes]:
 
 
 def pad_boxes(rows: Sequence[ArrayLike], device: torch.device | None = None) -> Proposals:
-    """The proposals of each image as one padded table.
+    """Pad the proposals of each image to one table.
 
     Args:    rows: for each image [P_i, 4] xyxy normalized.
     Returns: P is the most of any image, at least 1, so that a batch without any still reaches every parameter.
@@ -75,7 +75,7 @@ def _inside(table: NDArray[np.float64]) -> bool:
 
 
 def pool_boxes(features: Tensor, boxes_xyxy: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The mean of a feature map over each box, bilinear between cells; one without area takes the cell it lies in.
+    """Average a feature map over each box, bilinear between cells; a box without area takes the cell it is in.
 
     Args:    features: [B, rows · columns, C]. boxes_xyxy: [B, P, 4] normalized. grid: rows, columns.
     Returns: [B, P, C].
@@ -84,7 +84,7 @@ def pool_boxes(features: Tensor, boxes_xyxy: Tensor, grid: tuple[int, int]) -> T
     rows, columns = grid
     table = features.float().transpose(1, 2).reshape(len(features), features.shape[-1], rows, columns)
     low, high = boxes_xyxy[..., :2].float(), boxes_xyxy[..., 2:].float()
-    corners = torch.cat([low, high.maximum(low + LEAST_SIDE)], dim=-1)
+    corners = torch.cat([low, high.maximum(low + MIN_SIDE)], dim=-1)
     cells = corners * corners.new_tensor([columns, rows, columns, rows])
     pooled: Tensor = roi_align(table, list(cells), output_size=1, aligned=True)
     return pooled.reshape(*boxes_xyxy.shape[:2], features.shape[-1]).to(features.dtype)

@@ -1,29 +1,27 @@
-"""The folder that a checkpoint is: written whole or not at all, verified before it is believed. Needs no torch."""
+"""Write checkpoint folders whole or not at all, and verify them before they are used. Needs no torch."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
+from atomic_files import atomic_folder
 from grain.structures import SCHEMA_VERSION
+from user_errors import UserError
 
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
+MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 EMBEDDED = Path(__file__).parent / "checkpoints"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint cannot be used; the message is one sentence that says why and what to do."""
 
 
@@ -45,11 +43,11 @@ class CheckpointInfo:
 
     @property
     def origin(self) -> str:
-        """Where it comes from, as the end of a sentence that begins with its name."""
+        """Describe where it comes from, as the end of a sentence that begins with its name."""
         return f"is {self.trained_on}" if self.kind == "photo" else f"was trained on {self.trained_on}"
 
     def to_json(self) -> dict[str, Any]:
-        """What goes along with every answer of the checkpoint."""
+        """Return what accompanies every answer of the checkpoint."""
         return {
             "name": self.name,
             "trained_on": self.trained_on,
@@ -59,13 +57,13 @@ class CheckpointInfo:
 
 
 def locate(folder: str | Path) -> Path:
-    """A checkpoint folder as it was given, or the embedded one of that name (`sample`, `sample-clip`, `photo`)."""
+    """Return a checkpoint folder as given, or the embedded one of that name (`sample`, `sample-clip`, `photo`)."""
     path = Path(folder)
     return EMBEDDED / path if not path.exists() and (EMBEDDED / path).is_dir() else path
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint folder, checked for its schema.
+    """Read config.json of a checkpoint folder and check its schema.
 
     Raises: CheckpointError.
     """
@@ -78,7 +76,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         got = f"got the pickle {pickles[0]}, which can run code" if pickles else "it is missing"
         raise CheckpointError(f"{folder.name}: expected {WEIGHTS}, {got}: save the weights as safetensors")
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = _read_json(folder / CONFIG)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder.name}: {CONFIG} cannot be read: copy the checkpoint again") from error
     if not isinstance(config, dict) or config.get("schema_version") != SCHEMA_VERSION:
@@ -87,7 +85,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """What config.json says, without loading weights.
+    """Read what config.json says of a checkpoint, without loading weights.
 
     Raises: CheckpointError.
     """
@@ -132,48 +130,15 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Write a folder whole or not at all.
+def checkpoint_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes a checkpoint's place on leaving, with the sha256 of every file in it.
 
-    Yields a temporary folder beside the target; on leaving it gets its sha256 manifest, is flushed to disk and takes
-    the target's place. What stood there before stays until then.
-    Raises: OSError: disk full and the like, with the old folder intact; one sentence that says what to do.
+    Raises: DiskFullError, WriteError: as atomic_files.atomic_folder.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        digests = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
-        for path in [*temporary.iterdir(), temporary]:
-            _flush(path)
-        _replace(temporary, target)
-    except (OSError, SafetensorError) as error:
-        raise _while_writing(target.name, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Yields a temporary path beside the target, whose place it takes on leaving.
-    Raises: OSError: as atomic_folder.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(target)
-        _flush(target.parent)
-    except (OSError, SafetensorError) as error:
-        raise _while_writing(target.name, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_folder(target) as place:
+        yield place
+        digests = {path.name: file_sha256(path) for path in sorted(place.iterdir())}
+        (place / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
 
 
 def model_digest(folder: Path) -> str:
@@ -188,43 +153,19 @@ def model_digest(folder: Path) -> str:
 
 def _digests(folder: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
+        return dict(_read_json(folder / MANIFEST)["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.name}: {MANIFEST} is missing or damaged: copy the checkpoint again") from error
 
 
-def clean_partial(folder: Path) -> None:
-    """Remove what a killed writer left in a folder of checkpoints; bring back a folder caught between two renames."""
-    for path in folder.glob(".*.old"):
-        target = folder / path.name.removeprefix(".").removesuffix(".old")
-        if target.exists():
-            shutil.rmtree(path)
-        else:
-            path.rename(target)
-    for path in folder.glob(".*.tmp"):
-        shutil.rmtree(path)
+def _read_json(path: Path) -> Any:
+    """Read a small JSON file.
 
-
-def _while_writing(name: str, error: OSError | SafetensorError) -> OSError:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
-        return OSError(errno.ENOSPC, f"disk full while writing {name}: free some space and run the same command again")
-    return OSError(code or errno.EIO, f"{name} could not be written ({error}): what was there before is unchanged")
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.old"
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    temporary.rename(target)
-    _flush(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    Raises: OSError, ValueError: it is no plain file, too long, or no JSON.
+    """
+    if not path.is_file() or path.stat().st_size > MOST_JSON_BYTES:  # a pipe would never end
+        raise ValueError(f"expected a plain file of at most {MOST_JSON_BYTES:,} bytes")
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("expected JSON, got brackets without end") from error

@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_BYTES = 64 * 2**20  # of a file
-MOST_DESCRIPTIONS = 200_000  # ImageNet with CuPL's has 50,000
+from user_errors import UserError
+
+MAX_BYTES = 64 * 2**20  # of a file
+MAX_DESCRIPTIONS = 200_000  # ImageNet with CuPL's has 50,000
 FEW = 3  # names shown in a sentence
-
-
-class DescriptionsError(ValueError):
-    """A description file cannot be used; one sentence says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class ClassDescriptions:
         return sum(map(len, self.classes.values()))
 
     def report(self) -> list[str]:
-        """What was left out and why, a sentence each; nothing where all was well."""
+        """List what was left out and why, a sentence each."""
         said = []
         if self.duplicates:
             said.append(f"{self.duplicates:,} descriptions stood there twice and count once.")
@@ -56,42 +54,42 @@ class ClassDescriptions:
 
 
 def without_descriptions(class_names: Sequence[str]) -> ClassDescriptions:
-    """Every class by its name alone."""
+    """Return every class without descriptions, by its name alone."""
     return ClassDescriptions(dict.fromkeys(class_names, ()))
 
 
 def read_descriptions(path: Path, class_names: Sequence[str]) -> ClassDescriptions:
-    """A file's descriptions of a data set's classes.
+    """Read a file's descriptions of a data set's classes.
 
-    Raises: DescriptionsError: no such file, empty, too large, another form, too many descriptions, or none of the
+    Raises: UserError: no such file, empty, too large, another form, too many descriptions, or none of the
             classes is in it.
     """
     return match_descriptions(load_descriptions(path), class_names, path.name)
 
 
 def load_descriptions(path: Path) -> dict[str, list[str]]:
-    """A file's classes as they stand there.
+    """Read a file's classes with their own spelling.
 
-    Raises: DescriptionsError: as read_descriptions.
+    Raises: UserError: as read_descriptions.
     """
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise DescriptionsError(
-                f"{path.name} has {size / 2**20:,.0f} MB, more than the {MOST_BYTES / 2**20:.0f} MB a description file "
+        if size > MAX_BYTES:
+            raise UserError(
+                f"{path.name} has {size / 2**20:,.0f} MB, more than the {MAX_BYTES / 2**20:.0f} MB a description file "
                 "may have: split it by class"
             )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DescriptionsError(f"{path} cannot be read ({error.strerror}): give a description file") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a description file") from error
     except UnicodeDecodeError as error:
-        raise DescriptionsError(f"{path.name} is no text in UTF-8: save it as UTF-8") from error
+        raise UserError(f"{path.name} is no text in UTF-8: save it as UTF-8") from error
     if not text.strip():
-        raise DescriptionsError(f'{path.name} is empty: expected {{"class": ["description", …]}}')
+        raise UserError(f'{path.name} is empty: expected {{"class": ["description", …]}}')
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DescriptionsError(f"{path.name} is no JSON ({error}): check commas and quotes") from error
+        raise UserError(f"{path.name} is no JSON ({error}): check commas and quotes") from error
     return _checked(found, path.name)
 
 
@@ -100,13 +98,13 @@ def match_descriptions(
 ) -> ClassDescriptions:
     """Descriptions by whatever spelling of the classes -> by the data set's own.
 
-    Raises: DescriptionsError: none of the classes is in it.
+    Raises: UserError: none of the classes is in it.
     """
     by_key = {_key(name): rows for name, rows in found.items()}
     known = {_key(name) for name in class_names}
     unknown = tuple(name for name in found if _key(name) not in known)
     if len(unknown) == len(found):
-        raise DescriptionsError(_strangers(unknown, class_names, source))
+        raise UserError(_strangers(unknown, class_names, source))
     classes: dict[str, tuple[str, ...]] = {}
     empty = duplicates = 0
     for name in class_names:
@@ -122,20 +120,20 @@ def match_descriptions(
 def _checked(found: object, name: str) -> dict[str, list[str]]:
     expected = f'expected {{"class": ["description", …]}} in {name}, got'
     if not isinstance(found, dict):
-        raise DescriptionsError(f"{expected} {_kind(found)}: correct the file")
+        raise UserError(f"{expected} {_kind(found)}: correct the file")
     if not found:
-        raise DescriptionsError(f"{expected} no class: write some, or go without descriptions")
+        raise UserError(f"{expected} no class: write some, or go without descriptions")
     total = 0
     for key, rows in found.items():
         if not isinstance(rows, list):
-            raise DescriptionsError(f"{expected} {_kind(rows)} for the class {key[:40]!r}: put it into a list")
+            raise UserError(f"{expected} {_kind(rows)} for the class {key[:40]!r}: put it into a list")
         wrong = [row for row in rows if not isinstance(row, str)]
         if wrong:
-            raise DescriptionsError(f"{expected} {_kind(wrong[0])} among those of {key[:40]!r}: write texts alone")
+            raise UserError(f"{expected} {_kind(wrong[0])} among those of {key[:40]!r}: write texts alone")
         total += len(rows)
-    if total > MOST_DESCRIPTIONS:
-        raise DescriptionsError(
-            f"{name} has {total:,} descriptions, more than the {MOST_DESCRIPTIONS:,} that may be: keep the best of each"
+    if total > MAX_DESCRIPTIONS:
+        raise UserError(
+            f"{name} has {total:,} descriptions, more than the {MAX_DESCRIPTIONS:,} that may be: keep the best of each"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What a model is, as frozen dataclasses. Saved beside the weights; modules take plain arguments and never see it.
+"""Define what a model is, as frozen dataclasses that are saved beside the weights; modules take plain arguments.
 
 The two towers are described in open_clip's own words (`vision_cfg`, `text_cfg`), so that any open_clip model fits.
 """
@@ -23,7 +23,7 @@ class DecoderConfig:
     ffn: int = 2048
     dropout: float = 0.1
     num_queries: int = 5
-    """Learned region queries; one image query stands behind them."""
+    """Learned region queries; one image query follows them."""
     memory_position: bool = False
     """Add a 2-D sine position to the memory, keys and values."""
     box_every_layer: bool = False
@@ -77,16 +77,16 @@ class GrainConfig:
 
     @property
     def kind(self) -> str:
-        """`grain`, or `clip` where there is no decoder."""
+        """Return `grain`, or `clip` where there is no decoder."""
         return "clip" if self.decoder is None else "grain"
 
     @property
     def from_proposals(self) -> bool:
-        """Whether each image must come with boxes that its regions start from."""
+        """Return whether each image must come with boxes that its regions start from."""
         return self.decoder is not None and self.decoder.queries == "proposals"
 
     def as_clip(self) -> GrainConfig:
-        """The CLIP twin: the same towers without the decoder."""
+        """Return the CLIP twin: the same towers without the decoder."""
         return replace(self, decoder=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class GrainConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> GrainConfig:
-        """Inverse of to_json.
+        """Read what to_json wrote.
 
         Raises: ValueError: a field is missing or unknown.
         """
@@ -154,7 +154,7 @@ def _sample() -> GrainConfig:
 
 
 def _resized(config: GrainConfig, *, width: int, head_width: int) -> GrainConfig:
-    """The same model with an image tower of another width."""
+    """Return the same model with an image tower of another width."""
     return replace(config, vision_cfg={**config.vision_cfg, "width": width, "head_width": head_width})
 
 
@@ -176,7 +176,7 @@ PRESETS: dict[str, GrainConfig] = {
 
 
 def preset(name: str) -> GrainConfig:
-    """A named model.
+    """Return a named model.
 
     Raises: ValueError: no such preset.
     """

@@ -1,4 +1,4 @@
-"""A settings dataclass from a YAML file, checked field by field."""
+"""Read a settings dataclass from a YAML file, checked field by field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 
 def read_fields(path: Path, settings: type) -> dict[str, Any]:
-    """The fields that a YAML mapping names, each of its type in a dataclass; none need be there.
+    """Read the fields that a YAML mapping names, each of its type in a dataclass; none is required.
 
     Args:   settings: a dataclass; a field that is a dataclass itself is a mapping in the file.
     Raises: ValueError: no such file, no mapping, an unknown field or a value of another kind; one sentence.
@@ -42,5 +42,5 @@ def _value(value: Any, kind: Any, place: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Input ")
-        raise ValueError(f"{place} {said}, got {value!r}") from error
+        reason = error.errors()[0]["msg"].removeprefix("Input ")
+        raise ValueError(f"{place} {reason}, got {value!r}") from error

@@ -1,4 +1,4 @@
-"""Predictor: the one door to inference. Torch is imported only when a checkpoint that needs it is loaded.
+"""Provide Predictor, the one way to inference. Torch is imported only for a checkpoint that needs it.
 
 `python -m grain.predict IMAGE --description "a red lid" --class-text "zorbex: a red lid; a star"` prints a JSON object.
 """
@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from grain.checkpoint import CheckpointInfo, locate, read_info
+from grain.command import run_command
 from grain.config import ClassTexts
-from grain.structures import Array, ImageFeatures, Judgement, Look, Region
+from grain.structures import Array, ImageFeatures, Prediction, Region, RegionRanking
 from grain.zero_shot import (
     Classes,
     best_regions,
@@ -33,50 +34,50 @@ from grain.zero_shot import (
     score_classes,
 )
 
-MOST_REMEMBERED = 20_000  # text embeddings
+MAX_REMEMBERED = 20_000  # text embeddings
 
 
 class Encoder(Protocol):
-    """What stands behind a Predictor: a torch checkpoint, or anything else that embeds pictures and texts."""
+    """The model of a Predictor: a torch checkpoint, or anything else that embeds pictures and texts."""
 
     info: CheckpointInfo
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`: what it computes in, whatever was asked for."""
+        """Return `fp32` or `bf16`: what it computes in, whatever was configured."""
 
     @property
     def class_texts(self) -> ClassTexts:
-        """Templates for class texts."""
+        """Return the templates of class texts."""
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before a softmax."""
+        """Return what cosines are multiplied by before a softmax."""
 
     def encode_images(
         self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
     ) -> list[ImageFeatures]:
-        """Upright RGB pictures, and where the model asks for them each one's proposals [P, 4] -> features."""
+        """Encode upright RGB pictures, with each one's proposals [P, 4] where the model needs them."""
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
-        """[T, E] unit length."""
+        """Embed texts, [T, E] unit length."""
 
-    def judge(
-        self, image: Image.Image, features: ImageFeatures, descriptions: Sequence[str], embeds: Array
-    ) -> Judgement:
-        """Which region each description (embeds [D, E]) means, and whether it is there."""
+    def rank_regions(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> RegionRanking:
+        """Rank the regions for each description (embeds [D, E]), and estimate whether it is there."""
 
 
 def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
-    """What stands behind a checkpoint folder.
+    """Load the encoder of a checkpoint folder.
 
     Raises: CheckpointError: it cannot be used; one sentence says why.
     """
     if read_info(folder).kind == "photo":
-        from grain.photo import PhotoEncoder  # here, so that `import grain` stays quick
+        from grain.photo.photo import PhotoEncoder  # here, so that `import grain` stays quick
 
         return PhotoEncoder.load(folder)
-    from grain.encode import TorchEncoder  # here for the same reason: torch takes seconds
+    from grain.model.encode import TorchEncoder  # here for the same reason: torch takes seconds
 
     return TorchEncoder.load(folder, precision=precision)
 
@@ -89,7 +90,7 @@ class Predictor:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """encoder: see Encoder."""
+        """Take an encoder, see Encoder."""
         self._encoder = encoder
         self._texts: dict[str, Array] = {}
 
@@ -104,11 +105,11 @@ class Predictor:
 
     @property
     def info(self) -> CheckpointInfo:
-        """What the checkpoint is and what it was trained on."""
+        """Return what the checkpoint is and what it was trained on."""
         return self._encoder.info
 
     def features(self, image: Image.Image, proposals: ArrayLike | None = None) -> ImageFeatures:
-        """An upright RGB picture -> its embeddings and boxes.
+        """Encode an upright RGB picture to its embeddings and boxes.
 
         Raises: ValueError: proposals are missing, not boxes, or not taken by this checkpoint.
         """
@@ -117,16 +118,16 @@ class Predictor:
     def batch_features(
         self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
     ) -> list[ImageFeatures]:
-        """The same for several pictures in one pass."""
+        """Encode several pictures in one pass."""
         return self._encoder.encode_images(images, proposals)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
-        """[T, E] unit length; a text seen before is not encoded again."""
+        """Embed texts, [T, E] unit length; a text embedded before is not encoded again."""
         known = {text: self._texts[text] for text in texts if text in self._texts}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
             fresh = dict(zip(new, self._encoder.encode_texts(new), strict=True))
-            if len(self._texts) + len(fresh) > MOST_REMEMBERED:
+            if len(self._texts) + len(fresh) > MAX_REMEMBERED:
                 self._texts = {}
             self._texts.update(fresh)
             known |= fresh
@@ -137,7 +138,7 @@ class Predictor:
     def crop_scores(
         self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
     ) -> Array:
-        """[N] cosine of each box, cut out and embedded as a picture of its own, with its text.
+        """Return the cosine of each box, cropped and embedded as a picture of its own, with its text, [N].
 
         It serves any box, drawn by a person as well: the regions that a checkpoint finds by itself are its own.
 
@@ -149,7 +150,7 @@ class Predictor:
         return np.array([embeds[box] @ text for box, text in pairs], np.float32)
 
     def crop_embeds(self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]]) -> Array:
-        """[N, E] unit length: each of N ≥ 1 boxes cut out and embedded as a picture of its own."""
+        """Crop each of N ≥ 1 boxes and embed it as a picture of its own, [N, E] unit length."""
         return np.stack([each.image_embed for each in self.batch_features([_cut(image, box) for box in boxes_xyxy])])
 
     def ground(
@@ -160,31 +161,31 @@ class Predictor:
         *,
         proposals: ArrayLike | None = None,
     ) -> list[Region]:
-        """The best region of each description that is there and whose cosine reaches the threshold, in their order.
+        """Find the best region of each description that is there and reaches the threshold, in their order.
 
         Args: image: upright RGB. threshold: cosine in [-1, 1].
         """
-        return list(self.look(image, descriptions, {}, threshold=threshold, proposals=proposals).regions)
+        return list(self.predict(image, descriptions, {}, threshold=threshold, proposals=proposals).regions)
 
     def classify(
         self, image: Image.Image, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
     ) -> dict[str, float]:
-        """Class -> cosine score, best first.
+        """Score the classes of a picture by cosine, best first.
 
         Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
         Raises: ValueError: no classes, or alpha outside [0, 1].
         """
-        look = self.look(image, [], _checked(classes), alpha=alpha, proposals=proposals)
-        return {row.name: row.score for row in look.classes}
+        prediction = self.predict(image, [], _checked(classes), alpha=alpha, proposals=proposals)
+        return {row.name: row.score for row in prediction.classes}
 
     def classify_features(self, features: Sequence[ImageFeatures], classes: Classes, *, alpha: float = 1.0) -> Array:
-        """The same over a set of pictures already encoded: [N, C] cosine scores in the order of the classes."""
+        """Score pictures that are encoded already, [N, C] cosines in the order of the classes."""
         bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts)
         whole = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
         return mix(whole, parts, alpha)
 
-    def look(
+    def predict(
         self,
         image: Image.Image,
         descriptions: Sequence[str],
@@ -193,8 +194,8 @@ class Predictor:
         threshold: float = 0.0,
         alpha: float = 1.0,
         proposals: ArrayLike | None = None,
-    ) -> Look:
-        """Everything at once: boxes, matches, regions, class scores, timing.
+    ) -> Prediction:
+        """Compute everything at once: boxes, matches, regions, class scores, timing.
 
         Args:   image: upright RGB. descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
         Raises: ValueError: alpha outside [0, 1], one text where a list of texts is expected, or see features.
@@ -207,21 +208,21 @@ class Predictor:
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
-            judgement = self._encoder.judge(image, features, descriptions, embeds)
+            ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
             bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
         with _timed(timing, "scores"):
             scale = self._encoder.logit_scale
             scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()
-            regions = best_regions(features.boxes_xyxy, matches, judgement, descriptions, threshold)
+            regions = best_regions(features.boxes_xyxy, matches, ranked, descriptions=descriptions, threshold=threshold)
         width, height = image.size
-        return Look(
+        return Prediction(
             width,
             height,
             features.boxes_xyxy,
             tuple(descriptions),
             matches,
-            best=tuple(judgement.ranking.argmax(axis=0).tolist()) if matches.size else (),
-            presence=None if judgement.presence is None else tuple(judgement.presence.tolist()),
+            best=tuple(ranked.ranking.argmax(axis=0).tolist()) if matches.size else (),
+            presence=None if ranked.presence is None else tuple(ranked.presence.tolist()),
             regions=regions,
             classes=scored,
             timing_ms=timing,
@@ -229,7 +230,7 @@ class Predictor:
 
 
 def _cut(image: Image.Image, box_xyxy: tuple[float, float, float, float]) -> Image.Image:
-    """The pixels of a box, at least one."""
+    """Crop the pixels of a box, at least one."""
     x0, y0, x1, y1 = box_xyxy
     left, top = min(int(x0 * image.width), image.width - 1), min(int(y0 * image.height), image.height - 1)
     return image.crop((left, top, max(left + 1, round(x1 * image.width)), max(top + 1, round(y1 * image.height))))
@@ -269,11 +270,11 @@ class PredictConfig:
 
 
 def main(config: PredictConfig) -> None:
-    """The command line."""
+    """Run the command line."""
     with Image.open(config.image) as picture:
         image = ImageOps.exif_transpose(picture).convert("RGB")
     predictor = Predictor.from_pretrained(config.checkpoint)
-    look = predictor.look(
+    prediction = predictor.predict(
         image,
         list(config.description),
         parse_classes("\n".join(config.class_text)),
@@ -281,13 +282,10 @@ def main(config: PredictConfig) -> None:
         alpha=config.alpha,
         proposals=config.proposals or None,
     )
-    answer = {**look.to_json(), "checkpoint": predictor.info.to_json()}
+    answer = {**prediction.to_json(), "checkpoint": predictor.info.to_json()}
     json.dump(answer, sys.stdout, indent=1)
     print()
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(PredictConfig))
-    except (ValueError, OSError) as error:
-        sys.exit(f"grain.predict: {error}")
+    run_command(main, PredictConfig, module="grain.predict")

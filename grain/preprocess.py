@@ -1,4 +1,4 @@
-"""PIL -> array for training, evaluation and the app alike: the whole picture, squashed: boxes keep their meaning."""
+"""Preprocess pictures for training, evaluation and the app alike: the whole picture, squashed to a square."""
 
 from __future__ import annotations
 

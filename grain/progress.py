@@ -1,4 +1,4 @@
-"""How far long work is, for the job that it is part of, if any: a small file that the job's runner reads."""
+"""Report progress to the job that a command is part of, in a small file that the job's runner reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRESS = "GRAIN_JOB_PROGRESS"  # set by app/jobs
 
 
 def report_progress(done: int, total: int, message: str) -> None:
-    """Say it; without a job nobody hears. A full disk costs the message, not the work."""
+    """Write how far the work is; without a job nothing is written. A full disk costs the message, not the work."""
     file = os.environ.get(PROGRESS)
     if not file:
         return

@@ -1,4 +1,4 @@
-"""What travels between the rooms: plain, frozen, named. Importing this module does not import torch."""
+"""Define what passes between the rooms: plain, frozen, named. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 SCHEMA_VERSION = 1
-LEAST_PRESENCE = 0.5  # probability; a description below it is not found
+MOST_TEXT_CHARACTERS = 500  # of one description: text encoders cut it long before
+MIN_PRESENCE = 0.5  # probability; a description below it is not found
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Region:
 class ImageFeatures:
     """One picture as a model sees it: image_embed [E], region_embeds [Q, E] (unit length), boxes_xyxy [Q, 4].
 
-    objectness: [Q] in [0, 1], how sure the model is that a region holds a thing; ones where it does not say.
+    objectness: [Q] in [0, 1], the probability that a region holds an object; ones where the model has none.
     Q is 0 where the checkpoint has no trained decoder.
     """
 
@@ -44,8 +45,8 @@ class ImageFeatures:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Which region is meant by each description, and whether it is there at all.
+class RegionRanking:
+    """How well each region fits each description, and whether the description is in the picture at all.
 
     ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability, at
     least 0.5 where the description counts as found; None where the model has no such measure.
@@ -55,8 +56,8 @@ class Judgement:
     presence: Array | None
 
     @classmethod
-    def by_cosine(cls, features: ImageFeatures, embeds: Array) -> Judgement:
-        """The region nearest each description (embeds [D, E]), and no measure of presence."""
+    def by_cosine(cls, features: ImageFeatures, embeds: Array) -> RegionRanking:
+        """Rank regions by their cosine with each description (embeds [D, E]), without a measure of presence."""
         return cls(features.region_embeds @ embeds.T, None)
 
 
@@ -72,7 +73,7 @@ class DescriptionScore:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """score = α · global_score + (1 - α) · region_score (cosines); probability: softmax over the classes asked."""
+    """score = α · global_score + (1 - α) · region_score (cosines); probability: softmax over the given classes."""
 
     name: str
     score: float
@@ -83,10 +84,10 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Look:
-    """All that one look at a picture gives: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
+class Prediction:
+    """The result of a model on one picture: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
 
-    best: of each description the row of the region that is meant, there or not; empty where Q is 0.
+    best: of each description the row of its best region, whether found or not; empty where Q is 0.
     presence: of each description, as in Judgement; one below 0.5 is not found and has no region.
     """
 
@@ -103,12 +104,12 @@ class Look:
 
     @property
     def not_found(self) -> tuple[str, ...]:
-        """The descriptions that the picture does not show, as far as the model can tell."""
+        """Return the descriptions that the picture does not show, as far as the model can tell."""
         presence = self.presence or (1.0,) * len(self.descriptions)
-        return tuple(text for text, p in zip(self.descriptions, presence, strict=True) if p < LEAST_PRESENCE)
+        return tuple(text for text, p in zip(self.descriptions, presence, strict=True) if p < MIN_PRESENCE)
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON types."""
+        """Return plain JSON types."""
         return {
             "schema_version": SCHEMA_VERSION,
             "image": {"width": self.width, "height": self.height},
@@ -170,8 +171,8 @@ class Batch:
 class GrainOutput:
     """image_embeds [B, E], region_embeds [B, Q, E] (unit length), boxes_cxcywh [K, B, Q, 4].
 
-    K: decoder layers whose boxes were asked for, the final one last. Without a decoder Q and K are 0.
-    region_mask: [B, Q], False where a region stands for no proposal but padding; None where all are regions.
+    K: decoder layers with boxes, the final one last. Without a decoder Q and K are 0.
+    region_mask: [B, Q], False where a region is padding and no proposal; None where all are regions.
     """
 
     image_embeds: Tensor

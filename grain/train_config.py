@@ -1,18 +1,20 @@
-"""What a training is, as a frozen dataclass whose fields are the flags. Needs no torch, so that pages read it too."""
+"""Define the settings of a training as a frozen dataclass whose fields are the flags. Needs no torch, for pages."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
+from grain.command import command_line
 from grain.config import Queries
 
 CaptionSource = Literal["caption", "either", "with_descriptions"]
 Sampling = Literal["exactly_once", "resampled"]
-LEAST: Mapping[str, float] = {
+MINIMUMS: Mapping[str, float] = {
     **dict.fromkeys(("images", "batch_size", "pieces", "checkpoint_images", "evaluate_images", "held_out_images"), 1),
     **dict.fromkeys(("keep", "patience"), 1),
     **dict.fromkeys(("learning_rate", "final_learning_rate", "warmup_images", "weight_decay", "max_regions"), 0),
@@ -20,14 +22,14 @@ LEAST: Mapping[str, float] = {
     **dict.fromkeys(("seed", "workers"), 0),
     "clip_norm": 1e-6,  # 0 would stop every step
 }
-"""What each number of a TrainConfig must at least be."""
-MOST: Mapping[str, float] = {"seed": 2**31 - 1}  # with the step and the process in it, a seed of torch has 64 bits
-MOST_WHOLE, MOST_REAL = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
+"""The smallest value of each number of a TrainConfig."""
+MAXIMUMS: Mapping[str, float] = {"seed": 2**31 - 1}  # with the step and the process in it, a seed of torch has 64 bits
+LARGEST_INTEGER, LARGEST_FLOAT = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each loss counts; 0 switches one off (its matching still runs, so that it can be watched)."""
+    """The weight of each loss; 0 switches one off (matching still runs, so that it can be watched)."""
 
     image_caption: float = 1.0
     box: float = 1.0
@@ -42,7 +44,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Saved as config.json in `out`; the same command goes on where the run was."""
+    """One training run. Saved as config.json in `out`; the same command resumes."""
 
     data: Path
     """Data folder with manifest.json and the splits train and held_out."""
@@ -130,7 +132,7 @@ class TrainConfig:
 
         Raises: ValueError: a number is not finite, too small or too large; one sentence that names it.
         """
-        for name, least in LEAST.items():
+        for name, least in MINIMUMS.items():
             _check_number(name, attrgetter(name)(self), least)
         if self.pieces > self.batch_size:
             raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
@@ -139,54 +141,13 @@ class TrainConfig:
 
 
 def _check_number(name: str, value: float, least: float) -> None:
-    most = MOST.get(name, MOST_WHOLE if isinstance(value, int) else MOST_REAL)
+    most = MAXIMUMS.get(name, LARGEST_INTEGER if isinstance(value, int) else LARGEST_FLOAT)
     if not least <= value <= most:  # nan neither
-        wanted = f"at most {most:,}" if value > most else f"a finite number, {least:g} or more"
-        raise ValueError(f"expected {name} to be {wanted}, got {value}: correct it")
+        range_text = f"at most {most:,}" if value > most else f"a finite number, {least:g} or more"
+        raise ValueError(f"expected {name} to be {range_text}, got {value}: correct it")
 
 
-def command_flags(config: TrainConfig) -> list[str]:
-    """The flags that differ from the defaults, as a person would type them; folders by their last name only."""
-    return [
-        _switch(name) if isinstance(value, bool) else f"--{_dashed(name)} {_last_name(value)}"
-        for name, value in changed(config).items()
-    ]
-
-
-def command_words(config: TrainConfig) -> list[str]:
-    """The same flags in full, a word each: `--batch-size=64`. Whatever a value holds, it stays one word."""
-    return [
-        _switch(name) if isinstance(value, bool) else f"--{_dashed(name)}={value}"
-        for name, value in changed(config).items()
-    ]
-
-
-def changed(config: TrainConfig) -> dict[str, object]:
-    """The fields that differ from the defaults, by name; those of the losses as `losses.box`, a switch that
-    is turned off as `no_clip`.
-    """
-    found: dict[str, object] = {}
-    for name, value in vars(config).items():
-        default = TrainConfig.__dataclass_fields__[name].default
-        if isinstance(value, LossWeights):
-            found |= {f"losses.{k}": v for k, v in vars(value).items() if v != getattr(LossWeights(), k)}
-        elif value != default:
-            found[name] = value
-    return {_off(name) if value is False else name: value for name, value in found.items()}
-
-
-def _off(name: str) -> str:
-    *group, last = name.split(".")
-    return ".".join([*group, f"no_{last}"])
-
-
-def _switch(name: str) -> str:
-    return f"--{_dashed(name)}"
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _last_name(value: object) -> object:
-    return value.name if isinstance(value, Path) else value
+def shared_command(config: TrainConfig) -> str:
+    """Return the command of a training for its card: folders by their last name only, no path of a machine."""
+    named = replace(config, data=Path(config.data.name), out=Path(config.out.name))
+    return shlex.join(["python", *command_line(named, "grain.train")])

@@ -1,4 +1,4 @@
-"""Class texts -> embeddings -> scores. Pure numpy."""
+"""Turn class texts into embeddings and scores. Pure numpy."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grain.config import ClassTexts
-from grain.structures import LEAST_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Judgement, Region
+from grain.structures import MIN_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Region, RegionRanking
 
-MOST_TEXTS = 4096  # embedded in one go where only their means are kept
 Classes = Mapping[str, Sequence[str]]
 EmbedTexts = Callable[[list[str]], Array]
 
 
 @dataclass(frozen=True)
 class ClassBank:
-    """The embeddings of the classes asked for.
+    """The embeddings of the classes.
 
     class_embeds: [C, E] mean of the class's texts, unit length. texts: the descriptions of all classes end to end.
     prompted: [D, E] each description in its templates, unit length. bare: [D, E] the description alone, for regions.
@@ -70,7 +69,7 @@ def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: Embed
 
 
 def class_prompts(name: str, descriptions: Sequence[str], templates: ClassTexts) -> list[list[str]]:
-    """The texts of a class: a group a description, or the one of its name alone where it has none.
+    """Write the texts of a class: a group a description, or the one of its name alone where it has none.
 
     A description that is a sentence and names the class, as CuPL's do, needs no template.
     """
@@ -84,35 +83,13 @@ def class_prompts(name: str, descriptions: Sequence[str], templates: ClassTexts)
     ]
 
 
-def class_embeddings(classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts) -> Array:
-    """[C, E] the class_embeds of build_class_bank alone, in memory that does not grow with the descriptions.
-
-    Raises: ValueError: no classes.
-    """
-    if not classes:
-        raise ValueError("no classes: write at least one as `name: description; description`")
-    means: list[Array] = []
-    texts: list[str] = []
-    sizes: list[int] = []  # texts of each class since the last pass
-    for name, descriptions in classes.items():
-        mine = [text for group in class_prompts(name, descriptions, templates) for text in group]
-        texts += mine
-        sizes.append(len(mine))
-        if len(texts) >= MOST_TEXTS:
-            means.append(_class_means(embed_texts(texts), sizes))
-            texts, sizes = [], []
-    if texts:
-        means.append(_class_means(embed_texts(texts), sizes))
-    return np.concatenate(means)
-
-
 def global_scores(image_embeds: Array, bank: ClassBank) -> Array:
-    """Cosine of images [N, E] with classes -> [N, C]."""
+    """Return the cosine of images [N, E] with classes, [N, C]."""
     return image_embeds @ bank.class_embeds.T
 
 
 def region_scores(region_embeds: Array, bank: ClassBank) -> Array:
-    """Mean over a class's descriptions of the max over regions of the cosine.
+    """Return the mean over a class's descriptions of the maximum over regions of the cosine.
 
     Args:    region_embeds: [N, Q, E].
     Returns: [N, C]; NaN for a class without descriptions, or where Q is 0.
@@ -128,7 +105,7 @@ def region_scores(region_embeds: Array, bank: ClassBank) -> Array:
 
 
 def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
-    """α · global + (1 − α) · regions; the global score alone where there is no region score.
+    """Return α · global + (1 − α) · regions; the global score alone where there is no region score.
 
     Raises: ValueError: alpha outside [0, 1].
     """
@@ -139,7 +116,7 @@ def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
 
 
 def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, scale: float) -> tuple[ClassScore, ...]:
-    """One picture against the classes, best first. scale: what the softmax multiplies cosines by."""
+    """Score one picture against the classes, best first. scale: what the softmax multiplies cosines by."""
     whole = global_scores(features.image_embed[None], bank)[0]
     parts = region_scores(features.region_embeds[None], bank)[0]
     mixed = mix(whole, parts, alpha)
@@ -167,30 +144,30 @@ def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, sca
 
 
 def best_regions(
-    boxes_xyxy: Array, matches: Array, judgement: Judgement, descriptions: Sequence[str], threshold: float
+    boxes_xyxy: Array, matches: Array, ranked: RegionRanking, *, descriptions: Sequence[str], threshold: float
 ) -> tuple[Region, ...]:
-    """The best region of each description that is there and whose cosine reaches the threshold, in their order.
+    """Find the best region of each description that is there and reaches the threshold, in their order.
 
     Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines.
     """
     if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
-    presence = np.ones(len(descriptions)) if judgement.presence is None else judgement.presence
-    rows = judgement.ranking.argmax(axis=0)
+    presence = np.ones(len(descriptions)) if ranked.presence is None else ranked.presence
+    rows = ranked.ranking.argmax(axis=0)
     return tuple(
         Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), int(row))
         for column, (row, text) in enumerate(zip(rows, descriptions, strict=True))
-        if matches[row, column] >= threshold and presence[column] >= LEAST_PRESENCE
+        if matches[row, column] >= threshold and presence[column] >= MIN_PRESENCE
     )
 
 
 def parse_descriptions(text: str) -> list[str]:
-    """A description a line; blank lines are dropped, repeated ones kept once."""
+    """Read a description a line; blank lines are dropped, repeated ones kept once."""
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def parse_classes(text: str) -> dict[str, list[str]]:
-    """Lines `name: description; description`, or a DCLIP/CuPL JSON object {name: [description, …]}.
+    """Read lines `name: description; description`, or a DCLIP/CuPL JSON object {name: [description, …]}.
 
     Raises: ValueError: broken JSON, another shape, an empty or repeated name; one sentence.
     """
@@ -224,11 +201,6 @@ def _parse_json(text: str) -> dict[str, list[str]]:
 
 def _stands_alone(name: str, description: str) -> bool:
     return description.endswith(".") and name.casefold() in description.casefold()
-
-
-def _class_means(embeds: Array, sizes: Sequence[int]) -> Array:
-    starts = np.cumsum([0, *sizes[:-1]])
-    return _unit(np.add.reduceat(embeds, starts))
 
 
 def _unit(rows: Array) -> Array:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-from tests.tiny import write_data
+from tests.support.system_parts import leave_out
+from tests.support.tiny import write_data
 
-pytest_plugins = ["tests.browser_fixtures", "tests.database_fixtures"]
+pytest_plugins = ["tests.support.browser_fixtures", "tests.support.database_fixtures", "tests.support.left_out"]
 
 # One thread each, here and in processes that tests start: two that share two cores slow each other five times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,10 +35,24 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of eight megabytes."""
-    folder = tmp_path / "disk"
+    with mounted(tmp_path / "disk", "size=8m") as folder:
+        yield folder
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system on which nothing can be written."""
+    with mounted(tmp_path / "read-only", "ro") as folder:
+        yield folder
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A file system in memory, mounted at a folder."""
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+        leave_out("root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,11 @@ from benchmarks.rows import ROOT, Benchmark, Finding, row_of
 from benchmarks.run import BENCHMARKS, RunConfig, main, measure_apart
 from benchmarks.timing import take_turns
 from benchmarks.training_step import losses_of, padded
-from curation.sample_world import WorldConfig
-from grain.matching import match, match_cost
+from curation.sample.world import WorldConfig
 from grain.structures import RegionTargets
+from grain.train.matching import match, match_cost
 from grain.train_config import TrainConfig
-from tests.tiny import random_batch, tiny_config, tiny_model
+from tests.support.tiny import random_batch, tiny_config, tiny_model
 
 KEYS = {"name", "what", "value", "bar", "unit", "holds", "detail", "command", "seed", "versions", "machine"}
 TABLE = [{"model": "a|b", "score": [1.0, 0.5, 1.25], "n": 12}, {"model": "<i>", "score": None, "n": 3}]
@@ -182,7 +183,7 @@ def test_the_plot_is_the_same_for_the_same_numbers_and_names_no_host(tmp_path: P
 
 def test_candidates_take_turns_in_both_orders() -> None:
     seen: list[str] = []
-    rounds = take_turns({name: lambda name=name: seen.append(name) for name in "ab"}, rounds=3)
+    rounds = take_turns({name: partial(seen.append, name) for name in "ab"}, rounds=3)
     assert sorted("".join(seen[i : i + 2]) for i in range(0, 8, 2)) == ["ab", "ab", "ba", "ba"]
     assert {name: len(seconds) for name, seconds in rounds.seconds.items()} == {"a": 3, "b": 3}
     assert rounds.ratio("a", "a") == [1.0, 1.0, 1.0]

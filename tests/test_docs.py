@@ -1,5 +1,6 @@
 """Prose that can be run is run: the file map, the commands, the links, the tables of README and docs."""
 
+import os
 import re
 import runpy
 import shlex
@@ -10,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
-from curation.sample_world import render_scene
+from app.access.rules import event_rule
+from app.api import Api
+from app.core.settings import Settings
+from app.data.panels import IMPORT_FORMATS as PAGE_FORMATS
+from app.ground.page import GroundPage
+from app.main import PAGES
+from curation.exchange.formats import FORMATS, IMPORT_FORMATS
+from curation.sample.scenes import render_scene
+from docs.file_map import file_map, first_line, python_files, with_map
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 NOT_OURS = {".venv", ".git", ".gradio", ".hypothesis", ".bench", "runs", "__pycache__"}
 
 
@@ -35,6 +43,24 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def links_of(name: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", read(name))
+
+
+def leads_somewhere(name: str, link: str) -> bool:
+    """Return whether a link of a page leads to a file there is, and where it names a heading, to that heading."""
+    path, _, heading = link.partition("#")
+    target = os.path.normpath(Path(name).parent / path) if path else name
+    if not (ROOT / target).exists():
+        return False
+    return not heading or heading in map(anchor_of, re.findall(r"^#+ (.+)$", read(target), re.MULTILINE))
+
+
+def anchor_of(heading: str) -> str:
+    """Return a heading as GitHub writes it into addresses."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def fences(name: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", read(name), re.MULTILINE | re.DOTALL)
 
@@ -51,19 +77,15 @@ MODULE_LINES = [line for line in SHELL_LINES if line.startswith("python -m ")]
 MAKE_LINES = [line for line in SHELL_LINES if line.startswith("make ")]
 
 
-def test_the_file_map_lists_every_python_file_and_nothing_that_is_not_there() -> None:
-    [file_map] = [block for block in fences("README.md", "text") if re.search(r"^app\.py ", block, re.MULTILINE)]
-    listed = [line.split()[0] for line in file_map.splitlines() if line.strip()]
-    python = {name for name in our_files() if name.endswith(".py")}
-    assert len(python) > 50
-    assert sorted(name for name in listed if name.endswith(".py")) == sorted(python)
-    assert [name for name in listed if not (ROOT / name).exists()] == []
+def test_the_file_map_is_that_of_the_files_there_are() -> None:
+    names = python_files()
+    page = read("docs/architecture.md")
+    assert len(names) > 200
+    assert page == with_map(page, file_map(names)), "run `make docs`"
 
 
-def test_every_line_of_the_file_map_says_what_the_file_is() -> None:
-    lines = [line for block in fences("README.md", "text") for line in block.splitlines() if re.match(r"\S+\.py", line)]
-    assert len(lines) > 50
-    assert [line for line in lines if len(line.split()) < 3 or len(line) > 120] == []
+def test_every_line_of_the_file_map_fits_a_screen() -> None:
+    assert [name for name in python_files() if not 20 < len(first_line(name)) < 120] == []
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
@@ -91,11 +113,33 @@ def test_the_docs_show_every_command_line() -> None:
         if name.endswith(".py") and 'if __name__ == "__main__"' in file.read_text()
     }
     stages = {
-        name.removesuffix(".py").replace("/", ".") for name in runnable if name.split("/")[0] in {"grain", "curation"}
+        name.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
+        for name in runnable
+        if name.split("/")[0] in {"grain", "curation"}
     }
-    apart = {"grain.make_photo"}  # `make photo` runs it, in an environment of its own
+    apart = {"grain.photo.make_photo"}  # `make photo` runs it, in an environment of its own
     assert {line.split()[2] for line in MODULE_LINES} >= stages - apart
     assert len(stages) >= 4
+
+
+def test_every_file_and_command_that_the_docs_name_is_there() -> None:
+    named = {
+        (page, path)
+        for page in DOCS
+        for path in re.findall(r"`((?:app|benchmarks|configs|curation|db|docs|grain|tests)/[\w./-]+)`", read(page))
+        if "NAME" not in path
+    }
+    modules = {(page, name) for page in DOCS for name in re.findall(r"`python -m ([\w.]+)", read(page))}
+    assert len(named) > 60 and len(modules) > 20
+    assert [each for each in named if not (ROOT / each[1]).exists()] == []
+    ours = {(page, name) for page, name in modules if name.split(".")[0] in ("app", "curation", "grain", "benchmarks")}
+    assert [each for each in ours if not is_runnable(each[1])] == []
+
+
+def is_runnable(module: str) -> bool:
+    """Return whether `python -m MODULE` finds a file of ours."""
+    path = ROOT / module.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
 def test_every_make_command_exists_and_says_what_it_does() -> None:
@@ -114,7 +158,7 @@ def test_ci_says_the_words_that_a_person_types() -> None:
 def test_the_library_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, _ = fences("README.md", "python")  # the other one: tests/test_api.py
+    [example] = fences("README.md", "python")  # that of docs/reference/api.md: tests/app/test_api.py
     monkeypatch.chdir(tmp_path)
     render_scene("train", seed=0, index=0).image.save("picture.jpg")
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
@@ -123,18 +167,77 @@ def test_the_library_example_runs(
 
 @pytest.mark.parametrize("name", DOCS)
 def test_every_link_leads_somewhere(name: str) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", read(name))
-    broken = [
-        link for link in links if not link.startswith("#") and not ((ROOT / name).parent / link.split("#")[0]).exists()
-    ]
-    assert broken == []
+    assert [link for link in links_of(name) if not leads_somewhere(name, link)] == []
 
 
-def test_settings_in_the_readme_are_the_settings_of_the_app() -> None:
+def test_a_link_that_leads_nowhere_is_noticed() -> None:
+    assert sum(len(links_of(name)) for name in DOCS) > 150
+    assert leads_somewhere("README.md", "docs/README.md#the-pages")
+    assert not leads_somewhere("README.md", "docs/README.md#no-such-heading")
+    assert not leads_somewhere("README.md", "docs/no-such-page.md")
+
+
+def test_the_index_leads_to_every_page_of_the_docs() -> None:
+    linked = {os.path.normpath(f"docs/{link.split('#')[0]}") for link in links_of("docs/README.md")}
+    pages = {name for name in DOCS if name.startswith("docs/")} - {"docs/README.md"}
+    assert len(pages) >= 20
+    assert pages - linked == set()
+
+
+def test_every_page_of_the_app_has_its_page_in_the_tour() -> None:
+    pages = {page.title.lower().replace(" ", "-"): page.title for page in PAGES}
+    assert len(pages) >= 8
+    assert {Path(name).stem for name in DOCS if name.startswith("docs/pages/")} == set(pages)
+    for file, title in pages.items():
+        heading, _, picture = read(f"docs/pages/{file}.md").splitlines()[:3]
+        assert (heading, picture) == (f"# {title}", f"![The {title} page](../images/{file}.png)")
+
+
+def test_the_readme_is_for_someone_in_a_hurry() -> None:
+    assert len(read("README.md").splitlines()) <= 180
+    pictures = [name for name in our_files() if name.startswith("docs/images/") and name.endswith(".png")]
+    assert len(pictures) >= 9
+    assert [name for name in pictures if f"({name})" not in read("README.md")] == []
+    assert [name for name in pictures if (ROOT / name).stat().st_size > 200_000] == []
+
+
+def test_settings_in_the_docs_are_the_settings_of_the_app() -> None:
     prefix = Settings.model_config["env_prefix"]
-    assert set(re.findall(r"`(GRAIN_[A-Z_]+)`", read("README.md"))) == {
-        f"{prefix}{field}".upper() for field in Settings.model_fields
-    }
+    settings = {f"{prefix}{field}".upper() for field in Settings.model_fields}
+    rows = re.findall(r"^\| `(GRAIN_(?!KEY_)[A-Z_]+)` \|", read("docs/reference/settings.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(settings)
+    named = {name for page in DOCS for name in re.findall(r"\bGRAIN_[A-Z_]+[A-Z]\b", read(page))}
+    assert {name for name in named if not name.startswith(("GRAIN_BENCH_", "GRAIN_KEY_"))} == settings
+
+
+def test_endpoints_in_the_docs_are_those_of_the_app() -> None:
+    rows = re.findall(r"^\| `/(\w+)` \| .+ \| (\w+)(?:, .*)? \|$", read("docs/reference/api.md"), re.MULTILINE)
+    actions = {name for name in vars(Api) if not name.startswith("_")}
+    roles = {name: event_rule(getattr(Api, name)) for name in actions} | {"ground": event_rule(GroundPage.ground)}
+    assert len(rows) >= 14
+    assert dict(rows) == roles
+
+
+def test_the_tests_that_the_list_of_faults_names_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", read("docs/faults.md"))
+    assert len(named) > 100
+    assert [(file, name) for file, name in named if f"def {name}(" not in read(file)] == []
+    rows = re.findall(r"^\| (\d+) \| .* \| (holds|in part|open)[^|]* \|$", read("docs/faults.md"), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 43))
+
+
+def test_formats_in_the_docs_are_those_of_exports() -> None:
+    rows = re.findall(
+        r"^\| [^|]+ \| `(\w[\w-]*)` \| [^|]+ \| [^|]+ \|$", read("docs/reference/formats.md"), re.MULTILINE
+    )
+    assert tuple(rows) == FORMATS
+
+
+def test_layouts_in_the_docs_that_are_only_read_are_those_of_imports() -> None:
+    page = read("docs/reference/formats.md")
+    rows = re.findall(r"^\| [^|]+ \| `(\w[\w-]*)` \| [^|]+ \|$", page, re.MULTILINE)
+    assert rows and (*FORMATS, *rows) == IMPORT_FORMATS
+    assert set(PAGE_FORMATS) == set(IMPORT_FORMATS), "the page offers them all"
 
 
 def test_every_dependency_has_a_reason_and_a_licence() -> None:
@@ -147,7 +250,9 @@ def test_every_dependency_has_a_reason_and_a_licence() -> None:
 
 PRIVATE_PATH = re.compile(r"(?<![\w.*}])/(?:home|root|work|tmp|Users)/")
 ADDRESS = re.compile(r"\w+://(?:[^/\s@]*@)?([\w.-]+\.[a-z]{2,})\b")
-HARMLESS = re.compile(r"(^|\.)(example|invalid|test|localhost|example\.(com|org|net))$|^www\.w3\.org$")
+HARMLESS = re.compile(
+    r"(^|\.)(example|invalid|test|localhost|example\.(com|org|net))$|^www\.w3\.org$|^api\.openai\.com$"
+)
 
 
 def complaints(text: str) -> list[str]:
@@ -157,8 +262,8 @@ def complaints(text: str) -> list[str]:
 
 
 def test_no_file_names_a_machine() -> None:
-    texts = {name: file.read_bytes() for name, file in our_files().items()}
-    texts = {name: content.decode("utf-8", errors="replace") for name, content in texts.items() if b"\0" not in content}
+    files = {name: file.read_bytes() for name, file in our_files().items()}
+    texts = {name: content.decode("utf-8", errors="replace") for name, content in files.items() if b"\0" not in content}
     assert len(texts) > 60
     assert {name: found for name, text in texts.items() if (found := complaints(text))} == {}
 

@@ -1,24 +1,30 @@
 """The import table of the house: who may import which room, and the one home of each library."""
 
 import ast
+import re
 from collections import Counter
+from fnmatch import fnmatchcase
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from docs.file_map import parse_python
+from tests.support.paths import ROOT
 
 MAY_IMPORT = {
     "grain": [],
     "db": [],
     "curation": [
+        "grain.command",
         "grain.structures",
         "grain.boxes",
         "grain.predict",
         "grain.checkpoint",
-        "grain.photo",
-        "grain.phrases",
+        "grain.command",
+        "grain.photo.photo",
+        "grain.photo.phrases",
         "grain.zero_shot",
         "db",
     ],
@@ -31,38 +37,62 @@ OURS = {"grain", "db", "curation", "app", "benchmarks", "tests"}
 FREE = {"tests", "benchmarks"}  # fakes and peers: any library
 
 SOLE_HOMES = {
-    "torch": ["grain/", "curation/describe.py", "curation/localize.py"],
-    "torchvision": ["grain/", "curation/localize.py"],
-    "open_clip": ["grain/towers.py", "grain/tokenizer.py", "grain/published.py", "grain/make_photo.py"],
-    "accelerate": ["grain/train.py"],
-    "scipy": ["grain/matching.py", "grain/metrics.py", "grain/comparison.py", "curation/atlas.py"],
+    "torch": ["grain/", "curation/annotate/describe.py", "curation/annotate/localize.py"],
+    "torchvision": ["grain/", "curation/annotate/localize.py"],
+    "open_clip": [
+        "grain/model/towers.py",
+        "grain/data/tokenizer.py",
+        "grain/data/published_readers.py",
+        "grain/photo/make_photo.py",
+    ],
+    "accelerate": ["grain/train/train.py"],
+    "scipy": [
+        "grain/train/matching.py",
+        "grain/evaluate/metrics.py",
+        "grain/evaluate/comparison.py",
+        "curation/explore/atlas.py",
+    ],
     "yaml": ["grain/config_file.py"],
-    "onnxruntime": ["grain/photo.py", "grain/make_photo.py"],
-    "onnx": ["grain/make_photo.py"],
-    "tf2onnx": ["grain/make_photo.py"],
-    "efficientnet_lite_pytorch": ["grain/make_photo.py"],
-    "tokenizers": ["grain/photo.py"],
-    "inflect": ["grain/phrases.py"],
+    "onnxruntime": ["grain/photo/"],
+    "onnx": ["grain/photo/graphs.py"],
+    "tf2onnx": ["grain/photo/graphs.py"],
+    "efficientnet_lite_pytorch": ["grain/photo/graphs.py"],
+    "tokenizers": ["grain/photo/text_encoder.py"],
+    "inflect": ["grain/photo/phrases.py"],
     "sqlmodel": ["db/"],
     "sqlalchemy": ["db/"],
     "alembic": ["db/"],
-    "transformers": ["curation/describe.py", "curation/localize.py", "grain/make_photo.py"],
-    "httpx": ["curation/served.py", "curation/review.py"],
-    "tenacity": ["curation/served.py", "curation/review.py"],
-    "argon2": ["app/accounts.py"],
-    "imagehash": ["curation/ingest.py"],
-    "umap": ["curation/atlas.py"],
-    "usearch": ["curation/neighbours.py"],
-    "pyarrow": ["curation/tables.py", "curation/imagefolder.py", "curation/shard_files.py"],
-    "sklearn": ["curation/agreement.py", "curation/combine.py"],
-    "label_studio_sdk": ["curation/review.py"],
-    "ray": ["curation/cluster.py", "app/jobs/ray.py"],
+    "transformers": ["curation/annotate/describe.py", "curation/annotate/localize.py", "grain/photo/graphs.py"],
+    "httpx": [
+        "curation/annotate/openai_describer.py",
+        "curation/annotate/servers.py",
+        "curation/label_studio/client.py",
+    ],
+    "tenacity": ["curation/annotate/openai_describer.py", "curation/label_studio/client.py"],
+    "argon2": ["app/access/accounts.py"],
+    "imagehash": ["curation/ingest/ingest.py"],
+    "umap": ["curation/explore/atlas.py"],
+    "usearch": ["curation/explore/neighbours.py"],
+    "pyarrow": ["curation/files/tables.py", "curation/exchange/imagefolder.py", "curation/scale/shard_files.py"],
+    "sklearn": ["curation/audit/agreement.py", "curation/audit/claim_judge.py"],
+    "label_studio_sdk": ["curation/label_studio/client.py"],
+    "ray": ["curation/scale/cluster.py", "app/jobs/ray.py"],
     "submitit": ["app/jobs/slurm.py"],
     "fsspec": ["app/jobs/shared.py"],
-    "gradio": ["app/main.py", "app/pages/"],
-    "plotly": ["app/draw.py", "app/curves.py", "app/evaluate_plots.py"],
-    "supervision": ["app/draw.py"],
-    "subprocess": ["app/jobs/", "app/label_studio_server.py", "curation/pictures.py"],
+    "gradio": [
+        "app/main.py",
+        "app/api.py",
+        "app/*/page.py",
+        "app/*/layout.py",
+        "app/curate/map_page.py",
+        "app/curate/filter_controls.py",
+        "app/ui/",
+    ],
+    "jinja2": ["app/core/templates.py"],
+    "markupsafe": ["app/core/templates.py", "app/ui/html.py"],
+    "plotly": ["app/ui/plots.py", "app/ground/heatmap.py", "app/train/curves.py", "app/evaluate/plots.py"],
+    "supervision": ["app/ground/annotated_image.py"],
+    "subprocess": ["app/jobs/", "app/label_studio/server.py", "curation/files/pictures.py"],
     "psutil": ["app/jobs/"],
 }
 
@@ -72,7 +102,7 @@ AT_LEAST = {"grain": 250, "db": 120, "curation": 80, "app": 120, "app.py": 5, "t
 def imports(source: str, path: str) -> list[str]:
     """Every dotted name that a file imports, wherever in it: `from a import b` is a.b, relative ones are resolved."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse_python(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -93,11 +123,12 @@ def violations(source: str, path: str) -> list[str]:
         if top in OURS and top != room and not any(f"{name}.".startswith(f"{allowed}.") for allowed in rooms):
             found.append(f"{path} imports {name}: {room} may import {', '.join(rooms) or 'no other room'}")
         homes = SOLE_HOMES.get(top, [path])
-        if room not in FREE and not any(path.startswith(home) for home in homes):
+        if room not in FREE and not any(fnmatchcase(path, f"{home}*") for home in homes):
             found.append(f"{path} imports {top}: its home is {', '.join(homes)}")
     return found
 
 
+@cache
 def python_files() -> dict[str, str]:
     """Path from the root -> source, of every room and the root's app.py."""
     found = [file for room in MAY_IMPORT for file in (*ROOT.glob(room), *ROOT.glob(f"{room}/**/*.py"))]
@@ -114,34 +145,115 @@ def test_every_room_keeps_to_the_table() -> None:
     assert {room: n for room, n in checked.items() if n < AT_LEAST[room]} == {}, "a guard that saw too little"
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
-    files = {path: source for path, source in python_files().items() if path.split("/")[0] not in {*FREE, "app.py"}}
-    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in files}
+ROOMS = ("grain", "db", "curation", "app")
+PAGES = {f"app.{name}" for name in "annotate audit concepts curate data evaluate ground label_studio train".split()}
+
+
+@cache
+def modules() -> dict[str, str]:
+    """Dotted name -> path, of every Python file of the four rooms."""
+    paths = [path for path in python_files() if path.split("/")[0] in ROOMS]
+    return {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in paths}
+
+
+@cache
+def module_graph() -> dict[str, set[str]]:
+    """Module -> the modules of the four rooms that it imports."""
+    files, found = python_files(), modules()
     graph = {}
-    for module, path in modules.items():
+    for module, path in found.items():
         names = imports(files[path], path)
-        graph[module] = {name if name in modules else name.rpartition(".")[0] for name in names} & modules.keys()
-    assert len(list(TopologicalSorter(graph).static_order())) == len(modules) > 30
+        graph[module] = {name if name in found else name.rpartition(".")[0] for name in names} & found.keys()
+    return graph
+
+
+def sub_room(module: str) -> str:
+    """The sub-room of a module, as app.ground; a module beside the sub-rooms is one of its own."""
+    return ".".join(module.split(".")[:2])
+
+
+@cache
+def arrows() -> dict[tuple[str, str], int]:
+    """From one sub-room to another of the same room -> how many imports."""
+    found: Counter[tuple[str, str]] = Counter()
+    for module, names in module_graph().items():
+        for name in names:
+            pair = sub_room(module), sub_room(name)
+            if pair[0] != pair[1] and pair[0].split(".")[0] == pair[1].split(".")[0] and "." in pair[1]:
+                found[pair] += 1
+    return dict(found)
+
+
+def sub_rooms() -> list[str]:
+    """Every folder of Python files right below a room, but for the migrations, which alembic runs."""
+    return sorted({sub_room(name) for name, path in modules().items() if path.count("/") > 1} - {"db.migrations"})
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = module_graph()
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules()) > 200
+
+
+def test_no_sub_room_imports_itself_by_a_detour() -> None:
+    graph: dict[str, set[str]] = {}
+    for start, end in arrows():
+        graph.setdefault(start, set()).add(end)
+    assert len(arrows()) > 60
+    list(TopologicalSorter(graph).static_order())
+
+
+def test_pages_meet_by_links_and_never_by_imports() -> None:
+    assert set(sub_rooms()) > PAGES
+    assert [pair for pair in arrows() if set(pair) <= PAGES] == []
+
+
+def declared(docstring: str) -> set[str] | None:
+    """What a sub-room's docstring says that it may import of its room; None where it does not say."""
+    told = re.search(r"May import: ([^.]*(?:\.\w[^.]*)*)\.$", " ".join(docstring.split()))
+    if told is None:
+        return None
+    return set() if told[1] == "nothing else of the room" else set(told[1].split(", "))
+
+
+@pytest.mark.parametrize("room", sub_rooms())
+def test_a_sub_room_says_what_it_is_for_and_imports_what_it_says(room: str) -> None:
+    docstring = ast.get_docstring(parse_python((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
+    assert len(docstring) > 40
+    assert declared(docstring) == {end for start, end in arrows() if start == room}
+
+
+def test_what_a_docstring_says_is_understood() -> None:
+    assert declared("Draw. May import: app.core, app.ui.") == {"app.core", "app.ui"}
+    assert declared("Draw.\n\nMay import: nothing else of the room.") == set()
+    assert declared("Draw. Imports app.core.") is None
 
 
 FORBIDDEN = [
-    ("grain/train.py", "import db.queries", "may import no other room"),
-    ("grain/losses.py", "from app.draw import annotate", "may import no other room"),
-    ("db/queries.py", "def f():\n    from grain.structures import Region", "may import no other room"),
-    ("curation/export.py", "from grain import Predictor", "may import grain.structures"),
-    ("curation/export.py", "import grain.train", "may import grain.structures"),
-    ("curation/export.py", "from grain import data", "may import grain.structures"),
-    ("curation/export.py", "from app.settings import Settings", "may import grain.structures"),
+    ("grain/train/train.py", "import db.queries.data_set_queries", "may import no other room"),
+    ("grain/train/losses.py", "from app.ui.frames import Box", "may import no other room"),
+    ("db/queries/data_set_queries.py", "def f():\n    from grain.structures import Region", "may import no other room"),
+    ("curation/exchange/export.py", "from grain import Predictor", "may import grain.command, grain.structures"),
+    ("curation/exchange/export.py", "import grain.train", "may import grain.command, grain.structures"),
+    ("curation/exchange/export.py", "from grain import data", "may import grain.command, grain.structures"),
+    (
+        "curation/exchange/export.py",
+        "from app.core.settings import Settings",
+        "may import grain.command, grain.structures",
+    ),
     ("app/main.py", "import benchmarks.run", "may import grain, curation, db"),
     ("app.py", "from grain import Predictor", "may import app"),
     ("benchmarks/run.py", "from tests.fakes import FakePredictor", "may import grain"),
-    ("app/draw.py", "import torch.nn.functional as F", "its home is grain/"),
+    ("app/ui/frames.py", "import torch.nn.functional as F", "its home is grain/"),
     ("app/services.py", "import importlib\nimportlib.import_module('torch')", "its home is grain/"),
-    ("grain/model.py", "try:\n    import open_clip\nexcept ImportError:\n    pass", "its home is grain/towers.py"),
-    ("grain/evaluate.py", "from scipy.stats import bootstrap", "its home is grain/matching.py"),
+    (
+        "grain/model/model.py",
+        "try:\n    import open_clip\nexcept ImportError:\n    pass",
+        "its home is grain/model/towers.py",
+    ),
+    ("grain/evaluate/evaluate.py", "from scipy.stats import bootstrap", "its home is grain/train/matching.py"),
     ("app/main.py", "from sqlmodel import select", "its home is db/"),
     ("grain/predict.py", "import gradio as gr", "its home is app/main.py"),
-    ("app/pages/ground.py", "import subprocess", "its home is app/jobs/"),
+    ("app/ground/page.py", "import subprocess", "its home is app/jobs/"),
 ]
 
 
@@ -153,10 +265,16 @@ def test_a_forbidden_import_is_caught(path: str, source: str, complaint: str) ->
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("grain/train.py", "from accelerate import Accelerator\nfrom grain.losses import box_loss\nimport json"),
-        ("grain/model.py", "from .decoder import Decoder\nfrom . import boxes"),
-        ("curation/export.py", "from grain.structures import Region\nfrom grain import boxes\nfrom db import queries"),
-        ("app/pages/ground.py", "import gradio as gr\nfrom ..draw import annotate\nfrom grain import Predictor"),
+        (
+            "grain/train/train.py",
+            "from accelerate import Accelerator\nfrom grain.train.losses import box_loss\nimport json",
+        ),
+        ("grain/model/model.py", "from .decoder import Decoder\nfrom . import boxes"),
+        (
+            "curation/exchange/export.py",
+            "from grain.structures import Region\nfrom grain import boxes\nfrom db import queries",
+        ),
+        ("app/ground/page.py", "import gradio as gr\nfrom ..draw import annotate\nfrom grain import Predictor"),
         ("tests/test_x.py", "import torch, gradio, app.main, benchmarks.run"),
     ],
 )
@@ -165,5 +283,5 @@ def test_an_allowed_import_passes(path: str, source: str) -> None:
 
 
 def test_a_relative_import_is_resolved_to_its_room() -> None:
-    assert imports("from ...db import queries", "app/pages/ground.py") == ["db.queries"]
-    assert imports("from . import boxes", "grain/model.py") == ["grain.boxes"]
+    assert imports("from ...db import queries", "app/ground/page.py") == ["db.queries"]
+    assert imports("from . import boxes", "grain/model/model.py") == ["grain.model.boxes"]

@@ -1,1 +1,4 @@
-"""The one way in which long work runs: control.Jobs is what pages call, runner.py does the work when they are gone."""
+"""Long work outlives pages and app: `control.Jobs` queues it, `runner` does it, here or on a cluster.
+
+May import: app.access, app.core.
+"""

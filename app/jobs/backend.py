@@ -1,4 +1,4 @@
-"""Where a job may run: what the runner asks of this machine, or of a cluster."""
+"""Define what the runner needs of a place where jobs run: this machine, or a cluster."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Backend(Protocol):
 
     @property
     def outlives_runner(self) -> bool:
-        """Whether the work goes on without the runner: another one finds it again by the job's external_id."""
+        """Return whether the work goes on without the runner: another one finds it by the job's external_id."""
 
     def submit(self) -> Submitted:
-        """Start it, once; or find it again.
+        """Start it once, or find it again.
 
         Raises: OSError, ValueError: it cannot be started.
         """
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal, once it is over and nothing of it is left; None before."""
+        """Return its exit code, negative for a signal, once it and all of its processes are over; None before."""
 
     def cancel(self, *, force: bool) -> None:
-        """Ask it to end, or make it. Called again until poll says that it is over."""
+        """Ask it to end, or make it. Called repeatedly until poll says that it is over."""
 
     def tail(self) -> str:
-        """The last of what it said."""
+        """Return the last lines of its output."""

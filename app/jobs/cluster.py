@@ -1,4 +1,4 @@
-"""What jobs on clusters have in common: data sent, output and run folder fetched, found again by another runner."""
+"""Share what jobs on clusters have in common: data sent, results fetched, jobs found again by another runner."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from app.jobs.backend import Submitted
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.node import PROGRESS_FILE, Order
-from app.jobs.shared import Shared, SharedError
+from app.jobs.shared import Shared
 from db.models import Job
+from user_errors import UserError
 
 SHARED_URL = "GRAIN_SHARED_URL"
 LOOK_S = 2.0  # between two looks at the cluster
@@ -22,10 +23,6 @@ MOST_STARTS = 30  # tries to hand it over, a minute
 GONE = 75  # exit code of what the cluster knows no more
 REMEMBERED_LINES = 20
 NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
-
-
-class ClusterError(ValueError):
-    """The cluster cannot be used as it is set up; one sentence."""
 
 
 class ClusterJob(ABC):
@@ -45,55 +42,55 @@ class ClusterJob(ABC):
 
     @property
     def gpus(self) -> int:
-        """How many it wants, of one node."""
+        """Return the number of GPUs it needs, on one node."""
         return int(self._job.config["asked"]["processes"])
 
     @abstractmethod
     def start(self, order: Order) -> None:
-        """Hand it to the cluster under `self.name`.
+        """Submit it to the cluster under `self.name`.
 
         Raises: OSError, ValueError, RuntimeError: it does not take it.
         """
 
     @abstractmethod
     def look(self) -> int | None:
-        """Its exit code; None while it waits or runs.
+        """Return its exit code; None while it waits or runs.
 
         Raises: LookupError: the cluster knows none of that name. OSError, RuntimeError: it does not answer.
         """
 
     @abstractmethod
     def output(self) -> str:
-        """All that it has said."""
+        """Return all of its output."""
 
     @abstractmethod
     def end(self, *, force: bool) -> None:
         """Ask it to end, or make it."""
 
     def submit(self) -> Submitted:
-        """Begin to send what it needs; or find again what goes on already.
+        """Start sending what it needs, or find it again if it runs already.
 
-        Raises: SharedError, ClusterError: it is not set up for that.
+        Raises: UserError, UserError: it is not set up for that.
         """
         self._shared = Shared(self._url())
         threading.Thread(target=self._follow, name="cluster", daemon=True).start()
         return Submitted(external_id=self.name)
 
     def poll(self) -> int | None:
-        """Its exit code once it is over and fetched."""
+        """Return its exit code once it is over and fetched."""
         return self._code
 
     def cancel(self, *, force: bool) -> None:
-        """Seen by the thread at its next look."""
+        """Request its end; the thread sees that at its next poll."""
         self._force = force
         self._stop.set()
 
     def tail(self) -> str:
-        """The last lines of this attempt."""
+        """Return the last lines of this attempt."""
         return last_lines(self._tail, REMEMBERED_LINES)
 
     def order(self) -> Order:
-        """What the node is told. Its words are the job's, its folders those that the words name below GRAIN_HOME."""
+        """Return the node's instructions: the job's words, and the folders below GRAIN_HOME that they name."""
         train = self._job.config["train"]
         paths = [train["data"], *([train["init"]] if str(train.get("init") or "").startswith("/") else [])]
         names = tuple(self._below(path) for path in paths)
@@ -102,17 +99,17 @@ class ClusterJob(ABC):
     def _url(self) -> str:
         url = os.environ.get(SHARED_URL, "")
         if not url:
-            raise SharedError(f"expected {SHARED_URL}, where the cluster reads data and writes checkpoints: set it")
+            raise UserError(f"expected {SHARED_URL}, where the cluster reads data and writes checkpoints: set it")
         return url
 
     def _below(self, path: str) -> str:
         try:
             return Path(path).relative_to(self._home).as_posix()
         except ValueError as error:
-            raise ClusterError(f"expected a folder below {self._home}, got {path}: copy it there first") from error
+            raise UserError(f"expected a folder below {self._home}, got {path}: copy it there first") from error
 
     def _follow(self) -> None:
-        """From sending the data to the exit code."""
+        """Run one attempt, from sending the data to the exit code."""
         try:
             order = self.order()
             if not self._known or self._is_unknown():
@@ -126,7 +123,7 @@ class ClusterJob(ABC):
             self._code = 1
 
     def _start(self, order: Order) -> None:
-        """A cluster that has just begun refuses at first; one that took it and did not say so has it."""
+        """Submit with retries: a cluster that has just started refuses at first, or accepts without an answer."""
         for left in reversed(range(MOST_STARTS)):
             try:
                 return self.start(order)

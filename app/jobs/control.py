@@ -1,10 +1,11 @@
-"""What pages call: put work in the queue, ask it to pause or to end, let it go on, see what it said.
+"""Queue jobs, pause, resume and cancel them, and read their output: what the pages call.
 
 Nothing here does the work or waits for it. Runners are processes of their own that outlive whoever started them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
@@ -13,34 +14,63 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.core.settings import ROOT
 from app.jobs.devices import slots_here
 from app.jobs.folder import Log, job_folder
-from app.jobs.local import ROOT
 from app.jobs.processes import MARK, Worker, end, find, of_job
 from app.jobs.runner import DATABASE, Pace
 from db.engine import Engine, reading, retrying, transaction
-from db.job_queries import (
+from db.models import Job, now
+from db.queries.job_queries import (
     enqueue_job,
     get_job,
-    hand_over_job,
-    mark_interrupted,
-    ready_jobs,
     request_cancel,
     request_pause,
     requeue_job,
     running_jobs,
     set_job_priority,
 )
-from db.models import Job, now
+from db.queries.job_runner_queries import hand_over_job, mark_interrupted, ready_jobs
+from user_errors import UserError
 
 RUNNER_LOG_BYTES = 2**20  # runners say little; a longer log is begun anew
 MOST_JOBS = 2**31 - 1  # the largest number that a database gives a job
 SILENT_HEARTBEATS = 5  # a machine that slept wakes with every lease run out: so long a living runner may still speak up
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """Work for the queue.
+
+    kind: which page lists it. config: its settings, a dataclass or plain values. argv: the words of its command; those
+    that begin with "-m" run under this Python. It runs in the root of the repository, with the environment of the app,
+    and must go on where it stopped when it is run again. after: id of a job that must be done first. Other fields as in
+    db.queries.job_queries.enqueue_job.
+    """
+
+    kind: str
+    owner: str
+    config: Any
+    argv: Sequence[str]
+    device: str = "cpu"
+    priority: int = 0
+    backend: str = "local"
+    width: int = 1
+    after: int | None = None
+
+    def command(self) -> list[str]:
+        """Return the words of its command, the program first."""
+        return [sys.executable, *self.argv] if self.argv[:1] and self.argv[0].startswith("-") else [*self.argv]
+
+    def plain_config(self) -> dict[str, Any]:
+        """Return its settings as JSON holds them; a path becomes text."""
+        plain = asdict(self.config) if is_dataclass(self.config) and not isinstance(self.config, type) else self.config
+        return dict(json.loads(json.dumps(plain, default=str)))
 
 
 class Jobs:
@@ -58,61 +88,49 @@ class Jobs:
         self._started: list[subprocess.Popen[bytes]] = []
         self._starting, self._reconciling = threading.Lock(), threading.Lock()
 
-    def enqueue(
-        self,
-        *,
-        kind: str,
-        owner: str,
-        config: Mapping[str, Any],
-        argv: Sequence[str],
-        device: str = "cpu",
-        priority: int = 0,
-        backend: str = "local",
-        width: int = 1,
-        after: int | None = None,
-    ) -> int:
-        """Put work in the queue and see that it is begun when a slot is free; its id.
+    def submit(self, new: NewJob) -> int:
+        """Put a job in the queue and see that it is begun when a slot is free; return its id.
 
-        Args:   as in db.job_queries.enqueue_job. argv: its program may be sys.executable; it runs in the root of the
-                repository, with the environment of the app, and must go on where it stopped when it is run again.
-        Raises: ValueError: no such device or not so wide, or argv is not the words of a command.
+        Raises: UserError: no such device or not so wide, or argv is not the words of a command.
         """
-        if self.slots.get(device, 0) < 1:
-            raise ValueError(f"expected a device with a slot ({', '.join(self.slots)}), got {device!r}: choose one")
-        if width > self.slots[device]:
-            raise ValueError(f"expected at most the {self.slots[device]} slots of {device}, got {width}: take fewer")
+        if self.slots.get(new.device, 0) < 1:
+            known = ", ".join(self.slots)
+            raise UserError(f"expected a device with a slot ({known}), got {new.device!r}: choose one")
+        if new.width > self.slots[new.device]:
+            most = self.slots[new.device]
+            raise UserError(f"expected at most the {most} slots of {new.device}, got {new.width}: take fewer")
         with transaction(self._engine) as session:
             job = enqueue_job(
                 session,
-                kind=kind,
-                owner=owner,
-                config=config,
-                argv=argv,
-                device=device,
-                priority=priority,
-                backend=backend,
-                width=width,
-                after=after,
+                kind=new.kind,
+                owner=new.owner,
+                config=new.plain_config(),
+                argv=new.command(),
+                device=new.device,
+                priority=new.priority,
+                backend=new.backend,
+                width=new.width,
+                after=new.after,
             )
         self.start_runners()
         return job.id
 
     def get(self, job_id: int) -> Job | None:
-        """One job as it is now; None when there is none of that id."""
+        """Return a job as it is now; None if there is none of that id."""
         if not 0 < job_id <= MOST_JOBS:
             return None
         with reading(self._engine) as session:
             return get_job(session, job_id=job_id)
 
     def pause(self, job_id: int) -> Job:
-        """Ask it to stop where it can go on later; it is paused as soon as its processes are over.
+        """Ask a job to stop where it can resume; it is paused once its processes are over.
 
         Raises: JobStateError: it is over, or there is none of that id.
         """
         return retrying(self._engine, partial(request_pause, job_id=job_id))
 
     def cancel(self, job_id: int) -> Job:
-        """Ask it, and all that it started, to end for good.
+        """Ask a job, and all that it started, to end for good.
 
         Raises: JobStateError: it has ended, or there is none of that id.
         """
@@ -121,14 +139,14 @@ class Jobs:
         return job
 
     def prefer(self, job_id: int, priority: int) -> Job:
-        """Let a queued job go earlier or later.
+        """Move a queued job up or down the queue.
 
         Raises: JobStateError: it is not queued, or there is none of that id.
         """
         return retrying(self._engine, partial(set_job_priority, job_id=job_id, priority=priority))
 
     def resume(self, job_id: int) -> Job:
-        """Let one that is paused, interrupted, cancelled or failed go on from what it kept.
+        """Resume a job that is paused, interrupted, cancelled or failed.
 
         Raises: JobStateError: it is queued, running or done, or there is none of that id.
         """
@@ -138,11 +156,11 @@ class Jobs:
         return job
 
     def log_tail(self, job_id: int, lines: int = 200) -> str:
-        """The last lines of its output, over all attempts; empty when it has said nothing."""
+        """Return the last lines of its output, over all attempts."""
         return Log(job_folder(self._home, job_id)).tail(lines)
 
     def reconcile(self) -> list[int]:
-        """Compare what the database says with the processes there are; call it at the start, and whenever one looks.
+        """Compare the database with the running processes; call it at the start, and whenever jobs are shown.
 
         A job whose runner is dead becomes interrupted, after what is left of it has been ended: it can be resumed. One
         whose runner lives is left alone. One that goes on elsewhere goes to another runner. Then runners are started
@@ -162,7 +180,7 @@ class Jobs:
         return taken
 
     def start_runners(self) -> int:
-        """Start a runner for each free slot that has work waiting; how many."""
+        """Start a runner for each free slot that has work waiting; return how many."""
         with self._starting:
             with reading(self._engine) as session:
                 wanted = self._fitting(ready_jobs(session), running_jobs(session))
@@ -172,7 +190,7 @@ class Jobs:
             return missing
 
     def _fitting(self, ready: Sequence[Job], running: Sequence[Job]) -> int:
-        """How many jobs could begin now; none overtakes a wider one of its device."""
+        """Return how many jobs could start now; none overtakes a wider one of its device."""
         free = Counter(self.slots)
         for job in running:
             free[job.device] -= job.width
@@ -209,7 +227,7 @@ class Jobs:
             )
 
     def _why_dead(self, job: Job) -> str:
-        """Why nobody works at a running job any more; empty when somebody does, or nobody can tell."""
+        """Return why nobody works at a running job any more; "" if somebody does, or nobody can tell."""
         worker = Worker.read(job.worker)
         if worker.is_here and not find(worker.pid, worker.started):
             return "its runner ended without a word: resume it"
@@ -229,7 +247,7 @@ class Jobs:
         return True
 
     def _take_back(self, job: Job, reason: str) -> bool:
-        """End what is left of a job and mark it; False when that cannot be, or it has moved on."""
+        """End what is left of a job and mark it; return False if that is not possible, or it has moved on."""
         worker = Worker.read(job.worker)
         if worker.is_here:
             group = job.process_group if find(job.process_group, job.process_started) else None
@@ -247,7 +265,7 @@ class Jobs:
 
 
 def _has_not_looked_yet(runner: subprocess.Popen[bytes]) -> bool:
-    """Whether a runner has still to take its first job, and so will find one that is queued now.
+    """Return whether a runner has still to take its first job, and so will find one that is queued now.
 
     It closes its stdout just before.
     """

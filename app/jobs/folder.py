@@ -1,4 +1,4 @@
-"""What a job keeps on disk, GRAIN_HOME/jobs/<id>: its output, bounded, and how far it says it is."""
+"""Keep a job's files, GRAIN_HOME/jobs/<id>: its bounded output and its progress."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Progress:
 
 
 def job_folder(home: Path, job_id: int) -> Path:
-    """Where a job's files lie."""
+    """Return the folder of a job's files."""
     return home / "jobs" / str(job_id)
 
 
 def progress_file(folder: Path, token: int) -> Path:
-    """Where one attempt says how far it is: a file of its own, so that an earlier one that lives on is not heard."""
+    """Return an attempt's progress file: each has its own, so that an earlier one that lives on is not read."""
     return folder / f"progress-{token}.json"
 
 
 def token_of(file: str, folder: Path) -> int | None:
-    """Which attempt's `progress_file` that is; None when it is none of this folder."""
+    """Return which attempt's `progress_file` that is; None if it is none of this folder."""
     found = re.fullmatch(re.escape(f"{folder}/progress-") + r"(\d{1,18})\.json", file)
     return int(found[1]) if found else None
 
 
 def read_progress(file: Path) -> Progress | None:
-    """What the job wrote last, None as long as that is nothing, half written or nonsense.
+    """Return the job's latest progress, None while there is none or it is half written.
 
     A job writes the whole file anew each time, `{"done": 3, "total": 10, "message": "…"}`; only done must be there.
     """
@@ -66,28 +66,28 @@ class Log:
         self._file, self._old, self._most_bytes = folder / "log.txt", folder / "log.old.txt", most_bytes
 
     def clear(self) -> None:
-        """Forget what a job of the same id in a database that is no more had said."""
+        """Remove the output of an earlier job with the same id, from a database that no longer exists."""
         self._file.unlink(missing_ok=True)
         self._old.unlink(missing_ok=True)
 
     def write(self, chunk: bytes) -> None:
-        """Add to the end."""
+        """Append to the output."""
         try:
             with self._file.open("ab", buffering=0) as stream:
                 stream.write(chunk)
                 full = stream.tell() >= self._most_bytes
             if full:
-                os.replace(self._file, self._old)
+                self._file.replace(self._old)
         except OSError:
             return
 
     def tail(self, lines: int) -> str:
-        """The last lines, of a progress bar its last state."""
+        """Return the last lines, of a progress bar its last state."""
         return last_lines((_end_of(self._old) + _end_of(self._file))[-TAIL_BYTES:], lines)
 
 
 def last_lines(output: bytes, lines: int) -> str:
-    """The last lines as a terminal would show them; bytes that are no UTF-8 are replaced."""
+    """Return the last lines as a terminal would show them; invalid UTF-8 is replaced."""
     text = output.decode("utf-8", "replace").replace("\r\n", "\n")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip("\r\n").split("\n")]
     return "\n".join(shown[-lines:])

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a child in a session of its own."""
+"""Run jobs on this machine: a child in a session of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psutil
 
+from app.core.settings import ROOT
 from app.jobs.backend import Submitted
 from app.jobs.devices import gpus, visible_to
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.processes import MARK, Ending, of_job
 from db.models import Job
 
-ROOT = Path(__file__).parents[2]  # `python -m room.stage` runs from here
 REMEMBERED_BYTES = 8192  # of this attempt's output, to tell why it failed
 REMEMBERED_LINES = 20
 CHUNK_BYTES = 64 * 2**10
@@ -31,12 +31,12 @@ class LocalProcess:
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's, which exists."""
         self._argv, self._folder, self._token = job.argv, folder, job.token
-        self._visible = visible_to(job.device, job.slot, job.width, gpus())
+        self._visible = visible_to(job.device, job.slot, width=job.width, all_gpus=gpus())
         self._log, self._remembered = Log(folder), b""
         self._ending, self._told, self._over_at = Ending(), False, 0.0
 
     def submit(self) -> Submitted:
-        """Start it. Nothing reads argv but the program itself."""
+        """Start it. No shell reads argv."""
         environment = {"PYTHONUNBUFFERED": "1"} | os.environ | self._visible  # unbuffered, or a log comes in lumps
         environment[MARK] = str(progress_file(self._folder, self._token))
         self._child = subprocess.Popen(
@@ -56,7 +56,7 @@ class LocalProcess:
             return Submitted(self._child.pid)
 
     def poll(self) -> int | None:
-        """Its exit code once it and all that it started are over; what it leaves running is ended here."""
+        """Return its exit code once it and all that it started are over; remaining processes are ended here."""
         code = self._child.poll()
         if code is None:
             return None
@@ -74,7 +74,7 @@ class LocalProcess:
         self._ending.step(self._processes(), force=force)
 
     def tail(self) -> str:
-        """The last lines of this attempt."""
+        """Return the last lines of this attempt."""
         return last_lines(self._remembered, REMEMBERED_LINES)
 
     def _processes(self) -> list[psutil.Process]:

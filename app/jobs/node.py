@@ -1,4 +1,4 @@
-"""What runs on a cluster's node: it fetches what a job needs, runs the job's words and sends back what they write.
+"""Run on a cluster's node: fetch what a job needs, run its command and send back what it writes.
 
 `python -m app.jobs.node` finds its order as JSON in GRAIN_NODE: no word of it is ever read by a shell. Where the shared
 URL is GRAIN_HOME itself, a folder of all machines, nothing is copied.
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.jobs.shared import Shared
+from atomic_files import write_atomically
 
 ORDER = "GRAIN_NODE"
 PROGRESS, PROGRESS_FILE = "GRAIN_JOB_PROGRESS", "progress.json"
@@ -42,27 +43,25 @@ class Order:
     verdict: str = ""
 
     def to_json(self) -> str:
-        """For the environment."""
+        """Return it as JSON, for the environment."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Order:
-        """Inverse of to_json."""
+        """Parse what to_json returned."""
         said = json.loads(text)
         return cls(**said | {name: tuple(said[name]) for name in ("argv", "needs")})
 
 
 def run(text: str) -> int:
-    """Do the job; its exit code, negative for a signal. text: an Order as JSON."""
+    """Run the job and return its exit code, negative for a signal. text: an Order as JSON."""
     order = Order.from_json(text)
     code = 1
     try:
         code = _run(order)
     finally:
         if order.verdict:
-            file = Path(order.verdict)
-            file.with_suffix(".tmp").write_text(str(code), encoding="utf-8")
-            file.with_suffix(".tmp").replace(file)
+            write_atomically(Path(order.verdict), str(code))
     return code
 
 
@@ -97,7 +96,7 @@ class _Child:
                 signal.signal(each, self._tell)
 
     def is_over(self, patience_s: float) -> bool:
-        """Whether it has ended, at the latest after so long."""
+        """Return whether it has ended, waiting at most so long."""
         try:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -105,11 +104,11 @@ class _Child:
         return True
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for its exit code."""
         return self._process.wait()
 
     def _tell(self, *_: object) -> None:
-        """All of the job: a launcher may die at once, and its training saves first."""
+        """Send a signal to all of the job: a launcher may die at once, and its training saves first."""
         os.killpg(self._process.pid, signal.SIGTERM)
 
 

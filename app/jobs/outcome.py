@@ -1,4 +1,4 @@
-"""How a job ended, in a state and a sentence."""
+"""Tell how a job ended, as a state and a sentence."""
 
 from __future__ import annotations
 

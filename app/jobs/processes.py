@@ -1,4 +1,4 @@
-"""Which processes belong to a job, and how they are ended.
+"""Find the processes of a job, and end them.
 
 A process is known by its number together with its start, since numbers are reused. What a job starts is known by its
 process group and by a mark in its environment: torch starts the workers of a training in groups of their own.
@@ -34,12 +34,12 @@ class Worker:
 
     @classmethod
     def this(cls) -> Worker:
-        """The present process."""
+        """Return the current process."""
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
     @classmethod
     def read(cls, text: str) -> Worker:
-        """From `str(worker)`; anything else is a worker on a machine of that name."""
+        """Parse `str(worker)`; anything else is a worker on a machine of that name."""
         host, _, rest = text.rpartition(" process ")
         if found := re.fullmatch(r"(\d{1,10}) started (\d+\.\d+)", rest):
             return cls(host, int(found[1]), float(found[2]))
@@ -50,12 +50,12 @@ class Worker:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine, so that one can look whether it lives."""
+        """Return whether it is on this machine, where its life can be checked."""
         return self.host == socket.gethostname()
 
 
 def find(pid: int | None, started: float | None) -> psutil.Process | None:
-    """The process of that number that started then; None when it is gone or another one has its number."""
+    """Return the process of that number that started then; None if it is gone or its number is another's now."""
     if not pid or started is None:
         return None
     try:
@@ -67,7 +67,7 @@ def find(pid: int | None, started: float | None) -> psutil.Process | None:
 
 
 def of_job(folder: Path, tokens: range, *, group: int | None = None) -> list[psutil.Process]:
-    """The living processes of some attempts at a job.
+    """Return the living processes of some attempts at a job.
 
     Args:   tokens: of these attempts. group: a process group that is known to be the job's.
     """
@@ -89,7 +89,7 @@ class Ending:
         self._asked: set[psutil.Process] = set()
 
     def step(self, processes: Sequence[psutil.Process], *, force: bool) -> None:
-        """Ask those that have no living parent among them, each once; or kill them all."""
+        """Ask those that have no living parent among them to end, each once; or kill them all."""
         pids = {process.pid for process in processes}
         for process in processes:
             try:
@@ -103,7 +103,7 @@ class Ending:
 
 
 def end(processes: Callable[[], Sequence[psutil.Process]], *, grace_s: float) -> bool:
-    """Wait until there are none any more.
+    """Wait until none is left.
 
     Args:   processes: those there are now. grace_s: seconds from asking to killing.
     Returns: False when some are still there after all.

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, by its job server. An exposed Ray runs anybody's code: loopback, or a token."""
+"""Run jobs on a Ray cluster, by its job server. An exposed Ray runs anybody's code: loopback, or a token."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.jobs.cluster import ClusterError, ClusterJob
-from app.jobs.local import ROOT
+from app.core.settings import ROOT, is_loopback
+from app.jobs.cluster import ClusterJob
 from app.jobs.node import ORDER, Order
-from app.settings import is_loopback
 from db.models import Job
+from user_errors import UserError
 
 ADDRESS = "GRAIN_RAY_ADDRESS"
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # Ray's own; no word or log ever holds one
 # as in a .gitignore; a bare ".*" would match the root itself, and nothing would be sent
-NOT_SENT = ["/.?*", "/docs", "/tests", "/data", "/runs", "/grain/checkpoints", "__pycache__", "/app/examples"]
+NOT_SENT = [
+    *("/.?*", "/docs", "/tests", "/data", "/runs", "__pycache__"),
+    *("/grain/checkpoints", "/app/ground/example_pictures"),
+]
 
 
 def address_of(environment: dict[str, str]) -> str:
-    """The job server's address.
+    """Return the job server's address.
 
-    Raises: ClusterError: there is none, or it is not this machine and no token is set.
+    Raises: UserError: there is none, or it is not this machine and no token is set.
     """
     address = environment.get(ADDRESS, "")
     host = urlsplit(address).hostname
     if not host or urlsplit(address).scheme not in ("http", "https"):
-        raise ClusterError(f"expected {ADDRESS} as http://HOST:8265, got {address!r}: set it")
+        raise UserError(f"expected {ADDRESS} as http://HOST:8265, got {address!r}: set it")
     if not is_loopback(host) and not any(environment.get(name) for name in TOKENS):
-        raise ClusterError(
+        raise UserError(
             f"{ADDRESS} is not this machine and no token is set: an exposed Ray runs anybody's code, so start it with "
             f"RAY_AUTH_MODE=token and set {TOKENS[1]}"
         )
@@ -42,22 +45,21 @@ class RayJob(ClusterJob):
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's.
 
-        Raises: ClusterError: as address_of.
+        Raises: UserError: as address_of.
         """
         super().__init__(job, folder)
         address = address_of(dict(os.environ))
         if any(os.environ.get(name) for name in TOKENS):
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from ray.dashboard.modules.job.sdk import JobSubmissionClient
 
         try:
             self._client = JobSubmissionClient(address)
         except (ConnectionError, RuntimeError) as error:
-            raise ClusterError(f"no Ray job server answers at {address}: start one with `ray start --head`") from error
+            raise UserError(f"no Ray job server answers at {address}: start one with `ray start --head`") from error
 
     def start(self, order: Order) -> None:
-        """Ray's entry point is a shell's line, so that it holds no word of the job's."""
+        """Submit it. Ray's entry point is a shell's line, so it holds no word of the job's."""
         environment = {ORDER: order.to_json()}
         self._client.submit_job(
             entrypoint=shlex.join(["python", "-m", "app.jobs.node"]),
@@ -68,7 +70,7 @@ class RayJob(ClusterJob):
         )
 
     def look(self) -> int | None:
-        """By Ray's own word."""
+        """Return its exit code by Ray's own status."""
         try:
             info = self._client.get_job_info(self.name)
         except RuntimeError as error:
@@ -81,9 +83,9 @@ class RayJob(ClusterJob):
         return codes.get(str(info.status.value), info.driver_exit_code or 1)
 
     def output(self) -> str:
-        """What the job server keeps."""
+        """Return the output that the job server keeps."""
         return str(self._client.get_job_logs(self.name))
 
     def end(self, *, force: bool) -> None:
-        """Ray sends SIGTERM, and kills a little later by itself."""
+        """Stop it: Ray sends SIGTERM, and kills a little later."""
         self._client.stop_job(self.name)

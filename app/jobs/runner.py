@@ -1,4 +1,4 @@
-"""python -m app.jobs.runner: takes jobs from the queue one after the other and ends when none is left for a free slot.
+"""Run queued jobs one after the other, until none is left for a free slot: python -m app.jobs.runner.
 
 It is started by control.Jobs in a session of its own and needs nothing of the app: that may end or be killed. The
 database comes by GRAIN_DATABASE_URL, since everybody may read a command line and the URL may hold a password.
@@ -25,7 +25,8 @@ from app.jobs.local import LocalProcess
 from app.jobs.outcome import Ask, Outcome, outcome
 from app.jobs.processes import Worker, end, of_job
 from db.engine import DatabaseError, Engine, connect_to, retrying, transaction
-from db.job_queries import (
+from db.models import Job, now
+from db.queries.job_runner_queries import (
     JobLostError,
     claim_job,
     finish_job,
@@ -35,7 +36,6 @@ from db.job_queries import (
     set_job_process,
     set_job_progress,
 )
-from db.models import Job, now
 
 DATABASE = "GRAIN_DATABASE_URL"
 
@@ -97,11 +97,11 @@ class Runner:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the present job where it can go on later, and take no other."""
+        """End the current job where it can resume, and take no other."""
         self._stopped = True
 
     def run(self) -> None:
-        """Until no job is left for a free slot.
+        """Run jobs until none is left for a free slot.
 
         Raises: DBAPIError, DatabaseError: the database is gone for good; the job counts as interrupted.
         """
@@ -133,7 +133,7 @@ class Attempt:
         self._progress: Progress | None = None  # as the database knows it
 
     def work(self) -> Outcome:
-        """Do the job.
+        """Run the job.
 
         Raises: JobLostError: it was given to somebody else; all that was started here is over.
         """
@@ -162,13 +162,13 @@ class Attempt:
         return outcome(code, backend.tail(), asked)
 
     def hand_over(self) -> None:
-        """Leave work that goes on elsewhere to the next runner."""
+        """Leave work that runs elsewhere to the next runner."""
         self._beat()  # the name it goes by there must be known
         give = partial(hand_over_job, job_id=self._job.id, token=self._job.token)
         retrying(self._engine, give, pauses_s=FINISH_PAUSES_S)
 
     def finish(self, how: Outcome) -> None:
-        """Say how far it came and how it ended.
+        """Record how far it came and how it ended.
 
         Raises: JobLostError: it was given to somebody else meanwhile.
         """
@@ -185,7 +185,7 @@ class Attempt:
             retrying(self._engine, write, pauses_s=FINISH_PAUSES_S)
 
     def _watch(self, backend: Backend) -> tuple[Ask, int | None]:
-        """Wait for its end; what it was told to do before, and its exit code: None when only the runner ends."""
+        """Wait for its end; return the request it got and its exit code, None if only the runner ends."""
         asked: Ask = ""
         next_beat, deadline = 0.0, math.inf
         while (code := backend.poll()) is None:
@@ -208,7 +208,7 @@ class Attempt:
         return {"pause": self._pace.pause_grace_s, "lost": 0.0}.get(ask, self._pace.cancel_grace_s)
 
     def _beat(self) -> None:
-        """Renew the lease, tell what is new, hear what is asked."""
+        """Renew the lease, report progress, receive requests."""
         if self._request == "lost":
             return
         job_id, token = self._job.id, self._job.token

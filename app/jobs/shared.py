@@ -1,20 +1,17 @@
-"""Folders kept the same here and under a shared URL (file, s3, gs, …), which clusters read and write through fsspec."""
+"""Keep folders in sync with a shared URL (file, s3, gs, …) that clusters read and write through fsspec."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from user_errors import UserError
+
 PART = ".part"  # what is being written
 SECRET_FREE = "a URL without a password in it: give credentials as the cluster's own environment does"
-
-
-class SharedError(ValueError):
-    """The shared URL cannot be used; one sentence."""
 
 
 class Shared:
@@ -23,27 +20,27 @@ class Shared:
     def __init__(self, url: str) -> None:
         """url: as fsspec reads it.
 
-        Raises: SharedError: no such kind of URL, or it holds a password.
+        Raises: UserError: no such kind of URL, or it holds a password.
         """
         if "@" in url:
-            raise SharedError(f"expected {SECRET_FREE}")
+            raise UserError(f"expected {SECRET_FREE}")
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise SharedError(f"expected a URL that fsspec can open, got {url!r}: {error}") from error
+            raise UserError(f"expected a URL that fsspec can open, got {url!r}: {error}") from error
         self._sent: dict[str, Any] = {}
         self._got: dict[str, Any] = {}
 
     def is_folder(self, folder: Path) -> bool:
-        """Whether it is a folder of this machine: then nothing needs to be copied."""
+        """Return whether it is a folder of this machine: then nothing needs to be copied."""
         return "file" in _protocols(self._fs) and Path(self._root).resolve() == folder.resolve()
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return bool(self._fs.isfile(self._at(name)))
 
     def push(self, folder: Path, name: str, *, last: str = "") -> None:
-        """Send what changed since the last time, and remove there what is gone here.
+        """Upload what changed since the last time, and remove there what was removed here.
 
         Args:   last: a file that is sent after all others, so that where it is, they are.
         Raises: OSError.
@@ -66,7 +63,7 @@ class Shared:
                 self._fs.rm(gone)
 
     def pull(self, name: str, folder: Path, *, wanted: Callable[[str], bool] = lambda below: True) -> None:
-        """Fetch what changed since the last time; nothing here is removed.
+        """Download what changed since the last time; nothing here is removed.
 
         Args:   wanted: by path below the folder.
         Raises: OSError.
@@ -78,21 +75,21 @@ class Shared:
             if below.endswith((".tmp", PART)) or not wanted(below) or self._got.get(path) == mark:
                 continue
             if ".." in Path(below).parts:
-                raise SharedError(f"expected names below {name}, got {below!r}")
+                raise UserError(f"expected names below {name}, got {below!r}")
             target = folder / below
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f".{target.name}{PART}")
             self._fs.get_file(path, str(part))
-            os.replace(part, target)
+            part.replace(target)
             self._got[path] = mark
 
     def _put(self, file: Path, target: str) -> None:
         if "file" not in _protocols(self._fs):  # object stores write whole or not at all
             self._fs.put_file(str(file), target)
             return
-        self._fs.makedirs(os.path.dirname(target), exist_ok=True)
+        self._fs.makedirs(str(Path(target).parent), exist_ok=True)
         self._fs.put_file(str(file), target + PART)
-        os.replace(target + PART, target)
+        Path(target + PART).replace(target)
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

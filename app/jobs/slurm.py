@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, through submitit. GRAIN_HOME must be a folder of all its machines."""
+"""Run jobs on a Slurm cluster, through submitit. GRAIN_HOME must be a folder of all its machines."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from app.jobs.cluster import ClusterError, ClusterJob
-from app.jobs.local import ROOT
+from app.core.settings import ROOT
+from app.jobs.cluster import ClusterJob
 from app.jobs.node import Order, run
+from atomic_files import write_atomically
 from db.models import Job
+from user_errors import UserError
 
 PATIENCE_S = 60  # for a word of Slurm's
 MINUTES = 14 * 24 * 60  # a job may take; the partition's own limit is the smaller one
@@ -21,7 +23,7 @@ class SlurmJob(ClusterJob):
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's.
 
-        Raises: ClusterError: Slurm or submitit is not installed here.
+        Raises: UserError: Slurm or submitit is not installed here.
         """
         super().__init__(job, folder)
         self._place = folder / "slurm" / self.name
@@ -32,10 +34,10 @@ class SlurmJob(ClusterJob):
             self._submitit: Any = submitit
             subprocess.run(["sbatch", "--version"], check=True, capture_output=True, timeout=PATIENCE_S)
         except (ImportError, OSError, subprocess.SubprocessError) as error:
-            raise ClusterError(f"expected sbatch and submitit here ({error}): install them") from error
+            raise UserError(f"expected sbatch and submitit here ({error}): install them") from error
 
     def start(self, order: Order) -> None:
-        """submitit writes the batch script; what it runs is app/jobs/node.py with the order as its argument."""
+        """Submit it: submitit writes a batch script that runs app/jobs/node.py with the order as its argument."""
         self._place.mkdir(parents=True, exist_ok=True)
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
         extra = {"gpus_per_node": self.gpus} if self.gpus else {}
@@ -43,10 +45,10 @@ class SlurmJob(ClusterJob):
             job_name=self.name, time=MINUTES, nodes=1, ntasks_per_node=1, setup=[f"cd {ROOT}"], **extra
         )
         told = Order(**vars(order) | {"verdict": str(self._verdict)})
-        self._number.write_text(str(executor.submit(run, told.to_json()).job_id), encoding="utf-8")
+        write_atomically(self._number, str(executor.submit(run, told.to_json()).job_id))
 
     def look(self) -> int | None:
-        """The verdict that the node left; without one, whether Slurm still has the job."""
+        """Return the exit code that the node left; without one, whether Slurm still has the job."""
         if not self._number.is_file():
             raise LookupError(self.name)
         if self._verdict.is_file():
@@ -58,12 +60,12 @@ class SlurmJob(ClusterJob):
         raise LookupError(self.name)
 
     def output(self) -> str:
-        """What the node's process said, its errors too."""
+        """Return the output of the node's process, errors included."""
         files = sorted(self._place.glob(f"{self._id}_*_log.*")) if self._number.is_file() else []
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     def end(self, *, force: bool) -> None:
-        """SIGTERM to the whole job; or Slurm's own end of it."""
+        """Send SIGTERM to the whole job, or cancel it in Slurm."""
         self._slurm("scancel", *(["--signal=TERM", "--full"] if not force else []), self._id)
 
     @property

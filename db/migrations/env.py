@@ -1,4 +1,4 @@
-"""alembic runs this file for every migration.
+"""Run the migrations: alembic runs this file for each.
 
 The app hands over its open connection (db/engine.py). From the command line: `alembic -x url=sqlite:///draft.sqlite …`.
 """
@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from db.engine import connect_to
-from db.models import described_here  # with it SQLModel.metadata is filled
+from db.models import is_declared  # with it SQLModel.metadata is filled
 
 
 def migrate(connection: Connection) -> None:
@@ -18,7 +18,7 @@ def migrate(connection: Connection) -> None:
         connection=connection,
         target_metadata=SQLModel.metadata,
         render_as_batch=True,
-        include_name=described_here,
+        include_name=is_declared,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -1,0 +1,66 @@
+"""Decide which paths of this machine and which model servers a person may name; every field that takes one asks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from app.access.accounts import Person
+from app.access.rules import Role, allows
+from app.core.settings import ROOT
+from curation.annotate.servers import known_servers, same_address
+from user_errors import UserError
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def check_readable(home: Path, role: Role, *paths: str | Path) -> None:
+    """Check that a person may have files of this machine read: what a job reads, its results show.
+
+    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed.
+    """
+    if allows(role, "admin"):
+        return
+    if outside := [str(path) for path in paths if not _is_below(path, home.resolve())]:
+        raise UserError(
+            f"The path {outside[0][:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
+            "name one below it, or ask an admin."
+        )
+
+
+def check_model(home: Path, role: Role, model: str) -> None:
+    """Check that a person may name a model: one on the Hugging Face hub, or a folder that the person may have read.
+
+    Raises: UserError: as of check_readable.
+    """
+    if not HUB_NAME.fullmatch(model) or (ROOT / model).exists():
+        check_readable(home, role, model)
+
+
+def check_weights(home: Path, role: Role, weights: str) -> None:
+    """Check that a person may name weights of open_clip: a published tag, or a file that the person may have read.
+
+    Raises: UserError: as of check_readable.
+    """
+    if "/" in weights or weights.endswith(".safetensors") or (ROOT / weights).exists():
+        check_readable(home, role, weights)
+
+
+def check_server(home: Path, person: Person, address: str) -> None:
+    """Check that a person may have a model server asked. What an admin has asked is known from then on (add_server).
+
+    Raises: UserError: it is not known, and the person is no admin.
+    """
+    known = known_servers(home).values()
+    if not allows(person.role, "admin") and not any(same_address(address, each) for each in known):
+        raise UserError(
+            f"Expected a model server that this app knows ({', '.join(sorted(known)) or 'there is none yet'}), got "
+            f"{address[:60]!r}: choose one, or ask an admin to add it."
+        )
+
+
+def _is_below(path: str | Path, home: Path) -> bool:
+    try:
+        return (ROOT / Path(path).expanduser()).resolve().is_relative_to(home)
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or no path at all
+        return False

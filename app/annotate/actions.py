@@ -1,0 +1,178 @@
+"""Answer the Annotate page: check settings, plan, queue jobs, try one picture, list results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from app.access.accounts import Person
+from app.access.permissions import check_model, check_server
+from app.annotate.form import AnnotateForm
+from app.core.uploads import read_picture
+from app.jobs.control import NewJob
+from app.services import Services
+from curation.annotate.describe import DescribeConfig
+from curation.annotate.localize import LocalizeConfig
+from curation.annotate.plan import AnnotationPlan, plan
+from curation.annotate.registry import DESCRIBERS, DescriberChoice, LocalizerChoice, uses_of
+from curation.annotate.sample_annotators import ROW, SampleConfig
+from curation.annotate.servers import add_server
+from curation.annotate.settings import AnnotateConfig, command_line
+from curation.annotate.trial import PictureTrial, try_picture
+from curation.files.images import open_image
+from curation.ingest.ingest import IngestConfig
+from curation.ingest.ingest import command_line as ingest_command
+from db.engine import reading
+from db.models import Image as Picture
+from db.models import RegionRow
+from db.queries.data_set_queries import get_dataset, get_image, image_page
+from db.queries.region_queries import regions_of
+from db.queries.stage_result_queries import stage_result_page
+from user_errors import UserError
+
+KINDS = ("annotate", "import")  # of jobs that the page shows
+PAGE = 12  # results of one page
+MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """An annotated picture with its regions."""
+
+    image: Picture
+    regions: Sequence[RegionRow]
+
+
+def config_of(services: Services, form: AnnotateForm, person: Person) -> AnnotateConfig:
+    """Return the settings of a run.
+
+    Raises: UserError: one of them is wrong, or names a path or a server that the person may not name.
+    """
+    home = services.settings.home
+    if not form.dataset:
+        raise UserError("There is no data set yet: import one first.")
+    uses = uses_of(DESCRIBERS, form.describer)
+    describer: dict[str, Any] = {"kind": form.describer}
+    if form.describer_model.strip():
+        describer["model"] = form.describer_model.strip()
+        if "server" not in uses:
+            check_model(home, person.role, describer["model"])
+    if "server" in uses:
+        describer["server"] = form.server.strip()
+        check_server(home, person, describer["server"])
+    if "vocabulary" in uses:
+        describer["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
+    localizer: dict[str, Any] = {"kind": form.localizer}
+    if form.localizer_model.strip():
+        localizer["model"] = form.localizer_model.strip()
+        check_model(home, person.role, localizer["model"])
+    try:
+        boxes = LocalizeConfig(
+            threshold=form.threshold,
+            most_of_text=int(form.most_of_text),
+            exclusive="vocabulary" in uses,
+        )
+        return AnnotateConfig(
+            form.dataset,
+            DescriberChoice(**describer, ask=DescribeConfig(prompts=form.prompts)),
+            LocalizerChoice(**localizer, boxes=boxes),
+            SampleConfig(wrong=form.wrong, shifted=form.shifted),
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def plan_of(services: Services, config: AnnotateConfig) -> AnnotationPlan:
+    """Return what is done and what is left.
+
+    Raises: UserError: weights are missing, or there is no such data set.
+    """
+    return plan(services.engine, config)
+
+
+def start(services: Services, config: AnnotateConfig, owner: str) -> int:
+    """Queue a run; return the id of its job.
+
+    Raises: UserError: it could not begin.
+    """
+    plan_of(services, config)  # what is missing is refused now, not by a job that fails
+    _keep_server(services, config)
+    return services.jobs.submit(NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config)))
+
+
+def import_data(services: Services, *, name: str, owner: str, source: str = "", sample: int = 0) -> int:
+    """Queue an import of a path on this machine, or of new pictures of the sample world; return the id of the job.
+
+    Raises: UserError: there is no name, or neither source nor sample.
+    """
+    if not name.strip():
+        raise UserError("The data set needs a name: write one.")
+    try:
+        config = IngestConfig(source.strip(), dataset=name.strip(), sample=sample)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return services.jobs.submit(NewJob(kind="import", owner=owner, config=config, argv=ingest_command(config)))
+
+
+def try_one(
+    services: Services, config: AnnotateConfig, *, upload: str | None, number: int
+) -> tuple[Image.Image, PictureTrial]:
+    """Run all stages on an uploaded picture, or on one of the data set by its number from 1.
+
+    Raises: UserError: there is no such picture, it cannot be read, or an annotator cannot work.
+    """
+    try:
+        image = read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
+        _keep_server(services, config)
+        with services.model_turn:
+            return image, try_picture(config, services.annotators(config), image)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[ResultView]:
+    """Return a page of annotated pictures of the settings' own recipe.
+
+    Args:   after: id of the last picture of the page before.
+    Raises: UserError: weights are missing, so that the recipe is not known.
+    """
+    last = config.works()[-1]
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=config.dataset)
+        if dataset is None:
+            return []
+        page = stage_result_page(
+            session, dataset_id=dataset.id, recipe=last.recipe, state="done", after=after, limit=PAGE
+        )
+        ids = [result.image_id for result in page]
+        regions = regions_of(session, image_ids=ids, recipe=last.recipe)
+        images = [get_image(session, image_id=number) for number in ids]
+        return [ResultView(image, regions.get(image.id, [])) for image in images if image is not None]
+
+
+def _keep_server(services: Services, config: AnnotateConfig) -> None:
+    if config.describer.server:
+        add_server(services.settings.home, config.describer.server)
+
+
+def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:
+    if not 1 <= number <= MOST_PICTURES:
+        raise UserError(f"Expected the number of a picture, 1 or more, got {number:,}: choose another one.")
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=config.dataset)
+        first = image_page(session, dataset_id=dataset.id, limit=1) if dataset else []
+        # counted from the first one's id, so that the millionth costs no more; where imports ran at once, one nearby
+        rows = [
+            row
+            for each in first
+            for row in image_page(session, dataset_id=each.dataset_id, after=each.id + number - 2, limit=1)
+        ]
+    if not rows:
+        raise UserError(f"The data set has no picture number {number}: choose a smaller one.")
+    [row] = rows
+    image = open_image(row)
+    image.info[ROW] = row
+    return image

@@ -1,0 +1,136 @@
+"""Lay out the components of the Annotate page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.annotate.form import DESCRIBER_CHOICES, LOCALIZER_CHOICES, PROMPT_CHOICES, AnnotateForm
+from app.ui.events import ON_JOB, html, server_field
+from app.ui.html import empty_state, heading, page_head
+from app.ui.upload_field import UploadedPicture
+
+TITLE = "Annotate"
+LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
+NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or draw the sample world.")
+
+
+class AnnotateOutputs(NamedTuple):
+    """The panels that follow from the form; as components, and as their values. last: id of the last result."""
+
+    note: Any
+    plan: Any
+    command: Any
+    results: Any
+    last: Any
+
+
+@dataclass(frozen=True)
+class ImportParts:
+    """The components that import pictures."""
+
+    accordion: Any
+    source: Any
+    name: Any
+    start: Any
+    draw_sample: Any
+    note: Any
+
+
+@dataclass(frozen=True)
+class TrialParts:
+    """The components that try one picture."""
+
+    number: Any
+    upload: Any
+    start: Any
+    note: Any
+    trial: Any
+
+
+@dataclass(frozen=True)
+class AnnotateParts:
+    """The components that events come from or go to. form: of components."""
+
+    form: AnnotateForm
+    outputs: AnnotateOutputs
+    imports: ImportParts
+    start: Any
+    jobs: Any
+    more: Any
+    trial: TrialParts
+
+
+def lay_out() -> AnnotateParts:
+    """Lay the page out inside the current Blocks."""
+    with gr.Row(elem_classes="page-head"):
+        html(page_head(TITLE, LEAD))
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(elem_classes="card inputs", min_width=240):
+            html(heading("Data set"))
+            dataset = gr.Dropdown([], label="data set", elem_id="dataset")
+            imports = _import_fields()
+            form = _annotator_fields(dataset)
+        with gr.Column(elem_classes="middle", min_width=320):
+            with gr.Column(elem_classes="card"):
+                html(heading("Plan"))
+                note, plan = html(elem_id="note-plan"), html(NO_DATA_SET, elem_id="plan")
+                start = gr.Button("Start", variant="primary", elem_id="start")
+                command = html(elem_id="command")
+            with gr.Column(elem_classes="card"):
+                html(heading("Jobs"))
+                jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="jobs")
+            with gr.Column(elem_classes="card"):
+                html(heading("Results"))
+                results = html(elem_id="results")
+                more = gr.Button("More", size="sm", elem_id="more")
+        with gr.Column(elem_classes="card recognised", min_width=280):
+            trial = _trial_fields()
+    outputs = AnnotateOutputs(note, plan, command, results, gr.State(0))
+    return AnnotateParts(form, outputs, imports, start, jobs, more, trial)
+
+
+def _import_fields() -> ImportParts:
+    with gr.Accordion("Import pictures", open=False, elem_id="import") as accordion:
+        source = gr.Textbox(
+            label="folder, archive or table on this machine", placeholder="/data/photos or photos.zip", elem_id="source"
+        )
+        name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
+        start = gr.Button("Import", size="sm", elem_id="import-button")
+        draw_sample = gr.Button("Draw the sample world", size="sm", elem_id="draw")
+        note = html(elem_id="note-import")
+    return ImportParts(accordion, source, name, start, draw_sample, note)
+
+
+def _annotator_fields(dataset: Any) -> AnnotateForm:
+    html(heading("Annotators"))
+    describer = gr.Dropdown(DESCRIBER_CHOICES, value="photo", label="describer", elem_id="describer")
+    describer_model = gr.Textbox(
+        label="its model (empty: LLaVA-NeXT 7B)", placeholder="a name on the hub, or a folder", visible=False
+    )
+    server = server_field(elem_id="server")
+    vocabulary = gr.Textbox(label="class names, one a line", lines=4, visible=False, elem_id="vocabulary")
+    prompts = gr.Dropdown(PROMPT_CHOICES, value=PROMPT_CHOICES[0], label="prompts", visible=False)
+    localizer = gr.Dropdown(LOCALIZER_CHOICES, value="photo", label="localizer", elem_id="localizer")
+    localizer_model = gr.Textbox(
+        label="its model (empty: OWLv2 base)", placeholder="a name on the hub, or a folder", visible=False
+    )
+    threshold = gr.Slider(0, 1, value=0.3, step=0.01, label="least score of a box", buttons=[], elem_id="least-score")
+    most = gr.Slider(1, 20, value=5, step=1, label="most boxes of one description", buttons=[])
+    wrong = gr.Slider(0, 1, value=0.0, step=0.05, label="share of wrong descriptions", buttons=[], visible=False)
+    shifted = gr.Slider(0, 1, value=0.0, step=0.05, label="share of shifted boxes", buttons=[], visible=False)
+    texts = (dataset, describer, describer_model, server, vocabulary, prompts, localizer, localizer_model)
+    return AnnotateForm(*texts, threshold, most, wrong, shifted)
+
+
+def _trial_fields() -> TrialParts:
+    html(heading("Try one picture"))
+    number = gr.Number(1, label="number in the data set", precision=0, minimum=1, elem_id="number")
+    upload = UploadedPicture(
+        label="or one of your own", height=150, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
+    )
+    start = gr.Button("Try", elem_id="try")
+    note, trial = html(elem_id="note-trial"), html(elem_id="trial")
+    return TrialParts(number, upload, start, note, trial)

@@ -1,0 +1,222 @@
+"""Answer the events of the Annotate page: a data set and annotators in; a plan, a job and its results out.
+
+What a handler needs of the data's side is imported when it runs: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.annotate.form import AnnotateForm
+from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
+from app.services import Services
+from app.ui.events import (
+    LIGHT,
+    MODEL_LANE,
+    QUEUE_ALL,
+    TICK_SECONDS,
+    control_job_by_button,
+    dataset_dropdown,
+    in_order,
+    keep_choice,
+    server_choices,
+    warn,
+)
+from app.ui.html import notice
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, uses_of
+from user_errors import UserError
+
+__all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
+
+PATH = "annotate"
+SAMPLE_NAME, SAMPLE_PICTURES = "sample-world", 200
+
+
+class AnnotatePage:
+    """The handlers of the page's events. Each makes one call and shows its result."""
+
+    def __init__(self, services: Services) -> None:
+        """Keep the services that the handlers call."""
+        self.services = services
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """Open the page on the data set of its link; without any data set, with the import unfolded.
+
+        Returns dataset, importing, jobs.
+        """
+        dataset = dataset_dropdown(self.services, request.query_params.get("dataset"))
+        return [dataset, gr.update(open=not dataset.choices), self._jobs()]
+
+    def show(self, request: gr.Request, *values: Any) -> list[Any]:
+        """Show plan, command and results of a changed form. Returns outputs."""
+        from app.annotate import actions, panels
+
+        form = _form(values)
+        if not form.dataset:
+            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0))
+        try:
+            config = actions.config_of(self.services, form, person_of(request))
+            plan = actions.plan_of(self.services, config)
+            views = actions.results(self.services, config)
+        except UserError as error:
+            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0))
+        return list(
+            AnnotateOutputs(
+                "",
+                panels.plan_panel(plan),
+                panels.command_panel(config),
+                panels.results_panel(views, self.services.settings.home),
+                views[-1].image.id if views else 0,
+            )
+        )
+
+    def show_progress(self, request: gr.Request, last: int, *values: Any) -> list[Any]:
+        """Show what a job has changed; results that a person has paged through stay. Returns outputs."""
+        now = AnnotateOutputs(*self.show(request, *values))
+        return list(now if last <= now.last else now._replace(results=gr.skip(), last=gr.skip()))
+
+    def show_fields(self, describer: str, localizer: str) -> list[Any]:
+        """Show the fields that the chosen annotators use. Returns the fields that may hide."""
+        described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
+        sample = "sample" in described | localized
+        model, vocabulary, ask = ("model" in described, "vocabulary" in described, "ask" in described)
+        shown = [gr.update(visible=each) for each in (vocabulary, ask, "model" in localized, sample, sample)]
+        server = server_choices(self.services, visible="server" in described)
+        return [gr.update(visible=model), server, *shown]
+
+    def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
+        """Show the next page of results below those that are there. Returns results and last."""
+        from app.annotate import actions, panels
+
+        try:
+            config = actions.config_of(self.services, _form(values), person_of(request))
+            views = actions.results(self.services, config, after=last)
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+        if not views:
+            gr.Info("These are all results so far.", title="The end")
+            return [gr.skip(), gr.skip()]
+        return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
+
+    def refresh_jobs(self, before: str) -> Any:
+        """Show every two seconds how far the jobs are. Returns jobs."""
+        jobs = self._jobs()
+        return gr.skip() if jobs == before else jobs
+
+    def start(self, request: gr.Request, *values: Any) -> Any:
+        """Queue a run. Returns jobs."""
+        from app.annotate import actions
+
+        try:
+            config = actions.config_of(self.services, _form(values), person_of(request))
+            actions.start(self.services, config, person_of(request).name)
+        except UserError as error:
+            warn(error)
+            return gr.skip()
+        return self._jobs()
+
+    def control_job(self, request: gr.Request, event: gr.EventData) -> Any:
+        """Pause, resume or cancel a job by its button. Returns jobs."""
+        control_job_by_button(self.services, request, event)
+        return self._jobs()
+
+    def import_pictures(self, source: str, name: str, request: gr.Request) -> list[Any]:
+        """Queue an import. Returns its note and jobs."""
+        return self._import(request, source=source, name=name)
+
+    def draw_sample(self, request: gr.Request) -> list[Any]:
+        """Queue an import of drawn pictures of the sample world. Returns its note and jobs."""
+        return self._import(request, name=SAMPLE_NAME, sample=SAMPLE_PICTURES)
+
+    def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
+        """Run all stages on one picture. Returns trial and its note."""
+        from app.annotate import actions, panels
+
+        try:
+            config = actions.config_of(self.services, _form(values), person_of(request))
+            image, trial = actions.try_one(self.services, config, upload=upload, number=int(number or 0))
+            plan = actions.plan_of(self.services, config)
+        except UserError as error:
+            return [gr.skip(), notice(error.sentence)]
+        return [panels.trial_panel(image, trial, plan), ""]
+
+    def refresh_data_sets(self, dataset: str | None) -> Any:
+        """List the data sets again after an import. Returns dataset."""
+        from app.ui.jobs_list import dataset_names
+
+        names = dataset_names(self.services)
+        return keep_choice(dataset, names, next(iter(names), None))
+
+    def _import(self, request: gr.Request, **settings: Any) -> list[Any]:
+        from app.annotate import actions
+
+        try:
+            actions.import_data(self.services, owner=person_of(request).name, **settings)
+        except UserError as error:
+            return [notice(error.sentence), gr.skip()]
+        return ["", self._jobs()]
+
+    def _jobs(self) -> str:
+        from app.annotate import actions
+        from app.ui import jobs_list
+
+        return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS))
+
+
+def _form(values: tuple[Any, ...]) -> AnnotateForm:
+    """Read the form's values. Gradio sends an empty text as None."""
+    return AnnotateForm(*("" if value is None else value for value in values))
+
+
+def build(app: gr.Blocks, services: Services) -> None:
+    """Lay the page out inside the current Blocks and wire its events."""
+    page, parts = AnnotatePage(services), lay_out()
+    _wire_form(app, page, parts)
+    _wire_jobs(page, parts)
+
+
+def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None:
+    """Wire the events that show a plan, results or a trial."""
+    form, outputs, trial = parts.form, parts.outputs, parts.trial
+    ordered = in_order("annotate")
+    fields = [*form]
+    app.load(page.open, None, [form.dataset, parts.imports.accordion, parts.jobs], **LIGHT).then(
+        page.show, fields, [*outputs], **ordered
+    )
+    changed = [field.release if isinstance(field, gr.Slider) else field.change for field in fields]
+    gr.on(changed, page.show, fields, [*outputs], **ordered)
+    kinds = [form.describer, form.localizer]
+    hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
+    hiding += [form.localizer_model, form.wrong, form.shifted]
+    gr.on([kind.change for kind in kinds], page.show_fields, kinds, hiding, **LIGHT)
+    parts.more.click(
+        page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
+    )
+    trial.start.click(
+        page.try_picture,
+        [trial.number, trial.upload, *fields],
+        [trial.trial, trial.note],
+        show_progress_on=trial.trial,
+        concurrency_id=MODEL_LANE,
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+
+
+def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
+    """Wire the events that queue jobs, control them and show what they changed."""
+    form, jobs, imports = parts.form, parts.jobs, parts.imports
+    fields = [*form]
+    parts.start.click(page.start, fields, jobs, **LIGHT)
+    jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
+    imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
+    imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
+    gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
+    # a job changes the data sets, the plan and the results
+    jobs.change(page.refresh_data_sets, form.dataset, form.dataset, **LIGHT).then(
+        page.show_progress, [parts.outputs.last, *fields], [*parts.outputs], **in_order("annotate")
+    )

@@ -1,0 +1,397 @@
+"""Offer the pages' actions to programs: one function an action, over gradio_client, HTTP or MCP.
+
+Each docstring is what a caller reads; errors are the sentences that the pages show. Roles stand in app/access/rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, get_args
+
+import gradio as gr
+from gradio.events import api as offer
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from app.access.accounts import person_of
+from app.services import Services
+from user_errors import sentence
+
+if TYPE_CHECKING:
+    from db.models import Job
+
+AT_ONCE: dict[str, Any] = {"concurrency_id": "api", "concurrency_limit": 4}
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Raise a person's errors as errors of the API."""
+    try:
+        yield
+    except ValueError as error:
+        raise gr.Error(sentence(error), print_exception=False) from error
+
+
+def checked(action: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the values of a call against the action's types before it runs.
+
+    Raises: gr.Error: one is of another type; the sentence names it.
+    """
+    validated = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(action)
+
+    @wraps(action)
+    def call(*values: Any, **named: Any) -> Any:
+        try:
+            return validated(*values, **named)
+        except ValidationError as error:
+            names = list(signature(action).parameters)
+            first = error.errors()[0]
+            name, got = first["loc"][0], repr(first["input"])[:40]
+            field = names[name] if isinstance(name, int) else name
+            expected = first["msg"].replace("Input should be", "expected").partition(",")[0]
+            raise gr.Error(f"{field}: {expected}, got {got}: correct it.", print_exception=False) from error
+
+    return call
+
+
+class Api:
+    """The actions."""
+
+    def __init__(self, services: Services) -> None:
+        """services: what they call."""
+        self.services = services
+
+    def data_sets(self) -> list[dict[str, Any]]:
+        """List the data sets and what is in them.
+
+        Returns:
+            One object each: name, pictures, and the numbers of regions by source and verdict.
+        """
+        from app.data import actions as data_sets
+        from app.ui import jobs_list
+
+        with said():
+            found = {name: data_sets.overview(self.services, name) for name in jobs_list.dataset_names(self.services)}
+        return [
+            {"name": name, "pictures": each.pictures, "regions": [asdict(count) for count in each.counts]}
+            for name, each in found.items()
+        ]
+
+    def annotation_plan(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        localizer: str = "photo",
+        threshold: float = 0.3,
+    ) -> dict[str, Any]:
+        """Plan an annotation: images done and left by stage, and the time left as far as it is known.
+
+        Args:
+            dataset: Name of the data set.
+            describer: What describes: "photo" or "sample" (offline), "llava", "server" or "vocabulary".
+            localizer: What finds boxes: "photo" or "sample" (offline), or "owlv2".
+            threshold: Least score of a box, 0 to 1.
+
+        Returns:
+            One object: images, seconds, and stages, each with its work, counts (done, quarantined, failed), left and
+            seconds.
+        """
+        from app.annotate import actions as annotate_actions
+
+        with said():
+            plan = annotate_actions.plan_of(
+                self.services,
+                self._annotators(request, dataset, describer=describer, localizer=localizer, threshold=threshold),
+            )
+            return {"images": plan.images, "seconds": plan.seconds, "stages": [asdict(each) for each in plan.stages]}
+
+    def annotate(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        localizer: str = "photo",
+        threshold: float = 0.3,
+    ) -> dict[str, Any]:
+        """Describe every image of a data set and find the boxes, as a job that outlives the caller.
+
+        Args:
+            dataset: Name of the data set.
+            describer: As of annotation_plan.
+            localizer: As of annotation_plan.
+            threshold: Least score of a box, 0 to 1.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.annotate import actions as annotate_actions
+
+        with said():
+            config = self._annotators(request, dataset, describer=describer, localizer=localizer, threshold=threshold)
+            return self._job(annotate_actions.start(self.services, config, person_of(request).name))
+
+    def regions(
+        self,
+        dataset: str,
+        words: str = "",
+        verdicts: str = "pending,accepted,rejected",
+        source: str = "",
+        order: str = "newest",
+        after: str = "",
+    ) -> dict[str, Any]:
+        """List the regions of a data set, a page at a time.
+
+        Args:
+            dataset: Name of the data set.
+            words: All of them stand in the description; "lid*" is a beginning.
+            verdicts: Any of pending, accepted, rejected, deleted, with commas between.
+            source: Only of this model@revision or human:name.
+            order: "newest", "lowest_score", "disagreement" or "outliers".
+            after: What the page before said under "after"; empty for the first.
+
+        Returns:
+            One object: regions (id, version, picture, xyxy in shares of the upright picture's sides, text, verdict,
+            score, similarity, source) and after ("" when nothing follows).
+        """
+        from app.curate import actions as curate_actions
+        from db.queries.curate_filter import CurateFilter
+
+        with said():
+            filters = CurateFilter.from_values({"statuses": _verdicts(verdicts), "source": source, "words": words})
+            query = curate_actions.CurateQuery(dataset=dataset, filters=filters, sort=order)
+            found = curate_actions.gallery(self.services, query, after)
+        rows = [
+            {
+                "id": row.id,
+                "version": row.version,
+                "picture": row.image_id,
+                "xyxy": [row.x1, row.y1, row.x2, row.y2],
+                "text": row.text,
+                "verdict": row.status,
+                "score": row.score,
+                "similarity": row.similarity,
+                "source": row.source,
+            }
+            for row in (tile.region for tile in found.tiles)
+        ]
+        return {"regions": rows, "after": found.after}
+
+    def decide(self, request: gr.Request, region: int, version: int, verdict: str) -> dict[str, Any]:
+        """Accept, reject or reopen a region. Of two who decide at once, the second gets an error and changes nothing.
+
+        Args:
+            region: Its id.
+            version: The version that was looked at, from /regions.
+            verdict: "accepted", "rejected" or "pending".
+
+        Returns:
+            One object: region, and conflict: null, or the version by now, by whom, and how the region is now.
+        """
+        from app.curate import editor
+
+        ask = {"do": "verdict", "id": region, "version": version, "status": verdict}
+        with said():
+            done = editor.apply_edit(self.services, ask, who=person_of(request).name)
+        clash = done.conflict
+        conflict = {"version": clash.version, "by": clash.by, "present": clash.present} if clash else None
+        return {"region": region, "conflict": conflict}
+
+    def freeze(
+        self, request: gr.Request, dataset: str, name: str, verdicts: str = "accepted", note: str = ""
+    ) -> dict[str, Any]:
+        """Freeze a data set as a version that never changes, as a job.
+
+        Args:
+            dataset: Name of the data set.
+            name: Of the version.
+            verdicts: Which descriptions it holds: any of pending, accepted, rejected, with commas between.
+            note: What is to be remembered about it.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.data import actions as data_actions
+
+        with said():
+            config = data_actions.freeze_config(
+                dataset, name, note, statuses=_verdicts(verdicts), who=person_of(request).name
+            )
+            return self._job(data_actions.freeze(self.services, config))
+
+    def audit(
+        self, request: gr.Request, dataset: str, detector: str = "photo", checkpoint: str = "", vqa: str = "none"
+    ) -> dict[str, Any]:
+        """Check every claim of a data set's descriptions against its images, as a job.
+
+        Args:
+            dataset: Name of the data set.
+            detector: "photo" or "sample" (offline), "owlv2" or "none".
+            checkpoint: A GRAIN checkpoint that judges likeness; empty for none.
+            vqa: A model that answers questions: "sample" (offline), "llava" or "none".
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.audit import actions as audit_actions
+
+        with said():
+            config = audit_actions.audit_config(dataset, detector=detector, checkpoint=checkpoint, vqa=vqa)
+            return self._job(audit_actions.start(self.services, config, person_of(request)))
+
+    def evaluate(self, request: gr.Request, models: list[str], data_sets: list[str], limit: int = 0) -> dict[str, Any]:
+        """Measure checkpoints on data sets, with intervals and paired comparisons, as a job.
+
+        Args:
+            models: Names of checkpoints; the first is what the others are compared with.
+            data_sets: As `python -m grain.evaluate --data-sets` takes them, "sample-world" for one.
+            limit: Pictures of each data set; 0 for all.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.evaluate.actions import start
+        from app.evaluate.request import EvaluateRequest
+
+        with said():
+            wanted = EvaluateRequest(models, data_sets, limit=limit)
+            return self._job(start(self.services, wanted, person_of(request)))
+
+    def evaluation(self, name: str = "") -> dict[str, Any]:
+        """Read the numbers of a finished evaluation.
+
+        Args:
+            name: Of the evaluation; empty for the newest.
+
+        Returns:
+            One object: name, and everything of its metrics.json.
+        """
+        from app.evaluate.results import read_result, result_names
+
+        with said():
+            names = result_names(self.services)
+            if not name and not names:
+                raise ValueError("Nothing is evaluated yet: call /evaluate first.")
+            found = read_result(self.services, name or names[0])
+        return {"name": found.name} | found.metrics
+
+    def training_choices(self) -> dict[str, list[dict[str, str]]]:
+        """List what a training can start from.
+
+        Returns:
+            One object: data (frozen versions and sample worlds), start and where; each a list of value and label.
+        """
+        from app.train import plan
+
+        with said():
+            found = {
+                "data": plan.data_choices(self.services),
+                "start": plan.start_choices(self.services),
+                "where": plan.where_choices(self.services),
+            }
+        return {name: [{"value": value, "label": label} for label, value in rows] for name, rows in found.items()}
+
+    def train(self, request: gr.Request, settings: dict[str, Any]) -> dict[str, Any]:
+        """Train GRAIN on a frozen version or a sample world, as a job that resumes from its last checkpoint.
+
+        Args:
+            settings: name; data, start and where, each a value of /training_choices; and fields: any of TrainConfig by
+                name, as {"batch_size": 64}.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.train import actions as train_actions
+        from app.train.plan import TrainRequest
+
+        with said():
+            return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.read(settings)))
+
+    def job(self, number: int) -> dict[str, Any]:
+        """Return the state and progress of a job.
+
+        Args:
+            number: Of the job.
+
+        Returns:
+            One object: job, kind, owner, state ("queued", "running", "paused", "done", "failed", "cancelled" or
+            "interrupted"), done of total, message, and why it ended.
+        """
+        with said():
+            return self._job(number)
+
+    def control_job(self, request: gr.Request, number: int, what: str) -> dict[str, Any]:
+        """Pause, resume or cancel one of your own jobs, or move it up or down the queue.
+
+        Args:
+            number: Of the job.
+            what: "pause", "resume", "cancel", "sooner" or "later".
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.jobs.job_control import control_job
+
+        with said():
+            control_job(self.services.jobs, person_of(request), number, what=what)
+            return self._job(number)
+
+    def _annotators(
+        self, request: gr.Request, dataset: str, *, describer: str, localizer: str, threshold: float
+    ) -> Any:
+        from app.annotate import actions as annotate_actions
+        from app.annotate.form import AnnotateForm
+
+        form = AnnotateForm(
+            dataset=dataset,
+            describer=describer,
+            describer_model="",
+            server="",
+            vocabulary="",
+            prompts="two-stage-1",
+            localizer=localizer,
+            localizer_model="",
+            threshold=threshold,
+            most_of_text=5,
+            wrong=0.0,
+            shifted=0.0,
+        )
+        return annotate_actions.config_of(self.services, form, person_of(request))
+
+    def _job(self, number: int) -> dict[str, Any]:
+        self.services.jobs.reconcile()
+        job: Job | None = self.services.jobs.get(number)
+        if job is None:
+            raise ValueError(f"There is no job {number}: /annotate, /train and the like say which there are.")
+        return {
+            "job": job.id,
+            "kind": job.kind,
+            "owner": job.owner,
+            "state": job.state,
+            "done": job.done,
+            "total": job.total,
+            "message": job.message,
+            "exit_reason": job.exit_reason,
+        }
+
+
+def _verdicts(named: str) -> list[str]:
+    from db.models import Status
+
+    found, known = [each.strip() for each in named.split(",")], get_args(Status)
+    if unknown := [each for each in found if each not in known]:
+        raise ValueError(f"Expected verdicts among {', '.join(known)}, got {unknown[0][:40]!r}: correct it.")
+    return found
+
+
+def build(services: Services) -> None:
+    """Offer every action, inside the current Blocks."""
+    api = Api(services)
+    for action in (
+        *(api.data_sets, api.annotation_plan, api.annotate, api.regions, api.decide, api.freeze, api.audit),
+        *(api.evaluate, api.evaluation, api.training_choices, api.train, api.job, api.control_job),
+    ):
+        offer(checked(action), api_name=action.__name__, **AT_ONCE)

@@ -1,0 +1,313 @@
+"""Handle the Audit page: claims that images do not support, worst first; people's verdicts; rates.
+
+Handlers import what needs the database: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.audit.layout import AuditFilterFields, AuditPageParts, AuditPosition, AuditSourceFields, lay_out
+from app.core.page_values import whole_number
+from app.services import Services
+from app.ui.events import (
+    LIGHT,
+    QUEUE_ALL,
+    TICK_SECONDS,
+    Paged,
+    change_events,
+    control_job_by_button,
+    dataset_dropdown,
+    in_order,
+    server_choices,
+    warn,
+)
+from app.ui.html import command_block, empty_state, notice
+from user_errors import UserError
+
+if TYPE_CHECKING:
+    from app.audit.claims import AuditFilter, OpenClaim
+    from curation.audit.audit import AuditConfig
+
+TITLE, PATH = "Audit", "audit"
+NO_CHECKPOINT = ""
+ADVICE = "Open “Audit this data set” and press Audit."
+WRITES = ("decide", "agree", "fix", "undo")  # what the claim's buttons and keys write
+
+
+@dataclass
+class AuditPage(Paged):
+    """The handlers. Each makes one call and shows the result."""
+
+    services: Services
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """Open the page. Returns dataset, checkpoint, jobs."""
+        checkpoints = [each.name for each in self.services.registry.usable()]
+        choices = [("none", NO_CHECKPOINT), *((name, name) for name in checkpoints)]
+        return [
+            dataset_dropdown(self.services, request.query_params.get("dataset")),
+            gr.Dropdown(choices=choices, value="sample" if "sample" in checkpoints else NO_CHECKPOINT),
+            self._jobs(),
+        ]
+
+    def show(self, *filters: Any) -> list[Any]:
+        """Show the first page of other filters. Returns list, note, places, matches."""
+        from app.audit import claims, panels
+
+        claim_filter = _filter(filters)
+        if not claim_filter.dataset:  # the page opens: its data set is not chosen yet
+            return [gr.skip()] * 4
+        try:
+            found, matches = (
+                claims.find_claims(self.services, claim_filter),
+                claims.count_matches(self.services, claim_filter),
+            )
+        except UserError as error:
+            return [empty_state("No result yet", error.sentence), "", [""], ""]
+        return [panels.claims_panel(found), "", ["", found.after], panels.matches_panel(matches)]
+
+    def report(self, dataset: str | None, threshold: float) -> list[Any]:
+        """Show rates and the auditor's quality. Returns report, curve."""
+        from app.audit.report import audit_report
+        from app.audit.report_panel import report_panel
+        from app.ui.plots import threshold_curve
+
+        if not dataset:  # as above
+            return [gr.skip(), gr.skip()]
+        try:
+            found = audit_report(self.services, dataset)
+        except UserError as error:
+            return [notice(error.sentence), gr.skip()]
+        return [report_panel(found, threshold), threshold_curve(found.curve, threshold)]
+
+    def pick(self, event: gr.EventData) -> list[Any]:
+        """Open the claim that was pressed in the list. Returns claim, position."""
+        try:
+            return self._open(_asked(event))
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+
+    def judge(self, request: gr.Request, *filters: Any) -> list[Any]:
+        """Open the first claim of the sample that this person has not judged. Returns claim, position."""
+        try:
+            return self._next_of_sample(_filter(filters).dataset, after=-1, name=person_of(request).name)
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+
+    def go(self, position: AuditPosition, event: gr.EventData, request: gr.Request, *filters: Any) -> list[Any]:
+        """Open another claim: one of the same description, or the next. Returns claim, position."""
+        asked = _asked(event)
+        try:
+            if asked.get("do") == "open":
+                return self._open(asked)
+            if asked.get("do") == "next":
+                return self._next(position, _filter(filters), person_of(request).name)
+        except UserError as error:
+            warn(error)
+        return [gr.skip(), gr.skip()]
+
+    def ask(self, position: AuditPosition, event: gr.EventData, request: gr.Request, *filters: Any) -> list[Any]:
+        """Keep or take back a verdict, or rewrite the description. Returns claim, position."""
+        from app.audit import actions, claims
+
+        asked, name = _asked(event), person_of(request).name
+        do = asked.get("do")
+        if do not in WRITES:
+            return [gr.skip(), gr.skip()]
+        try:
+            claim, message = whole_number("claim", asked.get("id")), ""
+            if do == "undo":
+                actions.take_back(self.services, claim, who=name)
+            elif do == "fix":
+                message = actions.rewrite(self.services, claim, text=str(asked.get("text", "")), who=name)
+            else:
+                verdict = str(asked.get("verdict", "")) or actions.auditor_verdict(self.services, claim)
+                actions.decide(self.services, claim, verdict=verdict, who=name)
+                return self._next(position, _filter(filters), name)
+            return self._opened(claims.open_claim(self.services, claim, position.sample), message)
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+
+    def draw_sample(self, dataset: str | None, count: float) -> str:
+        """Draw claims for people. Returns note."""
+        from app.audit import actions
+
+        try:
+            added = actions.draw(self.services, dataset or "", int(count or 0))
+        except UserError as error:
+            return notice(error.sentence)
+        gr.Info(f"{added:,} claims were added to the sample.", title="Drawn")
+        return ""
+
+    def fit(self, request: gr.Request, dataset: str | None) -> Any:
+        """Queue the fit of a judge. Returns jobs."""
+        from app.audit import actions
+
+        try:
+            actions.fit(self.services, dataset or "", person_of(request).name)
+        except UserError as error:
+            warn(error)
+        return self._jobs()
+
+    def command(self, dataset: str | None, *sources: Any) -> str:
+        """Show the audit's command for a terminal. Returns command."""
+        from curation.audit.audit import command_line
+
+        try:
+            return command_block(shlex.join(["python", *command_line(_config(dataset, sources))]))
+        except UserError as error:
+            return notice(error.sentence)
+
+    def fields(self, vqa: str) -> Any:
+        """Show only fields that mean something. Returns server."""
+        return server_choices(self.services, visible=vqa == "server")
+
+    def start(self, request: gr.Request, dataset: str | None, *sources: Any) -> Any:
+        """Queue an audit. Returns jobs."""
+        from app.audit import actions
+
+        try:
+            actions.start(self.services, _config(dataset, sources), person_of(request))
+        except UserError as error:
+            warn(error)
+        return self._jobs()
+
+    def reject(self, request: gr.Request, *filters: Any) -> Any:
+        """Queue the rejection of the regions that match. Returns jobs."""
+        from app.audit import actions
+
+        try:
+            actions.reject(self.services, _filter(filters), person_of(request).name)
+        except UserError as error:
+            warn(error)
+        return self._jobs()
+
+    def control_job(self, request: gr.Request, event: gr.EventData) -> Any:
+        """Pause, resume or cancel a job by its button. Returns jobs."""
+        control_job_by_button(self.services, request, event)
+        return self._jobs()
+
+    def tick(self, before: str) -> Any:
+        """Show the progress of the jobs, every two seconds. Returns jobs."""
+        jobs = self._jobs()
+        return gr.skip() if jobs == before else jobs
+
+    def _open(self, asked: Mapping[str, Any]) -> list[Any]:
+        from app.audit.claims import open_claim
+
+        return self._opened(open_claim(self.services, whole_number("claim", asked.get("id"))))
+
+    def _next(self, position: AuditPosition, claim_filter: AuditFilter, name: str) -> list[Any]:
+        from app.audit import claims
+
+        if position.sample is not None:
+            return self._next_of_sample(claim_filter.dataset, after=position.sample, name=name)
+        found = claims.next_claim(self.services, claim_filter, position.claim)
+        if found is None:
+            return [empty_state("The end", "These are all claims with these filters."), AuditPosition()]
+        return self._opened(claims.open_claim(self.services, found))
+
+    def _next_of_sample(self, dataset: str, *, after: int, name: str) -> list[Any]:
+        from app.audit.claims import next_in_sample
+
+        found = next_in_sample(self.services, dataset, who=name, after=after)
+        if found is None:
+            return [empty_state("The sample is judged", "Draw more, or see the numbers below."), AuditPosition()]
+        return self._opened(found)
+
+    def _opened(self, opened: OpenClaim, message: str = "") -> list[Any]:
+        from app.audit.panels import claim_panel
+
+        panel = claim_panel(opened, message, blind=opened.sample is not None)
+        return [panel, AuditPosition(opened.row.claim.id, opened.sample)]
+
+    def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
+        from app.audit import claims, panels
+
+        try:
+            found = claims.find_claims(self.services, _filter(filters), after)
+        except UserError as error:
+            return [gr.skip(), notice(error.sentence), gr.skip()]
+        return [panels.claims_panel(found), "", [*places, found.after]]
+
+    def _jobs(self) -> str:
+        from app.audit import actions
+        from app.ui import jobs_list
+
+        return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS), ADVICE)
+
+
+def _asked(event: gr.EventData) -> Mapping[str, Any]:
+    """Return what a button or a key sent; nothing where it is no object."""
+    return event.ask if isinstance(event.ask, Mapping) else {}
+
+
+def _filter(filters: tuple[Any, ...]) -> AuditFilter:
+    from app.audit.claims import AuditFilter
+
+    values = AuditFilterFields(*filters)
+    return AuditFilter(
+        dataset=values.dataset or "",
+        kinds=values.kinds or [],
+        verdicts=values.verdicts or [],
+        at_most=float(1 if values.at_most is None else values.at_most),
+        words=values.words or "",
+        judged=values.judged or "anybody",
+    )
+
+
+def _config(dataset: str | None, sources: tuple[Any, ...]) -> AuditConfig:
+    """Return the settings of an audit.
+
+    Raises: UserError: one of them is wrong.
+    """
+    from app.audit.actions import audit_config
+
+    texts = ("" if value is None else str(value) for value in sources)  # Gradio sends an empty text as None
+    return audit_config(dataset or "", **AuditSourceFields(*texts)._asdict())
+
+
+def build(app: gr.Blocks, services: Services) -> None:
+    """Lay the page out inside the current Blocks and wire its events."""
+    _wire(app, AuditPage(services), lay_out())
+
+
+def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
+    filters, sources = [*parts.filters], [*parts.sources]
+    dataset = parts.filters.dataset
+    shown = [parts.list, parts.note, parts.places, parts.matches]
+    opened = [parts.claim, parts.position]
+    rows, claim, numbers, words = map(in_order, ("audit-list", "audit-claim", "audit-report", "audit-command"))
+    report = {"fn": page.report, "inputs": [dataset, parts.threshold], "outputs": [parts.report, parts.curve]} | numbers
+    command = {"fn": page.command, "inputs": [dataset, *sources], "outputs": parts.command} | words
+    app.load(page.open, None, [dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(**report).then(**command)
+    gr.on([dataset.change, *change_events(filters[1:])], page.show, filters, shown, **rows)
+    gr.on([dataset.change, parts.threshold.release], **report)
+    for source in (dataset, *sources):
+        source.change(**command)
+    parts.sources.vqa.change(page.fields, parts.sources.vqa, parts.sources.server, **LIGHT)
+    turned = [parts.list, parts.note, parts.places]
+    parts.forward.click(page.forward, [parts.places, *filters], turned, **rows)
+    parts.back.click(page.back, [parts.places, *filters], turned, **rows)
+    parts.list.click(page.pick, None, opened, **(claim | QUEUE_ALL))
+    parts.judge.click(page.judge, filters, opened, **claim)
+    parts.claim.click(page.go, [parts.position, *filters], opened, **(claim | QUEUE_ALL))
+    parts.claim.click(page.ask, [parts.position, *filters], opened, **(claim | QUEUE_ALL)).then(**report)
+    parts.draw.click(page.draw_sample, [dataset, parts.count], parts.note, **LIGHT).then(**report)
+    parts.fit.click(page.fit, dataset, parts.jobs, **LIGHT)
+    parts.start.click(page.start, [dataset, *sources], parts.jobs, **LIGHT)
+    parts.reject.click(page.reject, filters, parts.jobs, **LIGHT)
+    parts.jobs.click(page.control_job, None, parts.jobs, **(LIGHT | QUEUE_ALL))
+    gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
+    # results of a job change the list and the numbers
+    parts.jobs.change(page.show, filters, shown, **rows).then(**report)

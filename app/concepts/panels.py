@@ -1,0 +1,251 @@
+"""Prepare what the page Novel concepts shows: the steps of a set and the work of the open one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.concepts.actions import ConceptEvaluation, ExportedVersion
+from app.ui.html import empty_state, render, utc
+from app.ui.regions import thumbnail
+from curation.audit.agreement import Agreement
+from curation.concepts.class_list import NONE_OF_THESE
+from curation.concepts.freeze_set import frozen_facts
+from curation.concepts.status import ConceptSetStatus, Step, person_name
+from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass
+from curation.ingest.provenance import FOUND_AT, FOUND_ON
+from db.models import Image, LeakCheck, LeakSuspect
+
+MOST_SHOWN = 60  # pictures in one list; the rest comes as these are done
+MOST_CONFUSIONS = 12
+KEYS = "123456789qwertyuiopasdfghjklxcvbm"  # of classes, in their order; Z, N and 0 mean something else
+NONE_KEY = "0"
+LIKENESS = {"content": "the same file", "look": "looks alike", "embedding": "is alike in meaning"}
+DATES = (FOUND_ON, "release date")
+DATE_EXAMPLE = "2023-09-12"
+Field = tuple[str, str, Mapping[str, Any], str]
+"""An input: its key, its value, what it sends, its placeholder."""
+
+
+def steps_panel(steps: Sequence[Step], current: str) -> str:
+    """Render the flow: each step with its state in a sign, a word and a sentence."""
+    rows = [(step.name, step.title, step.done, step.message) for step in steps]
+    return render("concepts/templates/steps.html", steps=rows, current=current)
+
+
+def work_panel(work: str, link: Mapping[str, str], turn: int) -> str:
+    """Render the work with what its address says. work: markup of a panel. turn: grows with every answer."""
+    return render("concepts/templates/work.html", work=work, link=link, turn=turn)
+
+
+def pictures_panel(now: ConceptSetStatus, home: Path) -> str:
+    """Render the pictures without provenance, and those that were left out."""
+    if not now.images:
+        return empty_state("No pictures yet", "Import a folder: pictures, and a metadata.csv that says where and when.")
+    left_out = [(image, (image.facts or {}).get(LEFT_OUT)) for image in now.images]
+    return render(
+        "concepts/templates/pictures.html",
+        unfound=[
+            (thumbnail(home, image.sha256), _name(image), _provenance_fields(image))
+            for image in now.unfound[:MOST_SHOWN]
+        ],
+        more=len(now.unfound) - MOST_SHOWN,
+        left_out=[(thumbnail(home, image.sha256), _name(image), reason) for image, reason in left_out if reason][
+            :MOST_SHOWN
+        ],
+    )
+
+
+def _name(image: Image) -> str:
+    return Path(image.member or image.location).name
+
+
+def _provenance_fields(image: Image) -> list[tuple[str, *Field]]:
+    facts, ask = image.facts or {}, {"do": "provenance", "image": image.id, "version": image.version}
+    return [
+        (fact, *_field(f"{image.id} {fact}", facts.get(fact, ""), ask | {"fact": fact}))
+        for fact in (FOUND_AT, FOUND_ON)
+    ]
+
+
+def _field(key: str, value: str, ask: Mapping[str, Any]) -> Field:
+    return key, value, ask, DATE_EXAMPLE if ask["fact"] in DATES else ""
+
+
+def leaks_panel(now: ConceptSetStatus, home: Path) -> str:
+    """Render the leak checks, and each suspect beside its match."""
+    if not now.checks:
+        return empty_state("Not checked yet", "Name the data that models were trained on, and compare.")
+    counts = Counter(one.against for one in now.suspects)
+    images = {image.id: image for image in now.images}
+    ordered = sorted(now.suspects, key=lambda one: (bool(one.decision), one.id))
+    return render(
+        "concepts/templates/leaks.html",
+        checks=[
+            (check.against, f"{check.compared:,}", f"{check.checked:,}", f"{counts[check.against]:,}", _rules(check))
+            for check in now.checks
+        ],
+        suspects=[_suspect(one, images[one.image_id], home) for one in ordered[:MOST_SHOWN]],
+        more=len(ordered) - MOST_SHOWN,
+    )
+
+
+def _rules(check: LeakCheck) -> str:
+    settings = check.settings
+    rules = f"content, look ≤ {settings.get('distance')} bits"
+    model = settings.get("checkpoint")
+    return rules + (f", {Path(str(model)).name} cosine ≥ {settings.get('nearest'):g}" if model else "")
+
+
+def _suspect(one: LeakSuspect, image: Image, home: Path) -> dict[str, Any]:
+    value = {"content": "", "look": f", {one.value:.0f} of 64 bits apart", "embedding": f", cosine {one.value:.2f}"}
+    ask = {"do": "decide_leak", "id": one.id, "expected": one.decision}
+    return {
+        "uri": thumbnail(home, image.sha256),
+        "name": _name(image),
+        "match_uri": thumbnail(home, one.match_sha256),
+        "match_name": one.match_name,
+        "against": one.against,
+        "likeness": LIKENESS[one.how],
+        "value": value[one.how],
+        "choices": [(word, one.decision == word, ask | {"decision": word}) for word in ("keep", "drop")],
+        "by": person_name(one.decided_by) if one.decision else "",
+    }
+
+
+def classes_panel(now: ConceptSetStatus) -> str:
+    """Render the classes with their facts, to fill in."""
+    if not now.classes or now.concept is None:
+        return empty_state("No classes yet", "Write them above, one a line, or paste a JSON of DCLIP or CuPL.")
+    version = now.concept.version
+    rows = [(one.name, _fact_fields(one, version), "; ".join(one.descriptions)) for one in now.classes]
+    return render("concepts/templates/classes.html", heads=("class", *FACTS, "descriptions"), rows=rows)
+
+
+def _fact_fields(one: ConceptClass, version: int) -> list[Field]:
+    ask = {"do": "class_fact", "name": one.name, "version": version}
+    return [
+        _field(f"{one.name} {fact}", getattr(one, attribute), ask | {"fact": fact}) for fact, attribute in FACTS.items()
+    ]
+
+
+def label_panel(now: ConceptSetStatus, image: Image | None, uri: str, *, who: str, message: str) -> str:
+    """Render one picture and the classes to choose from; nothing of what others chose.
+
+    Args: image: None when this person has labelled all. uri: its pixels, "" where they cannot be read.
+    """
+    if len(now.classes) < 2:
+        return empty_state("No classes to choose from", "Write at least two in the step Classes.")
+    keys = [*KEYS, *[""] * len(now.classes)]
+    choices = [(key, one.name, "; ".join(one.descriptions)) for key, one in zip(keys, now.classes, strict=False)]
+    choices.append((NONE_KEY, NONE_OF_THESE, "the picture shows something else, or cannot be told"))
+    return render(
+        "concepts/templates/label.html",
+        image=image.id if image else 0,
+        uri=uri,
+        message=message,
+        person=person_name(who),
+        done=now.labelled.get(who, 0),
+        total=len(now.kept),
+        choices=choices,
+    )
+
+
+def agreement_panel(now: ConceptSetStatus, home: Path, message: str) -> str:
+    """Render kappa, who disagreed where, and what to decide; before both are done, only that they are not."""
+    if not now.everybody_labelled:
+        return empty_state(
+            "Two people have to label every picture first", "Until then nobody sees another person's labels."
+        )
+    images = {image.id: image for image in now.images}
+    differ = [(images[one.image_id], one.labels) for one in now.disagreements()]
+    ordered = sorted(differ, key=lambda pair: (_settled(pair[0]) != "", pair[0].id))
+    confused = Counter(tuple(sorted(set(labels.values()))) for _, labels in differ)
+    return render(
+        "concepts/templates/agreement.html",
+        message=message,
+        pairs=[_kappa(one) for one in now.agreements()],
+        agreed=len(now.agreed()),
+        confusions=[(" / ".join(names), count) for names, count in confused.most_common(MOST_CONFUSIONS)],
+        disagreements=[_disagreement(image, labels, now, home=home) for image, labels in ordered[:MOST_SHOWN]],
+        more=len(ordered) - MOST_SHOWN,
+    )
+
+
+def _kappa(one: Agreement) -> tuple[str, str, str]:
+    sentence = (
+        f"Cohen’s kappa of {person_name(one.first)} and {person_name(one.second)}, 95 % interval; they agree on "
+        f"{one.agreed:,} of {one.pictures:,} pictures"
+    )
+    if one.kappa is None:
+        return "not defined: both used one label only", "", sentence
+    return f"κ = {one.kappa:.2f}", one.interval, sentence
+
+
+def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus, *, home: Path) -> dict[str, Any]:
+    names = dict.fromkeys([*labels.values(), *(one.name for one in now.classes), NONE_OF_THESE])
+    settled, ask = _settled(image), {"do": "settle", "image": image.id, "version": image.version}
+    buttons = [(name, name == settled, ask | {"label": name}) for name in names]
+    chosen = len(set(labels.values()))
+    return {
+        "uri": thumbnail(home, image.sha256),
+        "name": _name(image),
+        "labels": [(person_name(who), name) for who, name in sorted(labels.items())],
+        "chosen": buttons[:chosen],
+        "others": buttons[chosen:],
+    }
+
+
+def _settled(image: Image) -> str:
+    facts = image.facts or {}
+    return NONE_OF_THESE if facts.get(LEFT_OUT) else facts.get(CLASS, "")
+
+
+def freeze_panel(now: ConceptSetStatus) -> str:
+    """Render what is missing before a freeze, or what the data card will say; and the versions there are."""
+    missing = [(step.title, step.message) for step in now.steps() if not step.done and step.name != "freeze"]
+    return render(
+        "concepts/templates/freeze.html",
+        missing=missing,
+        card=[] if missing else _card_lines(now),
+        versions=[
+            (one.name, f"{one.pictures:,}", f"{one.sha256[:12]}…", utc(one.created_at), one.created_by)
+            for one in now.versions
+        ],
+    )
+
+
+def _card_lines(now: ConceptSetStatus) -> list[str]:
+    facts = frozen_facts(now)
+    licence = facts["licence"] or "not given yet; write it in the step Classes"
+    return [*facts["provenance"], *facts["labelling"], *facts["leaks"], f"Licence: {licence}."]
+
+
+def evaluations_panel(exported: Sequence[ExportedVersion]) -> str:
+    """Render each version's shards, and how well checkpoints recognise its concepts."""
+    if not exported:
+        return empty_state("No version yet", "Freeze the set: its shards are then written by themselves.")
+    versions = [
+        {
+            "name": one.version.name,
+            "shards": str(one.shards or ""),
+            "rows": [
+                (name, f"{100 * top1:.1f} %", f"[{100 * low:.1f}, {100 * high:.1f}]")
+                for each in one.evaluations
+                for name, (top1, low, high) in each.top1.items()
+            ],
+            "counted": _counted(one.evaluations[0]) if one.evaluations else "",
+        }
+        for one in exported
+    ]
+    return render("concepts/templates/evaluations.html", versions=versions)
+
+
+def _counted(one: ConceptEvaluation) -> str:
+    chance = f"{100 / one.classes:.0f} %" if one.classes else "–"
+    return (
+        f"{one.pictures:,} pictures of {one.classes:,} classes; by chance {chance}. "
+        "In brackets: 95 % bootstrap intervals over pictures."
+    )

@@ -1,0 +1,19 @@
+"""Encode images as data URIs for a page. Imports nothing heavy: the first page needs it."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+SHOWN_SIDE = 1280  # pixels of the picture as sent to the page
+
+
+def picture_uri(image: Image.Image, side: int = SHOWN_SIDE) -> str:
+    """Return the picture as a data URI of at most that many pixels a side. Nobody else's browser can ask for it."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,116 @@
+"""Keep what a person asked on the Ground page behind a link, and find it again; other pages lead there by links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image
+
+from app.core.settings import Settings
+from app.core.uploads import RefusedError, picture_path, read_picture, save_picture
+from user_errors import UserError, WriteError, sentence
+
+if TYPE_CHECKING:
+    from db.engine import Engine
+
+Field = Literal["picture", "descriptions", "classes", "checkpoint"]
+
+
+class QuestionError(UserError):
+    """One field of a question cannot be used; the message is one sentence for the person."""
+
+    def __init__(self, field: Field, sentence: str) -> None:
+        """field: where the page shows the sentence."""
+        super().__init__(sentence)
+        self.field: Field = field
+
+
+@dataclass(frozen=True)
+class GroundQuestion:
+    """What a person asks, as typed.
+
+    picture: path of an uploaded file. versus: the checkpoint beside the first, "" for none. threshold: cosine.
+    alpha: share of the whole picture in a class score, the rest is the regions'.
+    """
+
+    picture: str
+    descriptions: str
+    classes: str
+    checkpoint: str
+    versus: str = ""
+    threshold: float = 0.0
+    alpha: float = 1.0
+
+    @property
+    def picture_name(self) -> str:
+        """Return what the person called the file; for display only."""
+        return Path(self.picture).name
+
+
+def open_picture(settings: Settings, path: str) -> Image.Image:
+    """Read the uploaded file as an upright RGB picture.
+
+    Raises: QuestionError: there is none, or it cannot be read.
+    """
+    if not path:
+        raise QuestionError("picture", "There is no picture yet: drop, paste or choose one.")
+    try:
+        return read_picture(path, settings.limits)
+    except RefusedError as error:
+        raise QuestionError("picture", str(error)) from error
+
+
+def save_question(settings: Settings, engine: Engine, question: GroundQuestion) -> str:
+    """Save a question and its picture so that its link restores both; return the id of the link.
+
+    Raises: QuestionError: the picture is no longer there, the disk is full, or the database cannot be used.
+    """
+    from db.engine import DatabaseError, transaction
+    from db.queries.ground_queries import save_ground_query
+
+    image = open_picture(settings, question.picture)
+    try:
+        digest = save_picture(image, settings.pictures)
+        with transaction(engine) as session:
+            return save_ground_query(
+                session,
+                picture_sha256=digest,
+                picture_name=question.picture_name,
+                descriptions=question.descriptions,
+                classes=question.classes,
+                checkpoint=question.checkpoint,
+                versus=question.versus,
+                threshold=question.threshold,
+                alpha=question.alpha,
+            ).id
+    except (WriteError, DatabaseError) as error:
+        raise QuestionError("picture", sentence(error)) from error
+
+
+def find_question(settings: Settings, engine: Engine, query_id: str) -> GroundQuestion:
+    """Return the question behind a link; its picture is "" if that is gone.
+
+    Raises: QuestionError: there is none, or the database cannot be used.
+    """
+    from db.engine import DatabaseError, transaction
+    from db.queries.ground_queries import get_ground_query
+
+    try:
+        with transaction(engine) as session:
+            saved = get_ground_query(session, query_id=query_id)
+    except DatabaseError as error:
+        raise QuestionError("picture", sentence(error)) from error
+    if saved is None:
+        raise QuestionError("picture", "This link leads nowhere: nothing was saved under it, or it was removed.")
+    path = picture_path(settings.pictures, saved.picture_sha256)
+    return GroundQuestion(
+        picture=str(path) if path.is_file() else "",
+        descriptions=saved.descriptions,
+        classes=saved.classes,
+        checkpoint=saved.checkpoint,
+        versus=saved.versus,
+        threshold=saved.threshold,
+        alpha=saved.alpha,
+    )

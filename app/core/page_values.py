@@ -1,0 +1,18 @@
+"""Check the values that a page's script sends: they are a visitor's, whatever the page itself would send."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from user_errors import UserError
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return a whole number that came from a page.
+
+    Raises: UserError: it is none, or larger than any that a database gives.
+    """
+    if not re.fullmatch("[0-9]{1,18}", str(value)):
+        raise UserError(f"Expected a whole number as the page's {name}, got {str(value)[:40]!r}: reload the page.")
+    return int(value)

@@ -1,0 +1,206 @@
+"""Answer the Curate page: pages of regions, a picture to work on, counts; pictures are decoded ahead."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, cast
+
+from app.curate.map_cache import chosen_by, outliers_of
+from app.services import Services
+from curation.files.decode import RefusedError
+from db.engine import reading, retrying
+from db.models import AnnotationRun, RegionEdit, RegionRow, now
+from db.models import Image as Picture
+from db.queries.curate_filter import NO_FILTER, CurateFilter, Sort
+from db.queries.data_set_queries import get_dataset, get_image
+from db.queries.gallery_queries import curate_page, listed_page
+from db.queries.history_queries import Throughput, history_page, throughput
+from db.queries.region_index_queries import SourceCount, count_by_status, index_regions
+from db.queries.region_queries import get_region, regions_of
+from db.queries.run_queries import list_runs
+from user_errors import UserError
+
+PAGE = 50  # regions of a gallery's page
+READY = 3  # pictures that are decoded before their turn
+HISTORY = 30
+DAYS = 14  # of the decisions by person
+INDEX_SECONDS = 0.5  # spent on rows that came in bulk when the page opens
+OUTLIERS = "outliers"  # the order in which regions stand apart on the map
+FACTS = ("class", "brand", "release date", "found at", "found on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateQuery:
+    """The regions that a person wants to see. sort: an order of the database, or OUTLIERS.
+
+    selection: an outline on the map, as app/curate/map_cache.py writes it; "" for none.
+    """
+
+    dataset: str
+    filters: CurateFilter = NO_FILTER
+    sort: str = "newest"
+    selection: str = ""
+
+
+@dataclass(frozen=True)
+class GalleryTile:
+    """A region in the gallery and its picture."""
+
+    region: RegionRow
+    image: Picture
+
+
+@dataclass(frozen=True)
+class GalleryPage:
+    """A page of the gallery. after: the key of the next one; "" when nothing follows."""
+
+    tiles: tuple[GalleryTile, ...]
+    after: str
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture to work on. regions: the descriptions of each box. chosen: the id of the chosen description.
+
+    uri: "" where the picture cannot be shown; problem says why.
+    """
+
+    image: Picture
+    regions: tuple[tuple[RegionRow, ...], ...]
+    chosen: int | None
+    edits: tuple[RegionEdit, ...]
+    uri: str
+    problem: str = ""
+
+
+def index_some(services: Services) -> bool:
+    """Index regions that came in bulk, for INDEX_SECONDS; return whether there may be more."""
+    deadline = time.monotonic() + INDEX_SECONDS
+    while time.monotonic() < deadline:
+        if not retrying(services.engine, lambda session: index_regions(session)):
+            return False
+    return True
+
+
+def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: int = PAGE) -> GalleryPage:
+    """Return a page of regions with their pictures.
+
+    Raises: UserError: there is no such data set, or a filter has no meaning.
+    """
+    home = services.settings.home
+    with reading(services.engine) as session:
+        dataset_id = _dataset(session, query.dataset)
+        filters = replace(query.filters, chosen=chosen_by(home, dataset_id, query.selection))
+        options: dict[str, Any] = {"dataset_id": dataset_id, "filters": filters, "after": after, "limit": limit}
+        if query.sort == OUTLIERS:
+            page = listed_page(session, ids=outliers_of(home, dataset_id), **options)
+        else:
+            page = curate_page(session, sort=cast(Sort, query.sort), **options)
+        images = {row.image_id: get_image(session, image_id=row.image_id) for row in page.regions}
+    tiles = tuple(GalleryTile(row, image) for row in page.regions if (image := images[row.image_id]) is not None)
+    return GalleryPage(tiles, page.after)
+
+
+def next_pending(services: Services, query: CurateQuery, after: str) -> tuple[GalleryPage, list[Picture]]:
+    """Return the next region to review, a page of one; and the pictures of the few behind it, to be made ready."""
+    pending = replace(query, filters=replace(query.filters, statuses=("pending",)))
+    few = gallery(services, pending, after, limit=READY + 1)
+    first = few.tiles[:1]
+    place = gallery(services, pending, after, limit=1).after if first else ""
+    return GalleryPage(first, place), [tile.image for tile in few.tiles[1:]]
+
+
+def dataset_of(services: Services, name: str) -> int:
+    """Return the id of a data set.
+
+    Raises: UserError: there is none of that name.
+    """
+    with reading(services.engine) as session:
+        return _dataset(session, name)
+
+
+def counts(services: Services, dataset: str) -> list[SourceCount]:
+    """Count regions by source and status.
+
+    Raises: UserError: there is no such data set.
+    """
+    with reading(services.engine) as session:
+        return count_by_status(session, dataset_id=_dataset(session, dataset))
+
+
+def curators(services: Services, dataset: str) -> list[Throughput]:
+    """Return who edited how much, by day.
+
+    Raises: UserError: there is no such data set.
+    """
+    with reading(services.engine) as session:
+        return throughput(session, dataset_id=_dataset(session, dataset), since=now() - timedelta(days=DAYS))
+
+
+def runs(services: Services, dataset: str) -> dict[int, str]:
+    """Return the latest runs of annotators over a data set by number: when, and by what.
+
+    Raises: UserError: there is no such data set.
+    """
+    with reading(services.engine) as session:
+        found = list_runs(session, dataset_id=_dataset(session, dataset))
+    return {run.id: f"{run.id}: {run.created_at:%Y-%m-%d %H:%M}, {' + '.join(_kinds(run))}" for run in found}
+
+
+def _kinds(run: AnnotationRun) -> list[str]:
+    return [str(dict(run.config.get(part) or {}).get("kind", part)) for part in ("describer", "localizer")]
+
+
+def open_picture(services: Services, image_id: int, chosen: int | None = None) -> OpenedPicture:
+    """Return a picture with all regions that nobody deleted.
+
+    Raises: UserError: there is none of that id.
+    """
+    with reading(services.engine) as session:
+        image = get_image(session, image_id=image_id)
+        if image is None:
+            raise UserError(f"There is no picture {image_id}: it was removed meanwhile.")
+        rows = regions_of(session, image_ids=[image_id])[image_id]
+        edits = tuple(history_page(session, image_id=image_id, limit=HISTORY))
+    boxes: dict[int, list[RegionRow]] = {}
+    for row in rows:
+        boxes.setdefault(row.box_id or row.id, []).append(row)
+    regions = tuple(map(tuple, boxes.values()))
+    if chosen not in {row.id for row in rows}:
+        chosen = rows[0].id if rows else None
+    try:
+        return OpenedPicture(image, regions, chosen, edits, services.pictures.get(image)[1])
+    except RefusedError as error:
+        return OpenedPicture(image, regions, chosen, edits, "", str(error))
+
+
+def pending_of(services: Services, image_id: int) -> int | None:
+    """Return the first region of a picture without a verdict; None where there is none, or the picture is reviewed.
+
+    Raises: UserError: there is no such picture.
+    """
+    opened = open_picture(services, image_id)
+    if opened.image.review != "open":
+        return None
+    return next((row.id for rows in opened.regions for row in rows if row.status == "pending"), None)
+
+
+def image_of(services: Services, region_id: int) -> int:
+    """Return the id of the picture that a region is of.
+
+    Raises: UserError: there is no such region.
+    """
+    with reading(services.engine) as session:
+        row = get_region(session, region_id=region_id)
+    if row is None:
+        raise UserError(f"There is no region {region_id}: it was removed meanwhile.")
+    return row.image_id
+
+
+def _dataset(session: Any, name: str) -> int:
+    dataset = get_dataset(session, name=name) if name else None
+    if dataset is None:
+        raise UserError("There is no data set yet: import one on the Annotate page.")
+    return dataset.id

@@ -1,0 +1,220 @@
+"""Edit regions and pictures as the Curate page asks; nothing that its script sends is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from app.core.page_values import whole_number
+from app.services import Services
+from app.ui.frames import Box
+from curation.files.decode import RefusedError
+from db.engine import reading, retrying, transaction
+from db.models import RegionRow, Review, Status
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, edit_region, set_status, undo_last
+from db.queries.data_set_queries import get_image
+from db.queries.edit_conflicts import EditConflictError
+from db.queries.edit_values import ImageChange, RegionChange
+from db.queries.region_index_queries import Similarity, set_similarities
+from db.queries.region_queries import get_region, region_of
+from grain.structures import MOST_TEXT_CHARACTERS
+from user_errors import UserError, sentence
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """The result of an edit. message: about it, for people. conflict: somebody was quicker; nothing was written."""
+
+    image_id: int
+    chosen: int | None
+    message: str = ""
+    conflict: EditConflictError | None = None
+
+
+def apply_edit(services: Services, ask: Mapping[str, Any], *, who: str, checkpoint: str = "") -> EditResult:
+    """Do what the editor asks: a verdict, another text or box, a new or deleted region, a fact, an undo.
+
+    Args:   ask: `do` and what that needs, as the page's script sends it; nothing in it is trusted. checkpoint: scores
+            changed boxes and texts; "" for none.
+    Raises: UserError: it cannot be done.
+    """
+    try:
+        return EditCommand(services, ask, who=who, checkpoint=checkpoint).run()
+    except EditConflictError as conflict:
+        return EditResult(conflict.image_id, conflict.region_id, conflict=conflict)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"The page sent something incomplete ({error}): reload it.") from error
+    except UserError:
+        raise
+    except ValueError as error:  # of a query: the script sent a status or a fact that there is not
+        raise UserError(sentence(error)) from error
+
+
+class EditCommand:
+    """One edit that the editor asks for."""
+
+    def __init__(self, services: Services, ask: Mapping[str, Any], *, who: str, checkpoint: str) -> None:
+        """ask: `do` and what that needs. checkpoint: scores changed boxes and texts; "" for none."""
+        self.services, self.ask = services, ask
+        self.who, self.checkpoint = who, checkpoint
+        self.unscored = ""  # why GRAIN gave no score; what was edited is kept all the same
+
+    def run(self) -> EditResult:
+        """Do it, and return what came of it."""
+        edits = {
+            "verdict": self._verdict,
+            "text": self._text,
+            "box": self._box,
+            "draw": self._draw,
+            "describe": self._describe,
+            "delete": self._delete,
+            "caption": self._caption,
+            "facts": self._facts,
+            "review": self._review,
+            "undo": self._undo,
+        }
+        return edits[str(self.ask["do"])]()
+
+    def _verdict(self) -> EditResult:
+        status: Status = self.ask["status"]
+        row = self._write(partial(set_status, status=status, **self._seen()))
+        return EditResult(row.image_id, row.id)
+
+    def _text(self) -> EditResult:
+        row, text = self._row(), self._words("text")
+        before, after = self._score(row.image_id, [(_xyxy(row), row.text), (_xyxy(row), text)])
+        change = RegionChange(text=text, similarity=after)
+        edited = self._write(partial(edit_region, change=change, **self._seen()))
+        return EditResult(edited.image_id, edited.id, self._difference(before, after))
+
+    def _box(self) -> EditResult:
+        row, box = self._row(), _box_of(self.ask["box"])
+        with reading(self.services.engine) as session:
+            others = [each for each in region_of(session, region_id=row.id) if each.id != row.id]
+        pairs = [(_xyxy(row), row.text), (box, row.text), *((box, other.text) for other in others)]
+        before, after, *rest = self._score(row.image_id, pairs)
+        change = RegionChange(xyxy=box, similarity=after)
+        edited = self._write(partial(edit_region, change=change, **self._seen()))
+        scores = [
+            Similarity(other.id, score, None) for other, score in zip(others, rest, strict=True) if score is not None
+        ]
+        with transaction(self.services.engine) as session:
+            set_similarities(session, rows=scores)
+        return EditResult(edited.image_id, edited.id, self._difference(before, after))
+
+    def _draw(self) -> EditResult:
+        image_id, box, text = self._number("image"), _box_of(self.ask["box"]), self._words("text")
+        row = self._write(
+            partial(add_region_by_hand, image_id=image_id, who=self.who, xyxy=box, text=text, key=str(self.ask["key"]))
+        )
+        return self._scored(row)
+
+    def _describe(self) -> EditResult:
+        image_id, region, text = self._number("image"), self._number("region"), self._words("text")
+        key = str(self.ask["key"])
+        add = partial(add_region_by_hand, image_id=image_id, who=self.who, box_id=region, text=text, key=key)
+        return self._scored(self._write(add))
+
+    def _delete(self) -> EditResult:
+        whole = bool(self.ask.get("whole"))
+        row = self._write(partial(delete_region, whole_region=whole, **self._seen()))
+        return EditResult(row.image_id, None, "Deleted. Undo restores it.")
+
+    def _caption(self) -> EditResult:
+        return self._edit_image(ImageChange(caption=self._words("text", empty=True)))
+
+    def _facts(self) -> EditResult:
+        facts = {name: str(value).strip()[:MOST_TEXT_CHARACTERS] for name, value in dict(self.ask["facts"]).items()}
+        return self._edit_image(ImageChange(facts={name: value for name, value in facts.items() if value}))
+
+    def _review(self) -> EditResult:
+        review: Review = self.ask["review"]
+        return self._edit_image(ImageChange(review=review))
+
+    def _undo(self) -> EditResult:
+        image_id = self._number("image")
+        undone = self._write(partial(undo_last, image_id=image_id, who=self.who))
+        if not undone:
+            return EditResult(image_id, None, "There is nothing of yours to undo on this picture.")
+        return EditResult(image_id, undone[0].region_id, "Undone.")
+
+    def _edit_image(self, change: ImageChange) -> EditResult:
+        image_id, version = self._number("image"), self._number("version")
+        self._write(partial(edit_image, image_id=image_id, expected_version=version, who=self.who, change=change))
+        return EditResult(image_id, self.ask.get("chosen"))
+
+    def _seen(self) -> dict[str, Any]:
+        """Return the region and the version of it that the page showed."""
+        return {"region_id": self._number("id"), "expected_version": self._number("version"), "who": self.who}
+
+    def _row(self) -> RegionRow:
+        with reading(self.services.engine) as session:
+            row = get_region(session, region_id=self._number("id"))
+        if row is None:
+            raise UserError(f"There is no region {self.ask['id']}: it was removed meanwhile.")
+        return row
+
+    def _number(self, name: str) -> int:
+        return whole_number(name, self.ask[name])
+
+    def _words(self, name: str, *, empty: bool = False) -> str:
+        text = " ".join(str(self.ask[name]).split())
+        if not text and not empty:
+            raise UserError("A description needs words: write what can be seen in the box.")
+        if len(text) > MOST_TEXT_CHARACTERS:
+            raise UserError(
+                f"A description has at most {MOST_TEXT_CHARACTERS} characters, got {len(text)}: shorten it."
+            )
+        return text
+
+    def _write(self, question: Any) -> Any:
+        return retrying(self.services.engine, question)
+
+    def _score(self, image_id: int, pairs: Sequence[tuple[Box, str]]) -> list[float | None]:
+        """Return GRAIN's cosine of each box and text; None without a checkpoint, or where the picture is gone."""
+        if not self.checkpoint:
+            return [None] * len(pairs)
+        with reading(self.services.engine) as session:
+            row = get_image(session, image_id=image_id)
+        if row is None:
+            return [None] * len(pairs)
+        try:
+            image, _ = self.services.pictures.get(row)
+        except RefusedError:
+            return [None] * len(pairs)
+        try:
+            with self.services.model_turn:
+                model = self.services.registry.load(self.checkpoint)
+                scores = model.crop_scores(image, [box for box, _ in pairs], [text for _, text in pairs])
+        except UserError as error:
+            self.unscored = f"Saved. Not scored: {error.sentence}"
+            return [None] * len(pairs)
+        return [float(score) for score in scores]
+
+    def _scored(self, row: RegionRow) -> EditResult:
+        [score] = self._score(row.image_id, [(_xyxy(row), row.text)])
+        if score is not None:
+            with transaction(self.services.engine) as session:
+                set_similarities(session, rows=[Similarity(row.id, score, None)])
+        return EditResult(row.image_id, row.id, self._difference(None, score))
+
+    def _difference(self, before: float | None, after: float | None) -> str:
+        if after is None:
+            return self.unscored
+        first = "" if before is None else f"{before:.2f} → "
+        return f"GRAIN {first}{after:.2f} ({self.checkpoint})"
+
+
+def _xyxy(row: RegionRow) -> Box:
+    return row.x1, row.y1, row.x2, row.y2
+
+
+def _box_of(numbers: Any) -> Box:
+    try:
+        x0, y0, x1, y1 = (float(number) for number in numbers)
+    except (TypeError, ValueError) as error:
+        wrong = f"Expected a box of four numbers, got {str(numbers)[:80]}: reload the page."
+        raise UserError(wrong) from error
+    return x0, y0, x1, y1

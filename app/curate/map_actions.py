@@ -1,0 +1,170 @@
+"""Answer the map section of the Curate page: points, a selection, groups of similar pictures, jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.curate.actions import dataset_of
+from app.curate.map_cache import MapSelection, atlas_of
+from app.jobs.control import NewJob
+from app.services import Services
+from curation.explore.atlas import Atlas, AtlasConfig
+from curation.explore.atlas import command_line as map_command
+from curation.explore.embedding_store import What
+from curation.explore.similarity import SimilarityConfig
+from curation.explore.similarity import command_line as scores_command
+from db.engine import Session, reading, retrying
+from db.models import Image
+from db.queries.curate_queries import set_status
+from db.queries.data_set_queries import lookalike_page
+from db.queries.embedding_map_queries import PointFacts, picture_facts, pictures_by_id, region_facts
+from db.queries.region_queries import regions_of
+from grain.structures import Array
+from user_errors import UserError
+
+KINDS = ("map", "similarity")  # of jobs that the section shows
+MOST_JOBS = 4
+MOST_POINTS = 100_000  # that are drawn, chosen by chance
+MOST_NAMES = 12  # colours; the rarer ones share the last
+OTHERS = "others"
+NONE = "none"
+GROUPS = 20  # of similar pictures that are shown
+SEED = 0
+Colour = Literal["status", "source", "class"]
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """The points of a map that are drawn. groups: name -> rows, the largest first. total: points of the map."""
+
+    what: What
+    ids: NDArray[np.int64]
+    xy: Array
+    groups: dict[str, NDArray[np.int64]]
+    total: int
+    model: str
+    exact: bool
+
+
+@dataclass(frozen=True)
+class SimilarPictures:
+    """A group of similar pictures. regions: how many of each are not rejected."""
+
+    images: tuple[Image, ...]
+    regions: tuple[int, ...]
+
+
+def points(services: Services, dataset: str, what: What, *, colour: Colour) -> MapPoints | None:
+    """Return the points to draw; None where there is no map.
+
+    Raises: UserError: there is no such data set, or its map cannot be read.
+    """
+    atlas = _atlas(services, dataset, what)
+    if atlas is None:
+        return None
+    rows = np.arange(len(atlas.ids))
+    if len(rows) > MOST_POINTS:
+        rows = np.sort(np.random.default_rng(SEED).choice(rows, MOST_POINTS, replace=False))
+    ids = atlas.ids[rows]
+    with reading(services.engine) as session:
+        facts = (region_facts if what == "regions" else picture_facts)(session, ids=ids.tolist())
+    names = np.array([_name(facts.get(number), colour) for number in ids.tolist()])
+    there = names != ""  # what was deleted since is not drawn
+    found, counts = np.unique(names[there], return_counts=True)
+    common = found[np.argsort(-counts, kind="stable")][:MOST_NAMES].tolist()
+    groups = {name: np.flatnonzero(names == name) for name in common}
+    rest = np.flatnonzero(there & ~np.isin(names, common))
+    groups |= {OTHERS: rest} if len(rest) else {}
+    return MapPoints(what, ids, atlas.xy[rows], groups, len(atlas.ids), atlas.model, atlas.exact)
+
+
+def _name(facts: PointFacts | None, colour: Colour) -> str:
+    if facts is None or facts.status == "deleted":
+        return ""
+    named = {"status": facts.status, "source": facts.source, "class": facts.name}[colour]
+    return named or NONE
+
+
+def select(services: Services, dataset: str, what: What, *, corners: Sequence[Sequence[float]]) -> tuple[str, int]:
+    """Return a selection drawn around points as the page keeps it, and the number of points within.
+
+    Raises: UserError: it is no polygon.
+    """
+    atlas = _atlas(services, dataset, what)
+    selection = MapSelection.of(what, corners)
+    if atlas is None:
+        return "", 0
+    return selection.to_text(), len(atlas.inside(np.array(selection.polygon, np.float32)))
+
+
+def new_job(kind: str, dataset: str, what: What, *, checkpoint: str, owner: str) -> NewJob:
+    """Return the job that draws the map (kind: map), or scores all regions (similarity)."""
+    if kind == "map":
+        drawing = AtlasConfig(dataset, checkpoint, what)
+        return NewJob(kind=kind, owner=owner, config=drawing, argv=map_command(drawing))
+    scoring = SimilarityConfig(dataset, checkpoint)
+    return NewJob(kind=kind, owner=owner, config=scoring, argv=scores_command(scoring))
+
+
+def start(services: Services, job: NewJob) -> int:
+    """Queue a job of the map and return its id.
+
+    Raises: UserError: there is no such data set or checkpoint.
+    """
+    if not job.config.checkpoint:
+        raise UserError("This needs a checkpoint: choose one at the top right, under “scores with”.")
+    dataset_of(services, job.config.dataset)
+    services.registry.find(job.config.checkpoint)
+    return services.jobs.submit(job)
+
+
+def similar_groups(services: Services, dataset: str) -> tuple[list[SimilarPictures], str]:
+    """Return the first groups of similar pictures, and what they were found by.
+
+    They come from the map of pictures where there is one, else from equal perceptual hashes.
+
+    Raises: UserError: there is no such data set, or its map cannot be read.
+    """
+    dataset_id = dataset_of(services, dataset)
+    atlas = _atlas(services, dataset, "pictures")
+    with reading(services.engine) as session:
+        if atlas is not None:
+            groups = [pictures_by_id(session, ids=ids) for ids in atlas.groups()[:GROUPS]]
+        else:
+            groups = lookalike_page(session, dataset_id=dataset_id, limit=GROUPS)
+        found = [_similar(session, group) for group in groups if len(group) > 1]
+    return found, "embeddings and perceptual hashes" if atlas is not None else "equal perceptual hashes"
+
+
+def keep_one(services: Services, keep: int, others: Sequence[int], *, who: str) -> int:
+    """Reject the regions of all pictures of a group but one, and return how many. Each can be undone.
+
+    Raises: EditConflictError: somebody was quicker; nothing is written.
+    """
+
+    def reject(session: Session) -> int:
+        rows = [row for each in regions_of(session, image_ids=others).values() for row in each]
+        rows = [row for row in rows if row.status != "rejected"]
+        for row in rows:
+            reason = f"looks like picture {keep}"
+            set_status(
+                session, region_id=row.id, expected_version=row.version, who=who, status="rejected", reason=reason
+            )
+        return len(rows)
+
+    return retrying(services.engine, reject)
+
+
+def _similar(session: Session, images: Sequence[Image]) -> SimilarPictures:
+    found = regions_of(session, image_ids=[image.id for image in images])
+    counts = (sum(row.status != "rejected" for row in found[image.id]) for image in images)
+    return SimilarPictures(tuple(images), tuple(counts))
+
+
+def _atlas(services: Services, dataset: str, what: What) -> Atlas | None:
+    return atlas_of(services.settings.home, dataset_of(services, dataset), what)

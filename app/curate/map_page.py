@@ -1,0 +1,228 @@
+"""Lay out the map section of the Curate page: an embedding map, similar pictures, and the jobs that make them.
+
+Handlers import what they need of the data's side: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.services import Services
+from app.ui.events import LIGHT, ON_JOB, QUEUE_ALL, TICK_SECONDS, control_job_by_button, html, in_order, script, warn
+from app.ui.html import command_details, heading, render
+from user_errors import UserError
+
+TITLE = "Map: similar regions, duplicates, outliers"
+COLOURS = [("verdict", "status"), ("source", "source"), ("class", "class")]
+ON_KEEP = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-keep]");
+  if (button) trigger("click", JSON.parse(button.dataset.keep));
+});"""
+COMMANDS = (
+    ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
+    ("-m", "curation.explore.similarity", "--dataset", "NAME"),
+)
+NO_SELECTION = render("curate/templates/selection.html", count=0, what="")
+
+OpenPicture = Callable[[Any, int, int | None], list[Any]]
+"""(place, picture, region) -> editor, place"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapComponents:
+    """The components that events come from or go to. ended: ids of the jobs that are done."""
+
+    fold: Any
+    what: Any
+    colour: Any
+    map: Any
+    bridge: Any
+    draw: Any
+    score: Any
+    jobs: Any
+    similar: Any
+    tick: Any
+    ended: Any
+
+
+@dataclass(frozen=True)
+class MapSection:
+    """The handlers. Each makes one call and shows what came of it. open_picture: shows a picture in the editor."""
+
+    services: Services
+    open_picture: OpenPicture
+
+    def unfold(self, dataset: str | None, what: str, colour: str) -> list[Any]:
+        """Open the section. Returns map, similar, jobs, ended, tick."""
+        return [self.draw(dataset, what, colour), self.similar(dataset), *self._jobs(), gr.Timer(active=True)]
+
+    def fold(self) -> Any:
+        """Close the section, so that it no longer asks for the jobs. Returns tick."""
+        return gr.Timer(active=False)
+
+    def draw(self, dataset: str | None, what: str, colour: str) -> Any:
+        """Draw the map. Returns map."""
+        from app.curate import map_actions, map_panels
+
+        try:
+            points = map_actions.points(self.services, dataset or "", _what(what), colour=colour)  # type: ignore[arg-type]
+        except UserError as error:
+            warn(error)
+            return gr.skip()
+        return map_panels.map_figure(points)
+
+    def similar(self, dataset: str | None) -> Any:
+        """Show the groups of similar pictures. Returns similar."""
+        from app.curate import map_actions, map_panels
+
+        try:
+            groups, by = map_actions.similar_groups(self.services, dataset or "")
+        except UserError:
+            return ""
+        return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
+
+    def ask(self, place: Any, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
+        """Select the points that were drawn around or all, or open one. Returns selection, bridge, editor, place."""
+        from app.curate import actions, map_actions
+
+        kept, ask = [gr.skip()] * 4, event.ask
+        if not isinstance(ask, Mapping):
+            return kept
+        try:
+            if ask.get("do") == "open":
+                number = int(ask["id"])
+                image = number if what == "pictures" else actions.image_of(self.services, number)
+                chosen = None if what == "pictures" else number
+                return [gr.skip(), gr.skip(), *self.open_picture(place, image, chosen)]
+            corners = ask.get("corners") if ask.get("do") == "select" else None
+            if not isinstance(corners, list):
+                return ["", NO_SELECTION, gr.skip(), gr.skip()]
+            selection, count = map_actions.select(self.services, dataset or "", _what(what), corners=corners)
+        except (KeyError, TypeError, ValueError) as error:
+            warn(error)
+            return kept
+        shown = render("curate/templates/selection.html", count=count, what=what)
+        return [selection if count else "", shown, gr.skip(), gr.skip()]
+
+    def forget(self) -> list[Any]:
+        """Forget the selection, which belongs to the map of another data set. Returns selection, bridge."""
+        return ["", NO_SELECTION]
+
+    def start_map(self, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
+        """Queue the drawing of the map. Returns jobs, ended."""
+        return self._start("map", dataset, what, checkpoint, request)
+
+    def start_scores(self, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
+        """Queue the scoring of all regions. Returns jobs, ended."""
+        return self._start("similarity", dataset, what, checkpoint, request)
+
+    def control_job_by_button(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Control a job: pause, resume or cancel it. Returns jobs, ended."""
+        control_job_by_button(self.services, request, event)
+        return self._jobs()
+
+    def tick(self, before: str) -> list[Any]:
+        """Return jobs and ended if they changed; asked every two seconds while the section is open."""
+        jobs, ended = self._jobs()
+        return [gr.skip(), gr.skip()] if jobs == before else [jobs, ended]
+
+    def keep(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> Any:
+        """Keep one picture of a group. Returns similar."""
+        from app.curate import map_actions
+
+        try:
+            others = [int(number) for number in event.others]
+            count = map_actions.keep_one(self.services, int(event.keep), others, who=person_of(request).name)
+        except (TypeError, ValueError) as error:
+            warn(error)
+        else:
+            gr.Info(f"{count:,} regions rejected; each can be undone in its picture.", title="Kept")
+        return self.similar(dataset)
+
+    def _start(self, kind: str, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
+        from app.curate import map_actions
+
+        try:
+            owner = person_of(request).name
+            job = map_actions.new_job(kind, dataset or "", _what(what), checkpoint=checkpoint, owner=owner)
+            map_actions.start(self.services, job)
+        except UserError as error:
+            warn(error)
+        return self._jobs()
+
+    def _jobs(self) -> list[Any]:
+        from app.curate import map_actions
+        from app.ui import jobs_list
+
+        views = jobs_list.latest_jobs(self.services, map_actions.KINDS, most=map_actions.MOST_JOBS)
+        ended = " ".join(str(view.job.id) for view in views if view.job.state == "done")
+        return [jobs_list.jobs_panel(views) if views else "", ended]
+
+
+def _what(what: str) -> Any:
+    return "pictures" if what == "pictures" else "regions"
+
+
+def lay_out() -> MapComponents:
+    """Lay the section out inside the current Blocks, closed: most who review never open it."""
+    with gr.Accordion(TITLE, open=False, elem_id="map-section") as fold, gr.Row(elem_classes="columns map-section"):
+        with gr.Column(elem_classes="card", min_width=320, scale=3):
+            with gr.Row():
+                what = gr.Radio(["regions", "pictures"], value="regions", label="points are", elem_id="map-what")
+                colour = gr.Radio(COLOURS, value="status", label="coloured by", elem_id="map-colour")
+            plot = gr.Plot(show_label=False, elem_id="map")
+            bridge = gr.HTML(
+                NO_SELECTION,
+                js_on_load=script(Path(__file__)),
+                apply_default_css=False,
+                elem_id="map-bridge",
+            )
+        with gr.Column(elem_classes="card", min_width=280, scale=2):
+            with gr.Row():
+                draw = gr.Button("Draw the map", size="sm", elem_id="draw-map")
+                score = gr.Button("Score all regions with GRAIN", size="sm", elem_id="score-all")
+            jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="map-jobs")
+            html(command_details(*COMMANDS))
+            html(heading("Similar pictures"))
+            similar = gr.HTML(js_on_load=ON_KEEP, apply_default_css=False, elem_id="similar")
+    return MapComponents(
+        fold=fold,
+        what=what,
+        colour=colour,
+        map=plot,
+        bridge=bridge,
+        draw=draw,
+        score=score,
+        jobs=jobs,
+        similar=similar,
+        tick=gr.Timer(TICK_SECONDS, active=False),
+        ended=gr.State(""),
+    )
+
+
+def wire(
+    page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any, edited: list[Any]
+) -> None:
+    """Wire its events. edited: editor and place of the page around it."""
+    drawing, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
+    turn = in_order("map")
+    parts.fold.expand(page.unfold, drawing, [parts.map, parts.similar, *jobs, parts.tick], **turn)
+    parts.fold.collapse(page.fold, None, parts.tick, **LIGHT)
+    changes = [each.change for each in (dataset, parts.what, parts.colour, parts.ended)]
+    gr.on(changes, page.draw, drawing, parts.map, **turn)
+    dataset.change(page.forget, None, [selection, parts.bridge], **turn)
+    gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
+    parts.bridge.click(
+        page.ask, [edited[1], dataset, parts.what], [selection, parts.bridge, *edited], **(turn | QUEUE_ALL)
+    )
+    parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
+    parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
+    parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))
+    parts.tick.tick(page.tick, parts.jobs, jobs, **LIGHT)
+    parts.similar.click(page.keep, dataset, parts.similar, **(turn | QUEUE_ALL))

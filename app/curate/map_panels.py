@@ -1,0 +1,58 @@
+"""Prepare what the map section of the Curate page shows: the map as a plot, and groups of similar pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
+from app.ui.html import empty_state, render
+from app.ui.marks import PALETTE
+from app.ui.plots import empty_figure, scatter
+from app.ui.regions import thumbnail
+
+STATUS_COLOURS = {"accepted": "#009E73", "rejected": "#D55E00", "pending": "#0072B2"}
+REVIEW_COLOURS = {"reviewed": "#009E73", "empty": "#E69F00", "open": "#0072B2"}
+KNOWN_COLOURS = STATUS_COLOURS | REVIEW_COLOURS
+PLAIN = "#999999"
+
+
+def map_figure(points: MapPoints | None) -> Any:
+    """Draw the map, or say why there is none."""
+    if points is None:
+        return empty_figure("No map yet: press “Draw the map”")
+    names = [name for name in points.groups if name not in KNOWN_COLOURS and name != OTHERS]
+    colours = dict(zip(names, (PALETTE * 2)[: len(names)], strict=False))
+    colours = {name: KNOWN_COLOURS.get(name, colours.get(name, PLAIN)) for name in points.groups}
+    return scatter(points.xy, points.ids, groups=points.groups, colours=colours, title=_title(points))
+
+
+def _title(points: MapPoints) -> str:
+    if points.total > MOST_POINTS:
+        return f"{MOST_POINTS:,} of {points.total:,} {points.what}, drawn by chance; a selection takes all"
+    shown = sum(map(len, points.groups.values()))
+    return f"{shown:,} {points.what}; near means similar to {points.model.partition('@')[0]}"
+
+
+def similar_groups_panel(groups: Sequence[SimilarPictures], by: str, home: Path) -> str:
+    """Render similar pictures, a row a group; keeping one rejects the regions of the others."""
+    if not groups:
+        return empty_state("No similar pictures", f"Searched by {by}.")
+    rows = [_group(group, home) for group in groups]
+    return render("curate/templates/similar_groups.html", groups=rows, by=by)
+
+
+def _group(group: SimilarPictures, home: Path) -> list[tuple[str, str, int, bool, dict[str, Any] | None]]:
+    ids = [image.id for image in group.images]
+    left = [number for number, count in zip(ids, group.regions, strict=True) if count]
+    return [
+        (
+            thumbnail(home, image.sha256),
+            Path(image.member or image.location).name,
+            count,
+            left == [image.id],
+            {"keep": image.id, "others": [each for each in ids if each != image.id]} if len(left) > 1 else None,
+        )
+        for image, count in zip(group.images, group.regions, strict=True)
+    ]

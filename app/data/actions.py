@@ -1,0 +1,251 @@
+"""Answer the Data page: versions and their differences, exports and what they lose, imports of annotations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import cast, get_args
+
+from app.jobs.control import NewJob
+from app.services import Services
+from curation.exchange.dataset_card import CARD
+from curation.exchange.export import MARK
+from curation.exchange.export import command_line as export_command
+from curation.exchange.export_config import ExportConfig
+from curation.exchange.export_selection import select
+from curation.exchange.formats import IMPORT_FORMATS, Format, losses
+from curation.exchange.import_annotations import ImportAnnotationsConfig
+from curation.exchange.import_annotations import command_line as import_command
+from curation.files.records import PictureRecord, Status
+from curation.versions.diff import VersionChange, diff, last_editor
+from curation.versions.freeze import FreezeConfig
+from curation.versions.freeze import command_line as freeze_command
+from curation.versions.state import state_of
+from curation.versions.state_file import FrozenState
+from curation.versions.versions import check_statuses, open_version
+from db.engine import Session, reading
+from db.models import DatasetVersion, Review
+from db.queries.data_set_queries import count_images, get_dataset
+from db.queries.region_index_queries import SourceCount, count_by_status
+from db.queries.version_queries import count_reviews, list_versions
+from user_errors import UserError
+
+KINDS = ("freeze", "export", "import-annotations")  # of jobs that the page shows
+MOST_CHECKED = 5_000  # pictures that losses are counted on before an export; its job counts all of them
+MOST_CHANGES = 200  # of a difference, listed one by one
+NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class DatasetOverview:
+    """A data set in numbers. reviews: pictures by review state."""
+
+    pictures: int
+    reviews: Mapping[Review, int]
+    counts: Sequence[SourceCount]
+
+
+@dataclass(frozen=True)
+class VersionDifference:
+    """The changes between two versions, the first MOST_CHANGES of them one by one.
+
+    kinds: (added | changed | removed, picture | description) -> how many. people: who -> how many.
+    """
+
+    before: str
+    after: str
+    kinds: Mapping[tuple[str, str], int]
+    people: Mapping[str, int]
+    changes: Sequence[VersionChange]
+
+
+@dataclass(frozen=True)
+class ExportLosses:
+    """The losses of an export, a sentence each. pictures: counted. complete: they are all that go into it."""
+
+    sentences: Sequence[str]
+    pictures: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class WrittenExport:
+    """A complete export. card: Markdown, not to be trusted."""
+
+    folder: Path
+    format: Format
+    card: str
+    pictures: int
+
+
+def overview(services: Services, dataset: str) -> DatasetOverview:
+    """Count a data set's pictures and regions.
+
+    Raises: UserError: there is none of that name.
+    """
+    with reading(services.engine) as session:
+        number = _dataset(session, dataset)
+        return DatasetOverview(
+            count_images(session, dataset_id=number),
+            count_reviews(session, dataset_id=number),
+            count_by_status(session, dataset_id=number),
+        )
+
+
+def versions(services: Services, dataset: str) -> Sequence[DatasetVersion]:
+    """Return the versions of a data set, newest first."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset)
+        return list_versions(session, dataset_id=found.id) if found else ()
+
+
+def freeze_config(dataset: str, name: str, note: str, *, statuses: Sequence[str], who: str) -> FreezeConfig:
+    """Return the settings of a version to be made.
+
+    Raises: UserError: it has no name, or nothing to hold.
+    """
+    if not dataset:
+        raise UserError("There is no data set yet: import one on the Annotate page.")
+    if not name.strip():
+        raise UserError("The version needs a name: write one.")
+    chosen = tuple(status for status in get_args(Status) if status in statuses)
+    if not chosen:
+        raise UserError("A version needs one verdict or more: choose which descriptions it holds.")
+    return FreezeConfig(dataset, name.strip(), note.strip(), chosen, who)
+
+
+def freeze(services: Services, config: FreezeConfig) -> int:
+    """Queue a freeze and return its job's id.
+
+    Raises: UserError: the name is taken.
+    """
+    if any(version.name == config.name for version in versions(services, config.dataset)):
+        raise UserError(f"A version is called {config.name!r} already, and versions never change: choose another name.")
+    return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=freeze_command(config)))
+
+
+def difference(services: Services, dataset: str, *, before: str, after: str) -> VersionDifference:
+    """Compare two versions of a data set.
+
+    Raises: UserError: one of them is gone, damaged or not chosen.
+    """
+    if not before or not after:
+        raise UserError("Choose two versions to compare.")
+    home = services.settings.home
+    old, new = (open_version(services.engine, home, dataset=dataset, version=name) for name in (before, after))
+    kinds: Counter[tuple[str, str]] = Counter()
+    people: Counter[str] = Counter()
+    changes: list[VersionChange] = []
+    for change in diff(old, new, last_editor=last_editor(services.engine)):
+        kinds[change.kind, change.what] += 1
+        people[change.who] += bool(change.who)
+        if len(changes) < MOST_CHANGES:
+            changes.append(change)
+    return VersionDifference(before, after, kinds, +people, changes)
+
+
+def export_config(
+    services: Services, dataset: str, version: str, *, format: str, statuses: Sequence[str], unreviewed: bool
+) -> ExportConfig:
+    """Return the settings of an export into a folder of its own under GRAIN_HOME/exports.
+
+    Raises: UserError: there is nothing to export.
+    """
+    if not dataset:
+        raise UserError("There is no data set yet: import one on the Annotate page.")
+    if format not in get_args(Format):
+        raise UserError(f"Expected the format {', '.join(get_args(Format))}, got {format!r}: choose one.")
+    chosen = tuple(status for status in get_args(Status) if status in statuses)
+    if not chosen:
+        raise UserError("Expected one verdict or more, got none: choose which descriptions to export.")
+    short = hashlib.sha256(json.dumps([dataset, version]).encode()).hexdigest()[:6]  # names may differ in signs only
+    folder = "-".join([*(NAME.sub("-", part).strip("-") for part in (dataset, version or "now", format)), short])
+    return ExportConfig(
+        cast(Format, format),
+        services.settings.home / "exports" / folder,
+        dataset=dataset,
+        version=version,
+        statuses=chosen,
+        unreviewed=unreviewed,
+    )
+
+
+def export_losses(services: Services, config: ExportConfig) -> ExportLosses:
+    """List what the format cannot store, before anything is written.
+
+    Raises: UserError: there is no such data set or version, or it does not hold these verdicts.
+    """
+    records = _records(services, config)
+    some = list(islice((chosen for each in records if (chosen := select(each, config)) is not None), MOST_CHECKED + 1))
+    return ExportLosses(losses(config.format, some[:MOST_CHECKED]), len(some[:MOST_CHECKED]), len(some) <= MOST_CHECKED)
+
+
+def export(services: Services, config: ExportConfig, who: str) -> int:
+    """Queue an export and return its job's id.
+
+    Raises: UserError: the version does not hold these verdicts, or is none.
+    """
+    if config.version:
+        _open_version(services, config)
+    return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=export_command(config)))
+
+
+def import_config(dataset: str, file: str, format: str, *, who: str) -> ImportAnnotationsConfig:
+    """Return the settings of an import of annotations from a file on this machine.
+
+    Raises: UserError: there is no such file, data set or format.
+    """
+    if not dataset:
+        raise UserError("There is no data set yet: import its pictures on the Annotate page first.")
+    path = Path(file.strip()).expanduser()
+    if not file.strip() or not path.exists():
+        raise UserError(f"Expected a file or folder on this machine, got {file.strip()!r}: correct the path.")
+    if format not in IMPORT_FORMATS:
+        raise UserError(f"Expected the format {', '.join(IMPORT_FORMATS)}, got {format!r}: choose one.")
+    return ImportAnnotationsConfig(path, dataset, format, who=who)
+
+
+def import_annotations(services: Services, config: ImportAnnotationsConfig) -> int:
+    """Queue an import and return its job's id."""
+    argv = import_command(config)
+    return services.jobs.submit(NewJob(kind="import-annotations", owner=config.who, config=config, argv=argv))
+
+
+def written_exports(services: Services, dataset: str) -> list[WrittenExport]:
+    """Return the complete exports of a data set, the latest first."""
+    found = []
+    for mark in sorted((services.settings.home / "exports").glob(f"*/{MARK}"), key=lambda path: -path.stat().st_mtime):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # one that is being written again
+            state = json.loads(mark.read_text(encoding="utf-8"))
+            if (state["dataset"], state["state"]) == (dataset, "complete"):
+                card = (mark.parent / CARD).read_text(encoding="utf-8")
+                found.append(WrittenExport(mark.parent, state["format"], card, sum(state["pictures"].values())))
+    return found
+
+
+def _open_version(services: Services, config: ExportConfig) -> FrozenState:
+    frozen = open_version(services.engine, services.settings.home, dataset=config.dataset, version=config.version)
+    check_statuses(frozen, config.statuses, version=config.version)
+    return frozen
+
+
+def _records(services: Services, config: ExportConfig) -> Iterator[PictureRecord]:
+    if config.version:
+        return iter(_open_version(services, config))
+    with reading(services.engine) as session:
+        dataset_id = _dataset(session, config.dataset)
+    return state_of(services.engine, dataset_id, statuses=config.statuses)
+
+
+def _dataset(session: Session, name: str) -> int:
+    dataset = get_dataset(session, name=name)
+    if dataset is None:
+        raise UserError(f"There is no data set {name!r}: choose another.")
+    return dataset.id

@@ -1,0 +1,43 @@
+"""Draw a chosen result of the Evaluate page: all of its panels and plots."""
+
+from __future__ import annotations
+
+from app.evaluate import panels, picture_panels, plots
+from app.evaluate.layout import NO_PLOT, NO_RESULT, ResultPanels
+from app.evaluate.results import EvaluationResult, find_pair, model_of
+from app.ui.plots import empty_figure
+
+
+def no_result() -> ResultPanels:
+    """Return what the page shows while nothing is evaluated."""
+    texts = dict.fromkeys(ResultPanels._fields, "")
+    plot = empty_figure(NO_PLOT)
+    plots = dict.fromkeys(("leads_plot", "deltas", "alpha", "grounding", "calibration"), plot)
+    return ResultPanels(**texts | {"table": NO_RESULT} | plots)
+
+
+def draw_result(result: EvaluationResult, number: int, *, one: str, other: str) -> ResultPanels:
+    """Draw one data set of a result. number: of the data set. one, other: rows to compare."""
+    data, details = result.metrics["data_sets"][number], result.details["data_sets"][number]
+    compared = find_pair(details["deltas"], one, other)
+    has_classes = bool(data["rows"])
+    leads = data.get("leads", [])
+    no_deltas = "Choose two rows" if has_classes else "No classes to compare"
+    rows = {"one": one, "other": other}
+    return ResultPanels(
+        head=panels.experiment_head(result.metrics) + panels.head_panel(data),
+        table=panels.table_panel(data),
+        others=panels.measures_panel(data) + panels.across_panel(result.metrics),
+        leads=panels.leads_panel(data),
+        leads_plot=plots.leads(leads, panels.first_model(leads) if leads else ""),
+        pair=panels.pair_panel(data, one, other) if has_classes else "",
+        deltas=plots.deltas(compared) if compared else empty_figure(no_deltas),
+        apart=picture_panels.apart_panel(result, number, **rows) if has_classes else "",
+        examples=picture_panels.examples_panel(result, number, **rows) if has_classes else "",
+        confusion=picture_panels.confusion_panel(result, number, one) if has_classes else panels.NO_CLASSES,
+        alpha=plots.alpha(details["sweeps"]),
+        grounding=plots.grounding(details["grounding"]),
+        calibration=plots.calibration(details["rows"], list(dict.fromkeys((one, other)))),
+        effects=picture_panels.effects_panel(result, number, model_of(one)) if has_classes else panels.NO_CLASSES,
+        costs=panels.costs_panel(data),
+    )

@@ -1,0 +1,4 @@
+"""The Ground page: an image and descriptions in, regions and class scores out.
+
+May import: app.access, app.core, app.services, app.ui.
+"""

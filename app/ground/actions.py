@@ -1,0 +1,107 @@
+"""Answer a question of the Ground page: check what was typed, and run one checkpoint or two on the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PIL import Image
+
+from app.core.checkpoints import Checkpoint
+from app.core.ground_links import GroundQuestion, QuestionError, open_picture
+from app.services import Services
+from grain.checkpoint import CheckpointInfo
+from grain.structures import MOST_TEXT_CHARACTERS, Prediction
+from grain.zero_shot import parse_classes, parse_descriptions
+from user_errors import UserError, sentence
+
+MOST_DESCRIPTIONS = 64  # more could not be told apart on the picture
+MOST_CLASS_TEXTS = 20_000  # ImageNet with its DCLIP descriptions has 6,000
+
+
+@dataclass(frozen=True)
+class CheckpointResult:
+    """What one checkpoint finds in a picture."""
+
+    checkpoint: Checkpoint
+    info: CheckpointInfo
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class GroundAnswer:
+    """A question with its upright picture, the result of its checkpoint, and of the one compared with, if any."""
+
+    question: GroundQuestion
+    image: Image.Image
+    result: CheckpointResult
+    versus: CheckpointResult | None
+
+
+def answer(services: Services, question: GroundQuestion) -> GroundAnswer:
+    """Run one checkpoint on the picture, or two.
+
+    Raises: QuestionError: what cannot be used, and in which field.
+    """
+    descriptions, classes = read_texts(question)
+    image = open_picture(services.settings, question.picture)
+
+    def run(name: str) -> CheckpointResult:
+        try:
+            checkpoint = services.registry.find(name)
+            with services.model_turn:
+                model = services.registry.load(name)
+                prediction = model.predict(
+                    image, descriptions, classes, threshold=question.threshold, alpha=question.alpha
+                )
+        except UserError as error:
+            raise QuestionError("checkpoint", error.sentence) from error
+        return CheckpointResult(checkpoint, model.info, prediction)
+
+    return GroundAnswer(question, image, run(question.checkpoint), run(question.versus) if question.versus else None)
+
+
+def read_texts(question: GroundQuestion) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the descriptions and the classes of a question.
+
+    Raises: QuestionError: neither, too many, classes that cannot be read, or alpha outside 0 to 1.
+    """
+    descriptions = parse_descriptions(question.descriptions)
+    try:
+        classes = parse_classes(question.classes)
+    except ValueError as error:
+        raise QuestionError("classes", sentence(error)) from error
+    if not descriptions and not classes:
+        raise QuestionError("descriptions", "There is nothing to look for: write a description, or a class below.")
+    if len(descriptions) > MOST_DESCRIPTIONS:
+        raise QuestionError(
+            "descriptions", f"{len(descriptions)} descriptions are more than the {MOST_DESCRIPTIONS} of one run."
+        )
+    check_lengths("descriptions", descriptions)
+    check_lengths("classes", [text for name, rows in classes.items() for text in (name, *rows)])
+    texts = sum(max(1, len(rows)) for rows in classes.values())
+    if texts > MOST_CLASS_TEXTS:
+        raise QuestionError("classes", f"{texts:,} class texts are more than the {MOST_CLASS_TEXTS:,} of one run.")
+    if not 0 <= question.alpha <= 1:
+        raise QuestionError("classes", f"Alpha must lie between 0 and 1, got {question.alpha:g}.")
+    return descriptions, classes
+
+
+def check_lengths(field: Literal["descriptions", "classes"], texts: Iterable[str]) -> None:
+    """Check that no text is longer than a model reads.
+
+    Raises: QuestionError: one is; its beginning is named.
+    """
+    if long := next((text for text in texts if len(text) > MOST_TEXT_CHARACTERS), None):
+        raise QuestionError(
+            field,
+            f"Expected at most {MOST_TEXT_CHARACTERS} characters in a text, got {len(long):,} in “{long[:40]}…”: "
+            "shorten it.",
+        )
+
+
+def result_json(result: CheckpointResult) -> dict[str, Any]:
+    """Return a result as one JSON object, with the checkpoint that it comes from."""
+    checkpoint = {**result.info.to_json(), "name": result.checkpoint.name}
+    return {**result.prediction.to_json(), "checkpoint": checkpoint}

@@ -1,0 +1,133 @@
+"""Choose the regions to draw on the picture of the Ground page, and render them with a button for each description."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.ui.frames import Box
+from app.ui.html import render
+from app.ui.marks import mark_of
+from grain.structures import Prediction
+
+TAG_CHARACTERS = 28
+INSET = 0.008  # of the picture's longer side, for each further description of one region
+RIGHT_HALF = 0.6  # a tag of a box that begins beyond it is placed by the box's right edge
+TOP_EDGE = 0.09  # a tag of a box that begins above it is placed inside the box
+
+Which = Literal["best", "all"]
+
+
+@dataclass(frozen=True)
+class DrawnRegion:
+    """A box on the picture. region: row of the region query. description: index. box_xyxy: normalized."""
+
+    region: int
+    description: int
+    score: float
+    box_xyxy: Box
+
+
+def drawn_regions(prediction: Prediction, *, threshold: float, which: Which) -> tuple[DrawnRegion, ...]:
+    """Choose the boxes to draw.
+
+    Args: threshold: least cosine. which: `best`: for each description that is there its best region; `all`: every
+          region, under the description that it matches best.
+    """
+    if prediction.matches.size == 0:
+        return ()
+    if which == "best":
+        absent = set(prediction.not_found)
+        pairs = [
+            (row, column) for column, row in enumerate(prediction.best) if prediction.descriptions[column] not in absent
+        ]
+    else:
+        pairs = [(row, int(column)) for row, column in enumerate(prediction.matches.argmax(axis=1))]
+    regions = (DrawnRegion(*pair, float(prediction.matches[pair]), _box(prediction, pair[0])) for pair in pairs)
+    return tuple(region for region in regions if region.score >= threshold)
+
+
+def stage(prediction: Prediction, regions: Sequence[DrawnRegion], uri: str, *, threshold: float, note: str = "") -> str:
+    """Render the picture with its regions, a button for each description below it, and a note.
+
+    The SVG has the pixels of the upright picture as its units; regions that are not drawn are there, hidden.
+    """
+    return render(
+        "ground/templates/stage.html",
+        uri=uri,
+        width=prediction.width,
+        height=prediction.height,
+        regions=_drawn(prediction, regions),
+        hidden=[_hidden(prediction, row) for row in range(len(prediction.boxes_xyxy))],
+        chips=_chips(prediction, regions, threshold),
+        note=note,
+    )
+
+
+def _drawn(prediction: Prediction, regions: Sequence[DrawnRegion]) -> list[dict[str, Any]]:
+    """Return the values of each drawn box and its tag; boxes of one region lie inside each other."""
+    depths: Counter[int] = Counter()
+    values = []
+    for one in regions:
+        depth, text, (x0, y0, x1, _) = depths[one.region], prediction.descriptions[one.description], one.box_xyxy
+        depths[one.region] += 1
+        values.append(
+            {
+                "region": one.region,
+                "description": one.description,
+                "text": text,
+                "score": one.score,
+                "box": " ".join(f"{value:.5f}" for value in one.box_xyxy),
+                "rect": _rect(prediction, one.box_xyxy, depth),
+                "mark": mark_of(one.description),
+                "depth": depth,
+                "tag": textwrap.shorten(text, TAG_CHARACTERS, placeholder="…"),
+                "inside": y0 < TOP_EDGE,
+                "side": f"right:{100 * (1 - x1):.2f}%" if x0 > RIGHT_HALF else f"left:{100 * x0:.2f}%",
+                "top": 100 * y0,
+            }
+        )
+    return values
+
+
+def _hidden(prediction: Prediction, row: int) -> dict[str, Any]:
+    """Return the values of a region as it appears when its row of the matrix is pressed."""
+    column = int(prediction.matches[row].argmax()) if prediction.matches.size else None
+    return {
+        "region": row,
+        "rect": _rect(prediction, _box(prediction, row)),
+        "text": "" if column is None else prediction.descriptions[column],
+        "score": None if column is None else float(prediction.matches[row, column]),
+    }
+
+
+def _chips(prediction: Prediction, regions: Sequence[DrawnRegion], threshold: float) -> list[dict[str, Any]]:
+    """Return of each description its text, its best cosine, and why it has no box if it has none."""
+    drawn = {one.description for one in regions}
+    values = []
+    for index, text in enumerate(prediction.descriptions):
+        best = float(prediction.matches[prediction.best[index], index]) if prediction.matches.size else None
+        if best is None or index in drawn:
+            reason = ""
+        elif text in prediction.not_found:
+            reason = "not found"
+        else:
+            reason = f"below {threshold:.2f}" if best < threshold else "best on no region"
+        values.append({"text": text, "drawn": index in drawn, "score": best, "reason": reason})
+    return values
+
+
+def _box(prediction: Prediction, row: int) -> Box:
+    x0, y0, x1, y1 = (float(value) for value in prediction.boxes_xyxy[row])
+    return x0, y0, x1, y1
+
+
+def _rect(prediction: Prediction, box: Box, depth: int = 0) -> tuple[float, float, float, float]:
+    """Return x, y, width and height in pixels of the upright picture."""
+    width, height = prediction.width, prediction.height
+    inset = INSET * depth * max(width, height)
+    x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    return x0 + inset, y0 + inset, max(0.0, x1 - x0 - 2 * inset), max(0.0, y1 - y0 - 2 * inset)

@@ -1,0 +1,429 @@
+"""Answer the events of the Ground page: a picture and some texts in, detections and classes out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.core.data_uri import picture_uri
+from app.core.ground_links import GroundQuestion, QuestionError, find_question, open_picture, save_question
+from app.ground import annotated_image, overlay, panels
+from app.ground.actions import CheckpointResult, answer, result_json
+from app.ground.examples import GroundExample, load_examples
+from app.ground.heatmap import heatmap
+from app.ground.layout import (
+    DEFAULT_ALPHA,
+    TITLE,
+    CheckpointFields,
+    FieldNotes,
+    GroundForm,
+    GroundOutputs,
+    GroundParts,
+    lay_out,
+)
+from app.services import DEFAULT_CHECKPOINT, Services
+from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, in_order, server_choices, warn
+from app.ui.html import notice
+from app.ui.upload_field import UploadedPicture
+from curation.annotate.registry import DESCRIBERS, uses_of
+
+if TYPE_CHECKING:
+    from curation.annotate.registry import LocalizerKind
+
+__all__ = ["PATH", "TITLE", "GroundPage", "build"]
+
+PATH = ""
+NO_OTHER = ""
+NO_RESULT = "There is no result yet: press Run first."
+PUT_INTO_ADDRESS = "(query) => { if (query) history.replaceState(null, '', `?q=${query}`); }"
+SAVE = """(file) => {
+  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
+}"""
+# always_last: what a person does while the page is busy is done afterwards; Gradio's default forgets it.
+QUEUED: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+MODEL: dict[str, Any] = {"concurrency_id": MODEL_LANE, "concurrency_limit": 1, **QUEUED}
+
+
+@dataclass(frozen=True)
+class GroundView:
+    """The result on the page, kept to redraw, download and share it. uri: the picture as the page shows it."""
+
+    question: GroundQuestion
+    result: CheckpointResult
+    versus: CheckpointResult | None
+    uri: str
+
+
+class GroundPage:
+    """The handlers of the page's events. Each reads the form, makes one call and draws."""
+
+    def __init__(self, services: Services, examples: tuple[GroundExample, ...]) -> None:
+        """Keep the example pictures; the page opens with the first."""
+        self.services = services
+        self.examples = examples
+
+    def run(self, *values: Any) -> list[Any]:
+        """Answer [Run] with outputs and notes. What cannot be used is said at its field and in a toast."""
+        form = GroundForm(*values)
+        try:
+            return [*self._answer(_question(form), form.which), *FieldNotes()]
+        except QuestionError as error:
+            warn(error)
+            return [*_unchanged(), *FieldNotes(**_note(error))]
+
+    def first_run(self, *values: Any) -> list[Any]:
+        """Answer the question that the page opens with: no toast, and the note about its link stays."""
+        form = GroundForm(*values)
+        kept = FieldNotes(*(gr.skip() for _ in FieldNotes._fields))
+        if not form.picture:
+            return [*_unchanged(), *kept]
+        try:
+            return [*self._answer(_question(form), form.which), *kept]
+        except QuestionError as error:
+            return [*_unchanged(), *kept._replace(**_note(error))]
+
+    def set_alpha(self, view: GroundView | None, alpha: float, which: overlay.Which) -> list[Any]:
+        """Score the same picture and texts by another α. Returns outputs."""
+        if view is None:
+            return _unchanged()
+        try:
+            return list(self._answer(replace(view.question, alpha=alpha), which))
+        except QuestionError as error:
+            warn(error)
+            return _unchanged()
+
+    def redraw(self, view: GroundView | None, threshold: float, which: overlay.Which) -> list[Any]:
+        """Draw the result again by another threshold, or with best or all regions. Returns outputs."""
+        if view is None:
+            return _unchanged()
+        return list(_draw(replace(view, question=replace(view.question, threshold=threshold)), which))
+
+    def check_picture(self, picture: str | None, checkpoint: str) -> list[Any]:
+        """Check a picture as soon as a person chooses it. Returns picture, its note, and checkpoint fields."""
+        if not picture:
+            return [gr.skip(), "", *_same_checkpoint()]
+        try:
+            open_picture(self.services.settings, picture)
+        except QuestionError as error:
+            warn(error)
+            return [None, notice(error.sentence), *_same_checkpoint()]
+        return [gr.skip(), "", *self._follow_example(checkpoint, DEFAULT_CHECKPOINT)]
+
+    def use_example(self, checkpoint: str, event: gr.EventData) -> list[Any]:
+        """Fill in an example that was pressed. Returns picture, descriptions, classes, and checkpoint fields."""
+        example = self.examples[int(event.example)]
+        fields = self._follow_example(checkpoint, example.checkpoint)
+        return [str(example.path), example.descriptions, example.classes, *fields]
+
+    def _follow_example(self, chosen: str, suited: str) -> list[Any]:
+        """Change to the checkpoint that suits an example, from that of another example; one that a person chose stays.
+
+        Returns checkpoint fields.
+        """
+        usable = {each.name for each in self.services.registry.usable()}
+        if chosen == suited or suited not in usable or chosen not in {each.checkpoint for each in self.examples}:
+            return _same_checkpoint()
+        return [suited, *self.choose_checkpoint(suited)]
+
+    def choose_checkpoint(self, checkpoint: str) -> list[Any]:
+        """Put a checkpoint's twin beside it. Returns versus and about."""
+        known = {each.name: each for each in self.services.registry.usable()}
+        info = known[checkpoint].info if checkpoint in known else None
+        versus = info.twin if info and info.twin in known else NO_OTHER
+        return [versus, self.about(checkpoint, versus)]
+
+    def about(self, checkpoint: str, versus: str) -> str:
+        """Render where the checkpoints come from. Returns about."""
+        return panels.about_panel(self.services.registry.checkpoints(), checkpoint, versus)
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """Open the page with the question of its link, or else the first example. Returns form, about, picture note.
+
+        The checkpoint is the one that the address names, else the one promoted last, else that of the question.
+        """
+        usable = [each.name for each in self.services.registry.usable()]
+        asked = dict(request.query_params)
+        linked = asked.get("q", "")
+        question, problem = self._first_question(linked)
+        promoted = "" if linked else self.services.registry.promoted()
+        candidates = (asked.get("checkpoint", ""), promoted, question.checkpoint, *usable)
+        chosen = next((name for name in candidates if name in usable), "")
+        versus = asked.get("versus") or (question.versus if linked and not problem else None)
+        if versus is None or versus not in (NO_OTHER, *usable):
+            versus, _ = self.choose_checkpoint(chosen)
+        form = GroundForm(
+            picture=question.picture or None,
+            descriptions=question.descriptions,
+            classes=question.classes,
+            checkpoint=gr.Dropdown(choices=usable, value=chosen or None),
+            versus=gr.Dropdown(choices=[("nothing", NO_OTHER), *((name, name) for name in usable)], value=versus),
+            threshold=question.threshold,
+            alpha=question.alpha,
+            which="best",
+        )
+        return [*form, self.about(chosen, versus), notice(problem)]
+
+    def show_server(self, describer: str) -> Any:
+        """Show the address field for a describer on a server."""
+        return server_choices(self.services, visible="server" in uses_of(DESCRIBERS, describer))
+
+    def describe(self, picture: str | None, kind: str, server: str, request: gr.Request) -> list[Any]:
+        """Let a model write the descriptions. Returns descriptions, its answer, and its note."""
+        from app.ground import model_comparison
+
+        try:
+            person = person_of(request)
+            described = model_comparison.describe(
+                self.services, picture or "", kind, server=server or "", person=person
+            )
+        except QuestionError as error:
+            return [gr.skip(), "", notice(error.sentence)]
+        lines = model_comparison.description_lines(described)
+        return [lines or gr.skip(), panels.described_panel(described), ""]
+
+    def compare(self, view: GroundView | None, kind: LocalizerKind) -> list[Any]:
+        """Find a detector's boxes beside GRAIN's. Returns comparison and its note."""
+        from app.ground import model_comparison
+
+        if view is None:
+            return [gr.skip(), notice(NO_RESULT)]
+        prediction = view.result.prediction
+        try:
+            rows = model_comparison.compare(self.services, view.question.picture, prediction, kind=kind)
+        except QuestionError as error:
+            return [gr.skip(), notice(error.sentence)]
+        same_model = kind == view.result.info.kind == "photo"
+        return [panels.comparison_panel(prediction, view.uri, rows, same_model=same_model), ""]
+
+    def audit(self, view: GroundView | None, kind: LocalizerKind) -> list[Any]:
+        """Judge which claims of the descriptions the picture supports. Returns comparison and its note."""
+        from app.ground import model_comparison
+
+        if view is None:
+            return [gr.skip(), notice(NO_RESULT)]
+        picture, checkpoint = view.question.picture, view.question.checkpoint
+        try:
+            rows = model_comparison.audit(
+                self.services, picture, view.result.prediction, checkpoint=checkpoint, kind=kind
+            )
+        except QuestionError as error:
+            return [gr.skip(), notice(error.sentence)]
+        return [panels.audit_panel(rows), ""]
+
+    def share(self, view: GroundView | None) -> list[Any]:
+        """Save the question. Returns the link and its id, which the page's script puts into the address."""
+        if view is None:
+            gr.Warning(NO_RESULT, title="Not yet")
+            return [gr.skip(), ""]
+        try:
+            query = save_question(self.services.settings, self.services.engine, view.question)
+        except QuestionError as error:
+            warn(error)
+            return [gr.skip(), ""]
+        return [panels.link_panel(f"?q={query}"), query]
+
+    def download_json(self, view: GroundView | None) -> dict[str, str]:
+        """Return the result, with that of the other model, as a file for the page's script to save."""
+        if view is None:
+            gr.Warning(NO_RESULT, title="Not yet")
+            return {}
+        content = result_json(view.result) | ({"versus": result_json(view.versus)} if view.versus else {})
+        return _file("detections.json", "application/json", json.dumps(content, indent=1).encode())
+
+    def download_png(self, view: GroundView | None, which: overlay.Which) -> dict[str, str]:
+        """Return the picture with its regions as a file for the page's script to save."""
+        if view is None:
+            gr.Warning(NO_RESULT, title="Not yet")
+            return {}
+        try:
+            image = open_picture(self.services.settings, view.question.picture)
+        except QuestionError as error:
+            warn(error)
+            return {}
+        regions = overlay.drawn_regions(view.result.prediction, threshold=view.question.threshold, which=which)
+        drawn = annotated_image.draw_regions(image, view.result.prediction, regions)
+        return _file("detections.png", "image/png", annotated_image.png_bytes(drawn))
+
+    def ground(
+        self,
+        picture: str,
+        descriptions: str,
+        classes: str = "",
+        checkpoint: str = DEFAULT_CHECKPOINT,
+        threshold: float = 0.0,
+        alpha: float = DEFAULT_ALPHA,
+    ) -> dict[str, Any]:
+        """Find where descriptions are in a picture and which class it shows.
+
+        Args:
+            picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP or TIFF file.
+            descriptions: Short texts to find, one a line, as in "a red lid".
+            classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or JSON
+                {"zorbex": ["a red lid", "a star"]}. May be empty.
+            checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
+            threshold: Least cosine of a region, -1 to 1.
+            alpha: Share of the whole picture in a class score, 0 to 1; the rest is the regions'.
+
+        Returns:
+            One object: regions (the best box of each description, xyxy normalized to the upright picture, and its
+            cosine), not_found (descriptions that the picture does not show), matches (the cosine of every region and
+            description), classes (best first), checkpoint, timing_ms.
+        """
+        texts = (picture or "", descriptions or "", classes or "", checkpoint or "", NO_OTHER)  # null is no text
+        question = GroundQuestion(*texts, threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
+        try:
+            return result_json(answer(self.services, question).result)
+        except QuestionError as error:
+            raise gr.Error(error.sentence, print_exception=False) from error
+
+    def _first_question(self, query: str) -> tuple[GroundQuestion, str]:
+        """Return the question of a link, or else of the first example; and what is wrong with the link, if anything."""
+        example = self.examples[0]
+        first = GroundQuestion(
+            str(example.path), example.descriptions, example.classes, example.checkpoint, alpha=DEFAULT_ALPHA
+        )
+        if not query:
+            return first, ""
+        try:
+            question = find_question(self.services.settings, self.services.engine, query)
+        except QuestionError as error:
+            return first, error.sentence
+        return question, "" if question.picture else "The picture of this link is no longer there."
+
+    def _answer(self, question: GroundQuestion, which: overlay.Which) -> GroundOutputs:
+        found = answer(self.services, question)
+        return _draw(GroundView(found.question, found.result, found.versus, picture_uri(found.image)), which)
+
+
+def _draw(view: GroundView, which: overlay.Which) -> GroundOutputs:
+    question, prediction, note = view.question, view.result.prediction, view.result.info.grounding_note
+    regions = overlay.drawn_regions(prediction, threshold=question.threshold, which=which)
+    note = f"{note.capitalize()}." if note else ""
+    return GroundOutputs(
+        view=view,
+        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=note),
+        matrix=heatmap(prediction),
+        classes=panels.classes_panel(view.result, view.versus, alpha=question.alpha),
+        timing=panels.timing_panel([view.result] + ([view.versus] if view.versus else [])),
+        code=panels.code_panel(question, view.result.checkpoint),
+    )
+
+
+def _question(form: GroundForm) -> GroundQuestion:
+    return GroundQuestion(
+        picture=form.picture or "",
+        descriptions=form.descriptions or "",
+        classes=form.classes or "",
+        checkpoint=form.checkpoint or "",
+        versus=form.versus or NO_OTHER,
+        threshold=form.threshold,
+        alpha=form.alpha,
+    )
+
+
+def _unchanged() -> list[Any]:
+    return [gr.skip() for _ in GroundOutputs._fields]
+
+
+def _same_checkpoint() -> list[Any]:
+    return [gr.skip() for _ in CheckpointFields._fields]
+
+
+def _note(error: QuestionError) -> dict[str, Any]:
+    return {error.field: notice(error.sentence)}
+
+
+def _file(name: str, kind: str, content: bytes) -> dict[str, str]:
+    """Put a file inside the answer itself: it never lies on the server, where others could ask for it."""
+    return {"name": name, "uri": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
+
+
+def build(app: gr.Blocks, services: Services) -> None:
+    """Lay the page out inside the current Blocks and wire its events."""
+    page = GroundPage(services, load_examples())
+    parts = lay_out(page.examples)
+    _wire_questions(app, page, parts)
+    _wire_results(page, parts)
+    _add_endpoint(page)
+
+
+def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> None:
+    """Wire the events that end in a run."""
+    form, outputs, notes, inputs = parts.form, parts.outputs, parts.notes, parts.inputs
+    fields = CheckpointFields(form.checkpoint, form.versus, parts.about)
+    run: dict[str, Any] = {
+        "fn": page.run,
+        "inputs": [*form],
+        "outputs": [*outputs, *notes],
+        "show_progress_on": outputs.stage,
+        **MODEL,
+    }
+    app.load(page.open, None, [*form, parts.about, notes.picture], **LIGHT).then(**(run | {"fn": page.first_run}))
+    inputs.run.click(**run)
+    inputs.gallery.click(
+        page.use_example,
+        form.checkpoint,
+        [form.picture, form.descriptions, form.classes, *fields],
+        **(in_order("examples") | QUEUE_ALL),
+    ).then(**run)
+    form.picture.input(
+        page.check_picture, [form.picture, form.checkpoint], [form.picture, notes.picture, *fields], **LIGHT
+    )
+    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [form.versus, parts.about], **LIGHT).then(**run)
+    form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
+    inputs.describer.input(page.show_server, inputs.describer, inputs.server, **LIGHT)
+    inputs.describe.click(
+        page.describe,
+        [form.picture, inputs.describer, inputs.server],
+        [form.descriptions, inputs.described, inputs.described_note],
+        show_progress_on=inputs.described,
+        **MODEL,
+    ).then(**run)
+
+
+def _wire_results(page: GroundPage, parts: GroundParts) -> None:
+    """Wire the events on a result that is there."""
+    form, outputs, other = parts.form, parts.outputs, parts.comparison
+    compared: dict[str, Any] = {
+        "inputs": [outputs.view, other.detector],
+        "outputs": [other.comparison, other.note],
+        "show_progress_on": other.comparison,
+        **MODEL,
+    }
+    other.compare.click(page.compare, **compared)
+    other.audit.click(page.audit, **compared)
+    # one event for both, in one queue with the runs: an earlier answer must not come last
+    drawn = [form.threshold.release, form.which.input]
+    gr.on(drawn, page.redraw, [outputs.view, form.threshold, form.which], [*outputs], show_progress="hidden", **MODEL)
+    form.alpha.release(
+        page.set_alpha, [outputs.view, form.alpha, form.which], [*outputs], show_progress="hidden", **MODEL
+    )
+    query = gr.Textbox(visible=False)
+    parts.share.click(page.share, outputs.view, [parts.link, query], **LIGHT).then(
+        None, query, None, js=PUT_INTO_ADDRESS
+    )
+    file: Any = gr.JSON(visible=False)
+    parts.as_json.click(page.download_json, outputs.view, file, **LIGHT).then(None, file, None, js=SAVE)
+    parts.as_png.click(page.download_png, [outputs.view, form.which], file, **LIGHT).then(None, file, None, js=SAVE)
+
+
+def _add_endpoint(page: GroundPage) -> None:
+    """Add /ground for gradio_client and MCP: the same run, one JSON object. Hidden fields name its parameters."""
+    picture = UploadedPicture(visible=False, label="picture")
+    descriptions = gr.Textbox(visible=False, label="descriptions")
+    classes = gr.Textbox("", visible=False, label="classes")
+    checkpoint = gr.Textbox(DEFAULT_CHECKPOINT, visible=False, label="checkpoint")
+    threshold = gr.Number(0.0, visible=False, label="threshold")
+    alpha = gr.Number(DEFAULT_ALPHA, visible=False, label="alpha")
+    gr.Button(visible=False).click(
+        page.ground,
+        [picture, descriptions, classes, checkpoint, threshold, alpha],
+        gr.JSON(visible=False),
+        api_name="ground",
+        concurrency_id=MODEL["concurrency_id"],
+    )

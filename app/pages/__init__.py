@@ -1,1 +1,0 @@
-"""The pages, one a file: what is on it, and the handlers of its events."""

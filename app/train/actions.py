@@ -1,0 +1,95 @@
+"""Queue what the Train page's form describes: a training, or dry steps that measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from app.access.accounts import Person
+from app.jobs.control import NewJob
+from app.jobs.devices import CPU, GPU
+from app.services import Services
+from app.train.plan import TrainPlan, TrainRequest, launch_words, plan_run
+from app.train.preflight import IN_PROGRESS, check_plan
+from app.train.run_jobs import DATA, DRY, SOONER, TRAIN, name_taken
+from db.engine import reading
+from db.queries.job_queries import job_page
+from grain.train_config import TrainConfig
+from user_errors import UserError, sentence
+
+
+def measure(services: Services, person: Person, request: TrainRequest) -> int:
+    """Queue dry steps, ahead of other work; return the id of the job.
+
+    Raises: UserError: one of the fields cannot be used.
+    """
+    plan = plan_run(services, request, person.role)
+    argv = launch_words(request, replace(plan.config, name=""), "grain.train.preflight")
+    after = _prepare(services, person, plan)
+    return services.jobs.submit(_new_job(DRY, person, plan, argv=argv, priority=SOONER, after=after))
+
+
+def queue(services: Services, person: Person, request: TrainRequest) -> int:
+    """Queue the training, and before it what makes its data; return the id of its job.
+
+    Raises: UserError: it cannot run; the first reason.
+    """
+    plan = plan_run(services, request, person.role)
+    bad = [check for check in check_plan(services, plan) if check.state == "bad"]
+    if bad:
+        raise UserError(bad[0].found)
+    with reserved_folder(plan.config):
+        after = _prepare(services, person, plan)
+        new = _new_job(TRAIN, person, plan, argv=plan.argv, priority=request.priority, after=after)
+        return services.jobs.submit(new)
+
+
+@contextmanager
+def reserved_folder(config: TrainConfig) -> Iterator[None]:
+    """Make the run's folder, which only one of several people who queue the same name can; remove it on failure.
+
+    Raises: UserError: it is there already, or cannot be made.
+    """
+    try:
+        config.out.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UserError(name_taken(config.name)) from error
+    except OSError as error:
+        raise UserError(sentence(error)) from error
+    try:
+        yield
+    except BaseException:
+        config.out.rmdir()
+        raise
+
+
+def _prepare(services: Services, person: Person, plan: TrainPlan) -> int | None:
+    """Return the job that makes the data, queued unless one is in progress; None where the data are there."""
+    if not plan.prepare:
+        return None
+    folder = str(plan.config.data)
+    with reading(services.engine) as session:
+        for job in job_page(session, kind=DATA, states=IN_PROGRESS, limit=100):
+            if job.config.get("out") == folder:
+                return job.id
+    priority = plan.request.priority
+    new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=plan.prepare, priority=priority)
+    return services.jobs.submit(new)
+
+
+def _new_job(
+    kind: str, person: Person, plan: TrainPlan, *, argv: Sequence[str], priority: int, after: int | None
+) -> NewJob:
+    where = plan.request.where
+    return NewJob(
+        kind=kind,
+        owner=person.name,
+        config=plan.snapshot(),
+        argv=argv,
+        device=where,
+        priority=priority,
+        backend="local" if where in (CPU, GPU) else where,
+        width=plan.request.processes if where == GPU else 1,
+        after=after,
+    )

@@ -1,0 +1,123 @@
+"""Draw the curves of trainings: a plot for each number, runs over each other, a title that states the finding."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
+from app.ui.marks import mark_of
+from app.ui.plots import TRANSPARENT, empty_figure, hover_text, plot_text
+
+HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
+GIGABYTE = 2**30
+DASHES = ("solid", "dot")
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """A plot. columns: of the log, the first solid, the second dotted. unit: the y axis. scale: divides the numbers."""
+
+    name: str
+    columns: tuple[str, ...]
+    unit: str
+    held_out: bool = False
+    scale: float = 1.0
+    logarithmic: bool = False
+
+
+PANELS = (
+    CurvePanel("L_ic", ("image_caption",), "nats"),
+    CurvePanel("L_box", ("box",), "L1 + 1 − GIoU"),
+    CurvePanel("L_rd", ("region_description",), "nats"),
+    CurvePanel("Held-out grounding", ("grounding_acc50", "grounding_miou"), "IoU ≥ 0.5 · mean IoU", True),
+    CurvePanel(
+        "Held-out retrieval",
+        ("retrieval_image_to_text_r1", "retrieval_text_to_image_r1"),
+        "R@1 text · image",
+        True,
+    ),
+    CurvePanel("Spread of boxes", ("box_spread_least", "box_spread_mean"), "least · mean", True),
+    CurvePanel("Learning rate", ("learning_rate",), "a step"),
+    CurvePanel("Gradient norm", ("gradient_norm",), "before clipping", logarithmic=True),
+    CurvePanel("Pace", ("images_per_second",), "images a second"),
+    CurvePanel("Memory", ("memory_bytes",), "GB, most at once", scale=GIGABYTE),
+)
+
+
+def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure:
+    """Draw one panel of some runs, by label."""
+    if not any(np.isfinite(_column(_rows(panel, log), panel.columns[0])).any() for _, log in logs):
+        return _nothing_yet(panel)
+    figure = go.Figure()
+    for index, (label, log) in enumerate(logs):
+        rows = _rows(panel, log).thinned()
+        for dash, column in zip(DASHES, panel.columns, strict=False):
+            values = _column(rows, column) / panel.scale
+            if not np.isfinite(values).any():
+                continue
+            figure.add_trace(
+                go.Scatter(
+                    x=rows.step,
+                    y=values,
+                    mode="lines+markers" if panel.held_out else "lines",
+                    line={"color": mark_of(index).color, "width": 1.8, "dash": dash},
+                    marker={"size": 4},
+                    name=plot_text(label),
+                    hovertemplate=hover_text(label, "step %{x:,}", f"{column} %{{y:.4g}}"),
+                )
+            )
+    title = textwrap.wrap(_finding(panel, logs), TITLE_CHARACTERS)
+    figure.update_layout(
+        title={"text": plot_text(*title), "x": 0, "y": 1 - 14 / HEIGHT, "yanchor": "top"},
+        title_font_size=13,
+        height=HEIGHT,
+        margin={"l": 50, "r": 8, "t": 22 + 16 * len(title), "b": 34},
+        showlegend=False,
+        hovermode="closest",
+        dragmode=False,
+        font={"family": "system-ui, sans-serif", "size": 11},
+        **TRANSPARENT,
+    )
+    figure.update_xaxes(title="step", rangemode="tozero", gridcolor="rgba(128,128,128,0.15)", zeroline=False)
+    figure.update_yaxes(title=panel.unit, gridcolor="rgba(128,128,128,0.15)", zeroline=False, nticks=5)
+    if panel.logarithmic:
+        figure.update_yaxes(type="log", nticks=4)
+    return figure
+
+
+def _rows(panel: CurvePanel, log: RunLog) -> Rows:
+    return log.evaluations if panel.held_out else log.steps
+
+
+def _nothing_yet(panel: CurvePanel) -> go.Figure:
+    figure = empty_figure(f"{panel.name}: nothing yet")
+    figure.update_layout(height=HEIGHT)
+    return figure
+
+
+def _column(rows: Rows, name: str) -> Values:
+    """Return a held-out number under its own name, or as the log calls it."""
+    return rows.get(HELD_OUT + name) if HELD_OUT + name in rows.columns else rows.get(name)
+
+
+def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:
+    """Return the finding of the first run's curve."""
+    if not logs:
+        return panel.name
+    log = logs[0][1]
+    values = _column(log.evaluations if panel.held_out else log.steps, panel.columns[0]) / panel.scale
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return f"{panel.name}: nothing yet"
+    if len(values) == 1 or panel.name == "Memory":
+        return f"{panel.name} {values[-1]:.3g}"
+    tenth = 1 if panel.held_out else max(1, len(values) // 10)
+    first, last = float(values[:tenth].mean()), float(values[-tenth:].mean())
+    if 0.98 * first <= last <= 1.02 * first:
+        return f"{panel.name} stays at {last:.3g}"
+    return f"{panel.name} {'fell' if last < first else 'rose'} from {first:.3g} to {last:.3g}"

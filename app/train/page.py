@@ -1,0 +1,209 @@
+"""Handle the Train page: a form that becomes a job, runs with their curves, and checkpoints to keep.
+
+Handlers import what needs the database: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.services import Services
+from app.train.layout import PAGE, TrainPageParts, lay_out
+from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
+from app.ui.html import notice, render_macro
+from user_errors import UserError
+
+if TYPE_CHECKING:
+    from app.train.plan import TrainRequest
+    from app.train.runs import RunView
+
+TITLE, PATH = "Train", "train"
+MOST_CHOSEN = 6  # runs over each other
+INTO_ADDRESS = "(query) => { history.replaceState(null, '', location.pathname + query); }"
+
+
+class TrainPage:
+    """The handlers. Each makes one call and shows the result."""
+
+    def __init__(self, services: Services) -> None:
+        """services: what they call."""
+        self.services = services
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """Open the page with the runs of its link. Returns form and chosen."""
+        from app.train.runs import are_runs, first_form
+
+        asked = [each for each in request.query_params.get("run", "").split(",") if each][:MOST_CHOSEN]
+        known = are_runs(self.services, asked)
+        chosen = [int(each) for each in asked if choose_linked(known, each, "run") == each]
+        return [self._form(first_form(self.services)), chosen]
+
+    def check(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Check a form that changed. Returns values, plan, note."""
+        values = dict(event.values) if isinstance(event.values, Mapping) else {}
+        return [values, *self._plan(values, request)]
+
+    def recheck(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
+        """Check the form again, after dry steps or once data are there. Returns plan, note."""
+        return self._plan(values, request) if values else [gr.skip(), gr.skip()]
+
+    def measure(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
+        """Queue dry steps. Returns plan, note."""
+        from app.train import actions
+
+        try:
+            actions.measure(self.services, person_of(request), _read(values))
+        except UserError as error:
+            warn(error)
+        return self.recheck(values, request)
+
+    def queue(self, values: dict[str, Any], chosen: list[int], request: gr.Request) -> list[Any]:
+        """Queue a training and choose it; the form is ready for another. Returns chosen, note, form."""
+        from app.train import actions, runs
+
+        try:
+            job = actions.queue(self.services, person_of(request), _read(values))
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), notice(error.sentence), gr.skip()]
+        return [[job, *chosen][:MOST_CHOSEN], "", self._form(runs.form_of(self.services, job))]
+
+    def choose(self, chosen: list[int], limit: int, event: gr.EventData) -> list[Any]:
+        """Choose the run whose row was pressed, or choose it no longer. Returns chosen, limit."""
+        if getattr(event, "more", False):
+            return [gr.skip(), limit + PAGE]
+        run = int(event.run)
+        rest = [each for each in chosen if each != run]
+        return [rest if run in chosen else [*rest, run][-MOST_CHOSEN:], gr.skip()]
+
+    def address(self, chosen: list[int]) -> str:
+        """Return the query that the page puts into its address, so that a link opens the chosen runs."""
+        return f"?run={','.join(map(str, chosen))}" if chosen else ""
+
+    def ask(self, request: gr.Request, event: gr.EventData) -> Any:
+        """Do what a button of a job says. Returns form."""
+        from app.train import runs
+
+        if event.ask != "duplicate":
+            control_job_by_button(self.services, request, event)
+            return gr.skip()
+        try:
+            return self._form(runs.form_of(self.services, int(event.job)))
+        except UserError as error:
+            warn(error)
+            return gr.skip()
+
+    def keep(self, request: gr.Request, event: gr.EventData) -> Any:
+        """Promote, export or push a checkpoint. Returns kept."""
+        from app.train import panels, runs
+
+        run, which, what = int(event.run), str(event.which), str(event.keep)
+        try:
+            if what == "promote":
+                before = self.services.registry.promoted()
+                return panels.promoted_panel(runs.promote(self.services, run, which), before)
+            push_to = str(event.to) if what == "push" else ""
+            job = runs.keep(self.services, person_of(request), run, which=which, push_to=push_to)
+        except UserError as error:
+            warn(error)
+            return gr.skip()
+        return render_macro("finding", f"Job {job} writes it.")
+
+    def tick(self, chosen: list[int], limit: int, seen: dict[str, Any]) -> list[Any]:
+        """Draw what is new, every two seconds and at once after a choice. Returns the outputs of `_wire` and seen."""
+        from app.train import panels, runs
+        from app.train.curves import PANELS, curves
+
+        rows = runs.runs(self.services, limit + 1)
+        views = self._views(chosen)
+        now = {
+            "runs": panels.runs_panel(rows[:limit], chosen, more=len(rows) > limit),
+            "side": panels.side_panel(runs.side_jobs(self.services)),
+            "watched": panels.watch_panel(views),
+            "log": panels.log_panel(views),
+        }
+        marks = {name: hash(text) for name, text in now.items()}
+        marks["curves"] = hash(tuple((view.job.id, len(view.log.steps), len(view.log.evaluations)) for view in views))
+        marks["pictures"] = hash(tuple((view.job.id, *(each.step for each in view.moments)) for view in views))
+        marks["details"] = bool(views)
+        new = {name for name, mark in marks.items() if seen.get(name) != mark}
+        logs = [(view.label, view.log) for view in views]
+        plots = [curves(panel, logs) if "curves" in new else gr.skip() for panel in PANELS]
+        pictures = panels.pictures_panel(views) if "pictures" in new else gr.skip()
+        shown = [now[name] if name in new else gr.skip() for name in now]
+        details = gr.update(visible=bool(views)) if "details" in new else gr.skip()
+        return [*shown, *plots, pictures, details, details, details, marks if new else gr.skip()]
+
+    def _views(self, chosen: list[int]) -> list[RunView]:
+        """Return the chosen runs that are still there."""
+        from app.train import runs
+
+        views = []
+        for each in chosen:
+            try:
+                views.append(runs.view(self.services, each))
+            except UserError as error:
+                gr.Info(error.sentence, title="No such run")
+        return views
+
+    def _plan(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
+        from app.train import panels
+        from app.train.plan import plan_run
+        from app.train.preflight import check_plan
+
+        try:
+            plan = plan_run(self.services, _read(values), person_of(request).role)
+            return [panels.plan_panel(plan, check_plan(self.services, plan)), ""]
+        except UserError as error:
+            return [gr.skip(), notice(error.sentence)]
+
+    def _form(self, values: Mapping[str, Any]) -> str:
+        from app.train import panels, plan
+
+        return panels.form_panel(
+            values,
+            data=plan.data_choices(self.services),
+            starts=plan.start_choices(self.services),
+            places=plan.where_choices(self.services),
+        )
+
+
+def _read(values: Mapping[str, Any]) -> TrainRequest:
+    from app.train.plan import TrainRequest
+
+    return TrainRequest.read(values)
+
+
+def build(app: gr.Blocks, services: Services) -> None:
+    """Lay the page out inside the current Blocks and wire its events."""
+    _wire(app, TrainPage(services), lay_out())
+
+
+def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts) -> None:
+    inputs = [parts.chosen, parts.limit, parts.seen]
+    shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
+    planned = [parts.plan, parts.note]
+    app.load(page.open, None, [parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
+    plan = in_order("train-plan")
+    parts.form.input(page.check, None, [parts.values, *planned], **(plan | QUEUE_ALL))
+    parts.measure.click(page.measure, parts.values, planned, **plan)
+    parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **LIGHT)
+    parts.runs.select(
+        page.choose, [parts.chosen, parts.limit], [parts.chosen, parts.limit], **(in_order("train-runs") | QUEUE_ALL)
+    )
+    for jobs in (parts.runs, parts.side):
+        jobs.click(page.ask, None, parts.form, **(LIGHT | QUEUE_ALL)).then(page.tick, inputs, shown, **LIGHT)
+    parts.watched.click(page.keep, None, parts.kept, **(LIGHT | QUEUE_ALL))
+    parts.chosen.change(page.tick, inputs, shown, **LIGHT)
+    query = gr.Textbox(visible=False)  # the browser never has a gr.State
+    parts.chosen.change(page.address, parts.chosen, query, **LIGHT).then(
+        None, query, None, js=INTO_ADDRESS, api_visibility="private"
+    )
+    parts.limit.change(page.tick, inputs, shown, **LIGHT)
+    gr.Timer(TICK_SECONDS).tick(page.tick, inputs, shown, **LIGHT)
+    # results of dry steps and data that arrived change the preflight
+    parts.side.change(page.recheck, parts.values, planned, **plan)

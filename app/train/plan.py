@@ -1,0 +1,187 @@
+"""Turn the Train page's form into the settings and the command line of one training."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from app.access.permissions import check_weights
+from app.access.rules import Role
+from app.jobs.devices import CPU, GPU
+from app.services import Services
+from app.train.form import config_from
+from curation.exchange.export import command_line as export_command
+from curation.exchange.export_config import ExportConfig
+from db.engine import reading
+from db.queries.data_set_queries import list_datasets
+from db.queries.version_queries import list_versions
+from grain.command import command_line
+from grain.train_config import TrainConfig
+from user_errors import UserError
+
+WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
+WORLDS = (2_000, 20_000)  # pictures of the sample worlds that the page offers to draw
+HELD_OUT = 0.05  # share of a version's pictures that is evaluated on
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+MOST_GPUS = 16  # of one node
+CAPTIONS = ("picture", "descriptions")
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig."""
+
+    name: str
+    data: str
+    start: str
+    open_clip: str
+    where: str
+    processes: int
+    priority: int
+    caption: str
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> TrainRequest:
+        """Read what the browser's form holds.
+
+        Raises: UserError: it is no form.
+        """
+        try:
+            own = {name: str(values.get(name) or "").strip() for name in ("name", "data", "start", "open_clip")}
+            return cls(
+                **own,
+                where=str(values.get("where") or CPU),
+                processes=int(1 if values.get("processes") in (None, "") else values["processes"]),
+                priority=int(values.get("priority") or 0),
+                caption=str(values.get("caption") or "picture"),
+                fields=dict(values.get("fields") or {}),
+            )
+        except (TypeError, ValueError) as error:
+            raise UserError("The form came damaged: reload the page.") from error
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A training as it would run. prepare: the words that make its data first; none when these are there."""
+
+    request: TrainRequest
+    config: TrainConfig
+    prepare: tuple[str, ...]
+    argv: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """Return what runs, to be copied into a terminal."""
+        lines = [shlex.join(["python", *words]) for words in (self.prepare, self.argv) if words]
+        return " && \\\n".join(lines)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the job keeps: the settings that run, and the form."""
+        asked = {name: value for name, value in vars(self.request).items() if name != "fields"}
+        return {"train": json.loads(json.dumps(asdict(self.config), default=str)), "asked": asked}
+
+
+def data_choices(services: Services) -> list[tuple[str, str]]:
+    """Return the label and the key of every sample world and frozen version."""
+    drawn = [int(folder.name) for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+    found = [
+        (f"sample world, {count:,} pictures{'' if count in drawn else ' (drawn first)'}", f"{WORLD}:{count}")
+        for count in sorted({*drawn, *WORLDS})
+    ]
+    with reading(services.engine) as session:
+        for dataset in list_datasets(session):
+            for version in list_versions(session, dataset_id=dataset.id):
+                label = f"{dataset.name} · {version.name} ({version.pictures:,} pictures, {version.regions:,} regions)"
+                found.append((label, f"{VERSION}:{version.sha256}"))
+    return found
+
+
+def start_choices(services: Services) -> list[tuple[str, str]]:
+    """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
+    usable = [each.name for each in services.registry.usable() if each.info and each.info.kind in ("grain", "clip")]
+    checkpoints = [(f"checkpoint {name}", f"{CHECKPOINT}:{name}") for name in usable]
+    return [("scratch", SCRATCH), *checkpoints, ("open_clip weights", OPEN_CLIP)]
+
+
+def where_choices(services: Services) -> list[tuple[str, str]]:
+    """Return the label and the key of every place where jobs may run."""
+    words = {CPU: "this machine, processors", GPU: "this machine, GPUs", "ray": "Ray cluster", "slurm": "Slurm"}
+    return [(words.get(device, device), device) for device in services.jobs.slots]
+
+
+def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan:
+    """Return the very training that a form describes.
+
+    Args:   role: of the person; only an admin names weights outside GRAIN_HOME.
+    Raises: UserError: one of its fields cannot be used.
+    """
+    if not RUN_NAME.fullmatch(request.name):
+        raise UserError("The run needs a name of letters, digits, dots, dashes and underlines: write one.")
+    if request.where not in services.jobs.slots:
+        raise UserError(f"There is no place {request.where[:40]!r} to run on: choose one of the list.")
+    least, most = _gpus(services, request.where)
+    if not least <= request.processes <= most:
+        raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
+    folder, prepare = _data(services, request)
+    config = config_from(
+        request.fields,
+        data=folder,
+        out=services.settings.home / "runs" / request.name,
+        init=_init(services, request, role),
+        name=request.name,
+    )
+    return TrainPlan(request, config, prepare, launch_words(request, config, "grain.train"))
+
+
+def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:
+    """Return `accelerate launch` with every option, so that no configuration file of a person changes the run."""
+    launch = ["-m", "accelerate.commands.launch", f"--num_processes={max(1, request.processes)}"]
+    launch += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    if request.where == CPU or not request.processes:
+        launch += ["--cpu"]
+    elif request.processes > 1:
+        launch += ["--multi_gpu"]
+    return (*launch, *command_line(config, module))
+
+
+def _gpus(services: Services, where: str) -> tuple[int, int]:
+    """Return the fewest and the most GPUs that a run may have in a place."""
+    return {CPU: (0, 1), GPU: (1, services.jobs.slots.get(GPU, 0))}.get(where, (0, MOST_GPUS))
+
+
+def _data(services: Services, request: TrainRequest) -> tuple[Path, tuple[str, ...]]:
+    """Return the data folder, and the words that make it where it is missing."""
+    kind, _, key = request.data.partition(":")
+    if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
+        folder = _worlds(services) / str(int(key))
+        words = ["-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}"]
+    elif kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
+        folder = services.settings.home / "shards" / f"{key[:16]}-{request.caption}"
+        caption = cast(Literal["picture", "descriptions"], request.caption)
+        words = export_command(ExportConfig("shards", folder, version=key, caption=caption, held_out=HELD_OUT))
+    else:
+        raise UserError("Choose the data: a frozen version, or the sample world.")
+    return folder, () if (folder / "manifest.json").is_file() else tuple(words)
+
+
+def _worlds(services: Services) -> Path:
+    return services.settings.home / "worlds"
+
+
+def _init(services: Services, request: TrainRequest, role: Role) -> str | None:
+    """Return TrainConfig.init of a start point."""
+    kind, _, name = request.start.partition(":")
+    if kind == SCRATCH:
+        return None
+    if kind == OPEN_CLIP:
+        check_weights(services.settings.home, role, request.open_clip.partition(":")[2])
+        if not re.fullmatch(r"[\w./:-]{1,300}", request.open_clip):
+            raise UserError("Name the open_clip weights as ARCHITECTURE:TAG-OR-FILE, as in ViT-B-16:openai.")
+        return f"open_clip:{request.open_clip}"
+    return str(services.registry.find(name).folder)

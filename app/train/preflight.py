@@ -1,0 +1,182 @@
+"""Check a planned training before it runs: its name, data, disk, memory and time, and settings that look wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.services import Services
+from app.train.estimate import need
+from app.train.plan import TrainPlan
+from app.train.run_jobs import DRY, name_taken, run_jobs
+from app.ui.html import duration
+from db.engine import reading
+from db.models import Job, JobState
+from db.queries.job_queries import job_page
+from grain.structures import SCHEMA_VERSION
+from grain.train_config import TrainConfig
+from user_errors import UserError
+
+GB = 2**30
+FINE_TUNE_RATE = 5e-4  # pretrained weights need a lower rate
+MANY_EPOCHS = 200
+LONG_RUN_S = 7 * 86_400.0
+IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
+ReportRow = Mapping[str, Any]  # what grain/train/preflight.py prints of its dry steps
+
+
+@dataclass(frozen=True)
+class PreflightCheck:
+    """One line of the preflight. state: ok, warn, bad (it cannot be queued) or open (not known yet)."""
+
+    name: str
+    state: Literal["ok", "warn", "bad", "open"]
+    found: str
+
+
+def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
+    """Return all that is known of a training before it runs, and what is likely a mistake."""
+    report = _report(services, plan)
+    return [
+        _name_check(services, plan.config),
+        _data_check(plan),
+        _disk_check(plan),
+        _memory_check(plan, report),
+        _time_check(plan, report),
+        *_warnings(plan.config),
+    ]
+
+
+def _report(services: Services, plan: TrainPlan) -> ReportRow | Job | None:
+    """Return what dry steps of the same settings measured; their job before its end; None when there is none."""
+    settings = _comparable(plan.snapshot())
+    with reading(services.engine) as session:
+        jobs = [job for job in job_page(session, kind=DRY, limit=30) if _comparable(job.config) == settings]
+    if not jobs:
+        return None
+    if jobs[0].state != "done":
+        return jobs[0]
+    for line in reversed(services.jobs.log_tail(jobs[0].id, 50).splitlines()):
+        if line.startswith('{"device"'):
+            return dict(json.loads(line))
+    return None
+
+
+def _comparable(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that memory and time depend on."""
+    asked = dict(snapshot.get("asked") or {})
+    train = {k: v for k, v in dict(snapshot.get("train") or {}).items() if k not in ("out", "name", "twin", "images")}
+    return {"train": train, "where": asked.get("where"), "processes": asked.get("processes")}
+
+
+def _name_check(services: Services, config: TrainConfig) -> PreflightCheck:
+    if config.out.exists() or any(job.config["train"]["out"] == str(config.out) for job in run_jobs(services, 1000)):
+        return PreflightCheck("name", "bad", name_taken(config.name))
+    return PreflightCheck("name", "ok", f"{config.out}")
+
+
+def _data_check(plan: TrainPlan) -> PreflightCheck:
+    config = plan.config
+    if plan.prepare:
+        return PreflightCheck("data", "open", "Not there yet: a job makes it first, and the training waits for that.")
+    try:
+        counts = _split_counts(config)
+    except UserError as error:
+        return PreflightCheck("data", "bad", str(error))
+    train, held_out = counts.get("train", 0), counts.get("held_out", 0)
+    if train < config.batch_size:
+        found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: take less."
+        return PreflightCheck("data", "bad", found)
+    if not held_out:
+        found = "No picture is held out to evaluate on: freeze a version with more pictures."
+        return PreflightCheck("data", "bad", found)
+    epochs = config.images / train
+    found = f"schema {SCHEMA_VERSION}, {train:,} pictures to train on, {held_out:,} held out; {epochs:,.1f} epochs"
+    if epochs > MANY_EPOCHS:
+        advice = "each picture is seen very often, take fewer images or more data."
+        return PreflightCheck("data", "warn", f"{found}: {advice}")
+    return PreflightCheck("data", "ok", found)
+
+
+def _split_counts(config: TrainConfig) -> dict[str, int]:
+    """Return the pictures of each split of a data folder.
+
+    Raises: UserError: its manifest cannot be read or is of another schema, or a shard is missing.
+    """
+    try:
+        manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
+        schema, splits = manifest["schema_version"], manifest["splits"]
+        counts = {name: sum(int(entry["images"]) for entry in entries) for name, entries in splits.items()}
+        missing = [e["file"] for rows in splits.values() for e in rows if not (config.data / str(e["file"])).is_file()]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{config.data} has no readable manifest: remove the folder and queue again.") from error
+    if schema != SCHEMA_VERSION:
+        raise UserError(f"The shards have schema {schema}, not {SCHEMA_VERSION}: write them again.")
+    if missing:
+        raise UserError(f"{len(missing)} shards are missing, first {missing[0]}: write the data again.")
+    return counts
+
+
+def _disk_check(plan: TrainPlan) -> PreflightCheck:
+    home = next(folder for folder in (plan.config.out, *plan.config.out.parents) if folder.exists())
+    free, needed = shutil.disk_usage(home).free, need(plan.config)
+    if needed is None:
+        return PreflightCheck("disk", "ok" if free > 5 * GB else "warn", f"{free / GB:,.0f} GB are free")
+    found = f"{needed.disk / GB:,.1f} GB for checkpoints, {free / GB:,.0f} GB are free"
+    if needed.disk > free:
+        return PreflightCheck("disk", "bad", f"{found}: free some, or keep fewer states.")
+    return PreflightCheck("disk", "ok" if free > 2 * needed.disk else "warn", found)
+
+
+def _memory_check(plan: TrainPlan, report: ReportRow | Job | None) -> PreflightCheck:
+    needed = need(plan.config, processes=max(1, plan.request.processes))
+    estimate = f"about {needed.memory / GB:,.1f} GB by estimate" if needed else ""
+    if report is None:
+        return PreflightCheck("memory", "open", f"{estimate or 'unknown'}: measure it with dry steps")
+    if not isinstance(report, Job):
+        used, total = report["memory_bytes"] / GB, report["memory_total_bytes"] / GB
+        found = f"{used:,.1f} of {total:,.0f} GB measured on {report['device']} in dry steps"
+        found += f", {estimate}" if estimate else ""
+        return PreflightCheck("memory", "ok" if used < 0.9 * total else "warn", found)
+    if report.state in IN_PROGRESS:
+        found = f"{estimate or 'unknown'}; dry steps are {report.state} (job {report.id})"
+        return PreflightCheck("memory", "open", found)
+    reason = report.exit_reason.removeprefix("memory: ")
+    out_of_memory = report.exit_reason.startswith("memory")
+    advice = "take a smaller batch, or more pieces" if out_of_memory else "see its message below"
+    return PreflightCheck(
+        "memory", "bad" if out_of_memory else "warn", f"Dry steps {report.state}: {reason}: {advice}."
+    )
+
+
+def _time_check(plan: TrainPlan, report: ReportRow | Job | None) -> PreflightCheck:
+    steps, evaluations = plan.config.steps, plan.config.evaluations
+    if report is None or isinstance(report, Job):
+        return PreflightCheck("time", "open", f"{steps:,} steps; how long they take is known after dry steps")
+    step, evaluation = report["seconds_per_step"], report.get("evaluation_seconds", 0.0)  # older ones lack it
+    seconds = step * steps + evaluation * evaluations
+    found = (
+        f"{steps:,} steps of {step:.2f} s with their loading, {evaluations:,} evaluation{'s' * (evaluations > 1)} of "
+        f"{evaluation:.0f} s: {duration(seconds)} in all, but for saving states"
+    )
+    return PreflightCheck("time", "ok" if seconds < LONG_RUN_S else "warn", found)
+
+
+def _warnings(config: TrainConfig) -> list[PreflightCheck]:
+    found = []
+    if config.init and config.learning_rate >= FINE_TUNE_RATE:
+        found.append("pretrained weights need a lower learning rate, 1e-5 to 1e-4: this one may undo them")
+    if config.lock_image and config.lock_text and config.clip:
+        found.append("both towers are locked and there is no decoder, so that nothing learns: unlock one")
+    if (config.lock_image or config.lock_text) and config.init is None:
+        found.append("a locked tower that starts from scratch stays random: start from weights, or unlock it")
+    if config.warmup_images > config.images / 2:
+        found.append("the warm-up is longer than half the run: shorten it")
+    if config.evaluate_images > config.images:
+        found.append("it is evaluated at its end only: lower evaluate_images to watch it")
+    if config.checkpoint_images > config.images / 2:
+        found.append("a kill loses more than half of it: lower checkpoint_images")
+    return [PreflightCheck("settings", "warn", sentence) for sentence in found]

@@ -1,0 +1,208 @@
+"""Read the runs: their jobs, logs, alerts and pictures; promote and export their checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.access.accounts import Person
+from app.jobs.control import NewJob
+from app.jobs.run_logs import METRICS_LOG, Moment, RunLog, moments
+from app.services import Services
+from app.train.alerts import Alert, alerts
+from app.train.form import values_of
+from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
+from db.engine import reading
+from db.models import Job, now
+from db.queries.job_queries import get_job, job_page
+from grain.checkpoint import METRICS, CheckpointError, read_info
+from user_errors import UserError, sentence
+
+FIRST_NAME = "run-1"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in the table. latest: the last row of its log."""
+
+    job: Job
+    latest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint of a run that can be promoted: best or final."""
+
+    name: str
+    folder: Path
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output."""
+
+    job: Job
+    folder: Path
+    log: RunLog
+    alerts: Sequence[Alert]
+    moments: Sequence[Moment]
+    kept: Sequence[KeptCheckpoint]
+    states: Sequence[str]
+    tail: str
+    waits_for: Job | None
+
+    @property
+    def label(self) -> str:
+        """Return its name among others."""
+        return f"{name_of(self.job)} · {self.job.id}"
+
+
+def runs(services: Services, limit: int) -> list[RunRow]:
+    """Return the latest runs, newest first; note jobs whose process is dead."""
+    services.jobs.reconcile()
+    return [RunRow(job, services.run_logs.latest(folder_of(job))) for job in run_jobs(services, limit)]
+
+
+def side_jobs(services: Services, limit: int = 4) -> list[Job]:
+    """Return the latest other jobs of this page: data, dry steps, exports."""
+    with reading(services.engine) as session:
+        jobs = [job for kind in (DATA, DRY, KEEP) for job in job_page(session, kind=kind, limit=limit)]
+    return sorted(jobs, key=lambda job: -job.id)[:limit]
+
+
+def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
+    """Return all of one run. lines: of its output.
+
+    Raises: UserError: there is none.
+    """
+    with reading(services.engine) as session:
+        job = get_job(session, job_id=job_id)
+        waits_for = get_job(session, job_id=job.after_id) if job and job.after_id and job.state == "queued" else None
+    if job is None or job.kind != TRAIN:
+        raise UserError(f"There is no run {job_id}: choose one of the list.")
+    folder = folder_of(job)
+    log = services.run_logs.read(folder)
+    return RunView(
+        job=job,
+        folder=folder,
+        log=log,
+        alerts=alerts(log, running=job.state == "running", silent_s=_silent_s(job, folder)),
+        moments=moments(folder),
+        kept=_kept_checkpoints(folder),
+        states=sorted(each.name for each in (folder / "checkpoints").glob("step-*")),
+        tail=services.jobs.log_tail(job.id, lines),
+        waits_for=waits_for if waits_for and waits_for.state != "done" else None,
+    )
+
+
+def are_runs(services: Services, numbers: Sequence[str]) -> list[str]:
+    """Return those of a link's words that are numbers of runs."""
+    ids = [each for each in numbers if re.fullmatch("[0-9]{1,9}", each)]
+    with reading(services.engine) as session:
+        jobs = {each: get_job(session, job_id=int(each)) for each in ids}
+    return [each for each, job in jobs.items() if job and job.kind == TRAIN]
+
+
+def first_form(services: Services) -> dict[str, Any]:
+    """Return the form that the page opens with: the last run's settings, or the defaults before the first."""
+    latest = run_jobs(services, 1)
+    return form_of(services, latest[0].id) if latest else {"name": FIRST_NAME}
+
+
+def form_of(services: Services, job_id: int) -> dict[str, Any]:
+    """Return the form of a run under another name, for a run with changes.
+
+    Raises: UserError: there is no such run.
+    """
+    job = view(services, job_id, lines=1).job
+    asked = dict(job.config["asked"])
+    return asked | {"name": _free_name(services, asked["name"]), "fields": values_of(job.config["train"])}
+
+
+def promote(services: Services, job_id: int, which: str) -> str:
+    """Make a run's checkpoint one that the Ground page uses at once; return its name there.
+
+    Raises: UserError: there is none, or it is damaged.
+    """
+    kept = _kept_checkpoint(services, job_id, which)
+    name = name_of(view(services, job_id, lines=1).job)
+    try:
+        services.registry.promote(kept.folder, name if which == "best" else f"{name}-{which}")
+    except (CheckpointError, OSError) as error:
+        raise UserError(sentence(error)) from error
+    return services.registry.promoted()
+
+
+def keep(services: Services, person: Person, job_id: int, *, which: str, push_to: str = "") -> int:
+    """Queue an export: the checkpoint, its towers as open_clip reads them, a model card; return the id of the job.
+
+    Args:   push_to: OWNER/NAME on the Hugging Face hub, private; empty: nothing leaves this machine.
+    Raises: UserError: there is no such checkpoint, or the name is none.
+    """
+    kept = _kept_checkpoint(services, job_id, which)
+    if push_to and not re.fullmatch(r"[\w.-]{1,90}/[\w.-]{1,90}", push_to):
+        raise UserError("The hub wants a name as OWNER/NAME: correct it.")
+    out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}"
+    argv = ["-m", "grain.model.publish", f"--run={kept.folder.parent}", f"--which={which}", f"--out={out}"]
+    argv += [f"--push-to={push_to}"] if push_to else []
+    config = {"out": str(out), "push_to": push_to, "run": job_id}
+    return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
+
+
+def _kept_checkpoint(services: Services, job_id: int, which: str) -> KeptCheckpoint:
+    found = [each for each in view(services, job_id, lines=1).kept if each.name == which]
+    if not found:
+        raise UserError(f"Run {job_id} has no checkpoint {which[:20]!r} yet: it is written at an evaluation.")
+    return found[0]
+
+
+def _kept_checkpoints(folder: Path) -> list[KeptCheckpoint]:
+    found = []
+    for name in ("best", "final"):
+        try:
+            read_info(folder / name)
+            metrics = json.loads((folder / name / METRICS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # not written yet
+        numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+        found.append(KeptCheckpoint(name, folder / name, numbers))
+    return found
+
+
+def settings_difference(jobs: Sequence[Job]) -> dict[str, list[Any]]:
+    """Return the settings in which some runs differ: name -> the value of each."""
+    flat = [
+        values_of(job.config["train"]) | {key: job.config["train"].get(key) for key in ("data", "init")} for job in jobs
+    ]
+    names = dict.fromkeys(key for one in flat for key in one)
+    rows = {name: [one.get(name) for one in flat] for name in names}
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def seconds_left(row: Mapping[str, Any], config: Mapping[str, Any]) -> float | None:
+    """Return the seconds that a run will still take at its present pace; None while that is unknown."""
+    pace, seen = row.get("images_per_second"), row.get("images")
+    if not isinstance(pace, int | float) or not isinstance(seen, int) or pace <= 0:
+        return None
+    return max(0.0, (int(config["images"]) - seen) / pace)
+
+
+def _free_name(services: Services, name: str) -> str:
+    taken = {name_of(job) for job in run_jobs(services, 1000)}
+    base = re.sub(r"-\d+$", "", name)
+    return next(f"{base}-{number}" for number in range(2, 10_000) if f"{base}-{number}" not in taken)
+
+
+def _silent_s(job: Job, folder: Path) -> float:
+    try:
+        last = (folder / METRICS_LOG).stat().st_mtime
+    except OSError:
+        last = 0.0
+    began = job.started_at.timestamp() if job.started_at else now().timestamp()
+    return max(0.0, time.time() - max(last, began))

@@ -1,0 +1,42 @@
+"""Render what several pages show of regions: a thumbnail under its boxes, and two versions side by side."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.ui.html import render_macro
+from curation.ingest.ingest import thumbnail_path
+from db.models import Image
+
+COMPUTED = ("similarity", "disagreement")  # nobody edits them
+
+
+def boxed_thumbnail(image: Image, home: Path, boxes: Iterable[tuple[Sequence[float], str]]) -> str:
+    """Render a picture's thumbnail under boxes, normalized xyxy, each with the class of its line."""
+    placed = [(x1, y1, x2 - x1, y2 - y1, line) for (x1, y1, x2, y2), line in boxes]
+    return render_macro("boxed_thumbnail", thumbnail(home, image.sha256), image.width, image.height, placed)
+
+
+def thumbnail(home: Path, sha256: str) -> str:
+    """Return a picture's thumbnail as a data URI; "" where it has none."""
+    file = thumbnail_path(home, sha256)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else ""
+
+
+def versions_table(present: Mapping[str, Any], other: Mapping[str, Any], *, left: str, right: str) -> str:
+    """Render the values that differ between two versions of a region, side by side."""
+    rows = [
+        ("box" if name == "xyxy" else name, _in_words(present[name]), _in_words(other[name]))
+        for name in other
+        if name in present and present[name] != other[name] and name not in COMPUTED
+    ]
+    return render_macro("table", ("", left, right), rows)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{number:.3f}" for number in value)
+    return "–" if value in (None, "") else str(value)

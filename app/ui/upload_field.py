@@ -1,0 +1,54 @@
+"""Provide the image field. Gradio's own opens the file before a handler sees it; this one passes only its path."""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.component_meta import ComponentMeta
+from gradio.data_classes import ImageData
+from gradio.processing_utils import save_file_to_cache
+
+NOT_A_FILE = "Send the picture as an uploaded file: addresses and data: URLs are not fetched."
+
+
+class NoStub(ComponentMeta):
+    """Gradio writes a .pyi beside the source of every component class, at import; not into our folder."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> NoStub:
+        """Create the class and nothing else."""
+        return ABCMeta.__new__(cls, name, bases, attributes)
+
+
+class UploadedPicture(gr.Image, metaclass=NoStub):
+    """gr.Image to look at. What a browser or an API client sent stays unopened: app/core/uploads.py reads it."""
+
+    is_template = True  # the browser draws it as its parent
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        """Return the path of the uploaded file; Gradio has made sure that it was uploaded.
+
+        Raises: gr.Error: something else was sent.
+        """
+        if payload is None:
+            return None
+        if not payload.path:
+            raise gr.Error(NOT_A_FILE, print_exception=False)
+        return payload.path
+
+    def postprocess(self, value: str | Path | None) -> ImageData | None:  # type: ignore[override]
+        """Show a file of ours: a copy of it is served, never the place where it lies."""
+        if not value:
+            return None
+        return ImageData(path=save_file_to_cache(value, cache_dir=self.GRADIO_CACHE), orig_name=Path(value).name)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """Refuse addresses: Gradio would fetch them here, before preprocess.
+
+        Raises: gr.Error: it is an address.
+        """
+        if str(url_or_file_path).lower().startswith(("http:", "https:")):
+            raise gr.Error(NOT_A_FILE, print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)

@@ -1,0 +1,132 @@
+"""Describe and localize the pictures of a batch, or copy the results of equal work on equal pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from PIL import Image as Pictures
+
+from curation.annotate.describe import Describer, DescriberResult
+from curation.annotate.filters import FilterConfig, FilterResult, filter_regions, filter_texts
+from curation.annotate.localize import Localizer
+from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
+from curation.annotate.stage_run import Make, OpenedPicture, StageContext, StageRun
+from db.engine import reading
+from db.models import Image, StageState
+from db.queries.history_queries import regions_as_made
+from db.queries.region_queries import NewRegion
+from db.queries.stage_result_queries import NewStageResult, descriptions_of, equal_work
+from grain.structures import Region
+
+
+def find_regions(
+    localizer: Localizer,
+    keep: FilterConfig,
+    *,
+    pictures: Sequence[Pictures.Image],
+    texts: Sequence[Sequence[str]],
+) -> list[tuple[FilterResult[str], FilterResult[Region]]]:
+    """Filter the texts of each picture, find those that stay, and filter the regions.
+
+    Args:    pictures: upright RGB. texts: what was said of each.
+    Returns: of each picture its texts and its regions, kept and dropped.
+    """
+    filtered = [filter_texts(each, keep, unreadable=localizer.too_long(each)) for each in texts]
+    found = localizer.localize(pictures, [each.kept for each in filtered])
+    return [
+        (kept, filter_regions(regions, keep, width=picture.width, height=picture.height))
+        for kept, picture, regions in zip(filtered, pictures, found, strict=True)
+    ]
+
+
+def state_of(described: DescriberResult) -> StageState:
+    """Return what a description counts as: done, quarantined where it cannot be read, failed where there is none."""
+    if not described.problem:
+        return "done"
+    return "quarantined" if described.answered else "failed"
+
+
+class AnnotateStage(StageRun):
+    """Describing or localizing, as the context's work says."""
+
+    def __init__(self, context: StageContext, *, config: AnnotateConfig, annotators: AnnotatorFactory) -> None:
+        """context: see StageRun. annotators: asked for a model only if there is something to do."""
+        super().__init__(context)
+        self._config, self._annotators = config, annotators
+
+    def _maker(self) -> Make:
+        """Load the describer or the localizer (see StageRun)."""
+        if self._work.stage == "describe":
+            describer = self._annotators.describer()
+            return lambda opened: self._describe(describer, opened)
+        localizer = self._annotators.localizer()
+        return lambda opened: self._localize(localizer, opened)
+
+    def _describe(self, describer: Describer, opened: Sequence[OpenedPicture]) -> Iterator[NewStageResult]:
+        answers = describer.describe([picture for _, picture in opened])
+        for (row, _), said in zip(opened, answers, strict=True):
+            yield self._result(
+                row,
+                state=state_of(said),
+                reason=said.problem,
+                raw=said.raw,
+                subject=said.subject,
+                caption=said.caption,
+                seconds=said.seconds,
+                tokens=said.prompt_tokens + said.answer_tokens,
+                descriptions=said.descriptions,
+            )
+
+    def _localize(self, localizer: Localizer, opened: Sequence[OpenedPicture]) -> Iterator[NewStageResult]:
+        began, keep = time.perf_counter(), self._config.localizer.keep
+        texts = self._texts([row.id for row, _ in opened])
+        found = find_regions(
+            localizer, keep, pictures=[picture for _, picture in opened], texts=[list(each) for each in texts]
+        )
+        seconds = (time.perf_counter() - began) / len(opened)
+        for (row, _), ids, (_, regions) in zip(opened, texts, found, strict=True):
+            yield self._result(
+                row,
+                seconds=seconds,
+                regions=tuple(
+                    NewRegion(row.id, each.xyxy, each.text, localizer.name, each.score, description_id=ids[each.text])
+                    for each in regions.kept
+                ),
+            )
+
+    def _texts(self, image_ids: Sequence[int]) -> list[dict[str, int | None]]:
+        """Return what to look for in each picture: text -> id of its description, None for a class name."""
+        if not self._work.needs:
+            return [dict.fromkeys(self._config.describer.vocabulary)] * len(image_ids)
+        with reading(self._engine) as session:
+            said = descriptions_of(session, image_ids=image_ids, recipe=self._work.needs)
+        return [{description.text: description.id for description in said[image_id]} for image_id in image_ids]
+
+    def _known(self, images: Sequence[Image]) -> dict[int, NewStageResult]:
+        """Return results of equal work on equal pictures of other data sets, as the models gave them."""
+        keys = {self._work.key(image.sha256): image for image in images}
+        with reading(self._engine) as session:
+            before = equal_work(session, keys=list(keys))
+            sources = [result.image_id for result in before.values()]
+            said = descriptions_of(session, image_ids=sources, recipe=self._work.recipe)
+            found = regions_as_made(session, image_ids=sources, recipe=self._work.recipe)
+            mine = self._texts([keys[key].id for key in before]) if self._work.stage == "localize" else []
+        texts = dict(zip(before, mine, strict=True)) if mine else {}
+        return {
+            keys[key].id: self._result(
+                keys[key],
+                raw=tuple(result.raw),
+                subject=result.subject,
+                caption=result.caption,
+                descriptions=tuple(each.text for each in said[result.image_id]),
+                regions=tuple(_copied(each, keys[key].id, texts[key]) for each in regions),
+            )
+            for key, result in before.items()
+            if (regions := found[result.image_id]) is not None
+        }
+
+
+def _copied(region: NewRegion, image_id: int, ids: Mapping[str, int | None]) -> NewRegion:
+    return replace(region, image_id=image_id, description_id=ids.get(region.text))

@@ -1,0 +1,227 @@
+"""Draft descriptions of new classes, from example pictures or from names alone, for a person to accept.
+
+`python -m curation.annotate.describe_classes FOLDER --out FILE.review.json` reads FOLDER/CLASS/*.jpg; a text file of
+names, one a line, in place of FOLDER is asked about without a picture. Beside the review file lies FILE.json with what
+a person accepted, in the form of DCLIP and CuPL: that one goes to grain.evaluate, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tyro
+
+from atomic_files import write_atomically
+from curation.annotate.describe import Describer, TextDescriber
+from curation.annotate.prompts import same_text
+from curation.annotate.registry import DescriberChoice, make_describer
+from curation.annotate.sample_annotators import SampleConfig
+from curation.files.decode import RefusedError
+from curation.files.home import report_progress
+from curation.files.pictures import read_picture
+from grain.command import run_command
+from user_errors import UserError
+
+Verdict = Literal["pending", "accepted", "rejected"]
+SCHEMA = 1
+ENDING = ".review.json"
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class DraftDescription:
+    """A description that somebody may accept. source: the describer.
+
+    seen: example pictures of which it was said; 0 where it was written of the name alone.
+    """
+
+    text: str
+    seen: int
+    source: str
+    verdict: Verdict = "pending"
+
+
+Drafts = dict[str, list[DraftDescription]]
+
+
+def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
+    """Describe a few pictures of each class; what was said of more pictures comes first.
+
+    Args:   folder: a folder a class, with pictures. examples: of each, at most.
+    Raises: UserError: no pictures, or one that cannot be read. DescriberError: none can be described now.
+    """
+    found: Drafts = {}
+    places = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for number, place in enumerate(places):
+        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in IMAGES][:examples]
+        if files:
+            report_progress(number, len(places), f"describing {place.name}")
+            said = describer.describe([_picture(file) for file in files])
+            found[place.name] = _counted([each.descriptions for each in said], describer.name)
+    if not found:
+        raise UserError(f"{folder} has no pictures in folders: expected CLASS/picture.jpg for every class")
+    return found
+
+
+def draft_of_names(teller: TextDescriber, names: Sequence[str]) -> Drafts:
+    """Describe classes by their names, without a picture.
+
+    Raises: UserError: no names, or no answer that can be read. DescriberError: none can be described now.
+    """
+    if not names:
+        raise UserError("no class names: expected a file with one a line, or folders that are called like classes")
+    report_progress(0, len(names), "describing by names alone")
+    said = teller.describe_names(names)
+    found = {
+        name: [DraftDescription(text, 0, teller.name) for text in each.descriptions]
+        for name, each in zip(names, said, strict=True)
+    }
+    if not any(found.values()):
+        raise UserError(f"{teller.name} described no class ({said[0].problem}): ask another model")
+    return found
+
+
+def names_in(source: Path) -> list[str]:
+    """Read class names: the lines of a file, or the folders in a folder.
+
+    Raises: UserError: nothing is there, or it is no text.
+    """
+    try:
+        if source.is_dir():
+            names = sorted(path.name for path in source.iterdir() if path.is_dir())
+        else:
+            names = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source} cannot be read: expected a folder, or a text file of class names") from error
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def save(path: Path, drafts: Drafts) -> None:
+    """Write the review file, and beside it what was accepted; each whole or not at all.
+
+    Raises: UserError: the file is not called *.review.json.
+    """
+    if not path.name.endswith(ENDING):
+        raise UserError(f"expected a file called *{ENDING}, got {path.name}: rename it")
+    classes = {name: [asdict(each) for each in rows] for name, rows in drafts.items()}
+    _write(accepted_path(path), accepted(drafts))
+    _write(path, {"schema_version": SCHEMA, "classes": classes})
+
+
+def accepted(drafts: Drafts) -> dict[str, list[str]]:
+    """Return class -> the descriptions that a person accepted; only these may be used."""
+    return {name: [each.text for each in rows if each.verdict == "accepted"] for name, rows in drafts.items()}
+
+
+def accepted_path(path: Path) -> Path:
+    """Return the file beside a review file that holds its accepted descriptions."""
+    return path.with_name(path.name.removesuffix(ENDING) + ".json")
+
+
+def load(path: Path) -> Drafts:
+    """Read a review file.
+
+    Raises: UserError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema_version"] != SCHEMA:
+            raise ValueError(f"schema {content['schema_version']}")
+        return {str(name): [_drafted(row) for row in rows] for name, rows in content["classes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path.name} cannot be read as a review ({error}): draft the descriptions again") from error
+
+
+def decide(path: Path, *, class_name: str, text: str, verdict: Verdict) -> Drafts:
+    """Accept, reject or take back one description, and write both files.
+
+    Raises: UserError: there is none such, or no such verdict.
+    """
+    if verdict not in get_args(Verdict):
+        raise UserError(f"expected one of {', '.join(get_args(Verdict))}, got {str(verdict)[:20]!r}")
+    drafts = load(path)
+    rows = drafts.get(class_name, [])
+    if text not in [each.text for each in rows]:
+        raise UserError(f"the class {class_name[:40]!r} has no description {text[:40]!r}: reload the page")
+    drafts[class_name] = [
+        DraftDescription(each.text, each.seen, each.source, verdict) if each.text == text else each for each in rows
+    ]
+    save(path, drafts)
+    return drafts
+
+
+def _picture(file: Path) -> Any:
+    try:
+        return read_picture(file)
+    except RefusedError as error:
+        raise UserError(f"{file} cannot be used: {error}") from error
+
+
+def _counted(said: Sequence[Sequence[str]], source: str) -> list[DraftDescription]:
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for descriptions in said:
+        for text in {same_text(each): each for each in descriptions}.values():
+            first.setdefault(same_text(text), text)
+            counts[same_text(text)] += 1
+    return [DraftDescription(first[key], count, source) for key, count in counts.most_common()]
+
+
+def _drafted(row: dict[str, Any]) -> DraftDescription:
+    if row["verdict"] not in get_args(Verdict):
+        raise ValueError(f"the verdict {row['verdict']!r}")
+    return DraftDescription(str(row["text"]), int(row["seen"]), str(row["source"]), row["verdict"])
+
+
+def _write(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+@dataclass(frozen=True)
+class DescribeClassesConfig:
+    """Draft descriptions of new classes for a person to accept (on the Evaluate page)."""
+
+    source: tyro.conf.Positional[Path]
+    """A folder a class, with a few pictures each; or a text file of class names, one a line, asked without pictures."""
+    out: Path
+    """File to write, *.review.json; under GRAIN_HOME/class_descriptions the page shows it."""
+    examples: int = 4
+    """Pictures of each class, at most."""
+    text_only: bool = False
+    """Ask by the folders' names alone, without their pictures: of a describer that is a llava or a server."""
+    describer: DescriberChoice = field(default_factory=lambda: DescriberChoice(kind="photo"))
+    """What writes them."""
+
+
+def main(config: DescribeClassesConfig) -> None:
+    """Run the command line."""
+    if config.out.exists():
+        raise UserError(f"{config.out} is there already, perhaps with verdicts: choose another --out")
+    drafts = _drafts(config)
+    save(config.out, drafts)
+    print(f"wrote {config.out}: {sum(map(len, drafts.values())):,} descriptions of {len(drafts):,} classes to review")
+    if silent := [name for name, rows in drafts.items() if not rows]:
+        print(f"no description that can be read of {len(silent):,} classes: {', '.join(silent)[:200]}", file=sys.stderr)
+
+
+def _drafts(config: DescribeClassesConfig) -> Drafts:
+    by_name = config.text_only or config.source.is_file()
+    names = names_in(config.source) if by_name else []
+    describer = make_describer(config.describer, SampleConfig())
+    if not by_name:
+        return draft(describer, config.source, examples=config.examples)
+    if not isinstance(describer, TextDescriber):
+        kind = config.describer.kind
+        raise UserError(f"the describer {kind} needs pictures: to ask by name choose --describer.kind server or llava")
+    return draft_of_names(describer, names)
+
+
+if __name__ == "__main__":
+    run_command(main, DescribeClassesConfig, module="curation.annotate.describe_classes")

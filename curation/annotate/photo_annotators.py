@@ -1,0 +1,120 @@
+"""Annotate photographs without a download: put what the photo checkpoint measures into fixed sentences.
+
+A stand-in, and marked as one: it names what NanoDet and EfficientNet know, its colour, place and size. LLaVA and OWLv2
+are the real thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from curation.annotate.describe import DescriberResult
+from curation.annotate.localize import LocalizeConfig
+from grain.checkpoint import locate
+from grain.photo.photo import PhotoEncoder
+from grain.photo.phrases import colour_shares
+from grain.predict import Predictor
+from grain.structures import Array, Region
+
+MOST_REGIONS = 6  # described, the surest first
+LEAST_OBJECTNESS = 0.25  # of one that is described
+LEAST_LIKENESS = 0.7  # cosine with its name
+LEAST_COLOUR = 0.4  # share of its pixels
+APART = 0.2  # from the middle, of the picture's side: there a place is worth saying
+LARGE = 0.4  # of the picture's area
+
+
+class _Photo:
+    """The photo checkpoint, loaded when it is first needed."""
+
+    @cached_property
+    def encoder(self) -> PhotoEncoder:
+        return PhotoEncoder.load(locate("photo"))
+
+
+class PhotoDescriber(_Photo):
+    """See Describer: template sentences from measured facts."""
+
+    name = "photo-describer@1"
+
+    def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
+        """See Describer."""
+        return [self._describe(image) for image in images]
+
+    def _describe(self, image: Image.Image) -> DescriberResult:
+        features = self.encoder.encode_images([image])[0]
+        whole = self.encoder.nearest_names(features.image_embed[None])[0][0]
+        names = self.encoder.nearest_names(features.region_embeds)
+        texts = [
+            _sentence(name, image, box)
+            for (name, likeness), box, sure in zip(names, features.boxes_xyxy, features.objectness, strict=True)
+            if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS
+        ]
+        texts = list(dict.fromkeys(texts))[:MOST_REGIONS] or [_with_article(whole)]
+        subject = names[0][0] if len(names) else whole
+        caption = f"a photo of {_with_article(subject)}"
+        return DescriberResult(
+            raw=(subject, "\n".join(f"- {text}" for text in texts), caption),
+            subject=subject,
+            descriptions=tuple(texts),
+            caption=caption,
+        )
+
+
+class PhotoLocalizer(_Photo):
+    """See Localizer: for each description its one best region, where it is found at all."""
+
+    name = "photo-localizer@1"
+
+    def __init__(self, config: LocalizeConfig) -> None:
+        """config: its threshold counts; there is one box a description."""
+        self._config = config
+
+    def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Return nothing: it reads 128 tokens, more than a description has."""
+        return ()
+
+    def localize(
+        self, pictures: Sequence[Image.Image], descriptions: Sequence[Sequence[str]]
+    ) -> list[tuple[Region, ...]]:
+        """See Localizer; the score is the probability that the description is there."""
+        predictor = Predictor(self.encoder)
+        found = []
+        for picture, texts in zip(pictures, descriptions, strict=True):
+            look = predictor.predict(picture, list(texts), {})
+            found.append(
+                tuple(
+                    Region(tuple(look.boxes_xyxy[row].tolist()), text, presence, index)
+                    for index, (text, row, presence) in enumerate(
+                        zip(look.descriptions, look.best, look.presence or (), strict=True)
+                    )
+                    if presence >= self._config.threshold
+                )
+            )
+        return found
+
+
+def _sentence(name: str, image: Image.Image, box_xyxy: Array) -> str:
+    shares = colour_shares(image, box_xyxy)
+    colour = max(shares, key=lambda each: shares[each])
+    words = f"{colour} {name}" if shares[colour] >= LEAST_COLOUR and name != colour else name
+    return _with_article(words) + _place(box_xyxy)
+
+
+def _place(box_xyxy: Array) -> str:
+    if float(np.prod(box_xyxy[2:] - box_xyxy[:2])) >= LARGE:
+        return ""
+    x, y = (box_xyxy[:2] + box_xyxy[2:]) / 2 - 0.5
+    if max(abs(x), abs(y)) < APART:
+        return ""
+    if abs(x) >= abs(y):
+        return " on the left" if x < 0 else " on the right"
+    return " at the top" if y < 0 else " at the bottom"
+
+
+def _with_article(words: str) -> str:
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"

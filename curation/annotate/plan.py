@@ -1,0 +1,98 @@
+"""Count what a run of annotation has left to do and how long it will take, and sum up how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from curation.annotate.registry import StageWork
+from curation.annotate.runs import find_dataset
+from curation.annotate.settings import AnnotateConfig
+from db.engine import Engine, Session, reading
+from db.queries.data_set_queries import count_images
+from db.queries.run_queries import StageCounts, failures_of_work, list_runs, plan_counts, run_tallies
+
+REASONS = 5  # that a run's end names
+RUNS_FOR_PACE = 20  # that a pace is looked for in
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How far a data set is at one stage. left: pictures. seconds: what they will take, None where no run tells."""
+
+    work: StageWork
+    counts: StageCounts
+    left: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class AnnotationPlan:
+    """What a run would do."""
+
+    images: int
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Add up what the stages will take; None where a pace is unknown."""
+        known = [stage.seconds for stage in self.stages]
+        return None if None in known else sum(seconds for seconds in known if seconds is not None)
+
+
+def plan(engine: Engine, config: AnnotateConfig) -> AnnotationPlan:
+    """Count what is done already and what is left, stage by stage.
+
+    Raises: UserError: no such data set. UserError: weights are not on this machine.
+    """
+    dataset, works = find_dataset(engine, config.dataset), config.works()
+    with reading(engine) as session:
+        images = count_images(session, dataset_id=dataset.id)
+        counts = plan_counts(session, dataset_id=dataset.id, recipes=[work.recipe for work in works])
+        paces = _paces(session, dataset.id, works)
+    stages = []
+    for work in works:
+        found = counts[work.recipe]
+        left = images - found.done - found.quarantined
+        pace = paces.get(work.recipe)
+        stages.append(StagePlan(work, found, left, 0.0 if left == 0 else None if pace is None else left * pace))
+    return AnnotationPlan(images, tuple(stages))
+
+
+def outcome(engine: Engine, config: AnnotateConfig) -> list[str]:
+    """Write how a data set stands, a line a stage, and why pictures came to nothing, the commonest reason first.
+
+    Raises: UserError: no such data set. UserError: weights are not on this machine.
+    """
+    dataset, works = find_dataset(engine, config.dataset), config.works()
+    recipes = [work.recipe for work in works]
+    with reading(engine) as session:
+        counts = plan_counts(session, dataset_id=dataset.id, recipes=recipes)
+        failures = failures_of_work(session, dataset_id=dataset.id, recipes=recipes, limit=REASONS)
+    lines = []
+    for work in works:
+        parts = ", ".join(
+            f"{pictures:,} {state}" for state, pictures in asdict(counts[work.recipe]).items() if pictures
+        )
+        lines.append(f"{work.stage}: {parts or 'no picture'}")
+    return lines + [f"{each.pictures:,} {each.state} at {each.stage}: {each.reason}" for each in failures]
+
+
+def all_failed(engine: Engine, dataset_id: int, works: Sequence[StageWork]) -> bool:
+    """Tell whether a stage has failures and not a single picture done."""
+    with reading(engine) as session:
+        counts = plan_counts(session, dataset_id=dataset_id, recipes=[work.recipe for work in works])
+    return any(each.failed and not each.done for each in counts.values())
+
+
+def _paces(session: Session, dataset_id: int, works: Sequence[StageWork]) -> dict[str, float]:
+    """Return recipe -> seconds a picture, of the latest run that tells."""
+    paces: dict[str, float] = {}
+    for run in list_runs(session, dataset_id=dataset_id, limit=RUNS_FOR_PACE):
+        wanted = [work for work in works if run.recipes.get(work.stage) == work.recipe and work.recipe not in paces]
+        tallies = run_tallies(session, run_id=run.id) if wanted else []
+        for work in wanted:
+            mine = [tally for tally in tallies if tally.stage == work.stage]
+            if pictures := sum(tally.pictures for tally in mine):
+                paces[work.recipe] = sum(tally.seconds for tally in mine) / pictures
+    return paces

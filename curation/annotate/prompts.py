@@ -1,0 +1,210 @@
+"""Write the questions that describers are asked, and parse their answers.
+
+The paper's prompts were never published; these are ours. A prompt's version changes with its words, so that no kept
+answer can pass for the answer to another question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MOST_DESCRIPTIONS = 10  # of one picture
+MOST_WORDS = 16  # of one description: the localizer reads 16 tokens
+MOST_CHARACTERS = 120  # of one description
+MOST_ANSWER_CHARACTERS = 20_000  # of one answer; longer ones are a model that has lost its way
+
+LIST_FORM = (
+    f"Write at most {MOST_DESCRIPTIONS} short noun phrases of two to eight words, one a line, "
+    "each line starting with '- '. Write nothing else."
+)
+CAPTION = "Describe the whole picture in one sentence. Say only what can be seen in it."
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The questions of one conversation about a picture; an empty one is not asked.
+
+    stage1: what the subject is. stage2: its visible features, as a list. caption: one sentence on the whole picture.
+    """
+
+    name: str
+    stage1: str
+    stage2: str
+    caption: str = CAPTION
+
+    @property
+    def questions(self) -> dict[str, str]:
+        """Return stage -> question, in the order in which they are asked."""
+        stages = {"stage1": self.stage1, "stage2": self.stage2, "caption": self.caption}
+        return {stage: question for stage, question in stages.items() if question}
+
+    @property
+    def version(self) -> str:
+        """Return the name with a digest of the questions: equal only where every word is."""
+        return f"{self.name}-{hashlib.sha256(json.dumps(self.questions).encode()).hexdigest()[:8]}"
+
+
+TWO_STAGE = Prompts(
+    "two-stage-1",
+    "What is the primary visual subject of this picture? Answer in one sentence that names it and where it is.",
+    "Which visible features of that subject help to recognise it: its parts, colours, shapes, materials, markings? "
+    f"Describe only what can be seen in the picture. {LIST_FORM}",
+)
+SINGLE_STAGE = Prompts(
+    "single-stage-1",
+    "",
+    "Look at the primary visual subject of this picture. Which of its visible features help to recognise it: "
+    f"its parts, colours, shapes, materials, markings? Describe only what can be seen in the picture. {LIST_FORM}",
+)
+NAME_MARK = "{name}"
+BY_NAME = (
+    f'Which visible features help to recognise a "{NAME_MARK}" in a photograph, for somebody who has never seen one: '
+    f"its parts, colours, shapes, materials, markings? Describe only what can be seen, never its use. {LIST_FORM}"
+)
+PROMPTS = {prompts.name: prompts for prompts in (TWO_STAGE, SINGLE_STAGE)}
+
+
+def name_question(name: str) -> str:
+    """Write the question about a class that there is no picture of."""
+    return BY_NAME.replace(NAME_MARK, " ".join(name.replace('"', "'").split()))
+
+
+@dataclass(frozen=True)
+class ParsedList:
+    """A list that was read. left_out: its items that are no short description, or too many."""
+
+    descriptions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+CODE_FENCE = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL)
+MARKER = re.compile(r"^\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,2}|[a-z])[.)])\s+")  # bullets; 1. 1) (1) a)
+NAMED = re.compile(r"^(\w[\w '/-]{0,39}): +(\S.*)$")  # `lid: red and round`
+SENTENCE_END = re.compile(r"[.!?:]$")
+LAST_SENTENCE = re.compile(r"^.*[.!?](?=\s|$)")
+QUOTES = "\"'“”‘’"
+ARTICLES = ("a", "an", "the")
+DIRECTION_MARKS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}  # they would turn other text around on a page
+
+
+def parse_descriptions(raw: str, *, complete: bool = True) -> ParsedList:
+    """Parse a model's answer into short descriptions.
+
+    Read are bullets, numbers, bare lines, JSON lists and objects, and `name: description` in each of them. Text stays
+    text: markup, formulas, paths and addresses in it are characters like any other.
+    Args:   complete: False where the answer was cut at its limit: the last item, perhaps half a phrase, is left out.
+    Raises: ValueError: it is no list of short phrases; the message is the reason.
+    """
+    text = _readable(raw)
+    fenced = CODE_FENCE.match(text)
+    text = fenced[1].strip() if fenced else text
+    items = list(_json_items(text) if text.startswith(("[", "{")) else _lines(text))
+    whole = items if complete else items[:-1]
+    found: dict[str, str] = {}
+    left_out: list[str] = []
+    for item in whole:
+        description = _tidy(item)
+        if not _is_short(description) or len(found) == MOST_DESCRIPTIONS:
+            left_out.append(item)
+        else:
+            found.setdefault(same_text(description), description)
+    if not found:
+        raise ValueError("the list holds no short description")
+    return ParsedList(tuple(found.values()), (*left_out, *items[len(whole) :]))
+
+
+def parse_sentence(raw: str, *, complete: bool = True) -> str:
+    """Join a model's answer into one line; keep only the finished sentences of one that was cut at its limit.
+
+    Raises: ValueError: it is no text, or no sentence ended; the message is the reason.
+    """
+    text = " ".join(_readable(raw).split())
+    if complete:
+        return text
+    ended = LAST_SENTENCE.match(text)
+    if not ended:
+        raise ValueError("the answer was cut before its first sentence ended")
+    return ended[0]
+
+
+def same_text(text: str) -> str:
+    """Normalize a description: drop case, a leading article, extra spaces and punctuation at the ends."""
+    words = unicodedata.normalize("NFKC", text).casefold().strip(f" \t\n\r.,;:!?{QUOTES}").split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ARTICLES else words)
+
+
+def storable(text: str) -> str:
+    """Make an answer storable in any database: cut it to the most accepted, escape lone surrogates and NULs."""
+    return text[:MOST_ANSWER_CHARACTERS].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _readable(raw: str) -> str:
+    text = raw.strip()
+    if not text:
+        raise ValueError("the answer is empty")
+    if len(text) > MOST_ANSWER_CHARACTERS:
+        raise ValueError(f"the answer is longer than the {MOST_ANSWER_CHARACTERS:,} characters accepted")
+    return _unbroken(text)
+
+
+def _unbroken(text: str) -> str:
+    for character in text:
+        code = ord(character)
+        broken = character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs")
+        if (broken and character not in "\n\r\t") or code in DIRECTION_MARKS:
+            raise ValueError(f"the answer holds a broken or control character (U+{code:04X})")
+    return text
+
+
+def _json_items(answer: str) -> Iterator[str]:
+    try:
+        data = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the answer starts like JSON but cannot be read") from error
+    if isinstance(data, dict) and len(data) == 1 and isinstance(only := next(iter(data.values())), list):
+        data = only  # {"descriptions": […]}
+    if isinstance(data, dict):
+        data = [data] if "description" in data else [{"name": key, "description": data[key]} for key in data]
+    for item in data:
+        yield _unbroken(_json_item(item))  # JSON spells broken characters with harmless ones
+
+
+def _json_item(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict) and isinstance(item.get("description"), str):
+        name = item.get("name")
+        return f"{name}: {item['description']}" if isinstance(name, str) else str(item["description"])
+    raise ValueError("the answer is JSON, but no list of texts or of {name, description}")
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    marked = [MARKER.sub("", line) for line in lines if MARKER.match(line)]
+    if marked:
+        return marked
+    if len(lines) > 1 and lines[0].endswith(":"):
+        lines = lines[1:]  # `Here are the features:`
+    if len(lines) < 2 or any(SENTENCE_END.search(line) or len(line.split()) > MOST_WORDS for line in lines):
+        raise ValueError("the answer is no list: expected short phrases, one a line")
+    return lines
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= MOST_CHARACTERS and len(text.split()) <= MOST_WORDS and any(map(str.isalpha, text))
+
+
+def _tidy(item: str) -> str:
+    text = " ".join(item.replace("**", "").split()).lstrip(QUOTES).rstrip(f".,; {QUOTES}")
+    named = NAMED.match(text)
+    if not named:
+        return text
+    name, description = named[1].strip(), named[2]
+    says_it = name.split()[-1].casefold() in description.casefold().split()
+    return description if says_it else f"{name}, {description}"

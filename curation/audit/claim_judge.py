@@ -1,0 +1,349 @@
+"""Decide from evidence whether a claim is supported, unsupported or undecidable.
+
+A logistic regression on margins, fitted on judged claims.
+
+A claim about a thing is at most as probable as the thing: its probability is multiplied by its owner's. Between two
+thresholds nothing is decided. A judge has weights and thresholds for every mixture of its sources, so that a source
+which gave no score is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation.audit.claims import Claim
+from curation.audit.evidence import Evidence, WitnessKind, logit
+from db.models import ClaimKind, Verdict
+from user_errors import UserError
+
+SOURCES: tuple[WitnessKind, ...] = ("detector", "likeness", "asked")
+THINGS: tuple[ClaimKind, ...] = ("object", "part")
+LEAST_OF_KIND, LEAST_OF_CLASS = 200, 20  # claims with which a kind gets weights of its own
+UNSUPPORTED_PRECISION, SUPPORTED_PRECISION = 0.95, 0.97  # on the claims it is fitted on
+FOLDS = 5
+FILE = Path(__file__).with_name("judge_sample.json")
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a logistic regression: log-odds of supported = intercept + weights · features."""
+
+    intercept: float
+    weights: tuple[float, ...]
+
+    def probability(self, features: Sequence[float]) -> float:
+        """Return the probability of supported."""
+        odds = self.intercept + sum(w * x for w, x in zip(self.weights, features, strict=True))
+        return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
+
+
+@dataclass(frozen=True)
+class JudgeExample:
+    """A claim that a person judged, as an example to fit on.
+
+    owner: whether the thing that it is about is there; None where nobody judged. thing: that thing's kind and evidence;
+    None for a thing itself. weight: how many claims it stands for, where a sample was drawn within strata.
+    """
+
+    kind: ClaimKind
+    evidence: tuple[Evidence, ...]
+    supported: bool
+    owner: bool | None = None
+    thing: tuple[ClaimKind, tuple[Evidence, ...]] | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with its verdict.
+
+    probability: of supported; None where no source gave a score.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    probability: float | None
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A fitted judge: weights by mixture of sources and kind of claim, and thresholds.
+
+    low, high: probabilities between which a claim is "cannot tell".
+
+    name: what it was fitted on, in words; part of an audit's recipe. by_kind: low and high of the kinds that have their
+    own. by_mixture: the same, and of any kind, where only some of the sources gave a score.
+    """
+
+    name: str
+    low: float
+    high: float
+    table: Mapping[str, Mapping[str, Weights]] = field(default_factory=dict)
+    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_mixture: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that overlap."""
+        own = [pair for some in (self.by_kind, *self.by_mixture.values()) for pair in some.values()]
+        for low, high in ((self.low, self.high), *own):
+            if not 0 <= low <= high <= 1:
+                raise UserError(f"expected 0 ≤ low ≤ high ≤ 1, got {low} and {high}: correct them")
+
+    def description(self, found: Sequence[tuple[Claim, tuple[Evidence, ...]]]) -> tuple[JudgedClaim, ...]:
+        """Return the claims of one description with their verdicts."""
+        own = [self._own(claim.kind, evidence) for claim, evidence in found]
+        judged = []
+        for row, (claim, evidence) in enumerate(found):
+            p = own[row] if claim.owner == row else _joint_probability(own[row], own[claim.owner])
+            judged.append(JudgedClaim(claim, self.verdict(claim.kind, p, evidence), p, evidence))
+        return tuple(judged)
+
+    def verdict(self, kind: ClaimKind, probability: float | None, evidence: Sequence[Evidence]) -> Verdict:
+        """Return the verdict on a probability of supported, by the thresholds of the sources that gave a score."""
+        of_all_sources = {ANY: (self.low, self.high), **self.by_kind}
+        thresholds = self.by_mixture.get("+".join(features_of(evidence)), of_all_sources)
+        low, high = thresholds.get(kind) or thresholds[ANY]
+        if probability is None or low < probability < high:
+            return "cannot tell"
+        return "supported" if probability >= high else "unsupported"
+
+    def example(self, each: JudgeExample) -> float | None:
+        """Return the probability that an example is supported; None where no source gave a score."""
+        own = self._own(each.kind, each.evidence)
+        return own if each.thing is None else _joint_probability(own, self._own(*each.thing))
+
+    def _own(self, kind: ClaimKind, evidence: Sequence[Evidence]) -> float | None:
+        features = features_of(evidence)
+        weights = self.table.get("+".join(features), {})
+        own_weights = weights.get(kind) or weights.get(ANY)
+        return (
+            own_weights.probability([x for values in features.values() for x in values])
+            if own_weights and features
+            else None
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the judge as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Judge:
+        """Return the judge of plain JSON values.
+
+        Raises: UserError: no judge.
+        """
+        try:
+            table = {
+                mixture: {kind: Weights(each["intercept"], tuple(each["weights"])) for kind, each in kinds.items()}
+                for mixture, kinds in plain["table"].items()
+            }
+            by_kind, by_mixture = (
+                _pairs(plain["by_kind"]),
+                {mixture: _pairs(some) for mixture, some in plain["by_mixture"].items()},
+            )
+            return cls(plain["name"], plain["low"], plain["high"], table, by_kind, by_mixture)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"expected a judge as JSON, got something else ({error}): fit it again") from error
+
+    @classmethod
+    def load(cls, path: Path = FILE) -> Judge:
+        """Load a judge from a file; by default the one fitted on the sample world's stand-ins.
+
+        Raises: UserError: no such file, or no judge in it.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as a judge ({error}): fit it again") from error
+
+
+def features_of(evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
+    """Return source -> features, in the order of SOURCES, for the sources that gave something to compare."""
+    found: dict[str, tuple[float, ...]] = {}
+    by_source = {each.source: each for each in evidence}
+    for source in SOURCES:
+        one = by_source.get(source)
+        if one is None or one.score is None or one.counter is None:
+            continue
+        if source == "asked":
+            found[source] = (logit(one.score), -logit(one.counter))
+        else:
+            mean = one.counter if one.mean is None else one.mean
+            found[source] = (one.score, one.score - one.counter, one.score - mean)
+    return found
+
+
+def fit(examples: Sequence[JudgeExample], *, name: str, precision: float = UNSUPPORTED_PRECISION) -> Judge:
+    """Fit a judge on claims that people judged.
+
+    Args:   precision: of its "unsupported", that the lower threshold reaches on these examples.
+    Raises: UserError: too few examples, or all of one kind of truth.
+    """
+    table: dict[str, dict[str, Weights]] = {}
+    for count in range(1, len(SOURCES) + 1):
+        for mixture in combinations(SOURCES, count):
+            table |= _fit_mixture(mixture, examples)
+    if not table:
+        raise UserError(
+            f"expected at least {LEAST_OF_CLASS} claims that hold and as many that do not, got {len(examples)} in all: "
+            "judge more of the sample"
+        )
+    judge = Judge(name, 0.0, 1.0, table)
+    by_kind = _thresholds_by_kind(judge, examples, precision)
+    low, high = by_kind.pop(ANY)
+    examples_by_mixture = {
+        mixture: [_with_sources(each, mixture) for each in examples] for mixture in list(table)[:-1]
+    }  # the last is all
+    by_mixture = {
+        mixture: _thresholds_by_kind(judge, mixture_examples, precision)
+        for mixture, mixture_examples in examples_by_mixture.items()
+    }
+    return replace(judge, low=low, high=high, by_kind=by_kind, by_mixture=by_mixture)
+
+
+def _thresholds_by_kind(
+    judge: Judge, examples: Sequence[JudgeExample], precision: float
+) -> dict[str, tuple[float, float]]:
+    """Return low and high for all kinds together, and for each kind that has enough claims."""
+    scored: dict[str, list[tuple[float, JudgeExample]]] = {ANY: []}
+    for each in examples:
+        p = judge.example(each)
+        if p is not None:
+            scored[ANY].append((p, each))
+            scored.setdefault(each.kind, []).append((p, each))
+    return {
+        kind: _thresholds(some, precision)
+        for kind, some in scored.items()
+        if kind == ANY or _has_enough([each.supported for _, each in some])
+    }
+
+
+def _with_sources(each: JudgeExample, mixture: str) -> JudgeExample:
+    """Return an example with the evidence of only some sources."""
+
+    def only(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        return tuple(one for one in evidence if one.source in mixture.split("+"))
+
+    thing = each.thing and (each.thing[0], only(each.thing[1]))
+    return replace(each, evidence=only(each.evidence), thing=thing)
+
+
+def _pairs(plain: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    return {kind: (low, high) for kind, (low, high) in plain.items()}
+
+
+def cross_validated(examples: Sequence[JudgeExample], pictures: Sequence[int]) -> list[tuple[Verdict, float | None]]:
+    """Return each claim's verdict and probability by a judge that was fitted on other pictures.
+
+    Args:   pictures: the picture of each example.
+    Raises: UserError: a fold lacks what a fit needs.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # here: it takes a second
+
+    found: list[tuple[Verdict, float | None]] = [("cannot tell", None)] * len(examples)
+    folds, supported = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0), [each.supported for each in examples]
+    for others, mine in folds.split(supported, supported, pictures):
+        judge = fit([examples[row] for row in others], name="a fold")
+        for row in mine:
+            p = judge.example(examples[row])
+            found[row] = (judge.verdict(examples[row].kind, p, examples[row].evidence), p)
+    return found
+
+
+def _joint_probability(mine: float | None, owner: float | None) -> float | None:
+    """Return a claim's probability times its thing's; its own where nothing is known of the thing."""
+    return mine if mine is None or owner is None else mine * owner
+
+
+def _thresholds(scored: Sequence[tuple[float, JudgeExample]], precision: float) -> tuple[float, float]:
+    """Return low and high for claims with their probability."""
+    weights = [each.weight for _, each in scored]
+    low = threshold_below([(p, not each.supported) for p, each in scored], precision, weights)
+    return low, max(low, threshold_above([(p, each.supported) for p, each in scored], SUPPORTED_PRECISION, weights))
+
+
+def threshold_below(
+    scored: Sequence[tuple[float, bool]], precision: float, weights: Sequence[float] | None = None
+) -> float:
+    """Return the largest value at or below which the share of hits is still `precision`; 0 where there is none.
+
+    Args: weights: how many each stands for; left out: itself.
+    """
+    hits = whole = best = 0.0
+    rows = [(*pair, weight) for pair, weight in zip(scored, weights or [1.0] * len(scored), strict=True)]
+    for count, (value, hit, weight) in enumerate(ordered := sorted(rows), start=1):
+        hits, whole = hits + weight * hit, whole + weight
+        last = count == len(ordered) or ordered[count][0] > value
+        if last and hits / whole >= precision:
+            best = value
+    return best
+
+
+def threshold_above(
+    scored: Sequence[tuple[float, bool]], precision: float, weights: Sequence[float] | None = None
+) -> float:
+    """Return the smallest value at or above which the share of hits is still `precision`; 1 where there is none."""
+    return 1 - threshold_below([(1 - value, hit) for value, hit in scored], precision, weights)
+
+
+def reasons(evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """Return the reasons for a verdict, a sentence a source."""
+    return tuple(_reason(each) for each in evidence if each.score is not None) or ("No source gave a score.",)
+
+
+def _reason(one: Evidence) -> str:
+    if one.source == "asked":
+        denial = "" if one.counter is None else f", and to its denial with {one.counter:.0%}"
+        return f"Asked, the model says yes with {one.score:.0%}{denial}."
+    source = "The detector" if one.source == "detector" else "GRAIN"
+    unit = "" if one.source == "detector" else " (cosine × 10)"
+    if one.counter is None:
+        return f"{source} gives it {one.score:.2f}{unit}; there is nothing to compare it with."
+    assert one.score is not None, "the caller asks of those with a score alone"
+    than = "more than" if one.score > one.counter else "no more than"
+    return f"{source} gives it {one.score:.2f}{unit}, {than} “{one.counter_text}” with {one.counter:.2f}."
+
+
+def _fit_mixture(mixture: tuple[str, ...], examples: Sequence[JudgeExample]) -> dict[str, dict[str, Weights]]:
+    """Fit the weights of one mixture of sources on the claims for which all of them gave a score."""
+    rows: dict[str, list[tuple[list[float], JudgeExample]]] = {ANY: []}
+    for each in examples:
+        found = features_of(one for one in each.evidence if one.source in mixture)
+        alone = each.kind in THINGS or each.owner is not False  # of what is not there nothing can be learnt
+        if len(found) == len(mixture) and alone:
+            row = ([x for some in found.values() for x in some], each)
+            rows[ANY].append(row)
+            rows.setdefault(each.kind, []).append(row)
+    fitted = {
+        kind: _logistic(some)
+        for kind, some in rows.items()
+        if _has_enough([each.supported for _, each in some]) and (kind == ANY or len(some) >= LEAST_OF_KIND)
+    }
+    return {"+".join(mixture): fitted} if fitted else {}
+
+
+def _has_enough(supported: Sequence[bool]) -> bool:
+    held = sum(supported)
+    return min(held, len(supported) - held) >= LEAST_OF_CLASS
+
+
+def _logistic(rows: Sequence[tuple[list[float], JudgeExample]]) -> Weights:
+    from sklearn.linear_model import LogisticRegression  # here: it takes a second
+
+    x, y = np.array([features for features, _ in rows]), np.array([each.supported for _, each in rows])
+    weight = np.array([each.weight for _, each in rows])
+    centre, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
+    model = LogisticRegression(C=1.0, max_iter=1000).fit((x - centre) / spread, y, sample_weight=weight / weight.mean())
+    weights = model.coef_[0] / spread
+    intercept = float(model.intercept_[0] - weights @ centre)
+    return Weights(round(intercept, 6), tuple(round(float(each), 6) for each in weights))

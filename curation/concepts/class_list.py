@@ -1,0 +1,82 @@
+"""Edit the class list of a novel-concept data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from curation.concepts.status import dataset_id_of
+from curation.exchange.concept_classes import FACTS, ConceptClass, checked, parse, to_plain, with_facts_of
+from curation.files.records import shown
+from db.engine import Engine, Session, retrying
+from db.models import ConceptSet
+from db.queries.concept_label_queries import labels_by_picture
+from db.queries.concept_queries import save_concept_set
+from user_errors import UserError
+
+NONE_OF_THESE = "none of these"
+
+
+def save_classes(
+    engine: Engine,
+    dataset: str,
+    classes: Sequence[ConceptClass],
+    *,
+    who: str,
+    expected_version: int,
+    licence: str | None = None,
+    intended_use: str | None = None,
+) -> ConceptSet:
+    """Replace the class list, and optionally the licence and the intended use.
+
+    Raises: UserError: the list has errors, leaves out a class that pictures have, or somebody was quicker.
+    """
+    classes = checked(classes)
+    names = {one.name for one in classes} | {NONE_OF_THESE}
+    if NONE_OF_THESE in {one.name.casefold() for one in classes}:
+        raise UserError(f"expected names of concepts, got {NONE_OF_THESE!r}, which every labeller can say anyway")
+
+    def write(session: Session) -> ConceptSet:
+        dataset_id = dataset_id_of(session, dataset)
+        used = {
+            label_picture
+            for labels in labels_by_picture(session, dataset_id=dataset_id).values()
+            for label_picture in labels.values()
+        }
+        if gone := sorted(used - names):
+            raise UserError(
+                f"expected {shown(gone[0])} among the classes, since pictures are labelled with it: keep it, or label "
+                "those pictures anew"
+            )
+        return save_concept_set(
+            session,
+            dataset_id=dataset_id,
+            who=who,
+            expected_version=expected_version,
+            classes=to_plain(classes),
+            licence=licence,
+            intended_use=intended_use,
+        )
+
+    saved: ConceptSet = retrying(engine, write)
+    return saved
+
+
+def parse_keeping_facts(text: str, before: Sequence[ConceptClass]) -> list[ConceptClass]:
+    """Parse classes as a person typed them, keeping the facts that they had.
+
+    Raises: UserError.
+    """
+    return with_facts_of(parse(text), before)
+
+
+def set_class_fact(classes: Sequence[ConceptClass], name: str, *, fact: str, value: str) -> list[ConceptClass]:
+    """Return the classes after changing one's product class, brand or release date.
+
+    Raises: UserError: there is no such class or fact, or no such date.
+    """
+    if fact not in FACTS or name not in {one.name for one in classes}:
+        raise UserError(f"expected a class and one of {', '.join(FACTS)}, got {shown(name)} and {shown(fact)}")
+    changed: Any = {FACTS[fact]: value}
+    return checked([replace(one, **changed) if one.name == name else one for one in classes])

@@ -1,0 +1,128 @@
+"""Save what people decide about pictures: leaks, labels and settled classes."""
+
+from __future__ import annotations
+
+from curation.concepts.class_list import NONE_OF_THESE
+from curation.concepts.metadata import BATCH
+from curation.concepts.status import LEAK, NO_CLASS, person_name, status_of
+from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
+from curation.files.records import shown
+from db.engine import Engine, Session, retrying
+from db.models import Image
+from db.queries.bulk import batches
+from db.queries.concept_label_queries import set_label
+from db.queries.concept_queries import Decision, decide_suspect, get_concept_set, suspects_of
+from db.queries.curate_queries import edit_image
+from db.queries.data_set_queries import get_image
+from db.queries.edit_values import ImageChange
+from user_errors import UserError
+
+
+def decide_leak(engine: Engine, suspect_id: int, decision: Decision, *, expected: Decision, who: str) -> None:
+    """Keep or drop a suspect; a picture is left out while one of its suspects is to be dropped.
+
+    Raises: UserError: somebody decided otherwise meanwhile, or it is suspected no more.
+    """
+
+    def write(session: Session) -> None:
+        row = decide_suspect(session, suspect_id=suspect_id, expected=expected, decision=decision, who=who)
+        image = get_image(session, image_id=row.image_id)
+        assert image is not None
+        drops = any(
+            one.decision == "drop"
+            for one in suspects_of(session, dataset_id=row.dataset_id)
+            if one.image_id == image.id
+        )
+        facts = dict(image.facts or {})
+        was = facts.get(LEFT_OUT, "")
+        if drops:
+            facts[LEFT_OUT] = was or f"{LEAK}: {row.against}"
+        elif was.startswith(LEAK):
+            del facts[LEFT_OUT]
+        change = ImageChange(facts=facts)
+        edit_image(
+            session, image_id=image.id, expected_version=image.version, who=who, change=change, reason="leak check"
+        )
+
+    retrying(engine, write)
+
+
+def label_picture(engine: Engine, image_id: int, name: str, *, who: str) -> None:
+    """Save a person's label of a picture.
+
+    Raises: UserError: no such picture or class.
+    """
+
+    def write(session: Session) -> None:
+        image = get_image(session, image_id=image_id)
+        if image is None:
+            raise UserError(f"there is no picture {image_id}: reload the page")
+        _class_named(session, image, name)
+        set_label(session, image_id=image_id, who=who, label=name)
+
+    retrying(engine, write)
+
+
+def settle_class(engine: Engine, image_id: int, name: str, *, expected_version: int, who: str, reason: str) -> None:
+    """Decide a picture's class and copy the class's facts; "none of these" leaves the picture out.
+
+    Raises: UserError: no such class, or somebody was quicker.
+    """
+
+    def write(session: Session) -> None:
+        image = get_image(session, image_id=image_id)
+        if image is None:
+            raise UserError(f"there is no picture {image_id}: reload the page")
+        _settle_class(session, image, name, expected_version=expected_version, who=who, reason=reason)
+
+    retrying(engine, write)
+
+
+def settle_agreed(engine: Engine, dataset: str, who: str) -> int:
+    """Settle the pictures on which all labellers agree, and return how many.
+
+    Raises: UserError: not everybody is done.
+    """
+    now = status_of(engine, dataset)
+    if not now.everybody_labelled:
+        raise UserError("Two people have to label every picture first.")
+    for some in batches(now.agreed(), BATCH):
+
+        def write(session: Session, some: list[tuple[Image, str]] = some) -> None:
+            for image, name in some:
+                people = " and ".join(person_name(person) for person in now.kept_labels[image.id])
+                agreed = f"{people} agree"
+                _settle_class(session, image, name, expected_version=image.version, who=who, reason=agreed)
+
+        retrying(engine, write)
+    return len(now.agreed())
+
+
+def _settle_class(session: Session, image: Image, name: str, *, expected_version: int, who: str, reason: str) -> None:
+    found = _class_named(session, image, name)
+    if (image.facts or {}).get(LEFT_OUT, NO_CLASS) != NO_CLASS:
+        raise UserError("This picture is left out as a leak: keep it first.")
+    facts = {key: value for key, value in (image.facts or {}).items() if key not in (CLASS, LEFT_OUT, *FACTS)}
+    facts |= {CLASS: found.name, **found.facts()} if found else {LEFT_OUT: NO_CLASS}
+    edit_image(
+        session,
+        image_id=image.id,
+        expected_version=expected_version,
+        who=who,
+        change=ImageChange(facts=facts),
+        reason=reason,
+    )
+
+
+def _class_named(session: Session, image: Image, name: str) -> ConceptClass | None:
+    """Return the class of that name; None for "none of these".
+
+    Raises: UserError.
+    """
+    concept = get_concept_set(session, dataset_id=image.dataset_id)
+    for one in from_plain(concept.classes) if concept else []:
+        if one.name == name:
+            return one
+    if name != NONE_OF_THESE:
+        raise UserError(f"expected one of the classes, got {shown(name)}: reload the page, they may have changed")
+    return None

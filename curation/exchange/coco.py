@@ -1,0 +1,160 @@
+"""Write and read COCO JSON: boxes as corner and size in pixels, and everything else under keys of our own.
+
+Every region is one annotation. Its category is its first description or the class of its picture. Other programs ignore
+our keys: of a picture `sha256`, `caption`, `review` ("empty": reviewed, nothing to mark), `facts` and `picture_id`, of
+an annotation `descriptions` (each with text, status, score, source, id, version, editor) and `region_id`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, Any, Literal, TypeVar
+
+from curation.exchange.formats import from_pixels_xywh, located, parse_json, plain_json, to_pixels_xywh
+from curation.files.records import (
+    DescriptionRecord,
+    PictureRecord,
+    RegionRecord,
+    a_list,
+    an_object,
+    description_to_json,
+    descriptions_from_json,
+    facts_of,
+    picture_from,
+    text,
+    whole,
+)
+from user_errors import UserError
+
+Result = TypeVar("Result")
+Categories = Literal["text", "class"]
+"""What a region's category is: its first description, or its picture's fact `class`."""
+NO_CLASS = "object"
+CLASS = "class"
+OURS = {"id": "picture_id"}  # a record's key -> COCO's, where that is taken
+UNREAD = ("segmentation", "keypoints", "attributes")  # of annotations; counted and left out
+
+
+def write(records: Iterable[PictureRecord], file: IO[bytes], *, categories: Categories = "text") -> None:
+    """Write a COCO file.
+
+    Args: records: iterated twice, so no mere iterator. categories: distinct ones are kept in memory.
+    """
+    numbers: dict[str, int] = {}
+    file.write(b'{"images": [')
+    for number, record in enumerate(records, start=1):
+        plain = {OURS.get(key, key): value for key, value in facts_of(record).items()}
+        file.write(_item(number, plain_json({"id": number, **plain})))
+    file.write(b'\n], "annotations": [')
+    count = 0
+    for number, record in enumerate(records, start=1):
+        for region in record.regions:
+            count += 1
+            category = numbers.setdefault(_category(record, region, categories), len(numbers) + 1)
+            head = {"id": count, "image_id": number, "category_id": category}
+            file.write(_item(count, _annotation(head, record, region)))
+    file.write(b'\n], "categories": [')
+    for name, number in numbers.items():
+        file.write(_item(number, plain_json({"id": number, "name": name})))
+    file.write(b"\n]}\n")
+
+
+def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureRecord]:
+    """Read the pictures of a COCO file, ours or another program's, whole into memory.
+
+    A region of another program is described by `description`, `caption` or its category's name; an annotation with a
+    caption and no box gives its picture's caption.
+
+    Args:   left_out: content that cannot be imported is counted here, by kind.
+    Raises: UserError: names the place.
+    """
+    left_out = Counter() if left_out is None else left_out
+    whole_file = parse_json(file.read())
+    with located("the file"):
+        top = an_object(whole_file, "a COCO file")
+    names = dict(_each(top, "categories", _category_of))
+    pictures: dict[int, dict[str, Any]] = {}
+    for at, (number, plain) in enumerate(_each(top, "images", _picture)):
+        if number in pictures:
+            raise UserError(f"images[{at}]: expected an id of its own, got {number} again: number the pictures anew")
+        pictures[number] = plain
+    regions: dict[int, list[RegionRecord]] = defaultdict(list)
+    for number, content in _each(
+        top, "annotations", lambda item: _annotation_of(item, pictures, names, left_out=left_out)
+    ):
+        if isinstance(content, RegionRecord):
+            regions[number].append(content)
+        elif pictures[number].setdefault("caption", content) is not content:
+            left_out["second caption"] += 1
+    return [picture_from(plain, regions=tuple(regions[number])) for number, plain in pictures.items()]
+
+
+def _item(number: int, content: str) -> bytes:
+    return (("\n" if number == 1 else ",\n") + content).encode()
+
+
+def _category(record: PictureRecord, region: RegionRecord, categories: Categories) -> str:
+    return region.descriptions[0].text if categories == "text" else record.facts.get(CLASS, NO_CLASS)
+
+
+def _annotation(ids: Mapping[str, int], record: PictureRecord, region: RegionRecord) -> str:
+    x1, y1, x2, y2 = region.xyxy
+    area = (x2 - x1) * record.width * ((y2 - y1) * record.height)
+    plain: dict[str, Any] = {"area": area, "iscrowd": 0}
+    plain["descriptions"] = [description_to_json(one) for one in region.descriptions]
+    if region.id:
+        plain["region_id"] = region.id
+    box = ", ".join(to_pixels_xywh(region.xyxy, record.width, record.height))
+    return f'{plain_json(ids)[:-1]}, "bbox": [{box}], {plain_json(plain)[1:]}'
+
+
+def _each(top: Mapping[str, Any], name: str, read_one: Callable[[Any], Result]) -> Iterator[Result]:
+    with located(name):
+        items = a_list(top.get(name, None if name == "images" else []), name)
+    for at, item in enumerate(items):
+        with located(f"{name}[{at}]"):
+            found = read_one(item)
+        yield found
+
+
+def _category_of(item: Any) -> tuple[int, str]:
+    entry = an_object(item, "a category")
+    return whole(entry.get("id"), "id"), text(entry.get("name"), "name")
+
+
+def _picture(item: Any) -> tuple[int, dict[str, Any]]:
+    entry = an_object(item, "a picture")
+    keys = ("sha256", "width", "height", "file_name", "caption", "review", "facts")
+    plain = {key: entry[key] for key in keys if key in entry}
+    plain["id"] = entry.get(OURS["id"], 0)
+    picture_from(plain, regions=())  # so that an error names its place
+    return whole(entry.get("id"), "id"), plain
+
+
+def _annotation_of(
+    item: Any, pictures: Mapping[int, Mapping[str, Any]], names: Mapping[int, str], *, left_out: Counter[str]
+) -> tuple[int, RegionRecord | str]:
+    """Return the number of an annotation's picture, and its region or the picture's caption."""
+    entry = an_object(item, "an annotation")
+    number = whole(entry.get("image_id"), "image_id")
+    plain = pictures.get(number)
+    if plain is None:
+        raise UserError(f"expected the image_id of a picture in the file, got {number}: correct it")
+    left_out.update(key for key in UNREAD if entry.get(key))
+    if "bbox" not in entry and "caption" in entry:
+        return number, text(entry["caption"], "caption")
+    xyxy = from_pixels_xywh(entry.get("bbox"), int(plain["width"]), int(plain["height"]))
+    return number, RegionRecord(xyxy, _described(entry, names), whole(entry.get("region_id", 0), "region_id"))
+
+
+def _described(entry: Mapping[str, Any], names: Mapping[int, str]) -> tuple[DescriptionRecord, ...]:
+    if "descriptions" in entry:
+        return descriptions_from_json(entry["descriptions"])
+    description = entry.get("description", entry.get("caption"))
+    if description is None:
+        number = whole(entry.get("category_id"), "category_id")
+        if number not in names:
+            raise UserError(f"expected the category_id of a category in the file, got {number}: add the category")
+        description = names[number]
+    return (DescriptionRecord(text(description, "description")),)

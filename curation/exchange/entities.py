@@ -1,0 +1,211 @@
+"""Read Flickr30k Entities: boxes in Annotations/ID.xml, and captions in Sentences/ID.txt whose phrases describe them.
+
+A box is a region. Every distinct phrase that names one of its entities describes it, upper and lower case alike and in
+its first spelling. Entities of a whole scene and entities without a box give no region. The first caption is the
+picture's. A record has no place for further captions and for the entities' types: they are counted as left out.
+
+Corners are pixels, counted from 1 and inclusive, as the authors' own reader takes them. They are normalized by the size
+that the XML names, so a scaled copy of the picture keeps its regions.
+
+Source: Plummer et al. 2015; BryanPlummer/flickr30k_entities, README.md and flickr30k_entities_utils.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from curation.exchange.formats import decode_text, from_pixels_xyxy, located
+from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, picture_from, shown
+from db.queries.values import storable
+from user_errors import UserError
+
+SOURCE = "flickr30k-entities"
+ANNOTATIONS, SENTENCES = "Annotations", "Sentences"
+MOST_BYTES = 1_000_000  # of one file; the published ones have a few thousand
+MARK = "[/EN#"
+PHRASE = re.compile(r"\[/EN#([^\s/\[\]]+)(?:/[^\s/\[\]]*)*\s([^\[\]]*)\]")  # [/EN#ID/TYPE/TYPE the words]
+NOT_VISUAL = "0"  # the id of every phrase that names nothing to be seen
+DEFINITIONS = ("<!DOCTYPE", "<!ENTITY")
+
+
+@dataclass(frozen=True)
+class _Captions:
+    """texts: without their markup. phrases: an entity's id -> its distinct phrases, in the captions' order."""
+
+    texts: tuple[str, ...]
+    phrases: Mapping[str, tuple[str, ...]]
+
+
+def read(
+    folder: Path, left_out: Counter[str] | None = None, refused: list[str] | None = None
+) -> Iterator[PictureRecord]:
+    """Read the pictures of a folder that has, or whose one such subfolder has, Annotations and Sentences.
+
+    Args:   left_out: content that cannot be imported is counted here, by kind. refused: takes one sentence for each
+            picture whose files cannot be read; the others are read all the same.
+    Raises: UserError: no such folder.
+    """
+    root = _root(folder)
+    for stem in _stems(root):
+        counts: Counter[str] = Counter()
+        try:
+            record = _record(root, stem, counts)
+        except UserError as error:
+            if refused is not None:
+                refused.append(str(error))
+            continue
+        if left_out is not None:
+            left_out.update(counts)
+        yield record
+
+
+def _root(folder: Path) -> Path:
+    """Return the folder that has both folders: this one, or the only one in it that does."""
+    if _is_root(folder):
+        return folder
+    found = [path for path in sorted(folder.iterdir()) if _is_root(path)] if folder.is_dir() else []
+    if len(found) != 1:
+        got = f"{len(found)} such folders" if found else "none"
+        raise UserError(f"expected a folder with {ANNOTATIONS} and {SENTENCES}, got {got} in {folder}: name theirs")
+    return found[0]
+
+
+def _is_root(path: Path) -> bool:
+    return (path / ANNOTATIONS).is_dir() and (path / SENTENCES).is_dir()
+
+
+def _stems(root: Path) -> list[str]:
+    """Return the ids of the pictures that have either file; hidden files are other programs'."""
+    files = [*(root / ANNOTATIONS).glob("[!.]*.xml"), *(root / SENTENCES).glob("[!.]*.txt")]
+    if not files:
+        raise UserError(f"expected {ANNOTATIONS}/*.xml and {SENTENCES}/*.txt in {root}, got none: unpack them there")
+    return sorted({file.stem for file in files})
+
+
+def _record(root: Path, stem: str, left_out: Counter[str]) -> PictureRecord:
+    """Return one picture; its name is that of Flickr30k, and stands for any with this stem."""
+    annotation, sentences = f"{ANNOTATIONS}/{stem}.xml", f"{SENTENCES}/{stem}.txt"
+    with located(storable(annotation)):
+        tree = _parse_xml(_read_text(root / annotation))
+    with located(storable(sentences)):
+        captions = _parse_captions(_read_text(root / sentences))
+    left_out["further caption"] += len(captions.texts) - 1
+    with located(storable(annotation)):
+        size = tree.find("size")
+        sides = {side: _whole(size, side) for side in ("width", "height")}
+        picture = {"file_name": f"{stem}.jpg", "caption": captions.texts[0], **sides}
+        boxes = _boxes(tree, picture_from(picture, regions=()))
+        return picture_from(picture, regions=_regions(boxes, captions.phrases, left_out))
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise UserError("expected a file, got none: add it, or remove the picture's other file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror}): see to its permissions") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"expected at most {MOST_BYTES / 1e6:g} MB, got more: this is no such file")
+    return decode_text(content)
+
+
+# ------------------------------------------------------------------------------------ captions
+
+
+def _parse_captions(text: str) -> _Captions:
+    """Read one caption a line; empty lines are skipped."""
+    texts: list[str] = []
+    phrases: dict[str, list[str]] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        for entity, words in PHRASE.findall(line):
+            phrases.setdefault(entity, []).append(_single_spaced(words))
+        caption = _single_spaced(PHRASE.sub(r"\2", line))
+        if MARK in caption:
+            got = shown(caption[caption.index(MARK) :])
+            raise UserError(f"line {number}: expected phrases as {MARK}ID/TYPE the words], got {got}: correct it")
+        texts += [caption] if caption else []
+    if not texts:
+        raise UserError("expected a caption a line, got none: get the file again")
+    return _Captions(tuple(texts), {entity: _distinct(found) for entity, found in phrases.items()})
+
+
+def _single_spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _distinct(phrases: Sequence[str]) -> tuple[str, ...]:
+    """Return each phrase once, upper and lower case alike, in its first spelling."""
+    found: dict[str, str] = {}
+    for phrase in phrases:
+        if phrase:
+            found.setdefault(phrase.casefold(), phrase)
+    return tuple(found.values())
+
+
+# ------------------------------------------------------------------------------------ boxes
+
+
+def _parse_xml(text: str) -> ElementTree.Element:
+    """Parse XML that defines nothing: definitions can name other files, or grow to any size.
+
+    The text is decoded before, so that no encoding hides a definition; but the parser takes text with NULs for UTF-16,
+    whatever it is told.
+    """
+    if "\0" in text:
+        raise UserError("expected XML as UTF-8 text, got a NUL: save the file as UTF-8")
+    if any(word in text for word in DEFINITIONS):
+        raise UserError(f"expected XML without {' or '.join(DEFINITIONS)}, got one: remove it")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise UserError(f"expected XML, got something else ({error}): get the file again") from error
+
+
+def _boxes(tree: ElementTree.Element, picture: PictureRecord) -> dict[Box, list[str]]:
+    """Return each box with the ids of its entities, but for those that are a whole scene."""
+    scenes: set[str] = set()
+    found: dict[Box, list[str]] = {}
+    for number, item in enumerate(tree.findall("object"), start=1):
+        with located(f"object {number}"):
+            names = [_single_spaced(each.text or "") for each in item.findall("name")]
+            if not all(names) or not names:
+                raise UserError("expected the entity's id as <name>, got none: correct it")
+            if item.find("scene") is not None and _whole(item, "scene"):
+                scenes.update(names)
+            for box in item.findall("bndbox"):
+                x1, y1, x2, y2 = (_whole(box, corner) for corner in ("xmin", "ymin", "xmax", "ymax"))
+                xyxy = from_pixels_xyxy([x1 - 1, y1 - 1, x2, y2], picture.width, picture.height)
+                found.setdefault(xyxy, []).extend(names)
+    return {box: [name for name in names if name not in scenes] for box, names in found.items()}
+
+
+def _whole(parent: ElementTree.Element | None, tag: str) -> int:
+    content = _single_spaced("" if parent is None else parent.findtext(tag, ""))
+    if not re.fullmatch(r"-?[0-9]{1,9}", content):
+        raise UserError(f"expected a whole number as <{tag}>, got {shown(content or None)}: correct it")
+    return int(content)
+
+
+def _regions(
+    boxes: Mapping[Box, Sequence[str]], phrases: Mapping[str, Sequence[str]], left_out: Counter[str]
+) -> tuple[RegionRecord, ...]:
+    """Return the boxes that a phrase names; what gives no region is counted."""
+    visual = {entity: found for entity, found in phrases.items() if entity != NOT_VISUAL}
+    regions = []
+    for box, entities in boxes.items():
+        texts = _distinct([text for entity in entities for text in visual.get(entity, ())])
+        if texts:
+            regions.append(RegionRecord(box, tuple(DescriptionRecord(text, source=SOURCE) for text in texts)))
+        else:
+            left_out["box without a phrase"] += 1
+    boxed = {entity for entities in boxes.values() for entity in entities}
+    left_out["phrase without a box"] += sum(len(found) for entity, found in phrases.items() if entity not in boxed)
+    left_out["entity type"] += len(boxed & visual.keys())
+    return tuple(regions)

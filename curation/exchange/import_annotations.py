@@ -1,0 +1,262 @@
+"""Import annotations from other programs' files, or our own, into a data set that has the pictures already.
+
+`python -m curation.exchange.import_annotations FILE --dataset NAME --format FORMAT` finds each picture by its content's
+hash, or by its file name, adds what the data set does not have, and prints a JSON object. The file is checked as a
+whole first: a malformed one adds nothing; where each picture has files of its own, malformed ones are listed and the
+others added. Importing it again adds nothing either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from curation.exchange.annotation_files import read_file
+from curation.exchange.formats import ImportFormat
+from curation.exchange.picture_finder import PictureFinder
+from curation.files.home import database_url, home_folder, report_progress
+from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
+from db.engine import Engine, Session, open_engine, reading, retrying
+from db.models import Image, RegionRow, Review, Status
+from db.queries.bulk import batches
+from db.queries.curate_queries import add_region_by_hand, edit_image
+from db.queries.data_set_queries import get_dataset
+from db.queries.edit_values import ImageChange
+from db.queries.region_index_queries import index_regions
+from db.queries.region_queries import STATUSES, NewRegion, add_regions
+from db.queries.values import storable
+from db.queries.version_queries import PictureRegions, pictures_of
+from grain.command import flags_of, run_command
+from user_errors import UserError
+
+EXAMPLES = 5  # file names of pictures that were not found
+MOST_REFUSALS = 100  # sentences that are printed
+BATCH = 200  # pictures in a transaction: others wait for it a tenth of a second
+ACCEPTED: tuple[Status, ...] = ("accepted",)
+Content = tuple[tuple[float, ...], str, str]  # box, text, source: equal ones are the same description
+
+
+@dataclass
+class AnnotationImport:
+    """The result of an import.
+
+    pictures: found. added, known: descriptions. not_found: pictures that the data set lacks. left_out: kind of content
+    that cannot be stored here -> how many. refusals: a sentence for each picture whose files cannot be read.
+    """
+
+    pictures: int = 0
+    added: int = 0
+    known: int = 0
+    edited_pictures: int = 0
+    not_found: int = 0
+    examples: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    refusals: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts for people and pages, and the first refusals."""
+        names = ("pictures", "added", "known", "edited_pictures", "not_found", "examples")
+        counts = {**{name: getattr(self, name) for name in names}, "left_out": dict(sorted(self.left_out.items()))}
+        return counts | {"refused": len(self.refusals), "refusals": self.refusals[:MOST_REFUSALS]}
+
+
+def import_file(engine: Engine, *, dataset: str, path: Path, format: ImportFormat, who: str) -> AnnotationImport:
+    """Import a file's annotations (see import_records).
+
+    Raises: UserError: it is malformed or not there, and nothing was added.
+    """
+    for _ in read_file(path, format):
+        pass
+    result = AnnotationImport()
+    records = read_file(path, format, result.left_out, refused=result.refusals)
+    by_stem = format == "entities"  # its files name pictures by their id
+    return import_records(engine, dataset, records, who=who, source=f"import:{path.name}", into=result, by_stem=by_stem)
+
+
+def import_records(
+    engine: Engine,
+    dataset: str,
+    records: Iterable[PictureRecord],
+    *,
+    who: str,
+    source: str = "import:file",
+    into: AnnotationImport | None = None,
+    by_stem: bool = False,
+) -> AnnotationImport:
+    """Add what records know of a data set's pictures.
+
+    A description is known where its picture has one of equal box, text and source, whatever its verdict is by now:
+    curators' decisions are never overruled. Likewise caption, facts and review are taken only where there were none.
+
+    Args:   who: author, for the history. source: for descriptions that name none. into: counts are added here.
+            by_stem: find pictures by the stem of their name (see PictureFinder).
+    Raises: UserError: no such data set. ValueError: a record that the database does not take.
+    """
+    with reading(engine) as session:
+        found = get_dataset(session, name=dataset)
+    if found is None:
+        raise UserError(f"expected the name of a data set, got {dataset!r}, which none has: import the pictures first")
+    result = into or AnnotationImport()
+    finder = PictureFinder(engine, found.id, by_stem)
+    for some in batches(records, BATCH):
+        pairs, missing = finder.find(some)
+        work = _ImportBatch(found.id, pairs, who, source)
+        done = retrying(engine, work)
+        result.pictures += len(pairs)
+        result.not_found += len(missing)
+        result.examples += missing[: EXAMPLES - len(result.examples)]
+        result.added += done["added"]
+        result.known += done["known"]
+        result.edited_pictures += done["edited"]
+    while retrying(engine, lambda session: index_regions(session)):
+        pass
+    return result
+
+
+@dataclass
+class _ImportBatch:
+    """One transaction of an import; safe to repeat."""
+
+    dataset_id: int
+    pairs: list[tuple[int, PictureRecord]]
+    who: str
+    source: str
+
+    def __call__(self, session: Session) -> dict[str, int]:
+        there = self._there(session)
+        counts = {"added": 0, "known": 0, "edited": 0}
+        firsts = []
+        rest: list[tuple[int, RegionRecord, list[DescriptionRecord]]] = []
+        for number, record in self.pairs:
+            known = {_content(row) for row in there[number].regions}
+            for region in record.regions:
+                new = [one for one in region.descriptions if self._content_of(region, one) not in known]
+                known |= {self._content_of(region, one) for one in new}
+                counts["known"] += len(region.descriptions) - len(new)
+                if len(new) == len(region.descriptions):
+                    firsts.append(self._new(number, region, new[0]))
+                    new = new[1:]
+                if new:
+                    rest.append((number, region, new))
+        added = add_regions(session, dataset_id=self.dataset_id, rows=firsts)
+        counts["added"] += added.new
+        counts["known"] += added.known
+        if rest:
+            there = self._there(session)
+        for number, region, descriptions in rest:
+            self._add_to(session, there[number], region, descriptions=descriptions, counts=counts)
+        for number, record in self.pairs:
+            counts["edited"] += self._edit(session, there[number].image, record)
+        return counts
+
+    def _there(self, session: Session) -> dict[int, PictureRegions]:
+        ids = [number for number, _ in self.pairs]
+        return {one.image.id: one for one in pictures_of(session, image_ids=ids, statuses=STATUSES)}
+
+    def _new(self, number: int, region: RegionRecord, one: DescriptionRecord) -> NewRegion:
+        return NewRegion(number, region.xyxy, one.text, one.source or self.source, one.score, one.status)
+
+    def _content_of(self, region: RegionRecord, one: DescriptionRecord) -> Content:
+        return region.xyxy, storable(one.text), one.source or self.source
+
+    def _add_to(
+        self,
+        session: Session,
+        there: PictureRegions,
+        region: RegionRecord,
+        *,
+        descriptions: list[DescriptionRecord],
+        counts: dict[str, int],
+    ) -> None:
+        """Add descriptions to a region that is already there."""
+        contents = {self._content_of(region, one) for one in region.descriptions}
+        first = next((row for row in there.regions if _content(row) in contents and row.status != "deleted"), None)
+        if first is None:  # edited or deleted since an earlier import added it with all of these
+            counts["known"] += len(descriptions)
+            return
+        for one in descriptions:
+            add_region_by_hand(
+                session,
+                image_id=there.image.id,
+                who=self.who,
+                box_id=first.id,
+                text=one.text,
+                status=one.status,
+                source=one.source or self.source,
+                score=one.score,
+                key=repr((self._content_of(region, one), "import")),
+            )
+        counts["added"] += len(descriptions)
+
+    def _edit(self, session: Session, image: Image, record: PictureRecord) -> bool:
+        """Take caption, facts and review of the record where the picture has none."""
+        review: Review | None = record.review if image.review == "open" and record.review != "open" else None
+        if review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
+            review = None
+        if image.review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
+            review = "open"  # the file's accepted regions contradict it: it needs another review
+        change = ImageChange(
+            caption=(record.caption or None) if not image.caption else None,
+            facts=(record.facts or None) if not image.facts else None,
+            review=review,
+        )
+        if change == ImageChange():
+            return False
+        edit_image(
+            session, image_id=image.id, expected_version=image.version, who=self.who, change=change, reason="import"
+        )
+        return True
+
+
+def _content(row: RegionRow) -> Content:
+    return (row.x1, row.y1, row.x2, row.y2), row.text, row.source
+
+
+@dataclass(frozen=True)
+class ImportAnnotationsConfig:
+    """Import annotations into a data set; prints one JSON object."""
+
+    file: tyro.conf.Positional[Path]
+    """The file, or the folder of an export, of shards or of Flickr30k Entities."""
+    dataset: str
+    """Its name; it has the pictures already (curation.ingest)."""
+    format: ImportFormat
+    """The file's format."""
+    who: str = "import"
+    """Author, for the history."""
+    home: Path | None = None
+    """Folder of the database; by default GRAIN_HOME."""
+
+
+def command_line(config: ImportAnnotationsConfig) -> list[str]:
+    """Return the arguments that run it from a terminal, after the name of Python."""
+    file = Path(os.path.abspath(config.file))
+    return ["-m", "curation.exchange.import_annotations", *flags_of(replace(config, file=file))]
+
+
+def main(config: ImportAnnotationsConfig) -> None:
+    """Run the command line."""
+    home = config.home.expanduser().absolute() if config.home else home_folder()
+    engine = open_engine(database_url(home))
+    try:
+        result = import_file(
+            engine, dataset=config.dataset, path=config.file.expanduser(), format=config.format, who=config.who
+        )
+    finally:
+        engine.dispose()
+    done = f"{result.added:,} added, {result.known:,} known, {result.not_found:,} pictures not found"
+    report_progress(1, 1, f"{done}, {len(result.refusals):,} refused" if result.refusals else done)
+    json.dump({"dataset": config.dataset, **result.to_json()}, sys.stdout, indent=1, ensure_ascii=False)
+    print()
+
+
+if __name__ == "__main__":
+    run_command(main, ImportAnnotationsConfig, module="curation.exchange.import_annotations")

@@ -1,0 +1,4 @@
+"""Import pictures into a data set.
+
+May import: curation.files, curation.sample.
+"""

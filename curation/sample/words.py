@@ -1,0 +1,57 @@
+"""Word a product: descriptions of its parts, and captions that mention some of them."""
+
+from __future__ import annotations
+
+from random import Random
+
+from curation.sample.shapes import SLOTS, Part
+
+
+def with_article(phrase: str) -> str:
+    """Put "a" or "an" before a phrase."""
+    return f"{'an' if phrase[0] in 'aeiou' or phrase.startswith('hour') else 'a'} {phrase}"
+
+
+def descriptions_of(part: Part, *, side: str | None = None) -> tuple[str, ...]:
+    """List the wordings of a part, the canonical one first; side ("left", "right") adds one that says where it is."""
+    kind, color = part.kind, part.color
+    if part.slot == "band":
+        return (f"a band of {color} {kind}", f"{color} {kind} around it", f"a belt with {color} {kind}")
+    plain = (with_article(f"{color} {kind}"), f"{with_article(kind)} in {color}")
+    if part.slot == "body":
+        return (*plain, f"{with_article(kind)} painted {color}")
+    if part.slot == "top":
+        return (*plain, f"{with_article(f'{color} {kind}')} on top")
+    if part.slot == "emblem":
+        return (*plain, f"{with_article(f'{color} {kind}')} sign")
+    if side is None:
+        return plain
+    return (*plain, f"{with_article(f'{color} {kind}')} on the {side}")
+
+
+CAPTIONS = (
+    "{thing} {place}",
+    "a photo of {thing} {place}",
+    "a picture of {thing} {place}",
+    "{thing} seen {place}",
+    "{place}, {thing}",
+    "image of {thing}, {place}",
+)
+
+
+def write_caption(parts: dict[str, Part], side: str, *, places: tuple[str, ...], rng: Random, part_share: float) -> str:
+    """Write a caption that mentions each part with chance part_share, seen at one of the places."""
+    # every choice is drawn whatever the share is, so that data sets of other shares differ only in what is mentioned
+    said = {slot: (rng.random() < part_share, rng.random()) for slot in SLOTS}
+    thing = with_article(parts["body"].kind)
+    if said["body"][0]:
+        wordings = descriptions_of(parts["body"])
+        thing = wordings[int(said["body"][1] * len(wordings))]
+    mentions = []
+    for slot in rng.sample(SLOTS, len(SLOTS)):
+        if slot != "body" and slot in parts and said[slot][0]:
+            wordings = descriptions_of(parts[slot], side=side)
+            mentions.append(wordings[int(said[slot][1] * len(wordings))])
+    if mentions:
+        thing += " with " + ", ".join(mentions[:-1]) + (" and " if len(mentions) > 1 else "") + mentions[-1]
+    return rng.choice(CAPTIONS).format(thing=thing, place=rng.choice(places))

@@ -1,0 +1,4 @@
+"""Freeze data sets into versions that never change.
+
+May import: curation.files.
+"""

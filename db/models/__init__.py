@@ -1,0 +1,62 @@
+"""Tables of the database, one file a subject.
+
+A change here needs a migration beside it (CONTRIBUTING.md); a test compares the two.
+
+May import: nothing else of the room.
+"""
+
+from db.models.accounts import Account, LoginSession, Role
+from db.models.audit import AuditedClaim, AuditSample, ClaimKind, ClaimVerdict, Verdict
+from db.models.columns import UtcDateTime, is_declared, now
+from db.models.concepts import ConceptLabel, ConceptSet, LeakCheck, LeakSuspect, Likeness
+from db.models.data_sets import Dataset, Image, RefusedFile, Review
+from db.models.ground import GroundQuery
+from db.models.jobs import Job, JobRequest, JobState
+from db.models.label_studio import ConflictChoice, LabelConflict, LabelTask
+from db.models.regions import EditKind, RegionEdit, RegionRow, RegionTally, Status
+from db.models.runs import AnnotationRun, Description, ImageLease, RunState, RunTally, Stage, StageResult, StageState
+from db.models.versions import DatasetVersion
+
+__all__ = [
+    "Account",
+    "AnnotationRun",
+    "AuditSample",
+    "AuditedClaim",
+    "ClaimKind",
+    "ClaimVerdict",
+    "ConceptLabel",
+    "ConceptSet",
+    "ConflictChoice",
+    "Dataset",
+    "DatasetVersion",
+    "Description",
+    "EditKind",
+    "GroundQuery",
+    "Image",
+    "ImageLease",
+    "Job",
+    "JobRequest",
+    "JobState",
+    "LabelConflict",
+    "LabelTask",
+    "LeakCheck",
+    "LeakSuspect",
+    "Likeness",
+    "LoginSession",
+    "RefusedFile",
+    "RegionEdit",
+    "RegionRow",
+    "RegionTally",
+    "Review",
+    "Role",
+    "RunState",
+    "RunTally",
+    "Stage",
+    "StageResult",
+    "StageState",
+    "Status",
+    "UtcDateTime",
+    "Verdict",
+    "is_declared",
+    "now",
+]

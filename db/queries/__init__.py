@@ -1,0 +1,1 @@
+"""Queries of the database, by name, one file a subject. May import: db.models."""

@@ -1,0 +1,77 @@
+"""Queries of the labels that people give to images of novel concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlmodel import Session, col, select
+
+from db.models import ConceptLabel, Image, now
+from db.queries.bulk import IN_LIST, insert_into
+from db.queries.values import storable
+from user_errors import UserError
+
+
+def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
+    """Keep what a person takes a picture for; over what the same person said before, which one undo brings back.
+
+    Raises: UserError: no such picture, or an empty name or label.
+    """
+    image = session.get(Image, image_id)
+    if image is None:
+        raise UserError(f"expected the id of a picture, got {image_id}: it was removed meanwhile")
+    if not who.strip() or not label.strip():
+        raise UserError(f"expected a person and a label, got {who!r} and {label!r}: give both")
+    said = {"label": storable(label), "at": now()}
+    row = insert_into(session, ConceptLabel)
+    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **said)
+    over = said | {"before": ConceptLabel.label}
+    session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
+
+
+def labels_of(session: Session, *, dataset_id: int) -> Iterator[ConceptLabel]:
+    """Yield all labels of a data set, image by image; a few thousand are held at a time."""
+    after = (0, "")
+    while True:
+        page = select(ConceptLabel).where(ConceptLabel.dataset_id == dataset_id, ConceptLabel.image_id > after[0])
+        some = session.exec(page.order_by(col(ConceptLabel.image_id), col(ConceptLabel.who)).limit(IN_LIST)).all()
+        if not some:
+            return
+        last = some[-1].image_id
+        # the last picture may have more labels than fit: it comes whole with the next page
+        whole = [label for label in some if label.image_id != last] if len(some) == IN_LIST else list(some)
+        if not whole:
+            rest = select(ConceptLabel).where(ConceptLabel.image_id == last)
+            whole = list(session.exec(rest.order_by(col(ConceptLabel.who))).all())
+        after = (whole[-1].image_id, "")
+        yield from whole
+
+
+def labels_by_picture(session: Session, *, dataset_id: int) -> dict[int, dict[str, str]]:
+    """Return image -> person -> label, of images that have one."""
+    asked = select(ConceptLabel.image_id, ConceptLabel.who, ConceptLabel.label)
+    asked = asked.where(ConceptLabel.dataset_id == dataset_id)
+    found: dict[int, dict[str, str]] = {}
+    for image_id, who, label in session.exec(asked.order_by(col(ConceptLabel.image_id), col(ConceptLabel.who))):
+        found.setdefault(image_id, {})[who] = label
+    return found
+
+
+def undo_label(session: Session, *, dataset_id: int, who: str) -> int | None:
+    """Take a person's latest label back: what that person said of the picture before stands again, once.
+
+    Returns: the picture; None where there is nothing to take back.
+    """
+    mine = (ConceptLabel.dataset_id == dataset_id, ConceptLabel.who == who)
+    latest = select(ConceptLabel).where(*mine).order_by(col(ConceptLabel.at).desc(), col(ConceptLabel.id).desc())
+    row = session.exec(latest.limit(1)).first()
+    if row is None:
+        return None
+    image_id = row.image_id
+    if row.before:
+        row.label, row.before = row.before, ""
+        session.add(row)
+    else:
+        session.delete(row)
+    session.flush()
+    return image_id

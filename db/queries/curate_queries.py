@@ -1,0 +1,220 @@
+"""Edit regions and images, with their history; undo edits one by one.
+
+Every edit names the version that its editor saw. The second of two gets both states to choose from; what was
+acknowledged stands in the history, which nothing ever changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from sqlalchemy import exists
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from db.models import Image, RegionEdit, RegionRow, Status
+from db.queries.data_set_queries import lock_image
+from db.queries.edit_conflicts import edit_conflict, is_own_edit
+from db.queries.edit_records import DECIDED, EditAction, edit_kind, note_edit, reopen_if_empty, update_index, write_edit
+from db.queries.edit_values import ImageChange, RegionChange, image_values, region_values
+from db.queries.history_queries import BOX_SIDES, last_edit, state_of
+from db.queries.region_queries import lock_region, pick_region
+from db.queries.values import check_line
+from user_errors import UserError
+
+
+def add_region_by_hand(
+    session: Session,
+    *,
+    image_id: int,
+    who: str,
+    xyxy: tuple[float, float, float, float] | None = None,
+    text: str = "",
+    box_id: int | None = None,
+    status: Status = "accepted",
+    source: str = "",
+    score: float | None = None,
+    from_model: str = "",
+    reason: str = "",
+    key: str = "",
+) -> RegionRow:
+    """Add a region that a person drew, or a further description of one.
+
+    Args:   box_id: any description of the box that it is about; then no xyxy. source: human:<who> where none is
+            given. key: adding again under the same key adds nothing, so that `retrying` may repeat it.
+    Raises: UserError: no such picture, region or status, or a box without an area.
+    """
+    action = EditAction(who, "created", from_model=from_model, reason=reason)
+    image = session.get(Image, image_id)
+    if image is None:
+        raise UserError(f"expected the id of a picture, got {image_id}: it was removed meanwhile")
+    content_key = _content_key(key or secrets.token_hex(16))
+    if key:
+        mine = (RegionRow.image_id == image_id, RegionRow.content_key == content_key)
+        known = session.exec(select(RegionRow).where(*mine)).first()
+        if known is not None:
+            return known
+    if box_id is not None:
+        region = lock_region(session, region_id=box_id)
+        if xyxy is not None or not region or region[0].image_id != image_id:
+            raise UserError(
+                f"expected a region of picture {image_id} and no box, got {box_id}, {xyxy}: reload the page"
+            )
+        box_id, xyxy = region[0].id, _box(region[0])
+    change = RegionChange(xyxy=xyxy, text=text, status=status, source=source or f"human:{who}")
+    row = RegionRow(
+        dataset_id=image.dataset_id,
+        image_id=image_id,
+        box_id=box_id,
+        score=score,
+        content_key=content_key,
+        indexed=True,
+        **region_values(change, image_id),
+    )
+    session.add(row)
+    session.flush()
+    update_index(session, row, None)
+    reopen_if_empty(session, row, note_edit(session, row, action, before=None))
+    return row
+
+
+def edit_region(
+    session: Session,
+    *,
+    region_id: int,
+    expected_version: int,
+    who: str,
+    change: RegionChange,
+    from_model: str = "",
+    reason: str = "",
+) -> RegionRow:
+    """Change a region and return it, with a new version where anything changed.
+
+    A box that has several descriptions moves for all of them. Asking again for what oneself has just done is no
+    conflict, so that `retrying` may repeat it.
+
+    Args:   expected_version: of the region that the editor saw. from_model: model@revision that proposed the change.
+    Raises: EditConflictError: it has another version by now.
+            UserError: no such region or status, or a box without an area.
+    """
+    region = lock_region(session, region_id=region_id)
+    row = pick_region(region, region_id=region_id)
+    values = region_values(change, row.image_id)
+    if row.version != expected_version:
+        if is_own_edit(session, row, expected_version=expected_version, who=who, values=values):
+            return row
+        raise edit_conflict(session, row, expected_version=expected_version, values=values)
+    action = EditAction(who, edit_kind(row, values), from_model=from_model, reason=reason)
+    moves = change.xyxy is not None and change.xyxy != _box(row)
+    box = {side: values[side] for side in BOX_SIDES} if moves else {}
+    for other in region:
+        if other.id == region_id:
+            write_edit(session, other, action, values=values)
+        elif moves:
+            write_edit(session, other, action, values=box)
+    return row
+
+
+def set_status(
+    session: Session, *, region_id: int, expected_version: int, who: str, status: Status, reason: str = ""
+) -> RegionRow:
+    """Accept, reject or reopen one description of a region; as `edit_region`."""
+    change = RegionChange(status=status)
+    return edit_region(
+        session, region_id=region_id, expected_version=expected_version, who=who, change=change, reason=reason
+    )
+
+
+def delete_region(
+    session: Session,
+    *,
+    region_id: int,
+    expected_version: int,
+    who: str,
+    whole_region: bool = False,
+    reason: str = "",
+) -> RegionRow:
+    """Take a description out of sight, or all of its box; nothing of it is lost. As `edit_region`."""
+    row = set_status(
+        session,
+        region_id=region_id,
+        expected_version=expected_version,
+        who=who,
+        status="deleted",
+        reason=reason,
+    )
+    if whole_region:
+        last = last_edit(session, row)
+        action = EditAction(who, "deleted", reason=reason, action=last.action if last else secrets.token_hex(8))
+        for other in lock_region(session, region_id=region_id):
+            if other.status != "deleted":
+                write_edit(session, other, action, values={"status": "deleted"})
+    return row
+
+
+def edit_image(
+    session: Session, *, image_id: int, expected_version: int, who: str, change: ImageChange, reason: str = ""
+) -> Image:
+    """Change a picture's caption, facts or review state; as `edit_region`.
+
+    Raises: EditConflictError: it has another version by now.
+            UserError: no such picture, a fact that is no text, or "empty" while regions of it are accepted.
+    """
+    image = lock_image(session, image_id=image_id)
+    values = image_values(session, image, change)
+    if image.version != expected_version:
+        if is_own_edit(session, image, expected_version=expected_version, who=who, values=values):
+            return image
+        raise edit_conflict(session, image, expected_version=expected_version, values=values)
+    write_edit(session, image, EditAction(who, "edited", reason=reason), values=values)
+    return image
+
+
+def undo_last(session: Session, *, image_id: int, who: str) -> list[RegionEdit]:
+    """Take back a person's last action on an image that is not taken back yet; return the edits that did it.
+
+    An undo is an edit like others and stays in the history; what was drawn is deleted by it, and keeps its row.
+
+    Returns: [] when there is nothing left to undo.
+    Raises:  EditConflictError: somebody changed the same since; nothing is undone.
+    """
+    check_line(who, "the name of whoever edits")
+    image = lock_image(session, image_id=image_id)  # two presses at once: the second finds the first one's undo
+    later = aliased(RegionEdit)
+    mine = (RegionEdit.image_id == image_id, RegionEdit.who == who, RegionEdit.what != "undone")
+    asked = select(RegionEdit).where(*mine, ~exists().where(col(later.undoes) == RegionEdit.action))
+    last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
+    if last is None:
+        return []
+    same = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == last.action)
+    edits = session.exec(same.order_by(col(RegionEdit.region_id))).all()
+    action = EditAction(who, "undone", undoes=last.action)
+    return [_undo(session, image, edit, action=action) for edit in edits]
+
+
+def _undo(session: Session, image: Image, edit: RegionEdit, *, action: EditAction) -> RegionEdit:
+    """Write the state before an edit back, where it is still as the edit left it."""
+    row: RegionRow | Image = image
+    decided: tuple[str, ...] = ("caption", "facts", "review")
+    if edit.region_id is not None:
+        row, decided = pick_region(lock_region(session, region_id=edit.region_id), region_id=edit.region_id), DECIDED
+    wanted = edit.before if edit.before is not None else edit.after | {"status": "deleted"}
+    present = state_of(row)
+    values = {name: value for name, value in wanted.items() if name not in ("xyxy", "score", "box_id")}
+    if "xyxy" in wanted:
+        values |= dict(zip(BOX_SIDES, wanted["xyxy"], strict=True))
+    if any(present[name] != edit.after[name] for name in decided):
+        raise edit_conflict(session, row, expected_version=edit.version, values=values)
+    undone = write_edit(session, row, action, values=values)
+    # an undo that changes nothing, as of two equal states, is noted all the same: else it would be offered for ever
+    return undone or note_edit(session, row, action, before=present)
+
+
+def _content_key(key: str) -> int:
+    """Return the key under which adding again adds nothing."""
+    return int.from_bytes(hashlib.blake2b(f"by hand\0{key}".encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _box(row: RegionRow) -> tuple[float, float, float, float]:
+    return row.x1, row.y1, row.x2, row.y2

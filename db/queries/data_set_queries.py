@@ -1,0 +1,157 @@
+"""Queries of data sets, their images, and the files that an import refused.
+
+The caller owns the transaction; nothing in db.queries commits. A page is asked for by key: `after` is the id of the
+last row of the page before, 0 for the first page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select, update
+
+from db.models import Dataset, Image, RefusedFile, now
+from db.queries.bulk import IN_LIST, Added, batches, bound, insert_new
+from db.queries.values import check_line, must_be_sha256, storable
+from user_errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A picture to add; fields as in `db.models.Image`."""
+
+    sha256: str
+    width: int
+    height: int
+    location: str
+    member: str = ""
+    origin_row: int | None = None
+    caption: str = ""
+    phash: str = ""
+    has_thumbnail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewRefusal:
+    """A file that an import leaves out; fields as in `db.models.RefusedFile`."""
+
+    location: str
+    reason: str
+    member: str = ""
+
+
+def create_dataset(session: Session, *, name: str, source: str = "") -> Dataset:
+    """Make an empty data set.
+
+    Args:   name: how people call it, once only. source: what it is made from, for display.
+    Raises: UserError: the name is empty, taken, or more than one printable line.
+    """
+    check_line(name, "a name for the data set")
+    if get_dataset(session, name=name) is not None:
+        raise UserError(f"expected a new name, got {name!r}, which a data set has: choose another or add to that one")
+    dataset = Dataset(name=name, source=storable(source))
+    session.add(dataset)
+    session.flush()
+    return dataset
+
+
+def get_dataset(session: Session, *, name: str) -> Dataset | None:
+    """Return the data set of that name; None when there is none."""
+    return session.exec(select(Dataset).where(Dataset.name == storable(name))).first()
+
+
+def list_datasets(session: Session) -> Sequence[Dataset]:
+    """Return all data sets, by name."""
+    return session.exec(select(Dataset).order_by(Dataset.name)).all()
+
+
+def add_images(session: Session, *, dataset_id: int, images: Iterable[NewImage]) -> Added:
+    """Add pictures, leaving out those whose content the data set has.
+
+    Raises: ValueError: a sha256 is not one, a side has no pixels, or there is no such data set.
+    """
+    created_at = bound(session, now())
+
+    def row(image: NewImage) -> tuple[Any, ...]:
+        must_be_sha256(sha256=image.sha256)
+        if image.width < 1 or image.height < 1:
+            raise ValueError(f"expected an upright size of at least 1 x 1, got {image.width} x {image.height}")
+        content = (image.sha256, image.phash, image.width, image.height)
+        origin = (image.location, image.member, image.origin_row, storable(image.caption))
+        return dataset_id, *content, *origin, image.has_thumbnail, created_at
+
+    columns = "dataset_id sha256 phash width height location member origin_row caption has_thumbnail created_at"
+    return insert_new(session, Image, columns=columns.split(), rows=map(row, images), unique=("dataset_id", "sha256"))
+
+
+def move_images(session: Session, *, places: Mapping[int, tuple[str, str, int | None]]) -> None:
+    """Note where pictures lie now: id -> location, member and origin row; all else of them stays."""
+    for image_id, (location, member, origin_row) in places.items():
+        moved = update(Image).where(col(Image.id) == image_id)
+        session.exec(moved.values(location=location, member=member, origin_row=origin_row))
+
+
+def count_images(session: Session, *, dataset_id: int) -> int:
+    """Return how many images a data set has."""
+    return session.exec(select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id)).one()
+
+
+def image_page(session: Session, *, dataset_id: int, after: int = 0, limit: int = 50) -> Sequence[Image]:
+    """Return images of a data set in the order in which they came."""
+    asked = select(Image).where(Image.dataset_id == dataset_id, Image.id > after)
+    return session.exec(asked.order_by(col(Image.id)).limit(limit)).all()
+
+
+def get_image(session: Session, *, image_id: int) -> Image | None:
+    """Return one image; None when there is none of that id."""
+    return session.get(Image, image_id)
+
+
+def find_images(session: Session, *, dataset_id: int, sha256s: Collection[str]) -> dict[str, Image]:
+    """Return the images of a data set with these contents, by sha256."""
+    found: list[Image] = []
+    for some in batches(sha256s, IN_LIST):
+        asked = select(Image).where(Image.dataset_id == dataset_id, col(Image.sha256).in_(some))
+        found += session.exec(asked).all()
+    return {image.sha256: image for image in found}
+
+
+def lookalike_page(session: Session, *, dataset_id: int, after: str = "", limit: int = 50) -> list[list[Image]]:
+    """Return groups of images whose perceptual hashes are equal, by that hash.
+
+    Args:    after: `phash` of the last group of the page before. limit: groups.
+    Returns: each group in the order in which its pictures came, two or more.
+    """
+    hashes = select(Image.phash).where(Image.dataset_id == dataset_id, Image.phash > after)
+    shared = hashes.group_by(Image.phash).having(func.count() > 1).order_by(Image.phash).limit(limit)
+    asked = select(Image).where(Image.dataset_id == dataset_id, col(Image.phash).in_(session.exec(shared).all()))
+    groups: dict[str, list[Image]] = {}
+    for image in session.exec(asked.order_by(Image.phash, col(Image.id))):
+        groups.setdefault(image.phash, []).append(image)
+    return list(groups.values())
+
+
+def add_refusals(session: Session, *, dataset_id: int, import_id: str, files: Iterable[NewRefusal]) -> Added:
+    """Note files that an import leaves out; the same file of the same import is noted once."""
+    created_at = bound(session, now())
+    columns = "dataset_id import_id location member reason created_at"
+    rows = (
+        (dataset_id, import_id, storable(file.location), storable(file.member), storable(file.reason), created_at)
+        for file in files
+    )
+    return insert_new(session, RefusedFile, columns=columns.split(), rows=rows, unique=columns.split()[:4])
+
+
+def lock_image(session: Session, *, image_id: int) -> Image:
+    """Lock and return an image.
+
+    Raises: UserError: there is none of that id.
+    """
+    asked = select(Image).where(Image.id == image_id).with_for_update().execution_options(populate_existing=True)
+    image = session.exec(asked).first()
+    if image is None:
+        raise UserError(f"expected the id of a picture, got {image_id}: it was removed meanwhile")
+    return image

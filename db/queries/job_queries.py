@@ -1,0 +1,173 @@
+"""Queue jobs and read them; ask them to pause, cancel or resume.
+
+queued -> running -> done | failed | cancelled | paused | interrupted; the last four can be queued again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from db.models import Job, JobState, now
+from db.queries.values import storable
+from user_errors import UserError
+
+OVER: tuple[JobState, ...] = ("failed", "cancelled", "paused", "interrupted")  # can be queued again
+
+
+class JobStateError(UserError):
+    """A job cannot do that from its state; the message says what it can."""
+
+
+def enqueue_job(
+    session: Session,
+    *,
+    kind: str,
+    owner: str,
+    config: Mapping[str, Any],
+    argv: Sequence[str],
+    device: str = "cpu",
+    priority: int = 0,
+    backend: str = "local",
+    width: int = 1,
+    after: int | None = None,
+) -> Job:
+    """Put a job in the queue; its id is the link.
+
+    Args:   config: plain JSON, kept as it is now. argv: word by word, never a shell's line. device: what it needs
+            `width` slots of, in a row. priority: the larger goes first; among equals the older. after: id of the job
+            that must be done first.
+    Raises: ValueError: argv is empty, one string, or has a word that no program can be given; or no slot is wanted.
+    """
+    if width < 1:
+        raise ValueError(f"expected a job to want one slot or more, got {width}: correct it")
+    if not argv or isinstance(argv, str) or any(not isinstance(word, str) or "\0" in word for word in argv):
+        raise ValueError(f"expected argv to be the words of a command, program first, got {argv!r}: list them")
+    job = Job(
+        kind=kind,
+        owner=owner,
+        config=dict(config),
+        argv=list(argv),
+        device=device,
+        priority=priority,
+        backend=backend,
+        width=width,
+        after_id=after,
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def get_job(session: Session, *, job_id: int) -> Job | None:
+    """Return one job; None when there is none of that id."""
+    return session.get(Job, job_id)
+
+
+def job_page(
+    session: Session,
+    *,
+    owner: str | None = None,
+    kind: str | None = None,
+    states: Collection[JobState] = (),
+    before: int | None = None,
+    limit: int = 50,
+) -> Sequence[Job]:
+    """Return jobs, newest first; of one owner, of one kind, in any of some states.
+
+    Args:   before: id of the last job of the page before.
+    """
+    asked = select(Job)
+    if owner is not None:
+        asked = asked.where(Job.owner == owner)
+    if kind is not None:
+        asked = asked.where(Job.kind == kind)
+    if states:
+        asked = asked.where(col(Job.state).in_(states))
+    if before is not None:
+        asked = asked.where(Job.id < before)
+    return session.exec(asked.order_by(col(Job.id).desc()).limit(limit)).all()
+
+
+def running_jobs(session: Session) -> Sequence[Job]:
+    """Return all jobs in state running, for the app to compare with the processes there are when it starts."""
+    return session.exec(select(Job).where(Job.state == "running").order_by(col(Job.id))).all()
+
+
+def request_pause(session: Session, *, job_id: int) -> Job:
+    """Ask a running job to stop where it can go on later; a queued one is paused at once.
+
+    Raises: JobStateError: it is over, or there is none of that id.
+    """
+    job = lock_job(session, job_id)
+    if job.state == "running":
+        job.request = job.request or "pause"  # who was told to stop for good does not merely pause
+    elif job.state == "queued":
+        end_job(job, "paused", "")
+    else:
+        raise JobStateError(f"job {job_id} is {job.state}: only a queued or running job can be paused")
+    session.flush()
+    return job
+
+
+def request_cancel(session: Session, *, job_id: int) -> Job:
+    """Ask a running job to stop for good; one that does not run is cancelled at once.
+
+    Raises: JobStateError: it has ended, or there is none of that id.
+    """
+    job = lock_job(session, job_id)
+    if job.state == "running":
+        job.request = "cancel"
+    elif job.state in ("queued", "interrupted") and job.external_id:  # it may go on elsewhere: a runner ends it there
+        job.state, job.request, job.exit_reason, job.ended_at = "queued", "cancel", "", None
+    elif job.state in ("queued", "paused", "interrupted"):
+        end_job(job, "cancelled", "cancelled before it ran on")
+    else:
+        raise JobStateError(f"job {job_id} is {job.state}: only a job that has not ended can be cancelled")
+    session.flush()
+    return job
+
+
+def requeue_job(session: Session, *, job_id: int) -> Job:
+    """Queue a job again, to resume from its last checkpoint.
+
+    Raises: JobStateError: it is queued, running or done, or there is none of that id.
+    """
+    job = lock_job(session, job_id)
+    if job.state not in OVER:
+        raise JobStateError(f"job {job_id} is {job.state}: only a {', '.join(OVER)} one can be queued again")
+    if job.state != "interrupted":
+        job.external_id = ""  # what it names is over; else a runner finds it again by that
+    job.state, job.request, job.exit_reason, job.ended_at = "queued", "", "", None
+    session.flush()
+    return job
+
+
+def set_job_priority(session: Session, *, job_id: int, priority: int) -> Job:
+    """Let a queued job go earlier (larger) or later.
+
+    Raises: JobStateError: it is not queued, or there is none of that id.
+    """
+    job = lock_job(session, job_id)
+    if job.state != "queued":
+        raise JobStateError(f"job {job_id} is {job.state}: only a queued one has a place in the queue")
+    job.priority = priority
+    session.flush()
+    return job
+
+
+def end_job(job: Job, state: JobState, exit_reason: str) -> None:
+    """Set a job's last state and free its slot."""
+    job.state, job.exit_reason, job.ended_at = state, storable(exit_reason), now()
+    job.request, job.slot, job.lease_until = "", None, None
+
+
+def lock_job(session: Session, job_id: int) -> Job:
+    """Lock and return a job as it is now."""
+    asked = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
+    job = session.exec(asked).first()
+    if job is None:
+        raise JobStateError(f"expected the id of a job, got {job_id}: job_page lists them")
+    return job

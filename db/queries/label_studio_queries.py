@@ -1,0 +1,157 @@
+"""Queries of the tasks and conflicts of the sync with Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy import select as select_rows
+from sqlmodel import Session, col, select
+
+from db.models import ConflictChoice, Image, LabelConflict, LabelTask, now
+from db.queries.bulk import IN_LIST, batches, insert_into
+from db.queries.values import storable
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """The state of an image's task; fields as in `db.models.LabelTask`."""
+
+    image_id: int
+    task_id: int
+    pushed_hash: str = ""
+    pulled_at: datetime | None = None
+    remote_updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCount:
+    """The images of one data set in a project of Label Studio. decided: those with an imported decision."""
+
+    project: str
+    dataset_id: int
+    pushed: int
+    decided: int
+
+
+def set_tasks(session: Session, *, project: str, tasks: Iterable[TaskState]) -> int:
+    """Keep what is known of pictures' tasks in a project, over what was known; how many.
+
+    Args: project: the server's address and the project's id there, always in the same words.
+    """
+    kept = 0
+    table = insert_into(session, LabelTask)
+    changed = ("task_id", "pushed_hash", "pulled_at", "remote_updated_at")
+    statement = table.on_conflict_do_update(
+        index_elements=["project", "image_id"], set_={name: table.excluded[name] for name in changed}
+    )
+    for some in batches(tasks, IN_LIST):
+        rows = [
+            {"project": project, "image_id": task.image_id} | {name: getattr(task, name) for name in changed}
+            for task in some
+        ]
+        session.connection().execute(statement, rows)
+        kept += len(rows)
+    return kept
+
+
+def tasks_of(session: Session, *, project: str, image_ids: Collection[int]) -> dict[int, LabelTask]:
+    """Return the tasks that some images have in a project, by image."""
+    found: list[LabelTask] = []
+    for some in batches(image_ids, IN_LIST):
+        mine = (LabelTask.project == project, col(LabelTask.image_id).in_(some))
+        found += session.exec(select(LabelTask).where(*mine)).all()
+    return {task.image_id: task for task in found}
+
+
+def find_task(session: Session, *, project: str, task_id: int) -> LabelTask | None:
+    """Return the task of that id in a project; None when it is not one of ours."""
+    return session.exec(select(LabelTask).where(LabelTask.project == project, LabelTask.task_id == task_id)).first()
+
+
+def projects_of(session: Session, *, dataset_id: int | None = None) -> list[ProjectCount]:
+    """Return Label Studio's projects that hold images of a data set, or of any, with counts."""
+    group = (col(LabelTask.project), col(Image.dataset_id))
+    decided = func.count(col(LabelTask.pulled_at))
+    asked = select_rows(*group, func.count(), decided).join(Image, col(Image.id) == LabelTask.image_id)
+    if dataset_id is not None:
+        asked = asked.where(col(Image.dataset_id) == dataset_id)
+    return [ProjectCount(*row) for row in session.connection().execute(asked.group_by(*group).order_by(*group))]
+
+
+def tasks_of_image(session: Session, *, image_id: int) -> Sequence[LabelTask]:
+    """Return an image's tasks, in all projects."""
+    return session.exec(select(LabelTask).where(LabelTask.image_id == image_id).order_by(col(LabelTask.project))).all()
+
+
+def keep_conflicts(
+    session: Session,
+    *,
+    image: Image,
+    project: str,
+    remote_id: int,
+    who: str,
+    wanted: Mapping[str, tuple[int | None, Mapping[str, Any]]],
+) -> None:
+    """Keep what could not be taken of one annotation in Label Studio; the same again changes nothing.
+
+    One that waited and is no longer among them has become agreed; one whose annotator now wants something else waits
+    again.
+
+    Args: wanted: target, as in `db.models.LabelConflict`, -> the region's id, None for the picture, and its state.
+    """
+    mine = (
+        LabelConflict.project == project,
+        LabelConflict.remote_id == remote_id,
+        LabelConflict.image_id == image.id,
+    )
+    before = {row.target: row for row in session.exec(select(LabelConflict).where(*mine).with_for_update())}
+    for target, row in before.items():
+        if target not in wanted:
+            if row.choice == "":
+                mark_conflict(session, conflict=row, choice="agreed", who=who)
+        elif row.choice == "agreed" or row.wanted != wanted[target][1]:
+            row.wanted, row.who, row.at = dict(wanted[target][1]), who, now()
+            row.choice, row.chosen_by, row.chosen_at = "", "", None
+    for target, (region_id, state) in wanted.items():
+        if target not in before:
+            row = LabelConflict(
+                dataset_id=image.dataset_id,
+                image_id=image.id,
+                region_id=region_id,
+                target=target,
+                project=project,
+                remote_id=remote_id,
+                who=who,
+                wanted=dict(state),
+            )
+            session.add(row)
+    session.flush()
+
+
+def open_conflicts(
+    session: Session, *, dataset_id: int, image_id: int | None = None, after: int = 0, limit: int = 50
+) -> Sequence[LabelConflict]:
+    """Return open conflicts of a data set, or of one image of it, the oldest first.
+
+    Args: after: id of the last one of the page before.
+    """
+    asked = select(LabelConflict).where(LabelConflict.dataset_id == dataset_id, LabelConflict.choice == "")
+    if image_id is not None:
+        asked = asked.where(LabelConflict.image_id == image_id)
+    return session.exec(asked.where(LabelConflict.id > after).order_by(col(LabelConflict.id)).limit(limit)).all()
+
+
+def lock_conflict(session: Session, *, conflict_id: int) -> LabelConflict | None:
+    """Lock and return one conflict; None when there is none of that id."""
+    asked = select(LabelConflict).where(LabelConflict.id == conflict_id).with_for_update()
+    return session.exec(asked.execution_options(populate_existing=True)).first()
+
+
+def mark_conflict(session: Session, *, conflict: LabelConflict, choice: ConflictChoice, who: str) -> None:
+    """Note what became of a conflict."""
+    conflict.choice, conflict.chosen_by, conflict.chosen_at = choice, storable(who), now()
+    session.flush()

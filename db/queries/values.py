@@ -1,0 +1,62 @@
+"""Check and clean the values that people, models and files hand in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from user_errors import UserError
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def storable(text: str) -> str:
+    """Return text that every database takes: a NUL becomes U+FFFD, half a surrogate pair is spelled out.
+
+    Models answer such things, and file names hold them.
+    """
+    if text.isprintable():  # most are, and it is the quickest to ask
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+def check_box(xyxy: tuple[float, float, float, float], *, image_id: int) -> None:
+    """Refuse a box without an area, or beyond its image.
+
+    Raises: UserError.
+    """
+    x1, y1, x2, y2 = xyxy
+    if 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1:
+        return
+    raise UserError(
+        f"expected a box with an area, as xyxy in parts of the upright picture (0 to 1), got {xyxy} "
+        f"for picture {image_id}: divide pixels by the picture's size"
+    )
+
+
+def must_be_sha256(**values: str) -> None:
+    """Refuse a value that is not a SHA-256, by the argument's name.
+
+    Raises: ValueError: one is not 64 lower-case hex digits.
+    """
+    for name, value in values.items():
+        if not SHA256.fullmatch(value):
+            raise ValueError(f"{name} must be 64 lower-case hex digits, got {value!r}")
+
+
+def check_line(value: str, what: str) -> None:
+    """Refuse a name that is empty or more than one printable line.
+
+    Raises: UserError.
+    """
+    if not value.strip() or not value.isprintable():
+        raise UserError(f"expected {what}, one printable line, got {value!r}: give it one")
+
+
+def check_known(value: str, known: Collection[str], what: str) -> None:
+    """Refuse a word that is not one of a closed list.
+
+    Raises: UserError.
+    """
+    if value not in known:
+        raise UserError(f"expected {what} {', '.join(known)}, got {value!r}: choose one")

@@ -1,0 +1,122 @@
+"""Define data sets to evaluate on: images with a class, captions or described regions, in a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps
+
+from grain.config import ClassTexts
+from user_errors import UserError
+
+if TYPE_CHECKING:
+    from grain.data.loader import Box
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class EvaluationItem:
+    """One picture and what is true of it. label: row of the class, NO_LABEL without one. open: decodes the picture.
+
+    boxes_xyxy, texts: described regions, a text a box. proposals: see grain.data.loader.ShardRecord.
+    """
+
+    key: str
+    open: Callable[[], Image.Image]
+    label: int = NO_LABEL
+    captions: tuple[str, ...] = ()
+    boxes_xyxy: tuple[Box, ...] = ()
+    texts: tuple[str, ...] = ()
+    proposals: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Pictures in an order that never changes.
+
+    name: what results call it. source: what it is, in words. fingerprint: differs where a file differs.
+    templates: the published ones; None leaves the choice to the model. classes: descriptions that came with it.
+    read: the items from a position on, undecoded. note: what readers of its numbers should know.
+    """
+
+    name: str
+    split: str
+    source: str
+    class_names: tuple[str, ...]
+    total: int
+    fingerprint: str
+    read: Callable[[int], Iterator[EvaluationItem]]
+    templates: ClassTexts | None = None
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    note: str = ""
+
+
+def fingerprint_of(files: Sequence[Path], *facts: object) -> str:
+    """Digest the paths, sizes and times of files, and any other facts that decide the items."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in files:
+        found = path.stat()
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def open_picture(source: Path | bytes, name: str) -> Image.Image:
+    """Open a file, or its bytes, as an upright RGB picture. name: of the file, for the error.
+
+    Raises: UserError: it cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{name} cannot be read as a picture ({error}): copy it again or take it away") from error
+
+
+def of_files(
+    files: Sequence[Path],
+    labels: Sequence[int],
+    *,
+    class_names: tuple[str, ...],
+    name: str,
+    split: str,
+    source: str,
+    templates: ClassTexts | None = None,
+    captions: Sequence[tuple[str, ...]] | None = None,
+) -> DataSet:
+    """Make a data set of picture files. labels: NO_LABEL where there are no classes. captions: of each picture.
+
+    Raises: UserError: two classes of one name, or a file that is not there.
+    """
+    if len(set(class_names)) != len(class_names):
+        twice = next(each for each in class_names if class_names.count(each) > 1)
+        raise UserError(f"two classes of {name} are called {twice!r}: rename one, or results would mix them up")
+    try:
+        fingerprint = fingerprint_of(files, split, class_names, tuple(labels))
+    except OSError as error:
+        raise UserError(f"{name} lacks {error.filename}: copy the data set again, whole") from error
+
+    def read(start: int) -> Iterator[EvaluationItem]:
+        for row in range(start, len(files)):
+            own = captions[row] if captions else ()
+            file = files[row]
+            yield EvaluationItem(file.stem, partial(open_picture, file, str(file)), labels[row], own)
+
+    return DataSet(name, split, source, class_names, len(files), fingerprint, read, templates)
+
+
+def described_too(names: Sequence[str]) -> ClassTexts:
+    """Templates of names, and the same with a description behind: `a photo of a {name}, which has {description}.`"""
+    texts = (f"{name.rstrip('.')}, which has {{description}}." for name in names)
+    return ClassTexts(names=tuple(names), descriptions=tuple(texts))
+
+
+def spaced(folder: str) -> str:
+    """Write a folder's name as words."""
+    return " ".join(folder.replace("_", " ").split())

@@ -1,0 +1,114 @@
+"""Read pictures once through the networks that stay as they are, and keep their tokens for training.
+
+    python -m grain.dense.features --data data/flickr30k --out data/flickr30k-features
+
+Each shard becomes three files; a command that was stopped goes on with the first shard that lacks its last file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from atomic_files import write_atomically
+from grain.checkpoint import EMBEDDED
+from grain.command import run_command
+from grain.data.loader import Box, ShardRecord, Shards, find_shards, read_records
+from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS, PhotoTokens
+
+MIRRORED = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Keep the tokens of all pictures of a split, as they are and mirrored."""
+
+    data: Path
+    """A data folder with manifest.json, as `python -m curation.exchange.export --format shards` writes it."""
+    out: Path
+    """A folder; about 1.3 MB a picture."""
+    split: str = "train"
+    """Which pictures."""
+    checkpoint: Path = EMBEDDED / "photo"
+    """Whose networks read them."""
+
+
+class Entity(NamedTuple):
+    """What some phrases of a picture mean: its boxes, normalized xyxy, and every phrase for it."""
+
+    boxes: tuple[Box, ...]
+    phrases: tuple[str, ...]
+
+
+def main(config: FeaturesConfig) -> None:
+    """Write the files of each shard; print how many pictures there are."""
+    shards = find_shards(config.data, config.split)
+    config.out.mkdir(parents=True, exist_ok=True)
+    read, pictures = PhotoTokens(config.checkpoint), 0
+    for path, count in zip(shards.paths, shards.counts, strict=True):
+        done = config.out / f"{path.stem}.jsonl"
+        if not done.is_file():
+            write_shard(done, list(read_records(Shards((path,), (count,), shards.trained_on))), read)
+        pictures += count
+        print(f"{pictures:,} of {shards.images:,} pictures")
+
+
+def write_shard(done: Path, records: Sequence[ShardRecord[Image.Image]], read: PhotoTokens) -> None:
+    """Write NAME.tokens.npy [N, 2, 144, 2272] float16, NAME.sizes.npy [N, 2] and, last, NAME.jsonl.
+
+    The second of each two rows of tokens is the mirrored picture's. sizes: rows and columns of tokens.
+    """
+    shape = (len(records), 2, MOST_TOKENS, sum(TOKEN_PARTS))
+    tokens = np.lib.format.open_memmap(done.with_suffix(".tokens.npy"), "w+", np.float16, shape)  # type: ignore[no-untyped-call]
+    sizes = np.zeros((len(records), 2), np.int64)
+    for row, record in enumerate(records):
+        for turn, image in enumerate((record.image, ImageOps.mirror(record.image))):
+            cells = read(image)
+            sizes[row] = cells.shape[:2]
+            tokens[row, turn, : cells.shape[0] * cells.shape[1]] = cells.reshape(-1, cells.shape[2])
+    tokens.flush()
+    np.save(done.with_suffix(".sizes.npy"), sizes)
+    lines = (json.dumps({"key": record.key, "entities": entities_of(record)}) for record in records)
+    write_atomically(done, "".join(f"{line}\n" for line in lines))
+
+
+def entities_of(record: ShardRecord[Image.Image]) -> list[Entity]:
+    """Gather phrases that mean the same boxes; a phrase with several boxes means them all."""
+    boxes: dict[str, list[Box]] = {}
+    for box, text in zip(record.boxes_xyxy, record.texts, strict=True):
+        phrase = " ".join(text.lower().split())
+        if phrase and box not in boxes.setdefault(phrase, []):
+            boxes[phrase].append(box)
+    phrases: dict[tuple[Box, ...], list[str]] = {}
+    for phrase, own in boxes.items():
+        phrases.setdefault(tuple(sorted(own)), []).append(phrase)
+    return [Entity(own, tuple(texts)) for own, texts in phrases.items()]
+
+
+def mirror_words(phrase: str) -> str:
+    """Exchange left and right, as a mirrored picture does."""
+    return re.sub(r"\b(left|right)\b", lambda word: MIRRORED[word[0]], phrase)
+
+
+def read_entities(folder: Path) -> Iterator[tuple[Path, list[list[Entity]]]]:
+    """Read what `main` wrote: each shard's file NAME.jsonl and the entities of its pictures.
+
+    Raises: ValueError: there is none.
+    """
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise ValueError(f"{folder} holds no features: run python -m grain.dense.features first")
+    for file in files:
+        rows = [json.loads(line)["entities"] for line in file.read_text(encoding="utf-8").splitlines()]
+        yield file, [[Entity(tuple(map(tuple, boxes)), tuple(texts)) for boxes, texts in row] for row in rows]
+
+
+if __name__ == "__main__":
+    run_command(main, FeaturesConfig, module="grain.dense.features")

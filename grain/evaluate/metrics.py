@@ -1,0 +1,164 @@
+"""Compute metrics and their intervals. Arrays in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, bootstrap
+
+from grain.structures import Array
+
+DRAWN_AT_ONCE = 2_000_000  # numbers: 50,000 pictures would otherwise take gigabytes
+FEW = 15  # hits, misses or groups: with fewer the bootstrap interval alone is too narrow
+OUT_OF_BOUNDS = 1e-6  # of the span, which rounding may come to
+Bounds = tuple[float, float]
+SHARE: Bounds = (0.0, 1.0)
+LEAD: Bounds = (-1.0, 1.0)
+Values = NDArray[np.float64]  # one number an item
+Groups = NDArray[np.int64]
+Boxes = TypeVar("Boxes", Array, NDArray[np.float64])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval, see mean_interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_interval(
+    values: Values | Array,
+    *,
+    groups: Groups | None = None,
+    bounds: Bounds = SHARE,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Estimate:
+    """Mean of one number an item, with its interval: a percentile bootstrap where that is sound.
+
+    Equal items have no spread to resample: their interval is the exact one, for how often another number than theirs
+    may have been missed. So is that of hits and misses where there are fewer than FEW of either. Groups are drawn
+    whole; with one group, or where all have the same mean, items are drawn instead, and with fewer groups than FEW the
+    interval is no narrower than that of items.
+
+    Args:   values: [N]. groups: [N] what belongs together (pictures of a class share their descriptions, so their hits
+            are not independent); None: each item stands alone. bounds: the least and the largest number there can be.
+    Raises: ValueError: nothing to average, or a number out of bounds.
+    Source: Clopper and Pearson, Biometrika 26 (1934), for the exact interval.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        raise ValueError("no items to average: expected at least one")
+    _must_lie_in(values, bounds)
+    if groups is None:
+        return _of_items(values, bounds, seed=seed, resamples=resamples)
+    _, row = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(row, values).astype(np.float64), np.bincount(row).astype(np.float64)
+    if len(sums) == 1 or np.ptp(sums / counts) == 0:
+        return _of_items(values, bounds, seed=seed, resamples=resamples)
+    drawn = _bootstrap(float(values.mean()), (sums, counts), _ratio, seed=seed, resamples=resamples)
+    if len(sums) >= FEW:
+        return drawn
+    alone = _of_items(values, bounds, seed=seed, resamples=resamples)
+    return Estimate(drawn.value, min(drawn.low, alone.low), max(drawn.high, alone.high))
+
+
+def _must_lie_in(values: Values, bounds: Bounds) -> None:
+    least, most = bounds
+    slack = OUT_OF_BOUNDS * (most - least)
+    if values.min() < least - slack or values.max() > most + slack:
+        raise ValueError(f"numbers must lie in {bounds}, got {values.min()} … {values.max()}: give their own bounds")
+
+
+def _of_items(values: Values, bounds: Bounds, *, seed: int, resamples: int) -> Estimate:
+    """Estimate the mean of independent items."""
+    least, most = bounds
+    value, span = float(values.mean()), most - least
+    if np.ptp(values) == 0:
+        bound = _exact(len(values), len(values))[0]
+        return Estimate(value, value - (1 - bound) * (value - least), value + (1 - bound) * (most - value))
+    hits = int(np.equal(values, most).sum())
+    if min(hits, len(values) - hits) < FEW and np.isin(values, bounds).all():
+        low, high = _exact(hits, len(values))
+        return Estimate(value, least + span * low, least + span * high)
+    return _bootstrap(value, (values,), np.mean, seed=seed, resamples=resamples)
+
+
+def _exact(hits: int, items: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share."""
+    found = binomtest(hits, items).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
+
+
+def _bootstrap(
+    value: float, sample: tuple[Values, ...], statistic: Callable[..., Any], *, seed: int, resamples: int
+) -> Estimate:
+    """Estimate a statistic over values that are resampled together."""
+    found = bootstrap(
+        sample,
+        statistic,
+        n_resamples=resamples,
+        paired=True,
+        batch=max(1, DRAWN_AT_ONCE // len(sample[0])),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(value, float(found.low), float(found.high))
+
+
+def _ratio(sums: Values, counts: Values, axis: int = -1) -> Values:
+    ratio: Values = sums.sum(axis=axis) / counts.sum(axis=axis)
+    return ratio
+
+
+def topk_hits(scores: Array, target: NDArray[np.int64], k: int) -> Values:
+    """Return [N] 1.0 where fewer than k other columns score at least as high; ties and NaN count against."""
+    own = np.take_along_axis(scores, target[:, None], axis=1)
+    not_below = np.logical_not(scores < own).sum(axis=1) - 1
+    hits: Values = np.logical_and(not_below < k, np.isfinite(own[:, 0])).astype(np.float64)
+    return hits
+
+
+def mean_class_recall(hits: Values, target: NDArray[np.int64]) -> float:
+    """Mean over the classes that have pictures of the share recognised: each class counts alike, however many it has.
+
+    Raises: ValueError: no pictures.
+    """
+    if len(hits) == 0:
+        raise ValueError("no pictures to average: expected at least one")
+    _, row = np.unique(target, return_inverse=True)
+    return float((np.bincount(row, hits) / np.bincount(row)).mean())
+
+
+def recall_at(similarity: Array, k: int) -> Values:
+    """Measure retrieval where row i belongs to column i.
+
+    Args:    similarity: [N, N]. k: how many of the best count.
+    Returns: [N] as topk_hits.
+    Raises:  ValueError: not square.
+    """
+    if similarity.shape[0] != similarity.shape[1]:
+        raise ValueError(
+            f"similarity must be square, got {similarity.shape}: use grain.evaluate.retrieval for several captions"
+        )
+    return topk_hits(similarity, np.arange(len(similarity)), k)
+
+
+def paired_iou(a_xyxy: Boxes, b_xyxy: Boxes) -> Boxes:
+    """Return the IoU of [R, 4] with [R, 4] boxes, [R]; 0 for boxes without area."""
+    corner = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
+    overlap: Boxes = corner.clip(0).prod(axis=1)
+    union = _area(a_xyxy) + _area(b_xyxy) - overlap
+    iou: Boxes = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return iou
+
+
+def _area(boxes_xyxy: Boxes) -> Boxes:
+    area: Boxes = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clip(0).prod(axis=1)
+    return area

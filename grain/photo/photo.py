@@ -1,0 +1,239 @@
+"""Encode photographs and texts without torch: public ONNX networks put together, nothing trained.
+
+NanoDet proposes regions and knows COCO's 80 names; EfficientNet-Lite2 sees ImageNet's 1000; MiniLM-L6 embeds names and
+descriptions alike. A picture or region is embedded as the weighted mean of the names it looks like.
+Source: ConSE (Norouzi et al. 2014), here also over the cells of the feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from grain.checkpoint import WEIGHTS, CheckpointError, CheckpointInfo, read_config, read_info, verify
+from grain.config import ClassTexts
+from grain.photo.detector import Detector
+from grain.photo.phrases import Phrase, colour_shares, parse_phrase, position_scores, preload_inflector
+from grain.photo.text_encoder import TextEncoder, open_session
+from grain.photo.tokens import classifier_pixels
+from grain.structures import Array, ImageFeatures, RegionRanking
+
+SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
+MIN_SIDE = 1e-3  # of the picture: a thinner region is pooled as if it were so wide
+TOP = 10  # class names that an embedding is made of
+PRESENCE_WEIGHTS = (16.27, 1.02, -7.47)  # of presence_evidence; `python -m benchmarks.photographs` fits them
+PRESENCE_BIAS = -3.39
+POSITION_MARGIN = 4.0  # logits below the best region: a position word chooses among those
+TIE_MARGIN = 2.0  # logits below the best region: so near, only place and size decide
+POSITION_WEIGHT = 8.0  # logits that a whole side of the picture outweighs
+SIZE_WEIGHT = 0.3  # logits that a region e times as large has ahead: people name the large ones
+POSITION_RANK = 1000.0  # above every logit
+GRAPH_ERRORS = (ort_state.Fail, ort_state.InvalidGraph, ort_state.InvalidProtobuf, ort_state.RuntimeException)
+MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be called red
+
+
+class PhotoEncoder:
+    """Implements grain.predict.Encoder for the `photo` checkpoint."""
+
+    def __init__(self, folder: Path, info: CheckpointInfo, *, names: PhotoNames, weights: dict[str, Array]) -> None:
+        """Use load."""
+        self.info = info
+        self._names = names
+        self._head, self._bias = weights["head.weight"].T, weights["head.bias"]  # [1280, 1000], [1000]
+        self._imagenet, self._coco = weights["imagenet.embeds"], weights["coco.embeds"]  # [1000, E], [80, E]
+        self.known_embeds = np.concatenate([self._coco, self._imagenet])  # [1080, E]
+        self._detector = Detector(folder)
+        self._image = open_session(folder / "image.onnx")
+        self._text = TextEncoder.load(folder / "text.onnx", names.sentence_package)
+
+    @classmethod
+    def load(cls, folder: Path) -> PhotoEncoder:
+        """Load a checkpoint folder.
+
+        Raises: CheckpointError: a file is missing or changed, or the sentence encoder's package is not installed.
+        """
+        Thread(target=preload_inflector, daemon=True).start()
+        verify(folder)
+        try:
+            weights = {name: value.astype(np.float32) for name, value in load_file(folder / WEIGHTS).items()}
+            return cls(folder, read_info(folder), names=PhotoNames.of(read_config(folder)), weights=weights)
+        except (KeyError, TypeError, SafetensorError, *GRAPH_ERRORS) as error:
+            what = f"{folder.name} does not fit this version ({error})"
+            raise CheckpointError(f"{what}: copy the checkpoint again") from error
+
+    @property
+    def precision(self) -> str:
+        """Return numpy's precision."""
+        return "fp32"
+
+    @property
+    def class_texts(self) -> ClassTexts:
+        """Return templates of the name itself, which a sentence encoder understands."""
+        return ClassTexts(names=("a {name}",), descriptions=("a {name}, {description}",))
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the scale that was fitted on photographs with one known object (docs/decisions.md)."""
+        return 20.0
+
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """Encode upright RGB pictures of any sizes, one after the other.
+
+        Raises: ValueError: proposals are given.
+        """
+        if proposals is not None:
+            raise ValueError("the photo checkpoint proposes its own regions: leave the proposals out")
+        return [self._encode(image) for image in images]
+
+    def encode_texts(self, texts: Sequence[str]) -> Array:
+        """Embed texts without their position and colour words, [T, E] unit length."""
+        return self._text([self._phrase(text).core for text in texts])
+
+    def nearest_names(self, embeds: Array) -> list[tuple[str, float]]:
+        """Return the class name nearest to each picture or region ([N, E]), and its cosine."""
+        likeness = embeds @ self.known_embeds.T
+        names = (*self._names.coco, *self._names.imagenet)
+        return [
+            (names[row], float(cosines[row])) for row, cosines in zip(likeness.argmax(axis=1), likeness, strict=True)
+        ]
+
+    def rank_regions(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> RegionRanking:
+        """Rank the regions for each description, and estimate whether it is in the picture at all.
+
+        Args: image: upright RGB. embeds: [D, E] of the descriptions.
+        """
+        regions, texts = len(features.boxes_xyxy), len(descriptions)
+        if not regions or not texts:
+            return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
+        evidence = presence_evidence(features, embeds, self.known_embeds)
+        logits = (evidence @ np.array(PRESENCE_WEIGHTS, np.float32) + PRESENCE_BIAS).astype(np.float32)  # [Q, D]
+        ranking = logits.copy()
+        shares: list[dict[str, float]] = []
+        for column, phrase in enumerate(map(self._phrase, descriptions)):
+            if phrase.colours:
+                shares = shares or [colour_shares(image, box) for box in features.boxes_xyxy]
+                logits[:, column] += _colour_penalty(shares, phrase)
+            ranking[:, column] = _rank(features.boxes_xyxy, logits[:, column], phrase)
+        chosen = np.take_along_axis(logits, ranking.argmax(axis=0)[None], axis=0)[0]
+        return RegionRanking(ranking, 1 / (1 + np.exp(-chosen)))
+
+    def _encode(self, image: Image.Image) -> ImageFeatures:
+        boxes, scores = self._detector.propose(image)
+        cells = self._see(image)
+        whole = self._name_mean(cells.mean(axis=(1, 2))[None])[0]
+        confidence = scores.max(axis=1)
+        by_detector = _unit(np.power(scores, SHARPEN, dtype=np.float32) @ self._coco)
+        by_classifier = self._name_mean(pool_regions(cells, boxes))
+        trust = confidence[:, None]
+        regions = _unit((0.6 + 1.4 * trust) * by_detector + (0.9 - 0.8 * trust) * by_classifier)
+        return ImageFeatures(whole, regions, boxes, confidence)
+
+    def _see(self, image: Image.Image) -> Array:
+        """Return the classifier's feature map [1280, h, w] of the picture in about its own shape."""
+        features: Array = self._image.run(["features"], {"pixels": classifier_pixels(image)})[0][0]
+        return features
+
+    def _name_mean(self, features: Array) -> Array:
+        """Average the likeliest ImageNet names, weighted by probability: [N, 1280] -> [N, E] unit length."""
+        logits = features @ self._head + self._bias
+        top = np.argpartition(-logits, TOP, axis=1)[:, :TOP]
+        best = np.take_along_axis(logits, top, axis=1)
+        weights = np.exp(best - best.max(axis=1, keepdims=True))
+        return _unit(np.einsum("nk,nke->ne", weights, self._imagenet[top]))
+
+    def _phrase(self, text: str) -> Phrase:
+        return parse_phrase(text, self._names.known)
+
+
+@dataclass(frozen=True)
+class PhotoNames:
+    """What the checkpoint's config says beside its info."""
+
+    coco: tuple[str, ...]
+    imagenet: tuple[str, ...]
+    sentence_package: str
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> PhotoNames:
+        """Read the names from config.json.
+
+        Raises: KeyError, TypeError: a field is missing or of another kind.
+        """
+        photo = config["photo"]
+        return cls(tuple(photo["coco_names"]), tuple(photo["imagenet_names"]), str(photo["sentence_package"]))
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Return all names in lower case."""
+        return frozenset(name.lower() for name in (*self.coco, *self.imagenet))
+
+
+def presence_evidence(features: ImageFeatures, embeds: Array, known_embeds: Array) -> Array:
+    """Compute the evidence that each region shows what each text says.
+
+    Args:    embeds: [D, E] of the texts. known_embeds: [K, E] of the names that a region can look like.
+    Returns: [Q, D, 3]: cosine; log of the region's objectness; the best cosine that any known name has with the text: a
+             long or strange text never comes as near to a region as a plain name does.
+    """
+    cosines = features.region_embeds @ embeds.T
+    objectness = np.broadcast_to(np.log(features.objectness)[:, None], cosines.shape)
+    within_reach = np.broadcast_to((known_embeds @ embeds.T).max(axis=0), cosines.shape)
+    return np.stack([cosines, objectness, within_reach], axis=-1)
+
+
+def pool_regions(features: Array, boxes_xyxy: Array) -> Array:
+    """Average a feature map over each box, cells weighted by how much of them it covers.
+
+    Args:    features: [C, h, w]. boxes_xyxy: [Q, 4] normalized; one without area takes the cell that it lies in.
+    Returns: [Q, C].
+    """
+    channels, height, width = features.shape
+
+    def cover(low: Array, high: Array, cells: int) -> Array:
+        edges, low = np.arange(cells), np.minimum(low, 1 - MIN_SIDE)
+        high = np.maximum(high, low + MIN_SIDE)
+        overlap = np.minimum(high[:, None] * cells, edges + 1) - np.maximum(low[:, None] * cells, edges)
+        covered: Array = overlap.clip(0, 1)
+        return covered
+
+    across = cover(boxes_xyxy[:, 0], boxes_xyxy[:, 2], width)
+    down = cover(boxes_xyxy[:, 1], boxes_xyxy[:, 3], height)
+    weights = (down[:, :, None] * across[:, None, :]).reshape(len(boxes_xyxy), -1)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return (weights @ features.reshape(channels, -1).T).astype(np.float32)
+
+
+def _rank(boxes_xyxy: Array, logits: Array, phrase: Phrase) -> Array:
+    """Return logits [Q]; of regions within the margin, position words choose the first."""
+    if not phrase.positions:
+        return logits
+    below = logits - logits.max()
+    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1).clip(1e-6)
+    place = POSITION_WEIGHT * position_scores(boxes_xyxy, phrase.positions) + SIZE_WEIGHT * np.log(area)
+    return np.where(below >= -POSITION_MARGIN, POSITION_RANK + place + below.clip(max=-TIE_MARGIN), logits)
+
+
+def _colour_penalty(shares: Sequence[dict[str, float]], phrase: Phrase) -> Array:
+    """Return logits [Q]: 0 where enough of a region has the colours asked for, down to -6 where nothing has."""
+    share = np.array([sum(row[colour] for colour in phrase.colours) for row in shares])
+    return (3 * np.log((share + 0.023) / (MIN_COLOUR + 0.023))).clip(None, 0).astype(np.float32)
+
+
+def _unit(rows: Array) -> Array:
+    unit: Array = (rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)).astype(np.float32)
+    return unit

@@ -1,0 +1,172 @@
+"""Parse what a sentence embedding ignores: position, size and colour words, plurals, articles. Plain rules.
+
+Only the first noun phrase is read: in "a red car next to a blue bus" the region is the car's, and it must be red.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from grain.structures import Array
+
+COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+INNER = 0.7  # of a box's sides: its corners are mostly background
+MOST_NAME_WORDS = 8  # of a known name
+PATCH = 32  # pixels a side at which a region's colours are counted
+
+_SAME = {"gray": "grey", "upper": "top", "lower": "bottom", "center": "middle", "centre": "middle", "central": "middle"}
+_SIZES = dict.fromkeys(("biggest", "largest"), "largest") | dict.fromkeys(("smallest", "tiniest"), "smallest")
+_SIDE = r"left|right|top|bottom|upper|lower|middle|center|centre"
+_FRAME = r"(?: (?:side|edge|corner|half|part|end))?(?: of the (?:picture|image|photo|photograph|frame|scene))?"
+_TAIL = re.compile(
+    rf" (?:(?:standing|sitting|located|placed) )?(?:on|at|in|to) the (?:far |very )?"
+    rf"({_SIDE})(?:[ -]({_SIDE}))?(?:[ -]hand)?"
+    rf"{_FRAME}(?![\w-]| of | side| hand)"
+)
+_ADJECTIVE = re.compile(
+    rf"^((?:{_SIDE})(?:-?most|[ -]hand)?|central|{'|'.join(_SIZES)})(?:[ -]((?:{_SIDE})(?:-?most)?))? (?!of |hats?\b)"
+)
+_FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
+_COUNT = re.compile(r"^(?:(?:an?|the|this|that|these|those|some|one|two|three|four|several|many|few|\d+) )+")
+_HEAD_ENDS = frozenset(
+    (
+        "with on in next near of under behind beside by at and or that which who is are above below inside between over"
+        " from to holding wearing standing sitting lying riding eating walking looking running playing being having"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A description without what is ruled here: `core` is embedded, the rest is measured on the regions."""
+
+    core: str
+    colours: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
+
+
+def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
+    """Split a description into what is embedded and what is measured.
+
+    Args:   known: lower-case names that stay whole ("brown bear", "bus").
+    Returns: core begins with "a" or "an", its first noun in the singular; colours as in COLOURS; positions are left,
+             right, top, bottom, middle, largest, smallest.
+    """
+    rest = _FRAMING.sub("", " ".join(text.lower().strip(" .!?").split()))
+    rest, positions = _take_positions(_COUNT.sub("", rest))
+    words = rest.split()
+    cut = next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
+    head, colours = _take_colours(words[:cut], known)
+    core = " ".join([*_singular(head, known), *words[cut:]])
+    return Phrase(_with_article(core) or text, colours, positions)
+
+
+def preload_inflector() -> None:
+    """Load what the first plural needs, so that it need not wait."""
+    _inflector()
+
+
+def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
+    """Score how well each box fits the position words: [Q, 4] -> [Q], higher is better."""
+    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
+    width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).T
+    area = width * height
+    off_centre = np.hypot(x - 0.5, y - 0.5)
+    fits = {
+        "left": -x, "right": x, "top": -y, "bottom": y, "middle": -off_centre, "largest": area, "smallest": -area,
+    }  # fmt: skip
+    scores: Array = np.sum([fits[word] for word in positions], axis=0, dtype=np.float32)
+    return scores
+
+
+def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
+    """Return the share of a region's inner pixels that a person would call by each of COLOURS; they sum to 1.
+
+    Args: image: RGB. box_xyxy: [4] normalized.
+    """
+    centre, half = (box_xyxy[:2] + box_xyxy[2:]) / 2, (box_xyxy[2:] - box_xyxy[:2]) / 2 * INNER
+    size = np.array(image.size)
+    low = np.minimum(np.floor((centre - half) * size), size - 1).astype(int)
+    high = np.maximum(np.ceil((centre + half) * size).astype(int), low + 1)
+    patch = image.resize((PATCH, PATCH), Image.Resampling.NEAREST, box=(*low.tolist(), *high.tolist()))
+    hue, saturation, value = np.moveaxis(np.asarray(patch.convert("HSV"), np.float32), -1, 0)
+    names = _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
+    counts = np.bincount(names.ravel(), minlength=len(COLOURS))
+    return dict(zip(COLOURS, (counts / counts.sum()).tolist(), strict=True))
+
+
+def _name_pixels(hue: Array, saturation: Array, value: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Name pixels: hue in degrees, the others 0..1 -> rows of COLOURS. The borders are those of everyday words."""
+    rules: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.bool_]], str]] = [
+        (value < 0.2, "black"),
+        ((saturation < 0.15) & (value > 0.75), "white"),
+        (saturation < 0.15, "grey"),
+        (((hue < 20) | (hue >= 330)) & (saturation < 0.5) & (value > 0.7), "pink"),
+        ((hue >= 10) & (hue < 45) & (value < 0.65), "brown"),
+        ((hue < 15) | (hue >= 345), "red"),
+        (hue < 42, "orange"),
+        (hue < 70, "yellow"),
+        (hue < 165, "green"),
+        (hue < 260, "blue"),
+        (hue < 295, "purple"),
+    ]
+    chosen = [np.full(hue.shape, COLOURS.index(name)) for _, name in rules]
+    return np.select([test for test, _ in rules], chosen, COLOURS.index("pink"))
+
+
+def _take_positions(text: str) -> tuple[str, tuple[str, ...]]:
+    found: list[str] = []
+
+    def note(match: re.Match[str]) -> str:
+        found.extend(re.sub(r"[ -]?(?:most|hand)$", "", word) for word in match.groups() if word)
+        return ""
+
+    for pattern in (_ADJECTIVE, _TAIL):
+        text = pattern.sub(note, text, count=1)
+    words = (_SIZES.get(word, _SAME.get(word, word)) for word in found)
+    return text.strip(), tuple(dict.fromkeys(words))
+
+
+def _ends_head(before: str, word: str) -> bool:
+    return word in _HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
+
+
+def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], tuple[str, ...]]:
+    kept, colours = [], []
+    for i, word in enumerate(head):
+        colour = _SAME.get(word, word)
+        last = i == len(head) - 1  # "an orange" is a fruit
+        rest = head[i:] if len(head) - i <= MOST_NAME_WORDS else []
+        if colour in COLOURS and not last and " ".join(rest) not in known:
+            colours.append(colour)
+        elif word not in ("and", "light", "dark") or last:
+            kept.append(word)
+    return kept, tuple(dict.fromkeys(colours))
+
+
+def _singular(head: list[str], known: Collection[str]) -> list[str]:
+    if not head or head[-1] in known or " ".join(head) in known:
+        return head
+    return [*head[:-1], _singular_noun(head[-1])]
+
+
+@lru_cache(maxsize=10_000)
+def _singular_noun(word: str) -> str:
+    return str(_inflector()(word) or word)
+
+
+@lru_cache(maxsize=1)
+def _inflector() -> Callable[[str], str | bool]:
+    import inflect  # a second and more: not before it is needed, or preloaded
+
+    return inflect.engine().singular_noun
+
+
+def _with_article(core: str) -> str:
+    return f"{'an' if core[0] in 'aeiou' else 'a'} {core}" if core else ""

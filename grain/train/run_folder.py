@@ -1,0 +1,44 @@
+"""Keep the folder of a run: its settings, which later commands must match, and its log."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from atomic_files import write_atomically
+from grain.train_config import TrainConfig
+
+MAY_CHANGE = {"out", "data", "workers", "stored", "recompute"}  # between two commands of one run
+
+
+def claim_folder(config: TrainConfig, *, write: bool) -> None:
+    """Write config.json into the run folder, or check that the settings are those of the first command."""
+    path = config.out / "config.json"
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in settings if settings[key] != kept.get(key) and key not in MAY_CHANGE)
+        if changed:
+            raise ValueError(
+                f"{config.out} holds a run with another {', '.join(changed)}: choose another --out or the same settings"
+            )
+    elif write:
+        write_atomically(path, json.dumps(settings, indent=1))
+
+
+def trim_log(path: Path, step: int, *, finished: bool) -> float:
+    """Drop what a killed run logged beyond its last state; returns the best held-out score that is left.
+
+    finished: only the last evaluation is left to do, so it is dropped too.
+    """
+    if not path.is_file():
+        return -math.inf
+    lines = path.read_text(encoding="utf-8").splitlines()
+    whole = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may have been cut by a kill
+    rows = [row for row in whole if row["step"] <= step and ("loss" in row or row["step"] < step or not finished)]
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+    held_out = [[v for k, v in row.items() if k.startswith("held_out_")] for row in rows]
+    return max((sum(values) / len(values) for values in held_out if values), default=-math.inf)

@@ -1,0 +1,75 @@
+"""The templates of the Annotate page, with hostile text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from app.annotate import panels
+from app.annotate.actions import ResultView
+from curation.annotate.describe import DescriberResult
+from curation.annotate.filters import DroppedItem, FilterResult
+from curation.annotate.plan import AnnotationPlan, StagePlan
+from curation.annotate.registry import StageWork
+from curation.annotate.trial import PictureTrial
+from db.models import Image as Picture
+from db.models import RegionRow
+from db.queries.run_queries import StageCounts
+from grain.structures import Region
+from tests.support.hostile import HOSTILE
+
+REASON = "duplicate"
+REGION = Region((0.1, 0.1, 0.5, 0.5), HOSTILE, 0.5, 0)
+WORK = StageWork("describe", HOSTILE, "recipe")
+PLAN = AnnotationPlan(4, (StagePlan(WORK, StageCounts(1, 1, 1), 2, 100.0),))
+
+
+def trial() -> str:
+    tried = PictureTrial(
+        DescriberResult((HOSTILE,), HOSTILE, (HOSTILE,), caption=HOSTILE, problem=HOSTILE),
+        FilterResult((HOSTILE,), (DroppedItem(HOSTILE, HOSTILE),)),  # type: ignore[arg-type]
+        FilterResult((REGION,), (DroppedItem(REGION, HOSTILE),)),  # type: ignore[arg-type]
+        {"describe": 1.0, HOSTILE: 2.0},
+    )
+    return panels.trial_panel(Image.new("RGB", (4, 3)), tried, PLAN)
+
+
+def plan() -> str:
+    """A plan shows no text of people; its stage stands for one."""
+    stages = {"describe": HOSTILE}
+    kept, panels.STAGES = panels.STAGES, stages
+    try:
+        return panels.plan_panel(PLAN)
+    finally:
+        panels.STAGES = kept
+
+
+def results() -> str:
+    rows = [
+        RegionRow(
+            dataset_id=1,
+            image_id=1,
+            source=HOSTILE,
+            content_key=0,
+            text=HOSTILE,
+            x1=0.1,
+            y1=0.1,
+            x2=0.5,
+            y2=0.5,
+            score=0.5,
+        )
+        for _ in range(8)
+    ]
+    return panels.results_panel(
+        [ResultView(Picture(id=1, dataset_id=1, location=HOSTILE, sha256="ab", width=4, height=3), rows)],
+        Path("nowhere"),
+    )
+
+
+CASES: Mapping[str, Sequence[Callable[[], str]]] = {
+    "annotate/templates/plan.html": (plan,),
+    "annotate/templates/trial.html": (trial,),
+    "annotate/templates/results.html": (results,),
+}

@@ -1,0 +1,130 @@
+"""The Annotate page in a real Chromium, with the real app in a process of its own that may be killed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from curation.ingest.ingest import ingest
+from curation.sample.world import WorldConfig, write_world
+from db.engine import open_engine
+from tests.support.browser_fixtures import fits, opened, settled
+from tests.support.fake_app import app_at, fake_services, running
+
+PICTURES = 120  # enough for a person to see each stage under way
+PAGE = 12  # results
+SLOW = 120_000  # milliseconds a job may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a data set of the sample world."""
+    home = tmp_path_factory.mktemp("home")
+    config = WorldConfig(out=home / "drawn", images=0, held_out_images=PICTURES, classes=1, novel_images_per_class=0)
+    ingest(open_engine(f"sqlite:///{home / 'grain.sqlite'}"), write_world(config), dataset="drawn", home=home)
+    return home
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, f"{address}annotate", "#plan .meter") as page:
+        yield page
+
+
+def choose(page: Page, field: str, words: str) -> None:
+    page.locator(f"#{field} input").click()
+    page.locator(f"#{field}").get_by_role("option", name=words).click()
+
+
+def use_the_truth(page: Page) -> None:
+    choose(page, "describer", "sample truth")
+    choose(page, "localizer", "sample truth")
+    expect(page.locator("#command")).to_contain_text("--describer.kind=sample --localizer.kind=sample")
+
+
+def latest(page: Page) -> Locator:
+    return page.locator("#jobs .job").first
+
+
+def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, address: str) -> None:
+    use_the_truth(page)
+    expect(page.locator("#plan")).to_contain_text(f"0 of {PICTURES}")
+    page.locator("#start").click()
+    expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#plan .meter").nth(1)).to_contain_text(f"{PICTURES} of {PICTURES}")
+    expect(page.locator("#results .result")).to_have_count(PAGE)
+    expect(page.locator("#results .result").first.locator("rect.line")).not_to_have_count(0)
+    settled(page)  # a late look at the results would show the first page again
+    page.locator("#more").click()
+    expect(page.locator("#results .result")).to_have_count(2 * PAGE)
+    page.reload()
+    expect(latest(page)).to_have_class(re.compile("done"))
+    latest(page).get_by_text("What it costs").click()
+    expect(latest(page)).to_contain_text("600 A40-hours published")
+
+
+def test_one_picture_is_tried_step_by_step(page: Page) -> None:
+    use_the_truth(page)
+    page.locator("#try").click()
+    trial = page.locator("#trial")
+    for words in ("Stage 1 · subject", "Stage 2 · as the model wrote it", "Parsed descriptions", "Boxes"):
+        expect(trial).to_contain_text(words)
+    assert trial.locator("rect.line").count() == trial.locator("section").nth(3).locator("li").count()
+    page.locator("#number input").fill("999")
+    page.locator("#try").click()
+    expect(page.locator("#note-trial .notice")).to_contain_text("no picture number 999")
+    page.locator("#number input").fill("1" + "0" * 20)
+    page.locator("#try").click()
+    expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
+
+
+def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
+    with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
+        expect(page.locator("#draw")).to_be_visible()
+
+
+def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:
+    choose(page, "describer", "LLaVA on this machine")
+    expect(page.locator("#note-plan .notice")).to_contain_text("hf download llava-hf/llava-v1.6-mistral-7b-hf")
+    page.locator("#start").click()
+    expect(page.locator(".toast-body").first).to_contain_text("are not complete on this machine")
+    choose(page, "describer", "class names only")
+    expect(page.locator("#note-plan .notice")).to_contain_text("vocabulary is empty")
+    page.locator("#vocabulary textarea").fill("dog\n<img src=x onerror=window.hacked=1>")
+    expect(page.locator("#command")).to_contain_text("<img src=x onerror=window.hacked=1>")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
+    with app_at(home) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
+        page.locator("#start").click()
+        expect(latest(page)).to_have_class(re.compile("running"), timeout=SLOW)
+        expect(latest(page)).to_contain_text(re.compile("describe:|localize:"), timeout=SLOW)
+        app.kill()
+        app.wait()
+    with app_at(home) as (address, _), opened(visitor, f"{address}annotate", "#plan .meter") as page:
+        expect(latest(page)).to_have_class(re.compile("running|done"))
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        page.locator("#least-score input[type=number]").fill("0.4")
+        page.locator("#least-score input[type=number]").press("Tab")
+        expect(page.locator("#command")).to_contain_text("threshold=0.4")
+        page.locator("#start").click()
+        latest(page).get_by_role("button", name="pause").click()
+        expect(latest(page)).to_have_class(re.compile("paused"), timeout=SLOW)
+        latest(page).get_by_role("button", name="resume").click()
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        page.locator("#least-score input[type=number]").fill("0.5")
+        page.locator("#least-score input[type=number]").press("Tab")
+        expect(page.locator("#command")).to_contain_text("threshold=0.5")
+        page.locator("#start").click()
+        latest(page).get_by_role("button", name="cancel").click()
+        expect(latest(page)).to_have_class(re.compile("cancelled"), timeout=SLOW)
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    fits(page, width)

@@ -1,0 +1,179 @@
+"""The Audit page in a real Chromium, with the real app in a process of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+from sqlmodel import select
+
+from app.audit import actions as audit_actions
+from app.audit.claims import AuditFilter
+from app.audit.report import audit_report
+from app.ui.jobs_list import latest_jobs
+from curation.annotate.annotate import annotate
+from curation.annotate.registry import DescriberChoice, LocalizerChoice
+from curation.annotate.sample_annotators import SampleConfig
+from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
+from curation.audit.audit import AuditConfig, SourceChoice, audit
+from curation.audit.judges import judge_path
+from curation.audit.reject import RejectConfig, command_line
+from curation.ingest.ingest import ingest
+from curation.sample.world import WorldConfig, write_world
+from db.engine import Engine, open_engine, reading, transaction
+from db.models import AuditedClaim, AuditSample, Description
+from db.queries.audit_queries import latest_audit, set_claim_verdict, verdicts_on
+from db.queries.audit_queries import regions_of_descriptions as regions_of
+from db.queries.audit_sample_queries import draw_sample
+from tests.support import browser_fixtures
+from tests.support.browser_fixtures import job_of
+from tests.support.fake_app import fake_services
+from tests.support.waiting import PATIENCE_MS
+from user_errors import UserError
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with twelve audited pictures of the sample world, a third of their descriptions wrong."""
+    home = tmp_path_factory.mktemp("home")
+    engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    world = WorldConfig(out=home / "drawn", images=0, held_out_images=12, classes=1, novel_images_per_class=0)
+    ingest(engine, write_world(world), dataset="drawn", home=home)
+    told = SampleConfig(wrong=0.34)
+    config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"), told)
+    annotate(engine, config, AnnotatorFactory.of(config), worker="w")
+    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", vqa="sample")), worker="w")
+    return home
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Engine:
+    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with browser_fixtures.opened(visitor, f"{address}audit", "#claims .claim", height=1500) as page:
+        yield page
+
+
+def opened(page: Page) -> int:
+    return int(page.locator("#claim .audited").get_attribute("data-id") or 0)
+
+
+def said(engine: Engine, claim_id: int) -> list[tuple[str, str]]:
+    with reading(engine) as session:
+        return [(each.who, each.verdict) for each in verdicts_on(session, claim_id=claim_id)]
+
+
+def test_a_claim_shows_its_evidence_and_keys_judge_and_go_on(page: Page, engine: Engine) -> None:
+    page.locator("#claims .claim").first.click()
+    expect(page.locator("#claim .evidence")).to_contain_text("GRAIN, cosine × 10")
+    expect(page.locator("#claim blockquote mark.chosen")).to_be_visible()
+    first = opened(page)
+    page.keyboard.press("a")
+    expect(page.locator(f'#claim .audited[data-id="{first}"]')).to_have_count(0)
+    assert said(engine, first) == [("local", "unsupported")], "agreed with the auditor, and the next is there"
+    page.locator(f'#claims .claim[data-id="{first}"]').click()
+    expect(page.locator(f'#claim .audited[data-id="{first}"] .people')).to_contain_text("local")
+    page.keyboard.press("z")
+    expect(page.locator("#claim .audited")).to_contain_text("Nobody has judged it yet.")
+    assert said(engine, first) == []
+
+
+def test_the_sample_is_judged_without_seeing_the_auditor_and_gives_rates(page: Page, engine: Engine) -> None:
+    page.locator("#draw").click()
+    expect(page.locator("#report")).to_contain_text(re.compile(r"0 of \d+ claims of the sample are judged"))
+    page.locator("#judge").click()
+    expect(page.locator("#claim")).to_contain_text("number 1 of the sample")
+    expect(page.locator("#claim .evidence")).to_have_count(0)
+    first = opened(page)
+    page.keyboard.press("u")
+    expect(page.locator("#claim")).to_contain_text("number 2 of the sample")
+    page.keyboard.press("s")
+    expect(page.locator("#report")).to_contain_text(re.compile(r"2 of \d+ claims of the sample are judged"))
+    expect(page.locator("#report")).to_contain_text("hallucination rate, people")
+    assert said(engine, first) == [("local", "unsupported")]
+
+
+def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(page: Page, engine: Engine) -> None:
+    hostile = "<img src=x onerror=alert(1)> lid"
+    with transaction(engine) as session:
+        claim = session.get(AuditedClaim, int(page.locator("#claims .claim").first.get_attribute("data-id") or 0))
+        assert claim is not None
+        description = session.get(Description, claim.description_id)
+        assert description is not None
+        description.text = hostile
+    page.locator("#claims .claim").first.click()
+    expect(page.locator("#claim blockquote")).to_contain_text("onerror")
+    assert page.locator("#claim blockquote img").count() == 0
+    page.keyboard.press("e")
+    page.locator("#claim .prompt input").fill("a plain lid")
+    page.keyboard.press("Enter")
+    expect(page.locator("#claim .said")).to_contain_text("Curate's undo brings the old words back")
+    with reading(engine) as session:
+        rows = regions_of(session, description_ids=[claim.description_id])[claim.description_id]
+    assert {row.text for row in rows} == {"a plain lid"}
+
+
+def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: Engine, home: Path) -> None:
+    page.locator("#rule").get_by_text("Reject by this rule").click()
+    expect(page.locator("#touched")).to_contain_text(re.compile(r"\d+ regions of these are not yet rejected"))
+    page.locator("#reject").click()
+    expect(job_of(page, "reject")).to_have_class(re.compile("done"), timeout=PATIENCE_MS)
+    expect(page.locator("#touched")).to_contain_text("0 regions of these are not yet rejected")
+
+
+def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: Engine, home: Path) -> None:
+    page.locator("#fit").click()
+    expect(page.locator(".toast-body")).to_contain_text("judge on until there are")
+    with transaction(engine) as session:
+        recipe = latest_audit(session, dataset_id=1)
+        draw_sample(session, dataset_id=1, recipe=recipe, count=400)
+        for claim_id in session.exec(select(AuditSample.claim_id)):
+            verdict = "supported" if claim_id % 3 else "unsupported"
+            set_claim_verdict(session, claim_id=claim_id, who="ada", verdict=verdict)  # type: ignore[arg-type]
+    page.locator("#fit").click()
+    expect(job_of(page, "fit-judge")).to_have_class(re.compile("done"), timeout=PATIENCE_MS)
+    expect(page.locator("#report")).to_contain_text("auditor's precision, cross-validated")
+    expect(page.locator("#report")).to_contain_text("this data set’s own judge")
+    assert judge_path(home, "drawn").exists()
+    with reading(engine) as session:
+        assert latest_audit(session, dataset_id=1) != recipe
+
+
+def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    with pytest.raises(UserError, match="There is no data set yet"):
+        audit_report(services, "nothing")
+    wanted = AuditFilter("drawn")
+    with pytest.raises(UserError, match="would reject everything"):
+        audit_actions.reject(services, wanted, "ana")
+    with pytest.raises(UserError, match="There is no claim 7"):
+        audit_actions.decide(services, 7, verdict="supported", who="ana")
+    with pytest.raises(UserError, match="Expected supported, unsupported, cannot tell, got 'perhaps'"):
+        audit_actions.decide(services, 1, verdict="perhaps", who="ana")
+    assert latest_jobs(services, audit_actions.KINDS) == []
+    with reading(engine) as session:
+        assert latest_audit(session, dataset_id=1)
+
+
+def test_a_rule_travels_to_its_job_word_by_word() -> None:
+    config = RejectConfig("-x", "ana", ("attribute",), ("unsupported", "cannot tell"), 0.25, "red $(id)", "nobody")
+    assert command_line(config) == [
+        "-m",
+        "curation.audit.reject",
+        "--dataset=-x",
+        "--who=ana",
+        "--kinds",
+        "attribute",
+        "--verdicts",
+        "unsupported",
+        "cannot tell",
+        "--at-most=0.25",
+        "--words=red $(id)",
+        "--judged=nobody",
+    ]

@@ -1,0 +1,123 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.core.settings import Settings, load_settings
+from app.services import open_database
+from tests.support.paths import ROOT
+from user_errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("GRAIN_"):
+            monkeypatch.delenv(name)
+
+
+def test_without_any_variable_the_app_listens_on_loopback_and_keeps_all_under_one_folder() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 7860)
+    assert settings.home == Path("~/.grain").expanduser()
+    assert settings.database == f"sqlite:///{settings.home}/grain.sqlite"
+    for folder in (settings.pictures, settings.checkpoints, settings.cache):
+        assert folder.parent == settings.home
+
+
+def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"HOME": str(tmp_path), "HOST": "0.0.0.0", "PORT": "81", "UPLOAD_PIXELS": "99"}.items():
+        monkeypatch.setenv(f"GRAIN_{name}", value)
+    monkeypatch.setenv("GRAIN_DATABASE_URL", "sqlite:////elsewhere/x.sqlite")
+    settings = load_settings()
+    assert (settings.home, settings.host, settings.port) == (tmp_path, "0.0.0.0", 81)
+    assert settings.database == "sqlite:////elsewhere/x.sqlite"
+    assert settings.limits.pixels == 99
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("GRAIN_PORT", "abc", "expected a valid integer"),
+        ("GRAIN_PORT", "0", "expected greater than or equal to 1"),
+        ("GRAIN_PORT", "70000", "expected less than or equal to 65535"),
+        ("GRAIN_UPLOAD_SECONDS", "0", "expected greater than 0"),
+    ],
+)
+def test_a_wrong_variable_is_named_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{name}: {expected}, got {value!r}: correct or unset it"
+
+
+def test_a_wrong_list_of_servers_is_one_sentence_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAIN_SERVERS", "vllm=http://me:hidden@127.0.0.1/v1")
+    with pytest.raises(UserError, match="holds a password: put it into GRAIN_KEY_NAME") as caught:
+        load_settings()
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_home_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("GRAIN_HOME", str(file))
+    with pytest.raises(UserError, match="expected a folder for GRAIN_HOME, got the file"):
+        load_settings()
+
+
+def test_the_password_of_a_database_is_not_shown() -> None:
+    assert "secret" not in repr(Settings(database_url="postgresql://me:secret@host/db"))
+
+
+def test_a_wrong_variable_ends_the_app_with_that_sentence_and_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env={**os.environ, "GRAIN_PORT": "x"}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("app.py: GRAIN_PORT: expected a valid integer, got 'x'")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        environment = {**os.environ, "GRAIN_PORT": port, "GRAIN_HOME": str(tmp_path)}
+        done = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"app.py: GRAIN_PORT: 127.0.0.1:{port} cannot be listened on: stop what runs there or choose another"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def start(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start the app with a port that is no port of ours, so that it ends at once after it has prepared its home."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(taken.getsockname()[1])} | environment
+        return subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=told, capture_output=True, text=True)
+
+
+def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    assert "cannot be listened on" in start(home).stderr
+    open_database(f"sqlite:///{tmp_path / 'other' / 'grain.sqlite'}").dispose()
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("home", "other")] == ["0o700", "0o700"]
+
+
+@pytest.mark.parametrize("inside", ["", "made/by/the/app"])
+def test_a_home_that_cannot_be_written_is_one_sentence(read_only_disk: Path, inside: str) -> None:
+    told = start(read_only_disk / inside)
+    assert told.returncode == 1 and told.stdout == ""
+    assert told.stderr.startswith("app.py: GRAIN_HOME: expected a folder of your own to write to, got ")
+    assert told.stderr.count("\n") == 1

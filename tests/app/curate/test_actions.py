@@ -1,0 +1,90 @@
+"""Edits as the Curate page asks for them: nothing that comes from the page is trusted, and no score stops an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from app.core.settings import Settings
+from app.curate.actions import CurateQuery
+from app.curate.editor import EditResult, apply_edit
+from app.curate.filter_controls import CONTROLS
+from app.services import Services
+from db.engine import reading, transaction
+from db.models import RegionRow
+from db.queries.curate_filter import CurateFilter
+from db.queries.region_index_queries import Similarity, set_similarities
+from db.queries.region_queries import get_region
+from tests.support.curated import all_regions, curated
+from user_errors import UserError
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    """An app with the embedded models and a curated data set."""
+    folder = tmp_path_factory.mktemp("curating")
+    services = Services(Settings(home=folder / "home"))
+    curated(services.engine, folder / "pictures")
+    return services
+
+
+@pytest.fixture
+def row(services: Services) -> RegionRow:
+    """A region with one description, as it is now."""
+    return next(each for each in all_regions(services.engine, 1) if (each.status, each.x2) == ("pending", 0.5))
+
+
+def act(services: Services, ask: Mapping[str, Any], checkpoint: str = "") -> EditResult:
+    return apply_edit(services, ask, who="ana", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"id": "abc"}, "Expected a whole number as the page's id, got 'abc': reload the page"),
+        ({"id": 10**30}, "Expected a whole number as the page's id"),
+        ({"version": -1}, "Expected a whole number as the page's version"),
+        ({"box": [0, 0, 1]}, "Expected a box of four numbers, got"),
+        ({"box": "whole"}, "Expected a box of four numbers, got whole"),
+        ({"box": None}, "Expected a box of four numbers, got None"),
+    ],
+)
+def test_what_a_page_could_not_mean_is_told_in_a_sentence(
+    services: Services, row: RegionRow, wrong: dict[str, Any], sentence: str
+) -> None:
+    ask = {"do": "box", "id": row.id, "version": row.version, "box": [0, 0, 1, 1]} | wrong
+    with pytest.raises(UserError, match=sentence):
+        act(services, ask)
+
+
+def test_a_new_score_stands_beside_the_same_models_score_before(services: Services, row: RegionRow) -> None:
+    with transaction(services.engine) as session:
+        set_similarities(session, rows=[Similarity(row.id, 0.99, None)])  # of another model
+    box = [row.x1, row.y1, row.x2, row.y2]
+    done = act(services, {"do": "text", "id": row.id, "version": row.version, "text": "red"}, "sample")
+    first = done.message.removeprefix("GRAIN ").split(" → ")[1].removesuffix(" (sample)")
+    again = act(
+        services, {"do": "box", "id": row.id, "version": row.version + 1, "box": [*box[:3], box[3] / 2]}, "sample"
+    )
+    assert again.message.startswith(f"GRAIN {first} → ") and "0.99" not in done.message + again.message
+
+
+def test_an_edit_is_kept_where_its_score_cannot_be_had(services: Services, row: RegionRow) -> None:
+    ask = {"do": "draw", "image": row.image_id, "box": [0.1, 0.1, 0.3, 0.3], "text": "a knob", "key": "k1"}
+    drawn = act(services, ask, "gone")
+    assert drawn.message.startswith("Saved. Not scored: There is no checkpoint 'gone'")
+    again = act(services, ask, "gone")
+    assert again.chosen == drawn.chosen, "the same key draws once"
+    ask = {"do": "text", "id": drawn.chosen, "version": 1, "text": "a red knob"}
+    assert act(services, ask, "gone").message.startswith("Saved. Not scored")
+    with reading(services.engine) as session:
+        kept = get_region(session, region_id=drawn.chosen or 0)
+    assert kept is not None and (kept.text, kept.version) == ("a red knob", 2)
+
+
+def test_every_filter_has_its_control() -> None:
+    asked = {each.name for each in fields(CurateFilter)} | {each.name for each in fields(CurateQuery)}
+    assert {control.name for control in CONTROLS} == asked - {"filters", "chosen"} and len(CONTROLS) >= 11

@@ -1,0 +1,373 @@
+"""The Curate page in a real Chromium, with the real app in a process of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import BrowserContext, FloatRect, Page, Route, expect
+
+from curation.annotate.annotate import annotate
+from curation.annotate.registry import DescriberChoice, LocalizerChoice
+from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
+from curation.explore.atlas import Atlas, atlas_path, save
+from curation.ingest.ingest import ingest
+from curation.sample.world import WorldConfig, write_world
+from db.engine import Engine, open_engine, reading, retrying, transaction
+from db.queries.curate_queries import edit_region
+from db.queries.edit_values import RegionChange
+from db.queries.gallery_queries import curate_page
+from db.queries.history_queries import history_page
+from db.queries.region_index_queries import index_regions
+from db.queries.region_queries import get_region
+from tests.support.browser_fixtures import fits, opened
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with twelve annotated pictures of the sample world."""
+    home = tmp_path_factory.mktemp("home")
+    engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    world = WorldConfig(out=home / "drawn", images=0, held_out_images=12, classes=1, novel_images_per_class=0)
+    ingest(engine, write_world(world), dataset="drawn", home=home)
+    config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"))
+    annotate(engine, config, AnnotatorFactory.of(config), worker="w")
+    while retrying(engine, lambda session: index_regions(session)):
+        continue
+    return home
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Engine:
+    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, f"{address}curate", "#regions .tile", height=1500) as page:
+        yield page
+
+
+def chosen(page: Page) -> int:
+    return int(page.locator("#editor .text.chosen").get_attribute("data-id") or 0)
+
+
+def status(engine: Engine, region: int) -> str:
+    with reading(engine) as session:
+        row = get_region(session, region_id=region)
+    assert row is not None
+    return row.status
+
+
+def open_first(page: Page) -> int:
+    """Press the first region without a verdict."""
+    page.locator("#review").click()
+    expect(page.locator("#editor .text.chosen")).to_be_visible()
+    page.locator("#editor .text.chosen .quiet").click()
+    return chosen(page)
+
+
+def draw_a_corner(page: Page) -> FloatRect:
+    """Draw a box at the upper left of the picture; return where the picture is."""
+    frame = page.locator("#editor .frame svg").bounding_box()
+    assert frame
+    page.keyboard.down("Shift")
+    page.mouse.move(frame["x"] + 8, frame["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 98, frame["y"] + 88, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    return frame
+
+
+def test_verdicts_by_key_lead_to_the_next_region_and_are_undone(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+    page.keyboard.press("a")
+    expect(page.locator(f'#editor .text[data-id="{first}"]')).not_to_have_class(re.compile("chosen"))
+    assert status(engine, first) == "accepted"
+    expect(page.locator(f'#regions .tile[data-id="{first}"] .sign')).to_contain_text("accepted")
+    second = chosen(page)
+    page.keyboard.press("r")
+    expect(page.locator(f'#editor .text.chosen[data-id="{second}"]')).to_have_count(0)
+    assert status(engine, second) == "rejected"
+    page.keyboard.press("z")
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    assert status(engine, second) == "pending"
+
+
+def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page, engine: Engine) -> None:
+    open_first(page)
+    frame = draw_a_corner(page)
+    page.locator(".prompt input").fill("a <b>corner</b>")
+    page.keyboard.press("Enter")
+    expect(page.locator("#editor .text.chosen input")).to_have_value("a <b>corner</b>")
+    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d"))
+    drawn = chosen(page)
+    page.mouse.move(frame["x"] + 50, frame["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 90, frame["y"] + 70, steps=4)
+    page.mouse.up()
+    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d → -?\d\.\d\d"))
+    with reading(engine) as session:
+        row = get_region(session, region_id=drawn)
+        assert row is not None
+        moved = [edit.what for edit in history_page(session, image_id=row.image_id, region_id=drawn)]
+    assert row.x1 == pytest.approx(48 / frame["width"], abs=0.01) and row.text == "a <b>corner</b>"
+    assert (row.source, row.status, moved) == ("human:local", "accepted", ["edited", "created"])
+    page.locator("#editor .text.chosen .quiet").click()
+    page.keyboard.press("z")
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    with reading(engine) as session:
+        row = get_region(session, region_id=drawn)
+    assert row is not None and row.x1 == pytest.approx(8 / frame["width"], abs=0.01)
+
+
+def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, engine: Engine) -> None:
+    region = open_first(page)
+    change = RegionChange(text="what Ada wrote")
+    with transaction(engine) as session:
+        row = get_region(session, region_id=region)
+        assert row is not None
+        edit_region(session, region_id=region, expected_version=row.version, who="Ada", change=change)
+    field = page.locator(f'#editor .text[data-id="{region}"] input')
+    field.fill("what I wrote")
+    field.press("Enter")
+    conflict = page.locator("#editor .conflict")
+    expect(conflict).to_contain_text("Ada changed this meanwhile")
+    expect(conflict).to_contain_text("what Ada wrote")
+    expect(conflict).to_contain_text("what I wrote")
+    conflict.get_by_text("use mine").click()
+    expect(field).to_have_value("what I wrote")
+    expect(conflict).to_have_count(0)
+    with reading(engine) as session:
+        row = get_region(session, region_id=region)
+        assert row is not None and row.text == "what I wrote"
+        texts = [edit.after["text"] for edit in history_page(session, image_id=row.image_id, region_id=region)]
+    assert texts[:2] == ["what I wrote", "what Ada wrote"], "nothing acknowledged is lost"
+
+
+def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, engine: Engine) -> None:
+    """Words and a verdict in one movement, then two verdicts at once: none is lost, none done twice, none conflicts."""
+    page.locator("#advance input").uncheck()
+    first = open_first(page)
+    row = page.locator(f'#editor .text[data-id="{first}"]')
+    row.locator("input").fill("written in a hurry")
+    row.locator("button.accepted").click()  # leaving the field asks for the words, the button for the verdict
+    expect(row.locator("button.accepted")).to_have_attribute("aria-pressed", "true")
+    expect(row.locator("input")).to_have_value("written in a hurry")
+    others = [int(each.get_attribute("data-id") or 0) for each in page.locator("#editor .text").all()]
+    page.evaluate(
+        """(rows) => rows.forEach((id) =>
+      document.querySelector(`#editor .text[data-id="${id}"] button.rejected`).click())""",
+        others,
+    )
+    for each in others:
+        rejected = page.locator(f'#editor .text[data-id="{each}"] button.rejected')
+        expect(rejected).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#editor .conflict")).to_have_count(0)
+    with reading(engine) as session:
+        row_now = get_region(session, region_id=first)
+        assert row_now is not None and (row_now.text, row_now.status) == ("written in a hurry", "rejected")
+        done = history_page(session, image_id=row_now.image_id, region_id=first, limit=3)
+    assert [edit.what for edit in done] == ["rejected", "accepted", "edited"]
+    page.evaluate(
+        """() => { for (const times of [1, 2]) document.dispatchEvent(new KeyboardEvent("keydown", {key: "z"})) }"""
+    )
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+
+
+def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(page: Page, engine: Engine) -> None:
+    page.locator("#advance input").uncheck()
+    first = open_first(page)
+    other = next(
+        id for each in page.locator("#editor .text").all() if (id := int(each.get_attribute("data-id") or 0)) != first
+    )
+    with transaction(engine) as session:
+        row = get_region(session, region_id=first)
+        assert row is not None
+        change = RegionChange(text="what Ada wrote in the meantime")
+        edit_region(session, region_id=first, expected_version=row.version, who="Ada", change=change)
+    verdict = page.locator(f'#editor .text[data-id="{other}"] button.rejected')
+    page.locator(f'#editor .text[data-id="{first}"] input').fill("what I wrote meanwhile")
+    verdict.click()  # leaving the field asks for the words, which conflict; the verdict waits
+    conflict = page.locator("#editor .conflict")
+    expect(conflict).to_contain_text("what Ada wrote in the meantime")
+    expect(verdict).to_have_attribute("aria-pressed", "false")
+    conflict.get_by_text("use mine").click()
+    expect(verdict).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(f'#editor .text[data-id="{first}"] input')).to_have_value("what I wrote meanwhile")
+    expect(conflict).to_have_count(0)
+
+
+def test_an_answer_that_never_comes_does_not_stop_the_editor(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+
+    def refuse(route: Route) -> None:
+        asks = '"verdict"' in (route.request.post_data or "")
+        route.fulfill(status=403, json={"detail": "not yours"}) if asks else route.continue_()
+
+    page.route("**/queue/join*", refuse)
+    page.keyboard.press("a")
+    expect(page.locator(".toast-body")).to_be_visible()
+    assert status(engine, first) == "pending"
+    page.unroute("**/queue/join*")
+    page.keyboard.press("r")
+    expect(page.locator("#editor .text.chosen")).not_to_have_attribute("data-id", str(first))
+    assert status(engine, first) == "rejected"
+
+
+def hold_answers(page: Page) -> list[Route]:
+    """Hold back all that the page asks from now on; continue what is returned to let it come."""
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    return held
+
+
+def let_come(page: Page, held: list[Route]) -> None:
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+
+
+def test_words_typed_while_an_answer_is_on_its_way_stay_words_of_their_own_region(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+    before = page.locator("#editor .editor").get_attribute("data-image")
+    held = hold_answers(page)
+    page.keyboard.press("a")
+    page.keyboard.press("e")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("an ard")
+    let_come(page, held)
+    expect(page.locator(f'#editor .text.chosen[data-id="{first}"]')).to_have_count(0)  # the next one is open
+    page.keyboard.type(" ran by a door")
+    same = page.locator("#editor .editor").get_attribute("data-image") == before
+    field = page.locator(f'#editor .text[data-id="{first}"] input') if same else page.locator(".prompt input")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("an ard ran by a door")
+    others = [int(each.get_attribute("data-id") or 0) for each in page.locator("#editor .text").all()]
+    verdicts = {other: status(engine, other) for other in others}
+    page.keyboard.press("Enter")
+    expect(page.locator(f'#regions .tile[data-id="{first}"] .says')).to_have_text("an ard ran by a door")
+    expect(page.locator("#editor .conflict")).to_have_count(0)
+    with reading(engine) as session:
+        row = get_region(session, region_id=first)
+        assert row is not None
+        done = history_page(session, image_id=row.image_id, region_id=first, limit=2)
+    assert (row.text, row.status, [edit.what for edit in done]) == (
+        "an ard ran by a door", "accepted", ["edited", "accepted"],
+    )  # fmt: skip
+    assert {other: status(engine, other) for other in others if other != first} == {
+        other: verdict for other, verdict in verdicts.items() if other != first
+    }
+
+
+def test_a_box_drawn_while_an_answer_is_on_its_way_keeps_its_words_and_its_picture(page: Page, engine: Engine) -> None:
+    first = open_first(page)
+    with reading(engine) as session:
+        row = get_region(session, region_id=first)
+    assert row is not None
+    with reading(engine) as session:
+        found = curate_page(session, dataset_id=1, limit=1000).regions
+    elsewhere = [each for each in found if each.image_id != row.image_id]
+    tiles = page.locator(", ".join(f'#regions .tile[data-id="{each.id}"]' for each in elsewhere))
+    held = hold_answers(page)
+    tiles.first.click()  # leads to another picture
+    draw_a_corner(page)
+    page.keyboard.type("a r")
+    let_come(page, held)
+    expect(page.locator("#editor .editor")).not_to_have_attribute("data-image", str(row.image_id))
+    page.keyboard.type("ed corner")
+    expect(page.locator(".prompt input")).to_have_value("a red corner")
+    page.keyboard.press("Enter")
+    expect(page.locator("#editor .text.chosen input")).to_have_value("a red corner")
+    drawn = chosen(page)
+    with reading(engine) as session:
+        made = get_region(session, region_id=drawn)
+    assert made is not None and made.image_id == row.image_id
+    page.locator("#editor .text.chosen .quiet").click()
+    page.keyboard.press("z")
+    expect(page.locator("#editor .said")).to_have_text("Undone.")
+
+
+def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visitor: BrowserContext) -> None:
+    first = open_first(page)
+    expect(page).to_have_url(re.compile(rf"\?dataset=drawn&region={first}$"))
+    words = page.locator("#words textarea, #words input")
+    words.fill("re* l*")
+    words.press("Enter")
+    page.locator("#run input").click()
+    page.get_by_role("option", name=re.compile(r"^1: .*, sample \+ sample$")).click()
+    expect(page).to_have_url(re.compile(rf"dataset=drawn&run_id=1&words=re\*\+l\*&region={first}$"))
+    expect(page.locator("#regions .tile").first).to_contain_text("red l")
+    found, link = page.locator("#regions .tile").all_inner_texts(), page.url
+    with opened(visitor, link, "#editor .text.chosen") as other:
+        assert chosen(other) == first
+        expect(other.locator("#regions .tile")).to_have_count(len(found))
+        assert other.locator("#regions .tile").all_inner_texts() == found
+        assert other.locator("#words textarea, #words input").input_value() == "re* l*"
+        expect(other.locator("#run input")).to_have_value(re.compile("^1: "))
+    with opened(
+        visitor, f"{address}curate?region=99999&run_id=x&min_score=7&sort=up&statuses=a,b", "#regions .tile"
+    ) as other:
+        expect(other.locator(".toast-body")).to_contain_text("There is no region 99999")
+
+
+def test_filters_find_words_and_verdicts(page: Page) -> None:
+    everything = page.locator("#regions .tile").count()
+    page.locator("#words textarea, #words input").fill("nowordlikethis")
+    page.locator("#words textarea, #words input").press("Enter")
+    expect(page.locator("#regions .empty")).to_contain_text("No regions here")
+    page.locator("#words textarea, #words input").fill("")
+    page.locator("#words textarea, #words input").press("Enter")
+    expect(page.locator("#regions .tile")).to_have_count(everything)
+
+
+def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_point(
+    page: Page, engine: Engine, home: Path
+) -> None:
+    with reading(engine) as session:
+        found = curate_page(session, dataset_id=1, limit=1000).regions
+    ids = np.array([row.id for row in found])
+    left = np.arange(len(ids)) < 7
+    xy = np.where(left[:, None], [[0.0, 0.0]], [[4.0, 3.0]]) + np.random.default_rng(0).random((len(ids), 2))
+    alone = np.full(len(ids), -1)
+    atlas = Atlas("regions", "sample@1", ids, xy.astype(np.float32), np.ones(len(ids), np.float32), alone, exact=True)
+    save(atlas, atlas_path(home, 1, "regions"))
+    page.locator("#map-section > button").first.click()
+    expect(page.locator("#map .js-plotly-plot .scatterlayer .point").first).to_be_visible()
+    corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
+    expect(page.locator("#map-bridge .picked")).to_contain_text("7 regions")
+    expect(page.locator("#regions .tile")).to_have_count(7)
+    assert {int(tile.get_attribute("data-id") or 0) for tile in page.locator("#regions .tile").all()} == {*ids[left]}
+    page.locator("#map-bridge button").click()
+    expect(page.locator("#regions .tile")).to_have_count(min(50, len(ids)))
+    last = int(ids[-1])
+    page.mouse.click(*on_map(page, *xy[-1]))
+    expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()
+
+
+def on_map(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the map lies in the window."""
+    place = """([x, y]) => {
+      const graph = document.querySelector("#map .js-plotly-plot"), frame = graph.getBoundingClientRect();
+      const { xaxis, yaxis } = graph._fullLayout;
+      return [frame.x + xaxis._offset + xaxis.l2p(x), frame.y + yaxis._offset + yaxis.l2p(y)];
+    }"""
+    left, top = page.evaluate(place, [float(x), float(y)])
+    return left, top
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    open_first(page)
+    fits(page, width)
+    button = page.locator("#review").bounding_box()
+    assert button and button["x"] >= 0 and button["x"] + button["width"] <= width

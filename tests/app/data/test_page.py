@@ -1,0 +1,196 @@
+"""The Data page: what it asks of the data's side, and a person in a real Chromium who freezes, compares and exports."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app.data import actions as data_actions
+from app.data import panels as data_panels
+from app.data.page import DataPage, DatasetOutputs
+from app.services import Services
+from curation.versions.freeze import FreezeConfig, command_line
+from curation.versions.versions import freeze
+from db.engine import transaction
+from db.queries.curate_queries import edit_region
+from db.queries.edit_values import RegionChange
+from db.queries.version_queries import count_reviews, last_ids
+from tests.support.browser_fixtures import fits, job_of, opened
+from tests.support.curated import all_regions, curated
+from tests.support.fake_app import fake_services, running
+from user_errors import UserError
+
+JOB = 180_000  # milliseconds that a job may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The data set "lids" with the versions "first" and "second"."""
+    folder = tmp_path_factory.mktemp("data-page")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
+        environment.setenv("GRAIN_HOME", str(folder / "home"))
+        services = fake_services(folder)
+        dataset_id = curated(services.engine, folder / "pictures")
+        home = services.settings.home
+        freeze(services.engine, home, dataset="lids", name="first", who="ana", note="<b>before</b>")
+        lid = next(row for row in all_regions(services.engine, dataset_id) if row.text.startswith("a lid 4"))
+        change = RegionChange(text="<i>a kettle</i>")
+        with transaction(services.engine) as session:
+            edit_region(session, region_id=lid.id, expected_version=1, who="bo", change=change)
+        freeze(services.engine, home, dataset="lids", name="second", who="bo")
+        yield services
+
+
+def test_a_data_set_is_told_in_numbers(services: Services) -> None:
+    found = data_actions.overview(services, "lids")
+    assert (found.pictures, found.reviews) == (8, {"empty": 1, "open": 1, "reviewed": 6})
+    said = data_panels.overview_panel(found)
+    assert "reviewed, nothing to mark" in said and ">8</th>" in said
+    with transaction(services.engine) as session:
+        assert count_reviews(session, dataset_id=99) == {}
+        assert last_ids(session)[1:] == (20, 8)
+
+
+def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None:
+    found = data_actions.difference(services, "lids", before="first", after="second")
+    assert (found.kinds, found.people) == ({("changed", "description"): 1}, {"bo": 1})
+    said = data_panels.difference_panel(found)
+    assert "1 description changed" in said and "&lt;i&gt;a kettle&lt;/i&gt;" in said and "<i>a" not in said
+    backwards = data_actions.difference(services, "lids", before="second", after="second")
+    assert "are the same" in data_panels.difference_panel(backwards)
+    with pytest.raises(UserError, match="Choose two versions"):
+        data_actions.difference(services, "lids", before="first", after="")
+    with pytest.raises(UserError, match="which none has"):
+        data_actions.difference(services, "lids", before="first", after="third")
+
+
+@pytest.mark.parametrize(("version", "texts"), [("", 12), ("first", 12)])
+def test_losses_are_listed_before_anything_is_written(services: Services, version: str, texts: int) -> None:
+    config = data_actions.export_config(
+        services, "lids", version, format="odvg", statuses=["accepted"], unreviewed=False
+    )
+    found = data_actions.export_losses(services, config)
+    assert (found.pictures, found.complete) == (7, True) and f"verdicts: {texts} descriptions" in " ".join(
+        found.sentences
+    )
+    assert "Lost in this format, counted on 7 pictures" in data_panels.losses_panel(found)
+    plain = data_actions.export_config(
+        services, "lids", version, format="coco", statuses=["accepted"], unreviewed=False
+    )
+    assert "Nothing is lost" in data_panels.losses_panel(data_actions.export_losses(services, plain))
+    assert not config.out.exists() and config.out.is_relative_to(services.settings.home / "exports")
+    other = data_actions.export_config(
+        services, "lids", "first!" if version else "now", format="odvg", statuses=["accepted"], unreviewed=False
+    )
+    assert other.out != config.out, "names that differ in signs only"
+
+
+def test_verdicts_that_a_version_does_not_hold_are_said_before_an_export_is_queued(services: Services) -> None:
+    config = data_actions.export_config(
+        services, "lids", "first", format="coco", statuses=["pending", "rejected"], unreviewed=True
+    )
+    for work in (data_actions.export_losses, lambda services, config: data_actions.export(services, config, "ana")):
+        with pytest.raises(UserError, match="first holds accepted only, got pending and rejected: "):
+            work(services, config)
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        (lambda s: data_actions.freeze_config("lids", " ", "", statuses=["accepted"], who="ana"), "needs a name"),
+        (lambda s: data_actions.freeze_config("", "x", "", statuses=["accepted"], who="ana"), "no data set yet"),
+        (lambda s: data_actions.freeze_config("lids", "x", "", statuses=["deleted"], who="ana"), "one verdict or more"),
+        (lambda s: data_actions.freeze(s, FreezeConfig("lids", "first", who="ana")), "versions never change"),
+        (
+            lambda s: data_actions.export_config(s, "lids", "", format="zip", statuses=["accepted"], unreviewed=False),
+            "Expected the format shards",
+        ),
+        (
+            lambda s: data_actions.export_config(s, "lids", "", format="coco", statuses=[], unreviewed=False),
+            "Expected one verdict or more",
+        ),
+        (lambda s: data_actions.import_config("lids", "/no/such/file", "coco", who="ana"), "Expected a file or folder"),
+        (lambda s: data_actions.import_config("lids", "", "coco", who="ana"), "Expected a file or folder"),
+        (lambda s: data_actions.import_config("lids", "/", "zip", who="ana"), "label-studio, entities, got 'zip'"),
+        (lambda s: data_actions.overview(s, "lid"), "no data set 'lid'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    services: Services, work: Callable[[Services], Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        work(services)
+
+
+def test_a_version_that_a_flag_could_be_hidden_in_stays_text() -> None:
+    words = command_line(FreezeConfig("lids", "--note=x\n$(id)", note="-rf", who="ana"))
+    assert "--name=--note=x\n$(id)" in words and "--note=-rf" in words
+
+
+def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Services, tmp_path: Path) -> None:
+    """The list of jobs is there before the data set is, and asks for it."""
+    assert DataPage(services).show(None, None, None) == [gr.skip()] * len(DatasetOutputs._fields)
+    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None)[0]
+
+
+@pytest.fixture(scope="module")
+def address(services: Services) -> Iterator[str]:
+    """Of the app in this process, which has one port."""
+    with running(services) as address:
+        yield address
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, f"{address}data?dataset=lids", "#overview table") as page:
+        yield page
+
+
+def test_a_link_to_no_data_set_says_so_and_shows_another(address: str, visitor: BrowserContext) -> None:
+    with opened(visitor, f"{address}data?dataset=<b>x", "#overview table") as page:
+        expect(page.locator(".toast-body")).to_contain_text("There is no data set “<b>x” here: choose one of the list.")
+        expect(page.locator("#dataset input")).to_have_value("lids")
+
+
+def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, services: Services) -> None:
+    expect(page.locator("#versions li")).to_have_count(2)
+    expect(page.locator("#versions")).to_contain_text("<b>before</b>")
+    page.locator("#compare-versions").click()
+    expect(page.locator("#difference")).to_contain_text("1 description changed")
+    page.locator("#held label").nth(2).click()
+    page.locator("#version-name input, #version-name textarea").fill("third")
+    page.locator("#freeze").click()
+    expect(page.locator("#versions li")).to_have_count(3, timeout=JOB)
+    expect(page.locator("#versions li").first).to_contain_text("local")
+    page.locator("#format input").click()
+    page.get_by_role("option", name="COCO JSON").click()
+    expect(page.locator("#losses")).to_contain_text("Nothing is lost")
+    page.locator("#export").click()
+    expect(job_of(page, "export")).to_be_visible()
+    expect(page.locator("#written li")).to_have_count(1, timeout=JOB)
+    page.locator("#written summary").click()
+    expect(page.locator("#written pre")).to_contain_text("Where the descriptions come from")
+    config = data_actions.export_config(services, "lids", "", format="coco", statuses=["accepted"], unreviewed=False)
+    written = json.loads((config.out / "annotations.json").read_text())
+    assert len(written["images"]) == 7
+    page.get_by_text("Import annotations").click()
+    page.locator("#file input, #file textarea").fill(str(config.out))
+    page.locator("#import").click()
+    expect(job_of(page, "import-annotations")).to_have_class(re.compile("done"), timeout=JOB)
+    expect(job_of(page, "import-annotations")).to_contain_text("0 added, 12 known")
+    fits(page, 400)
+
+
+def test_an_export_that_cannot_be_read_is_passed_over(services: Services) -> None:
+    folder = services.settings.home / "exports" / "broken"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "export.json").write_text("[]")
+    assert all(written.folder != folder for written in data_actions.written_exports(services, "lids"))

@@ -1,0 +1,439 @@
+"""The Evaluate page: its questions without a browser, and all of it in a real Chromium with a real job."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app.access.accounts import LOCAL_PERSON, PERSON_KEY, Person
+from app.access.rules import Role
+from app.core.ground_links import find_question
+from app.core.settings import Settings
+from app.evaluate import actions as evaluate_actions
+from app.evaluate import experiments as evaluate_experiments
+from app.evaluate import job as evaluate_job
+from app.evaluate import panels as evaluate_panels
+from app.evaluate import picture_panels
+from app.evaluate import plots as evaluate_plots
+from app.evaluate.actions import link_to_ground, start
+from app.evaluate.job import prepare
+from app.evaluate.page import EvaluatePage
+from app.evaluate.request import (
+    EvaluateRequest,
+    command_line,
+    data_set_choices,
+    missing_data_sets,
+    shown_command,
+)
+from app.evaluate.results import EvaluationResult, find_pair, read_file, read_result, result_names
+from app.services import Services
+from curation.annotate.describe_classes import DraftDescription, accepted_path, save
+from curation.sample.world import WorldConfig, write_world
+from grain.evaluate.evaluate import EvaluateConfig, evaluate
+from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
+from grain.model.pretrained import ModelCard, save_pretrained
+from tests.support.browser_fixtures import fits, opened
+from tests.support.tiny import tiny_config, tiny_model
+from user_errors import UserError
+
+RUN = "20260102-030405-abcdef"
+SLOW = 300_000  # milliseconds a job may take on a busy machine
+HOSTILE = "<img src=x onerror=window.hacked=1>"
+TITLED = """id => {
+  const title = document.querySelector(`#${id} .gtitle`), frame = document.getElementById(id);
+  return title?.textContent && title.getBoundingClientRect().top >= frame.getBoundingClientRect().top;
+}"""  # whether a plot's title is not cut off: asked at one moment, since Plotly may be drawing it anew
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GRAIN and its twin, which the real app lists."""
+    folder, config = tmp_path_factory.mktemp("home") / "checkpoints", tiny_config()
+    save_pretrained(tiny_model(config), config, folder / "tiny", card=ModelCard("tiny", "nothing", twin="tiny-clip"))
+    save_pretrained(
+        tiny_model(config.as_clip()), config.as_clip(), folder / "tiny-clip", card=ModelCard("tiny-clip", HOSTILE)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def services(checkpoints: Path, data_folder: Path) -> Services:
+    """A home with a finished evaluation."""
+    home = checkpoints.parent
+    evaluate(EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), home / "evaluations" / RUN))
+    return Services(Settings(home=home))
+
+
+def wanted(
+    models: Sequence[str] = ("tiny",), data_sets: Sequence[str] = ("sample-world",), paths: str = ""
+) -> EvaluateRequest:
+    return EvaluateRequest(models, data_sets, paths=paths)
+
+
+def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints: Path) -> None:
+    models = ["sample", "tiny"]
+    form = EvaluateRequest(models, ["sample-world"], paths="/a b\n\n/c\n", descriptions="x.json", limit=20)
+    words = command_line(services, form, out="NAME", role="admin")
+    home = services.settings.home
+    assert words == [
+        *("-m", "app.evaluate.job", "--models", "sample", str(checkpoints / "tiny")),
+        *("--data-sets", "sample-world", "/a b", "/c", f"--out={home}/evaluations/NAME"),
+        *(f"--cache={home}/evaluations/cache", f"--root={home}/data_sets", "--descriptions", "x.json", "--limit=20"),
+    ]
+
+
+def test_a_model_may_be_a_folder_or_an_open_clip_model_too(services: Services, checkpoints: Path) -> None:
+    models = [str(checkpoints / "tiny-clip"), "open_clip:ViT-B-32=b.safetensors"]
+    assert command_line(services, wanted(models), out="NAME", role="admin")[3:5] == models
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        (wanted(models=()), "No model is chosen"),
+        (wanted(data_sets=()), "No data set is chosen"),
+        (wanted(paths="--out=/etc"), "begins with a dash"),
+        (EvaluateRequest(["tiny"], ["sample-world"], descriptions="-x"), "begins with a dash"),
+        (wanted(models=("nobody",)), "There is no checkpoint 'nobody'"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_a_sentence(services: Services, form: EvaluateRequest, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        command_line(services, form, out="NAME", role="curator")
+
+
+@pytest.mark.parametrize("role", ["viewer", "curator"])
+def test_only_an_admin_names_what_lies_outside_the_home(
+    services: Services, tmp_path: Path, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = services.settings.home
+    monkeypatch.chdir(home)  # a job reads `pictures` from elsewhere
+    (home / "pictures").mkdir(exist_ok=True)
+    (home / "way-out").unlink(missing_ok=True)
+    (home / "way-out").symlink_to(tmp_path)
+    outside = [
+        *(
+            wanted(paths=path)
+            for path in (str(tmp_path), f"{home}/../x", f"{home}/way-out", "pictures", "version/../..")
+        ),
+        *(wanted(paths=f"{home}/pictures#{split}") for split in ("../..", str(tmp_path))),
+        *(
+            EvaluateRequest(["tiny"], ["sample-world"], descriptions=file)
+            for file in ("/etc/x.json", f"sample-world={tmp_path}/x.json")
+        ),
+        *(wanted(models=(name,)) for name in (str(tmp_path), f"open_clip:ViT-B-32={tmp_path}/b.safetensors")),
+        *(wanted(models=(name,)) for name in ("~/x", "open_clip:ViT-B-32=b.safetensors", f"{home}/way-out/x")),
+        wanted(data_sets=(str(tmp_path),)),
+    ]
+    for form in outside:
+        with pytest.raises(UserError, match="outside GRAIN_HOME, where only an admin may read"):
+            shown_command(services, form, role)
+        with pytest.raises(UserError, match="outside GRAIN_HOME"):
+            start(services, form, Person("ana", role))
+        assert shown_command(services, form, LOCAL_PERSON.role)
+    with pytest.raises(UserError, match="outside GRAIN_HOME"):
+        evaluate_experiments.with_arms(
+            services, wanted(models=()), name="losses", checkpoints=["tiny", str(tmp_path)], role=role
+        )
+    asks: Any = SimpleNamespace(scope={PERSON_KEY: Person("ana", role)})
+    line, said = EvaluatePage(services).plan(asks, ["tiny"], [], str(tmp_path), "", 0)
+    assert (line, "outside GRAIN_HOME" in said) == ("", True), "the page asks in the person's name"
+    arms = ["tiny", str(tmp_path), *[""] * (MAX_ARMS - 2)]
+    line, said = EvaluatePage(services).plan_experiment(asks, "losses", *arms, [], ["sample-world"], "", "", 0)
+    assert (line, "outside GRAIN_HOME" in said) == ("", True)
+    inside = EvaluateRequest(
+        ["tiny", "open_clip:ViT-B-32=openai"],
+        ["cifar10"],
+        paths=f"{home}/pictures#test",
+        descriptions=f"{home}/x.json",
+    )
+    assert shown_command(services, inside, role) == shown_command(services, inside, "admin")
+
+
+def test_an_experiment_takes_the_checkpoints_that_are_here_and_has_commands_for_the_rest(
+    services: Services, checkpoints: Path
+) -> None:
+    home = services.settings.home
+    assert [name for _, name in evaluate_experiments.experiment_choices()] == list(EXPERIMENTS)
+    (home / "runs" / "no-rd" / "final").mkdir(parents=True, exist_ok=True)
+    view = evaluate_experiments.view_experiment(services, "losses")
+    assert [each.checkpoint for each in view.arms] == ["", str(home / "runs" / "no-rd" / "final"), "", "", ""]
+    shown = evaluate_panels.experiment_panel(view)
+    assert "4 to train" in shown and "row <code>ablations</code> of docs/benchmarks.md" in shown
+    assert "curation.sample.world --out data/world" in shown and "--out " + str(home / "runs" / "no-box") in shown
+    assert "--losses.region-description" in shown
+    embedded = evaluate_experiments.view_experiment(services, "no-box-head")
+    assert ([each.checkpoint for each in embedded.arms], embedded.worlds) == (["sample", "sample"], ())
+    assert "to train" not in evaluate_panels.experiment_panel(embedded)
+    told = evaluate_experiments.view_experiment(services, "annotations")
+    assert [line for line in told.worlds if "--sample.wrong 0.4" in line]
+
+
+def test_an_experiment_on_chosen_checkpoints_is_a_job_like_any_other(services: Services, checkpoints: Path) -> None:
+    tried = evaluate_experiments.with_arms(
+        services,
+        wanted(models=()),
+        name="losses",
+        checkpoints=["tiny", str(checkpoints / "tiny-clip")],
+        role="curator",
+    )
+    assert command_line(services, tried, out="NAME", role="curator")[2:8] == [
+        *("--experiment", "losses", "--arms", f"full={checkpoints}/tiny", f"no-rd={checkpoints}/tiny-clip"),
+        "--no-twins",
+    ]
+    same = evaluate_experiments.with_arms(
+        services, wanted(models=()), name="no-box-head", checkpoints=["sample", "sample"], role="viewer"
+    )
+    assert same.arms == ("with=sample", "without=sample")
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "sentence"),
+    [
+        ("losses", ["tiny", "", " "], "Two arms or more are compared"),
+        ("losses", ["tiny", "tiny"], "full and no-rd have the same checkpoint"),
+        ("losses", ["tiny", "nobody"], "There is no checkpoint 'nobody'"),
+        ("luck", ["tiny", "tiny-clip"], "There is no such experiment"),
+    ],
+)
+def test_an_experiment_that_cannot_start_is_a_sentence(
+    name: str, arms: list[str], sentence: str, services: Services
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        evaluate_experiments.with_arms(services, wanted(models=()), name=name, checkpoints=arms, role="admin")
+
+
+def test_every_model_is_set_against_the_first_with_intervals(services: Services) -> None:
+    data = read_result(services, RUN).metrics["data_sets"][0]
+    shown = evaluate_panels.leads_panel(data)
+    assert "ahead of <b>tiny</b>" in shown and "each by its best" in shown and shown.count("<td") == 5
+    figure = evaluate_plots.leads(data["leads"], "tiny")
+    assert [trace.name for trace in figure.data][:3] == ["names", "descriptions", "each by its best"]
+    assert "of 1 surely behind" in figure.layout.title.text
+    assert evaluate_panels.leads_panel({}) == "" and len(evaluate_plots.leads([], "").data) == 0
+
+
+def test_several_data_sets_are_read_side_by_side(services: Services) -> None:
+    metrics = read_result(services, RUN).metrics
+    data = metrics["data_sets"][0]
+    assert evaluate_panels.across_panel(metrics) == ""
+    other = data | {"name": HOSTILE, "rows": data["rows"][1:]}
+    shown = evaluate_panels.across_panel({"data_sets": [data, other, data | {"rows": []}]})
+    assert shown.count("<tr>") == 7 and shown.count('<td class="number">') == 11 and shown.count("<td>–") == 1
+    assert HOSTILE not in shown and "&lt;img" in shown
+
+
+def test_retrieval_has_its_table_its_leads_and_its_plot(services: Services, data_folder: Path, tmp_path: Path) -> None:
+    models = (str(services.settings.home / "checkpoints" / "tiny"),)
+    metrics = evaluate(EvaluateConfig(models, (f"{data_folder}#held_out",), tmp_path / "run"))
+    data = metrics["data_sets"][0]
+    assert f"{data['captions']} captions" in evaluate_panels.head_panel(data)
+    shown = evaluate_panels.measures_panel(data)
+    assert shown.count("R@10") == 2 and shown.count('<td class="number">') >= 12
+    assert "caption → picture R@1" in evaluate_panels.leads_panel(data)
+    title = evaluate_plots.leads(data["leads"], "tiny").layout.title.text
+    assert title.startswith("Picture → caption R@1")
+
+
+def test_what_is_not_on_this_machine_is_listed_with_what_to_do(services: Services) -> None:
+    lacking = missing_data_sets(services)
+    assert len(lacking) == 15
+    shown = evaluate_panels.missing_panel(lacking)
+    assert "15 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
+    (services.settings.home / "data_sets" / "dtd").mkdir(parents=True)
+    assert ("DTD", "dtd") in data_set_choices(services)
+    assert "DTD" not in dict(missing_data_sets(services))
+
+
+def test_only_finished_evaluations_of_ours_are_listed_and_read(services: Services) -> None:
+    (services.settings.home / "evaluations" / "cache").mkdir(exist_ok=True)
+    assert result_names(services) == [RUN]
+    assert read_result(services, RUN).data_set_names() == ["tiny"]
+    for name in ("", "cache", "../checkpoints", "20260102-030405-000000"):
+        with pytest.raises(UserError):
+            read_result(services, name)
+    with pytest.raises(UserError, match="no file"):
+        read_file(read_result(services, RUN), "../../grain.sqlite")
+
+
+def test_a_pair_reads_the_same_from_either_side(services: Services) -> None:
+    found = read_result(services, RUN)
+    data, details = found.metrics["data_sets"][0], found.details["data_sets"][0]
+    one, other = "tiny · names", "tiny-clip · descriptions"
+    there, back = (find_pair(data["pairs"], *pair) for pair in ((one, other), (other, one)))
+    assert there is not None and back is not None
+    assert there["lead"] == [-back["lead"][0], -back["lead"][2], -back["lead"][1]]
+    assert (there["only_one"], there["only_other"]) == (back["only_other"], back["only_one"])
+    there, back = (find_pair(details["deltas"], *pair) for pair in ((one, other), (other, one)))
+    assert there is not None and back is not None
+    assert (there["wins"], there["losses"]) == (back["losses"], back["wins"])
+    assert [row["name"] for row in there["classes"]] == [row["name"] for row in back["classes"]][::-1]
+    assert find_pair(data["pairs"], one, one) is None
+
+
+def test_what_models_and_people_wrote_is_escaped(services: Services) -> None:
+    found = read_result(services, RUN)
+    data = json.loads(json.dumps(found.metrics["data_sets"][0]).replace("tiny-clip", HOSTILE))
+    details = json.loads(json.dumps(found.details["data_sets"][0]).replace("zorbex", HOSTILE))
+    hostile = EvaluationResult(RUN, found.folder, {"data_sets": [data]}, {"data_sets": [details]})
+    one, other = "tiny · names", "tiny · descriptions"
+    said = [
+        evaluate_panels.table_panel(data),
+        evaluate_panels.costs_panel(data),
+        evaluate_panels.measures_panel(data),
+        evaluate_panels.head_panel(data | {"name": HOSTILE}),
+        picture_panels.examples_panel(hostile, 0, one=one, other=other),
+        picture_panels.confusion_panel(hostile, 0, one),
+        *(picture_panels.apart_panel(hostile, 0, one=pair["one"], other=pair["other"]) for pair in details["deltas"]),
+        picture_panels.effects_panel(hostile, 0, "tiny"),
+        evaluate_panels.pair_panel(data, f"{HOSTILE} · names", one),
+    ]
+    assert sum("&lt;img" in each for each in said) >= 4
+    assert [each for each in said if "<img src=x" in each] == []
+
+
+def test_every_plot_says_what_was_found_and_has_axes(services: Services) -> None:
+    details = read_result(services, RUN).details["data_sets"][0]
+    figures = [
+        evaluate_plots.deltas(details["deltas"][0]),
+        evaluate_plots.leads(read_result(services, RUN).metrics["data_sets"][0]["leads"], "tiny"),
+        evaluate_plots.alpha(details["sweeps"]),
+        evaluate_plots.grounding(details["grounding"]),
+        evaluate_plots.calibration(details["rows"], ["tiny · names"]),
+    ]
+    for figure in figures:
+        assert len(figure.layout.title.text) > 20
+        assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    empty = [evaluate_plots.alpha({}), evaluate_plots.grounding({}), evaluate_plots.calibration({}, [])]
+    assert [len(figure.data) for figure in empty] == [0, 0, 0]
+
+
+def test_a_picture_opens_on_ground_with_its_classs_descriptions(tmp_path: Path, services: Services) -> None:
+
+    found = read_result(services, RUN)
+    pictures = found.details["data_sets"][0]["pictures"]
+    row = next(row for row, one in pictures.items() if one["true"] == "zorbex")
+    link = link_to_ground(services, found, data_set=0, picture=int(row), model="tiny")
+    question = find_question(services.settings, services.engine, link)
+    assert question.descriptions.splitlines() == ["a red lid", "a blue star"]
+    assert json.loads(question.classes)["zorbex"] == ["a red lid", "a blue star"]
+    assert (question.checkpoint, Path(question.picture).is_file()) == ("tiny", True)
+    with pytest.raises(UserError, match="was not kept"):
+        link_to_ground(services, found, data_set=0, picture=10**6, model="tiny")
+
+
+def test_data_sets_that_the_app_makes_itself_are_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_job, "WORLD_CLASSES", 2)
+    monkeypatch.setattr(evaluate_job, "PICTURES_OF_A_CLASS", 2)
+    folder = Path(prepare("sample-world", tmp_path))
+    assert json.loads((folder / "manifest.json").read_text())["splits"]["novel"][0]["images"] == 4
+    sketch = Path(prepare("sample-sketch", tmp_path))
+    assert sketch != folder and (sketch / "novel-000000.tar").read_bytes() != (folder / "novel-000000.tar").read_bytes()
+    assert prepare("cifar10", tmp_path) == "cifar10"
+    with pytest.raises(Exception, match="expected a version's sha256"):
+        prepare("version:../../etc", tmp_path)
+
+
+def test_drafted_descriptions_wait_for_a_verdict(services: Services) -> None:
+    page = EvaluatePage(services)
+    assert "None yet" in page.show_review(None)
+    file = services.settings.home / "class_descriptions" / "new.review.json"
+    save(file, {"cup": [DraftDescription(HOSTILE, 2, "words@1"), DraftDescription("a lid", 0, "words@1")]})
+    assert page.reviews().value == file.name
+    shown = page.show_review(file.name)
+    assert "2 wait for a verdict" in shown and HOSTILE not in shown and "&lt;img" in shown
+    assert shown.count("by name</i>") == 1 and "described in 2 example pictures, by words@1" in shown
+    evaluate_actions.judge_draft(services, file.name, class_name="cup", text=HOSTILE, verdict="accepted")
+    assert "1 wait for a verdict" in page.show_review(file.name)
+    assert json.loads(accepted_path(file).read_text()) == {"cup": [HOSTILE]}
+    with pytest.raises(UserError, match="no such review"):
+        evaluate_actions.judge_draft(services, "../new.review.json", class_name="cup", text="a lid", verdict="accepted")
+
+
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few novel classes, drawn."""
+    folder = tmp_path_factory.mktemp("worlds") / "novel"
+    return write_world(WorldConfig(folder, images=0, held_out_images=0, classes=4, novel_images_per_class=3, seed=901))
+
+
+@pytest.fixture(scope="module")
+def home(services: Services) -> Path:
+    """Of the real app."""
+    return services.settings.home
+
+
+@pytest.fixture
+def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
+    with opened(visitor, f"{address}evaluate", "#table table") as page:
+        yield page
+
+
+def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page, world: Path) -> None:
+    expect(page.locator("#command")).to_contain_text("app.evaluate.job --models sample")
+    page.locator("#data-sets .token-remove").first.click()
+    page.locator("#paths textarea").fill(str(world))
+    page.locator("#paths textarea").press("Tab")
+    expect(page.locator("#command")).to_contain_text(f"--data-sets {world}")
+    page.locator("#start").click()
+    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#head")).to_contain_text("12 pictures · 4 classes")
+    rows = page.locator("#table tbody tr")
+    expect(rows).to_have_count(6)
+    expect(page.locator("#pair")).to_contain_text("McNemar")
+    for plot in ("leads-plot", "deltas", "alpha-plot", "grounding", "calibration"):
+        page.wait_for_function(TITLED, arg=plot)
+    expect(page.locator("#costs")).to_contain_text("5.5 M")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="results.csv").click()
+    assert Path(download.value.path()).read_text().startswith("data_set,model,way,top1,top1_low")
+    page.locator("#apart summary").click()
+    expect(page.locator("#apart img").first).to_be_visible()
+    page.locator("#examples button").first.click()
+    expect(page.locator("#stage .frame")).to_be_visible(timeout=SLOW)  # the first look loads the model
+    assert "?q=" in page.url
+    assert page.evaluate("window.hacked") is None
+
+
+def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: Path) -> None:
+    page.locator("#experiments .label-wrap").click()
+    page.locator("#experiment input").click()
+    page.get_by_role("option", name="box head switched off").click()
+    expect(page.locator("#experiment-panel")).to_contain_text("Does recognition need the box head")
+    expect(page.locator("#arm-1 input")).to_have_value("sample")
+    expect(page.locator("#arm-2")).not_to_be_visible()
+    page.locator("#data-sets .token-remove").first.click()
+    page.locator("#paths textarea").fill(str(world))
+    page.locator("#paths textarea").press("Tab")
+    expect(page.locator("#command-experiment")).to_contain_text("--arms with=sample without=sample --no-twins")
+    expect(page.locator("#command-experiment")).to_contain_text(f"--data-sets {world}")
+    page.locator("#run-experiment").click()
+    expect(page.locator("#head")).to_contain_text("without its box head switched off", timeout=SLOW)
+    expect(page.locator("#leads")).to_contain_text("ahead of with")
+    expect(page.locator("#leads")).to_contain_text("+0.0 [-")
+    expect(page.locator("#leads-plot .gtitle")).to_contain_text("0 of 1 surely behind")
+
+
+def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: BrowserContext) -> None:
+    page = visitor.new_page()
+    page.goto(f"{address}evaluate?a=tiny&b=sample-clip")
+    expect(page.locator("#command")).to_contain_text("--models")
+    expect(page.locator("#models .token")).to_have_text(["tiny", "sample-clip"])
+    page.goto(f"{address}evaluate?a=nobody")
+    expect(page.locator("#models .token")).to_have_text(["sample"])
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    fits(page, width)

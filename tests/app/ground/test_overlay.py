@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.ground.annotated_image import draw_regions, png_bytes
+from app.ground.heatmap import heatmap
+from app.ground.overlay import drawn_regions, stage
+from app.ui.html import notice
+from app.ui.marks import mark_of
+from grain.structures import Prediction
+
+EVIL = "<img src=x onerror=alert(1)>\"&'`${alert(1)}{{x}}"
+
+
+def prediction_of(
+    matches: list[list[float]],
+    descriptions: tuple[str, ...],
+    *,
+    size: tuple[int, int] = (200, 100),
+    presence: tuple[float, ...] | None = None,
+) -> Prediction:
+    scores = np.array(matches, np.float32).reshape(len(matches), len(descriptions))
+    boxes = np.linspace(0.1, 0.9, 4 * len(matches), dtype=np.float32).reshape(-1, 4)
+    return Prediction(
+        *size,
+        boxes,
+        descriptions,
+        scores,
+        best=tuple(scores.argmax(axis=0).tolist()) if scores.size else (),
+        presence=presence,
+        regions=(),
+        classes=(),
+        timing_ms={"image": 2.0},
+    )
+
+
+TWO_BY_THREE = prediction_of([[0.5, 0.1, -0.2], [0.4, 0.3, -0.1]], ("a lid", "a star", "a fish"))
+
+
+# ------------------------------------------------------------------------------------ which regions, which colours
+
+
+def test_best_shows_for_each_description_its_best_region_above_the_threshold() -> None:
+    shown = drawn_regions(TWO_BY_THREE, threshold=0.0, which="best")
+    assert [(one.region, one.description, round(one.score, 2)) for one in shown] == [(0, 0, 0.5), (1, 1, 0.3)]
+    assert [one.description for one in drawn_regions(TWO_BY_THREE, threshold=-1, which="best")] == [0, 1, 2]
+    assert drawn_regions(TWO_BY_THREE, threshold=0.6, which="best") == ()
+
+
+def test_all_shows_every_region_under_the_description_that_it_matches_best() -> None:
+    shown = drawn_regions(TWO_BY_THREE, threshold=0.0, which="all")
+    assert [(one.region, one.description) for one in shown] == [(0, 0), (1, 0)]
+
+
+def test_a_chip_says_why_its_description_has_no_box() -> None:
+    best = drawn_regions(TWO_BY_THREE, threshold=0.2, which="best")
+    every = drawn_regions(TWO_BY_THREE, threshold=0.2, which="all")
+    assert stage(TWO_BY_THREE, best, "data:,", threshold=0.2).count("below 0.20") == 1
+    assert stage(TWO_BY_THREE, every, "data:,", threshold=0.2).count("best on no region") == 1
+
+
+def test_without_regions_or_without_descriptions_nothing_is_shown() -> None:
+    for prediction in (prediction_of([], ("a lid",)), prediction_of([[], []], ())):
+        assert drawn_regions(prediction, threshold=-1, which="best") == ()
+        assert heatmap(prediction).layout.annotations[0].text.startswith("No ")
+        assert "<svg" in stage(prediction, (), "data:,", threshold=0.0)
+
+
+def test_colours_repeat_after_eight_under_another_pattern() -> None:
+    marks = [mark_of(index) for index in range(32)]
+    assert len(set(marks)) == 32
+    assert [mark.color for mark in marks[:8]] == [mark.color for mark in marks[8:16]]
+    assert {mark.dash for mark in marks[:8]} == {""} and "" not in {mark.dash for mark in marks[8:]}
+
+
+# ------------------------------------------------------------------------------------ the overlay
+
+
+def test_boxes_are_drawn_in_pixels_of_the_upright_picture() -> None:
+    shown = drawn_regions(TWO_BY_THREE, threshold=0.0, which="best")
+    html = stage(TWO_BY_THREE, shown, "data:,", threshold=0.0)
+    assert 'viewBox="0 0 200 100"' in html
+    x0, y0, x1, y1 = TWO_BY_THREE.boxes_xyxy[0]
+    numbers = " ".join(rf'{name}="([\d.]+)"' for name in ("x", "y", "width", "height"))
+    box = re.search(rf'data-region="0" data-description="0".*?<rect class="line" {numbers} stroke="(#\w+)"', html)
+    assert box
+    assert [float(value) for value in box.groups()[:4]] == pytest.approx(
+        [200 * x0, 100 * y0, 200 * (x1 - x0), 100 * (y1 - y0)], abs=0.01
+    )
+    assert box.group(5) == mark_of(0).color
+
+
+def test_what_people_write_is_escaped_everywhere() -> None:
+    prediction = prediction_of([[0.5]], (EVIL,))
+    shown = drawn_regions(prediction, threshold=0.0, which="best")
+    figure = heatmap(prediction)
+    for html in (
+        stage(prediction, shown, "data:,", threshold=0.0),
+        notice(EVIL),
+        figure.layout.title.text,
+        *figure.layout.xaxis.ticktext,
+    ):
+        assert "<img src=x" not in html
+    assert EVIL in unescape(stage(prediction, shown, "data:,", threshold=0.0))
+
+
+# ------------------------------------------------------------------------------------ the matrix
+
+
+def test_the_matrix_has_axes_values_outlines_in_the_descriptions_colours_and_says_what_it_found() -> None:
+    figure = heatmap(TWO_BY_THREE)
+    assert np.allclose(figure.data[0].z, TWO_BY_THREE.matches)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("description", "region")
+    assert figure.layout.title.text.replace("<br>", " ") == (
+        "3 descriptions land on 2 regions; clearest is “a lid” on region 0 (0.50)"
+    )
+    assert [(shape.x0, shape.y0, shape.line.color) for shape in figure.layout.shapes] == [
+        (column - 0.47, row - 0.45, mark_of(column).color) for column, row in enumerate((0, 1, 1))
+    ]
+    assert all(mark_of(index).color in label for index, label in enumerate(figure.layout.xaxis.ticktext))
+
+
+def test_one_description_and_many_make_a_matrix_too() -> None:
+    assert heatmap(prediction_of([[0.1], [0.2]], ("a",))).layout.title.text.startswith(
+        "The best match is “a” on region 1"
+    )
+    many = tuple(f"description number {index} of many" for index in range(40))
+    assert (
+        len(heatmap(prediction_of(np.random.default_rng(0).normal(size=(6, 40)).tolist(), many)).layout.xaxis.ticktext)
+        == 40
+    )
+
+
+# ------------------------------------------------------------------------------------ pictures
+
+
+def test_the_png_has_the_boxes_where_they_belong_and_leaves_the_picture_alone() -> None:
+    image = Image.new("RGB", (200, 100), "white")
+    shown = drawn_regions(TWO_BY_THREE, threshold=0.4, which="best")
+    drawn = np.asarray(Image.open(io.BytesIO(png_bytes(draw_regions(image, TWO_BY_THREE, shown)))).convert("RGB"))
+    color = np.array([int(mark_of(0).color[at : at + 2], 16) for at in (1, 3, 5)])
+    x0, y0, x1, y1 = (TWO_BY_THREE.boxes_xyxy[0] * [200, 100, 200, 100]).round().astype(int)
+    assert np.abs(drawn[(y0 + y1) // 2, x0] - color).max() <= 2 and np.abs(drawn[y1, (x0 + x1) // 2] - color).max() <= 2
+    assert np.asarray(image).min() == 255, "the picture itself is not drawn on"
+    assert draw_regions(Image.new("RGB", (5000, 100)), TWO_BY_THREE, ()).size == (2048, 41)

@@ -1,0 +1,72 @@
+"""Whatever a program sends to the API, it gets an answer or one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.curated import curated
+from tests.support.fake_app import fake_services, running
+from tests.support.waiting import PATIENCE_S
+
+WILD: list[Any] = [None, -1, 1e308, "\0", [[1]], {"a": {"b": [None]}}]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("wild")
+    services = fake_services(folder)
+    curated(services.engine, folder / "pictures", 3)
+    with running(services) as address, httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
+        yield client
+
+
+def answer(program: httpx.Client, endpoint: str, data: list[Any]) -> tuple[str, Any]:
+    """The kind of the last message, and what it holds."""
+    began = program.post(f"gradio_api/call{endpoint}", json={"data": data})
+    assert began.status_code == 200, began.text
+    *_, kind, held, _, _ = program.get(f"gradio_api/call{endpoint}/{began.json()['event_id']}").text.split("\n")
+    return kind.removeprefix("event: "), json.loads(held.removeprefix("data: "))
+
+
+def test_every_value_of_every_endpoint_may_be_of_any_type(program: httpx.Client) -> None:
+    endpoints = program.get("gradio_api/info").json()["named_endpoints"]
+    asked, refused = 0, 0
+    for name, endpoint in endpoints.items():
+        usual = [
+            each["parameter_default"] if each["parameter_has_default"] else each["example_input"]
+            for each in endpoint["parameters"]
+        ]
+        for place in range(len(usual)):
+            for wild in WILD:
+                kind, held = answer(program, name, [*usual[:place], wild, *usual[place + 1 :]])
+                asked, refused = asked + 1, refused + (kind == "error")
+                if kind == "error":
+                    sentence = held["error"]
+                    assert isinstance(sentence, str) and sentence.endswith(".") and "\n" not in sentence, (name, wild)
+                    assert len(sentence) < 400 and "Traceback" not in sentence, (name, wild)
+                else:
+                    assert kind == "complete", (name, wild, kind)
+    assert len(endpoints) >= 14 and asked > 150 and refused > 50
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "data", "sentence"),
+    [
+        ("/job", ["seven"], "number: expected a valid integer, got 'seven': correct it."),
+        (
+            "/regions",
+            [["lids"], "", "pending", "", "newest", ""],
+            "dataset: expected a valid string, got ['lids']: correct it.",
+        ),
+    ],
+)
+def test_a_wrong_type_is_named_with_what_was_expected(
+    program: httpx.Client, endpoint: str, data: list[Any], sentence: str
+) -> None:
+    kind, held = answer(program, endpoint, data)
+    assert (kind, held["error"]) == ("error", sentence)

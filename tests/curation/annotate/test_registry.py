@@ -1,0 +1,121 @@
+"""The annotators by name: one row each, and recipes that stay what they are, since results are found by them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import tyro
+
+from curation.annotate.filters import FilterConfig
+from curation.annotate.localize import LocalizeConfig
+from curation.annotate.registry import (
+    DESCRIBERS,
+    LOCALIZERS,
+    DescriberChoice,
+    LocalizerChoice,
+    label_choices,
+    make_describer,
+    make_localizer,
+    uses_of,
+    works_of,
+)
+from curation.annotate.sample_annotators import SampleConfig
+
+ADDRESS = "http://127.0.0.1:8000/v1"
+WEAK = LocalizerChoice("photo", boxes=LocalizeConfig(threshold=0.1))
+NEVER_WRONG = SampleConfig()
+
+
+@pytest.mark.parametrize(
+    ("describer", "localizer", "sample", "recipes"),
+    [
+        (DescriberChoice("photo"), LocalizerChoice("photo"), NEVER_WRONG, ["40964033", "640668cb"]),
+        (
+            DescriberChoice("sample"),
+            LocalizerChoice("sample"),
+            SampleConfig(wrong=0.25),
+            ["ccfd7410", "474cfb51"],
+        ),
+        (DescriberChoice("server", server=ADDRESS), WEAK, NEVER_WRONG, ["4439ecce", "dc8c0198"]),
+        (
+            DescriberChoice("server", model="m", revision="7", server=ADDRESS),
+            WEAK,
+            NEVER_WRONG,
+            ["3f1898e5", "c6b0aa51"],
+        ),
+        (
+            DescriberChoice("server", model="m", server=ADDRESS),
+            LocalizerChoice("sample", keep=FilterConfig(most=5)),
+            SampleConfig(seed=1),
+            ["505553ca", "d2bde273"],
+        ),
+        (
+            DescriberChoice("vocabulary", vocabulary=("a cup", "a pot")),
+            LocalizerChoice("photo"),
+            NEVER_WRONG,
+            ["858c748f"],
+        ),
+    ],
+)
+def test_a_recipe_stays_what_it_is(
+    describer: DescriberChoice, localizer: LocalizerChoice, sample: SampleConfig, recipes: list[str]
+) -> None:
+    works = works_of(describer, localizer, sample)
+    assert [work.recipe[:8] for work in works] == recipes, "every stored result would be made anew"
+    assert [work.needs for work in works] == ["", *(work.recipe for work in works[:-1])]
+
+
+def test_recipes_of_weights_in_a_folder_stay_what_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "x"}')
+    describer = DescriberChoice("llava", model=str(folder), precision="fp32")
+    works = works_of(describer, LocalizerChoice("owlv2", model=str(folder), precision="bf16"), NEVER_WRONG)
+    assert [work.recipe[:8] for work in works] == ["d6d8390f", "d2db592f"]
+
+
+def test_rows_name_settings_that_there_are_and_are_told_apart() -> None:
+    for rows, choice in ((DESCRIBERS, DescriberChoice), (LOCALIZERS, LocalizerChoice)):
+        known = {field.name for field in fields(choice)} | {"sample"}
+        assert len(rows) >= 3
+        assert all(row.uses <= known and row.kind == kind for kind, row in rows.items())
+        labels = [label for label, _ in label_choices(rows.values())]
+        assert len(set(labels)) == len(labels) and all(labels)
+    assert uses_of(DESCRIBERS, "server") == {"model", "revision", "server", "concurrency", "ask"}
+    assert uses_of(LOCALIZERS, "nothing of the kind") == frozenset()
+    assert [kind for kind, row in DESCRIBERS.items() if row.any_picture] == ["photo", "llava", "server"]
+
+
+@pytest.mark.parametrize("choice", [DescriberChoice, LocalizerChoice])
+def test_a_kind_without_a_row_is_refused(
+    choice: type[DescriberChoice | LocalizerChoice], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"expected one of photo, sample, .*, got 'phto'"):
+        choice("phto")
+    with pytest.raises(SystemExit):
+        tyro.cli(choice, args=["--kind=phto"])
+    assert "phto" in capsys.readouterr().err
+    assert tyro.cli(choice, args=["--kind=photo"]) == choice("photo")
+
+
+def test_the_command_lines_help_has_every_kind_with_its_label(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(DescriberChoice, args=["--help"])
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert all(f"{row.kind}: {row.label}" in told for row in DESCRIBERS.values())
+
+
+def test_the_stand_ins_are_made_and_named_as_their_recipe_says_and_a_vocabulary_is_not() -> None:
+    for kind in ("photo", "sample"):
+        made = (
+            make_describer(DescriberChoice(kind), NEVER_WRONG),
+            make_localizer(LocalizerChoice(kind), NEVER_WRONG),
+        )
+        works = works_of(DescriberChoice(kind), LocalizerChoice(kind), NEVER_WRONG)
+        assert [each.name for each in made] == [work.source for work in works]
+    served = DescriberChoice("server", model="m", server=ADDRESS)
+    assert make_describer(served, NEVER_WRONG).name == works_of(served, WEAK, NEVER_WRONG)[0].source == "m@served"
+    with pytest.raises(ValueError, match="a vocabulary describes nothing"):
+        make_describer(DescriberChoice("vocabulary", vocabulary=("a cup",)), NEVER_WRONG)

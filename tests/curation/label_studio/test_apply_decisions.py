@@ -1,0 +1,370 @@
+"""curation/label_studio/apply_decisions.py: decisions become edits, once, and nobody's edit is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.label_studio.apply_decisions import PullSummary, apply_decisions
+from curation.label_studio.conflicts import Conflict, pending_conflicts, resolve_conflict
+from curation.label_studio.convert import REVIEWS, from_results, to_data, to_results
+from curation.label_studio.decisions import Decision
+from curation.versions.state import state_of
+from db.engine import Engine, reading, transaction
+from db.models import RegionRow
+from db.queries.concept_label_queries import labels_of
+from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
+from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images
+from db.queries.edit_values import ImageChange, RegionChange
+from db.queries.history_queries import history_page
+from db.queries.region_queries import NewRegion, add_regions
+from tests.support.databases import sha
+from user_errors import UserError
+
+PROJECT = "http://127.0.0.1:8081/projects/1"
+START = datetime(2026, 11, 25, 12, tzinfo=UTC)
+Results = list[dict[str, Any]]
+
+
+class Desk:
+    """A picture with a lid of two descriptions and a pot, and annotators who are shown it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        with transaction(engine) as session:
+            self.dataset_id = create_dataset(session, name="lids").id
+            add_images(
+                session, dataset_id=self.dataset_id, images=[NewImage(sha(1), 640, 480, "1.jpg", caption="lids")]
+            )
+            self.image_id = find_images(session, dataset_id=self.dataset_id, sha256s=[sha(1)])[sha(1)].id
+            rows = [
+                NewRegion(self.image_id, (0.1, 0.1, 0.3, 0.3), "a lid", "owlv2@abc", 0.5),
+                NewRegion(self.image_id, (0.5, 0.5, 1.0, 1.0), "a pot", "owlv2@abc", 0.9),
+            ]
+            add_regions(session, dataset_id=self.dataset_id, rows=rows)
+            lid: dict[str, Any] = {"image_id": self.image_id, "box_id": 1, "source": "owlv2@abc"}
+            add_region_by_hand(session, who="import", text="a cover", status="pending", **lid)
+        self.shown = self.record()
+        self.data = to_data(self.shown, "/1.jpg")
+
+    def record(self) -> PictureRecord:
+        """The picture as it is."""
+        [record] = state_of(self.engine, self.dataset_id, statuses=("pending", "accepted", "rejected"))
+        return record
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(one.text, one.status) for region in self.record().regions for one in region.descriptions]
+
+    def results(self) -> Results:
+        """What an annotator is shown."""
+        return json.loads(json.dumps(to_results(self.shown, template="novel", push=1)))  # type: ignore[no-any-return]
+
+    def decide(self, results: Results, *, who: str = "ann", annotation: int = 1, minute: int = 1) -> PullSummary:
+        """Take a decision over."""
+        decided = from_results(results, self.data, template="novel", who=who)
+        at = START + timedelta(minutes=minute)
+        decision = Decision(5, annotation, who, at, at, decided)
+        with transaction(self.engine) as session:
+            return apply_decisions(session, [decision], project=PROJECT, template="novel")
+
+    def waiting(self) -> list[Conflict]:
+        """What waits for a choice."""
+        with reading(self.engine) as session:
+            return list(pending_conflicts(session, dataset_id=self.dataset_id))
+
+    def choose(self, conflict: Conflict, take: Any, who: str = "dan") -> None:
+        with transaction(self.engine) as session:
+            resolve_conflict(session, conflict_id=conflict.row.id, version=conflict.version, take=take, who=who)
+
+    def edits(self) -> int:
+        with reading(self.engine) as session:
+            return len(history_page(session, image_id=self.image_id, limit=1000))
+
+
+@pytest.fixture
+def desk(sqlite_engine: Engine) -> Desk:
+    return Desk(sqlite_engine)
+
+
+def part(results: Results, name: str, key: str = "r1") -> dict[str, Any]:
+    [found] = [each for each in results if each["from_name"] == name and each["id"] in (key, name)]
+    return found
+
+
+def verdict(results: Results, slot: int, word: str, key: str = "r1") -> Results:
+    """With a verdict on a description."""
+    rest = [each for each in results if (each["from_name"], each["id"]) != (f"verdict_{slot}", key)]
+    shown = part(results, f"description_{slot}", key)
+    return [*rest, {**shown, "from_name": f"verdict_{slot}", "type": "choices", "value": {"choices": [word]}}]
+
+
+def review(results: Results, words: str) -> Results:
+    choice = {
+        "id": "review",
+        "from_name": "review",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": [words]},
+    }
+    return [*results, choice]
+
+
+def fact(results: Results, name: str, text: str) -> Results:
+    said = {"id": name, "from_name": name, "to_name": "image", "type": "textarea", "value": {"text": [text]}}
+    return [*[each for each in results if each["from_name"] != name], said]
+
+
+def drawn(results: Results, key: str, text: str) -> Results:
+    """With a new box."""
+    value = {"x": 10.0, "y": 60.0, "width": 20.0, "height": 20.0, "rotation": 0}
+    box = {"id": key, "from_name": "box", "to_name": "image", "type": "rectangle", "value": value}
+    said = {**box, "from_name": "description_1", "type": "textarea", "value": {**value, "text": [text]}}
+    return [*results, box, *([said] if text else [])]
+
+
+def test_each_description_gets_its_own_verdict_by_its_annotator(desk: Desk) -> None:
+    summary = desk.decide(verdict(verdict(desk.results(), 1, "right"), 2, "wrong"))
+    assert (summary.decisions, summary.edits, summary.conflicts, summary.problems) == (1, 2, [], [])
+    assert desk.texts() == [("a lid", "accepted"), ("a cover", "rejected"), ("a pot", "pending")]
+    with reading(desk.engine) as session:
+        edits = history_page(session, image_id=desk.image_id, limit=2)
+    assert {(edit.who, edit.reason) for edit in edits} == {("ann", "Label Studio annotation 1")}
+
+
+def test_everything_that_an_annotator_can_do_arrives_and_again_changes_nothing(desk: Desk) -> None:
+    results = verdict(desk.results(), 1, "right")
+    part(results, "description_2")["value"]["text"] = ["a red cover", "with a knob"]
+    part(results, "box")["value"]["x"] = 20.0
+    results = [each for each in results if each["id"] != "r2"]
+    part(results, "caption")["value"]["text"] = ["tidy"]
+    results = fact(review(drawn(results, "nEw", "a spoon"), REVIEWS["reviewed"]), "fact_class", "lid")
+    summary = desk.decide(results)
+    assert summary.conflicts == [] and summary.problems == []
+    there = desk.record()
+    assert (there.caption, there.review, there.facts) == ("tidy", "reviewed", {"class": "lid"})
+    lid, spoon = there.regions
+    assert lid.xyxy == pytest.approx((0.2, 0.1, 0.4, 0.3)) and spoon.xyxy == pytest.approx((0.1, 0.6, 0.3, 0.8))
+    assert desk.texts() == [
+        ("a lid", "accepted"),
+        ("a red cover", "pending"),
+        ("with a knob", "accepted"),
+        ("a spoon", "accepted"),
+    ]
+    assert [one.source for one in lid.descriptions] == ["owlv2@abc", "owlv2@abc", "human:ann"]
+    with reading(desk.engine) as session:
+        assert [(label.who, label.label) for label in labels_of(session, dataset_id=desk.dataset_id)] == [
+            ("ann", "lid")
+        ]
+    edits = desk.edits()
+    for minute in (1, 2, 3):  # the same task again, and as if it had been touched without a change
+        assert desk.decide(results, minute=minute).edits == 0
+    assert desk.record() == there and desk.edits() == edits
+
+
+def test_an_annotator_may_think_again_before_anything_is_pushed_anew(desk: Desk) -> None:
+    desk.decide(drawn(verdict(desk.results(), 1, "right"), "nEw", "a spoon"), minute=1)
+    assert ("a spoon", "accepted") in desk.texts() and ("a lid", "accepted") in desk.texts()
+    desk.decide(drawn(verdict(desk.results(), 1, "wrong"), "nEw", "a ladle"), minute=2)
+    assert ("a ladle", "accepted") in desk.texts() and ("a lid", "rejected") in desk.texts()
+    summary = desk.decide(desk.results(), minute=3)
+    assert summary.conflicts == []
+    assert desk.texts() == [("a lid", "pending"), ("a cover", "pending"), ("a pot", "pending")]
+    desk.decide(drawn(desk.results(), "nEw", "a ladle"), minute=4)
+    assert ("a ladle", "accepted") in desk.texts()
+
+
+def test_a_newer_edit_of_somebody_else_stays_and_is_reported(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = RegionChange(text="a blue lid")
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=change)
+    results = verdict(verdict(desk.results(), 1, "wrong"), 2, "right")
+    summary = desk.decide(results)
+    assert desk.texts()[:2] == [("a blue lid", "pending"), ("a cover", "accepted")]
+    [conflict] = summary.conflicts
+    assert (conflict.region_id, conflict.who) == (1, "ann")
+    assert (conflict.present["text"], conflict.wanted["status"]) == ("a blue lid", "rejected")
+    assert conflict.sentence == "region 1 was changed by bob meanwhile: look at both versions and choose"
+    assert summary.edits == 1
+
+
+def lid_changed_on_both_sides(desk: Desk) -> Conflict:
+    """Bob moves and renames the lid, and Ann, who has not seen that, rejects it."""
+    with transaction(desk.engine) as session:
+        change = RegionChange(text="a blue lid", xyxy=(0.2, 0.2, 0.4, 0.4))
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=change)
+    desk.decide(verdict(desk.results(), 1, "wrong"))
+    [conflict] = desk.waiting()
+    return conflict
+
+
+@pytest.mark.parametrize(
+    ("take", "kept"), [("ours", ("a blue lid", "pending", 0.2)), ("theirs", ("a lid", "rejected", 0.1))]
+)
+def test_what_changed_on_both_sides_waits_for_a_choice_and_is_asked_once(
+    desk: Desk, take: str, kept: tuple[str, str, float]
+) -> None:
+    conflict = lid_changed_on_both_sides(desk)
+    assert (conflict.row.who, conflict.by, conflict.version) == ("ann", "bob", 2)
+    assert conflict.present == {"text": "a blue lid", "xyxy": [0.2, 0.2, 0.4, 0.4], "status": "pending"}
+    assert conflict.wanted == {"text": "a lid", "xyxy": [0.1, 0.1, 0.3, 0.3], "status": "rejected"}
+    desk.decide(verdict(desk.results(), 1, "wrong"), minute=2)
+    assert [each.row.id for each in desk.waiting()] == [conflict.row.id], "the same again is the same one"
+    desk.choose(conflict, take)
+    before = desk.edits()
+    desk.choose(conflict, take)
+    desk.decide(verdict(desk.results(), 1, "wrong"), minute=3)
+    assert desk.waiting() == [] and desk.edits() == before
+    region = desk.record().regions[0]
+    assert (region.descriptions[0].text, region.descriptions[0].status, region.xyxy[0]) == kept
+    with reading(desk.engine) as session:
+        history = history_page(session, image_id=desk.image_id, region_id=1)
+    assert ("bob", "a blue lid") in {(edit.who, edit.after["text"]) for edit in history}, "it stays in the history"
+    if take == "theirs":
+        assert (history[0].who, history[0].reason) == ("dan", "chosen: Label Studio annotation 1 by ann")
+    with pytest.raises(UserError, match=rf"this was settled by dan meanwhile \({take}\)"):
+        desk.choose(conflict, "theirs" if take == "ours" else "ours", who="eve")
+
+
+def test_a_choice_between_versions_that_changed_again_is_refused(desk: Desk) -> None:
+    conflict = lid_changed_on_both_sides(desk)
+    with transaction(desk.engine) as session:
+        edit_region(session, region_id=1, expected_version=2, who="bob", change=RegionChange(text="a green lid"))
+    for take in ("ours", "theirs"):
+        with pytest.raises(UserError, match="changed by bob meanwhile"):
+            desk.choose(conflict, take)
+    [again] = desk.waiting()
+    assert (again.present["text"], again.version) == ("a green lid", 3)
+    for number, take, words in ((99, "ours", "no conflict 99"), (again.row.id, "both", "expected ours or theirs")):
+        with pytest.raises(UserError, match=words), transaction(desk.engine) as session:
+            resolve_conflict(session, conflict_id=number, version=3, take=take, who="dan")  # type: ignore[arg-type]
+
+
+def test_an_annotator_who_thinks_again_asks_anew_or_no_more(desk: Desk) -> None:
+    conflict = lid_changed_on_both_sides(desk)
+    desk.choose(conflict, "ours")
+    desk.decide(verdict(desk.results(), 1, "right"), minute=2)
+    [again] = desk.waiting()
+    assert (again.row.id, again.wanted["status"]) == (conflict.row.id, "accepted")
+    desk.decide(desk.results(), minute=3)
+    assert desk.waiting() == [], "nothing is wanted any more"
+
+
+def test_a_choice_settles_what_it_made_equal_and_no_other_annotators(desk: Desk) -> None:
+    """Two descriptions of one box that both sides moved: one choice moves both, and the second has nothing left."""
+    with transaction(desk.engine) as session:
+        moved = RegionChange(xyxy=(0.2, 0.2, 0.4, 0.4))
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=moved)
+    results = desk.results()
+    part(results, "box")["value"]["x"] = 15.0
+    desk.decide(results, who="ann", annotation=1)
+    part(results, "box")["value"]["x"] = 25.0
+    desk.decide(results, who="cem", annotation=2, minute=2)
+    first, second, third, fourth = desk.waiting()
+    assert [each.row.region_id for each in (first, second, third, fourth)] == [1, 3, 1, 3]
+    desk.choose(first, "theirs")
+    assert [each.row.who for each in desk.waiting()] == ["cem", "cem"]
+    assert desk.record().regions[0].xyxy[0] == pytest.approx(0.15)
+
+
+def test_fields_of_a_picture_are_chosen_one_by_one(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(caption="bob's", facts={"brand": "Acme", "found at": "a shelf"})
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    desk.decide(fact(fact(desk.results(), "caption", "ann's"), "fact_brand", "Lidl"))
+    assert [(each.present, each.wanted) for each in desk.waiting()] == [
+        ({"caption": "bob's"}, {"caption": "ann's"}),
+        ({"brand": "Acme"}, {"brand": "Lidl"}),
+    ]
+    desk.choose(desk.waiting()[1], "theirs")
+    desk.choose(desk.waiting()[0], "ours")
+    assert desk.waiting() == [] and desk.record().caption == "bob's"
+    assert desk.record().facts == {"found at": "a shelf", "brand": "Lidl"}
+
+
+def test_who_says_nothing_about_what_another_edited_has_no_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = RegionChange(text="a blue lid", status="accepted")
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=change)
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=ImageChange(caption="bob's"))
+    assert desk.decide(desk.results()) == PullSummary(decisions=1)
+    assert desk.decide(verdict(desk.results(), 1, "right"), minute=2) == PullSummary(decisions=1)
+    assert desk.record().caption == "bob's" and desk.texts()[0] == ("a blue lid", "accepted")
+
+
+def test_two_annotators_who_agree_have_no_conflict_and_two_who_do_not_have_one(desk: Desk) -> None:
+    assert desk.decide(verdict(desk.results(), 1, "right"), who="ann", annotation=1, minute=1).conflicts == []
+    assert desk.decide(verdict(desk.results(), 1, "right"), who="bob", annotation=2, minute=2) == PullSummary(
+        decisions=1
+    )
+    summary = desk.decide(verdict(desk.results(), 1, "wrong"), who="cem", annotation=3, minute=3)
+    assert [(conflict.region_id, conflict.who) for conflict in summary.conflicts] == [(1, "cem")]
+    assert desk.texts()[0] == ("a lid", "accepted")
+
+
+def test_fields_of_a_picture_are_settled_one_by_one(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(caption="bob's", facts={"brand": "Acme", "found at": "a shelf"})
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    summary = desk.decide(fact(fact(desk.results(), "caption", "ann's"), "fact_class", "lid"))
+    assert [conflict.wanted for conflict in summary.conflicts] == [{"caption": "ann's"}]
+    assert desk.record().caption == "bob's"
+    assert desk.record().facts == {"brand": "Acme", "found at": "a shelf", "class": "lid"}
+
+
+def test_nothing_to_mark_is_a_review_of_its_own_and_contradictions_are_said(desk: Desk) -> None:
+    summary = desk.decide(review(verdict(desk.results(), 1, "right"), REVIEWS["empty"]))
+    [problem] = summary.problems
+    assert "has accepted regions" in problem and desk.record().review == "open"
+    desk.decide(review([], REVIEWS["empty"]), minute=2)
+    assert desk.record().review == "empty" and desk.texts() == []
+    with reading(desk.engine) as session:
+        assert session.get(RegionRow, 1).text == "a lid"  # type: ignore[union-attr]
+
+
+def test_an_annotation_begun_from_nothing_deletes_nothing_unless_it_ends_the_review(desk: Desk) -> None:
+    desk.decide(drawn([], "nEw", "a spoon"))
+    assert desk.texts() == [(text, "pending") for text in ("a lid", "a cover", "a pot")] + [("a spoon", "accepted")]
+
+
+def test_a_new_box_without_a_description_takes_the_products_name_or_is_said(desk: Desk) -> None:
+    assert desk.decide(drawn(desk.results(), "nEw", "")).problems == [
+        f"A new box of {desk.shown.file_name} has no description: write one in Label Studio."
+    ]
+    desk.decide(fact(drawn(desk.results(), "nEw", ""), "fact_name", "Lidl’o"), minute=2)
+    assert desk.texts()[-1] == ("Lidl’o", "accepted")
+
+
+def test_what_our_annotators_proposed_there_keeps_its_source_and_score(desk: Desk) -> None:
+    found = (DescriptionRecord("a whisk", score=0.3, source="owlv2@new"),)
+    proposed = to_results(replace(desk.shown, regions=(RegionRecord((0.0, 0.0, 0.2, 0.2), found),)), template="novel")
+    desk.decide(proposed)
+    one = desk.record().regions[-1].descriptions[0]
+    assert (one.text, one.status, one.score, one.source) == ("a whisk", "pending", 0.3, "owlv2@new")
+    assert len(desk.record().regions) == 3
+
+
+def test_a_picture_or_region_of_another_database_is_left_alone(desk: Desk) -> None:
+    forged = desk.results()
+    part(forged, "box")["meta"]["grain"]["region"]["descriptions"][0]["id"] = 999
+    part(forged, "description_1")["value"]["text"] = ["mine"]
+    assert desk.decide(forged).problems == [f"Region 999 is not one of picture {desk.image_id}: left alone."]
+    desk.data["grain"]["picture"]["sha256"] = sha(2)
+    summary = desk.decide(verdict(desk.results(), 1, "right"), minute=2)
+    assert summary.problems == [f"{desk.shown.file_name} is not in this database: task 5 was left alone."]
+    assert ("a lid", "pending") in desk.texts()
+
+
+def test_a_region_accepted_there_reopens_an_empty_picture_without_a_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = ImageChange(review="empty")
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=change)
+    desk.shown = desk.record()
+    desk.data = to_data(desk.shown, "/1.jpg")
+    judged = [each for each in verdict(desk.results(), 1, "right") if each["from_name"] != "review"]
+    summary = desk.decide(review(judged, REVIEWS["reviewed"]))
+    assert (summary.conflicts, summary.problems, desk.record().review) == ([], [], "reviewed")

@@ -1,0 +1,57 @@
+"""Exports of a run: what open_clip reads is what we trained, and the card says how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from grain.checkpoint import CheckpointError, verify
+from grain.model.pretrained import from_pretrained
+from grain.model.publish import PublishConfig, publish
+from grain.preprocess import image_to_array
+from grain.train.train import train
+from tests.grain.train.test_train import settings
+from tests.support.tiny import picture
+
+
+@pytest.fixture(scope="module")
+def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("publish")
+    config = settings(data_folder, folder, images=8, evaluate_images=4)
+    train(config)
+    return config.out
+
+
+def test_open_clip_loads_the_towers_and_sees_the_same(run: Path, tmp_path: Path) -> None:
+    out = publish(PublishConfig(run, tmp_path / "export"))
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{out}")
+    ours, config = from_pretrained(out)
+    mine = image_to_array(picture(3), size=config.image_size, mean=config.mean, std=config.std)
+    assert torch.equal(preprocess(picture(3)), torch.from_numpy(mine))
+    theirs.eval()
+    pixels = torch.from_numpy(mine)[None]
+    with torch.no_grad():
+        pooled = ours.vision(pixels)
+    theirs_embed = theirs.encode_image(pixels)
+    found = [each for each in (pooled if isinstance(pooled, tuple) else (pooled,)) if each.shape == theirs_embed.shape]
+    assert found and torch.allclose(found[0], theirs_embed, atol=1e-5)
+
+
+def test_the_card_is_filled_from_the_run_and_names_no_folder_of_this_machine(run: Path, tmp_path: Path) -> None:
+    out = publish(PublishConfig(run, tmp_path / "export", which="final"))
+    verify(out)
+    text = (out / "README.md").read_text()
+    metrics = json.loads((run / "final" / "metrics.json").read_text())
+    assert len(metrics) >= 3 and all(f"| {name} | {value:.4g} |" in text for name, value in metrics.items())
+    assert "| batch_size | 4 |" in text and "| losses.box | 1.0 |" in text and "local-dir:export" in text
+    assert str(tmp_path) not in text and str(run.parent) not in text
+
+
+def test_what_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="best is no checkpoint folder"):
+        publish(PublishConfig(tmp_path, tmp_path / "export"))
+    assert not (tmp_path / "export").exists()

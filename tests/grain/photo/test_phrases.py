@@ -1,0 +1,104 @@
+"""Position, size and colour words, plurals and articles: what they are taken for, and how regions fit them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from grain.photo.phrases import COLOURS, Phrase, colour_shares, parse_phrase, position_scores, preload_inflector
+from tests.support.steps import steps
+
+KNOWN = frozenset({"brown bear", "bus", "skis", "teddy bear"})
+WHOLE = np.array([0, 0, 1, 1], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("a photo of a dog", Phrase("a dog")),
+        ("Dogs.", Phrase("a dog")),
+        ("the three people", Phrase("a person")),
+        ("owl", Phrase("an owl")),
+        ("the left dog", Phrase("a dog", (), ("left",))),
+        ("a person on the left", Phrase("a person", (), ("left",))),
+        ("the person on the right-hand side of the picture", Phrase("a person", (), ("right",))),
+        ("the upper left window", Phrase("a window", (), ("top", "left"))),
+        ("the biggest boats", Phrase("a boat", (), ("largest",))),
+        ("two red cars next to a blue bus", Phrase("a car next to a blue bus", ("red",))),
+        ("black and white cows", Phrase("a cow", ("black", "white"))),
+        ("a gray cat at the bottom", Phrase("a cat", ("grey",), ("bottom",))),
+    ],
+)
+def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
+    assert parse_phrase(text, KNOWN) == phrase
+
+
+@pytest.mark.parametrize(
+    ("text", "core"),
+    [
+        ("a brown bear", "a brown bear"),  # a known name
+        ("a bus", "a bus"),
+        ("an orange", "an orange"),  # a fruit, not a colour
+        ("a top hat", "a top hat"),
+        ("a lid on top of the jar", "a lid on top of the jar"),
+        ("a person to the left of the car", "a person to the left of the car"),  # a relation, not a place
+    ],
+)
+def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
+    assert parse_phrase(text, KNOWN) == Phrase(core)
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_a_phrase(text: str) -> None:
+    phrase = parse_phrase(text, KNOWN)
+    assert set(phrase.colours) <= set(COLOURS)
+    assert phrase.core == text or phrase.core.startswith(("a ", "an "))
+
+
+@pytest.mark.parametrize(
+    ("words", "best"),
+    [("left", 0), ("right", 1), ("top", 1), ("bottom", 2), ("largest", 2), ("smallest", 0), ("middle", 2)],
+)
+def test_position_words_choose_among_boxes(words: str, best: int) -> None:
+    boxes = np.array([[0.0, 0.4, 0.1, 0.5], [0.8, 0.0, 1.0, 0.2], [0.3, 0.3, 0.7, 0.9]], np.float32)
+    assert position_scores(boxes, [words]).argmax() == best
+
+
+def test_two_position_words_count_together() -> None:
+    corners = np.array([[0, 0, 0.2, 0.2], [0.8, 0, 1, 0.2], [0, 0.8, 0.2, 1], [0.8, 0.8, 1, 1]], np.float32)
+    assert position_scores(corners, ["top", "right"]).argmax() == 1
+    assert position_scores(np.zeros((0, 4), np.float32), ["left"]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((10, 10, 10), "black"), ((250, 250, 250), "white"), ((128, 128, 128), "grey"), ((200, 20, 20), "red"),
+        ((255, 140, 0), "orange"), ((240, 220, 30), "yellow"), ((30, 140, 50), "green"), ((30, 60, 200), "blue"),
+        ((120, 40, 160), "purple"), ((255, 170, 190), "pink"), ((110, 70, 30), "brown"),
+    ],
+)  # fmt: skip
+def test_plain_colours_have_their_everyday_names(rgb: tuple[int, int, int], name: str) -> None:
+    shares = colour_shares(Image.new("RGB", (60, 40), rgb), WHOLE)
+    assert shares[name] == 1.0
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_only_the_inner_part_of_the_box_counts() -> None:
+    image = Image.new("RGB", (100, 100), (0, 0, 255))
+    image.paste((255, 0, 0), (60, 10, 90, 40))
+    assert colour_shares(image, np.array([0.55, 0.05, 0.95, 0.45], np.float32))["red"] == 1.0
+    assert colour_shares(image, np.array([0.0, 0.5, 0.5, 1.0], np.float32))["blue"] == 1.0
+
+
+def test_a_box_without_area_still_has_a_colour() -> None:
+    assert colour_shares(Image.new("RGB", (7, 5), (255, 0, 0)), np.array([1, 1, 1, 1], np.float32))["red"] == 1.0
+
+
+@pytest.mark.parametrize("piece", ["red ", "red and ", "a photo of ", "left ", "two cats ", "on the left of "])
+def test_the_work_grows_no_faster_than_the_text(piece: str) -> None:
+    preload_inflector()
+    parse_phrase(piece * 10)
+    once, eightfold = (steps(lambda count=count: parse_phrase(piece * count)) for count in (500, 4_000))  # type: ignore[misc]
+    assert eightfold < 12 * once, (once, eightfold)

@@ -1,0 +1,307 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from grain.checkpoint import EMBEDDED, CheckpointError, locate
+from grain.model.encode import TorchEncoder
+from grain.model.pretrained import ModelCard, save_pretrained
+from grain.predict import PredictConfig, Predictor
+from grain.predict import main as predict
+from grain.structures import ImageFeatures
+from tests.support.paths import ROOT
+from tests.support.tiny import FakeEncoder, picture, tiny_config, tiny_model, unit
+
+TEXTS = {"a lid": unit(1, 0, 0), "a star": unit(0, 1, 0), "jar": unit(0, 0, 1), "pot": unit(3, 0, 4)}
+FEATURES = ImageFeatures(
+    np.array(unit(0, 0, 1), np.float32),
+    np.array([unit(1, 0, 0), unit(0.6, 0.8, 0)], np.float32),
+    np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32),
+    np.ones(2, np.float32),
+)
+BLIND = ImageFeatures(FEATURES.image_embed, *(np.zeros(shape, np.float32) for shape in ((0, 3), (0, 4), 0)))
+
+
+def predictor(features: ImageFeatures = FEATURES) -> Predictor:
+    return Predictor(FakeEncoder(TEXTS, features))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GRAIN with random weights."""
+    folder, config = tmp_path_factory.mktemp("checkpoints") / "tiny", tiny_config()
+    save_pretrained(tiny_model(config), config, folder, card=ModelCard("tiny", "nothing at all", twin="tiny-clip"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(checkpoint: Path) -> Path:
+    """Its CLIP twin beside it."""
+    folder, config = checkpoint.parent / "tiny-clip", tiny_config().as_clip()
+    save_pretrained(tiny_model(config), config, folder, card=ModelCard("tiny-clip", "nothing at all"))
+    return folder
+
+
+# with embeddings chosen by hand
+
+
+def test_each_description_is_grounded_in_its_best_region() -> None:
+    lid, star = predictor().ground(picture(0), ["a lid", "a star"])
+    assert (lid.text, lid.index, lid.xyxy) == ("a lid", 0, (0.0, 0.0, 0.5, 0.5))
+    assert (star.text, star.index, star.xyxy) == ("a star", 1, (0.5, 0.5, 1.0, 1.0))
+    assert (lid.score, star.score) == pytest.approx((1.0, 0.8))
+    assert [region.text for region in predictor().ground(picture(0), ["a lid", "a star"], threshold=0.9)] == ["a lid"]
+
+
+def test_classes_are_scored_best_first_by_the_image_or_by_the_regions() -> None:
+    classes = {"jar": ["a star"], "pot": []}
+    assert list(predictor().classify(picture(0), {"jar": [], "pot": []}).items()) == [
+        ("jar", pytest.approx(1.0)),
+        ("pot", pytest.approx(0.8)),
+    ]
+    scores = predictor().classify(picture(0), classes, alpha=0.0)
+    assert scores == {"jar": pytest.approx(0.8), "pot": pytest.approx(0.8)}
+    assert predictor().classify(picture(0), classes, alpha=0.5)["jar"] == pytest.approx((0.0 + 0.8) / 2)
+
+
+def test_a_prediction_is_all_of_it_in_plain_json() -> None:
+    prediction = predictor().predict(
+        picture(0, (30, 20)), ["a lid", "a star"], {"jar": [], "pot": ["a lid"]}, threshold=0.9
+    )
+    answer = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
+    assert answer["schema_version"] == 1
+    assert answer["image"] == {"width": 30, "height": 20}
+    assert answer["regions"] == [{"xyxy": [0.0, 0.0, 0.5, 0.5], "text": "a lid", "score": 1.0, "index": 0}]
+    assert answer["matches"]["descriptions"] == ["a lid", "a star"]
+    assert np.allclose(answer["matches"]["scores"], [[1, 0], [0.6, 0.8]])
+    assert answer["matches"]["boxes_xyxy"] == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
+    assert [row["name"] for row in answer["classes"]] == ["jar", "pot"]
+    assert sum(row["probability"] for row in answer["classes"]) == pytest.approx(1)
+    assert answer["classes"][1]["descriptions"][0]["text"] == "a lid"
+    assert answer["timing_ms"].keys() == {"image", "texts", "scores"}
+
+
+def test_an_empty_question_gets_an_empty_answer() -> None:
+    prediction = predictor().predict(picture(0), [], {})
+    assert (prediction.regions, prediction.classes, prediction.matches.shape) == ((), (), (2, 0))
+    assert predictor().ground(picture(0), []) == []
+
+
+def test_a_checkpoint_without_a_decoder_grounds_nothing_and_classifies_by_the_whole_image() -> None:
+    prediction = predictor(BLIND).predict(picture(0), ["a lid"], {"jar": ["a star"]}, alpha=0.0)
+    assert (prediction.regions, prediction.matches.shape) == ((), (0, 1))
+    assert prediction.classes[0].region_score is None
+    assert prediction.classes[0].score == prediction.classes[0].global_score == 0
+
+
+def test_a_text_is_encoded_once_however_often_it_is_asked_for() -> None:
+    encoder = FakeEncoder(TEXTS, FEATURES)
+    asking = Predictor(encoder)
+    for _ in range(3):
+        assert asking.embed_texts(["a lid", "a star", "a lid"]).shape == (3, 3)
+    asking.ground(picture(0), ["a lid"])
+    assert encoder.asked == ["a lid", "a star"]
+
+
+def test_a_set_of_pictures_is_classified_like_each_alone() -> None:
+    classes = {"jar": ["a star"], "pot": []}
+    scores = predictor().classify_features([FEATURES, FEATURES], classes, alpha=0.3)
+    alone = predictor().classify(picture(0), classes, alpha=0.3)
+    assert scores.shape == (2, 2)
+    np.testing.assert_allclose(scores[1], [alone["jar"], alone["pot"]])
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda p: p.classify(picture(0), {}), "no classes: give at least one"),
+        (lambda p: p.classify(picture(0), {"jar": []}, alpha=1.5), r"alpha must lie in \[0, 1\], got 1.5"),
+        (lambda p: p.ground(picture(0), "a lid"), "must be a list of texts, got a single text"),
+        (lambda p: p.classify(picture(0), {"jar": "a lid"}), "must be a list of texts, got a single text"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(ask: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ask(predictor())
+
+
+# with a checkpoint
+
+
+def test_a_checkpoint_says_what_it_is(checkpoint: Path, clip: Path) -> None:
+    info, of_clip = (Predictor.from_pretrained(folder).info for folder in (checkpoint, clip))
+    assert (info.name, info.kind, info.trained_on, info.twin) == ("tiny", "grain", "nothing at all", "tiny-clip")
+    assert (info.can_ground, info.grounding_note) == (True, "")
+    assert info.parameters == sum(p.numel() for p in tiny_model(tiny_config()).parameters())
+    assert (of_clip.kind, of_clip.twin, of_clip.can_ground) == ("clip", None, False)
+    assert of_clip.grounding_note == "this checkpoint has no trained decoder"
+
+
+def test_pictures_of_any_size_give_unit_embeddings_and_boxes_inside_the_picture(checkpoint: Path) -> None:
+    loaded = Predictor.from_pretrained(checkpoint)
+    pictures = [picture(1, (90, 20)), picture(2, (1, 1)), Image.new("RGB", (33, 500))]
+    for alone, batched in zip(map(loaded.features, pictures), loaded.batch_features(pictures), strict=True):
+        assert alone.image_embed.shape == (16,) and alone.region_embeds.shape == (3, 16)
+        np.testing.assert_allclose(np.linalg.norm(alone.region_embeds, axis=1), 1, rtol=1e-5)
+        assert alone.boxes_xyxy.min() >= 0 and alone.boxes_xyxy.max() <= 1
+        assert (alone.boxes_xyxy[:, 2:] > alone.boxes_xyxy[:, :2]).all()
+        for ours, theirs in zip(vars(alone).values(), vars(batched).values(), strict=True):
+            assert ours.dtype == np.float32
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert loaded.batch_features([]) == []
+    assert loaded.embed_texts([]).shape == (0, 16)
+
+
+def test_a_clip_checkpoint_classifies_and_grounds_nothing(clip: Path) -> None:
+    prediction = Predictor.from_pretrained(clip).predict(picture(0), ["a lid"], {"jar": ["a lid"], "pot": []})
+    assert (prediction.regions, prediction.boxes_xyxy.shape) == ((), (0, 4))
+    assert len(prediction.classes) == 2 and all(math.isfinite(score.score) for score in prediction.classes)
+
+
+def test_sixteen_bits_change_a_score_by_little(checkpoint: Path) -> None:
+    exact, rough = (Predictor.from_pretrained(checkpoint, precision=p).features(picture(3)) for p in ("fp32", "bf16"))
+    assert rough.image_embed.dtype == rough.boxes_xyxy.dtype == np.float32
+    assert float(exact.image_embed @ rough.image_embed) > 0.99
+    np.testing.assert_allclose(exact.boxes_xyxy, rough.boxes_xyxy, atol=0.02)
+
+
+def test_a_predictor_predicts_without_leaving_gradients(checkpoint: Path) -> None:
+    encoder = TorchEncoder.load(checkpoint)
+    encoder.encode_images([picture(0)])
+    assert not encoder.model.training
+    assert all(p.grad is None for p in encoder.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_the_command_line_prints_one_json_object(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = picture(0, (30, 20))
+    image.getexif()[0x0112] = 6  # stands on its side
+    image.save(tmp_path / "p.jpg", exif=image.getexif())
+    classes = ("jar: a lid; a star", "pot")
+    predict(PredictConfig(tmp_path / "p.jpg", ("a lid",), classes, str(checkpoint), threshold=-1.0))
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["checkpoint"]["name"], answer["checkpoint"]["trained_on"]) == ("tiny", "nothing at all")
+    assert answer["image"] == {"width": 20, "height": 30}
+    assert [region["text"] for region in answer["regions"]] == ["a lid"]
+    assert {row["name"] for row in answer["classes"]} == {"jar", "pot"}
+
+
+def test_an_embedded_checkpoint_goes_by_its_name_unless_a_folder_of_that_name_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = [path.name for path in EMBEDDED.glob("*") if path.is_dir()]
+    monkeypatch.chdir(tmp_path)
+    assert all(locate(name) == EMBEDDED / name for name in embedded)
+    for name in [*embedded, "mine"]:
+        (tmp_path / name).mkdir()
+        assert locate(name) == Path(name)
+    assert locate("nowhere") == Path("nowhere")
+
+
+# a checkpoint whose regions start from proposals
+
+
+PROPOSALS = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.5, 1.0, 1.0], [0.1, 0.1, 0.2, 0.9]])
+
+
+@pytest.fixture(scope="module")
+def proposing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, config = tmp_path_factory.mktemp("proposing") / "tiny", tiny_config(queries="proposals")
+    save_pretrained(tiny_model(config), config, folder, card=ModelCard("tiny", "nothing at all"))
+    return folder
+
+
+def test_the_regions_are_the_proposals_in_their_order(proposing: Path) -> None:
+    loaded = Predictor.from_pretrained(proposing)
+    assert loaded.info.from_proposals
+    features = loaded.features(picture(0), PROPOSALS)
+    np.testing.assert_allclose(features.boxes_xyxy, PROPOSALS, atol=2e-4)
+    for alone, batched in zip(
+        [loaded.features(picture(i), PROPOSALS[:count]) for i, count in enumerate((3, 1, 0))],
+        loaded.batch_features([picture(i) for i in range(3)], [PROPOSALS[:count] for count in (3, 1, 0)]),
+        strict=True,
+    ):
+        for ours, theirs in zip(vars(alone).values(), vars(batched).values(), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    [found] = loaded.ground(picture(0), ["a lid"], threshold=-1.0, proposals=PROPOSALS)
+    np.testing.assert_allclose(found.xyxy, PROPOSALS[found.index], atol=2e-4)
+    prediction = loaded.predict(picture(0), ["a lid"], {"jar": ["a lid"], "pot": []}, proposals=PROPOSALS.tolist())
+    assert (prediction.matches.shape, len(prediction.classes)) == ((3, 1), 2)
+    assert loaded.classify(picture(0), {"jar": [], "pot": []}, proposals=[]).keys() == {"jar", "pot"}
+
+
+@pytest.mark.parametrize(
+    ("proposals", "sentence"),
+    [
+        (None, "this model's regions start from proposals: give the boxes of each image"),
+        ([[0, 0, 640, 480]], "proposals must be boxes .* normalized to the image"),
+    ],
+)
+def test_proposals_that_are_missing_or_no_boxes_are_refused(proposals: object, sentence: str, proposing: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Predictor.from_pretrained(proposing).ground(picture(0), ["a lid"], proposals=proposals)
+
+
+def test_a_checkpoint_that_finds_its_own_regions_refuses_proposals(checkpoint: Path, clip: Path) -> None:
+    for folder in (checkpoint, clip):
+        loaded = Predictor.from_pretrained(folder)
+        assert not loaded.info.from_proposals
+        with pytest.raises(ValueError, match="this model takes no proposals: leave them out"):
+            loaded.ground(picture(0), ["a lid"], proposals=PROPOSALS)
+
+
+def test_the_command_line_takes_proposals(proposing: Path, tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "p.jpg")
+    command = [sys.executable, "-m", "grain.predict", str(tmp_path / "p.jpg"), "--checkpoint", str(proposing)]
+    command += ["--description", "a lid", "--threshold", "-1", "--proposals", *"0 0 0.5 0.5 0.25 0.5 1 1".split()]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    np.testing.assert_allclose(answer["matches"]["boxes_xyxy"], PROPOSALS[:2], atol=2e-4)
+
+
+# refusals and promises
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"folder": "nowhere"}, "nowhere is no checkpoint folder"),
+        ({"folder": "nowhere/weights.pt"}, "weights.pt is a pickle, which can run code"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_refused(options: dict, sentence: str) -> None:
+    with pytest.raises(CheckpointError, match=sentence):
+        Predictor.from_pretrained(**options)
+
+
+def test_an_unknown_precision_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="precision must be one of auto, fp32, bf16, got 'fp8'"):
+        Predictor.from_pretrained(checkpoint, precision="fp8")
+
+
+def test_importing_the_door_imports_no_torch() -> None:
+    code = """
+import sys
+from grain import Predictor
+import grain.structures, grain.predict, grain.zero_shot, grain.checkpoint, grain.config
+heavy = {"torch", "torchvision", "open_clip", "transformers", "scipy", "accelerate"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "note.jpg").write_text("no picture")
+    command = [sys.executable, "-m", "grain.predict", str(tmp_path / "note.jpg")]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("grain.predict: cannot identify image file")
+    assert ran.stderr.count("\n") == 1

@@ -1,0 +1,203 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grain.config import ClassTexts
+from grain.structures import Array, ImageFeatures, RegionRanking
+from grain.zero_shot import (
+    best_regions,
+    build_class_bank,
+    global_scores,
+    mix,
+    parse_classes,
+    parse_descriptions,
+    region_scores,
+    score_classes,
+)
+
+EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
+TEMPLATES = ClassTexts(names=("a {name}", "the {name}"), descriptions=("a {name} which has {description}",))
+WORDS = {
+    "a jar": EAST,
+    "the jar": NORTH,
+    "a pot which has a lid": EAST,
+    "a pot which has a star": BETWEEN,
+    "a lid": NORTH,
+    "a star": EAST,
+}
+
+
+def embed(texts: list[str]) -> Array:
+    return np.array([WORDS[text] for text in texts], np.float32).reshape(-1, 2)
+
+
+def bank_of(classes: dict[str, list[str]]) -> Any:
+    return build_class_bank(classes, TEMPLATES, embed)
+
+
+# embeddings of classes
+
+
+def test_a_class_is_the_unit_mean_of_its_texts() -> None:
+    bank = bank_of({"jar": [], "pot": ["a lid", "a star"]})
+    np.testing.assert_allclose(bank.class_embeds[0], [0.5**0.5, 0.5**0.5], rtol=1e-6)
+    np.testing.assert_allclose(bank.class_embeds[1], np.array([1.6, 0.8]) / np.hypot(1.6, 0.8), rtol=1e-6)
+    assert bank.texts == ("a lid", "a star")
+    assert bank.class_index.tolist() == [1, 1]
+    np.testing.assert_allclose(bank.prompted, [EAST, BETWEEN])
+    np.testing.assert_allclose(bank.bare, [NORTH, EAST])
+
+
+def test_a_class_without_descriptions_is_known_by_its_name_alone() -> None:
+    bank = bank_of({"jar": []})
+    assert (bank.texts, bank.prompted.shape, bank.bare.shape) == ((), (0, 2), (0, 2))
+    assert np.isnan(region_scores(np.ones((3, 2, 2), np.float32), bank)).all()
+
+
+def test_no_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="no classes: write at least one"):
+        bank_of({})
+
+
+# scores
+
+
+def test_a_region_score_is_the_mean_over_descriptions_of_the_best_region() -> None:
+    bank = bank_of({"jar": [], "pot": ["a lid", "a star"]})
+    regions = np.array([[EAST, BETWEEN], [NORTH, NORTH]], np.float32)
+    scores = region_scores(regions, bank)
+    np.testing.assert_allclose(scores[:, 1], [(0.8 + 1.0) / 2, (1.0 + 0.0) / 2], rtol=1e-6)
+    assert np.isnan(scores[:, 0]).all()
+    np.testing.assert_allclose(global_scores(np.array([EAST], np.float32), bank)[0, 0], 0.5**0.5, rtol=1e-6)
+
+
+def test_without_regions_there_is_no_region_score() -> None:
+    assert np.isnan(region_scores(np.zeros((2, 0, 2), np.float32), bank_of({"pot": ["a lid"]}))).all()
+
+
+@given(st.floats(0, 1), st.floats(-1, 1), st.floats(-1, 1))
+def test_a_mixed_score_lies_between_the_two_and_is_the_global_one_where_there_is_no_other(
+    alpha: float, whole: float, regions: float
+) -> None:
+    mixed = mix(np.array([whole, whole]), np.array([regions, np.nan]), alpha)
+    assert mixed[0] == pytest.approx(alpha * whole + (1 - alpha) * regions)
+    assert min(whole, regions) - 1e-9 <= mixed[0] <= max(whole, regions) + 1e-9
+    assert mixed[1] == whole
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_zero_to_one_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\]"):
+        mix(np.zeros(1), np.zeros(1), alpha)
+
+
+def test_classes_come_best_first_with_what_each_description_adds() -> None:
+    features = ImageFeatures(
+        *(np.array(rows, np.float32) for rows in (EAST, [NORTH, BETWEEN], np.zeros((2, 4)), np.ones(2)))
+    )
+    pot, jar = score_classes(features, bank_of({"jar": [], "pot": ["a lid", "a star"]}), alpha=0.5, scale=2.0)
+    assert (pot.name, jar.name) == ("pot", "jar")
+    assert pot.region_score == pytest.approx((1.0 + 0.6) / 2)
+    assert pot.global_score == pytest.approx(1.6 / np.hypot(1.6, 0.8))
+    assert pot.score == pytest.approx((pot.global_score + pot.region_score) / 2)
+    assert jar.score == jar.global_score == pytest.approx(0.5**0.5)
+    assert jar.region_score is None and jar.descriptions == ()
+    odds = np.exp(2 * (pot.score - jar.score))
+    assert pot.probability == pytest.approx(odds / (1 + odds))
+    lid, star = pot.descriptions
+    assert (lid.text, lid.global_score, lid.region_score, lid.region_index) == ("a lid", 1.0, 1.0, 0)
+    assert (star.text, star.region_index) == ("a star", 1)
+    assert (star.global_score, star.region_score) == pytest.approx((0.6, 0.6))
+
+
+def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
+    features = ImageFeatures(*(np.array(rows, np.float32) for rows in (EAST, np.zeros((0, 2)), np.zeros((0, 4)), [])))
+    for scale in (1.0, 100.0, 1e6):
+        scores = score_classes(features, bank_of({"jar": [], "pot": ["a lid"]}), alpha=0.0, scale=scale)
+        assert sum(score.probability for score in scores) == pytest.approx(1)
+        assert scores[0].descriptions[0].region_score is None, "this picture has no regions"
+
+
+# regions
+
+
+def test_each_description_gets_its_best_region_if_that_reaches_the_threshold() -> None:
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    matches = np.array([[0.9, 0.1, 0.3], [0.2, 0.3, 0.4]], np.float32)
+    found = best_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.3)
+    assert [(region.text, region.index, region.xyxy) for region in found] == [
+        ("a", 0, (0.0, 0.0, 0.5, 1.0)),
+        ("b", 1, (0.5, 0.0, 1.0, 1.0)),
+        ("c", 1, (0.5, 0.0, 1.0, 1.0)),
+    ]
+    fewer = best_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.35)
+    assert [round(region.score, 3) for region in fewer] == [0.9, 0.4]
+
+
+def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> None:
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    matches = np.array([[0.9, 0.8], [0.2, 0.3]], np.float32)
+    ranked = RegionRanking(np.array([[0.0, 5.0], [1.0, 4.0]], np.float32), np.array([0.5, 0.49], np.float32))
+    found = best_regions(boxes, matches, ranked, descriptions=["the right one", "absent"], threshold=-1.0)
+    assert [(region.text, region.index, round(region.score, 3)) for region in found] == [("the right one", 1, 0.2)]
+
+
+def nothing(regions: int, descriptions: int) -> tuple[Array, Array, RegionRanking]:
+    matches = np.zeros((regions, descriptions), np.float32)
+    return np.zeros((regions, 4), np.float32), matches, RegionRanking(matches, None)
+
+
+def test_no_boxes_or_no_descriptions_give_no_regions() -> None:
+    assert best_regions(*nothing(0, 1), descriptions=["a"], threshold=-1.0) == ()
+    assert best_regions(*nothing(2, 0), descriptions=[], threshold=-1.0) == ()
+
+
+def test_descriptions_of_another_number_than_matches_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        best_regions(*nothing(2, 1), descriptions=["a", "b"], threshold=-1.0)
+
+
+# what a person writes
+
+
+def test_classes_are_read_a_line_each() -> None:
+    text = "zorbex: a red lid ; a star;; a red lid\n\n  plain \n ratio: 1:2 ; x"
+    assert parse_classes(text) == {"zorbex": ["a red lid", "a star"], "plain": [], "ratio": ["1:2", "x"]}
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.lists(st.text(max_size=8), max_size=3), max_size=4))
+def test_what_curation_writes_as_json_is_read_back(classes: dict[str, list[str]]) -> None:
+    cleaned = {name.strip(): parse_descriptions("\n".join(rows)) for name, rows in classes.items() if name.strip()}
+    assert parse_classes(json.dumps(classes)) == cleaned
+    assert parse_classes(json.dumps(cleaned, ensure_ascii=False)) == cleaned
+
+
+def test_nothing_written_is_no_class_and_no_description() -> None:
+    assert parse_classes(" \n ") == parse_classes("{}") == {}
+    assert parse_descriptions(" \n\n") == []
+
+
+def test_descriptions_are_read_a_line_each_and_kept_once() -> None:
+    assert parse_descriptions(" a lid \n\na star\na lid\r\nwith; semicolons") == ["a lid", "a star", "with; semicolons"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (": a lid", "has no name: write `name: description; description`"),
+        ("jar: a\npot\njar: b", "the class 'jar' is there twice: put its descriptions on one line"),
+        ('{"jar": ["a lid",}', "start like JSON but cannot be read .*: check commas and quotes"),
+        ("[" * 100_000, "start like JSON but cannot be read"),
+        ('["jar"]', "must look like"),
+        ('{"jar": "a lid"}', "must look like"),
+        ('{"jar": [1]}', "must look like"),
+    ],
+)
+def test_classes_that_cannot_be_read_are_refused_in_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        parse_classes(text)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250

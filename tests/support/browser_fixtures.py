@@ -1,0 +1,89 @@
+"""A real Chromium for the tests of pages, and one person in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from tests.support.fake_app import app_at
+from tests.support.system_parts import find_chromium, leave_out
+from tests.support.waiting import PATIENCE_MS
+
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
+QUIET = 1_000  # milliseconds, of the two seconds between two looks at the jobs
+SETTLED = """quiet => {
+  const all = performance.getEntriesByType("resource").filter((each) => each.name.includes("/gradio_api/queue/"));
+  const answers = all.filter((each) => each.name.includes("/data?")).map((each) => each.responseEnd);
+  const last = Math.max(...answers);
+  return answers.length && all.every((each) => each.startTime <= last) && performance.now() > last + quiet;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        path = find_chromium(playwright.chromium.executable_path) or leave_out("Chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=PATIENCE_MS)
+        yield browser
+        browser.close()
+
+
+def new_visitor(browser: Browser, **options: Any) -> BrowserContext:
+    """A person with a browser of their own, who waits for what is meant. options: as of `Browser.new_context`."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
+@pytest.fixture(scope="module")
+def visitor(browser: Browser) -> BrowserContext:
+    """One person with one browser: scripts are fetched once."""
+    context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
+    context.add_init_script("performance.setResourceTimingBufferSize(1e6)")  # for SETTLED
+    return context
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    """Of the real app in a process of its own, over the module's home."""
+    with app_at(home) as (address, _):
+        yield address
+
+
+@contextmanager
+def opened(
+    visitor: BrowserContext, url: str, seen: str, *, height: int = 1300, patience: float = PATIENCE_MS
+) -> Iterator[Page]:
+    """A page, once something of it is to be seen (a selector); afterwards no script of it has failed."""
+    page, errors = visitor.new_page(), []
+    page.set_viewport_size({"width": 1400, "height": height})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    expect(page.locator(seen).first).to_be_visible(timeout=patience)
+    yield page
+    page.close()
+    assert errors == []
+
+
+def settled(page: Page) -> None:
+    """Wait until every event of the page was answered for a while, so that no late answer undoes what comes next."""
+    page.wait_for_function(SETTLED, arg=QUIET)
+
+
+def fits(page: Page, width: int) -> None:
+    """See that nothing is cut off in a window of that width, once it is laid out."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(
+        "width => [innerWidth, document.documentElement.scrollWidth].every((w) => w === width)", arg=width
+    )
+
+
+def job_of(page: Page, kind: str) -> Locator:
+    """The latest job of a kind in the page's list, even if it is not listed yet."""
+    return page.locator("#jobs .job").filter(has=page.locator(".job-head b", has_text=kind)).first

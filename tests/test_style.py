@@ -1,0 +1,114 @@
+"""The habits of the house that a program can see: sizes, names, docstrings. Each guard says how much it saw."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+
+from docs.file_map import parse_python
+from tests.support.paths import ROOT
+
+ROOMS = ("app", "curation", "db", "grain")
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL = 500, 60, 3
+FRAGMENTS = frozenset(
+    """A All An Another Any As At Before Between Both But By Each Either Every Everybody Everything For From Half He How
+    If In Inverse It Its Less Many More Most Nobody None Nothing Now Of On One Only Or Other Others Our Same Several She
+    Shows So Some Somebody That The Their There These They This Those To Two Under Until Up What When Where Whether
+    Which Who Whoever Whose Why With Without Yes""".split()
+)
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Path -> source, of the four rooms; migrations keep what they were."""
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    found = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    return {path: source for path, source in found.items() if not path.startswith("db/migrations/versions/")}
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Every node of every file, with its path."""
+    for path, source in sources().items():
+        for node in ast.walk(parse_python(source)):
+            yield path, node
+
+
+def test_no_file_is_longer_than_can_be_read_in_one_go() -> None:
+    lines = {path: source.count("\n") for path, source in sources().items()}
+    assert len(lines) > 200
+    assert {path: count for path, count in lines.items() if count > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = [
+        (f"{path}: {node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for path, node in nodes()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    assert len(functions) > 2_000
+    assert [(name, count) for name, count in functions if count > MAX_FUNCTION_LINES] == []
+
+
+def test_no_two_classes_of_the_rooms_have_one_name() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, node in nodes():
+        if isinstance(node, ast.ClassDef):
+            found[node.name].append(path)
+    assert len(found) > 300
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+def fragments(source: str) -> list[str]:
+    """First lines of a file's module and function docstrings that do not begin with a verb."""
+    found = []
+    for node in ast.walk(parse_python(source)):
+        if not isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        docstring = ast.get_docstring(node)
+        if not docstring or getattr(node, "name", "") == "__init__":  # that one explains its parameters
+            continue
+        first = docstring.split()[0].rstrip(",:")
+        if first in FRAGMENTS or not first.isalpha() or not first[0].isupper():
+            found.append(docstring.splitlines()[0])
+    return found
+
+
+def test_docstrings_begin_with_a_verb() -> None:
+    modules = {path: source for path, source in sources().items() if not path.endswith("__init__.py")}
+    assert len(modules) > 200
+    assert {path: lines for path, source in modules.items() if (lines := fragments(source))} == {}
+
+
+def test_a_fragment_is_noticed_and_a_verb_is_not() -> None:
+    bad = '"""What it does."""\ndef f():\n    """[T, E] unit length."""'
+    assert fragments(bad) == ["What it does.", "[T, E] unit length."]
+    assert (
+        fragments('"""Draw regions."""\nclass A:\n    """A thing."""\n    def f(self):\n        """Return it."""') == []
+    )
+
+
+def by_place(source: str) -> list[str]:
+    """Functions of a file that take more than MAX_POSITIONAL parameters by place, without self and cls."""
+    found = []
+    for node in ast.walk(parse_python(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+            names = names[1:] if names[:1] in (["self"], ["cls"]) else names
+            if len(names) > MAX_POSITIONAL:
+                found.append(f"{node.name}({', '.join(names)})")
+    return found
+
+
+def test_more_than_three_arguments_are_named() -> None:
+    # Gradio calls the handlers of pages and programs' calls by place
+    handlers = re.compile(r"app/(\w+/\w*page\.py|api\.py|main\.py)$")
+    checked = {path: source for path, source in sources().items() if not handlers.search(path)}
+    assert len(checked) > 200
+    assert {path: functions for path, source in checked.items() if (functions := by_place(source))} == {}
+
+
+def test_a_fourth_argument_by_place_is_noticed() -> None:
+    assert by_place("def f(self, a, b, c, *, d): ...\ndef g(a, b, c, d): ...") == ["g(a, b, c, d)"]
