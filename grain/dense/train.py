@@ -8,6 +8,7 @@ Goes on where it stopped: after each epoch the folder holds all that the next on
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from user_errors import UserError
 STATE, WEIGHTS = "state.pt", "regions.safetensors"
 BETAS, WEIGHT_DECAY, MOST_GRADIENT = (0.9, 0.98), 0.05, 1.0
 DRAWN = 3  # phrases of an entity that a step sees
+BARE = 0.25  # share of them that lose their article: people type "dog" as well as "a dog"
 ARTICLES = frozenset(("a", "an", "the", "of", "his", "her", "their", "its", "some"))
 SAID_EVERY = 50  # steps
 
@@ -75,7 +77,8 @@ class Phrases:
     def __init__(self, pictures: Sequence[Picture], encode: Any) -> None:
         """encode: texts -> [T, E]."""
         texts = {text for picture in pictures for entity in picture.entities for text in entity.phrases}
-        self._names = sorted(texts | {mirror_words(text) for text in texts})
+        texts |= {mirror_words(text) for text in texts}
+        self._names = sorted(texts | {without_article(text) for text in texts})
         self._rows = {text: row for row, text in enumerate(self._names)}
         self.embeds = torch.from_numpy(encode(self._names))
 
@@ -232,9 +235,10 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
     targets, own = [], []
     for number, (picture, turn) in enumerate(zip(pictures, mirrored, strict=True)):
         for boxes, texts in picture.entities:
-            known = [phrases.row(mirror_words(text) if turn else text) for text in texts]
-            chosen = order.permutation(known)[:DRAWN].tolist() if order else known
-            drawn = [columns.setdefault(row, len(columns)) for row in chosen]
+            said = [mirror_words(text) if turn else text for text in texts]
+            chosen = draw_phrases(said, order) if order else said
+            known = list({phrases.row(text): None for text in (*said, *chosen)})
+            drawn = [columns.setdefault(phrases.row(text), len(columns)) for text in chosen]
             corners = torch.tensor(boxes, dtype=torch.float32)
             corners = mirror_boxes(corners) if turn else corners
             targets.append((number, corners, drawn, known))
@@ -248,6 +252,17 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
         for number, corners, drawn, known in targets
     ]
     return DenseBatch(torch.from_numpy(tokens), sizes, list(columns), complete, table)
+
+
+def draw_phrases(texts: Sequence[str], order: np.random.Generator) -> list[str]:
+    """Draw a few phrases of an entity, some without their article."""
+    drawn = [texts[row] for row in order.permutation(len(texts))[:DRAWN]]
+    return [without_article(text) if order.random() < BARE else text for text in drawn]
+
+
+def without_article(phrase: str) -> str:
+    """Take the article from the front of a phrase."""
+    return re.sub(r"^(a|an|the) (?=.)", "", phrase)
 
 
 def mirror_boxes(boxes_xyxy: Tensor) -> Tensor:

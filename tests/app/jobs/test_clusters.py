@@ -173,6 +173,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ray = str(Path(sys.executable).with_name("ray"))
         start = [ray, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
         start += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}"]
+        start += [f"--dashboard-agent-listen-port={free_port()}"]  # its usual one may be that of another test's Ray
         with subprocess.Popen(
             start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as head:

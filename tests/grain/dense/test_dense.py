@@ -32,6 +32,7 @@ from grain.dense.train import (
     mirror_boxes,
     read_pictures,
     sentence_encoder,
+    without_article,
 )
 from grain.dense.train import (
     main as train,
@@ -78,6 +79,22 @@ def test_a_mirrored_picture_has_its_words_and_boxes_mirrored() -> None:
     assert mirror_words("the left hand of a man on the right") == "the right hand of a man on the left"
     assert mirror_words("leftover bright lights") == "leftover bright lights"
     assert torch.equal(mirror_boxes(torch.tensor([LEFT])), torch.tensor([RIGHT]))
+
+
+def test_some_phrases_are_learned_without_their_article() -> None:
+    assert [without_article(text) for text in ("a dog", "The dog", "an", "another dog")] == [
+        "dog",
+        "The dog",
+        "an",
+        "another dog",
+    ]
+    pictures = [picture(0, [([LEFT], ["a dog", "the brown dog"])])]
+    phrases, order = Phrases(pictures, encode), np.random.default_rng(0)
+    drawn = [make_batch(pictures, phrases, order).texts for _ in range(50)]
+    seen = {row for rows in drawn for row in rows}
+    assert seen == {phrases.row(text) for text in ("a dog", "dog", "the brown dog", "brown dog")}
+    batch = make_batch(pictures, phrases)
+    assert batch.texts == [phrases.row("a dog"), phrases.row("the brown dog")]
 
 
 def test_boxes_lie_in_the_picture_and_padding_changes_nothing() -> None:
