@@ -21,7 +21,8 @@ from atomic_files import write_atomically
 from grain.checkpoint import EMBEDDED
 from grain.command import run_command
 from grain.data.loader import Box, ShardRecord, Shards, find_shards, read_records
-from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS, PhotoTokens
+from grain.photo.networks import PhotoNetworks
+from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS
 
 MIRRORED = {"left": "right", "right": "left"}
 
@@ -51,16 +52,16 @@ def main(config: FeaturesConfig) -> None:
     """Write the files of each shard; print how many pictures there are."""
     shards = find_shards(config.data, config.split)
     config.out.mkdir(parents=True, exist_ok=True)
-    read, pictures = PhotoTokens(config.checkpoint), 0
+    look, pictures = PhotoNetworks(config.checkpoint), 0
     for path, count in zip(shards.paths, shards.counts, strict=True):
         done = config.out / f"{path.stem}.jsonl"
         if not done.is_file():
-            write_shard(done, list(read_records(Shards((path,), (count,), shards.trained_on))), read)
+            write_shard(done, list(read_records(Shards((path,), (count,), shards.trained_on))), look)
         pictures += count
         print(f"{pictures:,} of {shards.images:,} pictures")
 
 
-def write_shard(done: Path, records: Sequence[ShardRecord[Image.Image]], read: PhotoTokens) -> None:
+def write_shard(done: Path, records: Sequence[ShardRecord[Image.Image]], look: PhotoNetworks) -> None:
     """Write NAME.tokens.npy [N, 2, 144, 2272] float16, NAME.sizes.npy [N, 2] and, last, NAME.jsonl.
 
     The second of each two rows of tokens is the mirrored picture's. sizes: rows and columns of tokens.
@@ -70,7 +71,7 @@ def write_shard(done: Path, records: Sequence[ShardRecord[Image.Image]], read: P
     sizes = np.zeros((len(records), 2), np.int64)
     for row, record in enumerate(records):
         for turn, image in enumerate((record.image, ImageOps.mirror(record.image))):
-            cells = read(image)
+            cells = look(image).tokens()
             sizes[row] = cells.shape[:2]
             tokens[row, turn, : cells.shape[0] * cells.shape[1]] = cells.reshape(-1, cells.shape[2])
     tokens.flush()

@@ -17,6 +17,7 @@ DETECTOR_MEAN, DETECTOR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 MIN_CONFIDENCE = 0.02  # of a proposal; below is only noise
 NMS_IOU = 0.5
 MAX_REGIONS = 20
+NECK_CELL = 16  # pixels of one cell of its feature map
 
 
 class Detector:
@@ -29,18 +30,22 @@ class Detector:
         """
         self._detector, self._nms = (open_session(folder / f"{name}.onnx") for name in ("detector", "nms"))
 
-    def propose(self, image: Image.Image) -> tuple[Array, Array]:
-        """Propose boxes [Q, 4] normalized xyxy with scores [Q, 80] under COCO's names, best first; at least one."""
+    def __call__(self, image: Image.Image) -> tuple[Array, Array, Array]:
+        """Propose boxes [Q, 4] normalized xyxy with scores [Q, 80] under COCO's names, best first; at least one.
+
+        The third is the feature map that shows the picture, [128, h, w], h and w at most 26.
+        """
         pixels, ratio = letterbox(image)
         names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("scores", "distances")]
-        outputs = self._detector.run(names, {"pixels": pixels})
+        neck, *outputs = self._detector.run(["neck_16", *names], {"pixels": pixels})
         scores = np.concatenate([rows[0] for rows in outputs[::2]])  # [cells, 80]
         confidence = scores.max(axis=1)
         good = np.flatnonzero(confidence > min(MIN_CONFIDENCE, float(confidence.max()) / 2))
         boxes = decode_boxes([rows[0] for rows in outputs[1::2]], good)
         boxes = (boxes / ratio / np.tile(image.size, 2)).clip(0, 1).astype(np.float32)
         kept = self._suppress(boxes, scores[good])
-        return boxes[kept], scores[good][kept]
+        rows, columns = (max(1, round(side * ratio / NECK_CELL)) for side in (image.height, image.width))
+        return boxes[kept], scores[good][kept], neck[0][:, :rows, :columns]
 
     def _suppress(self, boxes_xyxy: Array, scores: Array) -> NDArray[np.int64]:
         """Return the rows kept by non-maximum suppression under each proposal's best name, best first."""

@@ -23,10 +23,9 @@ from safetensors.numpy import load_file
 
 from grain.checkpoint import WEIGHTS, CheckpointError, CheckpointInfo, read_config, read_info, verify
 from grain.config import ClassTexts
-from grain.photo.detector import Detector
+from grain.photo.networks import PhotoNetworks, PhotoView
 from grain.photo.phrases import Phrase, colour_shares, parse_phrase, position_scores, preload_inflector
-from grain.photo.text_encoder import TextEncoder, open_session
-from grain.photo.tokens import classifier_pixels
+from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
 SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
@@ -53,8 +52,7 @@ class PhotoEncoder:
         self._head, self._bias = weights["head.weight"].T, weights["head.bias"]  # [1280, 1000], [1000]
         self._imagenet, self._coco = weights["imagenet.embeds"], weights["coco.embeds"]  # [1000, E], [80, E]
         self.known_embeds = np.concatenate([self._coco, self._imagenet])  # [1080, E]
-        self._detector = Detector(folder)
-        self._image = open_session(folder / "image.onnx")
+        self.look = PhotoNetworks(folder)
         self._text = TextEncoder.load(folder / "text.onnx", names.sentence_package)
 
     @classmethod
@@ -96,7 +94,7 @@ class PhotoEncoder:
         """
         if proposals is not None:
             raise ValueError("the photo checkpoint proposes its own regions: leave the proposals out")
-        return [self._encode(image) for image in images]
+        return [self.encode_view(self.look(image)) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts without their position and colour words, [T, E] unit length."""
@@ -132,21 +130,19 @@ class PhotoEncoder:
         chosen = np.take_along_axis(logits, ranking.argmax(axis=0)[None], axis=0)[0]
         return RegionRanking(ranking, 1 / (1 + np.exp(-chosen)))
 
-    def _encode(self, image: Image.Image) -> ImageFeatures:
-        boxes, scores = self._detector.propose(image)
-        cells = self._see(image)
-        whole = self._name_mean(cells.mean(axis=(1, 2))[None])[0]
-        confidence = scores.max(axis=1)
-        by_detector = _unit(np.power(scores, SHARPEN, dtype=np.float32) @ self._coco)
-        by_classifier = self._name_mean(pool_regions(cells, boxes))
+    def encode_view(self, view: PhotoView) -> ImageFeatures:
+        """Embed a picture and its proposals by the names that they look like."""
+        whole = self._name_mean(view.features.mean(axis=(1, 2))[None])[0]
+        confidence = view.scores.max(axis=1)
+        by_detector = _unit(np.power(view.scores, SHARPEN, dtype=np.float32) @ self._coco)
+        by_classifier = self.embed_boxes(view, view.boxes_xyxy)
         trust = confidence[:, None]
         regions = _unit((0.6 + 1.4 * trust) * by_detector + (0.9 - 0.8 * trust) * by_classifier)
-        return ImageFeatures(whole, regions, boxes, confidence)
+        return ImageFeatures(whole, regions, view.boxes_xyxy, confidence)
 
-    def _see(self, image: Image.Image) -> Array:
-        """Return the classifier's feature map [1280, h, w] of the picture in about its own shape."""
-        features: Array = self._image.run(["features"], {"pixels": classifier_pixels(image)})[0][0]
-        return features
+    def embed_boxes(self, view: PhotoView, boxes_xyxy: Array) -> Array:
+        """Embed any boxes [Q, 4] of a picture by the ImageNet names that they look like, [Q, E] unit length."""
+        return self._name_mean(pool_regions(view.features, boxes_xyxy))
 
     def _name_mean(self, features: Array) -> Array:
         """Average the likeliest ImageNet names, weighted by probability: [N, 1280] -> [N, E] unit length."""

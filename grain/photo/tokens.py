@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
-from grain.photo.detector import letterbox
-from grain.photo.text_encoder import open_session
 from grain.structures import Array
 
 CLASSIFIER_SIDE = 384  # pixels of the longer side that the classifier sees
 CELL = 32  # pixels of one cell of its feature map
-NECK_CELL = 16  # pixels of one cell of the detector's
 TOKEN_PARTS = (1280, 4 * 120, 4 * 128)  # channels: the classifier's last map, its finer map, the detector's
 MOST_TOKENS = (CLASSIFIER_SIDE // CELL) ** 2  # of a square picture
-
-
-class PhotoTokens:
-    """The two networks of a `photo` checkpoint as one reader of tokens."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open the graphs `detector` and `image`.
-
-        Raises: CheckpointError: one of them is missing.
-        """
-        self._detector, self._image = (open_session(folder / f"{name}.onnx") for name in ("detector", "image"))
-
-    def __call__(self, image: Image.Image) -> Array:
-        """Return the tokens [h, w, 2272] of an upright RGB picture; h and w are at most 12."""
-        features, fine = self._image.run(["features", "fine"], {"pixels": classifier_pixels(image)})
-        pixels, ratio = letterbox(image)
-        neck = self._detector.run(["neck_16"], {"pixels": pixels})[0][0]
-        shown = [max(1, round(side * ratio / NECK_CELL)) for side in (image.height, image.width)]
-        return join_maps(features[0], fine[0], neck[:, : shown[0], : shown[1]])
 
 
 def classifier_pixels(image: Image.Image) -> Array:

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from grain.checkpoint import EMBEDDED
-from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS, PhotoTokens, fold_cells, join_maps, resample
+from grain.photo.networks import PhotoNetworks
+from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS, fold_cells, join_maps, resample
 
 
 def test_four_cells_become_one_in_the_order_of_reading() -> None:
@@ -30,10 +31,10 @@ def test_a_token_holds_its_own_cells() -> None:
 
 
 def test_the_embedded_networks_see_a_picture_in_its_own_shape() -> None:
-    read = PhotoTokens(EMBEDDED / "photo")
+    look = PhotoNetworks(EMBEDDED / "photo")
     picture = np.zeros((300, 600, 3), np.uint8)
     picture[:, 300:] = (200, 30, 30)
-    tokens = read(Image.fromarray(picture))
+    tokens = look(Image.fromarray(picture)).tokens()
     assert tokens.shape == (6, 12, 2272)
     assert tokens.shape[0] * tokens.shape[1] <= MOST_TOKENS
     assert np.isfinite(tokens).all()
