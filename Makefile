@@ -67,8 +67,10 @@ sample: $(APP_READY) ## draw the sample world and train both embedded checkpoint
 	    rm -rf grain/checkpoints/$$name && cp -R runs/$$name/final grain/checkpoints/$$name || exit 1; \
 	done
 
-photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoint of photographs again (npm, Python 3.11 or 3.12)
+photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoints of photographs again (npm, Python 3.11 or 3.12)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.photo.make_photo --human-models $(NANODET)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.dense.publish --like grain/checkpoints/photo \
+	    --weights grain/checkpoints/photo/model.safetensors --out grain/checkpoints/photo --graphs export
 
 WANTED = $(if $(LOCKED),--require-hashes -r requirements.lock,-r requirements.txt)
 INSTALL = $(BIN)/pip install -r $< || { echo "Installing $< failed: the first run needs a package index."; exit 1; }

@@ -1,4 +1,4 @@
-"""The photo checkpoint on photographs with boxes: GRAIN_BENCH_PHOTOS names a folder of them.
+"""The photo-names checkpoint on photographs with boxes: GRAIN_BENCH_PHOTOS names a folder of them.
 
 It holds images/, COCO's instances.json whose images say their `source`, and captions.json.
 
@@ -114,13 +114,13 @@ def kept_back() -> tuple[Photograph, ...]:
 
 
 @cache
-def encoder(folder: str = "photo") -> PhotoEncoder:
+def encoder(folder: str = "photo-names") -> PhotoEncoder:
     """The embedded checkpoint, or another like it."""
     return PhotoEncoder.load(locate(folder))
 
 
 @cache
-def seen(photograph: Photograph, folder: str = "photo") -> ImageFeatures:
+def seen(photograph: Photograph, folder: str = "photo-names") -> ImageFeatures:
     """Its features, best region first."""
     return encoder(folder).encode_images([photograph.open()])[0]
 
@@ -137,7 +137,9 @@ def first_regions(features: ImageFeatures, regions: int) -> ImageFeatures:
     return replace(features, **kept)
 
 
-def chosen_boxes(features: ImageFeatures, photograph: Photograph, texts: Sequence[str], folder: str = "photo") -> Array:
+def chosen_boxes(
+    features: ImageFeatures, photograph: Photograph, texts: Sequence[str], folder: str = "photo-names"
+) -> Array:
     """The region that each text means: [T, 4]."""
     embeds = encoder(folder).encode_texts(texts)
     return features.boxes_xyxy[
@@ -152,7 +154,7 @@ def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     return box_iou(torch.from_numpy(a_xyxy), torch.from_numpy(b_xyxy)).numpy()
 
 
-def box_hits(regions: int, folder: str = "photo") -> NDArray[np.float64]:
+def box_hits(regions: int, folder: str = "photo-names") -> NDArray[np.float64]:
     """For each class that is there: whether the box chosen for its prompt is one of its boxes; over all photographs."""
     hits: list[float] = []
     for photograph in tqdm(photographs(), desc=f"{regions} regions", unit="photo"):
@@ -179,7 +181,7 @@ def photo_stored() -> Finding:
         raise ValueError(
             "GRAIN_BENCH_PHOTO_FLOAT32 must name the folder that grain.photo.make_photo --stored float32 writes"
         )
-    stored, exact = (100 * float(box_hits(max(REGIONS), name).mean()) for name in ("photo", folder))
+    stored, exact = (100 * float(box_hits(max(REGIONS), name).mean()) for name in ("photo-names", folder))
     detail = {"as stored, right %": stored, "float32, right %": exact}
     return Finding(abs(stored - exact), abs(stored - exact) <= STORED_BAR, detail)
 
@@ -263,7 +265,7 @@ def _pairs(photograph: Photograph) -> Iterator[tuple[str, str, Array, int]]:
 
 def photo_speed() -> Finding:
     """From the file to boxes and matches, warm; and the seconds that OWLv2-base's arithmetic takes at the least."""
-    predictor = Predictor(encoder())
+    predictor = Predictor.from_pretrained("photo")
     numbers = count()
 
     def look() -> None:

@@ -57,7 +57,7 @@ class CheckpointInfo:
 
 
 def locate(folder: str | Path) -> Path:
-    """Return a checkpoint folder as given, or the embedded one of that name (`sample`, `sample-clip`, `photo`)."""
+    """Return a checkpoint folder as given, or the embedded one of that name (`photo`, `sample`, …)."""
     path = Path(folder)
     return EMBEDDED / path if not path.exists() and (EMBEDDED / path).is_dir() else path
 

@@ -32,6 +32,7 @@ from grain.zero_shot import (
     parse_classes,
     region_scores,
     score_classes,
+    shown_rows,
 )
 
 MAX_REMEMBERED = 20_000  # text embeddings
@@ -74,9 +75,9 @@ def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
     Raises: CheckpointError: it cannot be used; one sentence says why.
     """
     if read_info(folder).kind == "photo":
-        from grain.photo.photo import PhotoEncoder  # here, so that `import grain` stays quick
+        from grain.photo.learned import load_photo  # here, so that `import grain` stays quick
 
-        return PhotoEncoder.load(folder)
+        return load_photo(folder)
     from grain.model.encode import TorchEncoder  # here for the same reason: torch takes seconds
 
     return TorchEncoder.load(folder, precision=precision)
@@ -207,9 +208,11 @@ class Predictor:
             features = self.features(image, proposals)
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
-            matches = features.region_embeds @ embeds.T  # [Q, D]
             ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
             bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
+            rows = shown_rows(features, ranked, bank)
+            features, ranked = features.take(rows), RegionRanking(ranked.ranking[rows], ranked.presence)
+            matches = features.region_embeds @ embeds.T  # [Q, D]
         with _timed(timing, "scores"):
             scale = self._encoder.logit_scale
             scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()

@@ -43,6 +43,10 @@ class ImageFeatures:
     boxes_xyxy: Array
     objectness: Array
 
+    def take(self, rows: NDArray[np.int64]) -> ImageFeatures:
+        """Return the same picture with some of its regions."""
+        return ImageFeatures(self.image_embed, self.region_embeds[rows], self.boxes_xyxy[rows], self.objectness[rows])
+
 
 @dataclass(frozen=True)
 class RegionRanking:

@@ -13,6 +13,7 @@ from grain.config import ClassTexts
 from grain.structures import MIN_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Region, RegionRanking
 
 Classes = Mapping[str, Sequence[str]]
+MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
 EmbedTexts = Callable[[list[str]], Array]
 
 
@@ -159,6 +160,18 @@ def best_regions(
         for column, (row, text) in enumerate(zip(rows, descriptions, strict=True))
         if matches[row, column] >= threshold and presence[column] >= MIN_PRESENCE
     )
+
+
+def shown_rows(features: ImageFeatures, ranked: RegionRanking, bank: ClassBank | None) -> NDArray[np.int64]:
+    """Choose the regions that an answer has, in their order: the best of each text, and the surest up to MOST_SHOWN."""
+    best = set(ranked.ranking.argmax(axis=0).tolist()) if ranked.ranking.size else set()
+    if bank is not None and len(features.region_embeds):
+        best |= set((features.region_embeds @ bank.bare.T).argmax(axis=0).tolist())
+    for row in np.argsort(-features.objectness, kind="stable"):
+        if len(best) >= MOST_SHOWN:
+            break
+        best.add(int(row))
+    return np.array(sorted(best), np.int64)
 
 
 def parse_descriptions(text: str) -> list[str]:

@@ -33,7 +33,7 @@ class _Photo:
 
     @cached_property
     def encoder(self) -> PhotoEncoder:
-        return PhotoEncoder.load(locate("photo"))
+        return PhotoEncoder.load(locate("photo-names"))
 
 
 class PhotoDescriber(_Photo):

@@ -251,7 +251,7 @@ class AtlasConfig:
 
     dataset: str
     """Its name."""
-    checkpoint: str = "photo"
+    checkpoint: str = "photo-names"
     """A checkpoint folder, one of GRAIN_HOME/checkpoints, or a bundled one by its name."""
     what: What = "regions"
     """Whole pictures, or each region cut out."""

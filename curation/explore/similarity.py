@@ -130,7 +130,7 @@ class SimilarityConfig:
 
     dataset: str
     """Its name."""
-    checkpoint: str = "photo"
+    checkpoint: str = "photo-names"
     """A checkpoint folder, one of GRAIN_HOME/checkpoints, or a bundled one by its name."""
     home: Path | None = None
     """Folder of embeddings, and of the database unless GRAIN_DATABASE_URL names another; by default GRAIN_HOME."""

@@ -37,7 +37,7 @@ class FeaturesConfig:
     """A folder; about 1.3 MB a picture."""
     split: str = "train"
     """Which pictures."""
-    checkpoint: Path = EMBEDDED / "photo"
+    checkpoint: Path = EMBEDDED / "photo-names"
     """Whose networks read them."""
 
 

@@ -32,7 +32,7 @@ class MeasureConfig:
     """Folders that `python -m grain.dense.features` wrote."""
     weights: Path
     """What `python -m grain.dense.train` wrote."""
-    checkpoint: Path = EMBEDDED / "photo"
+    checkpoint: Path = EMBEDDED / "photo-names"
     """Whose sentence encoder reads the phrases."""
 
 

@@ -44,7 +44,7 @@ class DenseConfig:
     """Folders that `python -m grain.dense.features` wrote."""
     out: Path
     """The run's folder."""
-    checkpoint: Path = EMBEDDED / "photo"
+    checkpoint: Path = EMBEDDED / "photo-names"
     """Whose sentence encoder reads the phrases."""
     epochs: int = 10
     """How often each picture is seen."""
@@ -191,7 +191,7 @@ class Run:
 
 
 def sentence_encoder(checkpoint: Path) -> TextEncoder:
-    """Load the sentence encoder of a `photo` checkpoint.
+    """Load the sentence encoder of a `photo-names` checkpoint.
 
     Raises: CheckpointError: its package is not installed.
     """

@@ -1,4 +1,4 @@
-"""Write the model card of the `photo` checkpoint."""
+"""Write the model card of the `photo-names` checkpoint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ library_name: grain
 license: apache-2.0
 tags: [zero-shot, grounding, onnx]
 ---
-# photo
+# photo-names
 
 An offline stand-in for photographs, put together from public networks; nothing in it was trained here.
 It is neither CLIP nor a trained GRAIN. {parameters / 1e6:.1f} M parameters; those of the sentence encoder lie in their

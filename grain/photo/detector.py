@@ -50,15 +50,26 @@ class Detector:
     def _suppress(self, boxes_xyxy: Array, scores: Array) -> NDArray[np.int64]:
         """Return the rows kept by non-maximum suppression under each proposal's best name, best first."""
         confidence, best = scores.max(axis=1), scores.argmax(axis=1)
-        own = np.zeros((1, scores.shape[1], len(scores)), np.float32)
-        own[0, best, np.arange(len(scores))] = confidence
-        limits = {
-            "max_output": np.array([MAX_REGIONS], np.int64), "iou": np.array([NMS_IOU], np.float32),
-            "least_score": np.array([0], np.float32),
-        }  # fmt: skip
-        chosen = self._nms.run(["chosen"], {"boxes": boxes_xyxy[None], "scores": own, **limits})[0][:, 2]
+        own = np.zeros((scores.shape[1], len(scores)), np.float32)
+        own[best, np.arange(len(scores))] = confidence
+        chosen = self.suppress(boxes_xyxy, own, iou=NMS_IOU, most=MAX_REGIONS)
         kept: NDArray[np.int64] = chosen[np.argsort(-confidence[chosen], kind="stable")][:MAX_REGIONS]
         return kept
+
+    def suppress(self, boxes_xyxy: Array, scores: Array, *, iou: float, most: int) -> NDArray[np.int64]:
+        """Return the rows that non-maximum suppression keeps of each class, the best first.
+
+        Args: boxes_xyxy: [N, 4]. scores: [C, N] in [0, 1]; 0 is no candidate. iou: more overlap is the same thing.
+              most: rows of a class.
+        """
+        limits = {
+            "max_output": np.array([most], np.int64), "iou": np.array([iou], np.float32),
+            "least_score": np.array([0], np.float32),
+        }  # fmt: skip
+        rows: NDArray[np.int64] = self._nms.run(
+            ["chosen"], {"boxes": boxes_xyxy[None], "scores": scores[None], **limits}
+        )[0][:, 2]
+        return rows
 
 
 def letterbox(image: Image.Image) -> tuple[Array, float]:

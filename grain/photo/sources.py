@@ -1,4 +1,4 @@
-"""List the files that the `photo` checkpoint is made of, and check each against its sha256 before it is read."""
+"""List the files that the `photo-names` checkpoint is made of, and check each against its sha256 before it is read."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from grain.config import ClassTexts
 from grain.structures import Array, ImageFeatures, RegionRanking
 from grain.zero_shot import (
+    MOST_SHOWN,
     best_regions,
     build_class_bank,
     global_scores,
@@ -17,6 +18,7 @@ from grain.zero_shot import (
     parse_descriptions,
     region_scores,
     score_classes,
+    shown_rows,
 )
 
 EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
@@ -149,6 +151,21 @@ def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> No
 def nothing(regions: int, descriptions: int) -> tuple[Array, Array, RegionRanking]:
     matches = np.zeros((regions, descriptions), np.float32)
     return np.zeros((regions, 4), np.float32), matches, RegionRanking(matches, None)
+
+
+def test_an_answer_has_the_region_of_every_text_and_the_surest_of_the_others() -> None:
+    count = MOST_SHOWN + 20
+    features = ImageFeatures(
+        np.zeros(4, np.float32), np.zeros((count, 4), np.float32), np.zeros((count, 4), np.float32),
+        np.linspace(1, 0, count, dtype=np.float32),
+    )  # fmt: skip
+    ranking = np.zeros((count, 2), np.float32)
+    ranking[count - 1, 0] = ranking[3, 1] = 1
+    rows = shown_rows(features, RegionRanking(ranking, None), None)
+    assert rows.tolist() == [*range(MOST_SHOWN - 1), count - 1]
+    few = features.take(np.arange(5))
+    assert shown_rows(few, RegionRanking(ranking[:5], None), None).tolist() == [0, 1, 2, 3, 4]
+    assert len(shown_rows(few.take(np.arange(0)), RegionRanking(ranking[:0], None), None)) == 0
 
 
 def test_no_boxes_or_no_descriptions_give_no_regions() -> None:

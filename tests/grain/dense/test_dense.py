@@ -13,14 +13,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from grain.checkpoint import EMBEDDED
+from grain.checkpoint import EMBEDDED, read_info, verify
+from grain.checkpoint import WEIGHTS as CHECKPOINT_WEIGHTS
 from grain.data.loader import Box, ShardRecord
+from grain.dense.calibrate import CalibrateConfig
+from grain.dense.calibrate import main as calibrate
 from grain.dense.features import Entity, FeaturesConfig, entities_of, mirror_words, read_entities
 from grain.dense.features import main as write_features
 from grain.dense.losses import Target, assign, dense_losses, implied_texts
 from grain.dense.measure import Grounded, MeasureConfig, ground_all
 from grain.dense.measure import main as measure
 from grain.dense.model import DenseOutput, DenseRegions
+from grain.dense.publish import DensePublishConfig
+from grain.dense.publish import main as publish
 from grain.dense.train import (
     WEIGHTS,
     DenseConfig,
@@ -38,6 +43,7 @@ from grain.dense.train import (
     main as train,
 )
 from grain.photo.tokens import TOKEN_PARTS
+from grain.predict import Predictor
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
 
@@ -194,7 +200,7 @@ def test_from_shards_to_weights_and_on_where_it_stopped(
     train(config("whole"))
 
     pictures = read_pictures((tmp_path / "features",))
-    phrases = Phrases(pictures, sentence_encoder(EMBEDDED / "photo"))
+    phrases = Phrases(pictures, sentence_encoder(EMBEDDED / "photo-names"))
     first = Run(config("stopped"), steps_an_epoch=1)
     for batch in batches(pictures, phrases, np.random.default_rng([0, 0]), size=2):
         first.step(batch, phrases)
@@ -208,6 +214,29 @@ def test_from_shards_to_weights_and_on_where_it_stopped(
     assert json.loads(capsys.readouterr().out)["phrases"] == 6
     with pytest.raises(UserError, match="expected the run of 1 steps"):
         train(DenseConfig((tmp_path / "features",), tmp_path / "whole", epochs=1, batch_size=2))
+
+
+def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, folder = EMBEDDED / "photo" / CHECKPOINT_WEIGHTS, tmp_path / "mine"
+    what = "a GRAIN that was trained on three colours"
+    publish(DensePublishConfig(weights, folder, trained_on=what, name="mine"))
+    verify(folder)
+    assert (read_info(folder).name, read_info(folder).origin) == ("mine", f"is {what}")
+    calibrate(CalibrateConfig(folder, (shards,), tmp_path / "fusion.json", split=("train",)))
+    assert "after" in capsys.readouterr().out
+    publish(DensePublishConfig(weights, folder, trained_on=what, name="mine", fusion=tmp_path / "fusion.json"))
+    written = json.loads((tmp_path / "fusion.json").read_text())
+    predictor = Predictor.from_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["fusion"] == written
+    assert np.isfinite(written["weights"] + written["near_names"] + written["presence"]).all()
+    assert predictor.predict(Image.new("RGB", (64, 48), "red"), ["a red left"], {}).matches.shape[1] == 1
+    again = tmp_path / "again"
+    publish(DensePublishConfig(folder / CHECKPOINT_WEIGHTS, again, like=folder))
+    assert (again / "manifest.json").read_text() == (folder / "manifest.json").read_text()
+    with pytest.raises(UserError, match="expected a split for each of 1 folders, or one for all, got 2"):
+        calibrate(CalibrateConfig(folder, (shards,), tmp_path / "fusion.json", split=("train", "train")))
 
 
 def test_a_folder_without_features_says_what_to_run(tmp_path: Path) -> None:

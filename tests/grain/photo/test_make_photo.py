@@ -14,7 +14,7 @@ from grain.photo.sources import HUMAN_MODELS, SOURCES, checked
 from grain.photo.text_encoder import TextEncoder
 from tests.support.paths import ROOT
 
-PHOTO = EMBEDDED / "photo"
+PHOTO = EMBEDDED / "photo-names"
 DEFINED = {  # ImageNet's class, its name, WordNet's definition
     0: (
         "tench",

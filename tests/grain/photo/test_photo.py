@@ -23,7 +23,7 @@ from grain.predict import Predictor
 from grain.structures import ImageFeatures
 from tests.support.paths import ROOT
 
-PHOTO = EMBEDDED / "photo"
+PHOTO = EMBEDDED / "photo-names"
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_the_first_photo_is_answered_without_torch() -> None:
     code = (
         "import sys; from grain import Predictor; from PIL import Image; "
         f"image = Image.open({str(FOLDER / 'camera.jpg')!r}).convert('RGB'); "
-        "prediction = Predictor.from_pretrained('photo').predict(image, ['two men'], {'a': ['x'], 'b': []}); "
+        "prediction = Predictor.from_pretrained('photo-names').predict(image, ['two men'], {'a': ['x'], 'b': []}); "
         "assert prediction.regions; print({'torch', 'transformers', 'open_clip'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

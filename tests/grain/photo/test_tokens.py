@@ -31,7 +31,7 @@ def test_a_token_holds_its_own_cells() -> None:
 
 
 def test_the_embedded_networks_see_a_picture_in_its_own_shape() -> None:
-    look = PhotoNetworks(EMBEDDED / "photo")
+    look = PhotoNetworks(EMBEDDED / "photo-names")
     picture = np.zeros((300, 600, 3), np.uint8)
     picture[:, 300:] = (200, 30, 30)
     tokens = look(Image.fromarray(picture)).tokens()

@@ -1,0 +1,245 @@
+"""Encode photographs with regions that learned phrases, beside the names that the networks know.
+
+Each region has two embeddings, joined to one: of the names that it looks like (grain.photo.photo), and of the phrases
+that it learned. A description is embedded in both ways, so one cosine is the mean of both likenesses. Which region a
+description means is decided by weighted evidence: names count more the nearer the description is to a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+from safetensors import SafetensorError
+
+from grain.checkpoint import EMBEDDED, CheckpointError, CheckpointInfo, model_digest, read_config, read_info, verify
+from grain.config import ClassTexts
+from grain.photo.photo import GRAPH_ERRORS, PhotoEncoder
+from grain.photo.regions import LearnedRegions, RegionGraphs
+from grain.structures import Array, ImageFeatures, RegionRanking
+
+SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the same thing
+SUPPRESSED_IOU, MOST_LEARNED = 0.7, 80  # learned regions with more in common are one; so many are kept, surest first
+UNSURE = 0.02  # objectness of a region that the detector did not propose
+HALF = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
+NEAR_NAME = 0.8  # cosine with the nearest known name at which names begin to count more
+EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
+TOLD = (
+    "phrase",
+    "phrase near a name",
+    "name near a name",
+    "colour",
+    "near a name",
+    "bias",
+)  # what presence is judged by
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How the two judgements become one: `python -m grain.dense.calibrate` fits it on photographs not trained on.
+
+    weights: of EVIDENCE. near_names: added to them in the measure that a description is near a name the networks know.
+    presence: of TOLD, at the region that was chosen.
+    """
+
+    weights: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    near_names: tuple[float, ...] = (0.0,) * len(EVIDENCE)
+    presence: tuple[float, ...] = (0.3, 0.0, 0.0, 0.0, 0.0, -6.0)
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Fusion:
+        """Read it from config.json.
+
+        Raises: KeyError, TypeError, ValueError: a field is missing or of another kind.
+        """
+        read = cls(**{name: tuple(map(float, values)) for name, values in config["fusion"].items()})
+        if [len(read.weights), len(read.near_names), len(read.presence)] != [len(EVIDENCE), len(EVIDENCE), len(TOLD)]:
+            raise ValueError("fusion has other numbers of weights")
+        return read
+
+
+@dataclass(frozen=True)
+class LearnedFeatures(ImageFeatures):
+    """hints: [Q, 4], of each region the learned objectness (a logit), the log of the detector's, whether the detector
+    proposed it, and whether no learned region is the same.
+    """
+
+    hints: Array
+
+    def take(self, rows: Any) -> LearnedFeatures:
+        """Return the same picture with some of its regions."""
+        return replace(
+            self,
+            region_embeds=self.region_embeds[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            objectness=self.objectness[rows],
+            hints=self.hints[rows],
+        )
+
+
+class LearnedPhotoEncoder:
+    """Implements grain.predict.Encoder for a checkpoint with learned regions."""
+
+    def __init__(self, info: CheckpointInfo, *, names: PhotoEncoder, regions: RegionGraphs, fusion: Fusion) -> None:
+        """Use load."""
+        self.info, self.names, self._regions, self.fusion = info, names, regions, fusion
+
+    @classmethod
+    def load(cls, folder: Path) -> LearnedPhotoEncoder:
+        """Load a checkpoint folder and the embedded one that it stands on.
+
+        Raises: CheckpointError: a file of either is missing or changed.
+        """
+        verify(folder)
+        config = read_config(folder)
+        base = EMBEDDED / Path(str(config.get("base"))).name
+        if not base.is_dir() or model_digest(base) != config.get("base_digest"):
+            raise CheckpointError(f"{folder.name} was made for another {base.name}: make it again with this version")
+        try:
+            regions, fusion = RegionGraphs(folder), Fusion.of(config)
+        except (KeyError, TypeError, ValueError, SafetensorError, *GRAPH_ERRORS) as error:
+            what = f"{folder.name} does not fit this version ({error})"
+            raise CheckpointError(f"{what}: copy the checkpoint again") from error
+        return cls(read_info(folder), names=PhotoEncoder.load(base), regions=regions, fusion=fusion)
+
+    @property
+    def precision(self) -> str:
+        """Return numpy's precision."""
+        return "fp32"
+
+    @property
+    def class_texts(self) -> ClassTexts:
+        """Return the templates of the names' encoder."""
+        return self.names.class_texts
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the names' scale, larger by what the empty half of a picture's embedding takes from its cosines."""
+        return self.names.logit_scale / HALF
+
+    def encode_images(
+        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+    ) -> list[ImageFeatures]:
+        """Encode upright RGB pictures of any sizes, one after the other.
+
+        Raises: ValueError: proposals are given.
+        """
+        if proposals is not None:
+            raise ValueError(f"the {self.info.name} checkpoint proposes its own regions: leave the proposals out")
+        return [self._encode(image) for image in images]
+
+    def encode_texts(self, texts: Sequence[str]) -> Array:
+        """Embed texts, [T, 2 E] unit length: as names, and as phrases."""
+        return _join(self.names.encode_texts(texts), self._regions.texts(self.names.embed_whole(texts)))
+
+    def rank_regions(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> RegionRanking:
+        """Rank the regions for each description, and estimate whether it is in the picture at all."""
+        regions, texts = len(features.boxes_xyxy), len(descriptions)
+        if not regions or not texts:
+            return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
+        evidence, near = self.evidence(image, features, descriptions=descriptions, embeds=embeds)
+        ranking = self.names.rank_places(features.boxes_xyxy, fuse(self.fusion, evidence, near), descriptions)
+        told = self.tell(features, evidence, near, ranking=ranking, embeds=embeds)
+        presence: Array = (1 / (1 + np.exp(-told @ np.array(self.fusion.presence)))).astype(np.float32)
+        return RegionRanking(ranking, presence)
+
+    def evidence(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> tuple[Array, Array]:
+        """Return the evidence [Q, D, 7] for each region and description, and [D] how near each is to a known name."""
+        assert isinstance(features, LearnedFeatures)
+        likeness = 2 * np.stack(
+            [half @ other.T for half, other in _halves(features.region_embeds, embeds)]
+        )  # [2, Q, D]
+        objectness, sureness, proposal, unlearned = (
+            np.broadcast_to(column[:, None], likeness[0].shape) for column in features.hints.T
+        )
+        phrase = self._regions.scale * likeness[1] * (1 - unlearned)
+        colour = self.names.colour_penalties(image, features.boxes_xyxy, descriptions)
+        stacked = np.stack([phrase, objectness, likeness[0], sureness, proposal, unlearned, colour], axis=-1)
+        within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / HALF).T).max(axis=0)
+        return stacked, ((within_reach - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
+
+    def tell(self, features: ImageFeatures, evidence: Array, near: Array, *, ranking: Array, embeds: Array) -> Array:
+        """Return what presence is judged by, [D, 5], at each description's first region."""
+        names, texts = (each[:, : each.shape[1] // 2] / HALF for each in (features.region_embeds, embeds))
+        named = self.names.name_logits(replace(features, region_embeds=names), texts)
+        first, columns = ranking.argmax(axis=0), np.arange(ranking.shape[1])
+        phrase = evidence[first, columns, 0] + evidence[first, columns, 1]
+        name, colour = named[first, columns], evidence[first, columns, 6]
+        told = [phrase, near * phrase, near * name, colour, near, np.ones_like(near)]
+        return np.stack(told, axis=-1).astype(np.float32)
+
+    def _encode(self, image: Image.Image) -> ImageFeatures:
+        view = self.names.look(image)
+        named, learned = self.names.encode_view(view), self._distinct(self._regions(view.tokens()))
+        overlap = _iou(learned.boxes_xyxy, named.boxes_xyxy)  # [L, P]
+        nearest, same = overlap.argmax(axis=1), overlap.max(axis=1) >= SAME_IOU
+        looks = np.where(same[:, None], named.region_embeds[nearest], self.names.embed_boxes(view, learned.boxes_xyxy))
+        sure = np.where(same, named.objectness[nearest], UNSURE)
+        twin, known = overlap.argmax(axis=0), overlap.max(axis=0) >= SAME_IOU
+        proposals, ones = len(twin), np.ones(len(same))
+        hints = [
+            np.concatenate([learned.objectness, np.where(known, learned.objectness[twin], learned.objectness.min())]),
+            np.log(np.concatenate([sure, named.objectness])),
+            np.concatenate([0 * ones, np.ones(proposals)]),
+            np.concatenate([0 * ones, ~known]),
+        ]
+        likely = 1 / (1 + np.exp(-learned.objectness))
+        return LearnedFeatures(
+            image_embed=np.concatenate([named.image_embed, np.zeros_like(named.image_embed)]),
+            region_embeds=_join(
+                np.concatenate([looks, named.region_embeds]), np.concatenate([learned.embeds, learned.embeds[twin]])
+            ),
+            boxes_xyxy=np.concatenate([learned.boxes_xyxy, named.boxes_xyxy]),
+            objectness=np.concatenate([np.maximum(sure, likely), named.objectness]).astype(np.float32),
+            hints=np.stack(hints, axis=1).astype(np.float32),
+        )
+
+    def _distinct(self, learned: LearnedRegions) -> LearnedRegions:
+        scores = 1 / (1 + np.exp(-learned.objectness[None]))
+        rows = self.names.look.detector.suppress(
+            learned.boxes_xyxy, scores.astype(np.float32), iou=SUPPRESSED_IOU, most=MOST_LEARNED
+        )
+        return LearnedRegions(*(values[rows] for values in learned))
+
+
+def fuse(fusion: Fusion, evidence: Array, near: Array) -> Array:
+    """Return the logits [Q, D] that rank the regions. evidence: [Q, D, 7]. near: [D]."""
+    weights, near_names = (np.array(row, np.float32) for row in (fusion.weights, fusion.near_names))
+    logits: Array = (evidence @ weights + near * (evidence @ near_names)).astype(np.float32)
+    return logits
+
+
+def load_photo(folder: Path) -> PhotoEncoder | LearnedPhotoEncoder:
+    """Load a checkpoint of kind `photo`: one with learned regions names another that it stands on.
+
+    Raises: CheckpointError: a file is missing or changed.
+    """
+    return LearnedPhotoEncoder.load(folder) if "base" in read_config(folder) else PhotoEncoder.load(folder)
+
+
+def _join(names: Array, phrases: Array) -> Array:
+    joined: Array = (HALF * np.concatenate([names, phrases], axis=1)).astype(np.float32)
+    return joined
+
+
+def _halves(regions: Array, texts: Array) -> list[tuple[Array, Array]]:
+    return list(zip(np.split(regions, 2, axis=1), np.split(texts, 2, axis=1), strict=True))
+
+
+def _iou(boxes_xyxy: Array, others_xyxy: Array) -> Array:
+    """Return the overlap of boxes [N, 4] and [M, 4], [N, M]."""
+    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    common = (high - low).clip(0).prod(axis=-1)
+    sizes, other_sizes = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (boxes_xyxy, others_xyxy))
+    overlap: Array = common / (sizes[:, None] + other_sizes - common).clip(1e-9)
+    return overlap
