@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
     from db.engine import Engine
 
+WATCH_SECONDS = 2.0  # between two looks at whether a watchdog lives
 DEFAULT_CHECKPOINT = "photo"  # needs no torch: the first picture is answered in seconds
 
 
@@ -111,9 +113,11 @@ class Services:
             if self._jobs is None:
                 from app.jobs.control import Jobs
                 from app.jobs.devices import slots_here
+                from app.jobs.launch import Pace
 
                 settings = self.settings
-                self._jobs = Jobs(engine, settings.home, slots_here(gpu=settings.gpu_jobs) | settings.clusters)
+                slots = slots_here(gpu=settings.gpu_jobs) | settings.clusters
+                self._jobs = Jobs(engine, settings.home, slots, pace=Pace(retries=settings.job_retries))
             return self._jobs
 
     def annotators(self, config: AnnotateConfig) -> AnnotatorFactory:
@@ -131,6 +135,21 @@ class Services:
             self._made.pop(kind, None)  # two large models would not fit
             self._made[kind] = settings, make()
         return self._made[kind][1]
+
+    def watch_jobs(self) -> threading.Thread:
+        """See from now on that jobs are looked after without a page: what is queued begins, what died is tried again.
+
+        The watchdog is a process that outlives the app; this thread sees that it lives.
+        """
+        thread = threading.Thread(target=self._keep_watched, name="watchdog", daemon=True)
+        thread.start()
+        return thread
+
+    def _keep_watched(self) -> None:
+        while True:
+            with suppress(Exception):  # whatever the database or the disk has, the next look tries again
+                self.jobs.keep_watched()
+            time.sleep(WATCH_SECONDS)
 
     def warm(self) -> threading.Thread:
         """Load the default checkpoint in the background, so that the first run does not wait for it."""
