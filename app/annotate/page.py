@@ -53,16 +53,18 @@ class AnnotatePage:
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
         from app.annotate import actions, panels
+        from curation.annotate.weights import WeightsUnreadError
 
         form = _form(values)
         if not form.dataset:
-            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0))
+            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0, gr.Timer(active=False)))
         try:
             config = actions.config_of(self.services, form, person_of(request))
             plan = actions.plan_of(self.services, config)
             views = actions.results(self.services, config)
         except UserError as error:
-            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0))
+            again = gr.Timer(active=isinstance(error, WeightsUnreadError))
+            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0, again))
         return list(
             AnnotateOutputs(
                 "",
@@ -70,6 +72,7 @@ class AnnotatePage:
                 panels.command_panel(config),
                 panels.results_panel(views, self.services.settings.home),
                 views[-1].image.id if views else 0,
+                gr.Timer(active=False),
             )
         )
 
@@ -192,7 +195,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
         page.show, fields, [*outputs], **ordered
     )
     changed = [field.release if isinstance(field, gr.Slider) else field.change for field in fields]
-    gr.on(changed, page.show, fields, [*outputs], **ordered)
+    gr.on([*changed, outputs.again.tick], page.show, fields, [*outputs], **ordered)
     kinds = [form.describer, form.localizer]
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]

@@ -13,6 +13,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from app.annotate.page import AnnotatePage
 from curation.annotate.servers import add_server
+from curation.annotate.weights import READ_AT_ONCE_BYTES
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import open_engine, transaction
@@ -126,6 +127,20 @@ def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Pa
     assert "value" not in field("", "photo") and "value" not in field("http://127.0.0.1:9/v1")
     add_server(services.settings.home, "http://127.0.0.1:8001/v1")
     assert "value" not in field("") and len(field("")["choices"]) == 2
+
+
+def test_the_plan_for_large_weights_follows_by_itself_once_they_are_read(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(READ_AT_ONCE_BYTES + 1)  # the first answer is always that they are being read
+    choose(page, "describer", "LLaVA on this machine")
+    expect(page.locator("#note-plan .notice")).to_contain_text("hf download")
+    model = page.get_by_label("its model (empty: LLaVA-NeXT 7B)")
+    model.fill(str(tmp_path))
+    model.press("Tab")
+    expect(page.locator("#command")).to_contain_text(str(tmp_path))
+    expect(page.locator("#plan .meter").first).to_be_visible()
+    expect(page.locator("#note-plan")).to_be_empty()
 
 
 def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:
