@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.checkpoints import LoadModel, Model, Registry
+from app.core.model_turn import ModelTurn
 from app.core.settings import Settings
 from app.jobs.run_logs import RunLogs
 from grain.checkpoint import EMBEDDED
@@ -45,8 +47,8 @@ class Services:
     """What handlers call.
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
-    two requests do not slow each other down. engine: the database. people: who may sign in. jobs: the queue of long
-    work. run_logs: what trainings have written so far.
+    two requests do not slow each other down, and by each for a bounded time. engine: the database. people: who may
+    sign in. jobs: the queue of long work. run_logs: what trainings have written so far.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Services:
         """load_model, embedded, connect: replaced by tests."""
         self.settings = settings
         self.registry = Registry((embedded, settings.checkpoints), load_model)
-        self.model_turn = threading.Lock()
+        self.model_turn = ModelTurn(settings.model_seconds)
         self._connect = connect
         self._jobs: Jobs | None = None
         self._made: dict[str, tuple[object, Any]] = {}  # annotators
@@ -124,7 +126,8 @@ class Services:
         """Return the annotators that try one image; the last of each kind stays loaded. Use them in a model_turn."""
         from curation.annotate.settings import AnnotatorFactory
 
-        made = AnnotatorFactory.of(config)
+        nobody_waits = replace(config.describer, patience_seconds=0.0)  # for a server that is gone
+        made = AnnotatorFactory.of(replace(config, describer=nobody_waits))
         return AnnotatorFactory(
             lambda: self._latest("describer", (config.describer, config.sample), made.describer),
             lambda: self._latest("localizer", (config.localizer, config.sample), made.localizer),

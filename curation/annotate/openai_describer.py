@@ -26,6 +26,7 @@ from curation.annotate.describe import (
 )
 from curation.annotate.prompts import name_question, storable
 from curation.annotate.servers import check_address, key_of, key_variable
+from grain.time_limit import check_time, seconds_left
 
 PICTURE_SIDE = 1008  # pixels of the longer side of a picture that is sent: LLaVA-NeXT's largest grid
 JPEG_QUALITY = 92
@@ -91,7 +92,7 @@ class OpenAIDescriber:
         self.name, self.config = f"{model}@{revision}", config or DescribeConfig()
         self._model, self._server = model, base_url.rstrip("/")
         self._concurrency, self._timeout, self._first_wait = concurrency, timeout, first_wait
-        self._patience = patience
+        self._patience, self._until = patience, math.inf
         key = key_of(base_url)
         self._client = httpx.Client(
             timeout=timeout,
@@ -147,7 +148,9 @@ class OpenAIDescriber:
         Args:    ask: takes one of them, and how often its requests may be sent.
         Returns: the answer to each or why there is none, in their order.
         Raises:  DescriberError: the server refuses us, or answers nothing at all and does not come back.
+                 OutOfTimeError: some have no answer when the caller's time limit is over.
         """
+        self._until = time.monotonic() + seconds_left()  # the threads below do not know the caller's limit
 
         def outcome(one: Asked, attempts: int) -> Answer | _NoAnswerError:
             try:
@@ -163,6 +166,7 @@ class OpenAIDescriber:
         for place, failure in enumerate(outcomes):
             if not isinstance(failure, _NoAnswerError) or not failure.passing:
                 continue
+            check_time()
             if self._comes_back():
                 outcomes[place] = outcome(asked[place], ATTEMPTS_ALONE)
             elif all(isinstance(each, _NoAnswerError) for each in outcomes):
@@ -173,9 +177,9 @@ class OpenAIDescriber:
 
     def _comes_back(self) -> bool:
         """Return whether the server answers a probe, now or as long as it is waited for."""
-        began, wait = time.monotonic(), self._first_wait
+        until, wait = time.monotonic() + min(self._patience, seconds_left()), self._first_wait
         while not self._answers():
-            left = began + self._patience - time.monotonic()
+            left = until - time.monotonic()
             if left <= 0:
                 return False
             log.warning("The describer at %s answers nothing: waiting for it, %.0f s at most.", self._server, left)
@@ -232,10 +236,14 @@ class OpenAIDescriber:
         return again(self._once, request)
 
     def _once(self, request: dict[str, Any]) -> ModelAnswer:
-        late = time.monotonic() + self._timeout  # httpx's own limit is for each piece of a reply
+        left = min(self._timeout, self._until - time.monotonic())
+        if left <= 0:
+            raise self._too_slow()
+        late = time.monotonic() + left  # httpx's own limit is for each piece of a reply
         body = bytearray()
         try:
-            with self._client.stream("POST", f"{self._server}/chat/completions", json=request) as response:
+            asked = self._client.stream("POST", f"{self._server}/chat/completions", json=request, timeout=left)
+            with asked as response:
                 for piece in response.iter_bytes():
                     body += piece
                     if len(body) > MOST_BODY_BYTES:
@@ -281,7 +289,8 @@ class OpenAIDescriber:
         """Return the seconds before the next try: random, longer each time, at least what the server asks for."""
         error = state.outcome.exception() if state.outcome else None
         backoff = wait_random_exponential(multiplier=self._first_wait, max=LONGEST_WAIT)(state)
-        return max(backoff, error.wait) if isinstance(error, _NoAnswerError) else backoff
+        wait = max(backoff, error.wait) if isinstance(error, _NoAnswerError) else backoff
+        return max(0.0, min(wait, self._until - time.monotonic()))
 
 
 def _may_pass(error: BaseException) -> bool:
