@@ -194,7 +194,8 @@ def build_app(services: Services) -> Pages:
 
 
 def serve(app: gr.Blocks, services: Services) -> None:
-    """Answer requests until interrupted. The default checkpoint is loaded while the first visitor reads.
+    """Answer requests until interrupted. The default checkpoint is loaded while the first visitor reads,
+    and jobs are looked after whether anybody reads or not.
 
     Raises: UserError: the address cannot be listened on, or needs accounts before anybody has one.
     """
@@ -207,6 +208,7 @@ def serve(app: gr.Blocks, services: Services) -> None:
         raise UserError(f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another") from error
     print(f"GRAIN is at {address}", flush=True)
     services.warm()
+    services.watch_jobs()
     app.block_thread()
 
 

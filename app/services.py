@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.checkpoints import LoadModel, Model, Registry
+from app.core.model_turn import ModelTurn
 from app.core.settings import Settings
 from app.jobs.run_logs import RunLogs
 from grain.checkpoint import EMBEDDED
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
     from db.engine import Engine
 
+WATCH_SECONDS = 2.0  # between two looks at whether a watchdog lives
 DEFAULT_CHECKPOINT = "photo"  # needs no torch: the first picture is answered in seconds
 
 
@@ -43,8 +47,8 @@ class Services:
     """What handlers call.
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
-    two requests do not slow each other down. engine: the database. people: who may sign in. jobs: the queue of long
-    work. run_logs: what trainings have written so far.
+    two requests do not slow each other down, and by each for a bounded time. engine: the database. people: who may
+    sign in. jobs: the queue of long work. run_logs: what trainings have written so far.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Services:
         """load_model, embedded, connect: replaced by tests."""
         self.settings = settings
         self.registry = Registry((embedded, settings.checkpoints), load_model)
-        self.model_turn = threading.Lock()
+        self.model_turn = ModelTurn(settings.model_seconds)
         self._connect = connect
         self._jobs: Jobs | None = None
         self._made: dict[str, tuple[object, Any]] = {}  # annotators
@@ -111,16 +115,19 @@ class Services:
             if self._jobs is None:
                 from app.jobs.control import Jobs
                 from app.jobs.devices import slots_here
+                from app.jobs.launch import Pace
 
                 settings = self.settings
-                self._jobs = Jobs(engine, settings.home, slots_here(gpu=settings.gpu_jobs) | settings.clusters)
+                slots = slots_here(gpu=settings.gpu_jobs) | settings.clusters
+                self._jobs = Jobs(engine, settings.home, slots, pace=Pace(retries=settings.job_retries))
             return self._jobs
 
     def annotators(self, config: AnnotateConfig) -> AnnotatorFactory:
         """Return the annotators that try one image; the last of each kind stays loaded. Use them in a model_turn."""
         from curation.annotate.settings import AnnotatorFactory
 
-        made = AnnotatorFactory.of(config)
+        nobody_waits = replace(config.describer, patience_seconds=0.0)  # for a server that is gone
+        made = AnnotatorFactory.of(replace(config, describer=nobody_waits))
         return AnnotatorFactory(
             lambda: self._latest("describer", (config.describer, config.sample), made.describer),
             lambda: self._latest("localizer", (config.localizer, config.sample), made.localizer),
@@ -131,6 +138,21 @@ class Services:
             self._made.pop(kind, None)  # two large models would not fit
             self._made[kind] = settings, make()
         return self._made[kind][1]
+
+    def watch_jobs(self) -> threading.Thread:
+        """See from now on that jobs are looked after without a page: what is queued begins, what died is tried again.
+
+        The watchdog is a process that outlives the app; this thread sees that it lives.
+        """
+        thread = threading.Thread(target=self._keep_watched, name="watchdog", daemon=True)
+        thread.start()
+        return thread
+
+    def _keep_watched(self) -> None:
+        while True:
+            with suppress(Exception):  # whatever the database or the disk has, the next look tries again
+                self.jobs.keep_watched()
+            time.sleep(WATCH_SECONDS)
 
     def warm(self) -> threading.Thread:
         """Load the default checkpoint in the background, so that the first run does not wait for it."""

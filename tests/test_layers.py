@@ -26,6 +26,7 @@ MAY_IMPORT = {
         "grain.photo.photo",
         "grain.photo.phrases",
         "grain.zero_shot",
+        "grain.time_limit",
         "db",
     ],
     "app": ["grain", "curation", "db"],

@@ -67,6 +67,26 @@ def test_a_program_calls_nobody(name: str, picture: Path, plain_environment: Pat
     assert notes_about_people(plain_environment) == []
 
 
+def test_a_training_and_its_evaluation_call_nobody(plain_environment: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_world(WorldConfig(out=data, images=64, held_out_images=8, classes=2, novel_images_per_class=2))
+    trained = ["--images=32", "--batch-size=16", "--warmup-images=16", "--checkpoint-images=16"]
+    trained += ["--evaluate-images=32", "--held-out-images=8", "--workers=1", "--tracker=tensorboard"]
+    launched = ["-m", "accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]  # as the Train page does
+    launched += ["--mixed_precision=no", "--dynamo_backend=no", "--cpu", "-m", "grain.train"]
+    commands = {
+        "training": [*launched, f"--data={data}", f"--out={run}", *trained],
+        "evaluation": ["-m", "grain.evaluate", f"--models={run}/final", f"--data-sets={data}", f"--out={tmp_path}/e"],
+    }
+    for name, words in commands.items():
+        command = [*watching(tmp_path / name), sys.executable, *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S * 5)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name).exists() and left_the_machine(tmp_path / name) == set()
+    assert list(run.rglob("events.out.tfevents.*")), "the tracker kept nothing, so it was not watched"
+    assert notes_about_people(plain_environment) == []
+
+
 def test_the_app_and_its_jobs_call_nobody(picture: Path, plain_environment: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")

@@ -17,11 +17,12 @@ from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
 from curation.annotate.plan import AnnotationPlan, plan
-from curation.annotate.registry import DESCRIBERS, DescriberChoice, LocalizerChoice, uses_of
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, uses_of
 from curation.annotate.sample_annotators import ROW, SampleConfig
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.trial import PictureTrial, try_picture
+from curation.annotate.weights import check_weights_read
 from curation.files.images import open_image
 from curation.ingest.ingest import IngestConfig
 from curation.ingest.ingest import command_line as ingest_command
@@ -50,6 +51,7 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
     """Return the settings of a run.
 
     Raises: UserError: one of them is wrong, or names a path or a server that the person may not name.
+            WeightsUnreadError: a model's folder is read for the first time; nobody waits for that here.
     """
     home = services.settings.home
     if not form.dataset:
@@ -60,6 +62,8 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
         describer["model"] = form.describer_model.strip()
         if "server" not in uses:
             check_model(home, person.role, describer["model"])
+            if "model" in uses:
+                check_weights_read(describer["model"])
     if "server" in uses:
         describer["server"] = form.server.strip()
         check_server(home, person, describer["server"])
@@ -69,6 +73,8 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
     if form.localizer_model.strip():
         localizer["model"] = form.localizer_model.strip()
         check_model(home, person.role, localizer["model"])
+        if "model" in uses_of(LOCALIZERS, form.localizer):
+            check_weights_read(localizer["model"])
     try:
         boxes = LocalizeConfig(
             threshold=form.threshold,

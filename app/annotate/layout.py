@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.annotate.form import DESCRIBER_CHOICES, LOCALIZER_CHOICES, PROMPT_CHOICES, AnnotateForm
-from app.ui.events import ON_JOB, html, server_field
+from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
 from app.ui.html import empty_state, heading, page_head
 from app.ui.upload_field import UploadedPicture
 
@@ -18,13 +18,17 @@ NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or dr
 
 
 class AnnotateOutputs(NamedTuple):
-    """The panels that follow from the form; as components, and as their values. last: id of the last result."""
+    """The panels that follow from the form; as components, and as their values.
+
+    last: id of the last result. again: a timer that runs while weights are being read, to look again.
+    """
 
     note: Any
     plan: Any
     command: Any
     results: Any
     last: Any
+    again: Any
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def lay_out() -> AnnotateParts:
                 more = gr.Button("More", size="sm", elem_id="more")
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
-    outputs = AnnotateOutputs(note, plan, command, results, gr.State(0))
+    outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
     return AnnotateParts(form, outputs, imports, start, jobs, more, trial)
 
 

@@ -53,16 +53,18 @@ class AnnotatePage:
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
         from app.annotate import actions, panels
+        from curation.annotate.weights import WeightsUnreadError
 
         form = _form(values)
         if not form.dataset:
-            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0))
+            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0, gr.Timer(active=False)))
         try:
             config = actions.config_of(self.services, form, person_of(request))
             plan = actions.plan_of(self.services, config)
             views = actions.results(self.services, config)
         except UserError as error:
-            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0))
+            again = gr.Timer(active=isinstance(error, WeightsUnreadError))
+            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0, again))
         return list(
             AnnotateOutputs(
                 "",
@@ -70,6 +72,7 @@ class AnnotatePage:
                 panels.command_panel(config),
                 panels.results_panel(views, self.services.settings.home),
                 views[-1].image.id if views else 0,
+                gr.Timer(active=False),
             )
         )
 
@@ -78,14 +81,14 @@ class AnnotatePage:
         now = AnnotateOutputs(*self.show(request, *values))
         return list(now if last <= now.last else now._replace(results=gr.skip(), last=gr.skip()))
 
-    def show_fields(self, describer: str, localizer: str) -> list[Any]:
+    def show_fields(self, describer: str, localizer: str, server: str | None) -> list[Any]:
         """Show the fields that the chosen annotators use. Returns the fields that may hide."""
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
         sample = "sample" in described | localized
         model, vocabulary, ask = ("model" in described, "vocabulary" in described, "ask" in described)
         shown = [gr.update(visible=each) for each in (vocabulary, ask, "model" in localized, sample, sample)]
-        server = server_choices(self.services, visible="server" in described)
-        return [gr.update(visible=model), server, *shown]
+        servers = server_choices(self.services, server, visible="server" in described)
+        return [gr.update(visible=model), servers, *shown]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
@@ -144,12 +147,16 @@ class AnnotatePage:
             return [gr.skip(), notice(error.sentence)]
         return [panels.trial_panel(image, trial, plan), ""]
 
-    def refresh_data_sets(self, dataset: str | None) -> Any:
-        """List the data sets again after an import. Returns dataset."""
+    def refresh_data_sets(self, request: gr.Request, dataset: str | None) -> Any:
+        """List the data sets again after an import. Returns dataset.
+
+        The first list of jobs may be shown before the data set of the page's link is: there is no choice then, and the
+        link decides as in `open`.
+        """
         from app.ui.jobs_list import dataset_names
 
-        names = dataset_names(self.services)
-        return keep_choice(dataset, names, next(iter(names), None))
+        names, linked = dataset_names(self.services), request.query_params.get("dataset")
+        return keep_choice(dataset, names, linked if linked in names else next(iter(names), None))
 
     def _import(self, request: gr.Request, **settings: Any) -> list[Any]:
         from app.annotate import actions
@@ -188,11 +195,11 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
         page.show, fields, [*outputs], **ordered
     )
     changed = [field.release if isinstance(field, gr.Slider) else field.change for field in fields]
-    gr.on(changed, page.show, fields, [*outputs], **ordered)
+    gr.on([*changed, outputs.again.tick], page.show, fields, [*outputs], **ordered)
     kinds = [form.describer, form.localizer]
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
-    gr.on([kind.change for kind in kinds], page.show_fields, kinds, hiding, **LIGHT)
+    gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
     )

@@ -168,9 +168,9 @@ class AuditPage(Paged):
         except UserError as error:
             return notice(error.sentence)
 
-    def fields(self, vqa: str) -> Any:
+    def fields(self, vqa: str, server: str | None) -> Any:
         """Show only fields that mean something. Returns server."""
-        return server_choices(self.services, visible=vqa == "server")
+        return server_choices(self.services, server, visible=vqa == "server")
 
     def start(self, request: gr.Request, dataset: str | None, *sources: Any) -> Any:
         """Queue an audit. Returns jobs."""
@@ -295,7 +295,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     gr.on([dataset.change, parts.threshold.release], **report)
     for source in (dataset, *sources):
         source.change(**command)
-    parts.sources.vqa.change(page.fields, parts.sources.vqa, parts.sources.server, **LIGHT)
+    parts.sources.vqa.change(page.fields, [parts.sources.vqa, parts.sources.server], parts.sources.server, **LIGHT)
     turned = [parts.list, parts.note, parts.places]
     parts.forward.click(page.forward, [parts.places, *filters], turned, **rows)
     parts.back.click(page.back, [parts.places, *filters], turned, **rows)

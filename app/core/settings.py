@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     """Model servers that people may ask, as name=address with commas between; see curation/annotate/servers.py."""
     gpu_jobs: int = Field(default=1, ge=1)
     """Jobs at a time on each GPU."""
+    model_seconds: float = Field(default=120.0, gt=0)
+    """Seconds for which one visitor's request may hold the model while others wait; loading weights not counted."""
+    job_retries: int = Field(default=5, ge=0)
+    """How often an interrupted job is tried again by itself without getting further; 0: when a person resumes it."""
     shared_url: str = ""
     """Where clusters read data and write checkpoints: file, s3, gs, …; GRAIN_HOME itself where all machines see it."""
     ray_address: str = ""

@@ -168,9 +168,9 @@ class GroundPage:
         )
         return [*form, self.about(chosen, versus), notice(problem)]
 
-    def show_server(self, describer: str) -> Any:
+    def show_server(self, describer: str, server: str | None) -> Any:
         """Show the address field for a describer on a server."""
-        return server_choices(self.services, visible="server" in uses_of(DESCRIBERS, describer))
+        return server_choices(self.services, server, visible="server" in uses_of(DESCRIBERS, describer))
 
     def describe(self, picture: str | None, kind: str, server: str, request: gr.Request) -> list[Any]:
         """Let a model write the descriptions. Returns descriptions, its answer, and its note."""
@@ -376,7 +376,7 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
     )
     form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [form.versus, parts.about], **LIGHT).then(**run)
     form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
-    inputs.describer.input(page.show_server, inputs.describer, inputs.server, **LIGHT)
+    inputs.describer.input(page.show_server, [inputs.describer, inputs.server], inputs.server, **LIGHT)
     inputs.describe.click(
         page.describe,
         [form.picture, inputs.describer, inputs.server],

@@ -1,4 +1,4 @@
-"""Long work outlives pages and app: `control.Jobs` queues it, `runner` does it, here or on a cluster.
+"""Long work outlives pages and app: `control.Jobs` queues it, `runner` does it, `watchdog` looks after both.
 
 May import: app.access, app.core.
 """

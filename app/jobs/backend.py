@@ -34,5 +34,8 @@ class Backend(Protocol):
     def cancel(self, *, force: bool) -> None:
         """Ask it to end, or make it. Called repeatedly until poll says that it is over."""
 
+    def killed_for_memory(self) -> bool:
+        """Return whether the kernel says that it ended a process for want of memory meanwhile."""
+
     def tail(self) -> str:
         """Return the last lines of its output."""

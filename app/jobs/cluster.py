@@ -85,6 +85,10 @@ class ClusterJob(ABC):
         self._force = force
         self._stop.set()
 
+    def killed_for_memory(self) -> bool:
+        """Return False: the kernel that would know is another machine's."""
+        return False
+
     def tail(self) -> str:
         """Return the last lines of this attempt."""
         return last_lines(self._tail, REMEMBERED_LINES)

@@ -14,16 +14,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.core.settings import ROOT
 from app.jobs.devices import slots_here
 from app.jobs.folder import Log, job_folder
-from app.jobs.processes import MARK, Worker, end, find, of_job
-from app.jobs.runner import DATABASE, Pace
+from app.jobs.launch import Pace, RunnerConfig, keep_watchdog, start_process
+from app.jobs.processes import Worker, end, find, of_job
 from db.engine import Engine, reading, retrying, transaction
 from db.models import Job, now
 from db.queries.job_queries import (
@@ -35,10 +34,17 @@ from db.queries.job_queries import (
     running_jobs,
     set_job_priority,
 )
-from db.queries.job_runner_queries import hand_over_job, mark_interrupted, ready_jobs
+from db.queries.job_runner_queries import (
+    RetryPolicy,
+    any_job_due,
+    busy_devices,
+    hand_over_job,
+    mark_interrupted,
+    ready_jobs,
+    requeue_due_jobs,
+)
 from user_errors import UserError
 
-RUNNER_LOG_BYTES = 2**20  # runners say little; a longer log is begun anew
 MOST_JOBS = 2**31 - 1  # the largest number that a database gives a job
 SILENT_HEARTBEATS = 5  # a machine that slept wakes with every lease run out: so long a living runner may still speak up
 
@@ -77,14 +83,21 @@ class Jobs:
     """The queue and its runners on this machine."""
 
     def __init__(
-        self, engine: Engine, home: Path, slots: Mapping[str, int] | None = None, *, pace: Pace | None = None
+        self,
+        engine: Engine,
+        home: Path,
+        slots: Mapping[str, int] | None = None,
+        *,
+        pace: Pace | None = None,
+        watched: bool = False,
     ) -> None:
         """home: GRAIN_HOME. slots: device -> how many jobs it runs at a time; when not given, one on the processors and
-        one on each GPU.
+        one on each GPU. watched: runners that are started from here see that a watchdog lives.
         """
         self._engine, self._home = engine, home.absolute()
         self.slots = dict(slots or slots_here())
         self._pace = pace or Pace()
+        self._config = RunnerConfig(self._home, self.slots, self._pace, watched)
         self._started: list[subprocess.Popen[bytes]] = []
         self._starting, self._reconciling = threading.Lock(), threading.Lock()
 
@@ -160,11 +173,11 @@ class Jobs:
         return Log(job_folder(self._home, job_id)).tail(lines)
 
     def reconcile(self) -> list[int]:
-        """Compare the database with the running processes; call it at the start, and whenever jobs are shown.
+        """Compare the database with the running processes: the watchdog does, and whoever shows jobs.
 
-        A job whose runner is dead becomes interrupted, after what is left of it has been ended: it can be resumed. One
-        whose runner lives is left alone. One that goes on elsewhere goes to another runner. Then runners are started
-        for what is queued.
+        A job whose runner is dead becomes interrupted, after what is left of it has been ended: it is tried again some
+        seconds later, or a person resumes it. One whose runner lives is left alone. One that goes on elsewhere goes to
+        another runner. Then runners are started for what is queued.
 
         Returns: ids of the jobs that were interrupted now. Empty when another thread is at it.
         """
@@ -172,8 +185,10 @@ class Jobs:
             return []
         try:
             with reading(self._engine) as session:
-                running = running_jobs(session)
+                running, due = running_jobs(session), any_job_due(session)
             taken = [job.id for job in running if (reason := self._why_dead(job)) and self._take_back(job, reason)]
+            if due:
+                retrying(self._engine, requeue_due_jobs)
         finally:
             self._reconciling.release()
         self.start_runners()
@@ -189,6 +204,20 @@ class Jobs:
             self._started += [self._start_runner() for _ in range(missing)]
             return missing
 
+    def has_work(self) -> bool:
+        """Return whether a job runs, waits for a slot or will be tried again on a device that this machine has."""
+        with reading(self._engine) as session:
+            return not busy_devices(session).isdisjoint(self.slots)
+
+    def keep_watched(self) -> None:
+        """See that a watchdog lives while there is work, and that runners started from now on see to it as well.
+
+        Raises: OSError, DatabaseError, DBAPIError: not possible now; call it again some seconds later.
+        """
+        self._config = replace(self._config, watched=True)
+        if self.has_work():
+            keep_watchdog(self._config, self._database())
+
     def _fitting(self, ready: Sequence[Job], running: Sequence[Job]) -> int:
         """Return how many jobs could start now; none overtakes a wider one of its device."""
         free = Counter(self.slots)
@@ -202,40 +231,24 @@ class Jobs:
         return fitting
 
     def _start_runner(self) -> subprocess.Popen[bytes]:
-        (self._home / "jobs").mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "app.jobs.runner", "--home", str(self._home), "--slots"]
-        argv += [word for device, count in self.slots.items() for word in (device, str(count))]
-        for flag in fields(self._pace):
-            argv += [f"--pace.{flag.name.replace('_', '-')}", str(getattr(self._pace, flag.name))]
-        environment = {name: value for name, value in os.environ.items() if name != MARK}  # it belongs to no job
+        return start_process("app.jobs.runner", self._config, self._database(), stdout=subprocess.PIPE)
+
+    def _database(self) -> str:
         url = self._engine.url
         if url.get_backend_name() == "sqlite":  # a runner has another working folder
             url = url.set(database=os.path.abspath(url.database or ""))
-        environment[DATABASE] = url.render_as_string(hide_password=False)
-        environment["GRAIN_HOME"] = str(self._home)  # for the jobs
-        with (self._home / "jobs" / "runners.txt").open("ab") as log:
-            if log.tell() > RUNNER_LOG_BYTES:
-                log.truncate(0)
-            return subprocess.Popen(
-                argv,
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+        return url.render_as_string(hide_password=False)
 
     def _why_dead(self, job: Job) -> str:
         """Return why nobody works at a running job any more; "" if somebody does, or nobody can tell."""
         worker = Worker.read(job.worker)
         if worker.is_here and not find(worker.pid, worker.started):
-            return "its runner ended without a word: resume it"
+            return "its runner ended without a word"
         if job.lease_until and job.lease_until >= now():
             return ""
         if not worker.is_here:
-            return f"nothing has been heard from {worker.host}: look there, and resume it"
-        return "its runner hung: resume it" if self._stays_silent(job) else ""
+            return f"nothing has been heard from {worker.host}"
+        return "its runner hung" if self._stays_silent(job) else ""
 
     def _stays_silent(self, job: Job) -> bool:
         deadline = time.monotonic() + SILENT_HEARTBEATS * self._pace.heartbeat_s
@@ -260,7 +273,8 @@ class Jobs:
         if job.backend != "local" and job.external_id:
             retrying(self._engine, partial(hand_over_job, job_id=job.id, token=job.token))
             return False
-        mark = partial(mark_interrupted, job_id=job.id, token=job.token, exit_reason=reason)
+        again = RetryPolicy(self._pace.retries, self._pace.retry_s)
+        mark = partial(mark_interrupted, job_id=job.id, token=job.token, exit_reason=reason, retry=again)
         return retrying(self._engine, mark)
 
 

@@ -14,6 +14,7 @@ from app.core.settings import ROOT
 from app.jobs.backend import Submitted
 from app.jobs.devices import gpus, visible_to
 from app.jobs.folder import Log, last_lines, progress_file
+from app.jobs.memory import memory_kills
 from app.jobs.processes import MARK, Ending, of_job
 from db.models import Job
 
@@ -39,6 +40,7 @@ class LocalProcess:
         """Start it. No shell reads argv."""
         environment = {"PYTHONUNBUFFERED": "1"} | os.environ | self._visible  # unbuffered, or a log comes in lumps
         environment[MARK] = str(progress_file(self._folder, self._token))
+        self._memory_kills = memory_kills()
         self._child = subprocess.Popen(
             self._argv,
             cwd=ROOT,
@@ -72,6 +74,10 @@ class LocalProcess:
         """Ask the topmost of its processes to end, or kill all."""
         self._told = True
         self._ending.step(self._processes(), force=force)
+
+    def killed_for_memory(self) -> bool:
+        """Return whether the kernel has ended a process for want of memory since it began."""
+        return memory_kills() > self._memory_kills
 
     def tail(self) -> str:
         """Return the last lines of this attempt."""

@@ -13,10 +13,12 @@ Ask = Literal["", "pause", "cancel", "stop", "lost"]
 """What ends a job before it is through: a person, the runner's own end, or that the job is no longer the runner's."""
 
 REASON_CHARACTERS = 300
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # by itself, or as a shell tells it of its child
+OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)  # sent by a person, the system or its shutdown
+SHELL = 128  # a shell adds a signal to it to tell of its child
+CHILD_KILLED = re.compile(r"^.*CalledProcessError: .*\bSIGKILL\b|\bSignal 9 \(SIGKILL\)", re.MULTILINE)
+"""What accelerate and torch say of their children."""
 OUT_OF_MEMORY = re.compile(
-    r"^(\S+: )?[\w.]*(MemoryError|OutOfMemoryError)\b|\bstd::bad_alloc\b"  # Python, torch and numpy; C++
-    r"|^.*CalledProcessError: .*\bSIGKILL\b|\bSignal 9 \(SIGKILL\)",  # what accelerate and torch say of their children
+    r"^(\S+: )?[\w.]*(MemoryError|OutOfMemoryError)\b|\bstd::bad_alloc\b",  # Python, torch and numpy; C++
     re.MULTILINE,
 )
 MEMORY_HINT = "take a smaller batch or model, or end other programs, and resume it"
@@ -30,23 +32,30 @@ class Outcome:
     reason: str
 
 
-def outcome(code: int, tail: str, asked: Ask = "") -> Outcome:
-    """Judge the end of a job.
+def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) -> Outcome:
+    """Judge the end of a job. What was killed from outside is interrupted, and so is tried again.
 
     Args:   code: its exit code, negative for a signal. tail: the last lines it said. asked: what it was told before.
+            for_memory: whether the kernel has ended a process for want of memory meanwhile.
     """
     if asked == "pause":
         return Outcome("paused", "paused when asked")
     if asked == "cancel":
         return Outcome("cancelled", "cancelled when asked")
     if asked:
-        return Outcome("interrupted", "its runner was told to stop: resume it")
+        return Outcome("interrupted", "its runner was told to stop")
     if code == 0:
         return Outcome("done", "ok")
     if OUT_OF_MEMORY.search(tail):
         return Outcome("failed", f"memory: it ran out of memory: {MEMORY_HINT}")
-    if code in KILLED:
-        return Outcome("failed", f"memory: the system killed it, as it does when memory runs out: {MEMORY_HINT}")
+    number = -code if code < 0 else code - SHELL
+    killed = number == signal.SIGKILL or CHILD_KILLED.search(tail) is not None
+    if killed and for_memory:
+        return Outcome("failed", f"memory: the kernel ended a process for want of memory: {MEMORY_HINT}")
+    if killed and number != signal.SIGKILL:
+        return Outcome("interrupted", "one of its processes was killed by signal 9 (SIGKILL)")
+    if number in OUTSIDE:
+        return Outcome("interrupted", f"killed by signal {number} ({_name(number)})")
     if code < 0:
         return Outcome("failed", f"killed by signal {-code} ({_name(-code)})")
     last = tail.rpartition("\n")[2].strip()[:REASON_CHARACTERS]

@@ -1,7 +1,6 @@
 """Run queued jobs one after the other, until none is left for a free slot: python -m app.jobs.runner.
 
-It is started by control.Jobs in a session of its own and needs nothing of the app: that may end or be killed. The
-database comes by GRAIN_DATABASE_URL, since everybody may read a command line and the URL may hold a password.
+It is started by control.Jobs in a session of its own and needs nothing of the app: that may end or be killed.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import tyro
 
 from app.jobs.backend import Backend, Submitted
 from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
+from app.jobs.launch import DATABASE, RunnerConfig, keep_watchdog
 from app.jobs.local import LocalProcess
 from app.jobs.outcome import Ask, Outcome, outcome
 from app.jobs.processes import Worker, end, of_job
@@ -28,6 +28,7 @@ from db.engine import DatabaseError, Engine, connect_to, retrying, transaction
 from db.models import Job, now
 from db.queries.job_runner_queries import (
     JobLostError,
+    RetryPolicy,
     claim_job,
     finish_job,
     hand_over_job,
@@ -36,8 +37,6 @@ from db.queries.job_runner_queries import (
     set_job_process,
     set_job_progress,
 )
-
-DATABASE = "GRAIN_DATABASE_URL"
 
 
 def _on_ray(job: Job, folder: Path) -> Backend:
@@ -58,34 +57,6 @@ FINISH_PAUSES_S = (0.05, 0.2, 0.8, 2.0, *[5.0] * 60)  # what was worked out for 
 
 class HandedOverError(RuntimeError):
     """The runner ends and the work does not."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often and how long, in seconds."""
-
-    heartbeat_s: float = 1.0
-    """Between two looks at what was asked."""
-    lease_s: float = 60.0
-    """So long a runner may be silent."""
-    tick_s: float = 0.1
-    """Between two looks at the job."""
-    cancel_grace_s: float = 10.0
-    """From asking a job to end to killing it."""
-    pause_grace_s: float = 120.0
-    """The same on pause: it may have much to save."""
-
-
-@dataclass(frozen=True)
-class RunnerConfig:
-    """One runner."""
-
-    home: Path
-    """GRAIN_HOME."""
-    slots: dict[str, int]
-    """How many jobs each device runs at a time."""
-    pace: Pace = field(default_factory=Pace)
-    """How often and how long."""
 
 
 class Runner:
@@ -159,7 +130,7 @@ class Attempt:
             raise JobLostError(f"job {job.id} was taken away and has been ended here")
         if code is None:
             raise HandedOverError(f"job {job.id} goes on elsewhere; the next runner finds it again")
-        return outcome(code, backend.tail(), asked)
+        return outcome(code, backend.tail(), asked, for_memory=backend.killed_for_memory())
 
     def hand_over(self) -> None:
         """Leave work that runs elsewhere to the next runner."""
@@ -178,7 +149,8 @@ class Attempt:
             said = partial(set_job_progress, job_id=job_id, token=token, **vars(progress))
             retrying(self._engine, said, pauses_s=FINISH_PAUSES_S)
         if how.state == "interrupted":
-            mark = partial(mark_interrupted, job_id=job_id, token=token, exit_reason=reason)
+            again = RetryPolicy(self._pace.retries, self._pace.retry_s)
+            mark = partial(mark_interrupted, job_id=job_id, token=token, exit_reason=reason, retry=again)
             retrying(self._engine, mark, pauses_s=FINISH_PAUSES_S)
         else:
             write = partial(finish_job, job_id=job_id, token=token, state=how.state, exit_reason=reason)
@@ -235,6 +207,16 @@ class Attempt:
         log.write(f"--- attempt {self._job.attempts}, {now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
 
 
+def _keep_watched(config: RunnerConfig) -> None:
+    """See that a watchdog lives as long as this runner does."""
+    while True:
+        try:
+            keep_watchdog(config, os.environ[DATABASE])
+        except OSError:  # no processes or no disk left: the jobs go on, and the next look tries again
+            traceback.print_exc()
+        time.sleep(config.pace.watch_s)
+
+
 def main(config: RunnerConfig) -> None:
     """Run as a process of its own.
 
@@ -244,6 +226,8 @@ def main(config: RunnerConfig) -> None:
         raise DatabaseError(f"expected the database of the queue in {DATABASE}: set it")
     runner = Runner(connect_to(os.environ[DATABASE]), config)
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
+    if config.watched:
+        threading.Thread(target=_keep_watched, args=(config,), name="watchdog", daemon=True).start()
     os.dup2(2, 1)  # who started this waits for the end of stdout: what is queued from now on is seen
     runner.run()
 

@@ -85,8 +85,11 @@ def server_field(*, elem_id: str) -> gr.Dropdown:
     )
 
 
-def server_choices(services: Services, *, visible: bool) -> Any:
-    """Update a server field: the servers that are known now, shown or hidden."""
+def server_choices(services: Services, now: str | None, *, visible: bool) -> Any:
+    """Update a server field, shown or hidden: the servers that are known, and chosen is the only one.
+
+    Args:   now: what is chosen or written there, which stays.
+    """
     from curation.annotate.servers import known_servers
 
     try:
@@ -94,7 +97,9 @@ def server_choices(services: Services, *, visible: bool) -> Any:
     except UserError as error:
         warn(error)
         known = {}
-    return gr.update(choices=[(f"{name} · {address}", address) for name, address in known.items()], visible=visible)
+    choices = [(f"{name} · {address}", address) for name, address in known.items()]
+    only = {} if now or len(known) != 1 else {"value": next(iter(known.values()))}
+    return gr.update(choices=choices, visible=visible, **only)
 
 
 def control_job_by_button(services: Services, request: gr.Request, event: gr.EventData) -> None:

@@ -20,7 +20,7 @@ BUTTONS: Mapping[str, tuple[str, ...]] = {
     "queued": ("pause", "cancel"),
     "running": ("pause", "cancel"),
     "paused": ("resume", "cancel"),
-    "interrupted": ("resume",),
+    "interrupted": ("resume", "cancel"),
     "failed": ("resume",),
     "cancelled": ("resume",),
 }

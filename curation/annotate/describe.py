@@ -7,6 +7,7 @@ is loaded.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from curation.annotate.prompts import (
     storable,
 )
 from curation.annotate.weights import find_model
+from grain.time_limit import check_time, seconds_left
 from user_errors import UserError
 
 if TYPE_CHECKING:
@@ -381,6 +383,7 @@ class LlavaDescriber:
         import torch
 
         already_read = cache.get_seq_length() if cache is not None else 0
+        left_s = seconds_left()
         out = self._model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -388,7 +391,9 @@ class LlavaDescriber:
             **pictures,
             **self._generation,
             max_new_tokens=most_tokens,
+            **({"max_time": left_s} if left_s < math.inf else {}),
         )
+        check_time()  # else the answer would be cut and nobody would know why
         answer = out.sequences[:, ids.shape[1] :]  # [B, L]
         ended = torch.isin(answer, answer.new_tensor(self._ends)).cumsum(dim=1) > 0
         kept = (~ended).to(mask.dtype)

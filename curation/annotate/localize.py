@@ -17,6 +17,7 @@ from PIL import Image
 
 from curation.annotate.weights import find_model, missing_weights
 from grain.structures import Array, Region
+from grain.time_limit import check_time
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,6 +192,7 @@ class Owlv2Localizer:
         known = {text: self._texts[text] for text in texts if text in self._texts}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         for start in range(0, len(new), TEXTS_AT_ONCE):
+            check_time()
             some = new[start : start + TEXTS_AT_ONCE]
             known |= dict(zip(some, self.encode_texts(some), strict=True))
         if len(self._texts) + len(new) > MOST_REMEMBERED:

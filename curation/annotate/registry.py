@@ -110,6 +110,8 @@ def _server(choice: DescriberChoice, sample: SampleConfig) -> AnnotatorSpec[Desc
             revision=revision,
             config=choice.ask,
             concurrency=choice.concurrency,
+            timeout=choice.timeout_seconds,
+            patience=choice.patience_seconds,
         ),
         {**_asked(choice), "picture_side": PICTURE_SIDE, "jpeg_quality": JPEG_QUALITY},
     )
@@ -153,7 +155,7 @@ def _owlv2(choice: LocalizerChoice, sample: SampleConfig) -> AnnotatorSpec[Local
 
 _SAMPLE = frozenset({"sample"})
 _WEIGHTS = frozenset({"model", "revision", "precision"})
-_SERVED = frozenset({"model", "revision", "server", "concurrency"})
+_SERVED = frozenset({"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds"})
 _NAMES = frozenset({"vocabulary"})
 _ASKED = frozenset({"ask"})
 _DESCRIBER_ROWS = (  # in the order of the pages
@@ -199,6 +201,10 @@ class DescriberChoice:
     """Address of the server, as in http://127.0.0.1:8000/v1."""
     concurrency: int = 8
     """Requests to the server at once."""
+    timeout_seconds: float = 120.0
+    """For one request to the server."""
+    patience_seconds: float = 1800.0
+    """In which a server that answers nothing may come back, before the run stops."""
     vocabulary: tuple[str, ...] = ()
     """The class names, for vocabulary."""
     ask: DescribeConfig = field(default_factory=DescribeConfig)
@@ -207,6 +213,8 @@ class DescriberChoice:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         self.row.check(self)
+        if self.timeout_seconds <= 0 or self.patience_seconds < 0:
+            raise ValueError("timeout_seconds must be above 0, and patience_seconds 0 or more")
         if self.server:
             from curation.annotate.servers import check_address
 

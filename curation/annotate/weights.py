@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from user_errors import UserError
 CONFIG = "config.json"
 MOST_CONFIG_BYTES, MOST_FILES = 2**20, 1_000
 DIGEST_LETTERS = 12  # of a folder's sha256, in its name
+READ_AT_ONCE_BYTES = 2**28  # what is hashed within a second or so
+MOST_DIGESTS = 64  # of folders, kept
+
+FilesState = tuple[tuple[str, int, int, int], ...]  # of each file: path, size, time in ns, inode
+
+
+class WeightsUnreadError(UserError):
+    """Weights are being read for the first time, in the background: ask again in some seconds."""
 
 
 def missing_weights(model: str | Path, revision: str) -> UserError:
@@ -40,12 +48,17 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """Return `model@revision`: a hub snapshot's commit; of a plain folder its name and a digest of its files."""
+        """Return `model@revision`: a hub snapshot's commit; of a plain folder its name and a digest of its files.
+
+        Raises: UserError: a file cannot be read.
+        """
         if self.hub:
             return f"{self.model}@{self.folder.name}"
-        files = tuple((file, file.stat()) for file in sorted(_files(self.folder)))
-        state = tuple((str(file), kept.st_size, kept.st_mtime_ns, kept.st_ino) for file, kept in files)
-        return f"{self.folder.resolve().name}@{_digest_of(state)[:DIGEST_LETTERS]}"
+        try:
+            digest = _digests.get(_state_of(self.folder))
+        except OSError as error:
+            raise missing_weights(self.model, self.revision) from error
+        return f"{self.folder.resolve().name}@{digest[:DIGEST_LETTERS]}"
 
     @property
     def kind(self) -> str:
@@ -97,6 +110,24 @@ def find_model(model: str | Path, revision: str = "main") -> LocalModel:
     return LocalModel(str(model), revision, Path(folder), hub=True)
 
 
+def check_weights_read(model: str | Path) -> None:
+    """Check that a model can be named at once: a page asks first, and so never waits for gigabytes to be hashed.
+
+    Raises: WeightsUnreadError: they are read in the background from now on. UserError: the folder is no model's.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    _check_folder(folder)
+    state = _state_of(folder)
+    size = sum(kept for _, kept, *_ in state)
+    if size > READ_AT_ONCE_BYTES and not _digests.is_known(state):
+        raise WeightsUnreadError(
+            f"The weights in {folder.name} ({size / 1e9:.1f} GB) are being read for the first time: the plan follows "
+            "as soon as that is done."
+        )
+
+
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that is no model's before anything in it is read.
 
@@ -115,11 +146,68 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()]  # no pipe, no device: reading one may never end
 
 
-@lru_cache(maxsize=64)
-def _digest_of(state: tuple[tuple[str, int, int, int], ...]) -> str:
-    """Hash the content of files, once for as long as their size, time and inode stay. state: path first."""
-    digest = hashlib.sha256()
-    for path, *_ in state:
-        with Path(path).open("rb") as content:
-            digest.update(f"{Path(path).name}\n".encode() + hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+def _state_of(folder: Path) -> FilesState:
+    """Return what changes when a folder's content does."""
+    files = ((file, file.stat()) for file in sorted(_files(folder)))
+    return tuple((str(file), kept.st_size, kept.st_mtime_ns, kept.st_ino) for file, kept in files)
+
+
+class Digests:
+    """The digests of folders, each read once for as long as size, time and inode of its files stay.
+
+    Nothing is read under a lock: whoever asks for a folder that is known waits for nobody.
+    """
+
+    def __init__(self) -> None:
+        """None is known."""
+        self._lock = threading.Lock()
+        self._known: dict[FilesState, str] = {}
+        self._being_read: FilesState | None = None
+        self._unreadable: set[FilesState] = set()
+
+    def get(self, state: FilesState) -> str:
+        """Return a folder's digest, reading its files if nobody has.
+
+        Raises: OSError: one cannot be read.
+        """
+        with self._lock:
+            if state in self._known:
+                return self._known[state]
+        digest = hashlib.sha256()
+        for path, *_ in state:
+            with Path(path).open("rb") as content:
+                digest.update(f"{Path(path).name}\n".encode() + hashlib.file_digest(content, "sha256").digest())
+        with self._lock:
+            while len(self._known) >= MOST_DIGESTS:
+                del self._known[next(iter(self._known))]
+            self._known[state] = digest.hexdigest()
+            return self._known[state]
+
+    def is_known(self, state: FilesState) -> bool:
+        """Return whether `get` answers at once; if not, see that the files are read in the background.
+
+        One folder is read at a time: one that is still being copied is another one at every look.
+        """
+        with self._lock:
+            if state in self._known:
+                return True
+            if state in self._unreadable:  # `get` tells why
+                self._unreadable.remove(state)
+                return True
+            if self._being_read is None:
+                self._being_read = state
+                threading.Thread(target=self._read, args=(state,), name="weights", daemon=True).start()
+            return False
+
+    def _read(self, state: FilesState) -> None:
+        try:
+            self.get(state)
+        except OSError:
+            with self._lock:
+                self._unreadable.add(state)
+        finally:
+            with self._lock:
+                self._being_read = None
+
+
+_digests = Digests()

@@ -11,7 +11,7 @@ from sqlmodel import Field, SQLModel
 from db.models.columns import BIG, UtcDateTime, freeze_columns, now, one_of
 
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled", "interrupted"]
-"""interrupted: its process ended without a word; it can be queued again."""
+"""interrupted: its process ended without a word; it is tried again by itself, or a person resumes it."""
 
 JobRequest = Literal["", "pause", "cancel"]
 """What a running job was asked; it looks at every heartbeat."""
@@ -48,6 +48,12 @@ class Job(SQLModel, table=True):
     """The job that must be done before this one begins: what makes its data."""
     attempts: int = 0
     """How often it was taken up."""
+    retries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """How often it was tried again by itself without getting further."""
+    retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it is tried again by itself; None where it is not."""
+    retry_done: int = Field(default=0, sa_type=BIG, sa_column_kwargs={"server_default": "0"})
+    """How far it was when the count of retries began."""
     worker: str = ""
     """Who took it up last."""
     token: int = 0

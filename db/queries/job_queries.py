@@ -122,6 +122,7 @@ def request_cancel(session: Session, *, job_id: int) -> Job:
         job.request = "cancel"
     elif job.state in ("queued", "interrupted") and job.external_id:  # it may go on elsewhere: a runner ends it there
         job.state, job.request, job.exit_reason, job.ended_at = "queued", "cancel", "", None
+        job.retry_at = None
     elif job.state in ("queued", "paused", "interrupted"):
         end_job(job, "cancelled", "cancelled before it ran on")
     else:
@@ -141,6 +142,7 @@ def requeue_job(session: Session, *, job_id: int) -> Job:
     if job.state != "interrupted":
         job.external_id = ""  # what it names is over; else a runner finds it again by that
     job.state, job.request, job.exit_reason, job.ended_at = "queued", "", "", None
+    job.retries, job.retry_at = 0, None
     session.flush()
     return job
 
@@ -161,7 +163,7 @@ def set_job_priority(session: Session, *, job_id: int, priority: int) -> Job:
 def end_job(job: Job, state: JobState, exit_reason: str) -> None:
     """Set a job's last state and free its slot."""
     job.state, job.exit_reason, job.ended_at = state, storable(exit_reason), now()
-    job.request, job.slot, job.lease_until = "", None, None
+    job.request, job.slot, job.lease_until, job.retry_at = "", None, None, None
 
 
 def lock_job(session: Session, job_id: int) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists
@@ -15,6 +16,21 @@ from db.queries.job_queries import end_job, lock_job
 from db.queries.values import storable
 
 CLAIM_LOCK = 0x4A4F_4253  # any number: on PostgreSQL one process at a time counts the free slots and takes one
+
+
+LONGEST_WAIT_S = 300.0  # before an interrupted job is tried again
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How an interrupted job is tried again by itself.
+
+    most: tries in a row of which none got further than the one before. first_wait_s: seconds before the first of them;
+    twice as long before each further one.
+    """
+
+    most: int
+    first_wait_s: float
 
 
 class JobLostError(RuntimeError):
@@ -146,19 +162,53 @@ def hand_over_job(session: Session, *, job_id: int, token: int) -> bool:
     return True
 
 
-def mark_interrupted(session: Session, *, job_id: int, token: int, exit_reason: str) -> bool:
+def mark_interrupted(
+    session: Session, *, job_id: int, token: int, exit_reason: str, retry: RetryPolicy | None = None
+) -> bool:
     """Take a job from a process that is gone; False when the job has moved on since it was looked at.
 
-    One that was asked to cancel is cancelled thereby. Should the process live after all, it writes nothing more.
+    One that was asked to cancel or to pause is cancelled or paused thereby. Should the process live after all, it
+    writes nothing more.
 
-    Args:   token: the job's, as read when its process was looked for.
+    Args:   token: the job's, as read when its process was looked for. exit_reason: a sentence without its full stop.
+            retry: when it is tried again, which the reason then says; None: when a person resumes it.
     """
     job = lock_job(session, job_id)
     if job.state != "running" or job.token != token:
         return False
-    end_job(job, "cancelled" if job.request == "cancel" else "interrupted", exit_reason)
+    ends: Mapping[JobRequest, JobState] = {"cancel": "cancelled", "pause": "paused", "": "interrupted"}
+    state = ends[job.request]
+    end_job(job, state, exit_reason)
+    if retry and state == "interrupted":
+        _plan_retry(job, retry)
     session.flush()
     return True
+
+
+def any_job_due(session: Session, *, moment: datetime | None = None) -> bool:
+    """Return whether `requeue_due_jobs` has something to do: asking takes no lock."""
+    return session.exec(_due(moment).limit(1)).first() is not None
+
+
+def requeue_due_jobs(session: Session, *, moment: datetime | None = None) -> list[int]:
+    """Queue the interrupted jobs whose time to be tried again has come; return their ids.
+
+    Args:   moment: what counts as now.
+    """
+    locked = _due(moment).with_for_update().execution_options(populate_existing=True)
+    jobs = session.exec(locked).all()
+    for job in jobs:
+        job.state, job.request, job.retry_at, job.ended_at = "queued", "", None, None
+    session.flush()
+    return [job.id for job in jobs]
+
+
+def busy_devices(session: Session) -> set[str]:
+    """Return the devices of which a job runs, waits for nothing but a slot, or will be tried again."""
+    running = select(Job.device).where(Job.state == "running")
+    again = select(Job.device).where(Job.state == "interrupted", col(Job.retry_at).is_not(None))
+    ready = {job.device for job in ready_jobs(session)}
+    return ready.union(session.exec(running), session.exec(again))
 
 
 def _ready() -> SelectOfScalar[Job]:
@@ -166,6 +216,25 @@ def _ready() -> SelectOfScalar[Job]:
     done_first = exists().where(col(before.id) == Job.after_id, col(before.state) != "done")
     asked = select(Job).where(Job.state == "queued", ~done_first)
     return asked.order_by(col(Job.priority).desc(), col(Job.id))
+
+
+def _plan_retry(job: Job, retry: RetryPolicy) -> None:
+    """Decide when an interrupted job is tried again, and add that to its reason."""
+    if job.done > job.retry_done:  # it got further than at its last end: the count begins anew
+        job.retries, job.retry_done = 0, job.done
+    if job.retries >= retry.most:
+        times = f"; it was tried again {retry.most} times and got no further" if retry.most else ""
+        job.exit_reason += f"{times}: resume it"
+        return
+    wait_s = min(retry.first_wait_s * 2**job.retries, LONGEST_WAIT_S)
+    job.retries += 1
+    job.retry_at = now() + timedelta(seconds=wait_s)
+    job.exit_reason += f"; it is tried again by itself at {job.retry_at:%H:%M:%S} UTC"
+
+
+def _due(moment: datetime | None) -> SelectOfScalar[Job]:
+    due = (Job.state == "interrupted", col(Job.retry_at) <= (moment or now()))
+    return select(Job).where(*due).order_by(col(Job.id))
 
 
 def _first_free(free: set[int], width: int) -> int | None:

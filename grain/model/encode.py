@@ -21,6 +21,7 @@ from grain.model.model import GrainModel
 from grain.model.pretrained import from_pretrained
 from grain.preprocess import image_to_array
 from grain.structures import Array, ImageFeatures, RegionRanking
+from grain.time_limit import check_time
 
 PRECISIONS = ("auto", "fp32", "bf16")
 MAX_TEXTS = {"cpu": 64, "cuda": 128}  # of one pass: more than that and a processor's cache no longer holds it
@@ -112,13 +113,17 @@ class TorchEncoder:
         ]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
-        """Embed texts, [T, E] unit length. Texts of like length share a pass, so that little is padded."""
+        """Embed texts, [T, E] unit length. Texts of like length share a pass, so that little is padded.
+
+        Raises: OutOfTimeError: see grain.time_limit.
+        """
         tokens = self.tokenizer(texts)  # [T, L], zeros behind
         lengths = tokens.argmax(dim=1) + 1  # the end of text has the largest id
         rows = lengths.argsort(stable=True)
         embeds, most = torch.empty(len(texts), self.config.embed_dim), MAX_TEXTS[self.device.type]
         with torch.inference_mode():
             for first in range(0, len(texts), most):
+                check_time()
                 some = rows[first : first + most]
                 trimmed = tokens[some, : int(lengths[some].max())]
                 embeds[some] = self.model.encode_text(trimmed.to(self.device)).float().cpu()

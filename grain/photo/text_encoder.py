@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from grain.checkpoint import CheckpointError
 from grain.structures import Array
+from grain.time_limit import check_time
 
 MAX_TOKENS = 128
 TEXTS_AT_ONCE = 64
@@ -49,8 +50,14 @@ class TextEncoder:
         return cls(open_session(graph, options), tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> Array:
-        """Embed texts, [T, E] unit length."""
-        pieces = [self._run(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        """Embed texts, [T, E] unit length.
+
+        Raises: OutOfTimeError: see grain.time_limit.
+        """
+        pieces = []
+        for i in range(0, len(texts), TEXTS_AT_ONCE):
+            check_time()
+            pieces.append(self._run(texts[i : i + TEXTS_AT_ONCE]))
         return np.concatenate(pieces) if pieces else self._run([""])[:0]
 
     def _run(self, texts: Sequence[str]) -> Array:

@@ -24,13 +24,13 @@ class FakeServer:
     """Answers each picture with its colour. All fields may be set before a request.
 
     failures: status codes, or "cut", "odd", "slow", "endless", "hang up", taken one a request until they are used up.
-    always: colour -> status. together: requests are held back until so many have been there at once.
+    always: colour -> the same, every time. together: requests are held back until so many have been there at once.
     logprobs: of a request that asks for them, token -> the logarithm of its probability.
     headers: names in lower case.
     """
 
     failures: list[int | str] = field(default_factory=list)
-    always: dict[str, int] = field(default_factory=dict)
+    always: dict[str, int | str] = field(default_factory=dict)
     answer: str = "- a {colour} lid\n- a {colour} star"
     stage1: str = "A {colour} thing in the middle."
     caption: str = "A {colour} thing on a table."

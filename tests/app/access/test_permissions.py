@@ -176,3 +176,26 @@ def test_no_curator_sends_the_operators_key_anywhere(
             assert ("ask an admin to add it" in told) == refused
             assert bool(listener.requests) != refused
         assert [sent for sent in listener.headers if "authorization" in sent] == []
+
+
+SERVER_FIELDS: dict[str, Field] = {
+    "Annotate": lambda all_, who, address: annotate(all_, who, describer="server", server=address),
+    "Audit": lambda all_, who, address: audit(all_, who, vqa="server", server=address),
+}
+
+
+@pytest.mark.parametrize("page", SERVER_FIELDS)
+def test_no_curator_names_a_new_server_on_any_page(page: str, tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    services.settings.home.mkdir(exist_ok=True)
+    name, refused = SERVER_FIELDS[page], "ask an admin to add it"
+    with fake_openai() as listener:
+        with pytest.raises(UserError, match=refused):
+            name(services, CURATOR, listener.url)
+        for person in (ADMIN, CURATOR):
+            try:  # an audit goes on to its next question: there is no data set
+                name(services, person, listener.url)
+            except UserError as error:
+                assert refused not in str(error)
+            add_server(services.settings.home, listener.url)  # as the page does once an admin's run is queued
+        assert listener.requests == []

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from app.annotate.page import AnnotatePage
+from curation.annotate.servers import add_server
+from curation.annotate.weights import READ_AT_ONCE_BYTES
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
-from db.engine import open_engine
+from db.engine import open_engine, transaction
+from db.queries.job_queries import enqueue_job
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.fake_app import app_at, fake_services, running
 
@@ -85,6 +91,56 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
 def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
     with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
         expect(page.locator("#draw")).to_be_visible()
+
+
+def test_the_link_decides_which_data_set_is_open_whatever_jobs_there_are(
+    tmp_path: Path, visitor: BrowserContext
+) -> None:
+    services = fake_services(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 30)).save(tmp_path / name / "a.png")
+        ingest(services.engine, tmp_path / name, dataset=name, home=services.settings.home, processes=1)
+    with transaction(services.engine) as session:  # a list of jobs that changes as the page opens
+        enqueue_job(session, kind="annotate", owner="ada", config={}, argv=["true"]).state = "done"
+    with running(services) as address:
+        for linked in ("second", "first"):
+            with opened(visitor, f"{address}annotate?dataset={linked}", "#plan .meter") as page:
+                expect(latest(page)).to_be_visible()
+                settled(page)
+                expect(page.locator("#dataset input")).to_have_value(linked)
+                expect(page.locator("#command")).to_contain_text(linked)
+
+
+def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    page = AnnotatePage(services)
+
+    def field(now: str | None, describer: str = "server") -> dict[str, Any]:
+        return dict(page.show_fields(describer, "photo", now)[1])
+
+    assert "value" not in field("") and field("")["choices"] == []
+    services.settings.home.mkdir(exist_ok=True)
+    add_server(services.settings.home, "http://127.0.0.1:8000/v1")
+    assert field(None)["value"] == field("")["value"] == "http://127.0.0.1:8000/v1"
+    assert field("")["visible"] and not field("", "photo")["visible"]
+    assert "value" not in field("", "photo") and "value" not in field("http://127.0.0.1:9/v1")
+    add_server(services.settings.home, "http://127.0.0.1:8001/v1")
+    assert "value" not in field("") and len(field("")["choices"]) == 2
+
+
+def test_the_plan_for_large_weights_follows_by_itself_once_they_are_read(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(READ_AT_ONCE_BYTES + 1)  # the first answer is always that they are being read
+    choose(page, "describer", "LLaVA on this machine")
+    expect(page.locator("#note-plan .notice")).to_contain_text("hf download")
+    model = page.get_by_label("its model (empty: LLaVA-NeXT 7B)")
+    model.fill(str(tmp_path))
+    model.press("Tab")
+    expect(page.locator("#command")).to_contain_text(str(tmp_path))
+    expect(page.locator("#plan .meter").first).to_be_visible()
+    expect(page.locator("#note-plan")).to_be_empty()
 
 
 def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
+from app.jobs.launch import Pace, RunnerConfig
 from app.jobs.node import Order, run
 from app.jobs.ray import address_of
-from app.jobs.runner import Pace, Runner, RunnerConfig
+from app.jobs.runner import Runner
 from app.jobs.shared import Shared
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job

@@ -17,9 +17,11 @@ import pytest
 
 from app.jobs.control import Jobs, NewJob
 from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
+from app.jobs.launch import Pace, RunnerConfig
+from app.jobs.memory import memory_kills
 from app.jobs.outcome import Outcome, outcome
 from app.jobs.processes import MARK, Worker, find
-from app.jobs.runner import Attempt, Pace, Runner, RunnerConfig
+from app.jobs.runner import Attempt, Runner
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job, now
 from db.queries.job_queries import JobStateError, enqueue_job, get_job, requeue_job
@@ -159,7 +161,8 @@ def test_a_killed_runner_leaves_a_job_that_is_interrupted_and_resumed_and_a_queu
     assert is_alive(child) and other.row.state == "queued"
 
     assert Jobs(sqlite_engine, home, pace=PACE).reconcile() == [job.id]  # another app, started just now
-    assert (job.row.state, job.row.exit_reason) == ("interrupted", "its runner ended without a word: resume it")
+    assert job.row.state == "interrupted"
+    assert job.row.exit_reason.startswith("its runner ended without a word; it is tried again by itself at ")
     assert not is_alive(child)
     other.until_it_is("done")
 
@@ -277,7 +280,7 @@ def test_a_hung_runner_is_ended_and_one_that_only_slept_is_not(
     stop()
     until(overdue, "the lease has run out again")
     assert jobs.reconcile() == [job.id]
-    assert (job.row.state, job.row.exit_reason) == ("interrupted", "its runner hung: resume it")
+    assert job.row.state == "interrupted" and job.row.exit_reason.startswith("its runner hung; it is tried again")
     assert child and not is_alive(runner) and not is_alive(child)
 
 
@@ -286,7 +289,7 @@ def test_a_runner_that_is_asked_to_end_lets_its_job_save_and_takes_no_other(jobs
     job.until_at(1)
     runner = job.runner
     os.kill(runner, signal.SIGTERM)
-    assert job.until_it_is("interrupted").exit_reason == "its runner was told to stop: resume it"
+    assert job.until_it_is("interrupted").exit_reason.startswith("its runner was told to stop; it is tried again")
     assert job.events == ["start", "saved"]
     until(lambda: not is_alive(runner), "the runner has ended")
     assert other.row.state == "queued"
@@ -364,7 +367,7 @@ def test_a_job_gets_its_words_verbatim_and_each_end_has_its_reason(engine: Engin
         ("echo", *words): ("done", "ok"),
         ("fail", "3"): ("failed", "exit code 3: this went wrong"),
         ("fail", "-11"): ("failed", "killed by signal 11 (SIGSEGV)"),
-        ("fail", "-9"): ("failed", memory + "the system killed it"),
+        ("fail", "-9"): ("interrupted", "killed by signal 9 (SIGKILL); it is tried again by itself at "),
         ("exhaust",): ("failed", memory + "it ran out of memory"),
         ("shout", "10"): ("done", "ok"),
         ("leave_one_behind", str(tmp_path)): ("done", "ok"),
@@ -449,7 +452,11 @@ def test_a_job_that_is_stopped_before_it_starts_does_not_start(sqlite_engine: En
         (-6, "", "", Outcome("failed", "killed by signal 6 (SIGABRT)")),
         (-15, "MemoryError", "pause", Outcome("paused", "paused when asked")),
         (0, "", "cancel", Outcome("cancelled", "cancelled when asked")),
-        (0, "", "stop", Outcome("interrupted", "its runner was told to stop: resume it")),
+        (0, "", "stop", Outcome("interrupted", "its runner was told to stop")),
+        (-9, "", "", Outcome("interrupted", "killed by signal 9 (SIGKILL)")),
+        (137, "", "", Outcome("interrupted", "killed by signal 9 (SIGKILL)")),
+        (-15, "", "", Outcome("interrupted", "killed by signal 15 (SIGTERM)")),
+        (1, "died with <Signals.SIGKILL: 9>.", "", Outcome("failed", "exit code 1: died with <Signals.SIGKILL: 9>.")),
     ],
 )
 def test_an_end_is_judged(code: int, tail: str, asked: Any, wanted: Outcome) -> None:
@@ -459,21 +466,34 @@ def test_an_end_is_judged(code: int, tail: str, asked: Any, wanted: Outcome) -> 
 @pytest.mark.parametrize(
     ("code", "tail", "is_memory"),
     [
-        (137, "", True),
-        (-9, "", True),
         (1, "Traceback\nMemoryError", True),
         (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\nmore", True),
         (1, "[rank0]: torch.OutOfMemoryError: CUDA out of memory.", True),
         (1, "numpy._core._exceptions._ArrayMemoryError: Unable to allocate", True),
         (-6, "terminate called after throwing an instance of 'std::bad_alloc'", True),
-        (1, "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>.", True),
-        (1, "traceback : Signal 9 (SIGKILL) received by PID 7", True),
         (1, "ValueError: no MemoryError here", False),
         (143, "", False),
     ],
 )
 def test_running_out_of_memory_is_recognised(code: int, tail: str, is_memory: bool) -> None:
     assert outcome(code, tail).reason.startswith("memory: ") == is_memory
+
+
+@pytest.mark.parametrize(
+    ("code", "tail"),
+    [
+        (137, ""),
+        (-9, ""),
+        (1, "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>."),
+        (1, "traceback : Signal 9 (SIGKILL) received by PID 7"),
+    ],
+)
+def test_a_kill_counts_as_memory_only_where_the_kernel_says_so(code: int, tail: str) -> None:
+    assert outcome(code, tail).state == "interrupted" and "signal 9" in outcome(code, tail).reason
+    told = outcome(code, tail, for_memory=True)
+    assert told.state == "failed" and told.reason.startswith("memory: the kernel ended a process")
+    assert outcome(1, "ValueError: no", for_memory=True).reason == "exit code 1: ValueError: no"
+    assert memory_kills() >= 0
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from benchmarks.stub_annotators import StubDescriber, StubLocalizer, stubs
 from curation.annotate.annotate import annotate
 from curation.annotate.describe import DescribeConfig, DescriberError, DescriberResult
 from curation.annotate.localize import LocalizeConfig
+from curation.annotate.openai_describer import OpenAIDescriber
 from curation.annotate.plan import outcome, plan
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
@@ -42,6 +43,7 @@ from db.queries.job_queries import enqueue_job
 from db.queries.region_queries import regions_of
 from db.queries.run_queries import failures_by_reason, list_runs, run_tallies
 from db.queries.stage_result_queries import descriptions_of, stage_results_of
+from tests.support.fake_openai import COLOURS, fake_openai
 from tests.support.paths import ROOT
 from user_errors import UserError
 
@@ -156,6 +158,24 @@ def test_what_cannot_be_used_is_kept_with_its_reason_and_the_rest_goes_on(engine
     again = StubDescriber()
     run(engine, SHEETS, again, StubLocalizer())
     assert again.asked == [ids[4], ids[6]], "another run tries what failed, not what is quarantined"
+
+
+def test_pictures_that_break_a_server_are_marked_and_the_run_goes_on(engine: Engine, tmp_path: Path) -> None:
+    place = tmp_path / "sheets"
+    place.mkdir()
+    for number in range(12):
+        colour = COLOURS["red" if number % 4 == 3 else "green"]
+        Image.new("RGB", (40 + number, 30), colour).save(place / f"{number:02d}.png")
+    ingest(engine, place, dataset="sheets", home=tmp_path / "home", processes=1)
+    localizer = StubLocalizer()
+    with fake_openai(always={"red": "hang up"}, failures=["hang up"] * 3) as server:
+        asked = DescriberChoice("server", model="m", server=server.url, patience_seconds=0.0)
+        config = replace(SHEETS, describer=asked)
+        describer = OpenAIDescriber("m", base_url=server.url, config=asked.ask, patience=0.0, first_wait=0.001)
+        assert annotate(engine, config, AnnotatorFactory(lambda: describer, lambda: localizer), worker="test") == "done"
+    assert len(localizer.asked) == 9
+    dropped = "3 failed at describe: the server drops the connection each time"
+    assert outcome(engine, config) == ["describe: 9 done, 3 failed", "localize: 9 done", dropped]
 
 
 def test_a_run_of_which_nothing_came_has_failed_and_says_why(engine: Engine, tmp_path: Path) -> None:

@@ -15,11 +15,21 @@ from PIL import Image
 from tenacity import RetryCallState, Retrying
 
 from curation.annotate.describe import DescribeConfig, DescriberError
-from curation.annotate.openai_describer import ATTEMPTS, MOST_BODY_BYTES, PICTURE_SIDE, OpenAIDescriber, _NoAnswerError
+from curation.annotate.openai_describer import (
+    ATTEMPTS,
+    ATTEMPTS_ALONE,
+    DROPPED,
+    MOST_BODY_BYTES,
+    PICTURE_SIDE,
+    PROBE,
+    OpenAIDescriber,
+    _NoAnswerError,
+)
 from curation.annotate.prompts import SINGLE_STAGE, TWO_STAGE, storable
 from curation.annotate.registry import DescriberChoice
 from curation.audit.audit import SourceChoice
-from tests.support.fake_openai import COLOURS, fake_openai, pictures_of
+from tests.support.fake_openai import COLOURS, FakeServer, colour_of, fake_openai, pictures_of
+from tests.support.waiting import PATIENCE_S
 
 SECRET = "sk-3f9a-never-shown"
 TWO_QUESTIONS = DescribeConfig(caption=False)
@@ -30,7 +40,7 @@ def flat(colour: str, size: tuple[int, int] = (60, 40)) -> Image.Image:
 
 
 def served(url: str, **options: Any) -> OpenAIDescriber:
-    settings = {"revision": "r1", "first_wait": 0.001, "config": TWO_QUESTIONS, **options}
+    settings = {"revision": "r1", "first_wait": 0.001, "patience": 0.0, "config": TWO_QUESTIONS, **options}
     return OpenAIDescriber("llava", base_url=url, **settings)  # type: ignore[arg-type]
 
 
@@ -56,7 +66,8 @@ def test_a_class_is_asked_about_by_its_name_without_a_picture() -> None:
     with fake_openai(always={"plain": 400}) as server:
         (refused,) = served(server.url).describe_names(["cup"])
         assert refused.problem and not refused.descriptions
-    with fake_openai(always={"plain": 503}) as server, pytest.raises(DescriberError, match="answers nothing"):
+    with fake_openai() as server, pytest.raises(DescriberError, match="answers nothing"):
+        server.always = dict.fromkeys(["plain", *COLOURS], 503)
         served(server.url).describe_names(["cup"])
 
 
@@ -99,7 +110,7 @@ def test_a_busy_failing_and_cutting_server_is_asked_again() -> None:
 
 def test_a_slow_answer_is_given_up_and_asked_for_again() -> None:
     with fake_openai(failures=["slow"]) as server:
-        results = served(server.url, timeout=1.0).describe([flat("green")])
+        results = served(server.url, timeout=1.0, patience=PATIENCE_S).describe([flat("green")])
     assert results[0].descriptions == ("a green lid", "a green star")
     assert len(server.requests) >= 3
 
@@ -128,7 +139,54 @@ def test_a_picture_that_the_server_refuses_is_quarantined_alone() -> None:
     assert "the server refuses this picture (400): " in results[0].problem
     assert [result.answered for result in results] == [False, True, False]
     assert results[2].problem == "the server answers 500 again and again"
-    assert len(server.requests) == 1 + 2 + ATTEMPTS
+    assert len(server.requests) == 1 + 2 + ATTEMPTS + 1 + ATTEMPTS_ALONE
+
+
+def probes(server: FakeServer) -> int:
+    """How often it was asked whether it answers at all."""
+    return sum(body["messages"][0]["content"][-1]["text"] == PROBE for body in server.requests)
+
+
+def test_a_picture_on_which_the_server_drops_the_connection_fails_alone() -> None:
+    with fake_openai(always={"red": "hang up"}) as server:
+        results = served(server.url, concurrency=4).describe([flat(name) for name in ("green", "red", "blue", "red")])
+        assert [result.problem for result in results] == ["", DROPPED, "", DROPPED]
+        assert [result.descriptions[:1] for result in results] == [("a green lid",), (), ("a blue lid",), ()]
+        assert len(server.requests) == 2 * 2 + 2 * (ATTEMPTS + 1 + ATTEMPTS_ALONE) and probes(server) == 2
+        results = served(server.url).describe([flat("red")])  # nothing else to tell by: the probe decides
+    assert [(result.problem, result.answered) for result in results] == [(DROPPED, False)]
+
+
+def test_a_picture_on_which_the_server_hangs_fails_alone() -> None:
+    with fake_openai(always={"red": "slow"}) as server:
+        results = served(server.url, timeout=2.0, patience=PATIENCE_S).describe([flat("green"), flat("red")])
+    assert [result.problem for result in results] == ["", "the server did not answer within 2 s"]
+    assert results[0].descriptions == ("a green lid", "a green star")
+    red = [body for body in server.requests if pictures_of(body) and colour_of(body) == "red"]
+    assert len(red) == 2, "what takes all its time is not tried six times"
+
+
+def test_neighbours_of_a_picture_that_brings_the_server_down_are_asked_about_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = ["hang up"] * (3 * ATTEMPTS + 4)  # the first round of all three, and four probes
+    with fake_openai(failures=[*outage], always={"red": "hang up"}) as server:
+        describer = served(server.url, concurrency=3, patience=PATIENCE_S)
+        results = describer.describe([flat("green"), flat("red"), flat("blue")])
+    assert [result.problem for result in results] == ["", DROPPED, ""]
+    assert [result.descriptions[:1] for result in results] == [("a green lid",), (), ("a blue lid",)]
+    assert caplog.text.count("answers nothing: waiting for it") == 4
+
+
+def test_an_outage_that_lasts_keeps_the_answers_before_it_and_stops_the_next_batch() -> None:
+    with fake_openai(failures=[200, 200, *["hang up"] * 1000]) as server:
+        describer = served(server.url, concurrency=1)
+        results = describer.describe([flat("green"), flat("red"), flat("blue")])
+        assert [result.problem for result in results] == ["", DROPPED, DROPPED]
+        with pytest.raises(DescriberError, match=r"answers nothing \(the server drops the connection"):
+            describer.describe([flat("red"), flat("blue")])
+        with pytest.raises(DescriberError, match="answers nothing"):
+            describer.yes([flat("red")], [["Is it red?"]])
 
 
 @pytest.mark.parametrize(

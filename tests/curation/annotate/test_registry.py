@@ -83,7 +83,8 @@ def test_rows_name_settings_that_there_are_and_are_told_apart() -> None:
         assert all(row.uses <= known and row.kind == kind for kind, row in rows.items())
         labels = [label for label, _ in label_choices(rows.values())]
         assert len(set(labels)) == len(labels) and all(labels)
-    assert uses_of(DESCRIBERS, "server") == {"model", "revision", "server", "concurrency", "ask"}
+    of_servers = {"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds", "ask"}
+    assert uses_of(DESCRIBERS, "server") == of_servers
     assert uses_of(LOCALIZERS, "nothing of the kind") == frozenset()
     assert [kind for kind, row in DESCRIBERS.items() if row.any_picture] == ["photo", "llava", "server"]
 

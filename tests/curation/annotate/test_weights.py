@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from curation.annotate.weights import MOST_CONFIG_BYTES, MOST_FILES, find_model
+from curation.annotate.weights import (
+    MOST_CONFIG_BYTES,
+    MOST_FILES,
+    READ_AT_ONCE_BYTES,
+    Digests,
+    WeightsUnreadError,
+    check_weights_read,
+    find_model,
+)
+from tests.support.waiting import until
 from user_errors import UserError
 
 
@@ -74,3 +83,41 @@ def test_weights_are_hashed_once_until_they_change(tmp_path: Path) -> None:
     weights.write_bytes(b"one")
     os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns + 2))
     assert find_model(tmp_path).name == first
+
+
+def test_while_one_folder_is_read_nobody_waits_for_another(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "slow")  # reading it ends when somebody has written it
+    (tmp_path / "quick").write_text("q")
+    slow, quick = (((str(tmp_path / name), 1, 1, 1),) for name in ("slow", "quick"))
+    digests = Digests()
+    assert not digests.is_known(slow)
+    assert not digests.is_known(slow) and not digests.is_known(quick), "one is read at a time, and nobody waits"
+    digest = digests.get(quick)
+    assert digests.is_known(quick) and len(digest) == 64
+    with (tmp_path / "slow").open("w") as writer:
+        writer.write("s")
+    until(lambda: digests.is_known(slow), "the slow one is known")
+    gone = ((str(tmp_path / "gone"), 1, 1, 1),)
+    until(lambda: digests.is_known(gone), "that it cannot be read is known as well")
+    with pytest.raises(FileNotFoundError):
+        digests.get(gone)
+
+
+def test_large_weights_are_read_in_the_background_and_small_ones_at_once(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    check_weights_read(tmp_path)
+    check_weights_read("a-name/on-the-hub")
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(READ_AT_ONCE_BYTES + 1)
+    with pytest.raises(WeightsUnreadError, match=r"\(0.3 GB\) are being read for the first time: the plan follows"):
+        check_weights_read(tmp_path)
+
+    def read() -> bool:
+        try:
+            check_weights_read(tmp_path)
+        except WeightsUnreadError:
+            return False
+        return True
+
+    until(read, "the weights are read")
+    assert find_model(tmp_path).name.startswith(f"{tmp_path.name}@")

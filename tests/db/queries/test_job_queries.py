@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from db.engine import reading, transaction
-from db.models import Job
+from db.models import Job, now
 from db.queries.job_queries import (
     JobStateError,
     enqueue_job,
@@ -23,10 +23,14 @@ from db.queries.job_queries import (
 )
 from db.queries.job_runner_queries import (
     JobLostError,
+    RetryPolicy,
+    any_job_due,
+    busy_devices,
     claim_job,
     finish_job,
     heartbeat,
     mark_interrupted,
+    requeue_due_jobs,
     set_job_process,
     set_job_progress,
 )
@@ -205,6 +209,76 @@ def test_an_interrupted_job_frees_its_slot_and_its_process_writes_nothing_more(e
     with reading(engine) as session:
         job = get_job(session, job_id=1)
         assert job is not None and (job.state, job.token, job.done) == ("running", 2, 0)
+
+
+def interrupted(engine: Engine, *, done: int, most: int = 3) -> Job:
+    """The one job is taken up when its time has come, gets so far, and its process dies."""
+    with transaction(engine) as session:
+        requeue_due_jobs(session, moment=now() + timedelta(hours=1))
+        job = claimed(session)
+        set_job_progress(session, job_id=1, token=job.token, done=done)
+        retry = RetryPolicy(most, 10.0)
+        assert mark_interrupted(session, job_id=1, token=job.token, exit_reason="its process is gone", retry=retry)
+    with reading(engine) as session:
+        found = get_job(session, job_id=1)
+        assert found is not None
+        return found
+
+
+def test_an_interrupted_job_is_tried_again_later_and_later_until_it_gets_no_further(engine: Engine) -> None:
+    with transaction(engine) as session:
+        queued(session)
+    waits = []
+    for _ in range(3):
+        job = interrupted(engine, done=7)
+        assert job.state == "interrupted" and job.retry_at and job.ended_at
+        assert job.exit_reason == f"its process is gone; it is tried again by itself at {job.retry_at:%H:%M:%S} UTC"
+        waits.append(round((job.retry_at - job.ended_at).total_seconds()))
+    assert waits == [10, 20, 40]
+    further = interrupted(engine, done=8)
+    assert further.retries == 1 and further.retry_at  # it got further: the count begins anew
+    for _ in range(2):
+        assert interrupted(engine, done=8).retry_at
+    given_up = interrupted(engine, done=5)  # what a try says at its beginning is less, and no step further
+    assert (given_up.retry_at, given_up.state) == (None, "interrupted")
+    assert given_up.exit_reason == "its process is gone; it was tried again 3 times and got no further: resume it"
+    with transaction(engine) as session:
+        assert not any_job_due(session, moment=now() + timedelta(days=1)) and busy_devices(session) == set()
+        assert requeue_job(session, job_id=1).retries == 0
+        assert busy_devices(session) == {"cpu"}
+    assert interrupted(engine, done=8).retry_at  # a person asked for it: as often again
+
+
+def test_a_job_is_tried_again_when_its_time_has_come_and_not_sooner(engine: Engine) -> None:
+    with transaction(engine) as session:
+        queued(session)
+    at = interrupted(engine, done=0).retry_at
+    assert at is not None
+    with transaction(engine) as session:
+        before = at - timedelta(seconds=1)
+        assert not any_job_due(session, moment=before) and requeue_due_jobs(session, moment=before) == []
+        assert busy_devices(session) == {"cpu"}
+        assert any_job_due(session, moment=at) and requeue_due_jobs(session, moment=at) == [1]
+        job = get_job(session, job_id=1)
+        assert job is not None and (job.state, job.retry_at, job.ended_at) == ("queued", None, None)
+    never = interrupted(engine, done=0, most=0)
+    assert (never.retry_at, never.exit_reason) == (None, "its process is gone: resume it")
+
+
+def test_a_job_that_a_person_stopped_is_not_tried_again(engine: Engine) -> None:
+    with transaction(engine) as session:
+        queued(session)
+        claimed(session)
+        request_pause(session, job_id=1)
+        retry = RetryPolicy(3, 10.0)
+        assert mark_interrupted(session, job_id=1, token=1, exit_reason="its process is gone", retry=retry)
+        job = get_job(session, job_id=1)
+        assert job is not None and (job.state, job.retry_at) == ("paused", None)
+        requeue_job(session, job_id=1)
+    assert interrupted(engine, done=0).retry_at
+    with transaction(engine) as session:
+        cancelled = request_cancel(session, job_id=1)
+        assert (cancelled.state, cancelled.retry_at) == ("cancelled", None)
 
 
 def test_a_job_that_was_told_to_stop_and_died_is_cancelled(engine: Engine) -> None:
