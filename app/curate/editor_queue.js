@@ -17,7 +17,7 @@ function editorQueue(newId) {
   let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
   let wish = null; // a region to open, or a place to go to once nobody is writing
   let writing = false, refused = null, message = "";
-  let shownImage = 0;
+  let shownImage = 0, told = 0; // the picture that is drawn; the last one that the server was told of
   const latest = new Map(); // a description's id -> the newest version that any answer told of
 
   // ---------------------------------------------------------------- what is shown
@@ -260,13 +260,15 @@ function editorQueue(newId) {
     const entry = acts.find((each) => !each.conflict && !held.some((other) => acts.indexOf(other) < acts.indexOf(each) && blocks(other, each)));
     if (!entry) return null;
     sent = entry.ask.act;
+    told = at.image;
     return { ...entry.ask, at: [at.image, at.region] };
   }
 
   function nextView() {
     if (viewing) return null;
     if (wish?.id) return ask({ do: "open", id: wish.id });
-    if (at.state === "empty" || end || chain.length > AHEAD / 2) return null;
+    const enough = at.state === "empty" || end || chain.length > AHEAD / 2;
+    if (enough) return told === at.image ? null : ask({ do: "place" });
     const skip = new Set([at.image, ...visited, ...chain.map((each) => each.image), ...acts.map((entry) => entry.ask.image)]);
     const count = at.state === "waiting" ? 1 : AHEAD - chain.length;
     return ask({ do: "ahead", after, count, skip: [...skip].filter(Boolean) });
@@ -274,6 +276,7 @@ function editorQueue(newId) {
 
   function ask(wanted) {
     viewing = { asked: newId(), do: wanted.do };
+    told = at.image;
     if (wanted.do === "open") wish = null;
     return { ...wanted, asked: viewing.asked, at: [at.image, at.region] };
   }

@@ -1,7 +1,7 @@
 // What is not saved yet, kept in the browser: by person and data set, so that it can be offered again after a restart of
 // the app, the browser or the machine. storage, tab: localStorage and sessionStorage, or anything like them.
 const STORE = "grain.curate", TAB = "grain.curate.tab";
-const BEAT_MS = 5_000, STALE_MS = 3 * BEAT_MS; // a page that is open says so; what nobody has said for long is left over
+const BEAT_MS = 5_000, STALE_MS = 90_000; // a page that is open says so, in the background once a minute; else it is gone
 
 function editorStore({ storage, tab, newId, now }) {
   if (!tab.getItem(TAB)) tab.setItem(TAB, newId());
@@ -38,7 +38,11 @@ function editorStore({ storage, tab, newId, now }) {
     for (const key of written) if (!kept.has(key)) storage.removeItem(key);
     written.clear();
     for (const [key, each] of kept) {
-      storage.setItem(key, JSON.stringify({ ...each, tab: mine, sitting, at: now() }));
+      try {
+        storage.setItem(key, JSON.stringify({ ...each, tab: mine, sitting, at: now() }));
+      } catch {
+        continue; // the browser's store is full: what is not saved is in this page only
+      }
       written.add(key);
     }
   }

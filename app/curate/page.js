@@ -99,13 +99,25 @@ function update() {
   if (view.at.state === "open" && view.picture?.image === shownPicture()) showOverlay(view);
   stage.dataset.unsaved = view.unsaved;
   setText(said, notice || view.message);
-  const held = view.conflicts.map(({ act, panel }) => `<div data-act="${act}">${panel}</div>`).join("");
-  if (conflicts.innerHTML !== held) conflicts.innerHTML = held;
+  showConflicts(view.conflicts);
   setText(unsaved, resting ? `${view.unsaved} not saved yet: the app does not answer. It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
   tellGallery(view.at);
   keepAddress(view.at);
   keep();
   send();
+}
+
+// Both versions of what somebody else was quicker with, until a person chooses.
+function showConflicts(held) {
+  const acts = held.map(({ act }) => act).join(" ");
+  if (conflicts.dataset.acts === acts) return;
+  conflicts.dataset.acts = acts;
+  conflicts.replaceChildren(...held.map(({ act, panel }) => {
+    const each = document.createElement("div");
+    each.dataset.act = act;
+    each.innerHTML = panel;
+    return each;
+  }));
 }
 
 function setText(place, text) {
@@ -133,6 +145,7 @@ function keepParts(fresh) {
 }
 
 function showOverlay({ at, picture, overlay }) {
+  panel.querySelector(".editor").dataset.chosen = at.region || "";
   for (const row of panel.querySelectorAll(".text")) {
     const id = Number(row.dataset.id), status = overlay.status.get(id), field = row.querySelector("input");
     row.hidden = status === "deleted";

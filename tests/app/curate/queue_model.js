@@ -60,6 +60,7 @@ class QueueServer {
   }
 
   view(ask) {
+    if (ask.do === "place") return { asked: ask.asked, pictures: [] };
     if (ask.do === "open") {
       const found = [...this.pictures.values()].find((each) => each.rows.some((row) => row.id === ask.id));
       return { asked: ask.asked, pictures: [this.picture(found.image)], go: { image: found.image, region: ask.id } };

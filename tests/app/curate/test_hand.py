@@ -183,3 +183,49 @@ def test_random_acts_end_as_a_plain_model_of_them(scripts: Page, others: bool) -
         counts.update(found)
     assert counts["acts"] > 3_000 and counts["lost"] > 100, counts
     assert (counts["conflicts"] > 100) == others, counts
+
+
+STORE = """() => {
+  const fake = () => {
+    const kept = new Map();
+    return {
+      kept,
+      get length() { return kept.size; },
+      key: (index) => [...kept.keys()][index],
+      getItem: (key) => kept.get(key) ?? null,
+      setItem: (key, value) => void kept.set(key, value),
+      removeItem: (key) => void kept.delete(key),
+    };
+  };
+  const storage = fake(), tab = fake();
+  let names = 0, clock = 0;
+  const open = (tab) => editorStore({ storage, tab, newId: () => `n${++names}`, now: () => clock });
+  const acts = (found) => found.map((each) => each.acts.map((act) => act.act));
+  const page = open(tab), seen = {};
+  page.left("ada", "lids");
+  page.keep([{ act: "one" }], []);
+  page.left("ada", "caps"); // what was done in the data set before stays with it
+  page.keep([{ act: "one" }, { act: "two" }], [{ ask: { do: "text" }, text: "half" }]);
+  seen.itself = acts(page.left("ada", "lids"));
+  seen.reloaded = acts(open(tab).left("ada", "lids"));
+  seen.other_set = open(tab).left("ada", "caps").map((each) => [each.acts.length, each.drafts[0].text]);
+  seen.other_person = acts(open(tab).left("bob", "lids"));
+  seen.other_tab_now = acts(open(fake()).left("ada", "lids"));
+  clock += 200000;
+  seen.other_tab_later = acts(open(fake()).left("ada", "lids"));
+  page.keep([], []);
+  seen.saved = storage.kept.size;
+  return seen;
+}"""
+
+
+def test_what_is_kept_is_offered_to_its_person_on_its_data_set_once_its_page_is_gone(scripts: Page) -> None:
+    assert scripts.evaluate(STORE) == {
+        "itself": [],
+        "reloaded": [["one"]],
+        "other_set": [[1, "half"]],
+        "other_person": [],
+        "other_tab_now": [],
+        "other_tab_later": [["one"]],
+        "saved": 0,
+    }
