@@ -106,7 +106,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
-    _in(f"{CURATE}.CuratePage", "viewer", "open show restore address counts view"),
+    _in(f"{CURATE}.CuratePage", "viewer", "open show restore session counts view"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "open plan tick refresh pick_result pick_data_set show ground reviews"),
     _in(

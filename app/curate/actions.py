@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
@@ -23,7 +24,7 @@ from db.queries.run_queries import list_runs
 from user_errors import UserError
 
 PAGE = 50  # regions of a gallery's page
-READY = 3  # pictures that are decoded before their turn
+MOST_PAGES = 20  # of the queue, looked through for pictures that are not known yet
 HISTORY = 30
 DAYS = 14  # of the decisions by person
 INDEX_SECONDS = 0.5  # spent on rows that came in bulk when the page opens
@@ -58,6 +59,18 @@ class GalleryPage:
 
     tiles: tuple[GalleryTile, ...]
     after: str
+
+
+@dataclass(frozen=True)
+class QueueAhead:
+    """The next pictures of the queue: the id of each -> the region to open there.
+
+    after: the key behind which the queue goes on. end: nothing follows.
+    """
+
+    pictures: Mapping[int, int]
+    after: str
+    end: bool
 
 
 @dataclass(frozen=True)
@@ -103,13 +116,35 @@ def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: i
     return GalleryPage(tiles, page.after)
 
 
-def next_pending(services: Services, query: CurateQuery, after: str) -> tuple[GalleryPage, list[Picture]]:
-    """Return the next region to review, a page of one; and the pictures of the few behind it, to be made ready."""
+def next_pictures(
+    services: Services, query: CurateQuery, after: str, *, skip: Collection[int] = (), count: int = 1
+) -> QueueAhead:
+    """Return the next pictures with regions to review, each once, by the first of its regions in the queue.
+
+    Args: skip: ids of pictures that are known to whoever asks.
+    """
     pending = replace(query, filters=replace(query.filters, statuses=("pending",)))
-    few = gallery(services, pending, after, limit=READY + 1)
-    first = few.tiles[:1]
-    place = gallery(services, pending, after, limit=1).after if first else ""
-    return GalleryPage(first, place), [tile.image for tile in few.tiles[1:]]
+    found: dict[int, int] = {}
+    for _ in range(MOST_PAGES):
+        page = gallery(services, pending, after)
+        for tile in page.tiles:
+            if tile.image.id not in skip:
+                found.setdefault(tile.image.id, tile.region.id)
+        if len(found) > count:  # some of this page are left for the next time
+            return QueueAhead(dict(list(found.items())[:count]), after, end=False)
+        if not page.after:
+            return QueueAhead(found, after, end=True)
+        after = page.after
+        if len(found) == count:
+            break
+    return QueueAhead(found, after, end=False)
+
+
+def dataset_key(services: Services, name: str | None) -> str:
+    """Return what tells a data set from others, also from one of that name in another database; "" for none."""
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=name) if name else None
+    return f"{dataset.name} {dataset.created_at.isoformat()}" if dataset else ""
 
 
 def dataset_of(services: Services, name: str) -> int:
@@ -174,17 +209,6 @@ def open_picture(services: Services, image_id: int, chosen: int | None = None) -
         return OpenedPicture(image, regions, chosen, edits, services.pictures.get(image)[1])
     except RefusedError as error:
         return OpenedPicture(image, regions, chosen, edits, "", str(error))
-
-
-def pending_of(services: Services, image_id: int) -> int | None:
-    """Return the first region of a picture without a verdict; None where there is none, or the picture is reviewed.
-
-    Raises: UserError: there is no such picture.
-    """
-    opened = open_picture(services, image_id)
-    if opened.image.review != "open":
-        return None
-    return next((row.id for rows in opened.regions for row in rows if row.status == "pending"), None)
 
 
 def image_of(services: Services, region_id: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,38 +12,53 @@ from app.core.page_values import whole_number
 from app.services import Services
 from app.ui.frames import Box
 from curation.files.decode import RefusedError
-from db.engine import reading, retrying, transaction
+from db.engine import Session, reading, retrying, transaction
 from db.models import RegionRow, Review, Status
 from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, edit_region, set_status, undo_last
-from db.queries.data_set_queries import get_image
+from db.queries.data_set_queries import get_image, lock_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange, RegionChange
+from db.queries.history_queries import edits_of_action
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region, region_of
 from grain.structures import MOST_TEXT_CHARACTERS
 from user_errors import UserError, sentence
 
+MOST_NAME = 64  # characters of the name that the page gives an act
+
 
 @dataclass(frozen=True)
 class EditResult:
-    """The result of an edit. message: about it, for people. conflict: somebody was quicker; nothing was written."""
+    """The result of an edit.
+
+    message: about it, for people. conflict: somebody was quicker; nothing was written. wrote: the descriptions that it
+    wrote, None for the picture, each with its new version.
+    """
 
     image_id: int
     chosen: int | None
     message: str = ""
     conflict: EditConflictError | None = None
+    wrote: tuple[tuple[int | None, int], ...] = ()
+
+
+class ActKnownError(Exception):
+    """The page sent an act again that is in the history already: its answer was lost on the way."""
 
 
 def apply_edit(services: Services, ask: Mapping[str, Any], *, who: str, checkpoint: str = "") -> EditResult:
     """Do what the editor asks: a verdict, another text or box, a new or deleted region, a fact, an undo.
 
-    Args:   ask: `do` and what that needs, as the page's script sends it; nothing in it is trusted. checkpoint: scores
-            changed boxes and texts; "" for none.
+    Args:   ask: `do` and what that needs, as the page's script sends it; nothing in it is trusted. `act`, with the
+            `image`, names it: of two that are called the same, the second writes nothing. checkpoint: scores changed
+            boxes and texts; "" for none.
     Raises: UserError: it cannot be done.
     """
     try:
         return EditCommand(services, ask, who=who, checkpoint=checkpoint).run()
     except EditConflictError as conflict:
+        if ask.get("do") == "undo":
+            return EditResult(conflict.image_id, None, f"Not undone: {conflict.sentence}")
         return EditResult(conflict.image_id, conflict.region_id, conflict=conflict)
     except (KeyError, TypeError) as error:
         raise UserError(f"The page sent something incomplete ({error}): reload it.") from error
@@ -60,9 +76,21 @@ class EditCommand:
         self.services, self.ask = services, ask
         self.who, self.checkpoint = who, checkpoint
         self.unscored = ""  # why GRAIN gave no score; what was edited is kept all the same
+        self.action = _action_of(who, ask.get("act"))
 
     def run(self) -> EditResult:
-        """Do it, and return what came of it."""
+        """Do it, unless it is done already, and return what came of it."""
+        try:
+            done = self._edit()
+        except ActKnownError:
+            done = EditResult(self._number("image"), None, "Saved.")
+        with reading(self.services.engine) as session:
+            edits = edits_of_action(session, image_id=done.image_id, action=self.action)
+        chosen = next((edit.region_id for edit in edits if edit.region_id), None)
+        wrote = tuple((edit.region_id, edit.version) for edit in edits)
+        return replace(done, wrote=wrote or done.wrote, chosen=done.chosen or chosen)
+
+    def _edit(self) -> EditResult:
         edits = {
             "verdict": self._verdict,
             "text": self._text,
@@ -80,14 +108,14 @@ class EditCommand:
     def _verdict(self) -> EditResult:
         status: Status = self.ask["status"]
         row = self._write(partial(set_status, status=status, **self._seen()))
-        return EditResult(row.image_id, row.id)
+        return EditResult(row.image_id, row.id, wrote=_wrote(row))
 
     def _text(self) -> EditResult:
         row, text = self._row(), self._words("text")
         before, after = self._score(row.image_id, [(_xyxy(row), row.text), (_xyxy(row), text)])
         change = RegionChange(text=text, similarity=after)
         edited = self._write(partial(edit_region, change=change, **self._seen()))
-        return EditResult(edited.image_id, edited.id, self._difference(before, after))
+        return EditResult(edited.image_id, edited.id, self._difference(before, after), wrote=_wrote(edited))
 
     def _box(self) -> EditResult:
         row, box = self._row(), _box_of(self.ask["box"])
@@ -102,20 +130,19 @@ class EditCommand:
         ]
         with transaction(self.services.engine) as session:
             set_similarities(session, rows=scores)
-        return EditResult(edited.image_id, edited.id, self._difference(before, after))
+        return EditResult(edited.image_id, edited.id, self._difference(before, after), wrote=_wrote(edited))
 
     def _draw(self) -> EditResult:
         image_id, box, text = self._number("image"), _box_of(self.ask["box"]), self._words("text")
-        row = self._write(
-            partial(add_region_by_hand, image_id=image_id, who=self.who, xyxy=box, text=text, key=str(self.ask["key"]))
+        return self._scored(
+            self._write(partial(add_region_by_hand, image_id=image_id, xyxy=box, text=text, **self._new()))
         )
-        return self._scored(row)
 
     def _describe(self) -> EditResult:
         image_id, region, text = self._number("image"), self._number("region"), self._words("text")
-        key = str(self.ask["key"])
-        add = partial(add_region_by_hand, image_id=image_id, who=self.who, box_id=region, text=text, key=key)
-        return self._scored(self._write(add))
+        return self._scored(
+            self._write(partial(add_region_by_hand, image_id=image_id, box_id=region, text=text, **self._new()))
+        )
 
     def _delete(self) -> EditResult:
         whole = bool(self.ask.get("whole"))
@@ -135,19 +162,26 @@ class EditCommand:
 
     def _undo(self) -> EditResult:
         image_id = self._number("image")
-        undone = self._write(partial(undo_last, image_id=image_id, who=self.who))
+        only = _action_of(self.who, self.ask.get("undoes"))
+        undone = self._write(partial(undo_last, image_id=image_id, who=self.who, action=self.action, only=only))
         if not undone:
             return EditResult(image_id, None, "There is nothing of yours to undo on this picture.")
         return EditResult(image_id, undone[0].region_id, "Undone.")
 
     def _edit_image(self, change: ImageChange) -> EditResult:
         image_id, version = self._number("image"), self._number("version")
-        self._write(partial(edit_image, image_id=image_id, expected_version=version, who=self.who, change=change))
-        return EditResult(image_id, self.ask.get("chosen"))
+        seen: dict[str, Any] = {"image_id": image_id, "expected_version": version, "who": self.who}
+        row = self._write(partial(edit_image, change=change, action=self.action, **seen))
+        return EditResult(image_id, None, wrote=((None, row.version),))
 
     def _seen(self) -> dict[str, Any]:
         """Return the region and the version of it that the page showed."""
-        return {"region_id": self._number("id"), "expected_version": self._number("version"), "who": self.who}
+        seen = {"region_id": self._number("id"), "expected_version": self._number("version")}
+        return seen | {"who": self.who, "action": self.action}
+
+    def _new(self) -> dict[str, Any]:
+        """Return what every new description gets."""
+        return {"who": self.who, "key": str(self.ask["key"]), "action": self.action}
 
     def _row(self) -> RegionRow:
         with reading(self.services.engine) as session:
@@ -169,8 +203,20 @@ class EditCommand:
             )
         return text
 
-    def _write(self, question: Any) -> Any:
-        return retrying(self.services.engine, question)
+    def _write(self, question: Callable[[Session], Any]) -> Any:
+        """Write in a transaction of its own, once for each name of an act."""
+
+        def write(session: Session) -> Any:
+            if self.action:
+                image = self._number("image")
+                lock_image(
+                    session, image_id=image
+                )  # the same act twice at once: the second finds the first one's edits
+                if edits_of_action(session, image_id=image, action=self.action):
+                    raise ActKnownError
+            return question(session)
+
+        return retrying(self.services.engine, write)
 
     def _score(self, image_id: int, pairs: Sequence[tuple[Box, str]]) -> list[float | None]:
         """Return GRAIN's cosine of each box and text; None without a checkpoint, or where the picture is gone."""
@@ -205,6 +251,20 @@ class EditCommand:
             return self.unscored
         first = "" if before is None else f"{before:.2f} → "
         return f"GRAIN {first}{after:.2f} ({self.checkpoint})"
+
+
+def _action_of(who: str, act: Any) -> str:
+    """Return the name of a person's act in the history: nobody can take the name of somebody else's. "" without one."""
+    if not act:
+        return ""
+    if not isinstance(act, str) or len(act) > MOST_NAME:
+        raise UserError(f"Expected a name of at most {MOST_NAME} characters for what was done: reload the page.")
+    return hashlib.blake2b(f"{who}\0{act}".encode(), digest_size=8).hexdigest()
+
+
+def _wrote(row: RegionRow) -> tuple[tuple[int | None, int], ...]:
+    """Return the row's version, for an edit that found itself written already."""
+    return ((row.id, row.version),)
 
 
 def _xyxy(row: RegionRow) -> Box:

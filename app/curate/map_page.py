@@ -30,8 +30,8 @@ COMMANDS = (
 )
 NO_SELECTION = render("curate/templates/selection.html", count=0, what="")
 
-OpenPicture = Callable[[Any, int, int | None], list[Any]]
-"""(place, picture, region) -> editor, place"""
+OpenPicture = Callable[[int, int | None], list[Any]]
+"""(picture, region) -> view, place"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,8 @@ class MapSection:
             return ""
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
-    def ask(self, place: Any, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
-        """Select the points that were drawn around or all, or open one. Returns selection, bridge, editor, place."""
+    def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
+        """Select the points that were drawn around or all, or open one. Returns selection, bridge, view, place."""
         from app.curate import actions, map_actions
 
         kept, ask = [gr.skip()] * 4, event.ask
@@ -99,7 +99,7 @@ class MapSection:
                 number = int(ask["id"])
                 image = number if what == "pictures" else actions.image_of(self.services, number)
                 chosen = None if what == "pictures" else number
-                return [gr.skip(), gr.skip(), *self.open_picture(place, image, chosen)]
+                return [gr.skip(), gr.skip(), *self.open_picture(image, chosen)]
             corners = ask.get("corners") if ask.get("do") == "select" else None
             if not isinstance(corners, list):
                 return ["", NO_SELECTION, gr.skip(), gr.skip()]
@@ -207,9 +207,9 @@ def lay_out() -> MapComponents:
 
 
 def wire(
-    page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any, edited: list[Any]
+    page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any, viewed: list[Any]
 ) -> None:
-    """Wire its events. edited: editor and place of the page around it."""
+    """Wire its events. viewed: what shows a picture in the editor of the page around it."""
     drawing, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
     turn = in_order("map")
     parts.fold.expand(page.unfold, drawing, [parts.map, parts.similar, *jobs, parts.tick], **turn)
@@ -218,9 +218,7 @@ def wire(
     gr.on(changes, page.draw, drawing, parts.map, **turn)
     dataset.change(page.forget, None, [selection, parts.bridge], **turn)
     gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
-    parts.bridge.click(
-        page.ask, [edited[1], dataset, parts.what], [selection, parts.bridge, *edited], **(turn | QUEUE_ALL)
-    )
+    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL))
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))

@@ -1,273 +1,332 @@
-// The Curate page's editor in the browser: drawing, moving and resizing boxes, verdicts, keys. Python draws, this asks.
+// The Curate page's editor in the browser: it draws what editor_queue.js knows, and sends what that wants sent.
 // Runs once, as js_on_load of the editor; `element` is the editor, `trigger` sends what is asked to Python.
-const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
-const LEAST = 0.004; // of a side: a smaller drag is a click
-let drag = null; // { kind, image, group, from, box, now, side }
-let typing = null; // { field, wanted } while a person changes a text: wanted is asked, with the text, once they are done
-let prompt = null; // { wanted, group, end } while a person writes the words of a box or of a further description
-let mine = null; // what was asked when somebody else was quicker
+const GRACE_MS = 1_000; // between the end of an event and its answer
+const PATIENCE_MS = 30_000; // for an answer, before the same is sent again
+const LONGEST_PAUSE_MS = 30_000; // between two tries of what could not be sent
+const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const queue = editorQueue(newId);
+const store = editorStore({ storage: localStorage, tab: sessionStorage, newId, now: Date.now });
+let typing = null; // { field, ask } while a person changes a text: it is asked, with the text, once they are done
+let prompt = null; // { ask, field, label, end } while a person writes the words of a box or of a further description
+let session = { address: "", person: "", dataset: "", edits: true };
+let drawn = ""; // the picture, as it was answered, or the state that the panel shows
 
-const clamp = (value) => Math.min(1, Math.max(0, value));
-const editor = () => element.querySelector(".editor");
-const svg = () => element.querySelector("svg");
-const chosen = () => element.querySelector(".region.chosen");
+const stage = element.querySelector(".stage");
+const [offer, conflicts, prompts, said, panel] = ["offer", "conflicts", "prompts", "said", "panel"].map((name) => stage.querySelector(`.${name}`));
+const unsaved = stage.querySelector(".unsaved");
+const shownPicture = () => drawn.image ?? 0;
+const follow = () => document.querySelector("#advance input")?.checked ?? true;
+const chosenRow = () => panel.querySelector(".text.chosen");
+const openField = () => (panel.contains(document.activeElement) && document.activeElement.matches("input") ? document.activeElement : null);
+const writing = () => Boolean(typing || prompt || drag || openField());
 
-// ---------------------------------------------------------------- one question at a time
-// What is done while an answer is awaited waits its turn, and is then asked of the version that the answer brought.
-const waiting = [];
-let asked = null; // { wanted, versions } whose answer is awaited
-let held = false; // somebody else was quicker: what waits would take the choice away, so it waits for what is done next
-
-function ask(wanted) {
-  held ? waiting.unshift(wanted) : waiting.push(wanted);
-  held = false;
-  send();
-}
-
-const view = (what, more = {}) => ask({ do: what, view: true, ...more });
+// ---------------------------------------------------------------- sending, one act and one question at a time
+let pause = 0, resting = false;
+const timers = { edit: 0, view: 0 };
 
 function send() {
-  if (asked || held || !waiting.length) return;
-  const wanted = waiting.shift();
-  asked = { wanted, versions: versions() };
-  if (!wanted.view) mine = wanted;
+  if (resting) return;
+  const wanted = { edit: queue.nextAct(), view: queue.nextView() };
   // what changes nothing is an event of its own: a viewer may send it
-  trigger(wanted.view ? "select" : "click", { ask: wanted });
-}
-
-// of the picture and of each description, as they are shown
-function versions() {
-  const found = new Map([["picture", Number(editor()?.dataset.version)]]);
-  for (const text of element.querySelectorAll(".text")) found.set(Number(text.dataset.id), Number(text.dataset.version));
-  return found;
-}
-
-document.addEventListener("curate:answered", () => {
-  if (!asked) return;
-  const { wanted, versions: before } = asked, now = versions();
-  asked = null;
-  held = element.querySelector(".conflict") !== null;
-  for (const other of [...waiting, ...[typing?.wanted, prompt?.wanted].filter(Boolean)]) {
-    const key = other.id ?? "picture", next = other.version + 1;
-    const ours = now.has(key) ? now.get(key) === next : other.id === wanted.id; // an edit makes its version one more
-    if (other.version === before.get(key) && ours) other.version = next;
+  for (const [what, ask] of Object.entries(wanted)) {
+    if (!ask) continue;
+    asked[what] = ask.act ?? ask.asked;
+    expect(what, PATIENCE_MS);
+    trigger(what === "edit" ? "click" : "select", { ask });
   }
+}
+
+const asked = { edit: "", view: "" };
+function expect(what, patience) {
+  clearTimeout(timers[what]);
+  const name = asked[what];
+  timers[what] = setTimeout(() => failed(what, name), patience);
+}
+
+function failed(what, name) {
+  if (asked[what] !== name || !name) return;
+  asked[what] = "";
+  what === "edit" ? queue.actFailed(name) : queue.viewFailed(name);
+  pause = Math.min(LONGEST_PAUSE_MS, 2 * pause || 1_000);
+  resting = true;
+  setTimeout(tryAgain, pause);
+  update();
+}
+
+function tryAgain() {
+  resting = false;
+  update();
+}
+
+function answered(what, answer) {
+  if (!answer) return;
+  if (answer.asked && answer.asked === asked[what]) {
+    clearTimeout(timers[what]);
+    asked[what] = "";
+    pause = 0;
+  }
+  queue.answered(answer);
+  const refused = queue.refusal();
+  if (refused?.ask.text) write(refused.sentence, refused.ask.text, refused.ask); // the words are not lost
+  update();
+}
+watch("value", () => answered("edit", props.value));
+document.addEventListener("curate:viewed", (event) => answered("view", event.detail));
+for (const what of ["edit", "view"]) document.addEventListener(`curate:${what}-ended`, () => asked[what] && expect(what, GRACE_MS));
+
+// Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.
+function act(doing) {
+  if (!session.edits) return say("Viewers look: a curator may change things.");
+  if (!doing()) say("Nothing is open yet: that did nothing.");
+  else notice = "";
+  update();
+}
+
+let notice = "";
+function say(words) {
+  notice = words;
+  said.classList.remove("again");
+  requestAnimationFrame(() => said.classList.add("again"));
+  update();
+}
+
+// ---------------------------------------------------------------- drawing
+// All that is on the screen, again. What a person is writing in or drawing on stays as it is until they are done.
+function update() {
+  queue.write(writing());
+  const view = queue.view();
+  if (!writing()) rebuild(view);
+  if (view.at.state === "open" && view.picture?.image === shownPicture()) showOverlay(view);
+  stage.dataset.unsaved = view.unsaved;
+  setText(said, notice || view.message);
+  showConflicts(view.conflicts);
+  setText(unsaved, resting ? `${view.unsaved} not saved yet: the app does not answer. It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
+  tellGallery(view.at);
+  keepAddress(view.at);
+  keep();
   send();
-});
-
-function place(event) {
-  const frame = svg().getBoundingClientRect();
-  return [clamp((event.clientX - frame.left) / frame.width), clamp((event.clientY - frame.top) / frame.height)];
 }
 
-function boxOf(group) {
-  const rect = group.querySelector("rect.line");
-  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(rect.getAttribute(name)));
-  return [x, y, x + width, y + height];
+// Both versions of what somebody else was quicker with, until a person chooses.
+function showConflicts(held) {
+  const acts = held.map(({ act }) => act).join(" ");
+  if (conflicts.dataset.acts === acts) return;
+  conflicts.dataset.acts = acts;
+  conflicts.replaceChildren(...held.map(({ act, panel }) => {
+    const each = document.createElement("div");
+    each.dataset.act = act;
+    each.innerHTML = panel;
+    return each;
+  }));
 }
 
-function show(group, [x0, y0, x1, y1]) {
-  for (const rect of group.querySelectorAll("rect")) {
-    for (const [name, value] of Object.entries({ x: x0, y: y0, width: x1 - x0, height: y1 - y0 })) rect.setAttribute(name, value);
+function setText(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function rebuild({ at, picture }) {
+  const wanted = at.state === "open" ? picture : at.state;
+  if (wanted === drawn) return;
+  const before = shownPicture();
+  drawn = wanted;
+  const fresh = document.createElement("template");
+  fresh.innerHTML = wanted.panel ?? stage.querySelector(`template[data-state="${wanted}"]`).innerHTML;
+  if (before && before === wanted.image) keepParts(fresh.content);
+  panel.replaceChildren(fresh.content);
+  for (const group of panel.querySelectorAll(".region")) group.told = boxOf(group);
+  queue.shown(shownPicture());
+}
+
+// The picture itself and what is folded out, of a panel that is drawn again.
+function keepParts(fresh) {
+  const [old, now] = [panel, fresh].map((each) => each.querySelector(".frame img"));
+  if (old && now && old.src === now.src) now.replaceWith(old);
+  for (const open of panel.querySelectorAll("details[open]")) fresh.querySelector(`details.${open.classList[0]}`)?.setAttribute("open", "");
+}
+
+function showOverlay({ at, picture, overlay }) {
+  panel.querySelector(".editor").dataset.chosen = at.region || "";
+  for (const row of panel.querySelectorAll(".text")) {
+    const id = Number(row.dataset.id), status = overlay.status.get(id), field = row.querySelector("input");
+    row.hidden = status === "deleted";
+    row.className = `text ${status}${id === at.region ? " chosen" : ""}`;
+    row.dataset.status = status;
+    for (const button of row.querySelectorAll("button[data-verdict]")) button.setAttribute("aria-pressed", String(button.dataset.verdict === status));
+    if (field !== typing?.field && field !== openField()) field.value = overlay.text.get(id) ?? field.defaultValue;
   }
+  for (const button of panel.querySelectorAll("[data-review]")) button.setAttribute("aria-pressed", String(button.dataset.review === overlay.review));
+  showFields(overlay);
+  showBoxes(at, picture, overlay);
+}
+
+function showFields({ caption, facts }) {
+  for (const field of panel.querySelectorAll("[data-fact], .caption input")) {
+    if (field === typing?.field || field === openField()) continue;
+    field.value = (field.dataset.fact ? facts?.[field.dataset.fact] : caption) ?? field.defaultValue;
+  }
+}
+
+function showBoxes(at, { regions }, overlay) {
+  for (const group of panel.querySelectorAll(".region:not(.new)")) {
+    const rows = regions.filter((each) => each.box === Number(group.dataset.box) && overlay.status.get(each.id) !== "deleted");
+    const row = rows.find((each) => each.id === at.region) ?? rows[0];
+    group.style.display = row ? "" : "none";
+    group.classList.toggle("chosen", Boolean(row) && row.id === at.region);
+    if (!row) continue;
+    group.dataset.id = row.id;
+    if (drag?.group !== group) show(group, overlay.box.get(row.id) ?? group.told);
+  }
+  for (const group of panel.querySelectorAll(".region.new[data-act]")) if (!overlay.drawn.some(({ act }) => act === group.dataset.act)) group.remove();
+  for (const { act, box } of overlay.drawn) {
+    if (!svg() || panel.querySelector(`.region.new[data-act="${act}"]`)) continue;
+    const group = newBox();
+    group.dataset.act = act;
+    show(group, box);
+  }
+  const group = chosenBox();
+  if (group && group !== group.parentNode.lastElementChild) group.parentNode.append(group); // on top of those it overlaps
   placeHandles();
-}
-
-// ---------------------------------------------------------------- handles of the chosen box
-function placeHandles() {
-  element.querySelectorAll(".handle").forEach((handle) => handle.remove());
-  const group = chosen();
-  if (!group) return;
-  const [x0, y0, x1, y1] = boxOf(group);
-  for (const side of SIDES) {
-    const handle = document.createElement("span");
-    handle.className = `handle ${side}`;
-    handle.dataset.side = side;
-    const x = side.includes("w") ? x0 : side.includes("e") ? x1 : (x0 + x1) / 2;
-    const y = side.includes("n") ? y0 : side.includes("s") ? y1 : (y0 + y1) / 2;
-    handle.style.left = `${100 * x}%`;
-    handle.style.top = `${100 * y}%`;
-    element.querySelector(".frame").append(handle);
-  }
 }
 
 function choose(id) {
-  for (const mark of element.querySelectorAll(".region, .text")) mark.classList.toggle("chosen", mark.dataset.id === String(id));
-  const group = chosen();
-  if (group) group.parentNode.append(group); // on top of those it overlaps
-  if (editor()) editor().dataset.chosen = id;
-  placeHandles();
-  keepAddress();
+  queue.choose(id);
+  update();
 }
-
-// ---------------------------------------------------------------- dragging
-element.addEventListener("pointerdown", (event) => {
-  const handle = event.target.closest(".handle");
-  if (!handle && !event.target.closest("svg")) return;
-  event.preventDefault();
-  const from = place(event);
-  if (handle) {
-    const group = chosen();
-    drag = { kind: "size", image: image(), group, from, box: boxOf(group), side: handle.dataset.side };
-  } else if (event.target.closest(".region") && !event.shiftKey) {
-    const group = event.target.closest(".region");
-    choose(group.dataset.id);
-    drag = { kind: "move", image: image(), group, from, box: boxOf(group) };
-  } else {
-    const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
-    group.setAttribute("class", "region new");
-    for (const name of ["casing", "line"]) {
-      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      rect.setAttribute("class", name);
-      group.append(rect);
-    }
-    svg().append(group);
-    drag = { kind: "draw", image: image(), group, from, box: [...from, ...from] };
-  }
-  element.setPointerCapture(event.pointerId);
-});
-
-function dragged(event) {
-  const [x, y] = place(event), [x0, y0] = drag.from, box = [...drag.box];
-  if (drag.kind === "draw") return [Math.min(x, x0), Math.min(y, y0), Math.max(x, x0), Math.max(y, y0)];
-  if (drag.kind === "move") {
-    const dx = Math.min(Math.max(x - x0, -box[0]), 1 - box[2]), dy = Math.min(Math.max(y - y0, -box[1]), 1 - box[3]);
-    return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
-  }
-  if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - LEAST);
-  if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + LEAST);
-  if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - LEAST);
-  if (drag.side.includes("s")) box[3] = Math.max(y, box[1] + LEAST);
-  return box;
-}
-
-element.addEventListener("pointermove", (event) => {
-  if (!drag) return;
-  drag.now = dragged(event);
-  show(drag.group, drag.now);
-});
-
-element.addEventListener("pointerup", () => {
-  if (!drag) return;
-  const { kind, group, box, now, image } = drag;
-  drag = null;
-  if (kind === "draw") {
-    if (!now || now[2] - now[0] < LEAST || now[3] - now[1] < LEAST) return group.remove();
-    return write("What is in the box?", "", { do: "draw", image, box: now, key: crypto.randomUUID() }, group);
-  }
-  if (!now || now.every((value, index) => Math.abs(value - box[index]) < 1e-6)) return;
-  ask({ do: "box", id: Number(group.dataset.id), version: Number(group.dataset.version), box: now });
-});
-element.addEventListener("pointercancel", () => {
-  if (!drag) return;
-  drag.kind === "draw" ? drag.group.remove() : show(drag.group, drag.box);
-  drag = null;
-});
-
-const image = () => Number(editor()?.dataset.image);
 
 // ---------------------------------------------------------------- writing
-// An answer redraws the editor at any time. What a person writes belongs to what was on the screen when they began.
-const prompts = document.createElement("div"); // beside the editor: no answer redraws it
-prompts.className = "prompts";
-element.before(prompts);
-
 // Ask for words in a field; what was open before is asked with the words that it has. group: a box that is drawn, or none.
-function write(label, text, wanted, group = null) {
+function write(label, text, ask, group = null) {
   prompt?.end(true);
-  const form = document.createElement("form");
+  const form = document.createElement("form"), field = document.createElement("input");
   form.className = "prompt";
-  const field = document.createElement("input");
   field.placeholder = label;
   field.value = text;
   field.setAttribute("aria-label", label);
   form.append(field);
   prompts.append(form);
-  field.focus();
-  const end = (say) => {
-    const { wanted } = prompt;
+  const end = (save) => {
     prompt = null;
+    queue.drafts.delete("prompt");
     form.remove();
-    say && field.value.trim() ? ask({ ...wanted, text: field.value }) : group?.remove();
+    group?.remove(); // the queue shows it from now on
+    if (save && field.value.trim()) act(() => queue.add({ ...ask, text: field.value }));
+    update();
+    nextDraft();
   };
-  prompt = { wanted, group, end };
+  prompt = { ask, field, label, end };
+  queue.drafts.set("prompt", ask);
+  field.focus();
   form.addEventListener("submit", (event) => (event.preventDefault(), end(true)));
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
+  field.addEventListener("input", keep);
+  update();
 }
 
-function wantedOf(field) {
-  if (field.dataset.edit) return JSON.parse(field.dataset.edit);
-  const facts = Object.fromEntries([...element.querySelectorAll("[data-fact]")].map((each) => [each.dataset.fact, each.value]));
-  return { do: "facts", image: image(), version: Number(editor().dataset.version), facts, fact: field.dataset.fact };
+// What will be asked with the words of a field of the panel, of the version that is on the screen.
+function askOf(field) {
+  const image = shownPicture(), id = field.closest(".text")?.dataset.id;
+  if (id) return { do: "text", image, id: Number(id), version: queue.versionOf(Number(id)) };
+  return { do: field.dataset.fact ? "facts" : "caption", image, version: queue.versionOf(), fact: field.dataset.fact };
 }
 
-const written = ({ fact, ...wanted }, text) => (fact ? { ...wanted, facts: { ...wanted.facts, [fact]: text } } : { ...wanted, text });
-
-element.addEventListener("input", (event) => {
-  const field = event.target;
-  if (typing?.field === field || !(field.dataset.edit || field.dataset.fact)) return;
-  typing = { field, wanted: wantedOf(field) };
-});
-
-// A person is done by Enter, Tab or a press elsewhere. A browser also says "change" of a field that an answer takes away.
-function done() {
-  const { field, wanted } = typing;
-  typing = null;
-  if (field.value !== field.defaultValue) ask(written(wanted, field.value));
-}
-element.addEventListener("keydown", (event) => {
-  if (typing?.field !== event.target) return;
-  if (event.key === "Escape") (typing.field.value = typing.field.defaultValue), (typing = null);
-  if (event.key === "Enter" || event.key === "Tab") done();
-});
-document.addEventListener("pointerdown", (event) => typing && event.target !== typing.field && done(), true);
-
-// The same field of the new drawing, if what it belongs to is still there.
-function fieldOf({ do: what, id, fact }, same) {
-  if (fact) return same && element.querySelector(`[data-fact="${CSS.escape(fact)}"]`);
-  return [...element.querySelectorAll("[data-edit]")].find((each) => {
-    const edit = JSON.parse(each.dataset.edit);
-    return edit.do === what && (what === "caption" ? same : edit.id === id);
-  });
+function withWords({ fact, ...ask }, text) {
+  if (!fact) return { ...ask, text };
+  const facts = Object.fromEntries([...panel.querySelectorAll("[data-fact]")].map((each) => [each.dataset.fact, each.value]));
+  return { ...ask, facts: { ...facts, [fact]: text } };
 }
 
-function keepTyping() {
-  const { field: old, wanted } = typing, found = fieldOf(wanted, wanted.image === undefined || wanted.image === image());
-  if (!found) {
-    typing = null;
-    return wanted.fact ? ask(written(wanted, old.value)) : write("The words of what was here before", old.value, wanted);
+panel.addEventListener("input", ({ target: field }) => {
+  if (typing?.field !== field) {
+    typing = { field, ask: askOf(field) };
+    queue.drafts.set("typing", typing.ask);
   }
-  const unchanged = found.defaultValue === old.defaultValue; // else somebody changed it: their version must not be overwritten
-  typing = { field: found, wanted: unchanged ? wantedOf(found) : wanted };
-  const { selectionStart, selectionEnd, value } = old;
-  found.value = value;
-  found.focus();
-  found.setSelectionRange(selectionStart, selectionEnd);
+  update();
+});
+
+// A person is done by Enter, Tab or a press elsewhere.
+function endTyping(save) {
+  const { field, ask } = typing;
+  typing = null;
+  queue.drafts.delete("typing");
+  if (!save) field.value = field.defaultValue;
+  else if (field.value !== field.defaultValue) act(() => queue.add(withWords(ask, field.value)));
+  update();
+}
+panel.addEventListener("keydown", (event) => {
+  if (!event.target.matches("input") || !["Enter", "Tab", "Escape"].includes(event.key)) return;
+  if (typing?.field === event.target) endTyping(event.key !== "Escape");
+  if (event.key !== "Tab") event.target.blur();
+});
+document.addEventListener("pointerdown", (event) => {
+  if (typing && event.target !== typing.field) endTyping(true);
+  if (openField() && event.target !== openField()) openField().blur();
+}, true);
+panel.addEventListener("focusout", () => setTimeout(update));
+
+// ---------------------------------------------------------------- what was left over is offered
+let drafts = [];
+const keep = () => {
+  const open = [typing && { ask: typing.ask, text: typing.field.value, label: "The words that were written here" }, prompt && { ask: prompt.ask, text: prompt.field.value, label: prompt.label }];
+  store.keep(queue.unsaved(), [...open, ...drafts].filter((each) => each?.text.trim()));
+};
+
+const WORDS = { verdict: "verdict", text: "change of words", box: "change of a box", draw: "new box", describe: "new description", delete: "deletion", caption: "caption", facts: "fact", review: "review", undo: "undo" };
+
+function offerLeft() {
+  if (!session.person || !session.edits || offer.childElementCount) return;
+  const found = store.left(session.person, session.dataset), acts = found.flatMap((each) => each.acts);
+  const words = found.flatMap((each) => each.drafts ?? []);
+  if (!acts.length && !words.length) return found.forEach((each) => store.drop(each.key));
+  const kinds = [...new Set(acts.map((each) => each.do))].map((what) => [what, acts.filter((each) => each.do === what).length]);
+  const said = [...kinds.map(([what, count]) => `${count} × ${WORDS[what] ?? what}`), ...words.map((each) => `“${each.text}”`)];
+  const box = document.createElement("div");
+  box.className = "left-over";
+  box.setAttribute("role", "alert");
+  const text = document.createElement("p");
+  text.textContent = `Not saved when this page was left: ${said.join(", ")}.`;
+  const end = (send) => () => {
+    if (send) queue.restore(acts);
+    if (send) drafts = [...drafts, ...words];
+    offer.replaceChildren();
+    update(); // keeps what is sent from now on, before the old is forgotten
+    found.forEach((each) => store.drop(each.key));
+    nextDraft();
+  };
+  box.append(text, ...[["send them", true], ["drop them", false]].map(([name, send]) => Object.assign(document.createElement("button"), { type: "button", textContent: name, onclick: end(send) })));
+  offer.append(box);
 }
 
-function keepDrag() {
-  if (drag.image !== image()) return (drag = null);
-  if (drag.kind === "draw") return svg()?.append(drag.group);
-  drag.group = element.querySelector(`.region[data-id="${drag.group.dataset.id}"]`);
-  drag.group ? show(drag.group, drag.now ?? drag.box) : (drag = null);
+// Words that nobody had finished are open again; Enter saves them.
+function nextDraft() {
+  if (prompt || !drafts.length) return;
+  const [{ label, text, ask }, ...rest] = drafts;
+  drafts = rest;
+  write(label, text, ask);
 }
+setInterval(() => (keep(), offerLeft()), BEAT_MS);
 
-new MutationObserver(() => {
-  if (typing && !typing.field.isConnected) keepTyping();
-  if (drag && !drag.group.isConnected) keepDrag();
-  if (prompt?.group && !prompt.group.isConnected && prompt.wanted.image === image()) svg()?.append(prompt.group);
-}).observe(element, { childList: true, subtree: true });
-
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-ask], [data-prompt]");
-  const text = event.target.closest(".text");
-  if (text && !button) choose(text.dataset.id);
+// ---------------------------------------------------------------- presses
+panel.addEventListener("click", (event) => {
+  const button = event.target.closest("button"), row = event.target.closest(".text"), id = Number(row?.dataset.id);
+  if (row && !button) return choose(id);
   if (!button) return;
-  if (button.dataset.prompt) return write("What else is in this box?", "", { ...JSON.parse(button.dataset.prompt), key: crypto.randomUUID() });
-  const wanted = JSON.parse(button.dataset.ask);
-  if (wanted.do === "mine") return ask({ ...mine, version: wanted.version });
-  if (wanted.do === "theirs") return view("show");
-  ask(wanted);
+  const { verdict, review, delete: deleted, describe } = button.dataset;
+  const pressed = button.getAttribute("aria-pressed") === "true";
+  if (verdict) act(() => queue.judge(pressed ? "pending" : verdict, { region: id, follow: follow() }));
+  if (review) act(() => queue.review(review, { follow: follow() }));
+  if (deleted) act(() => queue.remove(id || Number(button.dataset.region), deleted === "box"));
+  if (describe) write("What else is in this box?", "", { do: "describe", image: shownPicture(), region: Number(describe) });
+});
+conflicts.addEventListener("click", (event) => {
+  const choice = event.target.closest("[data-choose]");
+  if (choice) queue.resolve(choice.closest("[data-act]").dataset.act, choice.dataset.choose === "mine"), update();
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.(".show-keys")) help.showModal();
+  const tile = event.target.closest?.("#regions [data-ask]");
+  if (tile) queue.open(JSON.parse(tile.dataset.ask).id), update();
+  if (event.target.closest?.("#review")) prompt?.end(true), queue.first(), update();
 });
 
 // ---------------------------------------------------------------- keys
@@ -276,7 +335,7 @@ const KEYS = [
   ["R", "reject it"],
   ["N", "the picture is reviewed, nothing to mark"],
   ["D", "the picture is reviewed"],
-  ["Z", "undo"],
+  ["Z", "undo what you did last, also on a picture before"],
   ["→ / J", "the next region to review"],
   ["Tab", "choose the next region of this picture"],
   ["E", "change its words"],
@@ -285,78 +344,67 @@ const KEYS = [
   ["?", "this list"],
 ];
 const help = keysDialog(KEYS);
+const FIELDS = "input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true], [role=listbox]";
 
-function verdict(status) {
-  const row = element.querySelector(".text.chosen");
-  if (row) ask({ do: "verdict", id: Number(row.dataset.id), version: Number(row.dataset.version), status });
+function chooseBy(step) {
+  const ids = [...panel.querySelectorAll(".text:not([hidden])")].map((row) => Number(row.dataset.id));
+  if (ids.length) choose(ids[(ids.indexOf(queue.view().at.region) + step + ids.length) % ids.length]);
 }
 
-function review(state) {
-  if (editor()) ask({ do: "review", review: state, image: image(), version: Number(editor().dataset.version) });
-}
-
-function other(by) {
-  const texts = [...element.querySelectorAll(".text")];
-  if (!texts.length) return;
-  const at = texts.findIndex((text) => text.classList.contains("chosen"));
-  choose(texts[(at + by + texts.length) % texts.length].dataset.id);
-}
+const ACTS = {
+  a: () => queue.judge("accepted", { follow: follow() }),
+  r: () => queue.judge("rejected", { follow: follow() }),
+  n: () => queue.review("empty", { follow: follow() }),
+  d: () => queue.review("reviewed", { follow: follow() }),
+  z: () => queue.undo(),
+  delete: () => queue.remove(queue.view().at.region, true),
+};
+ACTS.backspace = ACTS.delete;
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [role=listbox]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(FIELDS)) return;
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
-  if ((key === "arrowright" || key === "j") && !typing && !prompt) return view("next");
-  if (!editor() || help.open || typing || prompt) return;
-  const row = element.querySelector(".text.chosen");
-  if (key === "a") verdict("accepted");
-  else if (key === "r") verdict("rejected");
-  else if (key === "n") review("empty");
-  else if (key === "d") review("reviewed");
-  else if (key === "z") ask({ do: "undo", image: image() });
-  else if (key === "tab" && !event.target.closest?.("button, a")) event.preventDefault(), other(event.shiftKey ? -1 : 1);
-  else if (key === "e" && row) event.preventDefault(), row.querySelector("input").focus();
-  else if ((key === "delete" || key === "backspace") && row) ask({ do: "delete", id: Number(row.dataset.id), version: Number(row.dataset.version), whole: true });
-});
-document.addEventListener("click", (event) => {
-  if (event.target.closest?.(".show-keys")) help.showModal();
-  const tile = event.target.closest?.("#regions [data-ask]");
-  if (tile) view("open", JSON.parse(tile.dataset.ask));
-  if (event.target.closest?.("#review")) view("first");
+  if (help.open || typing || prompt || drag || event.repeat) return;
+  if (key === "arrowright" || key === "j") queue.next(), update();
+  else if (ACTS[key]) act(ACTS[key]);
+  else if (key === "tab" && panel.querySelector(".text") && !event.target.closest?.("button, a")) event.preventDefault(), chooseBy(event.shiftKey ? -1 : 1);
+  else if (key === "e" && chosenRow()) event.preventDefault(), chosenRow().querySelector("input").focus();
 });
 
 // ---------------------------------------------------------------- the gallery follows what was decided here
 const SIGNS = { accepted: "✓", rejected: "✗", pending: "○" };
-function tellGallery() {
-  for (const text of element.querySelectorAll(".text")) {
-    const tile = document.querySelector(`#regions .tile[data-id="${text.dataset.id}"]`);
-    if (!tile) continue;
-    const { status } = text.dataset, sign = tile.querySelector(".sign");
-    sign.className = `sign ${status}`;
-    sign.textContent = `${SIGNS[status] ?? "–"} ${status}`;
-    tile.querySelector(".says").textContent = text.querySelector("input").value;
+function tellGallery({ region }) {
+  const known = queue.statuses();
+  for (const tile of document.querySelectorAll("#regions .tile")) {
+    const now = known.get(Number(tile.dataset.id));
+    tile.toggleAttribute("aria-current", Number(tile.dataset.id) === region);
+    if (!now) continue;
+    tile.querySelector(".sign").className = `sign ${now.status}`;
+    setText(tile.querySelector(".sign"), `${SIGNS[now.status] ?? "–"} ${now.status}`);
+    if (now.text !== undefined) setText(tile.querySelector(".says"), now.text);
   }
-  const id = editor()?.dataset.chosen;
-  for (const tile of document.querySelectorAll("#regions .tile")) tile.toggleAttribute("aria-current", tile.dataset.id === id);
 }
 
 // ---------------------------------------------------------------- a link restores what one sees
 let filters = new URLSearchParams(location.search);
 ["region", "image"].forEach((name) => filters.delete(name));
 
-function keepAddress() {
-  const query = new URLSearchParams(filters), shown = editor()?.dataset;
-  if (shown) query.set(shown.chosen ? "region" : "image", shown.chosen || shown.image);
-  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
+function keepAddress({ state, image, region }) {
+  if (!session.person) return; // the link that led here is not read yet
+  const query = new URLSearchParams(filters);
+  if (state === "open") query.set(region ? "region" : "image", region || image);
+  const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
+  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
 }
-document.addEventListener("curate:filtered", (event) => {
-  filters = new URLSearchParams(event.detail);
-  keepAddress();
+document.addEventListener("curate:session", ({ detail }) => {
+  if (session.address !== detail.address) queue.restart();
+  const moved = session.dataset !== detail.dataset;
+  session = detail;
+  filters = new URLSearchParams(detail.address);
+  if (moved) offer.replaceChildren();
+  offerLeft();
+  update();
 });
 
-watch("value", () => {
-  placeHandles();
-  tellGallery();
-  keepAddress();
-});
-placeHandles();
+update();

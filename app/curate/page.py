@@ -5,6 +5,7 @@ Handlers import what they need of the data's side: the first page must not wait 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,38 +14,51 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.access.rules import allows
 from app.core.page_values import whole_number
 from app.curate import map_page
 from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls
 from app.services import Services
 from app.ui.events import LIGHT, QUEUE_ALL, Paged, change_events, dataset_dropdown, html, in_order, script, warn
-from app.ui.html import empty_state, heading, keys_hint, notice, page_head
+from app.ui.html import empty_state, heading, keys_hint, notice, page_head, render
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from app.curate.actions import CurateQuery
-    from app.curate.editor import EditResult
+    from app.curate.answers import Answer
 
 TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
 NOVEL = ("Novel concepts: label what no model knows yet →", "/concepts")
-SCRIPT = script(Path(__file__))
-ANSWERED_SCRIPT = "() => { document.dispatchEvent(new Event('curate:answered')); }"
-LINK_SCRIPT = "(link) => { document.dispatchEvent(new CustomEvent('curate:filtered', { detail: link })); }"
+HERE = Path(__file__)
+SCRIPT = script(HERE, "editor_queue.js", "editor_store.js", "editor_boxes.js")
+VIEWED_SCRIPT = (
+    "watch('value', () => document.dispatchEvent(new CustomEvent('curate:viewed', { detail: props.value })));"
+)
+EDIT_ENDED, VIEW_ENDED = (
+    f"() => {{ document.dispatchEvent(new Event('curate:{what}-ended')); }}" for what in ("edit", "view")
+)
+SESSION_SCRIPT = (
+    "(found) => { document.dispatchEvent(new CustomEvent('curate:session', { detail: JSON.parse(found) })); }"
+)
 NO_SCORES = ""
 NO_DATASET = empty_state("No data set yet", "Import one on the Annotate page.")
-NOTHING_OPEN = empty_state("No region open", "Press a region in the gallery, or start the review.")
-ALL_REVIEWED = empty_state("Nothing left to review", "Every region with these filters has a verdict.")
+STATES = (
+    ("empty", "No region open", "Press a region in the gallery, or start the review."),
+    ("waiting", "Loading the next picture", "Keys do nothing until it is here."),
+    ("finished", "Nothing left to review", "Every region with these filters has a verdict."),
+)
+STAGE = render("curate/templates/stage.html", states=STATES)
+"""All that Gradio puts into the editor: its script draws there what it is answered, when nobody is writing."""
+MOST_AHEAD, MOST_SKIPPED = 12, 2_000  # pictures in an answer, and known ones that a page names
 KEYS = (("A", "accept"), ("R", "reject"), ("N", "nothing here"), ("Z", "undo"), ("→", "next"))
 
 
 @dataclass(frozen=True)
 class CuratePlace:
-    """The place of a person. image, chosen: in the editor. queue: the key behind which the review goes on."""
+    """The picture in a person's editor, and the description chosen there; 0 for none."""
 
     image: int = 0
-    chosen: int | None = None
-    queue: str = ""
+    chosen: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +67,13 @@ class CurateComponents:
 
     filters: Mapping[str, Any]
     checkpoint: Any
-    advance: Any
     gallery: Any
     note: Any
     pages: Any
     back: Any
     forward: Any
     editor: Any
+    views: Any
     counts: Any
     curators: Any
     map: map_page.MapComponents
@@ -89,23 +103,32 @@ class CuratePage(Paged):
         return [gr.Dropdown(choices=choices, value=chosen), *controls]
 
     def restore(self, request: gr.Request) -> list[Any]:
-        """Open the region or the picture of a link in the editor. Returns editor, place."""
+        """Open the region or the picture of a link in the editor. Returns view, place."""
         from app.curate import actions
 
         query = dict(request.query_params)
         try:
             if region := query.get("region"):
                 number = whole_number("region", region)
-                return self.edited(CuratePlace(), actions.image_of(self.services, number), number)
+                return self.opened(actions.image_of(self.services, number), number)
             if image := query.get("image"):
-                return self.edited(CuratePlace(), whole_number("image", image), None)
+                return self.opened(whole_number("image", image), None)
         except UserError as error:
             warn(error)
         return [gr.skip(), gr.skip()]
 
-    def address(self, *filters: Any) -> str:
-        """Return the address parameters that restore the filters; the page's script puts them into its address."""
-        return address_of(filters)
+    def session(self, request: gr.Request, *filters: Any) -> str:
+        """Return what the page's script must know: who works on what, and the address that restores the filters."""
+        from app.curate import actions
+
+        person = person_of(request)
+        found = {
+            "address": address_of(filters),
+            "person": person.name,
+            "dataset": actions.dataset_key(self.services, query_of(filters).dataset),
+            "edits": allows(person.role, "curator"),
+        }
+        return json.dumps(found)
 
     def show(self, *filters: Any) -> list[Any]:
         """Show the first page of other filters. Returns gallery, note, pages, counts, curators, source, run."""
@@ -150,82 +173,76 @@ class CuratePage(Paged):
         except UserError:
             return gr.skip()
 
-    def view(self, place: CuratePlace, event: gr.EventData, *filters: Any) -> list[Any]:
-        """Open a region of the gallery, the first or the next one to review, or the same picture again.
-
-        Returns editor, place.
-        """
-        from app.curate import actions
+    def view(self, event: gr.EventData, *filters: Any) -> list[Any]:
+        """Answer a question that changes nothing: a picture, the next ones of the queue. Returns view, place."""
+        from app.curate import answers
 
         ask = event.ask if isinstance(event.ask, Mapping) else {}
-        if ask.get("do") == "first":
-            return self._next(CuratePlace(place.image, place.chosen), query_of(filters))
-        if ask.get("do") == "next":
-            return self._next(place, query_of(filters))
         try:
-            if ask.get("do") == "open":
-                region = whole_number("id", ask.get("id"))
-                return self.edited(place, actions.image_of(self.services, region), region)
-            return self.edited(place, place.image, place.chosen)
+            place = _place_of(ask)
+            answer = self._view(ask, filters)
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return [answers.refused_answer(str(ask.get("asked", "")), error.sentence), gr.skip()]
+        if go := answer.get("go"):
+            place = CuratePlace(go["image"], go["region"])
+        return [answer, place]
 
-    def ask(
-        self,
-        place: CuratePlace,
-        checkpoint: str,
-        advance: bool,
-        request: gr.Request,
-        event: gr.EventData,
-        *filters: Any,
-    ) -> list[Any]:
-        """Do an edit of the editor; a decision opens the next region. Returns editor, place."""
-        from app.curate import editor
+    def _view(self, ask: Mapping[str, Any], filters: tuple[Any, ...]) -> Answer:
+        from app.curate import actions, answers
 
-        ask = event.ask
-        if not isinstance(ask, Mapping):
-            return [gr.skip(), gr.skip()]
+        asked = str(ask.get("asked", ""))
+        if ask.get("do") == "open":
+            region = whole_number("id", ask.get("id"))
+            opened = actions.open_picture(self.services, actions.image_of(self.services, region), region)
+            return answers.open_answer(opened, asked)
+        if ask.get("do") != "ahead":
+            return answers.refused_answer(asked, "")
+        known = ask.get("skip")
+        skip = {whole_number("picture", each) for each in (known if isinstance(known, list) else [])[:MOST_SKIPPED]}
+        count = max(1, min(MOST_AHEAD, whole_number("count", ask.get("count"))))
+        after = str(ask.get("after") or "")
+        ahead = actions.next_pictures(self.services, query_of(filters), after, skip=skip, count=count)
+        pictures = [actions.open_picture(self.services, *each) for each in ahead.pictures.items()]
+        return answers.ahead_answer(ahead, pictures, asked)
+
+    def ask(self, checkpoint: str, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Do an edit of the editor. Returns editor, place."""
+        from app.curate import actions, answers, editor
+
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        asked = str(ask.get("act", ""))
         try:
+            place = _place_of(ask)
             done = editor.apply_edit(self.services, ask, who=person_of(request).name, checkpoint=checkpoint or "")
+            opened = actions.open_picture(self.services, done.image_id, done.chosen)
         except UserError as error:
             warn(error)
-            return self.edited(place, place.image, place.chosen)
-        decided = ask.get("do") == "verdict" and ask.get("status") in ("accepted", "rejected")
-        if advance and done.conflict is None and (decided or ask.get("do") == "review"):
-            return self._next(place, query_of(filters), done)
-        return self.edited(place, done.image_id, done.chosen or place.chosen, done=done)
+            return [answers.refused_answer(asked, error.sentence, self._picture(ask.get("image"))), gr.skip()]
+        return [answers.edit_answer(done, opened, asked=asked, what=str(ask.get("do"))), place]
 
-    def _next(self, place: CuratePlace, query: CurateQuery, done: EditResult | None = None) -> list[Any]:
-        """Open the next region without a verdict, first of the same picture. Returns editor, place."""
+    def _picture(self, image: Any) -> Any:
+        """Return a picture as it is; None where there is none any more."""
         from app.curate import actions
 
         try:
-            if done and (pending := actions.pending_of(self.services, done.image_id)):
-                return self.edited(place, done.image_id, pending, done=done)
-            found, ahead = actions.next_pending(self.services, query, place.queue)
-            if done is None and found.tiles and found.tiles[0].region.id == place.chosen:
-                found, ahead = actions.next_pending(self.services, query, found.after)  # it is open already
-        except UserError as error:
-            warn(error)
-            return [gr.skip(), gr.skip()]
-        if not found.tiles:
-            return [ALL_REVIEWED, CuratePlace()]
-        self.services.pictures.prefetch(ahead)
-        tile = found.tiles[0]
-        return self.edited(CuratePlace(queue=found.after), tile.image.id, tile.region.id)
+            return actions.open_picture(self.services, whole_number("picture", image))
+        except UserError:
+            return None
 
-    def edited(
-        self, place: CuratePlace, image: int, chosen: int | None, *, done: EditResult | None = None
-    ) -> list[Any]:
-        """Show a picture in the editor. Returns editor, place."""
-        from app.curate import actions, panels
+    def opened(self, image: int, chosen: int | None) -> list[Any]:
+        """Go to a picture. Returns view, place."""
+        from app.curate import actions, answers
 
-        if not image:
-            return [gr.skip(), gr.skip()]
-        opened = actions.open_picture(self.services, image, chosen)
-        message, conflict = (done.message, done.conflict) if done else ("", None)
-        return [panels.editor_panel(opened, message, conflict), CuratePlace(image, opened.chosen, place.queue)]
+        found = actions.open_picture(self.services, image, chosen)
+        return [answers.open_answer(found), CuratePlace(image, found.chosen or 0)]
+
+
+def _place_of(ask: Mapping[str, Any]) -> CuratePlace:
+    """Return the place in the editor from which something is asked."""
+    at = ask.get("at")
+    image, region = at if isinstance(at, list) and len(at) == 2 else (0, 0)
+    return CuratePlace(whole_number("picture", image), whole_number("region", region))
 
 
 def build(app: gr.Blocks, services: Services, *, below: Section | None = None) -> None:
@@ -260,20 +277,24 @@ def _lay_out() -> CurateComponents:
         with gr.Column(elem_classes="card work", min_width=320):
             with gr.Row(elem_classes="gallery-head"):
                 html(heading("Review"))
-                advance = gr.Checkbox(True, label="open the next one by itself", elem_id="advance", container=False)
+                # its script reads it: the next one is opened before any answer
+                gr.Checkbox(
+                    True, label="open the next one by itself", interactive=True, elem_id="advance", container=False
+                )
                 gr.Button("Review", variant="primary", size="sm", elem_id="review")  # its script asks
-            editor = gr.HTML(NOTHING_OPEN, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
+            editor = gr.HTML(None, html_template=STAGE, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
+            views = gr.HTML(None, html_template="<i></i>", js_on_load=VIEWED_SCRIPT, apply_default_css=False)
             html(keys_hint(KEYS))
     return CurateComponents(
         filters=filters,
         checkpoint=checkpoint,
-        advance=advance,
         gallery=gallery,
         note=note,
         pages=gr.State([""]),
         back=back,
         forward=forward,
         editor=editor,
+        views=views,
         counts=counts,
         curators=curators,
         map=map_components,
@@ -285,37 +306,36 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     filters = [*parts.filters.values()]
     choices = [parts.filters["source"], parts.filters["run_id"]]
     shown = [parts.gallery, parts.note, parts.pages, parts.counts, parts.curators, *choices]
-    edited = [parts.editor, parts.place]
+    viewed = [parts.views, parts.place]
     regions = in_order("regions")
     link = gr.Textbox(visible=False)
     restored = (
         app.load(page.open, None, [parts.checkpoint, *filters], **LIGHT)
         .then(page.show, filters, shown, **regions)
-        .then(page.restore, None, edited, **LIGHT)
+        .then(page.restore, None, viewed, **LIGHT)
     )
     gr.on(change_events(filters), page.show, filters, shown, **regions)
     links = in_order("regions-link")
     for linked in (
-        restored.then(page.address, filters, link, **links),
-        gr.on(change_events(filters), page.address, filters, link, **links),
+        restored.then(page.session, filters, link, **links),
+        gr.on(change_events(filters), page.session, filters, link, **links),
     ):
-        linked.then(None, link, None, js=LINK_SCRIPT, api_visibility="private")
+        linked.then(None, link, None, js=SESSION_SCRIPT, api_visibility="private")
     map_page.wire(
-        map_page.MapSection(page.services, page.edited),
+        map_page.MapSection(page.services, page.opened),
         parts.map,
         dataset=parts.filters["dataset"],
         checkpoint=parts.checkpoint,
         selection=parts.filters["selection"],
-        edited=edited,
+        viewed=viewed,
     )
     page_outputs = [parts.gallery, parts.note, parts.pages]
     parts.forward.click(page.forward, [parts.pages, *filters], page_outputs, **regions)
     parts.back.click(page.back, [parts.pages, *filters], page_outputs, **regions)
-    # the page's script asks for all that the editor shows, one thing at a time: it must hear of every answer
-    views = parts.editor.select(page.view, [parts.place, *filters], edited, **(LIGHT | QUEUE_ALL))
-    edits = parts.editor.click(
-        page.ask, [parts.place, parts.checkpoint, parts.advance, *filters], edited, **(LIGHT | QUEUE_ALL)
-    )
-    for answered in (views.then, views.failure, edits.then, edits.failure):
-        answered(None, None, None, js=ANSWERED_SCRIPT, api_visibility="private")
+    # the page's script hears of every answer, and of every end without one: it sends what it has one after the other
+    views = parts.editor.select(page.view, filters, viewed, **(LIGHT | QUEUE_ALL))
+    edits = parts.editor.click(page.ask, parts.checkpoint, [parts.editor, parts.place], **(LIGHT | QUEUE_ALL))
+    for ended, told in ((views, VIEW_ENDED), (edits, EDIT_ENDED)):
+        for each in (ended.then, ended.failure):
+            each(None, None, None, js=told, api_visibility="private")
     edits.then(page.counts, parts.filters["dataset"], parts.counts, **LIGHT)

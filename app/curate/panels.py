@@ -82,15 +82,13 @@ def _pace(count: int, seconds: float) -> str:
     return f"{3600 * count / seconds:,.0f}" if seconds >= LEAST_SECONDS else "–"
 
 
-def editor_panel(opened: OpenedPicture, message: str = "", conflict: EditConflictError | None = None) -> str:
+def editor_panel(opened: OpenedPicture) -> str:
     """Render a picture to work on: its boxes, their descriptions with verdicts, caption, facts, history."""
     image, facts = opened.image, opened.image.facts or {}
     names = [*FACTS, *(name for name in facts if name not in FACTS)]
     return render(
         "curate/templates/editor.html",
         seen={"image": image.id, "version": image.version, "chosen": opened.chosen},
-        message=message,
-        conflict=conflict_panel(conflict) if conflict else "",
         problem=opened.problem,
         uri=opened.uri,
         ratio=f"{image.width / image.height:.5f}",
@@ -108,7 +106,7 @@ def _box(index: int, rows: Sequence[RegionRow], chosen: int | None) -> dict[str,
     row = next((each for each in rows if each.id == chosen), rows[0])
     return {
         "id": row.id,
-        "version": row.version,
+        "index": index,
         "chosen": row.id == chosen,
         "x": row.x1,
         "y": row.y1,
@@ -116,17 +114,13 @@ def _box(index: int, rows: Sequence[RegionRow], chosen: int | None) -> dict[str,
         "height": row.y2 - row.y1,
         "mark": mark_of(index),
         "text": "; ".join(each.text for each in rows),
-        "first": {"id": rows[0].id, "version": rows[0].version},
+        "first": rows[0].id,
         "descriptions": [_description(each, chosen) for each in rows],
     }
 
 
 def _description(row: RegionRow, chosen: int | None) -> dict[str, Any]:
-    verdicts = [
-        (status, sign, row.status == status, "pending" if row.status == status else status)
-        for status, sign in VERDICTS.items()
-        if status != "pending"
-    ]
+    verdicts = [(status, sign, row.status == status) for status, sign in VERDICTS.items() if status != "pending"]
     return {
         "id": row.id,
         "version": row.version,
@@ -164,4 +158,4 @@ def conflict_panel(conflict: EditConflictError) -> str:
     """Render both versions, for the second of two editors to choose from."""
     by = conflict.by or "Somebody"
     versions = versions_table(conflict.present, conflict.wanted, left=by, right="you")
-    return render("curate/templates/conflict.html", by=by, versions=versions, version=conflict.version)
+    return render("curate/templates/conflict.html", by=by, versions=versions)

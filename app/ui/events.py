@@ -149,7 +149,10 @@ def change_events(fields: Sequence[Any]) -> list[Any]:
     return found
 
 
-def script(page: Path) -> str:
-    """Return a page's script after that of its shortcuts. page: the script, or the Python file beside it."""
-    files = (Path(__file__).with_name("keys.js"), page.with_suffix(".js"))
+def script(page: Path, *parts: str) -> str:
+    """Return a page's script after that of its shortcuts and its parts.
+
+    Args: page: the script, or the Python file beside it. parts: names of further scripts beside it.
+    """
+    files = (Path(__file__).with_name("keys.js"), *(page.with_name(part) for part in parts), page.with_suffix(".js"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files)

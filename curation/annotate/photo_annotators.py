@@ -28,18 +28,15 @@ APART = 0.2  # from the middle, of the picture's side: there a place is worth sa
 LARGE = 0.4  # of the picture's area
 
 
-class _Photo:
-    """The photo checkpoint, loaded when it is first needed."""
-
-    @cached_property
-    def encoder(self) -> PhotoEncoder:
-        return PhotoEncoder.load(locate("photo-names"))
-
-
-class PhotoDescriber(_Photo):
+class PhotoDescriber:
     """See Describer: template sentences from measured facts."""
 
     name = "photo-describer@1"
+
+    @cached_property
+    def encoder(self) -> PhotoEncoder:
+        """Return what knows names, loaded when it is first needed."""
+        return PhotoEncoder.load(locate("photo-names"))
 
     def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
         """See Describer."""
@@ -65,14 +62,19 @@ class PhotoDescriber(_Photo):
         )
 
 
-class PhotoLocalizer(_Photo):
+class PhotoLocalizer:
     """See Localizer: for each description its one best region, where it is found at all."""
 
-    name = "photo-localizer@1"
+    name = "photo-localizer@2"  # 1 knew names alone
 
     def __init__(self, config: LocalizeConfig) -> None:
         """config: its threshold counts; there is one box a description."""
         self._config = config
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Return what learned phrases, loaded when it is first needed."""
+        return Predictor.from_pretrained("photo")
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Return nothing: it reads 128 tokens, more than a description has."""
@@ -82,10 +84,9 @@ class PhotoLocalizer(_Photo):
         self, pictures: Sequence[Image.Image], descriptions: Sequence[Sequence[str]]
     ) -> list[tuple[Region, ...]]:
         """See Localizer; the score is the probability that the description is there."""
-        predictor = Predictor(self.encoder)
         found = []
         for picture, texts in zip(pictures, descriptions, strict=True):
-            look = predictor.predict(picture, list(texts), {})
+            look = self.predictor.predict(picture, list(texts), {})
             found.append(
                 tuple(
                     Region(tuple(look.boxes_xyxy[row].tolist()), text, presence, index)

@@ -38,14 +38,16 @@ def add_region_by_hand(
     from_model: str = "",
     reason: str = "",
     key: str = "",
+    action: str = "",
 ) -> RegionRow:
     """Add a region that a person drew, or a further description of one.
 
     Args:   box_id: any description of the box that it is about; then no xyxy. source: human:<who> where none is
-            given. key: adding again under the same key adds nothing, so that `retrying` may repeat it.
+            given. key: adding again under the same key adds nothing, so that `retrying` may repeat it. action: as of
+            `edit_region`.
     Raises: UserError: no such picture, region or status, or a box without an area.
     """
-    action = EditAction(who, "created", from_model=from_model, reason=reason)
+    edit = EditAction(who, "created", from_model=from_model, reason=reason, action=action)
     image = session.get(Image, image_id)
     if image is None:
         raise UserError(f"expected the id of a picture, got {image_id}: it was removed meanwhile")
@@ -75,7 +77,7 @@ def add_region_by_hand(
     session.add(row)
     session.flush()
     update_index(session, row, None)
-    reopen_if_empty(session, row, note_edit(session, row, action, before=None))
+    reopen_if_empty(session, row, note_edit(session, row, edit, before=None))
     return row
 
 
@@ -88,6 +90,7 @@ def edit_region(
     change: RegionChange,
     from_model: str = "",
     reason: str = "",
+    action: str = "",
 ) -> RegionRow:
     """Change a region and return it, with a new version where anything changed.
 
@@ -95,6 +98,7 @@ def edit_region(
     conflict, so that `retrying` may repeat it.
 
     Args:   expected_version: of the region that the editor saw. from_model: model@revision that proposed the change.
+            action: the name of this act in the history; "" for a random one.
     Raises: EditConflictError: it has another version by now.
             UserError: no such region or status, or a box without an area.
     """
@@ -105,24 +109,36 @@ def edit_region(
         if is_own_edit(session, row, expected_version=expected_version, who=who, values=values):
             return row
         raise edit_conflict(session, row, expected_version=expected_version, values=values)
-    action = EditAction(who, edit_kind(row, values), from_model=from_model, reason=reason)
+    edit = EditAction(who, edit_kind(row, values), from_model=from_model, reason=reason, action=action)
     moves = change.xyxy is not None and change.xyxy != _box(row)
     box = {side: values[side] for side in BOX_SIDES} if moves else {}
     for other in region:
         if other.id == region_id:
-            write_edit(session, other, action, values=values)
+            write_edit(session, other, edit, values=values)
         elif moves:
-            write_edit(session, other, action, values=box)
+            write_edit(session, other, edit, values=box)
     return row
 
 
 def set_status(
-    session: Session, *, region_id: int, expected_version: int, who: str, status: Status, reason: str = ""
+    session: Session,
+    *,
+    region_id: int,
+    expected_version: int,
+    who: str,
+    status: Status,
+    reason: str = "",
+    action: str = "",
 ) -> RegionRow:
     """Accept, reject or reopen one description of a region; as `edit_region`."""
-    change = RegionChange(status=status)
     return edit_region(
-        session, region_id=region_id, expected_version=expected_version, who=who, change=change, reason=reason
+        session,
+        region_id=region_id,
+        expected_version=expected_version,
+        who=who,
+        change=RegionChange(status=status),
+        reason=reason,
+        action=action,
     )
 
 
@@ -134,6 +150,7 @@ def delete_region(
     who: str,
     whole_region: bool = False,
     reason: str = "",
+    action: str = "",
 ) -> RegionRow:
     """Take a description out of sight, or all of its box; nothing of it is lost. As `edit_region`."""
     row = set_status(
@@ -143,18 +160,26 @@ def delete_region(
         who=who,
         status="deleted",
         reason=reason,
+        action=action,
     )
     if whole_region:
         last = last_edit(session, row)
-        action = EditAction(who, "deleted", reason=reason, action=last.action if last else secrets.token_hex(8))
+        edit = EditAction(who, "deleted", reason=reason, action=last.action if last else secrets.token_hex(8))
         for other in lock_region(session, region_id=region_id):
             if other.status != "deleted":
-                write_edit(session, other, action, values={"status": "deleted"})
+                write_edit(session, other, edit, values={"status": "deleted"})
     return row
 
 
 def edit_image(
-    session: Session, *, image_id: int, expected_version: int, who: str, change: ImageChange, reason: str = ""
+    session: Session,
+    *,
+    image_id: int,
+    expected_version: int,
+    who: str,
+    change: ImageChange,
+    reason: str = "",
+    action: str = "",
 ) -> Image:
     """Change a picture's caption, facts or review state; as `edit_region`.
 
@@ -167,15 +192,16 @@ def edit_image(
         if is_own_edit(session, image, expected_version=expected_version, who=who, values=values):
             return image
         raise edit_conflict(session, image, expected_version=expected_version, values=values)
-    write_edit(session, image, EditAction(who, "edited", reason=reason), values=values)
+    write_edit(session, image, EditAction(who, "edited", reason=reason, action=action), values=values)
     return image
 
 
-def undo_last(session: Session, *, image_id: int, who: str) -> list[RegionEdit]:
+def undo_last(session: Session, *, image_id: int, who: str, action: str = "", only: str = "") -> list[RegionEdit]:
     """Take back a person's last action on an image that is not taken back yet; return the edits that did it.
 
     An undo is an edit like others and stays in the history; what was drawn is deleted by it, and keeps its row.
 
+    Args:    action: as of `edit_region`. only: the name of the action to take back; "" for the last one.
     Returns: [] when there is nothing left to undo.
     Raises:  EditConflictError: somebody changed the same since; nothing is undone.
     """
@@ -184,13 +210,15 @@ def undo_last(session: Session, *, image_id: int, who: str) -> list[RegionEdit]:
     later = aliased(RegionEdit)
     mine = (RegionEdit.image_id == image_id, RegionEdit.who == who, RegionEdit.what != "undone")
     asked = select(RegionEdit).where(*mine, ~exists().where(col(later.undoes) == RegionEdit.action))
+    if only:
+        asked = asked.where(RegionEdit.action == only)
     last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
     if last is None:
         return []
     same = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == last.action)
     edits = session.exec(same.order_by(col(RegionEdit.region_id))).all()
-    action = EditAction(who, "undone", undoes=last.action)
-    return [_undo(session, image, edit, action=action) for edit in edits]
+    undoing = EditAction(who, "undone", undoes=last.action, action=action)
+    return [_undo(session, image, edit, action=undoing) for edit in edits]
 
 
 def _undo(session: Session, image: Image, edit: RegionEdit, *, action: EditAction) -> RegionEdit:

@@ -71,6 +71,12 @@ def regions_as_made(session: Session, *, image_ids: Collection[int], recipe: str
     return found
 
 
+def edits_of_action(session: Session, *, image_id: int, action: str) -> Sequence[RegionEdit]:
+    """Return the edits that one action made to an image and its regions, oldest first."""
+    asked = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == action)
+    return session.exec(asked.order_by(col(RegionEdit.id))).all()
+
+
 def history_page(
     session: Session, *, image_id: int, region_id: int | None = None, before: int | None = None, limit: int = 50
 ) -> Sequence[RegionEdit]:

@@ -25,7 +25,7 @@ from atomic_files import write_atomically
 from grain.command import run_command
 from grain.data.loader import ShardRecord, find_shards, read_records
 from grain.dense.features import entities_of
-from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, fuse
+from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, expected_overlap, fuse
 from grain.structures import Array, ImageFeatures
 from user_errors import UserError
 
@@ -122,11 +122,16 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split()) - ARTICLES
 
 
+def rank(fusion: Fusion, one: Asked) -> Array:
+    """Rank the regions as the checkpoint does, [Q, D]; without rules for places."""
+    return expected_overlap(one.features.boxes_xyxy, fuse(fusion, one.evidence, one.near))
+
+
 def share_right(fusion: Fusion, asked: Sequence[Asked]) -> float:
     """Return the share of the pictures' own phrases whose first region is right, in their weights."""
     points = []
     for one in asked:
-        first = fuse(fusion, one.evidence, one.near).argmax(axis=0)
+        first = rank(fusion, one).argmax(axis=0)
         right = one.right[first, np.arange(len(first))][one.there]
         points += [(one.weight, float(each)) for each in right]
     weights, shares = np.array(points).T
@@ -162,7 +167,7 @@ def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion
     """Fit presence at the chosen regions: a phrase is there, or it is another picture's; print what is found."""
     told, there, weights = [], [], []
     for one in asked:
-        ranking = fuse(encoder.fusion, one.evidence, one.near)
+        ranking = rank(encoder.fusion, one)
         told.append(encoder.tell(one.features, one.evidence, one.near, ranking=ranking, embeds=one.embeds))
         there.append(one.there)
         weights.append(np.full(len(one.there), one.weight))

@@ -24,7 +24,7 @@ from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.structures import Array, ImageFeatures, RegionRanking
 
 SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the same thing
-SUPPRESSED_IOU, MOST_LEARNED = 0.7, 80  # learned regions with more in common are one; so many are kept, surest first
+SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 HALF = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
 NEAR_NAME = 0.8  # cosine with the nearest known name at which names begin to count more
@@ -145,7 +145,11 @@ class LearnedPhotoEncoder:
         if not regions or not texts:
             return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
         evidence, near = self.evidence(image, features, descriptions=descriptions, embeds=embeds)
-        ranking = self.names.rank_places(features.boxes_xyxy, fuse(self.fusion, evidence, near), descriptions)
+        logits = fuse(self.fusion, evidence, near)
+        ranking = expected_overlap(features.boxes_xyxy, logits)
+        placed = self.names.rank_places(features.boxes_xyxy, logits, descriptions)
+        by_place = (placed != logits).any(axis=0)
+        ranking[:, by_place] = placed[:, by_place]
         told = self.tell(features, evidence, near, ranking=ranking, embeds=embeds)
         presence: Array = (1 / (1 + np.exp(-told @ np.array(self.fusion.presence)))).astype(np.float32)
         return RegionRanking(ranking, presence)
@@ -216,6 +220,17 @@ def fuse(fusion: Fusion, evidence: Array, near: Array) -> Array:
     weights, near_names = (np.array(row, np.float32) for row in (fusion.weights, fusion.near_names))
     logits: Array = (evidence @ weights + near * (evidence @ near_names)).astype(np.float32)
     return logits
+
+
+def expected_overlap(boxes_xyxy: Array, logits: Array) -> Array:
+    """Return how much each region is expected to overlap what each description means, [Q, D] of 0 … 1.
+
+    The logits [Q, D], as probabilities, say how likely each region is meant: a box that agrees with several likely ones
+    beats a single one that is a little likelier.
+    """
+    likely = np.exp(logits - logits.max(axis=0))
+    overlap: Array = (_iou(boxes_xyxy, boxes_xyxy) @ (likely / likely.sum(axis=0))).astype(np.float32)
+    return overlap
 
 
 def load_photo(folder: Path) -> PhotoEncoder | LearnedPhotoEncoder:

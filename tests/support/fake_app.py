@@ -46,15 +46,17 @@ def running(services: Services) -> Iterator[str]:
 
 
 @contextmanager
-def app_at(home: Path, before: Sequence[str] = ()) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The real app in a process of its own, on a free port; its address and its process.
+def app_at(
+    home: Path, before: Sequence[str] = (), *, port: int | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The real app in a process of its own; its address and its process.
 
-    before: words in front of its command line. What it says goes into a file: a pipe that nobody reads any more would
-    hold it up.
+    before: words in front of its command line. port: None for a free one. What it says goes into a file: a pipe that
+    nobody reads any more would hold it up.
     """
     with tempfile.NamedTemporaryFile(prefix="grain-app-") as said, ExitStack() as ends:
         for _ in range(STARTS):
-            environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(free_port())}
+            environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port or free_port())}
             command = [*before, sys.executable, "-u", "app.py"]
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
             app = ends.enter_context(process)

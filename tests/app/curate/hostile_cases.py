@@ -52,9 +52,12 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "curate/templates/counts.html": (lambda: panels.counts_panel([SourceCount(HOSTILE, "accepted", 2)]),),
     "curate/templates/curators.html": (lambda: panels.curators_panel([Throughput(HOSTILE, HOSTILE, "edited", 3, 90)]),),
     "curate/templates/editor.html": (
-        lambda: panels.editor_panel(opened(), HOSTILE),
-        lambda: panels.editor_panel(opened(HOSTILE), "", conflict()),
+        lambda: panels.editor_panel(opened()),
+        lambda: panels.editor_panel(opened(HOSTILE)),
         lambda: panels.editor_panel(OpenedPicture(IMAGE, (), None, (), "data:,")),
+    ),
+    "curate/templates/stage.html": (
+        lambda: render("curate/templates/stage.html", states=[("empty", HOSTILE, HOSTILE)]),
     ),
     "curate/templates/conflict.html": (lambda: panels.conflict_panel(conflict()),),
     "curate/templates/selection.html": (lambda: render("curate/templates/selection.html", count=1, what=HOSTILE),),

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from app.core.settings import Settings
-from app.curate.actions import CurateQuery
+from app.curate.actions import CurateQuery, next_pictures
 from app.curate.editor import EditResult, apply_edit
 from app.curate.filter_controls import CONTROLS
 from app.services import Services
 from db.engine import reading, transaction
 from db.models import RegionRow
 from db.queries.curate_filter import CurateFilter
+from db.queries.history_queries import history_page
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region
 from tests.support.curated import all_regions, curated
@@ -83,6 +84,39 @@ def test_an_edit_is_kept_where_its_score_cannot_be_had(services: Services, row: 
     with reading(services.engine) as session:
         kept = get_region(session, region_id=drawn.chosen or 0)
     assert kept is not None and (kept.text, kept.version) == ("a red knob", 2)
+
+
+def test_an_act_that_is_sent_again_counts_once(services: Services, row: RegionRow) -> None:
+    accept = {"do": "verdict", "image": row.image_id, "id": row.id, "version": row.version, "status": "accepted"}
+    done = act(services, accept | {"act": "first"})
+    assert done.wrote == ((row.id, row.version + 1),)
+    reject = accept | {"status": "rejected", "version": row.version + 1, "act": "second"}
+    assert act(services, reject).wrote == ((row.id, row.version + 2),)
+    assert act(services, accept | {"act": "first"}).wrote == done.wrote, (
+        "its answer was lost: told again, not done again"
+    )
+    undo = {"do": "undo", "image": row.image_id, "act": "third", "undoes": "second"}
+    assert act(services, undo).wrote == act(services, undo).wrote == ((row.id, row.version + 3),)
+    with reading(services.engine) as session:
+        kept = get_region(session, region_id=row.id)
+        edits = [edit.what for edit in history_page(session, image_id=row.image_id, region_id=row.id, limit=3)]
+    assert kept is not None and (kept.status, edits) == ("accepted", ["undone", "rejected", "accepted"])
+    theirs = apply_edit(services, accept | {"act": "first", "version": kept.version, "status": "pending"}, who="bo")
+    assert theirs.wrote == ((row.id, row.version + 4),), "a name is its person's own"
+    with pytest.raises(UserError, match="a name of at most 64 characters"):
+        act(services, accept | {"act": "x" * 65})
+
+
+def test_the_queue_ahead_names_each_picture_once_and_none_that_is_known(services: Services) -> None:
+    rows = all_regions(services.engine, 1)
+    images = {each.image_id for each in rows if each.status == "pending"}
+    found = next_pictures(services, CurateQuery(dataset="lids"), "", count=len(images) + 1)
+    assert set(found.pictures) == images and found.end
+    known = next(iter(found.pictures))
+    few = next_pictures(services, CurateQuery(dataset="lids"), "", skip={known}, count=1)
+    assert known not in few.pictures and len(few.pictures) == min(1, len(images) - 1)
+    with pytest.raises(UserError, match="There is no data set"):
+        next_pictures(services, CurateQuery(dataset="gone"), "")
 
 
 def test_every_filter_has_its_control() -> None:

@@ -202,9 +202,9 @@ def test_what_is_drawn_around_is_what_the_gallery_and_the_queue_show(services: S
     atlas = map_of(services)
     written, count = map_actions.select(services, "lids", "regions", corners=[[-0.5, 0], [-0.5, 2], [3.5, 2], [3.5, 0]])
     shown = {tile.region.id for tile in curate_actions.gallery(services, query(selection=written)).tiles}
-    first, _ = curate_actions.next_pending(services, query(selection=written), "")
+    ahead = curate_actions.next_pictures(services, query(selection=written), "")
     assert count == 4 and shown == set(atlas.ids[:4].tolist())
-    assert first.tiles[0].region.id in shown
+    assert {*ahead.pictures.values()} <= shown and len(ahead.pictures) == 1
     map_of(services, "pictures")
     written, count = map_actions.select(services, "lids", "pictures", corners=[[1.5, 0], [1.5, 2], [2.5, 2], [2.5, 0]])
     images = {tile.image.id for tile in curate_actions.gallery(services, query(selection=written)).tiles}
@@ -239,8 +239,8 @@ def test_what_stands_apart_comes_first_and_filters_hold(services: Services) -> N
         pages, after = pages + [tile.region.id for tile in page.tiles], page.after
     rows = {row.id: row.status for row in all_regions(services.engine, 1)}
     assert pages == [number for number in atlas.ids[::-1].tolist() if rows[number] in ("pending", "accepted")]
-    queue = curate_actions.next_pending(services, query(sort="outliers"), "")[0].tiles[0].region
-    assert queue.id == next(number for number in atlas.ids[::-1].tolist() if rows[number] == "pending")
+    [queue] = curate_actions.next_pictures(services, query(sort="outliers"), "").pictures.values()
+    assert queue == next(number for number in atlas.ids[::-1].tolist() if rows[number] == "pending")
 
 
 def test_points_are_coloured_by_what_holds_now_and_many_are_drawn_by_chance(

@@ -17,7 +17,15 @@ from safetensors.torch import load_file
 from app.ground.examples import FOLDER
 from grain.checkpoint import CARD, CONFIG, EMBEDDED, WEIGHTS, CheckpointError, checkpoint_folder, read_info, verify
 from grain.dense.model import DenseRegions
-from grain.photo.learned import EVIDENCE, Fusion, LearnedFeatures, LearnedPhotoEncoder, fuse, load_photo
+from grain.photo.learned import (
+    EVIDENCE,
+    Fusion,
+    LearnedFeatures,
+    LearnedPhotoEncoder,
+    expected_overlap,
+    fuse,
+    load_photo,
+)
 from grain.photo.photo import PhotoEncoder
 from grain.photo.regions import RegionGraphs
 from grain.predict import Predictor
@@ -105,6 +113,15 @@ def test_evidence_is_weighed_more_towards_names_near_a_name() -> None:
     fusion = Fusion(tuple(weights), tuple(near_names))
     logits = fuse(fusion, evidence, np.array([0.0, 0.5], np.float32))
     assert logits.tolist() == [[3, 3], [0, 4]]
+
+
+def test_a_box_that_agrees_with_others_beats_a_lonely_one_that_is_a_little_likelier() -> None:
+    boxes = np.array([[0, 0, 0.2, 0.2], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.9]], np.float32)
+    logits = np.log(np.array([[0.4], [0.35], [0.25]], np.float32))
+    overlap = 0.2 / 0.25  # of the two that agree
+    np.testing.assert_allclose(
+        expected_overlap(boxes, logits)[:, 0], [0.4, 0.35 + 0.25 * overlap, 0.25 + 0.35 * overlap], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+// Boxes on the editor's picture: drawing, moving and resizing them with the pointer. A box that is done is page.js's.
+const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
+const LEAST = 0.004; // of a side: a smaller drag is a click
+let drag = null; // { kind, image, group, from, box, now, side }
+
+const clamp = (value) => Math.min(1, Math.max(0, value));
+const svg = () => element.querySelector("svg");
+const chosenBox = () => element.querySelector(".region.chosen");
+
+function place(event) {
+  const frame = svg().getBoundingClientRect();
+  return [clamp((event.clientX - frame.left) / frame.width), clamp((event.clientY - frame.top) / frame.height)];
+}
+
+function boxOf(group) {
+  const rect = group.querySelector("rect.line");
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(rect.getAttribute(name)));
+  return [x, y, x + width, y + height];
+}
+
+function show(group, [x0, y0, x1, y1]) {
+  for (const rect of group.querySelectorAll("rect")) {
+    for (const [name, value] of Object.entries({ x: x0, y: y0, width: x1 - x0, height: y1 - y0 })) rect.setAttribute(name, value);
+  }
+}
+
+function newBox() {
+  const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+  group.setAttribute("class", "region new");
+  for (const name of ["casing", "line"]) {
+    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    rect.setAttribute("class", name);
+    group.append(rect);
+  }
+  svg().append(group);
+  return group;
+}
+
+function placeHandles() {
+  element.querySelectorAll(".handle").forEach((handle) => handle.remove());
+  const group = chosenBox();
+  if (!group) return;
+  const [x0, y0, x1, y1] = boxOf(group);
+  for (const side of SIDES) {
+    const handle = document.createElement("span");
+    handle.className = `handle ${side}`;
+    handle.dataset.side = side;
+    const x = side.includes("w") ? x0 : side.includes("e") ? x1 : (x0 + x1) / 2;
+    const y = side.includes("n") ? y0 : side.includes("s") ? y1 : (y0 + y1) / 2;
+    handle.style.left = `${100 * x}%`;
+    handle.style.top = `${100 * y}%`;
+    element.querySelector(".frame").append(handle);
+  }
+}
+
+element.addEventListener("pointerdown", (event) => {
+  const handle = event.target.closest(".handle"), group = event.target.closest(".region:not(.new)");
+  if (!handle && !event.target.closest("svg")) return;
+  event.preventDefault();
+  const from = place(event), image = shownPicture();
+  if (handle) drag = { kind: "size", image, group: chosenBox(), from, box: boxOf(chosenBox()), side: handle.dataset.side };
+  else if (group && !event.shiftKey) {
+    choose(Number(group.dataset.id));
+    drag = { kind: "move", image, group, from, box: boxOf(group) };
+  } else drag = { kind: "draw", image, group: newBox(), from, box: [...from, ...from] };
+  // of what is on the screen now, whatever is answered until the pointer is lifted
+  if (drag.kind !== "draw") drag.ask = { do: "box", image, id: Number(drag.group.dataset.id), version: queue.versionOf(Number(drag.group.dataset.id)) };
+  if (drag.ask) queue.drafts.set("drag", drag.ask);
+  element.setPointerCapture(event.pointerId);
+  update();
+});
+
+function dragged(event) {
+  const [x, y] = place(event), [x0, y0] = drag.from, box = [...drag.box];
+  if (drag.kind === "draw") return [Math.min(x, x0), Math.min(y, y0), Math.max(x, x0), Math.max(y, y0)];
+  if (drag.kind === "move") {
+    const dx = Math.min(Math.max(x - x0, -box[0]), 1 - box[2]), dy = Math.min(Math.max(y - y0, -box[1]), 1 - box[3]);
+    return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
+  }
+  if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - LEAST);
+  if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + LEAST);
+  if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - LEAST);
+  if (drag.side.includes("s")) box[3] = Math.max(y, box[1] + LEAST);
+  return box;
+}
+
+element.addEventListener("pointermove", (event) => {
+  if (!drag) return;
+  drag.now = dragged(event);
+  show(drag.group, drag.now);
+  placeHandles();
+});
+
+function endDrag(done) {
+  if (!drag) return;
+  const { kind, group, box, now, image, ask } = drag;
+  drag = null;
+  queue.drafts.delete("drag");
+  if (kind === "draw") {
+    const small = !now || now[2] - now[0] < LEAST || now[3] - now[1] < LEAST;
+    if (!done || small) group.remove();
+    else write("What is in the box?", "", { do: "draw", image, box: now }, group);
+  } else if (done && now?.some((value, index) => Math.abs(value - box[index]) >= 1e-6)) act(() => queue.add({ ...ask, box: now }));
+  update();
+}
+element.addEventListener("pointerup", () => endDrag(true));
+element.addEventListener("pointercancel", () => endDrag(false));

@@ -1,0 +1,339 @@
+// The editor's own model: the pictures that it knows, what is on the screen, and what a person did that is not saved yet.
+// No page, no clock and no network in here: page.js draws what view() returns, and sends what nextAct() and nextView()
+// return, one at a time. An act is bound when it is made to the region and version then on the screen, is shown at once,
+// and is named, so that one that is sent twice counts once. newId: returns a name that was never used.
+const PICTURE = "picture"; // among the versions on the screen: that of the picture itself
+const AHEAD = 12; // pictures known before their turn; fewer than half of them: more are asked for
+const MOST_PICTURES = 80, MOST_VISITED = 200, MOST_JOURNAL = 500;
+
+function editorQueue(newId) {
+  const pictures = new Map(); // id -> as the server last told it, see app/curate/answers.py
+  const versions = new Map(); // on the screen: a description's id, or PICTURE -> its version there
+  const drafts = new Map(); // a name -> what will be asked with the words that somebody is still writing
+  let acts = []; // { ask, from, restore, undoes, conflict }, in the order in which they were made
+  let journal = []; // acts of this sitting that an undo can name, the last one last: { act, image, region, before }
+  let sent = "", viewing = null; // the act and the question whose answers are awaited
+  let at = { image: 0, region: 0, state: "empty" }; // empty, open, waiting (for the next picture), finished
+  let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
+  let wish = null; // a region to open, or a place to go to once nobody is writing
+  let writing = false, refused = null, message = "";
+  let shownImage = 0, told = 0; // the picture that is drawn; the last one that the server was told of
+  const latest = new Map(); // a description's id -> the newest version that any answer told of
+
+  // ---------------------------------------------------------------- what is shown
+  const undoneActs = () => new Set(acts.map((entry) => entry.undoes).filter(Boolean));
+
+  // A picture as it will be once all is saved: what the server told, and what was done since.
+  function overlay(image) {
+    const picture = pictures.get(image);
+    const found = { review: picture.review, status: new Map(picture.regions.map(({ id, status }) => [id, status])) };
+    Object.assign(found, { text: new Map(), box: new Map(), drawn: [], facts: null, caption: null });
+    const undone = undoneActs();
+    for (const { ask, restore, conflict } of acts) {
+      if (ask.image !== image || conflict || undone.has(ask.act)) continue;
+      if (ask.do === "verdict") found.status.set(ask.id, ask.status);
+      if (ask.do === "delete") for (const id of affected(ask)) found.status.set(id, "deleted");
+      if (ask.do === "text") found.text.set(ask.id, ask.text);
+      if (ask.do === "box") for (const id of affected({ ...ask, whole: true })) found.box.set(id, ask.box);
+      if (ask.do === "draw") found.drawn.push({ act: ask.act, box: ask.box, text: ask.text });
+      if (["review", "facts", "caption"].includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask[ask.do];
+      for (const [id, status] of restore?.status ?? []) found.status.set(id, status);
+      if (restore?.review) found.review = restore.review;
+    }
+    return found;
+  }
+
+  // The descriptions that an act is about: one, or all of its box.
+  function affected({ image, id, whole }) {
+    const regions = pictures.get(image)?.regions ?? [], mine = regions.find((each) => each.id === id);
+    return whole && mine ? regions.filter((each) => each.box === mine.box).map((each) => each.id) : [id];
+  }
+
+  function pendingIn(image) {
+    const { status } = overlay(image);
+    return pictures.get(image).regions.map((each) => each.id).filter((id) => status.get(id) === "pending");
+  }
+
+  // ---------------------------------------------------------------- moving on
+  function go(image, region) {
+    const { status } = overlay(image), left = pictures.get(image).regions.map((each) => each.id);
+    const there = left.filter((id) => status.get(id) !== "deleted");
+    const chosen = there.includes(region) ? region : (there[0] ?? 0);
+    if (at.image && at.image !== image) visited = [...visited.filter((each) => each !== at.image), at.image].slice(-MOST_VISITED);
+    chain = chain.filter((each) => each.image !== image);
+    at = { image, region: chosen, state: "open" };
+  }
+
+  function toNextPicture() {
+    while (chain.length) {
+      const { image, region } = chain.shift(), pending = pictures.has(image) ? pendingIn(image) : [];
+      if (pending.length) return go(image, pending.includes(region) ? region : pending[0]);
+    }
+    at = { ...at, state: end ? "finished" : "waiting" };
+  }
+
+  function advance() {
+    const pending = overlay(at.image).review === "open" ? pendingIn(at.image) : [];
+    pending.length ? go(at.image, pending[0]) : toNextPicture();
+  }
+
+  function next() {
+    wish = null;
+    if (at.state === "waiting") return;
+    if (at.state !== "open") return first();
+    const ids = pictures.get(at.image).regions.map((each) => each.id), here = ids.indexOf(at.region);
+    const pending = pendingIn(at.image).find((id) => ids.indexOf(id) > here);
+    pending ? go(at.image, pending) : toNextPicture();
+  }
+
+  function first() {
+    const open = at.state === "open" ? pendingIn(at.image).filter((id) => id !== at.region) : [];
+    restart();
+    if (open.length) return go(at.image, open[0]);
+    at = { ...at, state: "waiting" };
+  }
+
+  // Other filters: what comes next is another queue.
+  function restart() {
+    [chain, visited, after, end, wish] = [[], [], "", false, null];
+    if (viewing) viewing.stale = true;
+  }
+
+  function choose(region) {
+    if (at.state === "open" && pictures.get(at.image).regions.some(({ id }) => id === region)) at = { ...at, region };
+  }
+
+  // ---------------------------------------------------------------- acting
+  function versionOf(id) {
+    return versions.get(id ?? PICTURE);
+  }
+
+  function before(ask) {
+    const { status, review } = overlay(ask.image);
+    const kept = ["verdict", "delete"].includes(ask.do) ? affected(ask).map((id) => [id, status.get(id)]) : [];
+    return { status: kept, review: ask.do === "review" ? review : null };
+  }
+
+  function add(ask, more = {}) {
+    const act = newId();
+    const entry = { ask: { ...ask, act }, from: { ...at }, ...more };
+    if (["draw", "describe"].includes(ask.do)) entry.ask.key = act;
+    if (ask.do !== "undo") journal = [...journal, { act, image: ask.image, region: ask.id ?? at.region, before: before(ask) }].slice(-MOST_JOURNAL);
+    acts.push(entry);
+    message = "";
+    return act;
+  }
+
+  // A verdict on what is on the screen. Returns the region that it is on, 0 where there is none.
+  function judge(status, { region = at.region, follow = true } = {}) {
+    if (at.state !== "open" || !region) return 0;
+    // what it is already is no act: an undo would otherwise mean that or the one before, as the answer comes
+    if (overlay(at.image).status.get(region) !== status) add({ do: "verdict", image: at.image, id: region, version: versionOf(region), status });
+    if (follow && !writing && status !== "pending") advance();
+    return region;
+  }
+
+  function review(state, { follow = true } = {}) {
+    if (at.state !== "open") return 0;
+    const accepted = [...overlay(at.image).status.values()].includes("accepted");
+    const image = at.image;
+    if (overlay(image).review !== state) add({ do: "review", image, version: versionOf(), review: state });
+    if (follow && !writing && state !== "open" && !(state === "empty" && accepted)) toNextPicture(); // else it will be refused
+    return image;
+  }
+
+  function remove(region, whole) {
+    if (at.state !== "open" || !region) return 0;
+    const ids = pictures.get(at.image).regions.map((each) => each.id), here = ids.indexOf(region);
+    add({ do: "delete", image: at.image, id: region, version: versionOf(region), whole });
+    const { status } = overlay(at.image), left = ids.filter((id) => status.get(id) !== "deleted");
+    if (status.get(at.region) === "deleted") at = { ...at, region: left.find((id) => ids.indexOf(id) > here) ?? left[0] ?? 0 };
+    return region;
+  }
+
+  // Take back what was done last, wherever that was, and go there.
+  function undo() {
+    const last = journal.pop();
+    if (!last) return at.image ? add({ do: "undo", image: at.image }) : "";
+    const held = acts.find((entry) => entry.ask.act === last.act && entry.conflict);
+    if (held) acts = acts.filter((entry) => entry !== held);
+    else add({ do: "undo", image: last.image, undoes: last.act }, { undoes: last.act, restore: last.before });
+    const come = { image: at.image, region: at.region };
+    if (!pictures.has(last.image)) wish = { id: last.region };
+    else go(last.image, last.region);
+    if (come.image && come.image !== last.image) chain = [come, ...chain.filter((each) => each.image !== come.image)];
+    return last.act;
+  }
+
+  // ---------------------------------------------------------------- what others answer
+  const keyOf = (ask) => ask.id ?? PICTURE;
+
+  // What was made of a version that one's own act has replaced is now of the version that it brought.
+  function rebase(image, wrote) {
+    const waiting = [...acts.filter((entry) => entry.ask.act !== sent && !entry.conflict).map((entry) => entry.ask), ...drafts.values()];
+    for (const [id, version] of wrote) {
+      const key = id ?? PICTURE;
+      for (const ask of waiting) if (ask.image === image && keyOf(ask) === key && ask.version === version - 1) ask.version = version;
+      if (shownImage === image && versions.get(key) === version - 1) versions.set(key, version);
+      if (id) latest.set(id, Math.max(version, latest.get(id) ?? 0));
+    }
+  }
+
+  // The page has drawn a picture: these are the versions on the screen from now on.
+  function shown(image) {
+    const picture = pictures.get(image);
+    shownImage = image;
+    versions.clear();
+    if (!picture) return;
+    versions.set(PICTURE, picture.version);
+    for (const { id, version } of picture.regions) versions.set(id, version);
+  }
+
+  // Keep what the server tells of a picture, unless something newer is known: answers may overtake one another.
+  function take(picture) {
+    const older = picture.version < (pictures.get(picture.image)?.version ?? 0);
+    if (older || picture.regions.some(({ id, version }) => version < (latest.get(id) ?? 0))) return;
+    for (const { id, version } of picture.regions) latest.set(id, version);
+    pictures.delete(picture.image);
+    pictures.set(picture.image, picture);
+    const needed = new Set([at.image, ...chain.map((each) => each.image), ...acts.map((entry) => entry.ask.image)]);
+    for (const image of pictures.keys()) {
+      if (pictures.size <= MOST_PICTURES) break;
+      if (!needed.has(image)) pictures.delete(image);
+    }
+  }
+
+  function settle(entry, answer) {
+    const { ask } = entry, undoing = acts.find((each) => each.undoes === ask.act);
+    const wrote = (answer.wrote ?? []).some(([id, version]) => (id ?? PICTURE) !== keyOf(ask) || version !== ask.version);
+    const nothing = answer.refused || answer.conflict || !wrote;
+    if (nothing) journal = journal.filter((each) => each.act !== ask.act);
+    if (nothing && undoing) acts = acts.filter((each) => each !== undoing); // else an older act would be undone
+    if (answer.conflict && !undoing) return void (entry.conflict = { ...answer.conflict, versions: ask.version });
+    acts = acts.filter((each) => each !== entry);
+    if (answer.conflict) return;
+    if (answer.refused) return void (undoing || (refused = { ask, sentence: answer.refused }));
+    message = answer.message ?? "";
+    rebase(ask.image, answer.wrote ?? []);
+    const stayed = at.state === "open" && at.image === ask.image && at.region === entry.from.region;
+    if (answer.made && stayed && !undoing) wish = { image: ask.image, region: answer.made };
+  }
+
+  function answered(answer) {
+    if (!answer) return;
+    const entry = acts.find((each) => each.ask.act === answer.asked && !each.conflict);
+    if (answer.asked && answer.asked === sent) sent = "";
+    if (entry) settle(entry, answer);
+    const asked = viewing?.asked === answer.asked ? viewing : null;
+    if (asked) viewing = null;
+    for (const each of answer.pictures ?? []) take(each);
+    if (answer.ahead && asked && !asked.stale) queueUp(answer.ahead);
+    if (answer.refused && asked?.do === "ahead" && !asked.stale) queueUp({ order: [], after, end: true });
+    if (answer.go && (asked || !answer.asked)) wish = answer.go;
+    follow();
+  }
+
+  function queueUp(ahead) {
+    [after, end] = [ahead.after, ahead.end];
+    for (const [image, region] of ahead.order) {
+      const known = image === at.image || visited.includes(image) || chain.some((each) => each.image === image);
+      if (!known) chain.push({ image, region });
+    }
+    if (at.state === "waiting") toNextPicture();
+  }
+
+  // Go where somebody wanted to go, once nothing is being written.
+  function follow() {
+    if (writing || !wish?.image || !pictures.has(wish.image)) return;
+    const { image, region } = wish;
+    wish = null;
+    go(image, region);
+  }
+
+  // ---------------------------------------------------------------- what is sent
+  const blocks = (one, other) => one.ask.image === other.ask.image && (other.ask.do === "undo" || keyOf(one.ask) === keyOf(other.ask));
+
+  // The first act that waits for nothing, once; null while an answer is awaited.
+  function nextAct() {
+    if (sent) return null;
+    const held = acts.filter((entry) => entry.conflict);
+    const entry = acts.find((each) => !each.conflict && !held.some((other) => acts.indexOf(other) < acts.indexOf(each) && blocks(other, each)));
+    if (!entry) return null;
+    sent = entry.ask.act;
+    told = at.image;
+    return { ...entry.ask, at: [at.image, at.region] };
+  }
+
+  function nextView() {
+    if (viewing) return null;
+    if (wish?.id) return ask({ do: "open", id: wish.id });
+    const enough = at.state === "empty" || end || chain.length > AHEAD / 2;
+    if (enough) return told === at.image ? null : ask({ do: "place" });
+    const skip = new Set([at.image, ...visited, ...chain.map((each) => each.image), ...acts.map((entry) => entry.ask.image)]);
+    const count = at.state === "waiting" ? 1 : AHEAD - chain.length;
+    return ask({ do: "ahead", after, count, skip: [...skip].filter(Boolean) });
+  }
+
+  function ask(wanted) {
+    viewing = { asked: newId(), do: wanted.do };
+    told = at.image;
+    if (wanted.do === "open") wish = null;
+    return { ...wanted, asked: viewing.asked, at: [at.image, at.region] };
+  }
+
+  // Nothing came back: the same is sent again, under the same name.
+  function actFailed(act) {
+    if (sent === act) sent = "";
+  }
+  function viewFailed(asked) {
+    if (viewing?.asked === asked) viewing = null;
+  }
+
+  // ---------------------------------------------------------------- conflicts and what is kept
+  function resolve(act, mine) {
+    const entry = acts.find((each) => each.ask.act === act && each.conflict);
+    if (!entry) return;
+    if (!mine) return void (acts = acts.filter((each) => each !== entry));
+    const { version } = entry.conflict, old = entry.ask.version;
+    entry.conflict = null;
+    for (const each of acts.slice(acts.indexOf(entry))) {
+      if (each.ask.image === entry.ask.image && keyOf(each.ask) === keyOf(entry.ask) && each.ask.version === old) each.ask.version = version;
+    }
+  }
+
+  // ---------------------------------------------------------------- what the page reads
+  function view() {
+    const picture = pictures.get(at.image) ?? null, held = acts.filter((entry) => entry.conflict);
+    const conflicts = held.map(({ ask, conflict }) => ({ act: ask.act, panel: conflict.panel }));
+    return { at, picture, overlay: picture && overlay(at.image), conflicts, unsaved: acts.length, message };
+  }
+
+  // The verdicts of all descriptions that are known: a description's id -> its status and text, where that was changed.
+  function statuses() {
+    const found = new Map();
+    for (const image of pictures.keys()) {
+      const { status, text } = overlay(image);
+      for (const [id, each] of status) found.set(id, { status: each, text: text.get(id) });
+    }
+    return found;
+  }
+
+  // Why the last act could not be done, once.
+  function refusal() {
+    const found = refused;
+    refused = null;
+    return found;
+  }
+
+  return {
+    ...{ next, first, restart, choose, judge, review, remove, undo, add, resolve },
+    ...{ shown, answered, nextAct, nextView, actFailed, viewFailed, drafts, versionOf },
+    open: (id) => (wish = { id }),
+    write: (now) => ((writing = now), follow()),
+    restore: (kept) => (acts = [...kept.map((ask) => ({ ask, from: {} })), ...acts]),
+    unsaved: () => acts.map((entry) => entry.ask),
+    refusal,
+    statuses,
+    view,
+  };
+}

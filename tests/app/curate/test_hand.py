@@ -1,0 +1,231 @@
+"""Curate at the speed of a hand: nothing lost, doubled or on the wrong region, whatever the answers do."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from db.engine import Engine, open_engine, reading
+from db.queries.history_queries import history_page
+from db.queries.region_queries import get_region
+from tests.support.browser_fixtures import new_visitor, opened, settled
+from tests.support.fake_app import app_at
+from tests.support.paths import ROOT
+from tests.support.review_home import review_home
+from tests.support.waiting import until
+
+PICTURES, KEYS, MOST_LATE = 24, 60, 10  # an answer comes up to ten keys after its question
+VERDICTS = {"a": "accepted", "r": "rejected"}
+RECORD = """() => {
+  window.pressed = [];
+  window.addEventListener("keydown", (event) => {
+    const chosen = document.querySelector("#editor .text.chosen");
+    window.pressed.push([event.key, Number(chosen?.dataset.id ?? 0)]);
+  }, { capture: true });
+}"""
+SEEDS = range(40)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return review_home(tmp_path_factory.mktemp("home"), pictures=PICTURES)
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Engine:
+    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+
+
+@pytest.fixture(scope="module")
+def scripts(browser: Browser) -> Iterator[Page]:
+    """An empty page with the editor's queue and store, and their tests' own code."""
+    page = browser.new_page()
+    for path in ("app/curate/editor_queue.js", "app/curate/editor_store.js", "tests/app/curate/queue_model.js"):
+        page.add_script_tag(content=(ROOT / path).read_text())
+    yield page
+    page.close()
+
+
+class LateAnswers:
+    """What the page asks comes to the app only after some more keys; how many is drawn by chance."""
+
+    def __init__(self, page: Page, seed: int) -> None:
+        self.page, self.chance = page, random.Random(seed)
+        self.held: list[list[Any]] = []  # [keys to wait for, route]
+        page.route("**/queue/join*", lambda route: self.held.append([self.chance.randint(0, MOST_LATE), route]))
+
+    def key(self) -> None:
+        """Count one more key; let come what is due."""
+        for each in self.held:
+            each[0] -= 1
+        self._let_come([route for late, route in self.held if late < 0])
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Let all come that is asked, until a condition holds."""
+
+        def holds() -> bool:
+            self._let_come([route for _, route in self.held])
+            return condition()
+
+        until(holds, what)
+
+    def _let_come(self, routes: list[Route]) -> None:
+        self.held = [each for each in self.held if each[1] not in routes]
+        for route in routes:
+            route.continue_()
+
+
+def unsaved(page: Page) -> int:
+    return int(page.locator("#editor .stage").get_attribute("data-unsaved") or 0)
+
+
+def start(page: Page) -> None:
+    page.locator("#review").click()
+    expect(page.locator("#editor .text.chosen")).to_be_visible()
+    page.evaluate(RECORD)
+
+
+def on_screen(page: Page) -> bool:
+    return page.locator("#editor .text.chosen").count() == 1
+
+
+def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
+    address: str, visitor: BrowserContext, engine: Engine
+) -> None:
+    keys = random.Random(7)
+    with opened(visitor, f"{address}curate", "#regions .tile") as page:
+        start(page)
+        late, waited = LateAnswers(page, 7), 0
+        for _ in range(KEYS):
+            if not on_screen(page):
+                waited += 1
+                late.until(lambda: on_screen(page), "the next picture")
+            page.keyboard.press(keys.choice("aaar"))
+            late.key()
+        late.until(lambda: unsaved(page) == 0, "all to be saved")
+        pressed = page.evaluate("window.pressed")
+        assert page.locator("#editor .conflict").count() == 0
+        page.unroute("**/queue/join*")
+    assert len(pressed) == len({region for _, region in pressed}) == KEYS, "each key is on a region of its own"
+    for key, region in pressed:
+        with reading(engine) as session:
+            row = get_region(session, region_id=region)
+            assert row is not None
+            edits = history_page(session, image_id=row.image_id, region_id=region)
+        assert [edit.what for edit in edits] == [VERDICTS[key]], "once, and as the key says"
+    assert waited <= KEYS // 4, "pictures are here before their turn"
+
+
+def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engine: Engine, browser: Browser) -> None:
+    context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
+    with app_at(home) as (address, app):
+        page = context.new_page()
+        page.goto(f"{address}curate")
+        expect(page.locator("#regions .tile").first).to_be_visible()
+        start(page)
+        settled(page)  # pictures are here before their turn
+        page.route("**/queue/join*", lambda route: route.abort())
+        page.keyboard.press("a")
+        page.keyboard.press("r")
+        page.keyboard.press("e")
+        page.keyboard.press("Control+a")
+        page.keyboard.type("half a sen")
+        (_, first), (_, second), (_, third), *_ = page.evaluate("window.pressed")
+        app.kill()
+    with app_at(home, port=int(address.rstrip("/").rsplit(":", 1)[1])) as (again, _):
+        assert again == address
+        page.unroute("**/queue/join*")
+        page.reload()
+        offer = page.locator("#editor .left-over")
+        expect(offer).to_contain_text("2 × verdict, “half a sen”")
+        assert [verdict(engine, each) for each in (first, second)] == ["pending", "pending"]
+        offer.get_by_text("send them").click()
+        field = page.locator(".prompt input")
+        expect(field).to_have_value("half a sen")
+        field.press("End")
+        field.type("tence")
+        field.press("Enter")
+        until(lambda: unsaved(page) == 0, "all to be saved")
+        assert [verdict(engine, each) for each in (first, second)] == ["accepted", "rejected"]
+        assert words(engine, third) == "half a sentence"
+        page.reload()
+        expect(page.locator("#regions .tile").first).to_be_visible()
+        assert page.locator("#editor .left-over").count() == 0
+    context.close()
+
+
+def verdict(engine: Engine, region: int) -> str:
+    with reading(engine) as session:
+        row = get_region(session, region_id=region)
+    assert row is not None
+    return row.status
+
+
+def words(engine: Engine, region: int) -> str:
+    with reading(engine) as session:
+        row = get_region(session, region_id=region)
+    assert row is not None
+    return row.text
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_random_acts_end_as_a_plain_model_of_them(scripts: Page, others: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in SEEDS:
+        found = scripts.evaluate("([seed, others]) => runQueue(seed, { others })", [seed, others])
+        assert found.pop("faults") == [], f"seed {seed}"
+        counts.update(found)
+    assert counts["acts"] > 3_000 and counts["lost"] > 100, counts
+    assert (counts["conflicts"] > 100) == others, counts
+
+
+STORE = """() => {
+  const fake = () => {
+    const kept = new Map();
+    return {
+      kept,
+      get length() { return kept.size; },
+      key: (index) => [...kept.keys()][index],
+      getItem: (key) => kept.get(key) ?? null,
+      setItem: (key, value) => void kept.set(key, value),
+      removeItem: (key) => void kept.delete(key),
+    };
+  };
+  const storage = fake(), tab = fake();
+  let names = 0, clock = 0;
+  const open = (tab) => editorStore({ storage, tab, newId: () => `n${++names}`, now: () => clock });
+  const acts = (found) => found.map((each) => each.acts.map((act) => act.act));
+  const page = open(tab), seen = {};
+  page.left("ada", "lids");
+  page.keep([{ act: "one" }], []);
+  page.left("ada", "caps"); // what was done in the data set before stays with it
+  page.keep([{ act: "one" }, { act: "two" }], [{ ask: { do: "text" }, text: "half" }]);
+  seen.itself = acts(page.left("ada", "lids"));
+  seen.reloaded = acts(open(tab).left("ada", "lids"));
+  seen.other_set = open(tab).left("ada", "caps").map((each) => [each.acts.length, each.drafts[0].text]);
+  seen.other_person = acts(open(tab).left("bob", "lids"));
+  seen.other_tab_now = acts(open(fake()).left("ada", "lids"));
+  clock += 200000;
+  seen.other_tab_later = acts(open(fake()).left("ada", "lids"));
+  page.keep([], []);
+  seen.saved = storage.kept.size;
+  return seen;
+}"""
+
+
+def test_what_is_kept_is_offered_to_its_person_on_its_data_set_once_its_page_is_gone(scripts: Page) -> None:
+    assert scripts.evaluate(STORE) == {
+        "itself": [],
+        "reloaded": [["one"]],
+        "other_set": [[1, "half"]],
+        "other_person": [],
+        "other_tab_now": [],
+        "other_tab_later": [["one"]],
+        "saved": 0,
+    }
