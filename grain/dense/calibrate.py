@@ -26,6 +26,7 @@ from grain.command import run_command
 from grain.data.loader import ShardRecord, find_shards, read_records
 from grain.dense.features import entities_of
 from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, expected_overlap, fuse
+from grain.photo.photo import PRESENCE_WEIGHTS
 from grain.structures import Array, ImageFeatures
 from user_errors import UserError
 
@@ -139,7 +140,10 @@ def share_right(fusion: Fusion, asked: Sequence[Asked]) -> float:
 
 
 def fit_ranking(asked: Sequence[Asked]) -> Fusion:
-    """Choose the weights under which the right regions are likeliest among all of a phrase's."""
+    """Choose the weights under which the right regions are likeliest among all of a phrase's.
+
+    Near a name the weights of names alone (grain.photo.photo) are added.
+    """
     rows = [
         (torch.from_numpy(one.evidence[:, column]), float(one.near[column]), one.right[:, column], one.weight)
         for one in asked
@@ -159,8 +163,11 @@ def fit_ranking(asked: Sequence[Asked]) -> Fusion:
         each = logits.logsumexp(dim=1) - logits.masked_fill(~right, -1e9).logsumexp(dim=1)
         return (each * weight).sum() / weight.sum()
 
-    found = [round(value, 4) for value in (minimize(misses, [*START, *[0.0] * len(EVIDENCE)]) * sizes).tolist()]
-    return Fusion(tuple(found[: len(EVIDENCE)]), tuple(found[len(EVIDENCE) :]))
+    found = (minimize(misses, [*START, *[0.0] * len(EVIDENCE)]) * sizes).tolist()
+    weights, near_names = found[: len(EVIDENCE)], found[len(EVIDENCE) :]
+    for name, own in zip(("name", "sureness"), PRESENCE_WEIGHTS[:2], strict=True):
+        near_names[EVIDENCE.index(name)] += own  # few photographs with class names are there to fit on
+    return Fusion(*(tuple(round(value, 4) for value in row) for row in (weights, near_names)))
 
 
 def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion:

@@ -27,16 +27,9 @@ SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the
 SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 HALF = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
-NEAR_NAME = 0.8  # cosine with the nearest known name at which names begin to count more
+NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
-TOLD = (
-    "phrase",
-    "phrase near a name",
-    "name near a name",
-    "colour",
-    "near a name",
-    "bias",
-)  # what presence is judged by
+TOLD = ("phrase", "name", "phrase near a name", "name near a name", "colour", "near a name", "bias")  # of presence
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class Fusion:
 
     weights: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     near_names: tuple[float, ...] = (0.0,) * len(EVIDENCE)
-    presence: tuple[float, ...] = (0.3, 0.0, 0.0, 0.0, 0.0, -6.0)
+    presence: tuple[float, ...] = (0.3, 0.0, 0.0, 0.0, 0.0, 0.0, -6.0)
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Fusion:
@@ -178,7 +171,7 @@ class LearnedPhotoEncoder:
         first, columns = ranking.argmax(axis=0), np.arange(ranking.shape[1])
         phrase = evidence[first, columns, 0] + evidence[first, columns, 1]
         name, colour = named[first, columns], evidence[first, columns, 6]
-        told = [phrase, near * phrase, near * name, colour, near, np.ones_like(near)]
+        told = [phrase, name, near * phrase, near * name, colour, near, np.ones_like(near)]
         return np.stack(told, axis=-1).astype(np.float32)
 
     def _encode(self, image: Image.Image) -> ImageFeatures:

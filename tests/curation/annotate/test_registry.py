@@ -38,12 +38,12 @@ NEVER_WRONG = SampleConfig()
             SampleConfig(wrong=0.25),
             ["ccfd7410", "474cfb51"],
         ),
-        (DescriberChoice("server", server=ADDRESS), WEAK, NEVER_WRONG, ["4439ecce", "dc8c0198"]),
+        (DescriberChoice("server", server=ADDRESS), WEAK, NEVER_WRONG, ["4439ecce", "8ad482ea"]),
         (
             DescriberChoice("server", model="m", revision="7", server=ADDRESS),
             WEAK,
             NEVER_WRONG,
-            ["3f1898e5", "c6b0aa51"],
+            ["3f1898e5", "9d123f87"],
         ),
         (
             DescriberChoice("server", model="m", server=ADDRESS),
@@ -55,7 +55,7 @@ NEVER_WRONG = SampleConfig()
             DescriberChoice("vocabulary", vocabulary=("a cup", "a pot")),
             LocalizerChoice("photo"),
             NEVER_WRONG,
-            ["858c748f"],
+            ["37326df3"],
         ),
     ],
 )
