@@ -349,7 +349,7 @@ def _evidence(pictures: Sequence[Photograph], embeds: Array) -> Array:
 BENCHMARKS = (
     Benchmark(
         "photo_boxes",
-        "VOC2007 photographs, “a photo of a NAME” for each class that is there, 20 regions: IoU ≥ 0.5",
+        "photo-names on VOC2007 photographs, “a photo of a NAME” for each class that is there, 20 regions: IoU ≥ 0.5",
         f"≥ {BOX_BAR:g} %",
         "%",
         SEED,

@@ -197,7 +197,7 @@ class GroundPage:
             rows = model_comparison.compare(self.services, view.question.picture, prediction, kind=kind)
         except QuestionError as error:
             return [gr.skip(), notice(error.sentence)]
-        same_model = kind == view.result.info.kind == "photo"
+        same_model = kind == view.result.info.name == "photo"
         return [panels.comparison_panel(prediction, view.uri, rows, same_model=same_model), ""]
 
     def audit(self, view: GroundView | None, kind: LocalizerKind) -> list[Any]:

@@ -40,7 +40,7 @@ def described_panel(described: DescriberResult) -> str:
 def comparison_panel(prediction: Prediction, uri: str, rows: Sequence[BoxComparison], *, same_model: bool) -> str:
     """Render each description's boxes of GRAIN and of the detector, and how far they agree.
 
-    Args:   uri: of the picture. same_model: both are the photo stand-in.
+    Args:   uri: of the picture. same_model: both are the embedded `photo`.
     """
     agreed = sum(row.iou is not None and row.iou >= AGREE for row in rows)
     pairs = [(row.grain_xyxy, row.detector_xyxy) for row in rows]

@@ -1,7 +1,7 @@
-"""Annotate photographs without a download: put what the photo checkpoint measures into fixed sentences.
+"""Annotate photographs without a download: fixed sentences of what is measured, and boxes of the photo checkpoint.
 
-A stand-in, and marked as one: it names what NanoDet and EfficientNet know, its colour, place and size. LLaVA and OWLv2
-are the real thing.
+The describer is a stand-in, and marked as one: it names what NanoDet and EfficientNet know, its colour, place and size.
+LLaVA and OWLv2 are the real thing.
 """
 
 from __future__ import annotations

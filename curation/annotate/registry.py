@@ -166,7 +166,7 @@ _DESCRIBER_ROWS = (  # in the order of the pages
     DescriberRow("vocabulary", "class names only", None, _NAMES, any_picture=False, check=_check_vocabulary),
 )
 _LOCALIZER_ROWS = (
-    LocalizerRow("photo", "photo stand-in, offline", _photo_localizer),
+    LocalizerRow("photo", "photo checkpoint, offline", _photo_localizer),
     LocalizerRow("sample", "sample truth, offline", _sample_localizer, _SAMPLE, any_picture=False),
     LocalizerRow("owlv2", "OWLv2 on this machine", _owlv2, _WEIGHTS),
 )

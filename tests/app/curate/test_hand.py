@@ -140,8 +140,9 @@ def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engi
         app.kill()
     with app_at(home, port=int(address.rstrip("/").rsplit(":", 1)[1])) as (again, _):
         assert again == address
+        page.goto("about:blank")  # else the old page would send once more before it is left
         page.unroute("**/queue/join*")
-        page.reload()
+        page.goto(f"{address}curate")
         offer = page.locator("#editor .left-over")
         expect(offer).to_contain_text("2 × verdict, “half a sen”")
         assert [verdict(engine, each) for each in (first, second)] == ["pending", "pending"]

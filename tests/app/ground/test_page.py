@@ -391,7 +391,7 @@ def test_a_describer_fills_the_descriptions_and_a_detector_is_laid_beside(page: 
     page.locator("#compare").click()
     rows = page.locator("#comparison tbody tr")
     expect(rows).to_have_count(page.locator("#stage .chip").count())
-    expect(page.locator("#comparison .notice")).to_contain_text("Both are the photo stand-in")
+    expect(page.locator("#comparison .notice")).to_contain_text("Both are the photo checkpoint")
     assert page.locator("#comparison rect.line[stroke-dasharray]").count() >= 1
     page.locator("#detector input").click()
     page.get_by_role("option", name="OWLv2 on this machine").click()
