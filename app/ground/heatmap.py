@@ -93,4 +93,5 @@ def _finding(prediction: Prediction) -> str:
     if len(prediction.descriptions) == 1:
         return f"The best match is {clearest}"
     own = len(set(found.values()))
-    return f"{len(found)} descriptions land on {own} region{'s'[: own > 1]}; clearest is {clearest}"
+    what = "1 description lands" if len(found) == 1 else f"{len(found)} descriptions land"
+    return f"{what} on {own} region{'s'[: own > 1]}; clearest is {clearest}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -120,6 +121,8 @@ def test_the_matrix_has_axes_values_outlines_in_the_descriptions_colours_and_say
     assert figure.layout.title.text.replace("<br>", " ") == (
         "3 descriptions land on 2 regions; clearest is “a lid” on region 0 (0.50)"
     )
+    one = heatmap(replace(TWO_BY_THREE, presence=(0.9, 0.1, 0.1)))
+    assert one.layout.title.text.startswith("1 description lands on 1 region;")
     assert [(shape.x0, shape.y0, shape.line.color) for shape in figure.layout.shapes] == [
         (column - 0.47, row - 0.45, mark_of(column).color) for column, row in enumerate((0, 1, 1))
     ]
