@@ -110,11 +110,11 @@ def by_class(hits: Numbers, names: list[str]) -> Numbers:
     return np.array([hits[owner == name].mean() for name in dict.fromkeys(names)])
 
 
-def percent(shares: Numbers) -> list[float] | None:
-    """Mean in percent with its 95 % interval; None for nothing."""
+def percent(shares: Numbers, *, groups: NDArray[np.int64] | None = None) -> list[float] | None:
+    """Mean in percent with its 95 % interval; None for nothing. groups: what belongs together."""
     if len(shares) == 0:
         return None
-    found = mean_interval(100 * shares, bounds=(0.0, 100.0))
+    found = mean_interval(100 * shares, groups=groups, bounds=(0.0, 100.0))
     return [found.value, found.low, found.high]
 
 

@@ -13,7 +13,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -131,12 +131,6 @@ def class_names() -> tuple[str, ...]:
     return tuple(sorted({name for photograph in photographs() for name in photograph.boxes_xyxy}))
 
 
-def first_regions(features: ImageFeatures, regions: int) -> ImageFeatures:
-    """The same with fewer regions."""
-    kept = {name: getattr(features, name)[:regions] for name in ("region_embeds", "boxes_xyxy", "objectness")}
-    return replace(features, **kept)
-
-
 def chosen_boxes(
     features: ImageFeatures, photograph: Photograph, texts: Sequence[str], folder: str = "photo-names"
 ) -> Array:
@@ -158,7 +152,8 @@ def box_hits(regions: int, folder: str = "photo-names") -> NDArray[np.float64]:
     """For each class that is there: whether the box chosen for its prompt is one of its boxes; over all photographs."""
     hits: list[float] = []
     for photograph in tqdm(photographs(), desc=f"{regions} regions", unit="photo"):
-        features = first_regions(seen(photograph, folder), regions)
+        seen_all = seen(photograph, folder)
+        features = seen_all.take(np.arange(len(seen_all.boxes_xyxy))[:regions])
         prompts = [PROMPT.format(name) for name in photograph.boxes_xyxy]
         boxes = chosen_boxes(features, photograph, prompts, folder)
         wanted = photograph.boxes_xyxy.values()

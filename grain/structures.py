@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,10 @@ class ImageFeatures:
     boxes_xyxy: Array
     objectness: Array
 
-    def take(self, rows: NDArray[np.int64]) -> ImageFeatures:
-        """Return the same picture with some of its regions."""
-        return ImageFeatures(self.image_embed, self.region_embeds[rows], self.boxes_xyxy[rows], self.objectness[rows])
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the same picture with some of its regions: every table but the picture's own has a row a region."""
+        kept = {name.name: getattr(self, name.name)[rows] for name in fields(self) if name.name != "image_embed"}
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True)

@@ -24,19 +24,18 @@ from torchvision.ops import box_iou
 from atomic_files import write_atomically
 from grain.command import run_command
 from grain.data.loader import ShardRecord, find_shards, read_records
-from grain.dense.features import entities_of
+from grain.dense.features import entities_of, words_of
+from grain.dense.measure import RIGHT_IOU
 from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, expected_overlap, fuse
 from grain.photo.photo import PRESENCE_WEIGHTS
 from grain.structures import Array, ImageFeatures
 from user_errors import UserError
 
-RIGHT_IOU = 0.5
 SHRINK = 1e-3  # of the squared weights, in the loss
 START = (1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.3)  # of EVIDENCE
 SIZES = (1.0, 1.0, 10.0, 1.0, 1.0, 1.0, 1.0)  # of their units
 STRANGERS = 8  # phrases of other pictures, asked of each
 FOUND = 0.9  # of what is there, at presence 0.5
-ARTICLES = frozenset(("a", "an", "the", "of", "his", "her", "their", "its", "some"))
 
 
 @dataclass(frozen=True)
@@ -116,11 +115,6 @@ def ask_all(encoder: LearnedPhotoEncoder, records: Sequence[ShardRecord[Image.Im
         there = np.arange(len(right)) < len(texts)
         asked.append(Asked(features, embeds, evidence, near, np.stack(right, axis=1), there, 1 / total))
     return asked
-
-
-def words_of(text: str) -> frozenset[str]:
-    """Return the words of a phrase that say something."""
-    return frozenset(text.split()) - ARTICLES
 
 
 def rank(fusion: Fusion, one: Asked) -> Array:

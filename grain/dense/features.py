@@ -25,6 +25,7 @@ from grain.photo.networks import PhotoNetworks
 from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS
 
 MIRRORED = {"left": "right", "right": "left"}
+ARTICLES = frozenset(("a", "an", "the", "of", "his", "her", "their", "its", "some"))
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def entities_of(record: ShardRecord[Image.Image]) -> list[Entity]:
     for phrase, own in boxes.items():
         phrases.setdefault(tuple(sorted(own)), []).append(phrase)
     return [Entity(own, tuple(texts)) for own, texts in phrases.items()]
+
+
+def words_of(phrase: str) -> frozenset[str]:
+    """Return the words of a phrase that say something."""
+    return frozenset(phrase.lower().split()) - ARTICLES
 
 
 def mirror_words(phrase: str) -> str:

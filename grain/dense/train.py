@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from atomic_files import atomic_file
 from grain.checkpoint import EMBEDDED, read_config
 from grain.command import run_command
-from grain.dense.features import Entity, mirror_words, read_entities
+from grain.dense.features import Entity, mirror_words, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
 from grain.photo.text_encoder import TextEncoder
@@ -32,7 +32,6 @@ STATE, WEIGHTS = "state.pt", "regions.safetensors"
 BETAS, WEIGHT_DECAY, MOST_GRADIENT = (0.9, 0.98), 0.05, 1.0
 DRAWN = 3  # phrases of an entity that a step sees
 BARE = 0.25  # share of them that lose their article: people type "dog" as well as "a dog"
-ARTICLES = frozenset(("a", "an", "the", "of", "his", "her", "their", "its", "some"))
 SAID_EVERY = 50  # steps
 
 
@@ -88,8 +87,8 @@ class Phrases:
 
     def words(self, rows: Sequence[int]) -> Tensor:
         """Return which words each phrase has, [T, W] of 0 and 1."""
-        each = [{word for word in self._names[row].split() if word not in ARTICLES} for row in rows]
-        columns = {word: place for place, word in enumerate(sorted(set().union(*each)))}
+        each = [words_of(self._names[row]) for row in rows]
+        columns = {word: place for place, word in enumerate(sorted(frozenset().union(*each)))}
         found = torch.zeros(len(rows), len(columns))
         for row, words in enumerate(each):
             found[row, [columns[word] for word in words]] = 1

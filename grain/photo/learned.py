@@ -26,7 +26,7 @@ from grain.structures import Array, ImageFeatures, RegionRanking
 SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the same thing
 SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
 UNSURE = 0.02  # objectness of a region that the detector did not propose
-HALF = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
+EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
 NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
 TOLD = ("phrase", "name", "phrase near a name", "name near a name", "colour", "near a name", "bias")  # of presence
@@ -63,16 +63,6 @@ class LearnedFeatures(ImageFeatures):
     """
 
     hints: Array
-
-    def take(self, rows: Any) -> LearnedFeatures:
-        """Return the same picture with some of its regions."""
-        return replace(
-            self,
-            region_embeds=self.region_embeds[rows],
-            boxes_xyxy=self.boxes_xyxy[rows],
-            objectness=self.objectness[rows],
-            hints=self.hints[rows],
-        )
 
 
 class LearnedPhotoEncoder:
@@ -113,7 +103,7 @@ class LearnedPhotoEncoder:
     @property
     def logit_scale(self) -> float:
         """Return the names' scale, larger by what the empty half of a picture's embedding takes from its cosines."""
-        return self.names.logit_scale / HALF
+        return self.names.logit_scale / EACH
 
     def encode_images(
         self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
@@ -161,12 +151,12 @@ class LearnedPhotoEncoder:
         phrase = self._regions.scale * likeness[1] * (1 - unlearned)
         colour = self.names.colour_penalties(image, features.boxes_xyxy, descriptions)
         stacked = np.stack([phrase, objectness, likeness[0], sureness, proposal, unlearned, colour], axis=-1)
-        within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / HALF).T).max(axis=0)
+        within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0)
         return stacked, ((within_reach - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
 
     def tell(self, features: ImageFeatures, evidence: Array, near: Array, *, ranking: Array, embeds: Array) -> Array:
-        """Return what presence is judged by, [D, 5], at each description's first region."""
-        names, texts = (each[:, : each.shape[1] // 2] / HALF for each in (features.region_embeds, embeds))
+        """Return what presence is judged by, [D, 7] of TOLD, at each description's first region."""
+        names, texts = (each[:, : each.shape[1] // 2] / EACH for each in (features.region_embeds, embeds))
         named = self.names.name_logits(replace(features, region_embeds=names), texts)
         first, columns = ranking.argmax(axis=0), np.arange(ranking.shape[1])
         phrase = evidence[first, columns, 0] + evidence[first, columns, 1]
@@ -235,7 +225,7 @@ def load_photo(folder: Path) -> PhotoEncoder | LearnedPhotoEncoder:
 
 
 def _join(names: Array, phrases: Array) -> Array:
-    joined: Array = (HALF * np.concatenate([names, phrases], axis=1)).astype(np.float32)
+    joined: Array = (EACH * np.concatenate([names, phrases], axis=1)).astype(np.float32)
     return joined
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from safetensors.numpy import load_file
 
 from grain.checkpoint import WEIGHTS
@@ -37,8 +36,8 @@ class RegionGraphs:
         self.scale = float(np.exp(weights.pop("log_scale")))
         del weights["presence"]
         adapter = {name: weights.pop(name) for name in sorted(weights) if name.startswith("adapter.")}
-        self._regions = open_session(folder / "regions.onnx", _with_weights(weights))
-        self._adapter = open_session(folder / "adapter.onnx", _with_weights(adapter))
+        self._regions = open_session(folder / "regions.onnx", _as_named(weights))
+        self._adapter = open_session(folder / "adapter.onnx", _as_named(adapter))
 
     def __call__(self, tokens: Array) -> LearnedRegions:
         """Propose regions of a picture's tokens [h, w, 2272]."""
@@ -56,8 +55,6 @@ class RegionGraphs:
         return adapted
 
 
-def _with_weights(weights: dict[str, Array]) -> ort.SessionOptions:
-    names = [f"{name}{HALF}" if value.dtype == np.float16 else name for name, value in weights.items()]
-    options = ort.SessionOptions()
-    options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()])
-    return options
+def _as_named(weights: dict[str, Array]) -> dict[str, Array]:
+    """Name each table as its graph does."""
+    return {f"{name}{HALF}" if value.dtype == np.float16 else name: value for name, value in weights.items()}

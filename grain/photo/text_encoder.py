@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
@@ -42,12 +44,10 @@ class TextEncoder:
         folder = Path(found.origin).parent / "model"
         weights = load_file(folder / "model.safetensors")
         used = {name: value for name, value in weights.items() if name.startswith(USED) and value.dtype.kind == "f"}
-        options = ort.SessionOptions()
-        options.add_external_initializers(list(used), [ort.OrtValue.ortvalue_from_numpy(v) for v in used.values()])
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.enable_truncation(MAX_TOKENS)
         tokenizer.enable_padding()
-        return cls(open_session(graph, options), tokenizer)
+        return cls(open_session(graph, used), tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, E] unit length.
@@ -68,13 +68,16 @@ class TextEncoder:
         return embeds
 
 
-def open_session(graph: Path, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
-    """Open an ONNX graph on the CPU.
+def open_session(graph: Path, weights: Mapping[str, NDArray[Any]] | None = None) -> ort.InferenceSession:
+    """Open an ONNX graph on the CPU. weights: those that the graph only names.
 
     Raises: CheckpointError: the file is missing.
     """
     if not graph.is_file():
         raise CheckpointError(f"{graph.parent.name}: {graph.name} is missing: copy the checkpoint again")
-    options = options or ort.SessionOptions()
+    options = ort.SessionOptions()
+    if weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        options.add_external_initializers(list(weights), values)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow the next graph
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
