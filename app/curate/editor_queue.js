@@ -108,10 +108,11 @@ function editorQueue(newId) {
     return versions.get(id ?? PICTURE);
   }
 
+  // What an undo of an act shows again. Words that were kept may be of a picture that is not known yet.
   function before(ask) {
+    if (!["verdict", "delete", "review"].includes(ask.do)) return { status: [], review: null };
     const { status, review } = overlay(ask.image);
-    const kept = ["verdict", "delete"].includes(ask.do) ? affected(ask).map((id) => [id, status.get(id)]) : [];
-    return { status: kept, review: ask.do === "review" ? review : null };
+    return ask.do === "review" ? { status: [], review } : { status: affected(ask).map((id) => [id, status.get(id)]), review: null };
   }
 
   function add(ask, more = {}) {

@@ -186,6 +186,19 @@ def test_random_acts_end_as_a_plain_model_of_them(scripts: Page, others: bool) -
     assert (counts["conflicts"] > 100) == others, counts
 
 
+def test_words_of_a_picture_that_is_not_here_yet_are_an_act_and_can_be_undone(scripts: Page) -> None:
+    """Kept words are open again after a restart before any picture came back."""
+    found = scripts.evaluate("""() => {
+      let names = 0;
+      const queue = editorQueue(() => `n${++names}`), kinds = () => queue.unsaved().map((ask) => ask.do);
+      for (const kind of ["text", "caption", "facts", "draw", "describe"]) queue.add({ do: kind, image: 7, id: 3, version: 1 });
+      const added = kinds();
+      queue.undo();
+      return [added, kinds().at(-1)];
+    }""")
+    assert found == [["text", "caption", "facts", "draw", "describe"], "undo"]
+
+
 STORE = """() => {
   const fake = () => {
     const kept = new Map();
