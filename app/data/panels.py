@@ -23,7 +23,10 @@ FORMATS = {
     "parquet": "Hugging Face parquet",
     "label-studio": "Label Studio JSON",
 }
-IMPORT_FORMATS = FORMATS | {"entities": "Flickr30k Entities"}
+IMPORT_FORMATS = FORMATS | {
+    "entities": "Flickr30k Entities",
+    "entities-longer": "Flickr30k Entities, with what captions say of their subjects",
+}
 SIGNS = {"added": "+", "changed": "~", "removed": "−"}
 MOST_EXPORTS = 6
 NO_VERSION = empty_state("No version yet", "Freeze the data set: training and evaluation can then name what they saw.")

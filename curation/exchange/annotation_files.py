@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from curation.exchange import coco, entities, imagefolder, label_studio_json, odvg, shards
-from curation.exchange.formats import ImportFormat
+from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
 from curation.files.records import PictureRecord
 from user_errors import UserError
 
@@ -31,8 +31,8 @@ def read_file(
             raise UserError(f"expected shards (*.tar) in {path}, got none: give their folder")
         yield from shards.read(paths)
         return
-    if format == "entities":
-        yield from entities.read(path, left_out, refused)
+    if format in ENTITIES_FORMATS:
+        yield from entities.read(path, left_out, refused, longer=format == "entities-longer")
         return
     names = {"coco": "annotations.json", "odvg": "annotations.jsonl", "imagefolder": "metadata.jsonl"}
     names["label-studio"] = "tasks.json"

@@ -20,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from curation.exchange.formats import decode_text, from_pixels_xyxy, located
+from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, picture_from, shown
 from db.queries.values import storable
 from user_errors import UserError
@@ -42,19 +43,20 @@ class _Captions:
 
 
 def read(
-    folder: Path, left_out: Counter[str] | None = None, refused: list[str] | None = None
+    folder: Path, left_out: Counter[str] | None = None, refused: list[str] | None = None, *, longer: bool = False
 ) -> Iterator[PictureRecord]:
     """Read the pictures of a folder that has, or whose one such subfolder has, Annotations and Sentences.
 
     Args:   left_out: content that cannot be imported is counted here, by kind. refused: takes one sentence for each
-            picture whose files cannot be read; the others are read all the same.
+            picture whose files cannot be read; the others are read all the same. longer: also take what a caption
+            says of its subject beyond the phrase itself (longer_phrases.py).
     Raises: UserError: no such folder.
     """
     root = _root(folder)
     for stem in _stems(root):
         counts: Counter[str] = Counter()
         try:
-            record = _record(root, stem, counts)
+            record = _record(root, stem, counts, longer=longer)
         except UserError as error:
             if refused is not None:
                 refused.append(str(error))
@@ -87,13 +89,13 @@ def _stems(root: Path) -> list[str]:
     return sorted({file.stem for file in files})
 
 
-def _record(root: Path, stem: str, left_out: Counter[str]) -> PictureRecord:
+def _record(root: Path, stem: str, left_out: Counter[str], *, longer: bool) -> PictureRecord:
     """Return one picture; its name is that of Flickr30k, and stands for any with this stem."""
     annotation, sentences = f"{ANNOTATIONS}/{stem}.xml", f"{SENTENCES}/{stem}.txt"
     with located(storable(annotation)):
         tree = _parse_xml(_read_text(root / annotation))
     with located(storable(sentences)):
-        captions = _parse_captions(_read_text(root / sentences))
+        captions = _parse_captions(_read_text(root / sentences), longer=longer)
     left_out["further caption"] += len(captions.texts) - 1
     with located(storable(annotation)):
         size = tree.find("size")
@@ -119,7 +121,7 @@ def _read_text(path: Path) -> str:
 # ------------------------------------------------------------------------------------ captions
 
 
-def _parse_captions(text: str) -> _Captions:
+def _parse_captions(text: str, *, longer: bool) -> _Captions:
     """Read one caption a line; empty lines are skipped."""
     texts: list[str] = []
     phrases: dict[str, list[str]] = {}
@@ -131,9 +133,23 @@ def _parse_captions(text: str) -> _Captions:
             got = shown(caption[caption.index(MARK) :])
             raise UserError(f"line {number}: expected phrases as {MARK}ID/TYPE the words], got {got}: correct it")
         texts += [caption] if caption else []
+        if longer:
+            for entity, words in longer_phrases(caption, _spans(line)):
+                phrases[entity].append(words)
     if not texts:
         raise UserError("expected a caption a line, got none: get the file again")
     return _Captions(tuple(texts), {entity: _distinct(found) for entity, found in phrases.items()})
+
+
+def _spans(line: str) -> list[CaptionPhrase]:
+    """Return where the phrases of a line stand in its caption, which has neither markup nor double spaces."""
+    found, before, start = [], "", 0
+    for match in PHRASE.finditer(line):
+        before = f"{before} {line[start : match.start()]}"
+        first = len(_single_spaced(f"{before} x")) - 1
+        before, start = f"{before} {match[2]}", match.end()
+        found.append(CaptionPhrase(match[1], first, len(_single_spaced(before))))
+    return found
 
 
 def _single_spaced(text: str) -> str:

@@ -23,8 +23,9 @@ from user_errors import UserError
 
 Format = Literal["shards", "coco", "odvg", "imagefolder", "parquet", "label-studio"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-ImportFormat = Literal[Format, "entities"]
+ImportFormat = Literal[Format, "entities", "entities-longer"]
 """What annotations are read from: the formats of exports, and layouts that are only read."""
+ENTITIES_FORMATS: tuple[ImportFormat, ...] = ("entities", "entities-longer")
 IMPORT_FORMATS: tuple[ImportFormat, ...] = get_args(ImportFormat)
 LINE_BYTES = 32_000_000  # of one picture
 EDGE_PIXELS = 1.0  # a box that other programs rounded may leave the picture by so much, and is clipped

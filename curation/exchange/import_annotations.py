@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 
 from curation.exchange.annotation_files import read_file
-from curation.exchange.formats import ImportFormat
+from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
 from curation.exchange.picture_finder import PictureFinder
 from curation.files.home import database_url, home_folder, report_progress
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
@@ -77,7 +77,7 @@ def import_file(engine: Engine, *, dataset: str, path: Path, format: ImportForma
         pass
     result = AnnotationImport()
     records = read_file(path, format, result.left_out, refused=result.refusals)
-    by_stem = format == "entities"  # its files name pictures by their id
+    by_stem = format in ENTITIES_FORMATS  # its files name pictures by their id
     return import_records(engine, dataset, records, who=who, source=f"import:{path.name}", into=result, by_stem=by_stem)
 
 

@@ -78,6 +78,25 @@ def described(xyxy: tuple[float, float, float, float], *texts: str) -> RegionRec
 # ------------------------------------------------------------------------------------ one picture
 
 
+def test_longer_descriptions_are_read_where_they_are_wanted(tmp_path: Path) -> None:
+    [record] = read_file(layout(tmp_path), "entities-longer")
+    girl, *dogs = record.regions
+    assert [each.text for each in girl.descriptions] == [
+        "A little girl",
+        "A little girl with two dogs",
+        "A little girl with two dogs in a park",
+        "The child",
+        "The child walks her dogs",
+        "The child walks her dogs past a stand",
+    ]
+    assert [each.text for each in dogs[0].descriptions] == [
+        "two dogs",
+        "her dogs",
+        "the dogs of the child",
+        "the child's dogs",
+    ]
+
+
 def test_a_picture_by_hand(tmp_path: Path) -> None:
     left_out: Counter[str] = Counter()
     refused: list[str] = []
