@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ Array = NDArray[np.float32]
 SCHEMA_VERSION = 1
 MOST_TEXT_CHARACTERS = 500  # of one description: text encoders cut it long before
 MIN_PRESENCE = 0.5  # probability; a description below it is not found
+MIN_CONFIDENCE = 0.5  # probability; a region below it is not shown as what a description means
+Answer = Literal["found", "not found", "cannot tell"]
+Instances = Literal["best", "all"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Region:
     """A box and the description that it matches.
 
     xyxy: normalized to the upright image. score: cosine of region and description. index: row of the region query.
+    confidence: probability that the description means this region; None where the model has no such measure.
     """
 
     xyxy: tuple[float, float, float, float]
     text: str
     score: float
     index: int
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,19 @@ class ImageFeatures:
 class RegionRanking:
     """How well each region fits each description, and whether the description is in the picture at all.
 
-    ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability, at
-    least 0.5 where the description counts as found; None where the model has no such measure.
+    ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability that
+    the picture shows the description somewhere. confidence: [Q, D] calibrated probability that the description means
+    the region. Both are None where the model has no such measure.
     """
 
     ranking: Array
     presence: Array | None
+    confidence: Array | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> RegionRanking:
+        """Return the same with some of the regions."""
+        confidence = None if self.confidence is None else self.confidence[rows]
+        return replace(self, ranking=self.ranking[rows], confidence=confidence)
 
     @classmethod
     def by_cosine(cls, features: ImageFeatures, embeds: Array) -> RegionRanking:
@@ -92,8 +104,9 @@ class ClassScore:
 class Prediction:
     """The result of a model on one picture: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
 
-    best: of each description the row of its best region, whether found or not; empty where Q is 0.
-    presence: of each description, as in Judgement; one below 0.5 is not found and has no region.
+    best: of each description the row of its best region, whether found or not; empty where Q is 0. presence [D] and
+    confidence [Q, D]: as in RegionRanking. regions: of the descriptions that are found, in their order; the best of
+    each, or all, the surest first.
     """
 
     width: int
@@ -106,12 +119,27 @@ class Prediction:
     regions: tuple[Region, ...]
     classes: tuple[ClassScore, ...]
     timing_ms: dict[str, float]
+    confidence: Array | None = None
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Return of each description whether it is found.
+
+        "cannot tell": it seems to be in the picture, and no region is surely it; or nothing tells whether it is there.
+        """
+        found = {region.text for region in self.regions}
+        presence = self.presence or (1.0,) * len(self.descriptions)
+        return tuple(
+            "found" if text in found else "cannot tell" if likely >= MIN_PRESENCE else "not found"
+            for text, likely in zip(self.descriptions, presence, strict=True)
+        )
 
     @property
     def not_found(self) -> tuple[str, ...]:
         """Return the descriptions that the picture does not show, as far as the model can tell."""
-        presence = self.presence or (1.0,) * len(self.descriptions)
-        return tuple(text for text, p in zip(self.descriptions, presence, strict=True) if p < MIN_PRESENCE)
+        return tuple(
+            text for text, answer in zip(self.descriptions, self.answers, strict=True) if answer == "not found"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -125,6 +153,7 @@ class Prediction:
                 "scores": self.matches.tolist(),
                 "best": list(self.best),
                 "presence": None if self.presence is None else list(self.presence),
+                "answers": list(self.answers),
             },
             "not_found": list(self.not_found),
             "classes": [asdict(score) for score in self.classes],

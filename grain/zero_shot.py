@@ -9,10 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from grain.box_overlap import distinct_rows
 from grain.config import ClassTexts
-from grain.structures import MIN_PRESENCE, Array, ClassScore, DescriptionScore, ImageFeatures, Region, RegionRanking
+from grain.structures import (
+    MIN_CONFIDENCE,
+    MIN_PRESENCE,
+    Array,
+    ClassScore,
+    DescriptionScore,
+    ImageFeatures,
+    Instances,
+    Region,
+    RegionRanking,
+)
 
 Classes = Mapping[str, Sequence[str]]
+SAME_INSTANCE = 0.4  # IoU; regions of one description that overlap by more are the same thing
 MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
 EmbedTexts = Callable[[list[str]], Array]
 
@@ -144,22 +156,42 @@ def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, sca
     )
 
 
-def best_regions(
-    boxes_xyxy: Array, matches: Array, ranked: RegionRanking, *, descriptions: Sequence[str], threshold: float
+def found_regions(
+    boxes_xyxy: Array,
+    matches: Array,
+    ranked: RegionRanking,
+    *,
+    descriptions: Sequence[str],
+    threshold: float,
+    min_confidence: float = MIN_CONFIDENCE,
+    instances: Instances = "best",
 ) -> tuple[Region, ...]:
-    """Find the best region of each description that is there and reaches the threshold, in their order.
+    """Find the regions of each description that reach both thresholds, in the descriptions' order.
 
-    Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines.
+    Without a confidence the description must be present, and one region of it is found: a cosine tells no instances.
+
+    Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines. instances: the best region, or all, the surest first, of which no
+          two overlap by more than SAME_INSTANCE.
     """
     if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
-    presence = np.ones(len(descriptions)) if ranked.presence is None else ranked.presence
-    rows = ranked.ranking.argmax(axis=0)
-    return tuple(
-        Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), int(row))
-        for column, (row, text) in enumerate(zip(rows, descriptions, strict=True))
-        if matches[row, column] >= threshold and presence[column] >= MIN_PRESENCE
-    )
+    found = []
+    for column, text in enumerate(descriptions):
+        for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
+            sure = None if ranked.confidence is None else float(ranked.confidence[row, column])
+            absent = sure is None and ranked.presence is not None and ranked.presence[column] < MIN_PRESENCE
+            if matches[row, column] < threshold or absent or (sure is not None and sure < min_confidence):
+                continue
+            found.append(Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), row, sure))
+    return tuple(found)
+
+
+def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, instances: Instances) -> list[int]:
+    best = int(ranked.ranking[:, column].argmax())
+    if instances == "best" or ranked.confidence is None:
+        return [best]
+    surest = np.argsort(-ranked.confidence[:, column], kind="stable")
+    return distinct_rows(boxes_xyxy, [best, *surest], most_overlap=SAME_INSTANCE)
 
 
 def shown_rows(features: ImageFeatures, ranked: RegionRanking, bank: ClassBank | None) -> NDArray[np.int64]:

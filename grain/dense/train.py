@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from atomic_files import atomic_file
 from grain.checkpoint import EMBEDDED, read_config
 from grain.command import run_command
+from grain.dense.changed_words import change_word, last_words, strange_word
 from grain.dense.features import Entity, mirror_words, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
@@ -32,6 +33,8 @@ STATE, WEIGHTS = "state.pt", "regions.safetensors"
 BETAS, WEIGHT_DECAY, MOST_GRADIENT = (0.9, 0.98), 0.05, 1.0
 DRAWN = 3  # phrases of an entity that a step sees
 BARE = 0.25  # share of them that lose their article: people type "dog" as well as "a dog"
+CHANGED = 0.3  # share of them that are asked with another word, too
+STRANGE, STRANGE_WORDS = 8, 1_000  # words that nobody has: asked in each step, and in all
 SAID_EVERY = 50  # steps
 
 
@@ -59,6 +62,8 @@ class DenseConfig:
     """Of the first weights and of the order."""
     bf16: bool = True
     """Compute products in bfloat16."""
+    start: Path | None = None
+    """Weights to begin from: the regions.safetensors of another run."""
 
 
 class Picture(NamedTuple):
@@ -73,13 +78,25 @@ class Picture(NamedTuple):
 class Phrases:
     """All phrases of a training, as sentence embeddings and as words."""
 
-    def __init__(self, pictures: Sequence[Picture], encode: Any) -> None:
-        """encode: texts -> [T, E]."""
+    def __init__(self, pictures: Sequence[Picture], encode: Any, *, seed: int | None = None) -> None:
+        """encode: texts -> [T, E]. seed: of words that are changed and made up; None for none of either."""
         texts = {text for picture in pictures for entity in picture.entities for text in entity.phrases}
         texts |= {mirror_words(text) for text in texts}
-        self._names = sorted(texts | {without_article(text) for text in texts})
+        self._changed: dict[str, str] = {}
+        self.strange: list[str] = []
+        if seed is not None:
+            order, nouns = np.random.default_rng(seed), last_words(sorted(texts))
+            drawn = [text for text in sorted(texts) if order.random() < CHANGED]
+            self._changed = {text: change_word(text, nouns, order) for text in drawn}
+            self.strange = [strange_word(order) for _ in range(STRANGE_WORDS)]
+        texts |= {without_article(text) for text in texts} | set(self._changed.values()) | set(self.strange)
+        self._names = sorted(texts)
         self._rows = {text: row for row, text in enumerate(self._names)}
         self.embeds = torch.from_numpy(encode(self._names))
+
+    def changed(self, text: str) -> str | None:
+        """Return a phrase with another word in it, for some."""
+        return self._changed.get(text)
 
     def row(self, text: str) -> int:
         """Return where a phrase stands among `embeds`."""
@@ -111,7 +128,7 @@ def main(config: DenseConfig) -> None:
     Raises: ValueError: a folder holds no features. UserError: the folder holds another run.
     """
     pictures = read_pictures(config.features)
-    phrases = Phrases(pictures, sentence_encoder(config.checkpoint))
+    phrases = Phrases(pictures, sentence_encoder(config.checkpoint), seed=config.seed)
     run = Run(config, steps_an_epoch=max(1, len(pictures) // config.batch_size))
     print(f"{len(pictures):,} pictures, {len(phrases.embeds):,} phrases, {run.steps:,} steps")
     while run.epoch < config.epochs:
@@ -130,6 +147,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.config, self.steps = config, config.epochs * steps_an_epoch
         self.model, self.mean = DenseRegions(), DenseRegions()
+        if config.start:
+            self.model.load_state_dict(load_file(config.start))
         self.mean.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.AdamW(self.model.parameters(), config.rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.taken = self.epoch = 0
@@ -238,10 +257,16 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
             chosen = draw_phrases(said, order) if order else said
             known = list({phrases.row(text): None for text in (*said, *chosen)})
             drawn = [columns.setdefault(phrases.row(text), len(columns)) for text in chosen]
+            for text in (phrases.changed(text) for text in chosen if order):
+                if text:  # of no entity, unless it happens to be the phrase of one
+                    columns.setdefault(phrases.row(text), len(columns))
             corners = torch.tensor(boxes, dtype=torch.float32)
             corners = mirror_boxes(corners) if turn else corners
             targets.append((number, corners, drawn, known))
             own += [(number, row) for row in known]
+    if order and phrases.strange:
+        for row in order.integers(len(phrases.strange), size=STRANGE):
+            columns.setdefault(phrases.row(phrases.strange[row]), len(columns))
     table = torch.zeros(len(pictures), len(columns), dtype=torch.bool)
     for number, row in own:
         if row in columns:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from safetensors import SafetensorError
 
+from grain.box_overlap import iou
 from grain.checkpoint import EMBEDDED, CheckpointError, CheckpointInfo, model_digest, read_config, read_info, verify
 from grain.config import ClassTexts
 from grain.photo.photo import GRAPH_ERRORS, PhotoEncoder
@@ -167,7 +168,7 @@ class LearnedPhotoEncoder:
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)
         named, learned = self.names.encode_view(view), self._distinct(self._regions(view.tokens()))
-        overlap = _iou(learned.boxes_xyxy, named.boxes_xyxy)  # [L, P]
+        overlap = iou(learned.boxes_xyxy, named.boxes_xyxy)  # [L, P]
         nearest, same = overlap.argmax(axis=1), overlap.max(axis=1) >= SAME_IOU
         looks = np.where(same[:, None], named.region_embeds[nearest], self.names.embed_boxes(view, learned.boxes_xyxy))
         sure = np.where(same, named.objectness[nearest], UNSURE)
@@ -212,7 +213,7 @@ def expected_overlap(boxes_xyxy: Array, logits: Array) -> Array:
     beats a single one that is a little likelier.
     """
     likely = np.exp(logits - logits.max(axis=0))
-    overlap: Array = (_iou(boxes_xyxy, boxes_xyxy) @ (likely / likely.sum(axis=0))).astype(np.float32)
+    overlap: Array = (iou(boxes_xyxy, boxes_xyxy) @ (likely / likely.sum(axis=0))).astype(np.float32)
     return overlap
 
 
@@ -231,13 +232,3 @@ def _join(names: Array, phrases: Array) -> Array:
 
 def _halves(regions: Array, texts: Array) -> list[tuple[Array, Array]]:
     return list(zip(np.split(regions, 2, axis=1), np.split(texts, 2, axis=1), strict=True))
-
-
-def _iou(boxes_xyxy: Array, others_xyxy: Array) -> Array:
-    """Return the overlap of boxes [N, 4] and [M, 4], [N, M]."""
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    common = (high - low).clip(0).prod(axis=-1)
-    sizes, other_sizes = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (boxes_xyxy, others_xyxy))
-    overlap: Array = common / (sizes[:, None] + other_sizes - common).clip(1e-9)
-    return overlap
