@@ -17,11 +17,12 @@ from typing import Protocol
 import numpy as np
 import tyro
 from numpy.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image
 
 from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
+from grain.preprocess import PictureLike, upright_rgb
 from grain.structures import Array, ImageFeatures, Prediction, Region, RegionRanking
 from grain.zero_shot import (
     Classes,
@@ -86,6 +87,8 @@ def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
 class Predictor:
     """Ground descriptions and recognise classes on pictures.
 
+    image, wherever it is asked for: a path, a PIL picture of any mode or an array, see
+    `grain.preprocess.upright_rgb`. Its EXIF orientation counts: boxes are those of the picture as a person sees it.
     proposals, wherever they can be given: boxes [P, 4] of any detector, xyxy normalized to the picture. A checkpoint
     whose `info.from_proposals` is true needs them, and its regions keep their order; every other one refuses them.
     """
@@ -109,18 +112,19 @@ class Predictor:
         """Return what the checkpoint is and what it was trained on."""
         return self._encoder.info
 
-    def features(self, image: Image.Image, proposals: ArrayLike | None = None) -> ImageFeatures:
-        """Encode an upright RGB picture to its embeddings and boxes.
+    def features(self, image: PictureLike, proposals: ArrayLike | None = None) -> ImageFeatures:
+        """Encode a picture to its embeddings and boxes.
 
-        Raises: ValueError: proposals are missing, not boxes, or not taken by this checkpoint.
+        Raises: OSError: the file cannot be read. ValueError: it is no picture, or proposals are missing, not boxes, or
+                not taken by this checkpoint.
         """
         return self.batch_features([image], None if proposals is None else [proposals])[0]
 
     def batch_features(
-        self, images: Sequence[Image.Image], proposals: Sequence[ArrayLike] | None = None
+        self, images: Sequence[PictureLike], proposals: Sequence[ArrayLike] | None = None
     ) -> list[ImageFeatures]:
         """Encode several pictures in one pass."""
-        return self._encoder.encode_images(images, proposals)
+        return self._encoder.encode_images([upright_rgb(image) for image in images], proposals)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, E] unit length; a text embedded before is not encoded again."""
@@ -137,26 +141,27 @@ class Predictor:
         return np.stack([known[text] for text in texts])
 
     def crop_scores(
-        self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
+        self, image: PictureLike, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
     ) -> Array:
         """Return the cosine of each box, cropped and embedded as a picture of its own, with its text, [N].
 
         It serves any box, drawn by a person as well: the regions that a checkpoint finds by itself are its own.
 
-        Args: image: upright RGB. boxes_xyxy, texts: N each; boxes normalized to the picture.
+        Args: boxes_xyxy, texts: N each; boxes normalized to the picture.
         """
         distinct = list(dict.fromkeys(boxes_xyxy))
         embeds = dict(zip(distinct, self.crop_embeds(image, distinct), strict=True)) if distinct else {}
         pairs = zip(boxes_xyxy, self.embed_texts(texts), strict=True)
         return np.array([embeds[box] @ text for box, text in pairs], np.float32)
 
-    def crop_embeds(self, image: Image.Image, boxes_xyxy: Sequence[tuple[float, float, float, float]]) -> Array:
+    def crop_embeds(self, image: PictureLike, boxes_xyxy: Sequence[tuple[float, float, float, float]]) -> Array:
         """Crop each of N ≥ 1 boxes and embed it as a picture of its own, [N, E] unit length."""
-        return np.stack([each.image_embed for each in self.batch_features([_cut(image, box) for box in boxes_xyxy])])
+        upright = upright_rgb(image)
+        return np.stack([each.image_embed for each in self.batch_features([_cut(upright, box) for box in boxes_xyxy])])
 
     def ground(
         self,
-        image: Image.Image,
+        image: PictureLike,
         descriptions: Sequence[str],
         threshold: float = 0.0,
         *,
@@ -164,12 +169,12 @@ class Predictor:
     ) -> list[Region]:
         """Find the best region of each description that is there and reaches the threshold, in their order.
 
-        Args: image: upright RGB. threshold: cosine in [-1, 1].
+        Args: threshold: cosine in [-1, 1].
         """
         return list(self.predict(image, descriptions, {}, threshold=threshold, proposals=proposals).regions)
 
     def classify(
-        self, image: Image.Image, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
+        self, image: PictureLike, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
     ) -> dict[str, float]:
         """Score the classes of a picture by cosine, best first.
 
@@ -188,7 +193,7 @@ class Predictor:
 
     def predict(
         self,
-        image: Image.Image,
+        image: PictureLike,
         descriptions: Sequence[str],
         classes: Classes,
         *,
@@ -198,13 +203,14 @@ class Predictor:
     ) -> Prediction:
         """Compute everything at once: boxes, matches, regions, class scores, timing.
 
-        Args:   image: upright RGB. descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
+        Args:   descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
         Raises: ValueError: alpha outside [0, 1], one text where a list of texts is expected, or see features.
         """
         if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
             raise ValueError("descriptions must be a list of texts, got a single text: write [text]")
         timing: dict[str, float] = {}
         with _timed(timing, "image"):
+            image = upright_rgb(image)
             features = self.features(image, proposals)
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
@@ -274,11 +280,9 @@ class PredictConfig:
 
 def main(config: PredictConfig) -> None:
     """Run the command line."""
-    with Image.open(config.image) as picture:
-        image = ImageOps.exif_transpose(picture).convert("RGB")
     predictor = Predictor.from_pretrained(config.checkpoint)
     prediction = predictor.predict(
-        image,
+        config.image,
         list(config.description),
         parse_classes("\n".join(config.class_text)),
         threshold=config.threshold,

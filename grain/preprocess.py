@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from grain.structures import Array
+from picture_formats import NAMES, register_heif, to_rgb
+from user_errors import UserError
+
+ORIENTATION_TAG = 274  # EXIF
+PictureLike: TypeAlias = Image.Image | NDArray[Any] | str | Path | BinaryIO
+"""A picture as people have it, see upright_rgb."""
+
+
+def upright_rgb(picture: PictureLike) -> Image.Image:
+    """Return a picture as a person sees it: upright by its EXIF orientation, RGB, transparent pixels on white.
+
+    Args:   picture: a path or open file of a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC; a PIL picture of any mode,
+            whose EXIF orientation counts even after `convert`; or an array [H, W], [H, W, 1], [H, W, 3] (RGB, not BGR)
+            or [H, W, 4], of uint8, or of floats in [0, 1].
+    Returns: an upright RGB picture unchanged, not a copy.
+    Raises: OSError: the file cannot be read. UserError: it is no picture, or an array that is none.
+    """
+    if isinstance(picture, np.ndarray):
+        return to_rgb(_from_array(picture))
+    if isinstance(picture, Image.Image):
+        return _turned(picture)
+    register_heif()
+    try:
+        with Image.open(picture) as image:
+            return _turned(image)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{picture} is not a {NAMES} picture: save it as JPEG or PNG") from error
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    image.load()  # a TIFF is turned while it is loaded, and has no orientation afterwards
+    upright = ImageOps.exif_transpose(image) if ORIENTATION_TAG in image.getexif() else image
+    return to_rgb(upright)
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    shape = array.shape[:2] if array.ndim == 3 and array.shape[2] == 1 else array.shape
+    if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+        raise UserError(f"expected an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], got {list(array.shape)}")
+    if np.issubdtype(array.dtype, np.floating):
+        if array.size and not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
+            raise UserError(
+                f"expected floats in [0, 1], got {array.min():g} to {array.max():g}: divide by 255, or give uint8"
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise UserError(f"expected an array of uint8 or of floats in [0, 1], got {array.dtype}: convert it")
+    return Image.fromarray(np.ascontiguousarray(array.reshape(shape)))
 
 
 def image_to_array(image: Image.Image, *, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:

@@ -261,7 +261,7 @@ class GroundPage:
         """Find where descriptions are in a picture and which class it shows.
 
         Args:
-            picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP or TIFF file.
+            picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC file.
             descriptions: Short texts to find, one a line, as in "a red lid".
             classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or JSON
                 {"zorbex": ["a red lid", "a star"]}. May be empty.

@@ -26,12 +26,12 @@ from curation.files.decode import RefusedError
 from curation.files.home import report_progress
 from curation.files.pictures import read_picture
 from grain.command import run_command
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 Verdict = Literal["pending", "accepted", "rejected"]
 SCHEMA = 1
 ENDING = ".review.json"
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
     found: Drafts = {}
     places = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for number, place in enumerate(places):
-        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in IMAGES][:examples]
+        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES][:examples]
         if files:
             report_progress(number, len(places), f"describing {place.name}")
             said = describer.describe([_picture(file) for file in files])

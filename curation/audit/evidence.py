@@ -128,7 +128,7 @@ class LikenessWitness:
 
     def scores(self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """Return ten times the best region's cosine for each text (see Witness)."""
-        features = self._predictor.batch_features([image.convert("RGB") for image in images])
+        features = self._predictor.batch_features(images)
         found: list[list[float | None]] = []
         for feature, each in zip(features, texts, strict=True):
             regions = feature.region_embeds if len(feature.region_embeds) else feature.image_embed[None]

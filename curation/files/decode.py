@@ -1,8 +1,8 @@
 """Read untrusted pictures one by one: the program that curation/files/pictures.py runs in its own processes.
 
 Decoders are where hostile files do harm, so such a process has bounded memory and time, knows no network, database or
-model, opens no file, and hands back nothing but pixels. It imports Pillow and the standard library only: it starts in
-50 ms.
+model, opens no file, and hands back nothing but pixels. It imports Pillow and the standard library only, and HEIC's
+decoder with the first such file: it starts in 50 ms.
 
 A question is one line of JSON (`bytes`: how many follow; `side`: see `decode`) and the file's bytes. An answer is one
 line of JSON (a `refusal`, or the picture's upright size and how many pixels follow) and then, for a picture, its
@@ -23,10 +23,10 @@ from typing import BinaryIO
 # Named, so that no other plugin of Pillow is ever loaded.
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from picture_formats import CONTAINERS, FORMATS, NAMES, is_container, register_heif, to_rgb
 from user_errors import UserError
 
 PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 ORIENTATION_TAG = 274  # EXIF
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,15 +38,9 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
-PAPER = "white"  # what shows through transparent pixels
+DAMAGED = "This picture is damaged or cut short: save it again and choose that."
 STRIP_BYTES = 4_000_000
 MARGIN = 2  # a picture that is reduced is first brought to this many times the side, in one cheap step
-FOREIGN = {  # bytes 4 to 12 of formats that people have and that are not read
-    b"ftypheic": "HEIC",
-    b"ftypheix": "HEIC",
-    b"ftypmif1": "HEIF",
-    b"ftypavif": "AVIF",
-}
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class DecodedPicture:
         """
         rows = max(multiple, strip_rows(self.across) // multiple * multiple)
         for top in range(0, self.down, rows):
-            piece = _to_rgb(self.image.crop(self._stored(top, min(top + rows, self.down))))
+            piece = to_rgb(self.image.crop(self._stored(top, min(top + rows, self.down))))
             turn = UPRIGHT.get(self.orientation)
             yield piece if turn is None else piece.transpose(turn)
 
@@ -166,11 +160,14 @@ def check_size(size: int, limits: Limits) -> None:
 def _open(content: bytes) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = None  # _check_header says it in better words, and earlier
     try:
+        if is_container(content):
+            register_heif()
+            return Image.open(BytesIO(content), formats=CONTAINERS)
         return Image.open(BytesIO(content), formats=FORMATS)
     except Exception as error:  # a hostile header may raise anything: struct.error, KeyError, OverflowError, …
-        foreign = FOREIGN.get(content[4:12])
-        what = f"This is a {foreign} file" if foreign else "This is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture"
-        raise RefusedError(f"{what}: save it as JPEG or PNG and choose that.") from error
+        if is_container(content):
+            raise RefusedError(DAMAGED) from error
+        raise RefusedError(f"This is not a {NAMES} picture: save it as JPEG or PNG and choose that.") from error
 
 
 def _check_header(image: Image.Image, limits: Limits) -> None:
@@ -199,11 +196,13 @@ def _load(image: Image.Image, side: int) -> DecodedPicture:
     try:
         full = _draft(image, side) if side else None
         image.load()
-        _to_rgb(image.crop((0, 0, 1, 1)))  # a mode that has no colours is refused before the first row is written
-    except (RefusedError, MemoryError):
+        to_rgb(image.crop((0, 0, 1, 1)))  # a mode that has no colours is refused before the first row is written
+    except MemoryError:
         raise
+    except UserError as error:
+        raise RefusedError(str(error)) from error
     except Exception as error:  # decoders raise what they like on broken bytes
-        raise RefusedError("This picture is damaged or cut short: save it again and choose that.") from error
+        raise RefusedError(DAMAGED) from error
     orientation = _orientation(image)
     width, height = full or image.size  # of a TIFF only known now: Pillow turns it while loading
     return DecodedPicture(image, orientation, *((height, width) if orientation in SIDEWAYS else (width, height)))
@@ -217,19 +216,6 @@ def _draft(image: Image.Image, side: int) -> tuple[int, int] | None:
         return None
     image.draft(None, (max(1, int(width * share)), max(1, int(height * share))))
     return width, height
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255 instead of scaling them
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("RGB")
-    if image.mode in ("I", "F", "LAB"):
-        raise RefusedError(f"This picture holds {image.mode} numbers and not colours: save it as 8-bit RGB.")
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    layer = image if image.mode == "RGBA" else image.convert("RGBA")
-    paper = Image.new("RGB", image.size, PAPER)
-    paper.paste(layer, mask=layer)
-    return paper
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,7 +16,6 @@ from curation.files.pictures import read_file
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
-    PICTURE_SUFFIXES,
     TableRow,
     caption_of,
     read_metadata,
@@ -24,6 +23,7 @@ from curation.files.tables import (
     read_table,
 )
 from db.queries.values import storable
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 COMPANIONS = ("txt", "json", "cls")  # beside a picture of the same name: its caption, and what else is known of it
@@ -196,7 +196,7 @@ class _SourceReader:
             yield replace(found, refusal="This link leads out of the folder: copy the file itself.")
         elif not path.is_file():
             yield replace(found, refusal="This is not a plain file: copy the picture itself.")
-        elif name.endswith(PICTURE_SUFFIXES):  # so that a million of them are not opened twice
+        elif name.endswith(SUFFIXES):  # so that a million of them are not opened twice
             yield self._picture(path, companions, row)
         elif name.endswith((*TABLE_SUFFIXES, ".jsonl")):
             yield replace(found, refusal="This is a table: import it by itself, or call it metadata.csv.")

@@ -11,11 +11,11 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, Any
 
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
 PATH_COLUMNS = ("path", "filepath", "file_path", "file_name", "filename", "file", "image", "image_path", "url")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 LINE_CHARACTERS = 1_000_000
 PARQUET_MAGIC = b"PAR1"
@@ -211,7 +211,7 @@ def _guess(first: list[str], path: Path) -> tuple[int, int]:
 
 
 def _is_place(cell: str, folder: Path) -> bool:
-    if "://" in cell or cell.lower().endswith(PICTURE_SUFFIXES):
+    if "://" in cell or cell.lower().endswith(SUFFIXES):
         return True
     try:
         return (folder / cell).is_file()

@@ -19,7 +19,8 @@ from typing import Any
 from curation.files.decode import Limits, RefusedError
 from curation.files.pictures import read_file
 from curation.files.records import shown
-from curation.files.tables import METADATA_NAMES, PATH_COLUMNS, PICTURE_SUFFIXES
+from curation.files.tables import METADATA_NAMES, PATH_COLUMNS
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 FOUND_AT, FOUND_ON = "found at", "found on"  # as a picture's facts call them
@@ -127,7 +128,7 @@ def _sidecar(path: Path, today: date) -> Provenance:
 
 
 def _beside(sidecar: Path) -> Iterator[Path]:
-    for suffix in PICTURE_SUFFIXES:
+    for suffix in SUFFIXES:
         for spelled in (suffix, suffix.upper()):
             picture = sidecar.with_suffix(spelled)
             if picture.is_file():

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from grain.config import ClassTexts
+from grain.preprocess import upright_rgb
 from user_errors import UserError
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image:
     Raises: UserError: it cannot be read.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        return upright_rgb(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name} cannot be read as a picture ({error}): copy it again or take it away") from error
 

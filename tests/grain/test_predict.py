@@ -52,6 +52,24 @@ def clip(checkpoint: Path) -> Path:
 # with embeddings chosen by hand
 
 
+def test_a_path_a_picture_and_an_array_are_one_picture_upright(tmp_path: Path) -> None:
+    stored = picture(0, (30, 20))
+    exif = Image.Exif()
+    exif[274] = 6
+    stored.save(tmp_path / "phone.png", exif=exif)
+    upright = stored.transpose(Image.Transpose.ROTATE_270)
+    with Image.open(tmp_path / "phone.png") as opened:
+        for given in (tmp_path / "phone.png", str(tmp_path / "phone.png"), opened.convert("RGB"), np.asarray(upright)):
+            encoder = FakeEncoder(TEXTS, FEATURES)
+            prediction = Predictor(encoder).predict(given, ["a lid"], {})
+            assert (prediction.width, prediction.height) == (20, 30)
+            Predictor(encoder).crop_embeds(given, [(0.0, 0.0, 0.5, 0.5)])
+            assert [image.tobytes() for image in encoder.seen] == [
+                upright.tobytes(),
+                upright.crop((0, 0, 10, 15)).tobytes(),
+            ]
+
+
 def test_each_description_is_grounded_in_its_best_region() -> None:
     lid, star = predictor().ground(picture(0), ["a lid", "a star"])
     assert (lid.text, lid.index, lid.xyxy) == ("a lid", 0, (0.0, 0.0, 0.5, 0.5))
@@ -303,5 +321,5 @@ def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> 
     command = [sys.executable, "-m", "grain.predict", str(tmp_path / "note.jpg")]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("grain.predict: cannot identify image file")
+    assert ran.stderr.endswith("AVIF or HEIC picture: save it as JPEG or PNG\n")
     assert ran.stderr.count("\n") == 1

@@ -234,9 +234,11 @@ class FakeEncoder:
         self.class_texts = ClassTexts(names=("{name}",), descriptions=("{description}",))
         self.logit_scale, self.precision = scale, "fp32"
         self.asked: list[str] = []
+        self.seen: list[Image.Image] = []
         self._texts, self._features = texts, features
 
     def encode_images(self, images: Sequence[Image.Image], proposals: object = None) -> list[ImageFeatures]:
+        self.seen += images
         return [self._features] * len(images)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -17,8 +17,23 @@ from tests.support.malformed_images import COUNT, HUGE, gif_of_frames, malformed
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S
 
-FORMATS = [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif")]
+FORMATS = [
+    ("JPEG", "jpg"),
+    ("PNG", "png"),
+    ("WEBP", "webp"),
+    ("GIF", "gif"),
+    ("BMP", "bmp"),
+    ("TIFF", "tif"),
+    ("AVIF", "avif"),
+]
+BEST: dict[str, dict[str, Any]] = {
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+HEIC = (ROOT / "tests/support/turned.heic").read_bytes()
 
 
 def four_corners(width: int = 40, height: int = 24) -> Image.Image:
@@ -52,24 +67,45 @@ def corners(image: Image.Image) -> list[object]:
 
 @pytest.mark.parametrize(("kind", "suffix"), FORMATS)
 def test_every_format_gives_its_pixels_as_rgb(tmp_path: Path, kind: str, suffix: str) -> None:
-    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
-    image = read_picture(written(tmp_path, four_corners(), kind, **options))
+    image = read_picture(written(tmp_path, four_corners(), kind, **BEST.get(kind, {})))
     assert (image.mode, image.size) == ("RGB", (40, 24))
-    assert np.abs(np.asarray(image, int) - np.asarray(four_corners(), int)).max() <= (3 if kind == "JPEG" else 0)
+    most = 3 if kind in ("JPEG", "AVIF") else 0
+    assert np.abs(np.asarray(image, int) - np.asarray(four_corners(), int)).max() <= most
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_every_exif_orientation_comes_out_upright(tmp_path: Path, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
-    path = written(tmp_path, four_corners(), kind, exif=exif, **options)
+    path = written(tmp_path, four_corners(), kind, exif=exif, **BEST.get(kind, {}))
     with Image.open(path) as stored:
         expected = ImageOps.exif_transpose(stored).convert("RGB")
     image = read_picture(path)
     assert image.size == expected.size == ((24, 40) if orientation >= 5 else (40, 24))
     assert np.array_equal(np.asarray(image), np.asarray(expected))
+
+
+def test_a_heic_comes_out_upright_and_its_other_brand_is_read_too(tmp_path: Path) -> None:
+    """64 × 48 as stored, red above green left to right; turned by a quarter."""
+    for brand in (b"heic", b"mif1"):
+        path = tmp_path / "phone.heic"
+        path.write_bytes(HEIC[:8] + brand + HEIC[12:])
+        image = read_picture(path)
+        assert (image.mode, image.size) == ("RGB", (48, 64))
+        assert np.abs(np.array(corners(image), int) - np.array([BLUE, RED, WHITE, GREEN])).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_limits_hold_for_pictures_in_containers_too(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(HEIC) if kind == "HEIC" else four_corners(64, 48).save(path, "AVIF")
+    assert "more than the 0.003 million" in refusal(path, Limits(pixels=3_000))
+    assert "make it smaller" in refusal(path, Limits(file_bytes=100))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert refusal(path) == "This picture is damaged or cut short: save it again and choose that."
+    path.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(80))
+    assert "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC picture" in refusal(path), "a film"
 
 
 def test_a_large_turned_picture_is_put_together_from_its_strips(tmp_path: Path) -> None:
