@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,11 +23,11 @@ from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.preprocess import PictureLike, upright_rgb
-from grain.structures import Array, ImageFeatures, Prediction, Region, RegionRanking
+from grain.structures import MIN_CONFIDENCE, Array, ImageFeatures, Instances, Prediction, Region, RegionRanking
 from grain.zero_shot import (
     Classes,
-    best_regions,
     build_class_bank,
+    found_regions,
     global_scores,
     mix,
     parse_classes,
@@ -165,13 +165,26 @@ class Predictor:
         descriptions: Sequence[str],
         threshold: float = 0.0,
         *,
+        min_confidence: float = MIN_CONFIDENCE,
+        instances: Instances = "best",
         proposals: ArrayLike | None = None,
     ) -> list[Region]:
-        """Find the best region of each description that is there and reaches the threshold, in their order.
+        """Find the regions of each description that reach both thresholds, in the descriptions' order.
 
-        Args: threshold: cosine in [-1, 1].
+        Args: threshold: cosine in [-1, 1]. min_confidence: probability that the description means a region, for a
+              checkpoint that tells it. instances: the best region of each description, or all that it means, the
+              surest first; a checkpoint without such probabilities gives the best.
         """
-        return list(self.predict(image, descriptions, {}, threshold=threshold, proposals=proposals).regions)
+        asked = self.predict(
+            image,
+            descriptions,
+            {},
+            threshold=threshold,
+            min_confidence=min_confidence,
+            instances=instances,
+            proposals=proposals,
+        )
+        return list(asked.regions)
 
     def classify(
         self, image: PictureLike, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
@@ -198,12 +211,15 @@ class Predictor:
         classes: Classes,
         *,
         threshold: float = 0.0,
+        min_confidence: float = MIN_CONFIDENCE,
+        instances: Instances = "best",
         alpha: float = 1.0,
         proposals: ArrayLike | None = None,
     ) -> Prediction:
         """Compute everything at once: boxes, matches, regions, class scores, timing.
 
-        Args:   descriptions, classes: may be empty. threshold: cosine. alpha: see classify.
+        Args:   descriptions, classes: may be empty. threshold, min_confidence, instances: see ground. alpha: see
+                classify.
         Raises: ValueError: alpha outside [0, 1], one text where a list of texts is expected, or see features.
         """
         if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
@@ -216,13 +232,22 @@ class Predictor:
             embeds = self.embed_texts(descriptions)
             ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
             bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
-            rows = shown_rows(features, ranked, bank)
-            features, ranked = features.take(rows), RegionRanking(ranked.ranking[rows], ranked.presence)
-            matches = features.region_embeds @ embeds.T  # [Q, D]
         with _timed(timing, "scores"):
+            regions = found_regions(
+                features.boxes_xyxy,
+                features.region_embeds @ embeds.T,
+                ranked,
+                descriptions=descriptions,
+                threshold=threshold,
+                min_confidence=min_confidence,
+                instances=instances,
+            )
+            rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
+            features, ranked = features.take(rows), ranked.take(rows)
+            regions = tuple(replace(each, index=int(np.searchsorted(rows, each.index))) for each in regions)
+            matches = features.region_embeds @ embeds.T  # [Q, D]
             scale = self._encoder.logit_scale
             scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()
-            regions = best_regions(features.boxes_xyxy, matches, ranked, descriptions=descriptions, threshold=threshold)
         width, height = image.size
         return Prediction(
             width,
@@ -235,6 +260,8 @@ class Predictor:
             regions=regions,
             classes=scored,
             timing_ms=timing,
+            confidence=ranked.confidence,
+            reasons=ranked.reasons,
         )
 
 
@@ -272,6 +299,10 @@ class PredictConfig:
     """A checkpoint folder, or an embedded one by name."""
     threshold: float = 0.0
     """Least cosine of a region."""
+    min_confidence: float = MIN_CONFIDENCE
+    """Least probability of a region, where the checkpoint tells one."""
+    instances: Instances = "best"
+    """The best region of each description, or all of its regions."""
     alpha: float = 1.0
     """1: image embedding only; 0: regions only."""
     proposals: tuple[tuple[float, float, float, float], ...] = ()
@@ -286,6 +317,8 @@ def main(config: PredictConfig) -> None:
         list(config.description),
         parse_classes("\n".join(config.class_text)),
         threshold=config.threshold,
+        min_confidence=config.min_confidence,
+        instances=config.instances,
         alpha=config.alpha,
         proposals=config.proposals or None,
     )

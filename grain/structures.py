@@ -60,12 +60,14 @@ class RegionRanking:
 
     ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability that
     the picture shows the description somewhere. confidence: [Q, D] calibrated probability that the description means
-    the region. Both are None where the model has no such measure.
+    the region. Both are None where the model has no such measure. reasons: of each description why it is not found, if
+    it is not; "" where there is none to give.
     """
 
     ranking: Array
     presence: Array | None
     confidence: Array | None = None
+    reasons: tuple[str, ...] = ()
 
     def take(self, rows: NDArray[np.int64]) -> RegionRanking:
         """Return the same with some of the regions."""
@@ -105,8 +107,8 @@ class Prediction:
     """The result of a model on one picture: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
 
     best: of each description the row of its best region, whether found or not; empty where Q is 0. presence [D] and
-    confidence [Q, D]: as in RegionRanking. regions: of the descriptions that are found, in their order; the best of
-    each, or all, the surest first.
+    confidence [Q, D] and reasons: as in RegionRanking. regions: of the descriptions that are found, in their order; the
+    best of each, or all, the surest first.
     """
 
     width: int
@@ -120,6 +122,16 @@ class Prediction:
     classes: tuple[ClassScore, ...]
     timing_ms: dict[str, float]
     confidence: Array | None = None
+    reasons: tuple[str, ...] = ()
+
+    def above(self, *, threshold: float = -1.0, min_confidence: float = 0.0) -> Prediction:
+        """Return the same with the regions that reach both thresholds."""
+        kept = (
+            region
+            for region in self.regions
+            if region.score >= threshold and (region.confidence is None or region.confidence >= min_confidence)
+        )
+        return replace(self, regions=tuple(kept))
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -154,6 +166,7 @@ class Prediction:
                 "best": list(self.best),
                 "presence": None if self.presence is None else list(self.presence),
                 "answers": list(self.answers),
+                "reasons": list(self.reasons),
             },
             "not_found": list(self.not_found),
             "classes": [asdict(score) for score in self.classes],

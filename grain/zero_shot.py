@@ -176,7 +176,7 @@ def found_regions(
     if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
     found = []
-    for column, text in enumerate(descriptions):
+    for column, (text, _) in enumerate(zip(descriptions, matches.T, strict=True)):
         for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
             sure = None if ranked.confidence is None else float(ranked.confidence[row, column])
             absent = sure is None and ranked.presence is not None and ranked.presence[column] < MIN_PRESENCE
@@ -194,9 +194,14 @@ def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, ins
     return distinct_rows(boxes_xyxy, [best, *surest], most_overlap=SAME_INSTANCE)
 
 
-def shown_rows(features: ImageFeatures, ranked: RegionRanking, bank: ClassBank | None) -> NDArray[np.int64]:
-    """Choose the regions that an answer has, in their order: the best of each text, and the surest up to MOST_SHOWN."""
-    best = set(ranked.ranking.argmax(axis=0).tolist()) if ranked.ranking.size else set()
+def shown_rows(
+    features: ImageFeatures, ranked: RegionRanking, bank: ClassBank | None, *, found: Sequence[int] = ()
+) -> NDArray[np.int64]:
+    """Choose the regions that an answer has, in their order.
+
+    They are those that were found, the best of each text, and the surest up to MOST_SHOWN.
+    """
+    best = set(found) | (set(ranked.ranking.argmax(axis=0).tolist()) if ranked.ranking.size else set())
     if bank is not None and len(features.region_embeds):
         best |= set((features.region_embeds @ bank.bare.T).argmax(axis=0).tolist())
     for row in np.argsort(-features.objectness, kind="stable"):

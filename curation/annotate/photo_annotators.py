@@ -6,7 +6,9 @@ LLaVA and OWLv2 are the real thing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +26,7 @@ MOST_REGIONS = 6  # described, the surest first
 LEAST_OBJECTNESS = 0.25  # of one that is described
 LEAST_LIKENESS = 0.7  # cosine with its name
 LEAST_COLOUR = 0.4  # share of its pixels
+PEOPLE = frozenset(("person", "baseball player", "bridegroom", "scuba diver"))  # whose colour is nobody's business
 APART = 0.2  # from the middle, of the picture's side: there a place is worth saying
 LARGE = 0.4  # of the picture's area
 
@@ -31,7 +34,7 @@ LARGE = 0.4  # of the picture's area
 class PhotoDescriber:
     """See Describer: template sentences from measured facts."""
 
-    name = "photo-describer@1"
+    name = "photo-describer@2"
 
     @cached_property
     def encoder(self) -> PhotoEncoder:
@@ -47,7 +50,7 @@ class PhotoDescriber:
         whole = self.encoder.nearest_names(features.image_embed[None])[0][0]
         names = self.encoder.nearest_names(features.region_embeds)
         texts = [
-            _sentence(name, image, box)
+            measured_sentence(name, image, box)
             for (name, likeness), box, sure in zip(names, features.boxes_xyxy, features.objectness, strict=True)
             if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS
         ]
@@ -63,12 +66,12 @@ class PhotoDescriber:
 
 
 class PhotoLocalizer:
-    """See Localizer: for each description its one best region, where it is found at all."""
+    """See Localizer: for each description all regions that it means, surely enough."""
 
-    name = "photo-localizer@2"  # 1 knew names alone
+    name = "photo-localizer@3"  # 1 knew names alone, 2 gave one region a description
 
     def __init__(self, config: LocalizeConfig) -> None:
-        """config: its threshold counts; there is one box a description."""
+        """config: its threshold and its most of a text count."""
         self._config = config
 
     @cached_property
@@ -83,26 +86,27 @@ class PhotoLocalizer:
     def localize(
         self, pictures: Sequence[Image.Image], descriptions: Sequence[Sequence[str]]
     ) -> list[tuple[Region, ...]]:
-        """See Localizer; the score is the probability that the description is there."""
-        found = []
-        for picture, texts in zip(pictures, descriptions, strict=True):
-            look = self.predictor.predict(picture, list(texts), {})
-            found.append(
-                tuple(
-                    Region(tuple(look.boxes_xyxy[row].tolist()), text, presence, index)
-                    for index, (text, row, presence) in enumerate(
-                        zip(look.descriptions, look.best, look.presence or (), strict=True)
-                    )
-                    if presence >= self._config.threshold
-                )
-            )
-        return found
+        """See Localizer; the score is the probability that the description means the region."""
+        return [self._localize(picture, texts) for picture, texts in zip(pictures, descriptions, strict=True)]
+
+    def _localize(self, picture: Image.Image, texts: Sequence[str]) -> tuple[Region, ...]:
+        found: list[Region] = []
+        counts: Counter[int] = Counter()
+        least = self._config.threshold
+        for region in self.predictor.ground(picture, list(texts), -1.0, min_confidence=least, instances="all"):
+            index = texts.index(region.text)
+            if counts[index] < self._config.most_of_text:
+                counts[index] += 1
+                found.append(replace(region, score=region.confidence or 0.0, index=index))
+        return tuple(found)
 
 
-def _sentence(name: str, image: Image.Image, box_xyxy: Array) -> str:
+def measured_sentence(name: str, image: Image.Image, box_xyxy: Array) -> str:
+    """Return a region's name with the colour of most of its pixels, but never of people, and its place."""
     shares = colour_shares(image, box_xyxy)
     colour = max(shares, key=lambda each: shares[each])
-    words = f"{colour} {name}" if shares[colour] >= LEAST_COLOUR and name != colour else name
+    coloured = shares[colour] >= LEAST_COLOUR and name not in PEOPLE and name != colour
+    words = f"{colour} {name}" if coloured else name
     return _with_article(words) + _place(box_xyxy)
 
 

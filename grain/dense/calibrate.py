@@ -22,20 +22,25 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import box_iou
 
 from atomic_files import write_atomically
+from grain.box_overlap import distinct_rows
 from grain.command import run_command
 from grain.data.loader import ShardRecord, find_shards, read_records
+from grain.dense.changed_words import change_word, last_words
 from grain.dense.features import entities_of, words_of
 from grain.dense.measure import RIGHT_IOU
 from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, expected_overlap, fuse
-from grain.photo.photo import PRESENCE_WEIGHTS
+from grain.photo.photo import PRESENCE_WEIGHTS, at_best
 from grain.structures import Array, ImageFeatures
+from grain.zero_shot import SAME_INSTANCE
 from user_errors import UserError
 
 SHRINK = 1e-3  # of the squared weights, in the loss
 START = (1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.3)  # of EVIDENCE
 SIZES = (1.0, 1.0, 10.0, 1.0, 1.0, 1.0, 1.0)  # of their units
-STRANGERS = 8  # phrases of other pictures, asked of each
+STRANGERS = 8  # phrases of other pictures, and as many changed ones, asked of each
 FOUND = 0.9  # of what is there, at presence 0.5
+MOST_WRONG = 0.15  # of what is there has a wrong box at confidence 0.5
+INSTANCES = 12  # regions of each phrase that confidence is fitted at
 
 
 @dataclass(frozen=True)
@@ -91,18 +96,20 @@ def main(config: CalibrateConfig) -> None:
 
 
 def ask_all(encoder: LearnedPhotoEncoder, records: Sequence[ShardRecord[Image.Image]], *, seed: int) -> list[Asked]:
-    """Ask each picture for its own phrases and for some of others."""
+    """Ask each picture for its own phrases, for some of others, and for some of its own with a word changed."""
     entities, order = [entities_of(record) for record in records], np.random.default_rng(seed)
     total = sum(len(entity.phrases) for picture in entities for entity in picture)
     every = sorted({text for picture in entities for entity in picture for text in entity.phrases})
+    nouns = last_words(every)
     asked = []
     for record, own in zip(records, entities, strict=True):
         texts = [text for entity in own for text in entity.phrases]
         if not texts:
             continue
         words = [words_of(text) for text in texts]
-        drawn = [every[row] for row in order.permutation(len(every))[: 2 * STRANGERS]]
-        strangers = [text for text in drawn if not any(words_of(text) <= known for known in words)][:STRANGERS]
+        drawn = [every[row] for row in order.permutation(len(every))[:STRANGERS]]
+        drawn += [change_word(texts[row], nouns, order) for row in order.permutation(len(texts))[:STRANGERS]]
+        strangers = [text for text in drawn if not any(words_of(text) <= known for known in words)]
         features, embeds = encoder.encode_images([record.image])[0], encoder.encode_texts([*texts, *strangers])
         evidence, near = encoder.evidence(record.image, features, descriptions=[*texts, *strangers], embeds=embeds)
         boxes = torch.from_numpy(features.boxes_xyxy)
@@ -165,28 +172,65 @@ def fit_ranking(asked: Sequence[Asked]) -> Fusion:
 
 
 def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion:
-    """Fit presence at the chosen regions: a phrase is there, or it is another picture's; print what is found."""
-    told, there, weights = [], [], []
+    """Fit presence and confidence; print what is found.
+
+    presence: at the chosen regions; a phrase is the picture's own, or is not. confidence: at the regions that come
+    first and overlap little; a region is right, or is not.
+    """
+    told, there, sure, right = [], [], [], []
+    weights, sure_weights, first, own_right = [], [], [], []
     for one in asked:
-        ranking = rank(encoder.fusion, one)
-        told.append(encoder.tell(one.features, one.evidence, one.near, ranking=ranking, embeds=one.embeds))
+        logits, ranking = fuse(encoder.fusion, one.evidence, one.near), rank(encoder.fusion, one)
+        each = encoder.tell(one.features, one.evidence, one.near, logits=logits, embeds=one.embeds)
+        told.append(at_best(each, ranking))
         there.append(one.there)
         weights.append(np.full(len(one.there), one.weight))
-    evidence, labels = torch.from_numpy(np.concatenate(told)), np.concatenate(there)
-    weight = np.concatenate(weights)
-    share = torch.from_numpy(weight / np.where(labels, weight[labels].sum(), weight[~labels].sum())).float()
+        first.append(at_best(each, ranking)[one.there])
+        own_right.append(at_best(one.right, ranking)[one.there])
+        for column, order in enumerate(np.argsort(-ranking, axis=0).T):
+            rows = distinct_rows(one.features.boxes_xyxy, order, most_overlap=SAME_INSTANCE)[:INSTANCES]
+            sure.append(each[rows, column])
+            right.append(one.right[rows, column])
+            sure_weights.append(np.full(len(rows), one.weight))
+    labels, weight = np.concatenate(there), np.concatenate(weights)
+    evidence = np.concatenate(told)
+    share = weight / np.where(labels, weight[labels].sum(), weight[~labels].sum())
+    chosen = _logistic(evidence, labels, share)
+    point = float(np.quantile((evidence @ chosen)[labels], 1 - FOUND))
+    own, others = (f"{((evidence @ chosen)[rows] >= point).mean():.1%}" for rows in (labels, ~labels))
+    print(f"at presence 0.5: found {own}, others' {others}")
+    certain = _logistic(np.concatenate(sure), np.concatenate(right), np.concatenate(sure_weights) / weight.sum())
+    least = _least_score(np.concatenate(first) @ certain, np.concatenate(own_right), weight[labels])
+    return replace(
+        encoder.fusion,
+        presence=tuple(round(float(value), 4) for value in (*chosen[:-1], chosen[-1] - point)),
+        confidence=tuple(round(float(value), 4) for value in (*certain[:-1], certain[-1] - least)),
+    )
+
+
+def _least_score(scores: Array, right: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+    """Return the lowest score above which no more than MOST_WRONG of the picture's own phrases have a wrong box."""
+    order = np.argsort(-scores)
+    wrong = np.cumsum((weights * ~right)[order]) / weights.sum()
+    place = int(np.searchsorted(wrong, MOST_WRONG, side="right")) - 1
+    shown = np.average(right & (scores >= scores[order][place]), weights=weights)
+    print(f"at confidence 0.5: right {shown:.1%}, a wrong box {wrong[place]:.1%}")
+    return float(scores[order][place])
+
+
+def _logistic(evidence: Array, labels: NDArray[np.bool_], shares: NDArray[np.float64]) -> Array:
+    """Return the weights of a logistic regression; evidence: [N, K]. shares: of each row, in the loss."""
+    rows, weights = torch.from_numpy(evidence), torch.from_numpy(shares).float()
+    sizes = rows.std(dim=0).clamp(min=0.1)  # units of about one size converge sooner
 
     def surprise(chosen: Tensor) -> Tensor:
-        each = binary_cross_entropy_with_logits(evidence @ chosen, torch.from_numpy(labels).float(), reduction="none")
-        return (each * share).sum()
+        each = binary_cross_entropy_with_logits(
+            rows @ (chosen / sizes), torch.from_numpy(labels).float(), reduction="none"
+        )
+        return (each * weights).sum()
 
-    chosen = minimize(surprise, Fusion().presence)
-    scores = (evidence @ chosen).numpy()
-    point = float(np.quantile(scores[labels], 1 - FOUND))
-    own, others = (f"{(scores[rows] >= point).mean():.1%}" for rows in (labels, ~labels))
-    print(f"at presence 0.5: found {own}, others' {others}")
-    *weighed, bias = chosen.tolist()
-    return replace(encoder.fusion, presence=tuple(round(value, 4) for value in (*weighed, bias - point)))
+    found: Array = (minimize(surprise, [0.0] * evidence.shape[1]) / sizes).numpy()
+    return found
 
 
 def minimize(loss: Callable[[Tensor], Tensor], start: Sequence[float]) -> Tensor:

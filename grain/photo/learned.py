@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from grain.box_overlap import iou
 from grain.checkpoint import EMBEDDED, CheckpointError, CheckpointInfo, model_digest, read_config, read_info, verify
 from grain.config import ClassTexts
-from grain.photo.photo import GRAPH_ERRORS, PhotoEncoder
+from grain.photo.photo import GRAPH_ERRORS, PhotoEncoder, at_best
+from grain.photo.phrases import first_noun_phrase, split_denial
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -28,9 +29,13 @@ SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the
 SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
+WHOLE = 0.7  # weight of a whole phrase, beside its first noun phrase
 NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
-TOLD = ("phrase", "name", "phrase near a name", "name near a name", "colour", "near a name", "bias")  # of presence
+TOLD = (
+    *("phrase", "name", "phrase near a name", "name near a name", "colour", "near a name"),
+    *("logit", "logit near a name", "agreement", "agreement near a name", "bias"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,13 @@ class Fusion:
     """How the two judgements become one: `python -m grain.dense.calibrate` fits it on photographs not trained on.
 
     weights: of EVIDENCE. near_names: added to them in the measure that a description is near a name the networks know.
-    presence: of TOLD, at the region that was chosen.
+    presence: of TOLD, at the region that was chosen. confidence: of TOLD, at any region.
     """
 
     weights: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     near_names: tuple[float, ...] = (0.0,) * len(EVIDENCE)
-    presence: tuple[float, ...] = (0.3, 0.0, 0.0, 0.0, 0.0, 0.0, -6.0)
+    presence: tuple[float, ...] = (0.3, *(0.0,) * (len(TOLD) - 2), -6.0)
+    confidence: tuple[float, ...] = (0.3, *(0.0,) * (len(TOLD) - 2), -6.0)
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Fusion:
@@ -52,7 +58,8 @@ class Fusion:
         Raises: KeyError, TypeError, ValueError: a field is missing or of another kind.
         """
         read = cls(**{name: tuple(map(float, values)) for name, values in config["fusion"].items()})
-        if [len(read.weights), len(read.near_names), len(read.presence)] != [len(EVIDENCE), len(EVIDENCE), len(TOLD)]:
+        found = [len(row) for row in (read.weights, read.near_names, read.presence, read.confidence)]
+        if found != [len(EVIDENCE), len(EVIDENCE), len(TOLD), len(TOLD)]:
             raise ValueError("fusion has other numbers of weights")
         return read
 
@@ -118,8 +125,8 @@ class LearnedPhotoEncoder:
         return [self._encode(image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
-        """Embed texts, [T, 2 E] unit length: as names, and as phrases."""
-        return _join(self.names.encode_texts(texts), self._regions.texts(self.names.embed_whole(texts)))
+        """Embed texts, [T, 2 E] unit length: what is looked for as a name, and the whole as a phrase."""
+        return _join(self.names.encode_texts(texts), self._embed_phrases([split_denial(text)[0] for text in texts]))
 
     def rank_regions(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
@@ -131,12 +138,16 @@ class LearnedPhotoEncoder:
         evidence, near = self.evidence(image, features, descriptions=descriptions, embeds=embeds)
         logits = fuse(self.fusion, evidence, near)
         ranking = expected_overlap(features.boxes_xyxy, logits)
+        told = self.tell(features, evidence, near, logits=logits, embeds=embeds)
         placed = self.names.rank_places(features.boxes_xyxy, logits, descriptions)
         by_place = (placed != logits).any(axis=0)
         ranking[:, by_place] = placed[:, by_place]
-        told = self.tell(features, evidence, near, ranking=ranking, embeds=embeds)
-        presence: Array = (1 / (1 + np.exp(-told @ np.array(self.fusion.presence)))).astype(np.float32)
-        return RegionRanking(ranking, presence)
+        presence = _likely(at_best(told, ranking), self.fusion.presence)
+        ranked = RegionRanking(ranking, presence, _likely(told, self.fusion.confidence))
+        colour = evidence[..., EVIDENCE.index("colour")]
+        colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
+        plain = fuse(self.fusion, colourless, near)
+        return self.names.explain(ranked, plain, colour, descriptions=descriptions)
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
@@ -155,15 +166,25 @@ class LearnedPhotoEncoder:
         within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0)
         return stacked, ((within_reach - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
 
-    def tell(self, features: ImageFeatures, evidence: Array, near: Array, *, ranking: Array, embeds: Array) -> Array:
-        """Return what presence is judged by, [D, 7] of TOLD, at each description's first region."""
+    def tell(self, features: ImageFeatures, evidence: Array, near: Array, *, logits: Array, embeds: Array) -> Array:
+        """Return what presence and confidence are judged by, [Q, D, 11] of TOLD. logits: [Q, D] of `fuse`."""
         names, texts = (each[:, : each.shape[1] // 2] / EACH for each in (features.region_embeds, embeds))
-        named = self.names.name_logits(replace(features, region_embeds=names), texts)
-        first, columns = ranking.argmax(axis=0), np.arange(ranking.shape[1])
-        phrase = evidence[first, columns, 0] + evidence[first, columns, 1]
-        name, colour = named[first, columns], evidence[first, columns, 6]
-        told = [phrase, name, near * phrase, near * name, colour, near, np.ones_like(near)]
+        name = self.names.name_logits(replace(features, region_embeds=names), texts)
+        phrase, agreement = evidence[..., 0] + evidence[..., 1], expected_overlap(features.boxes_xyxy, logits)
+        close = np.broadcast_to(near, name.shape)
+        told = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
+        told += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
         return np.stack(told, axis=-1).astype(np.float32)
+
+    def _embed_phrases(self, texts: Sequence[str]) -> Array:
+        """Embed texts, [T, E] unit length; what is looked for counts beside the whole."""
+        firsts = [first_noun_phrase(text) for text in texts]
+        rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *firsts]))}
+        embeds = self._regions.texts(self.names.embed_whole(list(rows)))
+        whole, first = (embeds[[rows[text] for text in some]] for some in (texts, firsts))
+        mean = WHOLE * whole + (1 - WHOLE) * first
+        phrases: Array = (mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-9)).astype(np.float32)
+        return phrases
 
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)
@@ -197,6 +218,12 @@ class LearnedPhotoEncoder:
             learned.boxes_xyxy, scores.astype(np.float32), iou=SUPPRESSED_IOU, most=MOST_LEARNED
         )
         return LearnedRegions(*(values[rows] for values in learned))
+
+
+def _likely(told: Array, weights: tuple[float, ...]) -> Array:
+    """Return probabilities: [..., 11] of TOLD -> [...]."""
+    likely: Array = (1 / (1 + np.exp(-told @ np.array(weights)))).astype(np.float32)
+    return likely
 
 
 def fuse(fusion: Fusion, evidence: Array, near: Array) -> Array:

@@ -8,7 +8,7 @@ Source: ConSE (Norouzi et al. 2014), here also over the cells of the feature map
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
@@ -39,6 +39,7 @@ POSITION_WEIGHT = 8.0  # logits that a whole side of the picture outweighs
 SIZE_WEIGHT = 0.3  # logits that a region e times as large has ahead: people name the large ones
 POSITION_RANK = 1000.0  # above every logit
 GRAPH_ERRORS = (ort_state.Fail, ort_state.InvalidGraph, ort_state.InvalidProtobuf, ort_state.RuntimeException)
+PALE, PALE_DOUBT = -2.0, 0.5  # logits: the confidence of a region that loses more for its colours is halved
 MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be called red
 
 
@@ -118,10 +119,34 @@ class PhotoEncoder:
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
             return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
-        logits = self.name_logits(features, embeds) + self.colour_penalties(image, features.boxes_xyxy, descriptions)
+        plain = self.name_logits(features, embeds)
+        colour = self.colour_penalties(image, features.boxes_xyxy, descriptions)
+        logits = plain + colour
         ranking = self.rank_places(features.boxes_xyxy, logits, descriptions)
-        chosen = np.take_along_axis(logits, ranking.argmax(axis=0)[None], axis=0)[0]
-        return RegionRanking(ranking, 1 / (1 + np.exp(-chosen)))
+        confidence: Array = 1 / (1 + np.exp(-logits))
+        ranked = RegionRanking(ranking, at_best(confidence, ranking), confidence)
+        return self.explain(ranked, plain, colour, descriptions=descriptions)
+
+    def explain(
+        self, ranked: RegionRanking, plain: Array, colour: Array, *, descriptions: Sequence[str]
+    ) -> RegionRanking:
+        """Say why descriptions are not found, and doubt regions without the colours asked for.
+
+        What denies something is never claimed.
+
+        Args: plain: [Q, D], how well the regions fit whatever their colours. colour: [Q, D] of colour_penalties.
+        """
+        assert ranked.confidence is not None
+        reasons, confidence = [], np.where(colour < PALE, PALE_DOUBT * ranked.confidence, ranked.confidence)
+        for column, phrase in enumerate(map(self._phrase, descriptions)):
+            if phrase.denied:
+                confidence[:, column] = 0
+                reasons.append(f"nothing here can see “{phrase.denied}”")
+            elif phrase.colours and colour[plain[:, column].argmax(), column] < PALE:
+                reasons.append(f"too little {' and '.join(phrase.colours)} where {phrase.core} seems to be")
+            else:
+                reasons.append("")
+        return replace(ranked, confidence=confidence.astype(np.float32), reasons=tuple(reasons))
 
     def name_logits(self, features: ImageFeatures, embeds: Array) -> Array:
         """Return how likely each region shows what each text says, by names alone: [Q, D] logits."""
@@ -195,6 +220,12 @@ class PhotoNames:
     def known(self) -> frozenset[str]:
         """Return all names in lower case."""
         return frozenset(name.lower() for name in (*self.coco, *self.imagenet))
+
+
+def at_best(values: Array, ranking: Array) -> Array:
+    """Return of each description the values [Q, D, …] of its best region, [D, …]."""
+    best: Array = values[ranking.argmax(axis=0), np.arange(ranking.shape[1])]
+    return best
 
 
 def presence_evidence(features: ImageFeatures, embeds: Array, known_embeds: Array) -> Array:

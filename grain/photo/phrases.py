@@ -1,12 +1,13 @@
 """Parse what a sentence embedding ignores: position, size and colour words, plurals, articles. Plain rules.
 
-Only the first noun phrase is read: in "a red car next to a blue bus" the region is the car's, and it must be red.
+The first noun phrase says what is looked for: in "a red car next to a blue bus" the region is the car's, and it must be
+red. What a description denies ("without wheels") nothing here can see.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,33 +39,62 @@ _HEAD_ENDS = frozenset(
     (
         "with on in next near of under behind beside by at and or that which who is are above below inside between over"
         " from to holding wearing standing sitting lying riding eating walking looking running playing being having"
+        " carrying pushing pulling leading jumping cutting opening climbing throwing catching kicking driving grazing"
+        " drinking reading hanging leaning covered parked through among around against during into onto without"
     ).split()
 )
+_HOLDS = frozenset(
+    (
+        "piece pieces slice slices group groups pair pairs bunch bouquet herd flock crowd row rows stack pile set lot"
+        " couple cup glass carton jar bottle bowl plate box bag pack can mug"
+    ).split()
+)  # before "of": the phrase goes on
+_ARTICLES = frozenset("a an the his her its their some".split())
+_DENIED = re.compile(r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) no[t]?|not|no) .+)$")
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A description without what is ruled here: `core` is embedded, the rest is measured on the regions."""
+    """A description taken apart.
+
+    core: what is looked for, with an article. colours, positions: measured on the regions. denied: what the description
+    says is not there.
+    """
 
     core: str
     colours: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
+    denied: str = ""
 
 
 def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     """Split a description into what is embedded and what is measured.
 
     Args:   known: lower-case names that stay whole ("brown bear", "bus").
-    Returns: core begins with "a" or "an", its first noun in the singular; colours as in COLOURS; positions are left,
-             right, top, bottom, middle, largest, smallest.
+    Returns: core begins with "a" or "an", its noun in the singular; colours as in COLOURS; positions are left, right,
+             top, bottom, middle, largest, smallest.
     """
-    rest = _FRAMING.sub("", " ".join(text.lower().strip(" .!?").split()))
+    rest, denied = split_denial(_FRAMING.sub("", " ".join(text.lower().strip(" .!?").split())))
     rest, positions = _take_positions(_COUNT.sub("", rest))
     words = rest.split()
-    cut = next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
-    head, colours = _take_colours(words[:cut], known)
-    core = " ".join([*_singular(head, known), *words[cut:]])
-    return Phrase(_with_article(core) or text, colours, positions)
+    head, colours = _take_colours(words[: _head_end(words)], known)
+    core = " ".join(_singular(head, known))
+    return Phrase(_with_article(core) or text, colours, positions, denied)
+
+
+def first_noun_phrase(text: str) -> str:
+    """Return the words of a description up to the first that speaks of something else."""
+    words = text.split()
+    start = 1 if words and words[0].lower() in _ARTICLES else 0
+    return " ".join(words[: start + _head_end([word.lower() for word in words[start:]])])
+
+
+def split_denial(text: str) -> tuple[str, str]:
+    """Split a description into what it says and what it denies: "a bus", "without wheels"."""
+    match = _DENIED.search(text)
+    if not match:
+        return text, ""
+    return text[: match.start()] or text[match.start(1) :].partition(" ")[2], match[1]
 
 
 def preload_inflector() -> None:
@@ -133,7 +163,14 @@ def _take_positions(text: str) -> tuple[str, tuple[str, ...]]:
     return text.strip(), tuple(dict.fromkeys(words))
 
 
+def _head_end(words: Sequence[str]) -> int:
+    """Return how many words, without an article, are of the first noun phrase."""
+    return next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
+
+
 def _ends_head(before: str, word: str) -> bool:
+    if word == "of" and before in _HOLDS:
+        return False
     return word in _HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
 
 
@@ -153,7 +190,8 @@ def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], t
 def _singular(head: list[str], known: Collection[str]) -> list[str]:
     if not head or head[-1] in known or " ".join(head) in known:
         return head
-    return [*head[:-1], _singular_noun(head[-1])]
+    noun = head.index("of") - 1 if "of" in head[1:] else len(head) - 1
+    return [*head[:noun], _singular_noun(head[noun]), *head[noun + 1 :]]
 
 
 @lru_cache(maxsize=10_000)

@@ -10,8 +10,8 @@ from grain.config import ClassTexts
 from grain.structures import Array, ImageFeatures, RegionRanking
 from grain.zero_shot import (
     MOST_SHOWN,
-    best_regions,
     build_class_bank,
+    found_regions,
     global_scores,
     mix,
     parse_classes,
@@ -130,13 +130,13 @@ def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
 def test_each_description_gets_its_best_region_if_that_reaches_the_threshold() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.1, 0.3], [0.2, 0.3, 0.4]], np.float32)
-    found = best_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.3)
+    found = found_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.3)
     assert [(region.text, region.index, region.xyxy) for region in found] == [
         ("a", 0, (0.0, 0.0, 0.5, 1.0)),
         ("b", 1, (0.5, 0.0, 1.0, 1.0)),
         ("c", 1, (0.5, 0.0, 1.0, 1.0)),
     ]
-    fewer = best_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.35)
+    fewer = found_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.35)
     assert [round(region.score, 3) for region in fewer] == [0.9, 0.4]
 
 
@@ -144,8 +144,24 @@ def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> No
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.8], [0.2, 0.3]], np.float32)
     ranked = RegionRanking(np.array([[0.0, 5.0], [1.0, 4.0]], np.float32), np.array([0.5, 0.49], np.float32))
-    found = best_regions(boxes, matches, ranked, descriptions=["the right one", "absent"], threshold=-1.0)
+    found = found_regions(boxes, matches, ranked, descriptions=["the right one", "absent"], threshold=-1.0)
     assert [(region.text, region.index, round(region.score, 3)) for region in found] == [("the right one", 1, 0.2)]
+
+
+def test_all_instances_are_found_once_each_and_the_surest_first() -> None:
+    boxes = np.array([[0, 0, 0.4, 1], [0, 0, 0.41, 1], [0.5, 0, 0.9, 1], [0.5, 0, 0.6, 0.2]], np.float32)
+    matches = np.zeros((4, 2), np.float32)
+    sure = np.array([[0.6, 0.1], [0.7, 0.2], [0.9, 0.3], [0.4, 0.49]], np.float32)
+    ranking = np.array([[3, 0], [2, 0], [1, 0], [0, 1]], np.float32)  # the best one is the ranking's, not the surest
+    ranked = RegionRanking(ranking, np.array([0.9, 0.9], np.float32), sure)
+
+    def found(**asked: Any) -> list[tuple[str, int, float]]:
+        regions = found_regions(boxes, matches, ranked, descriptions=["goat", "robot"], threshold=-1.0, **asked)
+        return [(region.text, region.index, round(region.confidence or 0, 2)) for region in regions]
+
+    assert found() == [("goat", 0, 0.6)]
+    assert found(instances="all") == [("goat", 0, 0.6), ("goat", 2, 0.9)], "row 1 is the same thing as row 0"
+    assert found(instances="all", min_confidence=0.4)[-1] == ("robot", 3, 0.49)
 
 
 def nothing(regions: int, descriptions: int) -> tuple[Array, Array, RegionRanking]:
@@ -163,19 +179,21 @@ def test_an_answer_has_the_region_of_every_text_and_the_surest_of_the_others() -
     ranking[count - 1, 0] = ranking[3, 1] = 1
     rows = shown_rows(features, RegionRanking(ranking, None), None)
     assert rows.tolist() == [*range(MOST_SHOWN - 1), count - 1]
+    rows = shown_rows(features, RegionRanking(ranking, None), None, found=[count - 2])
+    assert rows.tolist() == [*range(MOST_SHOWN - 2), count - 2, count - 1]
     few = features.take(np.arange(5))
     assert shown_rows(few, RegionRanking(ranking[:5], None), None).tolist() == [0, 1, 2, 3, 4]
     assert len(shown_rows(few.take(np.arange(0)), RegionRanking(ranking[:0], None), None)) == 0
 
 
 def test_no_boxes_or_no_descriptions_give_no_regions() -> None:
-    assert best_regions(*nothing(0, 1), descriptions=["a"], threshold=-1.0) == ()
-    assert best_regions(*nothing(2, 0), descriptions=[], threshold=-1.0) == ()
+    assert found_regions(*nothing(0, 1), descriptions=["a"], threshold=-1.0) == ()
+    assert found_regions(*nothing(2, 0), descriptions=[], threshold=-1.0) == ()
 
 
 def test_descriptions_of_another_number_than_matches_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        best_regions(*nothing(2, 1), descriptions=["a", "b"], threshold=-1.0)
+        found_regions(*nothing(2, 1), descriptions=["a", "b"], threshold=-1.0)
 
 
 # what a person writes

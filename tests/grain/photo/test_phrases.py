@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from grain.photo.phrases import COLOURS, Phrase, colour_shares, parse_phrase, position_scores, preload_inflector
+from grain.photo.phrases import (
+    COLOURS,
+    Phrase,
+    colour_shares,
+    first_noun_phrase,
+    parse_phrase,
+    position_scores,
+    preload_inflector,
+)
 from tests.support.steps import steps
 
 KNOWN = frozenset({"brown bear", "bus", "skis", "teddy bear"})
@@ -25,7 +33,14 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
         ("the person on the right-hand side of the picture", Phrase("a person", (), ("right",))),
         ("the upper left window", Phrase("a window", (), ("top", "left"))),
         ("the biggest boats", Phrase("a boat", (), ("largest",))),
-        ("two red cars next to a blue bus", Phrase("a car next to a blue bus", ("red",))),
+        ("two red cars next to a blue bus", Phrase("a car", ("red",))),
+        ("a giraffe standing next to a tree", Phrase("a giraffe")),
+        ("a riding helmet", Phrase("a riding helmet")),
+        ("slices of cake on a plate", Phrase("a slice of cake")),
+        ("a bus without wheels", Phrase("a bus", denied="without wheels")),
+        ("a red street with no cars", Phrase("a street", ("red",), denied="with no cars")),
+        ("a dog that is not brown", Phrase("a dog", denied="that is not brown")),
+        ("no people", Phrase("a person", denied="no people")),
         ("black and white cows", Phrase("a cow", ("black", "white"))),
         ("a gray cat at the bottom", Phrase("a cat", ("grey",), ("bottom",))),
     ],
@@ -41,12 +56,29 @@ def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
         ("a bus", "a bus"),
         ("an orange", "an orange"),  # a fruit, not a colour
         ("a top hat", "a top hat"),
-        ("a lid on top of the jar", "a lid on top of the jar"),
-        ("a person to the left of the car", "a person to the left of the car"),  # a relation, not a place
+        ("a lid on top of the jar", "a lid"),
+        ("a person to the left of the car", "a person"),  # a relation, not a place
     ],
 )
 def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
     assert parse_phrase(text, KNOWN) == Phrase(core)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("A man in a green shirt", "A man"),
+        ("a black and white dog on grass", "a black and white dog"),
+        ("an elephant carrying people", "an elephant"),
+        ("a cup of coffee on a table", "a cup of coffee"),
+        ("the head of the horse", "the head"),
+        ("riding boots", "riding boots"),
+        ("with", "with"),
+        ("", ""),
+    ],
+)
+def test_the_first_noun_phrase_ends_where_something_else_begins(text: str, first: str) -> None:
+    assert first_noun_phrase(text) == first
 
 
 @given(st.text(max_size=60))
