@@ -120,7 +120,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh show_task"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
-    _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
+    _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "import_annotations"),  # as with imports
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),

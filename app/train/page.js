@@ -17,7 +17,8 @@ function values() {
 
 function showWhatMatters() {
   const found = values();
-  const seen = { caption: found.data.startsWith("version:"), open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  const version = found.data.startsWith("version:");
+  const seen = { caption: version, unreviewed: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
   for (const [name, shown] of Object.entries(seen)) {
     const label = element.querySelector(`[data-own="${name}"]`);
     if (label) label.hidden = !shown;

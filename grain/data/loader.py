@@ -6,7 +6,7 @@ import io
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -254,11 +254,12 @@ class TrainingStream(IterableDataset[Batch]):
             )
 
     def _caption(self, record: ShardRecord[Tensor], turn: int) -> str:
-        choices = [record.caption]
-        if self.caption_source == "either":
-            choices = [text for text in (record.caption, record.written_caption) if text] or choices
-        elif self.caption_source == "with_descriptions":
-            choices += record.texts[: self.max_regions]
+        others: Mapping[CaptionSource, tuple[str, ...]] = {
+            "either": (record.written_caption,),
+            "with_descriptions": record.texts[: self.max_regions],
+        }
+        there = (record.caption, *others.get(self.caption_source, ()))
+        choices = [text for text in there if text] or [record.caption]
         return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
 
 

@@ -23,10 +23,11 @@ from app.services import Services
 from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
+from app.train.data_checks import PreflightCheck
 from app.train.estimate import parameters
 from app.train.form import CHOSEN_ELSEWHERE, config_from, form_fields, values_of
 from app.train.plan import TrainRequest, plan_run
-from app.train.preflight import PreflightCheck, check_plan
+from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
 from db.engine import transaction
 from db.models import Job

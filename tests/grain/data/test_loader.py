@@ -286,6 +286,9 @@ def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(
     of_own, of_written, of_nothing = counts
     assert of_own + of_written == 300 and of_nothing == 100
     assert 130 < of_own < 170
+    drawn = stream(tmp_path, caption_source="with_descriptions", last_step=100)
+    empty = int(TOKENIZER([""]).sum())
+    assert empty not in torch.cat([batch.captions.sum(1) for batch in drawn]).tolist(), "a description is there"
 
 
 def test_without_regions_the_stream_carries_none(data_folder: Path) -> None:
