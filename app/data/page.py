@@ -14,13 +14,13 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.data import panels
 from app.services import Services
+from app.ui.dataset_choice import open_dataset
 from app.ui.events import (
     LIGHT,
     ON_JOB,
     QUEUE_ALL,
     TICK_SECONDS,
     control_job_by_button,
-    dataset_dropdown,
     html,
     in_order,
     keep_choice,
@@ -115,7 +115,7 @@ class DataPage:
 
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set that a link names. Returns dataset and jobs."""
-        return [dataset_dropdown(self.services, request.query_params.get("dataset")), self._jobs()]
+        return [open_dataset(self.services, request).field, self._jobs()]
 
     def show(self, dataset: str | None, before: str | None, after: str | None, held: list[str] | None) -> list[Any]:
         """Show another data set, or what a job changed; chosen versions stay chosen. Returns DatasetOutputs."""
@@ -251,18 +251,17 @@ class DataPage:
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS), NO_JOB)
 
 
-def build(app: gr.Blocks, services: Services) -> None:
-    """Lay the page out inside the current Blocks and wire its events."""
-    _wire(app, DataPage(services), _lay_out())
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    _wire(app, DataPage(services), _lay_out(dataset))
 
 
-def _lay_out() -> DataComponents:
+def _lay_out(dataset: Any) -> DataComponents:
     with gr.Row(elem_classes="page-head"):
         html(page_head(TITLE, LEAD))
     with gr.Row(elem_classes="columns data"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             html(heading("Data set"))
-            dataset = gr.Dropdown([], label="data set", elem_id="dataset")
             overview = html(NO_DATASET, elem_id="overview")
             imports = _import_fields()
         with gr.Column(elem_classes="middle", min_width=320):

@@ -42,6 +42,13 @@ class FormField:
     least: float = 0
 
     @property
+    def default_text(self) -> str:
+        """Return its default as its control of the form holds it."""
+        if self.kind == "switch":
+            return str(self.default).lower()
+        return "" if self.default is None else f"{self.default:g}" if self.kind == "number" else str(self.default)
+
+    @property
     def label(self) -> str:
         """Return its name in words."""
         words = self.name.removeprefix(LOSSES).replace("_", " ")

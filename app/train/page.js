@@ -25,9 +25,19 @@ function showWhatMatters() {
   }
 }
 
+// what differs from the defaults is marked, and counted where it is folded away
+function showWhatDiffers() {
+  for (const label of element.querySelectorAll("[data-default]"))
+    label.classList.toggle("differs", String(valueOf(label)) !== label.dataset.default);
+  const summary = element.querySelector(".advanced summary");
+  const count = element.querySelectorAll(".advanced .differs").length;
+  if (summary) summary.textContent = count ? `advanced · ${count} changed` : "advanced";
+}
+
 function check() {
   clearTimeout(waiting);
   showWhatMatters();
+  showWhatDiffers();
   trigger("input", { values: values() });
 }
 

@@ -21,7 +21,7 @@ from curation.exchange.training_census import trained_statuses
 from curation.versions.state_file import peek_state
 from curation.versions.versions import version_path
 from db.engine import reading
-from db.queries.data_set_queries import list_datasets
+from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.version_queries import list_versions
 from grain.command import command_line
 from grain.train_config import TrainConfig
@@ -112,6 +112,14 @@ def data_choices(services: Services) -> list[tuple[str, str]]:
                 label = f"{dataset.name} · {version.name} ({version.pictures:,} pictures, {version.regions:,} regions)"
                 found.append((label, f"{VERSION}:{version.sha256}"))
     return found
+
+
+def newest_version(services: Services, dataset: str | None) -> str:
+    """Return the key of a data set's latest version in `data_choices`; "" where it has none."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset or "")
+        versions = list_versions(session, dataset_id=found.id) if found else ()
+    return f"{VERSION}:{versions[0].sha256}" if versions else ""
 
 
 def start_choices(services: Services) -> list[tuple[str, str]]:

@@ -14,9 +14,8 @@ import pytest
 import tyro
 
 from app.access.accounts import Person
-from app.annotate import actions as annotate_actions
-from app.jobs.control import Jobs
 from app.jobs.devices import gpus, slots_here, visible_to
+from app.jobs.imports import queue_import
 from app.jobs.job_control import control_job
 from app.jobs.run_logs import METRICS_LOG
 from app.services import Services
@@ -38,6 +37,7 @@ from grain.config import preset
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import write_fake_checkpoint
+from tests.support.still_services import StillServices
 from user_errors import UserError
 
 ADA, BOB, EVE, ROOT = (
@@ -45,23 +45,6 @@ ADA, BOB, EVE, ROOT = (
     *(Person("eve", "viewer"), Person("root", "admin")),
 )
 SMALL = {"images": "64", "batch_size": "4", "warmup_images": 8, "precision": "no"}
-
-
-class StillJobs(Jobs):
-    """A queue in which nothing ever runs."""
-
-    def start_runners(self) -> int:
-        return 0
-
-
-class StillServices(Services):
-    """Services with such a queue: two GPUs, a Ray cluster."""
-
-    @property
-    def jobs(self) -> Jobs:
-        slots = {"cpu": 1, "gpu": 2, "ray": 4}
-        self._jobs = self._jobs or StillJobs(self.engine, self.settings.home, slots)
-        return self._jobs
 
 
 @pytest.fixture
@@ -286,7 +269,7 @@ def test_only_the_owner_or_an_admin_stops_a_run(services: Services) -> None:
 
 
 def test_a_job_of_another_page_is_its_owners_as_well(services: Services) -> None:
-    job = annotate_actions.import_data(services, name="world", owner="ada", sample=4)
+    job = queue_import(services.jobs, name="world", owner="ada", sample=4)
     with pytest.raises(UserError, match=r"is ada's: only ada or an admin may cancel it"):
         control_job(services.jobs, BOB, job, what="cancel")
     control_job(services.jobs, ADA, job, what="cancel")
@@ -317,7 +300,7 @@ def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Servi
     assert row.latest["loss"] == 3.5 and train_runs.seconds_left(row.latest, job.config["train"]) == 30.0
     shown = train_panels.watch_panel([view]) + train_panels.runs_panel([row], [job.id], more=False)
     assert "0.250" in shown and "step 1 of 16" in shown
-    other = annotate_actions.import_data(services, name="world", owner="ada", sample=4)
+    other = queue_import(services.jobs, name="world", owner="ada", sample=4)
     named = [str(job.id), "x", "²", "-1", "9" * 30, str(other), "4096"]
     assert train_runs.are_runs(services, named) == [str(job.id)]
     with pytest.raises(UserError, match="no checkpoint 'final' yet"):
