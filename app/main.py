@@ -39,6 +39,7 @@ from app.services import Services
 from app.train import page as train_page
 from app.ui.dataset_choice import dataset_field
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, html, keep_stream_alive
+from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.tidy_uploads import tidy_uploads
 from user_errors import UserError
@@ -282,7 +283,7 @@ def theme() -> gr.themes.Base:
 def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="side-bar"):
-            html(render("ui/templates/brand.html", home=home_page.PATH), elem_id="brand")
+            html(render_macro("brand", f"/{home_page.PATH}"), elem_id="brand")
             chosen = [dataset_field()] if page.on_dataset else []
             html(_navigation(page, services), elem_id="navigation")
         with gr.Column(elem_id="page"):

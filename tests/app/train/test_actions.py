@@ -84,6 +84,10 @@ def test_the_form_has_every_field_of_a_training_with_its_default_and_no_other() 
 def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> None:
     values = {"batch_size": "32", "losses.box": "0.5", "losses.symmetric": False, "twin": "", "lock_image": True}
     config = config_from(values, data=Path("/d"), out=Path("/o"), init=None, name="n")
+    assert (
+        config_from(values | {"images": "1,000,000"}, data=Path("/d"), out=Path("/o"), init=None, name="n").images
+        == 10**6
+    )
     assert (config.batch_size, config.losses, config.twin) == (32, LossWeights(box=0.5, symmetric=False), None)
     kept = json.loads(json.dumps({**vars(config), "losses": vars(config.losses)}, default=str))
     assert config_from(values_of(kept), data=Path("/d"), out=Path("/o"), init=None, name="n") == config
@@ -95,6 +99,10 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
     [
         ("images", "many", "images: expected a whole number"),
         ("images", "1e999", "images: expected a whole number"),
+        ("learning_rate", "100", "learning rate: expected at most 1, got '100': take less"),
+        ("learning_rate", "1,5", "learning rate: expected a number, 0 or more, got '1,5': write 1.5 with a point"),
+        ("images", "1,00", "images: expected a whole number, 1 or more, got '1,00': write 1.5 with a point"),
+        ("workers", "1000", "workers: expected at most 256, got '1000': take less"),
         ("batch_size", "-4", "batch size: expected a whole number"),
         ("batch_size", "0", "batch size: expected a whole number, 1 or more, got '0'"),
         ("pieces", "0", "pieces: expected a whole number, 1 or more"),

@@ -80,5 +80,4 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "ui/templates/navigation.html": (
         lambda: render("ui/templates/navigation.html", pages=[NAMED_PAGE], here="annotate", sign_out="/logout"),
     ),
-    "ui/templates/brand.html": (lambda: render("ui/templates/brand.html", home=HOSTILE),),
 }
