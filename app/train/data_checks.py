@@ -121,12 +121,14 @@ def region_check(config: TrainConfig, census: TrainingCensus) -> PreflightCheck 
     found = f"{census.boxes:,} with {census.descriptions:,} descriptions on {pictures - without:,} pictures{rejected}"
     beyond = census.beyond(config.max_regions)
     if beyond > MATTERS * census.descriptions:
-        most = max(census.described)
-        found += (
-            f"; {beyond:,} descriptions ({beyond / census.descriptions:.0%}) are beyond the {config.max_regions} that "
-            f"max regions takes of a picture: raise it, up to {most}, or leave it for a quicker step"
-        )
-        return PreflightCheck("regions", "warn", found)
+        left, most = f"{beyond:,} descriptions ({beyond / census.descriptions:.0%})", max(census.described)
+        if config.regions == "drawn":
+            found += (
+                f"; an epoch leaves {left} out: of a picture with more than {config.max_regions}, so many are drawn"
+            )
+            return PreflightCheck("regions", "ok", f"{found}, others in the next epoch")
+        found += f"; {left} are never used, beyond the {config.max_regions} of a picture that max regions takes"
+        return PreflightCheck("regions", "warn", f"{found}: draw them, or raise it up to {most}.")
     return PreflightCheck("regions", "ok", found)
 
 

@@ -161,6 +161,7 @@ class Trainer:
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
             max_regions=self.config.max_regions,
+            regions=self.config.regions,
             caption_source=self.config.caption_source,
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,

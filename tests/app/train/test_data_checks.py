@@ -93,10 +93,12 @@ def test_a_version_is_trained_on_with_the_verdicts_that_it_holds(services: Servi
     assert f"left out: {BARE} {NOT_REVIEWED}" in checks["data"].found
     assert {name: checks[name].state for name in ("data", "regions", "captions")} == {
         "data": "ok",
-        "regions": "warn",
+        "regions": "ok",
         "captions": "ok",
     }
-    assert "(38%) are beyond the 5 that max regions takes of a picture: raise it, up to 8" in checks["regions"].found
+    assert "(38%) out: of a picture with more than 5 so many are drawn, others" in checks["regions"].found
+    best = planned(services, version, caption="descriptions", fields=SMALL | {"regions": "best"})[1]["regions"]
+    assert best.state == "warn" and "(38%) are never used" in best.found and best.found.endswith("raise it up to 8.")
     plan, checks = planned(services, version, caption="descriptions", fields=SMALL | {"max_regions": 8})
     assert checks["regions"].state == "ok" and checks["data"].found.startswith("schema 1, ") and not plan.prepare
 
