@@ -61,6 +61,9 @@ class TrainConfig:
     """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
     queries: Queries = "learned"
     """proposals: regions start from the boxes that the data propose, and correct CLIP's own embeddings."""
+    add_pooled: bool = True
+    """Of a new decoder on given towers: the image embedding starts as CLIP's own, and the decoder's part, from zero, is
+    added to it. False: the decoder's part alone, as in the paper, so that CLIP's own is lost at the start."""
     lock_image: bool = False
     """Freeze the image tower."""
     lock_text: bool = False
