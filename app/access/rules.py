@@ -15,6 +15,7 @@ Rule = Literal["open", "viewer", "curator", "admin", "closed"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 """From the mildest to the strictest. open: before anybody has signed in. closed: for nobody."""
 
+HOME_PATH = "/home"
 LOGIN, LOGOUT = "/login", "/logout"
 GRADIO = "/gradio_api"
 FILE, UPLOAD, MCP = f"{GRADIO}/file=", f"{GRADIO}/upload", f"{GRADIO}/mcp"
@@ -46,7 +47,8 @@ ROUTES: dict[str, Rule] = _table(
     # Label Studio's server calls here and shows a secret of its own (app/label_studio/backend.py)
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
-    _each("viewer", "/ /home /home/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
+    _each("viewer", f"{HOME_PATH} {HOME_PATH}/"),
+    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
     _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),

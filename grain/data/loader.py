@@ -262,7 +262,7 @@ class TrainingStream(IterableDataset[Batch]):
             return record
         draw = random.Random(seed_of(self.seed, turn, record.key, "regions"))
         rows = sorted(draw.sample(range(count), self.max_regions))
-        boxes, texts = (tuple(each[row] for row in rows) for each in (record.boxes_xyxy, record.texts))
+        boxes, texts = tuple(record.boxes_xyxy[row] for row in rows), tuple(record.texts[row] for row in rows)
         return replace(record, boxes_xyxy=boxes, texts=texts)
 
     def _caption(self, record: ShardRecord[Tensor], turn: int) -> str:
