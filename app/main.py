@@ -32,11 +32,14 @@ from app.curate import page as curate_page
 from app.data import page as data_page
 from app.evaluate import page as evaluate_page
 from app.ground import page as ground_page
+from app.home import page as home_page
 from app.label_studio import mount as label_studio_mount
 from app.label_studio import page as label_studio_page
 from app.services import Services
 from app.train import page as train_page
-from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, keep_stream_alive
+from app.ui.dataset_choice import dataset_field
+from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, html, keep_stream_alive
+from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.tidy_uploads import tidy_uploads
 from user_errors import UserError
@@ -61,24 +64,27 @@ FETCH_ROUTE = "/file=http"  # Gradio's file route would fetch any address for an
 class Page:
     """A route. path: "" is the first page. build: lays it out inside the current Blocks.
 
-    under: path of the page that leads to it; None for a page of the navigation itself.
+    under: path of the page that leads to it; None for a page of the navigation itself. on_dataset: it works on the data
+    set that is chosen in the navigation, which build takes last.
     """
 
     title: str
     path: str
-    build: Callable[[gr.Blocks, Services], None]
+    build: Callable[..., None]
     under: str | None = None
+    on_dataset: bool = True
 
 
 PAGES: tuple[Page, ...] = (
-    Page(ground_page.TITLE, ground_page.PATH, ground_page.build),
+    Page(home_page.TITLE, home_page.PATH, home_page.build),
+    Page(ground_page.TITLE, ground_page.PATH, ground_page.build, on_dataset=False),
     Page(annotate_page.TITLE, annotate_page.PATH, annotate_page.build),
     Page(curate_page.TITLE, curate_page.PATH, partial(curate_page.build, below=label_studio_page.build)),
     Page(audit_page.TITLE, audit_page.PATH, audit_page.build),
-    Page(evaluate_page.TITLE, evaluate_page.PATH, evaluate_page.build),
+    Page(evaluate_page.TITLE, evaluate_page.PATH, evaluate_page.build, on_dataset=False),
     Page(train_page.TITLE, train_page.PATH, train_page.build),
     Page(data_page.TITLE, data_page.PATH, data_page.build),
-    Page(concepts_page.TITLE, concepts_page.PATH, concepts_page.build, under=curate_page.PATH),
+    Page(concepts_page.TITLE, concepts_page.PATH, concepts_page.build, curate_page.PATH, on_dataset=False),
 )
 
 
@@ -185,8 +191,8 @@ def build_app(services: Services) -> Pages:
     app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:
         api.build(services)  # first, so that its names are its own
-        _frame(app, services, PAGES[0])
-    for page in PAGES[1:]:
+        _frame(app, services, next(page for page in PAGES if page.path == ""))
+    for page in (page for page in PAGES if page.path):
         with app.route(page.title, page.path):
             _frame(app, services, page)
     app.queue(max_size=MAX_QUEUED)
@@ -276,14 +282,17 @@ def theme() -> gr.themes.Base:
 
 def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
     with gr.Row(elem_id="shell"):
-        gr.HTML(_navigation(page, services), js_on_load=None, apply_default_css=False, elem_id="navigation")
+        with gr.Column(elem_id="side-bar"):
+            html(render_macro("brand", f"/{home_page.PATH}"), elem_id="brand")
+            chosen = [dataset_field()] if page.on_dataset else []
+            html(_navigation(page, services), elem_id="navigation")
         with gr.Column(elem_id="page"):
-            page.build(app, services)
+            page.build(app, services, *chosen)
     gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 
 
 def _navigation(current: Page, services: Services) -> str:
     here = current.path if current.under is None else current.under
-    pages = [(page.title, page.path, page.path == here) for page in PAGES if page.under is None]
+    pages = [page for page in PAGES if page.under is None]
     sign_out = LOGOUT if services.people.required else ""
-    return render("ui/templates/navigation.html", pages=pages, sign_out=sign_out)
+    return render("ui/templates/navigation.html", pages=pages, here=here, sign_out=sign_out)

@@ -162,6 +162,7 @@ class Shot:
 
 
 SHOTS = (
+    Shot("home", "home?dataset=products", "ol.road", height=620),
     Shot("ground", "", "#stage img", height=960),
     Shot("annotate", "annotate?dataset=products", "#plan .meter", annotate),
     Shot("curate", "curate?dataset=products&sort=disagreement", "#regions .tile", curate),

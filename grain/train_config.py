@@ -14,6 +14,7 @@ from grain.config import Queries
 
 CaptionSource = Literal["caption", "either", "with_descriptions"]
 Sampling = Literal["exactly_once", "resampled"]
+RegionChoice = Literal["drawn", "best"]
 MINIMUMS: Mapping[str, float] = {
     **dict.fromkeys(("images", "batch_size", "pieces", "checkpoint_images", "evaluate_images", "held_out_images"), 1),
     **dict.fromkeys(("keep", "patience"), 1),
@@ -60,6 +61,9 @@ class TrainConfig:
     """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
     queries: Queries = "learned"
     """proposals: regions start from the boxes that the data propose, and correct CLIP's own embeddings."""
+    add_pooled: bool = True
+    """Of a new decoder on given towers: the image embedding starts as CLIP's own, and the decoder's part, from zero, is
+    added to it. False: the decoder's part alone, as in the paper, so that CLIP's own is lost at the start."""
     lock_image: bool = False
     """Freeze the image tower."""
     lock_text: bool = False
@@ -89,7 +93,9 @@ class TrainConfig:
     """either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
     with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
     max_regions: int = 5
-    """Regions an image, best score first."""
+    """Regions an image."""
+    regions: RegionChoice = "drawn"
+    """Of an image that has more: drawn, anew each epoch; or best, always those of the best scores."""
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
     precision: Literal["bf16", "no"] = "bf16"

@@ -147,7 +147,9 @@ def test_every_room_keeps_to_the_table() -> None:
 
 
 ROOMS = ("grain", "db", "curation", "app")
-PAGES = {f"app.{name}" for name in "annotate audit concepts curate data evaluate ground label_studio train".split()}
+PAGES = {
+    f"app.{name}" for name in "annotate audit concepts curate data evaluate ground home label_studio train".split()
+}
 
 
 @cache

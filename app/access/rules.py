@@ -15,6 +15,7 @@ Rule = Literal["open", "viewer", "curator", "admin", "closed"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 """From the mildest to the strictest. open: before anybody has signed in. closed: for nobody."""
 
+HOME_PATH = "/home"
 LOGIN, LOGOUT = "/login", "/logout"
 GRADIO = "/gradio_api"
 FILE, UPLOAD, MCP = f"{GRADIO}/file=", f"{GRADIO}/upload", f"{GRADIO}/mcp"
@@ -46,6 +47,7 @@ ROUTES: dict[str, Rule] = _table(
     # Label Studio's server calls here and shows a secret of its own (app/label_studio/backend.py)
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
+    _each("viewer", f"{HOME_PATH} {HOME_PATH}/"),
     _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
     _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
@@ -88,7 +90,7 @@ INSIDE = {
 
 
 GROUND, ANNOTATE, CURATE = "app.ground.page", "app.annotate.page", "app.curate.page"
-TRAIN = "app.train.page"
+HOME, TRAIN = "app.home.page", "app.train.page"
 EVALUATE = "app.evaluate.page"
 CURATE_MAP, DATA, LABEL_STUDIO = "app.curate.map_page", "app.data.page", "app.label_studio.page"
 CONCEPTS, AUDIT, API = "app.concepts.page", "app.audit.page", "app.api"
@@ -100,6 +102,8 @@ EVENTS: dict[str, Rule] = _table(
         "choose_checkpoint about compare audit show_server share download_json download_png ground",
     ),
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
+    _in(f"{HOME}.HomePage", "viewer", "open show tick"),
+    _in(f"{HOME}.HomePage", "curator", "import_example"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture"),
@@ -120,12 +124,12 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh show_task"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
-    _in(f"{DATA}.DataPage", "viewer", "open show losses compare tick"),
+    _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "import_annotations"),  # as with imports
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
-    _in(f"{TRAIN}.TrainPage", "viewer", "open check recheck choose address tick"),
+    _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train/runs.py
     _in(f"{API}.Api", "viewer", "data_sets annotation_plan regions evaluation training_choices job"),
     _in(f"{API}.Api", "curator", "annotate decide freeze audit evaluate train control_job"),

@@ -24,8 +24,6 @@ from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.trial import PictureTrial, try_picture
 from curation.annotate.weights import check_weights_read
 from curation.files.images import open_image
-from curation.ingest.ingest import IngestConfig
-from curation.ingest.ingest import command_line as ingest_command
 from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
@@ -107,20 +105,6 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
     _keep_server(services, config)
     return services.jobs.submit(NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config)))
-
-
-def import_data(services: Services, *, name: str, owner: str, source: str = "", sample: int = 0) -> int:
-    """Queue an import of a path on this machine, or of new pictures of the sample world; return the id of the job.
-
-    Raises: UserError: there is no name, or neither source nor sample.
-    """
-    if not name.strip():
-        raise UserError("The data set needs a name: write one.")
-    try:
-        config = IngestConfig(source.strip(), dataset=name.strip(), sample=sample)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return services.jobs.submit(NewJob(kind="import", owner=owner, config=config, argv=ingest_command(config)))
 
 
 def try_one(

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.annotate.form import DESCRIBER_CHOICES, LOCALIZER_CHOICES, PROMPT_CHOICES, AnnotateForm
+from app.core.example_data import EXAMPLE
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
 from app.ui.html import empty_state, heading, page_head
 from app.ui.upload_field import UploadedPicture
 
 TITLE = "Annotate"
 LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
-NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or draw the sample world.")
+NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or the example data set.")
 
 
 class AnnotateOutputs(NamedTuple):
@@ -56,9 +57,10 @@ class TrialParts:
 
 @dataclass(frozen=True)
 class AnnotateParts:
-    """The components that events come from or go to. form: of components."""
+    """The components that events come from or go to. form: of components. known: the names of the data sets."""
 
     form: AnnotateForm
+    known: Any
     outputs: AnnotateOutputs
     imports: ImportParts
     start: Any
@@ -67,14 +69,12 @@ class AnnotateParts:
     trial: TrialParts
 
 
-def lay_out() -> AnnotateParts:
-    """Lay the page out inside the current Blocks."""
+def lay_out(dataset: Any) -> AnnotateParts:
+    """Lay the page out inside the current Blocks. dataset: the field of the navigation."""
     with gr.Row(elem_classes="page-head"):
         html(page_head(TITLE, LEAD))
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
-            html(heading("Data set"))
-            dataset = gr.Dropdown([], label="data set", elem_id="dataset")
             imports = _import_fields()
             form = _annotator_fields(dataset)
         with gr.Column(elem_classes="middle", min_width=320):
@@ -93,7 +93,7 @@ def lay_out() -> AnnotateParts:
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
     outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
-    return AnnotateParts(form, outputs, imports, start, jobs, more, trial)
+    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial)
 
 
 def _import_fields() -> ImportParts:
@@ -103,7 +103,7 @@ def _import_fields() -> ImportParts:
         )
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         start = gr.Button("Import", size="sm", elem_id="import-button")
-        draw_sample = gr.Button("Draw the sample world", size="sm", elem_id="draw")
+        draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
         note = html(elem_id="note-import")
     return ImportParts(accordion, source, name, start, draw_sample, note)
 

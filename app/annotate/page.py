@@ -12,16 +12,16 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.annotate.form import AnnotateForm
 from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
+from app.core.example_data import EXAMPLE
 from app.services import Services
+from app.ui.dataset_choice import open_dataset, refreshed_dataset
 from app.ui.events import (
     LIGHT,
     MODEL_LANE,
     QUEUE_ALL,
     TICK_SECONDS,
     control_job_by_button,
-    dataset_dropdown,
     in_order,
-    keep_choice,
     server_choices,
     warn,
 )
@@ -32,7 +32,6 @@ from user_errors import UserError
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
-SAMPLE_NAME, SAMPLE_PICTURES = "sample-world", 200
 
 
 class AnnotatePage:
@@ -45,10 +44,11 @@ class AnnotatePage:
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set of its link; without any data set, with the import unfolded.
 
-        Returns dataset, importing, jobs.
+        Returns dataset, known, importing, jobs.
         """
-        dataset = dataset_dropdown(self.services, request.query_params.get("dataset"))
-        return [dataset, gr.update(open=not dataset.choices), self._jobs()]
+        dataset = open_dataset(self.services, request)
+        importing = not dataset.names or "import" in request.query_params
+        return [dataset.field, dataset.names, gr.update(open=importing), self._jobs()]
 
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
@@ -129,11 +129,11 @@ class AnnotatePage:
 
     def import_pictures(self, source: str, name: str, request: gr.Request) -> list[Any]:
         """Queue an import. Returns its note and jobs."""
-        return self._import(request, source=source, name=name)
+        return self._import(request, source=(source or "").strip(), name=name or "")
 
     def draw_sample(self, request: gr.Request) -> list[Any]:
-        """Queue an import of drawn pictures of the sample world. Returns its note and jobs."""
-        return self._import(request, name=SAMPLE_NAME, sample=SAMPLE_PICTURES)
+        """Queue an import of the example data set. Returns its note and jobs."""
+        return self._import(request, name=EXAMPLE.name, **EXAMPLE.settings)
 
     def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
         """Run all stages on one picture. Returns trial and its note."""
@@ -147,22 +147,15 @@ class AnnotatePage:
             return [gr.skip(), notice(error.sentence)]
         return [panels.trial_panel(image, trial, plan), ""]
 
-    def refresh_data_sets(self, request: gr.Request, dataset: str | None) -> Any:
-        """List the data sets again after an import. Returns dataset.
-
-        The first list of jobs may be shown before the data set of the page's link is: there is no choice then, and the
-        link decides as in `open`.
-        """
-        from app.ui.jobs_list import dataset_names
-
-        names, linked = dataset_names(self.services), request.query_params.get("dataset")
-        return keep_choice(dataset, names, linked if linked in names else next(iter(names), None))
+    def refresh_data_sets(self, request: gr.Request, dataset: str | None, known: list[str]) -> list[Any]:
+        """List the data sets again after an import; the new one is chosen. Returns dataset, known."""
+        return list(refreshed_dataset(self.services, dataset, known, who=person_of(request).name))
 
     def _import(self, request: gr.Request, **settings: Any) -> list[Any]:
-        from app.annotate import actions
+        from app.jobs.imports import queue_import
 
         try:
-            actions.import_data(self.services, owner=person_of(request).name, **settings)
+            queue_import(self.services.jobs, owner=person_of(request).name, **settings)
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
         return ["", self._jobs()]
@@ -179,9 +172,9 @@ def _form(values: tuple[Any, ...]) -> AnnotateForm:
     return AnnotateForm(*("" if value is None else value for value in values))
 
 
-def build(app: gr.Blocks, services: Services) -> None:
-    """Lay the page out inside the current Blocks and wire its events."""
-    page, parts = AnnotatePage(services), lay_out()
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    page, parts = AnnotatePage(services), lay_out(dataset)
     _wire_form(app, page, parts)
     _wire_jobs(page, parts)
 
@@ -191,7 +184,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     form, outputs, trial = parts.form, parts.outputs, parts.trial
     ordered = in_order("annotate")
     fields = [*form]
-    app.load(page.open, None, [form.dataset, parts.imports.accordion, parts.jobs], **LIGHT).then(
+    app.load(page.open, None, [form.dataset, parts.known, parts.imports.accordion, parts.jobs], **LIGHT).then(
         page.show, fields, [*outputs], **ordered
     )
     changed = [field.release if isinstance(field, gr.Slider) else field.change for field in fields]
@@ -224,6 +217,7 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
     # a job changes the data sets, the plan and the results
-    jobs.change(page.refresh_data_sets, form.dataset, form.dataset, **LIGHT).then(
+    there = [form.dataset, parts.known]
+    jobs.change(page.refresh_data_sets, there, there, **LIGHT).then(
         page.show_progress, [parts.outputs.last, *fields], [*parts.outputs], **in_order("annotate")
     )

@@ -101,13 +101,13 @@ class AuditPageParts:
     curve: Any
 
 
-def lay_out() -> AuditPageParts:
-    """Lay the page out inside the current Blocks."""
+def lay_out(dataset: Any) -> AuditPageParts:
+    """Lay the page out inside the current Blocks. dataset: the field of the navigation."""
     with gr.Row(elem_classes="page-head"):
         html(page_head("Audit", LEAD))
     with gr.Row(elem_classes="columns curate"):
         with gr.Column(elem_classes="card inputs", min_width=240):
-            filters = _filter_fields()
+            filters = _filter_fields(dataset)
             with gr.Accordion("Audit this data set", open=False, elem_id="run"):
                 sources = _source_fields()
                 start = gr.Button("Audit", variant="primary", elem_id="start")
@@ -153,9 +153,8 @@ def _measured() -> tuple[Any, ...]:
     return count, draw, fit, report, threshold, curve
 
 
-def _filter_fields() -> AuditFilterFields:
+def _filter_fields(dataset: Any) -> AuditFilterFields:
     html(heading("Filters"))
-    dataset = gr.Dropdown([], label="data set", elem_id="dataset")
     verdicts = gr.CheckboxGroup(VERDICTS, value=VERDICTS[:1], label="verdict", elem_id="verdicts")
     kinds = gr.CheckboxGroup(KINDS, value=KINDS, label="kind", elem_id="kinds")
     judged = gr.Dropdown(JUDGED, value="anybody", label="judged by", elem_id="judged", filterable=False)

@@ -16,6 +16,7 @@ from app.access.accounts import person_of
 from app.audit.layout import AuditFilterFields, AuditPageParts, AuditPosition, AuditSourceFields, lay_out
 from app.core.page_values import whole_number
 from app.services import Services
+from app.ui.dataset_choice import open_dataset
 from app.ui.events import (
     LIGHT,
     QUEUE_ALL,
@@ -23,7 +24,6 @@ from app.ui.events import (
     Paged,
     change_events,
     control_job_by_button,
-    dataset_dropdown,
     in_order,
     server_choices,
     warn,
@@ -52,7 +52,7 @@ class AuditPage(Paged):
         checkpoints = [each.name for each in self.services.registry.usable()]
         choices = [("none", NO_CHECKPOINT), *((name, name) for name in checkpoints)]
         return [
-            dataset_dropdown(self.services, request.query_params.get("dataset")),
+            open_dataset(self.services, request).field,
             gr.Dropdown(choices=choices, value="sample" if "sample" in checkpoints else NO_CHECKPOINT),
             self._jobs(),
         ]
@@ -277,9 +277,9 @@ def _config(dataset: str | None, sources: tuple[Any, ...]) -> AuditConfig:
     return audit_config(dataset or "", **AuditSourceFields(*texts)._asdict())
 
 
-def build(app: gr.Blocks, services: Services) -> None:
-    """Lay the page out inside the current Blocks and wire its events."""
-    _wire(app, AuditPage(services), lay_out())
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    _wire(app, AuditPage(services), lay_out(dataset))
 
 
 def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:

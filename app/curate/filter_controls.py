@@ -27,11 +27,11 @@ class FilterControl:
     """The control of one filter, or of the data set, the order or the selection on the map.
 
     name: a field of CurateFilter or CurateQuery. neutral: the value that filters nothing. restore: value -> update,
-    where the control must be given more than the value.
+    where the control must be given more than the value. make: None of the data set, which is in the navigation.
     """
 
     name: str
-    make: Callable[[], Any]
+    make: Callable[[], Any] | None
     neutral: Any = ""
     restore: Callable[[Any], Any] = lambda value: value
 
@@ -48,7 +48,7 @@ def _with_choice(neutral: Any, label: str) -> Callable[[Any], Any]:
 
 
 CONTROLS = (
-    FilterControl("dataset", lambda: gr.Dropdown([], label="data set", elem_id="dataset")),
+    FilterControl("dataset", None),
     FilterControl(
         "statuses",
         lambda: gr.CheckboxGroup(STATUSES, value=STATUSES[:3], label="verdict", elem_id="statuses"),

@@ -19,7 +19,8 @@ from app.core.page_values import whole_number
 from app.curate import map_page
 from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls
 from app.services import Services
-from app.ui.events import LIGHT, QUEUE_ALL, Paged, change_events, dataset_dropdown, html, in_order, script, warn
+from app.ui.dataset_choice import open_dataset
+from app.ui.events import LIGHT, QUEUE_ALL, Paged, change_events, html, in_order, script, warn
 from app.ui.html import empty_state, heading, keys_hint, notice, page_head, render
 from user_errors import UserError
 
@@ -99,7 +100,7 @@ class CuratePage(Paged):
         choices = [("nothing", NO_SCORES), *((name, name) for name in usable)]
         chosen = next(iter(usable), NO_SCORES)
         query = dict(request.query_params)
-        controls = restored_controls(query, dataset_dropdown(self.services, query.get("dataset")))
+        controls = restored_controls(query, open_dataset(self.services, request).field)
         return [gr.Dropdown(choices=choices, value=chosen), *controls]
 
     def restore(self, request: gr.Request) -> list[Any]:
@@ -245,16 +246,19 @@ def _place_of(ask: Mapping[str, Any]) -> CuratePlace:
     return CuratePlace(whole_number("picture", image), whole_number("region", region))
 
 
-def build(app: gr.Blocks, services: Services, *, below: Section | None = None) -> None:
-    """Lay the page out inside the current Blocks and wire its events. below: another section."""
+def build(app: gr.Blocks, services: Services, dataset: Any, *, below: Section | None = None) -> None:
+    """Lay the page out inside the current Blocks and wire its events.
+
+    Args: dataset: the field of the navigation. below: another section.
+    """
     page = CuratePage(services)
-    parts = _lay_out()
+    parts = _lay_out(dataset)
     _wire(app, page, parts)
     if below is not None:
         below(app, services, parts.filters["dataset"], parts.place)
 
 
-def _lay_out() -> CurateComponents:
+def _lay_out(dataset: Any) -> CurateComponents:
     with gr.Row(elem_classes="page-head"):
         html(page_head(TITLE, LEAD, NOVEL))
         checkpoint = gr.Dropdown(
@@ -264,7 +268,7 @@ def _lay_out() -> CurateComponents:
     with gr.Row(elem_classes="columns curate"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             html(heading("Filters"))
-            filters = {control.name: control.make() for control in CONTROLS}
+            filters = {control.name: control.make() if control.make else dataset for control in CONTROLS}
             counts = html(elem_id="counts")
             with gr.Accordion("Decisions by person", open=False):
                 curators = html(elem_id="curators")

@@ -197,8 +197,8 @@ def export(services: Services, config: ExportConfig, who: str) -> int:
     return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=export_command(config)))
 
 
-def import_config(dataset: str, file: str, format: str, *, who: str) -> ImportAnnotationsConfig:
-    """Return the settings of an import of annotations from a file on this machine.
+def import_config(dataset: str, file: str, format: str, *, who: str, accept: bool = False) -> ImportAnnotationsConfig:
+    """Return the settings of an import of annotations from a file on this machine. accept: people made them.
 
     Raises: UserError: there is no such file, data set or format.
     """
@@ -209,7 +209,7 @@ def import_config(dataset: str, file: str, format: str, *, who: str) -> ImportAn
         raise UserError(f"Expected a file or folder on this machine, got {file.strip()!r}: correct the path.")
     if format not in IMPORT_FORMATS:
         raise UserError(f"Expected the format {', '.join(IMPORT_FORMATS)}, got {format!r}: choose one.")
-    return ImportAnnotationsConfig(path, dataset, format, who=who)
+    return ImportAnnotationsConfig(path, dataset, format, who=who, accept=accept)
 
 
 def import_annotations(services: Services, config: ImportAnnotationsConfig) -> int:

@@ -14,13 +14,13 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.data import panels
 from app.services import Services
+from app.ui.dataset_choice import open_dataset
 from app.ui.events import (
     LIGHT,
     ON_JOB,
     QUEUE_ALL,
     TICK_SECONDS,
     control_job_by_button,
-    dataset_dropdown,
     html,
     in_order,
     keep_choice,
@@ -63,6 +63,7 @@ class DatasetOutputs(NamedTuple):
     before: Any
     after: Any
     exports: Any
+    holds: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class FreezeFields:
     name: Any
     remark: Any
     held: Any
+    holds: Any
     button: Any
     note: Any
 
@@ -82,6 +84,7 @@ class ImportFields:
 
     format: Any
     file: Any
+    accept: Any
     button: Any
     note: Any
 
@@ -112,9 +115,9 @@ class DataPage:
 
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set that a link names. Returns dataset and jobs."""
-        return [dataset_dropdown(self.services, request.query_params.get("dataset")), self._jobs()]
+        return [open_dataset(self.services, request).field, self._jobs()]
 
-    def show(self, dataset: str | None, before: str | None, after: str | None) -> list[Any]:
+    def show(self, dataset: str | None, before: str | None, after: str | None, held: list[str] | None) -> list[Any]:
         """Show another data set, or what a job changed; chosen versions stay chosen. Returns DatasetOutputs."""
         from app.data import actions
         from app.ui.jobs_list import dataset_names
@@ -125,7 +128,7 @@ class DataPage:
             found = actions.overview(self.services, dataset or "")
         except UserError:
             kept = gr.skip()
-            return list(DatasetOutputs(NO_DATASET, panels.NO_VERSION, kept, kept, kept, panels.NO_EXPORT))
+            return list(DatasetOutputs(NO_DATASET, panels.NO_VERSION, kept, kept, kept, panels.NO_EXPORT, ""))
         versions = actions.versions(self.services, dataset or "")
         names = [version.name for version in versions]
         return list(
@@ -136,8 +139,18 @@ class DataPage:
                 keep_choice(before, names, next(iter(names[1:]), None)),
                 keep_choice(after, names, next(iter(names), None)),
                 panels.exports_panel(actions.written_exports(self.services, dataset or "")),
+                panels.holds_panel(found, held or []),
             )
         )
+
+    def holds(self, dataset: str | None, held: list[str] | None) -> Any:
+        """Count what a version with these verdicts would hold. Returns holds."""
+        from app.data import actions
+
+        try:
+            return panels.holds_panel(actions.overview(self.services, dataset or ""), held or [])
+        except UserError:
+            return ""
 
     def losses(self, *form: Any) -> list[Any]:
         """List what an export of the form would lose, and its command. Returns losses, command."""
@@ -185,13 +198,17 @@ class DataPage:
 
         return self._queued(work)
 
-    def import_annotations(self, dataset: str | None, file: str, file_format: str, request: gr.Request) -> list[Any]:
+    def import_annotations(
+        self, dataset: str | None, file: str, file_format: str, accept: bool, request: gr.Request
+    ) -> list[Any]:
         """Queue an import of annotations. Returns its note and jobs."""
         from app.data import actions
         from curation.exchange.import_annotations import command_line
 
         def work() -> str:
-            config = actions.import_config(dataset or "", file or "", file_format or "", who=person_of(request).name)
+            config = actions.import_config(
+                dataset or "", file or "", file_format or "", who=person_of(request).name, accept=bool(accept)
+            )
             actions.import_annotations(self.services, config)
             return command_details(command_line(config))
 
@@ -234,18 +251,17 @@ class DataPage:
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS), NO_JOB)
 
 
-def build(app: gr.Blocks, services: Services) -> None:
-    """Lay the page out inside the current Blocks and wire its events."""
-    _wire(app, DataPage(services), _lay_out())
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    _wire(app, DataPage(services), _lay_out(dataset))
 
 
-def _lay_out() -> DataComponents:
+def _lay_out(dataset: Any) -> DataComponents:
     with gr.Row(elem_classes="page-head"):
         html(page_head(TITLE, LEAD))
     with gr.Row(elem_classes="columns data"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             html(heading("Data set"))
-            dataset = gr.Dropdown([], label="data set", elem_id="dataset")
             overview = html(NO_DATASET, elem_id="overview")
             imports = _import_fields()
         with gr.Column(elem_classes="middle", min_width=320):
@@ -275,7 +291,7 @@ def _lay_out() -> DataComponents:
                 exports = html(elem_id="written")
     return DataComponents(
         form=form,
-        outputs=DatasetOutputs(overview, versions, form.version, before, after, exports),
+        outputs=DatasetOutputs(overview, versions, form.version, before, after, exports, freeze.holds),
         freeze=freeze,
         imports=imports,
         compare=compare,
@@ -295,6 +311,12 @@ def _import_fields() -> ImportFields:
             file=gr.Textbox(
                 label="file or folder on this machine", placeholder="/data/annotations.json", elem_id="file"
             ),
+            accept=gr.Checkbox(
+                False,
+                label="people made them: accept those without a verdict",
+                info="Otherwise they are pending until somebody accepts them on the Curate page.",
+                elem_id="accept",
+            ),
             button=gr.Button("Import", size="sm", elem_id="import"),
             note=html(elem_id="note-import"),
         )
@@ -308,6 +330,7 @@ def _freeze_fields() -> FreezeFields:
         name=name,
         remark=remark,
         held=gr.CheckboxGroup(VERDICTS, value=["accepted"], label="descriptions that it holds", elem_id="held"),
+        holds=html(elem_id="holds"),
         button=gr.Button("Freeze the data set as it is now", size="sm", elem_id="freeze"),
         note=html(elem_id="note-freeze"),
     )
@@ -325,7 +348,8 @@ def _export_form(dataset: gr.Dropdown) -> ExportForm:
 def _wire(app: gr.Blocks, page: DataPage, parts: DataComponents) -> None:
     form, outputs, losses = [*parts.form], [*parts.outputs], [parts.losses, parts.command]
     dataset = parts.form.dataset
-    known = [dataset, parts.outputs.before, parts.outputs.after]
+    compared = [dataset, parts.outputs.before, parts.outputs.after]
+    known = [*compared, parts.freeze.held]
     app.load(page.open, None, [dataset, parts.jobs], **LIGHT).then(page.show, known, outputs, **READING).then(
         page.losses, form, losses, **READING
     )
@@ -333,11 +357,12 @@ def _wire(app: gr.Blocks, page: DataPage, parts: DataComponents) -> None:
     for field in parts.form[1:]:
         field.input(page.losses, form, losses, **READING)
     freeze, imports = parts.freeze, parts.imports
+    freeze.held.input(page.holds, [dataset, freeze.held], freeze.holds, **READING)
     freezing = [dataset, freeze.name, freeze.remark, freeze.held]
     freeze.button.click(page.freeze, freezing, [freeze.note, parts.jobs], **LIGHT)
-    parts.compare.click(page.compare, known, parts.difference, **READING)
+    parts.compare.click(page.compare, compared, parts.difference, **READING)
     parts.export.click(page.export, form, [parts.export_note, parts.jobs], **LIGHT)
-    importing = [dataset, imports.file, imports.format]
+    importing = [dataset, imports.file, imports.format, imports.accept]
     imports.button.click(page.import_annotations, importing, [imports.note, parts.jobs], **LIGHT)
     parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.ui.html import empty_state, notice, render
+from app.ui.html import empty_state, notice, render, render_macro
 
 if TYPE_CHECKING:
     from app.data.actions import DatasetOverview, ExportLosses, VersionDifference, WrittenExport
@@ -38,9 +38,7 @@ def overview_panel(found: DatasetOverview) -> str:
     if not found.pictures:
         return empty_state("The data set has no pictures", "Import some on the Annotate page.")
     reviews: Mapping[str, int] = {words: found.reviews.get(state, 0) for state, words in REVIEWS.items()}  # type: ignore[call-overload]
-    verdicts: Counter[str] = Counter()
-    for each in found.counts:
-        verdicts[each.status] += each.regions
+    verdicts = _verdicts(found)
     tables = [
         (what, f"{total:,}", [(name, f"{count:,}") for name, count in parts.items() if count])
         for what, total, parts in (
@@ -49,6 +47,26 @@ def overview_panel(found: DatasetOverview) -> str:
         )
     ]
     return render("data/templates/overview.html", tables=tables)
+
+
+def holds_panel(found: DatasetOverview, statuses: Sequence[str]) -> str:
+    """Render how many descriptions a version with these verdicts would hold; a notice where it is none."""
+    verdicts = _verdicts(found)
+    held = sum(verdicts[status] for status in statuses)
+    if held or not found.pictures:
+        return render_macro("note", f"It would hold {found.pictures:,} pictures and {held:,} descriptions.")
+    others = " and ".join(f"{count:,} {status}" for status, count in verdicts.items() if status not in statuses)
+    advice = "describe the pictures on the Annotate page, or import annotations"
+    if others:
+        advice = f"there are {others} ones: accept some on the Curate page, or choose their verdict above"
+    return notice(f"It would hold no region, so that training learns no regions from it: {advice}.")
+
+
+def _verdicts(found: DatasetOverview) -> Counter[str]:
+    verdicts: Counter[str] = Counter()
+    for each in found.counts:
+        verdicts[each.status] += each.regions
+    return verdicts
 
 
 def versions_panel(versions: Sequence[DatasetVersion]) -> str:

@@ -21,7 +21,7 @@ LOOK_S = 2.0  # between two looks at the cluster
 MOST_FAILURES = 150  # looks in a row that come to nothing, five minutes, before it counts as lost
 MOST_STARTS = 150  # tries to hand it over, five minutes
 GONE = 75  # exit code of what the cluster knows no more
-REMEMBERED_LINES = 20
+REMEMBERED_LINES = 60
 NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
 
 

@@ -19,7 +19,7 @@ from app.jobs.processes import MARK, Ending, of_job
 from db.models import Job
 
 REMEMBERED_BYTES = 8192  # of this attempt's output, to tell why it failed
-REMEMBERED_LINES = 20
+REMEMBERED_LINES = 60  # a launcher of several processes says so many of its own
 CHUNK_BYTES = 64 * 2**10
 LEFTOVER_GRACE_S = 5.0  # for what a job that is over has left running
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from db.models import JobState
+from user_errors import sentence
 
 Ask = Literal["", "pause", "cancel", "stop", "lost"]
 """What ends a job before it is through: a person, the runner's own end, or that the job is no longer the runner's."""
@@ -21,6 +22,10 @@ OUT_OF_MEMORY = re.compile(
     r"^(\S+: )?[\w.]*(MemoryError|OutOfMemoryError)\b|\bstd::bad_alloc\b",  # Python, torch and numpy; C++
     re.MULTILINE,
 )
+SENTENCE = re.compile(r"^(?:\[[^\]\n]*\]:? *)?(?:grain|curation|benchmarks)(?:\.\w+)+: (\S.*)$", re.MULTILINE)
+"""How our own commands end, whatever their launcher says after them (grain/command.py's exit_sentence)."""
+LAUNCHED = re.compile(r"CalledProcessError: .*\Z")
+TRACEBACK = "Traceback (most recent call last):"
 MEMORY_HINT = "take a smaller batch or model, or end other programs, and resume it"
 
 
@@ -58,6 +63,10 @@ def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) 
         return Outcome("interrupted", f"killed by signal {number} ({_name(number)})")
     if code < 0:
         return Outcome("failed", f"killed by signal {-code} ({_name(-code)})")
+    if own := SENTENCE.findall(tail):
+        return Outcome("failed", sentence(own[-1][:REASON_CHARACTERS]))
+    if LAUNCHED.search(tail):  # the launcher's traceback follows that of the program
+        tail = tail.rpartition(TRACEBACK)[0].rstrip() or tail
     last = tail.rpartition("\n")[2].strip()[:REASON_CHARACTERS]
     return Outcome("failed", f"exit code {code}: {last or 'it said nothing'}")
 

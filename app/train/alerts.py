@@ -11,7 +11,9 @@ import numpy as np
 
 from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
 
-Kind = Literal["boxes miss", "boxes collapsed", "no progress", "overfitting", "broken steps", "stall"]
+Kind = Literal[
+    "boxes miss", "boxes collapsed", "captions", "L_ic at chance", "no progress", "overfitting", "broken steps", "stall"
+]
 
 LEAST_EVALUATIONS = 3  # before a trend is believed
 LEAST_STEPS = 60  # before a loss counts as not falling
@@ -21,6 +23,8 @@ MISSES = 0.05  # how far grounding may fall below its best before boxes miss
 COLLAPSED = 0.01  # spread of a query's box over pictures, in shares of the picture (detr#125, #179, #451)
 GAP = 0.15  # how far the lead of training over held-out boxes may grow
 GAP_FALL = 0.02  # while held-out grounding falls from its best by this
+CHANCE = 0.97  # of ln(batch): a loss that guesses
+EQUAL = 0.5  # share of a batch's captions that another one equals, from which on captions are at fault
 SKIPPED = 0.01  # share of the steps that may be skipped
 STALL_STEPS = 20  # a run that logs nothing for the time of so many steps
 STALL_S = 120.0  # and at least so long
@@ -44,6 +48,7 @@ def alerts(log: RunLog, *, running: bool = False, silent_s: float = 0.0) -> list
         broken_steps,
         boxes_miss,
         boxes_collapsed,
+        captions_or_chance,
         lambda log: not_falling(
             log, "box", name="L_box", advice="check that boxes and pictures belong together, raise losses.box"
         ),
@@ -91,6 +96,38 @@ def boxes_collapsed(log: RunLog) -> Alert | None:
         "train longer; or in the next run raise losses.box, start from a checkpoint that grounds, or set queries to "
         "proposals where the data have them",
     )
+
+
+def captions_or_chance(log: RunLog) -> Alert | None:
+    """Find captions that tell no picture apart; and L_ic no better than guessing, whatever the reason."""
+    values, _ = _finite(log.steps.get("image_caption"), log.steps.step)
+    distinct, _ = _finite(log.steps.get("captions_distinct"), log.steps.step)
+    if len(distinct) >= THIRD and distinct.mean() < EQUAL and values.any():
+        return Alert(
+            "captions",
+            f"{1 - distinct.mean():.0%} of a batch's captions are empty or equal another one, so that L_ic can hardly "
+            "tell pictures apart",
+            "choose other captions in the next run (a describer's, or composed from the descriptions), or set "
+            "losses.image_caption to 0",
+        )
+    guess = guessing(log)
+    if log.last_step < LEAST_STEPS or len(values) < THIRD or not values.any() or math.isnan(guess):
+        return None
+    last = float(values[-(len(values) // THIRD) :].mean())
+    if last < CHANCE * guess:
+        return None
+    return Alert(
+        "L_ic at chance",
+        f"L_ic is {last:.2f} in the last third, and guessing among the images of a batch gives {guess:.2f}",
+        "check that captions and pictures belong together; raise learning_rate, or lower it from pretrained weights",
+    )
+
+
+def guessing(log: RunLog) -> float:
+    """Return what L_ic is for a model that guesses: ln of the images of a batch; nan where that is unknown."""
+    images = log.steps.get("images")
+    batch = images[-1] / log.steps.step[-1] if len(images) and log.steps.step[-1] else math.nan
+    return math.log(batch) if batch > 1 else math.nan
 
 
 def not_falling(log: RunLog, column: str, *, name: str, advice: str) -> Alert | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
+from app.train.alerts import CHANCE, guessing
 from app.ui.marks import mark_of
 from app.ui.plots import TRANSPARENT, empty_figure, hover_text, plot_text
 
@@ -116,6 +118,9 @@ def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:
         return f"{panel.name}: nothing yet"
     if len(values) == 1 or panel.name == "Memory":
         return f"{panel.name} {values[-1]:.3g}"
+    guess = guessing(log) if panel.columns == ("image_caption",) else math.nan
+    if float(values[-max(1, len(values) // 10) :].mean()) > CHANCE * guess:
+        return f"{panel.name} {values[-1]:.3g} is no better than guessing (ln batch {guess:.3g})"
     tenth = 1 if panel.held_out else max(1, len(values) // 10)
     first, last = float(values[:tenth].mean()), float(values[-tenth:].mean())
     if 0.98 * first <= last <= 1.02 * first:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -27,6 +28,9 @@ FIRST = (
 """Fields outside "advanced"."""
 CHOICES = {"preset": tuple(PRESETS)}  # a str to the command line, so that its error can list them
 MOST_CHARACTERS = 200
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+MOST = {"learning_rate": 1.0, "final_learning_rate": 1.0, "workers": 256.0, "weight_decay": 10.0, "max_regions": 1000.0}
+"""What a person may write on the page: beyond it a number is a slip. The command line takes any."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class FormField:
     choices: tuple[str, ...] = ()
     optional: bool = False
     least: float = 0
+
+    @property
+    def default_text(self) -> str:
+        """Return its default as its control of the form holds it."""
+        if self.kind == "switch":
+            return str(self.default).lower()
+        return "" if self.default is None else f"{self.default:g}" if self.kind == "number" else str(self.default)
 
     @property
     def label(self) -> str:
@@ -136,10 +147,20 @@ def _value(each: FormField, value: object) -> Any:
     return _numeric(each, text)
 
 
+def _plain(text: str) -> str:
+    """Return a number without the commas between its thousands.
+
+    Raises: ValueError: a comma stands elsewhere, as in 1,5: whether it is 1.5 or 15 nobody knows.
+    """
+    if "," in text and not THOUSANDS.fullmatch(text):
+        raise ValueError
+    return text.replace(",", "")
+
+
 def _numeric(each: FormField, text: str) -> int | float:
     what = "a whole number" if each.kind == "whole" else "a number"
     try:
-        number = float(text.replace(",", ""))
+        number = float(_plain(text))
         if not each.least <= number < float("inf"):  # nan neither
             raise ValueError
         whole = int(number)
@@ -147,5 +168,8 @@ def _numeric(each: FormField, text: str) -> int | float:
             raise ValueError
     except ValueError as error:
         expected = f"{what}, {each.least:g} or more"
-        raise UserError(f"{each.label}: expected {expected}, got {text[:60]!r}: correct it.") from error
+        advice = "write 1.5 with a point, 1,000 with a comma" if "," in text else "correct it"
+        raise UserError(f"{each.label}: expected {expected}, got {text[:60]!r}: {advice}.") from error
+    if number > (most := MOST.get(each.name, float("inf"))):
+        raise UserError(f"{each.label}: expected at most {most:,g}, got {text[:60]!r}: take less.")
     return whole if each.kind == "whole" else number

@@ -17,16 +17,27 @@ function values() {
 
 function showWhatMatters() {
   const found = values();
-  const seen = { caption: found.data.startsWith("version:"), open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  const version = found.data.startsWith("version:");
+  const seen = { caption: version, unreviewed: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
   for (const [name, shown] of Object.entries(seen)) {
     const label = element.querySelector(`[data-own="${name}"]`);
     if (label) label.hidden = !shown;
   }
 }
 
+// what differs from the defaults is marked, and counted where it is folded away
+function showWhatDiffers() {
+  for (const label of element.querySelectorAll("[data-default]"))
+    label.classList.toggle("differs", String(valueOf(label)) !== label.dataset.default);
+  const summary = element.querySelector(".advanced summary");
+  const count = element.querySelectorAll(".advanced .differs").length;
+  if (summary) summary.textContent = count ? `advanced · ${count} changed` : "advanced";
+}
+
 function check() {
   clearTimeout(waiting);
   showWhatMatters();
+  showWhatDiffers();
   trigger("input", { values: values() });
 }
 

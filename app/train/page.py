@@ -13,6 +13,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.services import Services
 from app.train.layout import PAGE, TrainPageParts, lay_out
+from app.ui.dataset_choice import open_dataset
 from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
 from app.ui.html import notice, render_macro
 from user_errors import UserError
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Train", "train"
 MOST_CHOSEN = 6  # runs over each other
-INTO_ADDRESS = "(query) => { history.replaceState(null, '', location.pathname + query); }"
+INTO_ADDRESS = """(runs) => {
+  const query = new URLSearchParams(location.search);
+  if (runs) query.set("run", runs);
+  else query.delete("run");
+  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`.replaceAll("%2C", ","));
+}"""
 
 
 class TrainPage:
@@ -34,13 +40,21 @@ class TrainPage:
         self.services = services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the runs of its link. Returns form and chosen."""
+        """Open the page with the runs of its link. Returns dataset, form and chosen."""
         from app.train.runs import are_runs, first_form
 
         asked = [each for each in request.query_params.get("run", "").split(",") if each][:MOST_CHOSEN]
         known = are_runs(self.services, asked)
         chosen = [int(each) for each in asked if choose_linked(known, each, "run") == each]
-        return [self._form(first_form(self.services)), chosen]
+        dataset = open_dataset(self.services, request)
+        form = self._form(first_form(self.services, dataset.chosen), dataset.chosen)
+        return [dataset.field, form, chosen]
+
+    def choose_dataset(self, dataset: str | None, values: dict[str, Any]) -> str:
+        """Take the latest version of another data set; all else of the form stays. Returns form."""
+        from app.train.plan import newest_version
+
+        return self._form(values | {"data": newest_version(self.services, dataset)}, dataset)
 
     def check(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Check a form that changed. Returns values, plan, note."""
@@ -81,8 +95,8 @@ class TrainPage:
         return [rest if run in chosen else [*rest, run][-MOST_CHOSEN:], gr.skip()]
 
     def address(self, chosen: list[int]) -> str:
-        """Return the query that the page puts into its address, so that a link opens the chosen runs."""
-        return f"?run={','.join(map(str, chosen))}" if chosen else ""
+        """Return the runs that the page puts into its address, so that a link opens them."""
+        return ",".join(map(str, chosen))
 
     def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """Do what a button of a job says. Returns form."""
@@ -161,12 +175,15 @@ class TrainPage:
         except UserError as error:
             return [gr.skip(), notice(error.sentence)]
 
-    def _form(self, values: Mapping[str, Any]) -> str:
+    def _form(self, values: Mapping[str, Any], dataset: str | None = None) -> str:
         from app.train import panels, plan
 
+        data = plan.data_choices(self.services)
+        if dataset and not values.get("data"):  # nothing else is trained on unasked
+            data = [(f"{dataset}: no version yet, freeze one on Data", ""), *data]
         return panels.form_panel(
             values,
-            data=plan.data_choices(self.services),
+            data=data,
             starts=plan.start_choices(self.services),
             places=plan.where_choices(self.services),
         )
@@ -178,16 +195,17 @@ def _read(values: Mapping[str, Any]) -> TrainRequest:
     return TrainRequest.read(values)
 
 
-def build(app: gr.Blocks, services: Services) -> None:
-    """Lay the page out inside the current Blocks and wire its events."""
-    _wire(app, TrainPage(services), lay_out())
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    _wire(app, TrainPage(services), lay_out(), dataset)
 
 
-def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts) -> None:
+def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, dataset: Any) -> None:
     inputs = [parts.chosen, parts.limit, parts.seen]
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
-    app.load(page.open, None, [parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
+    app.load(page.open, None, [dataset, parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
+    dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **LIGHT)
     plan = in_order("train-plan")
     parts.form.input(page.check, None, [parts.values, *planned], **(plan | QUEUE_ALL))
     parts.measure.click(page.measure, parts.values, planned, **plan)

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from app.train.data_checks import PreflightCheck
 from app.train.form import FIRST, form_fields
 from app.train.plan import TrainPlan
-from app.train.preflight import PreflightCheck
 from app.train.run_jobs import DATA, DRY, KEEP, TRAIN, name_of
 from app.train.runs import KeptCheckpoint, RunRow, RunView, seconds_left, settings_difference
 from app.ui.frames import Box, comparison_frame
@@ -29,8 +29,12 @@ SHOWN_METRICS = {
     "retrieval_text_to_image_r1": "image R@1",
 }
 SIDE_KINDS = {DATA: "data", DRY: "dry steps", KEEP: "export"}
-CAPTIONS = (("the picture's own", "picture"), ("its descriptions in a row", "descriptions"))
-EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "start", "open_clip", "where"), "")
+CAPTIONS = (
+    ("the picture's own", "picture"),
+    ("the one that a describer wrote", "written"),
+    ("its descriptions in a row", "descriptions"),
+)
+EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where"), "")
 GIGABYTE = 2**30
 MOST_CHARACTERS = 40  # of a setting in the table of differences
 NO_RUN = empty_state("No run yet", "Choose data and a start on the left, read the preflight, and press Queue.")

@@ -17,8 +17,11 @@ from app.services import Services
 from app.train.form import config_from
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
+from curation.exchange.training_census import trained_statuses
+from curation.versions.state_file import peek_state
+from curation.versions.versions import version_path
 from db.engine import reading
-from db.queries.data_set_queries import list_datasets
+from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.version_queries import list_versions
 from grain.command import command_line
 from grain.train_config import TrainConfig
@@ -29,12 +32,15 @@ WORLDS = (2_000, 20_000)  # pictures of the sample worlds that the page offers t
 HELD_OUT = 0.05  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
-CAPTIONS = ("picture", "descriptions")
+CAPTIONS = ("picture", "written", "descriptions")
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig."""
+    """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig.
+
+    caption, unreviewed: of a version's export (see ExportConfig).
+    """
 
     name: str
     data: str
@@ -44,6 +50,7 @@ class TrainRequest:
     processes: int
     priority: int
     caption: str
+    unreviewed: bool
     fields: Mapping[str, Any]
 
     @classmethod
@@ -60,6 +67,7 @@ class TrainRequest:
                 processes=int(1 if values.get("processes") in (None, "") else values["processes"]),
                 priority=int(values.get("priority") or 0),
                 caption=str(values.get("caption") or "picture"),
+                unreviewed=values.get("unreviewed") is True,
                 fields=dict(values.get("fields") or {}),
             )
         except (TypeError, ValueError) as error:
@@ -68,10 +76,14 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A training as it would run. prepare: the words that make its data first; none when these are there."""
+    """A training as it would run. prepare: the words that make its data first; none when these are there.
+
+    export: how a version becomes its data; None for the sample world.
+    """
 
     request: TrainRequest
     config: TrainConfig
+    export: ExportConfig | None
     prepare: tuple[str, ...]
     argv: tuple[str, ...]
 
@@ -102,6 +114,14 @@ def data_choices(services: Services) -> list[tuple[str, str]]:
     return found
 
 
+def newest_version(services: Services, dataset: str | None) -> str:
+    """Return the key of a data set's latest version in `data_choices`; "" where it has none."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset or "")
+        versions = list_versions(session, dataset_id=found.id) if found else ()
+    return f"{VERSION}:{versions[0].sha256}" if versions else ""
+
+
 def start_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
     usable = [each.name for each in services.registry.usable() if each.info and each.info.kind in ("grain", "clip")]
@@ -128,7 +148,8 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
-    folder, prepare = _data(services, request)
+    folder, export, words = _data(services, request)
+    prepare = () if (folder / "manifest.json").is_file() else tuple(words)
     config = config_from(
         request.fields,
         data=folder,
@@ -136,7 +157,7 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
         init=_init(services, request, role),
         name=request.name,
     )
-    return TrainPlan(request, config, prepare, launch_words(request, config, "grain.train"))
+    return TrainPlan(request, config, export, prepare, launch_words(request, config, "grain.train"))
 
 
 def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:
@@ -155,19 +176,35 @@ def _gpus(services: Services, where: str) -> tuple[int, int]:
     return {CPU: (0, 1), GPU: (1, services.jobs.slots.get(GPU, 0))}.get(where, (0, MOST_GPUS))
 
 
-def _data(services: Services, request: TrainRequest) -> tuple[Path, tuple[str, ...]]:
-    """Return the data folder, and the words that make it where it is missing."""
+def _data(services: Services, request: TrainRequest) -> tuple[Path, ExportConfig | None, list[str]]:
+    """Return the data folder, the settings of the export that fills it, and the words that make it."""
     kind, _, key = request.data.partition(":")
     if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
         folder = _worlds(services) / str(int(key))
-        words = ["-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}"]
-    elif kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
-        folder = services.settings.home / "shards" / f"{key[:16]}-{request.caption}"
-        caption = cast(Literal["picture", "descriptions"], request.caption)
-        words = export_command(ExportConfig("shards", folder, version=key, caption=caption, held_out=HELD_OUT))
-    else:
-        raise UserError("Choose the data: a frozen version, or the sample world.")
-    return folder, () if (folder / "manifest.json").is_file() else tuple(words)
+        return folder, None, ["-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}"]
+    if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
+        export = _export(services, request, key)
+        return export.out, export, export_command(export)
+    raise UserError("Choose the data: a frozen version, or the sample world.")
+
+
+def _export(services: Services, request: TrainRequest, sha256: str) -> ExportConfig:
+    """Return the export of a version, of the verdicts that it holds, into a folder that other exports do not share."""
+    head, _ = peek_state(version_path(services.settings.home, sha256))
+    statuses = trained_statuses(head)
+    if not statuses:
+        raise UserError("This version holds rejected descriptions only: freeze one with accepted ones.")
+    parts = [sha256[:16], request.caption, *(statuses if statuses != ("accepted",) else ())]
+    folder = services.settings.home / "shards" / "-".join([*parts, *(["unreviewed"] if request.unreviewed else [])])
+    return ExportConfig(
+        "shards",
+        folder,
+        version=sha256,
+        statuses=statuses,
+        caption=cast(Literal["picture", "written", "descriptions"], request.caption),
+        unreviewed=request.unreviewed,
+        held_out=HELD_OUT,
+    )
 
 
 def _worlds(services: Services) -> Path:

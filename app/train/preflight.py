@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from app.services import Services
+from app.train.data_checks import PreflightCheck, data_checks
 from app.train.estimate import need
 from app.train.plan import TrainPlan
 from app.train.run_jobs import DRY, name_taken, run_jobs
@@ -16,25 +16,13 @@ from app.ui.html import duration
 from db.engine import reading
 from db.models import Job, JobState
 from db.queries.job_queries import job_page
-from grain.structures import SCHEMA_VERSION
 from grain.train_config import TrainConfig
-from user_errors import UserError
 
 GB = 2**30
 FINE_TUNE_RATE = 5e-4  # pretrained weights need a lower rate
-MANY_EPOCHS = 200
 LONG_RUN_S = 7 * 86_400.0
 IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 ReportRow = Mapping[str, Any]  # what grain/train/preflight.py prints of its dry steps
-
-
-@dataclass(frozen=True)
-class PreflightCheck:
-    """One line of the preflight. state: ok, warn, bad (it cannot be queued) or open (not known yet)."""
-
-    name: str
-    state: Literal["ok", "warn", "bad", "open"]
-    found: str
 
 
 def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
@@ -42,7 +30,7 @@ def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     report = _report(services, plan)
     return [
         _name_check(services, plan.config),
-        _data_check(plan),
+        *data_checks(services, plan),
         _disk_check(plan),
         _memory_check(plan, report),
         _time_check(plan, report),
@@ -76,48 +64,6 @@ def _name_check(services: Services, config: TrainConfig) -> PreflightCheck:
     if config.out.exists() or any(job.config["train"]["out"] == str(config.out) for job in run_jobs(services, 1000)):
         return PreflightCheck("name", "bad", name_taken(config.name))
     return PreflightCheck("name", "ok", f"{config.out}")
-
-
-def _data_check(plan: TrainPlan) -> PreflightCheck:
-    config = plan.config
-    if plan.prepare:
-        return PreflightCheck("data", "open", "Not there yet: a job makes it first, and the training waits for that.")
-    try:
-        counts = _split_counts(config)
-    except UserError as error:
-        return PreflightCheck("data", "bad", str(error))
-    train, held_out = counts.get("train", 0), counts.get("held_out", 0)
-    if train < config.batch_size:
-        found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: take less."
-        return PreflightCheck("data", "bad", found)
-    if not held_out:
-        found = "No picture is held out to evaluate on: freeze a version with more pictures."
-        return PreflightCheck("data", "bad", found)
-    epochs = config.images / train
-    found = f"schema {SCHEMA_VERSION}, {train:,} pictures to train on, {held_out:,} held out; {epochs:,.1f} epochs"
-    if epochs > MANY_EPOCHS:
-        advice = "each picture is seen very often, take fewer images or more data."
-        return PreflightCheck("data", "warn", f"{found}: {advice}")
-    return PreflightCheck("data", "ok", found)
-
-
-def _split_counts(config: TrainConfig) -> dict[str, int]:
-    """Return the pictures of each split of a data folder.
-
-    Raises: UserError: its manifest cannot be read or is of another schema, or a shard is missing.
-    """
-    try:
-        manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
-        schema, splits = manifest["schema_version"], manifest["splits"]
-        counts = {name: sum(int(entry["images"]) for entry in entries) for name, entries in splits.items()}
-        missing = [e["file"] for rows in splits.values() for e in rows if not (config.data / str(e["file"])).is_file()]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{config.data} has no readable manifest: remove the folder and queue again.") from error
-    if schema != SCHEMA_VERSION:
-        raise UserError(f"The shards have schema {schema}, not {SCHEMA_VERSION}: write them again.")
-    if missing:
-        raise UserError(f"{len(missing)} shards are missing, first {missing[0]}: write the data again.")
-    return counts
 
 
 def _disk_check(plan: TrainPlan) -> PreflightCheck:

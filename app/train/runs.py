@@ -16,6 +16,7 @@ from app.jobs.run_logs import METRICS_LOG, Moment, RunLog, moments
 from app.services import Services
 from app.train.alerts import Alert, alerts
 from app.train.form import values_of
+from app.train.plan import newest_version
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
 from db.engine import reading
 from db.models import Job, now
@@ -109,10 +110,9 @@ def are_runs(services: Services, numbers: Sequence[str]) -> list[str]:
     return [each for each, job in jobs.items() if job and job.kind == TRAIN]
 
 
-def first_form(services: Services) -> dict[str, Any]:
-    """Return the form that the page opens with: the last run's settings, or the defaults before the first."""
-    latest = run_jobs(services, 1)
-    return form_of(services, latest[0].id) if latest else {"name": FIRST_NAME}
+def first_form(services: Services, dataset: str | None) -> dict[str, Any]:
+    """Return the form that the page opens with: defaults, a free name, and the latest version of a data set."""
+    return {"name": _free_name(services, FIRST_NAME), "data": newest_version(services, dataset)}
 
 
 def form_of(services: Services, job_id: int) -> dict[str, Any]:
@@ -195,6 +195,8 @@ def seconds_left(row: Mapping[str, Any], config: Mapping[str, Any]) -> float | N
 
 def _free_name(services: Services, name: str) -> str:
     taken = {name_of(job) for job in run_jobs(services, 1000)}
+    if name not in taken:
+        return name
     base = re.sub(r"-\d+$", "", name)
     return next(f"{base}-{number}" for number in range(2, 10_000) if f"{base}-{number}" not in taken)
 

@@ -60,14 +60,6 @@ def choose_linked(names: Sequence[str], asked: str | None, kind: str) -> str | N
     return next(iter(names), None)
 
 
-def dataset_dropdown(services: Services, asked: str | None) -> gr.Dropdown:
-    """Return the list of data sets with the linked one chosen, else the first."""
-    from app.ui.jobs_list import dataset_names
-
-    names = dataset_names(services)
-    return gr.Dropdown(choices=names, value=choose_linked(names, asked, "data set"))
-
-
 def keep_choice(now: str | None, names: Sequence[str], otherwise: str | None) -> gr.Dropdown:
     """Update a list of names. The current choice stays unless it is gone, even one made in the meantime."""
     return gr.Dropdown(choices=[*names]) if now in names else gr.Dropdown(choices=[*names], value=otherwise)

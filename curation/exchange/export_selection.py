@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,7 @@ from curation.audit.policy import apply_policy, claim_verdicts
 from curation.exchange.classes import Classes, class_of
 from curation.exchange.concept_classes import LEFT_OUT, class_texts, is_settled
 from curation.exchange.export_config import Caption, ExportConfig
-from curation.files.records import WRITTEN_CAPTION, PictureRecord
+from curation.files.records import WRITTEN_CAPTION, PictureRecord, RegionRecord
 from curation.versions.state_file import FrozenState
 from db.engine import Engine, reading
 from db.models import AuditedClaim
@@ -92,11 +92,15 @@ def select(record: PictureRecord, config: ExportConfig) -> PictureRecord | None:
             regions.append(replace(region, descriptions=kept))
     if not regions and record.review == "open" and not config.unreviewed:
         return None
+    return replace(record, regions=tuple(regions), caption=captions_of(record, regions)[config.caption])
+
+
+def captions_of(record: PictureRecord, regions: Iterable[RegionRecord]) -> dict[Caption, str]:
+    """Return the caption of a picture of every kind; "" where there is none. regions: those that are exported."""
     texts = dict.fromkeys(one.text for region in regions for one in region.descriptions)
-    captions: dict[Caption, str] = {
+    return {
         "picture": record.caption,
         "written": record.facts.get(WRITTEN_CAPTION, ""),
         "descriptions": ", ".join(texts),
         "none": "",
     }
-    return replace(record, regions=tuple(regions), caption=captions[config.caption])

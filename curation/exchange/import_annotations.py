@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from curation.files.records import DescriptionRecord, PictureRecord, RegionRecor
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Image, RegionRow, Review, Status
 from db.queries.bulk import batches
-from db.queries.curate_queries import add_region_by_hand, edit_image
+from db.queries.curate_queries import add_region_by_hand, edit_image, set_status
 from db.queries.data_set_queries import get_dataset
 from db.queries.edit_values import ImageChange
 from db.queries.region_index_queries import index_regions
@@ -41,6 +41,7 @@ EXAMPLES = 5  # file names of pictures that were not found
 MOST_REFUSALS = 100  # sentences that are printed
 BATCH = 200  # pictures in a transaction: others wait for it a tenth of a second
 ACCEPTED: tuple[Status, ...] = ("accepted",)
+IMPORTED = "import"  # the reason of its edits
 Content = tuple[tuple[float, ...], str, str]  # box, text, source: equal ones are the same description
 
 
@@ -48,13 +49,15 @@ Content = tuple[tuple[float, ...], str, str]  # box, text, source: equal ones ar
 class AnnotationImport:
     """The result of an import.
 
-    pictures: found. added, known: descriptions. not_found: pictures that the data set lacks. left_out: kind of content
-    that cannot be stored here -> how many. refusals: a sentence for each picture whose files cannot be read.
+    pictures: found. added, known: descriptions. accepted: known ones that were pending and are accepted now.
+    not_found: pictures that the data set lacks. left_out: kind of content that cannot be stored here -> how many.
+    refusals: a sentence for each picture whose files cannot be read.
     """
 
     pictures: int = 0
     added: int = 0
     known: int = 0
+    accepted: int = 0
     edited_pictures: int = 0
     not_found: int = 0
     examples: list[str] = field(default_factory=list)
@@ -63,12 +66,14 @@ class AnnotationImport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for people and pages, and the first refusals."""
-        names = ("pictures", "added", "known", "edited_pictures", "not_found", "examples")
+        names = ("pictures", "added", "known", "accepted", "edited_pictures", "not_found", "examples")
         counts = {**{name: getattr(self, name) for name in names}, "left_out": dict(sorted(self.left_out.items()))}
         return counts | {"refused": len(self.refusals), "refusals": self.refusals[:MOST_REFUSALS]}
 
 
-def import_file(engine: Engine, *, dataset: str, path: Path, format: ImportFormat, who: str) -> AnnotationImport:
+def import_file(
+    engine: Engine, *, dataset: str, path: Path, format: ImportFormat, who: str, accept: bool = False
+) -> AnnotationImport:
     """Import a file's annotations (see import_records).
 
     Raises: UserError: it is malformed or not there, and nothing was added.
@@ -78,7 +83,8 @@ def import_file(engine: Engine, *, dataset: str, path: Path, format: ImportForma
     result = AnnotationImport()
     records = read_file(path, format, result.left_out, refused=result.refusals)
     by_stem = format in ENTITIES_FORMATS  # its files name pictures by their id
-    return import_records(engine, dataset, records, who=who, source=f"import:{path.name}", into=result, by_stem=by_stem)
+    source = f"import:{path.name}"
+    return import_records(engine, dataset, records, who=who, source=source, into=result, by_stem=by_stem, accept=accept)
 
 
 def import_records(
@@ -90,6 +96,7 @@ def import_records(
     source: str = "import:file",
     into: AnnotationImport | None = None,
     by_stem: bool = False,
+    accept: bool = False,
 ) -> AnnotationImport:
     """Add what records know of a data set's pictures.
 
@@ -97,7 +104,9 @@ def import_records(
     curators' decisions are never overruled. Likewise caption, facts and review are taken only where there were none.
 
     Args:   who: author, for the history. source: for descriptions that name none. into: counts are added here.
-            by_stem: find pictures by the stem of their name (see PictureFinder).
+            by_stem: find pictures by the stem of their name (see PictureFinder). accept: people made these
+            annotations, so that those without a verdict are accepted, also those that an earlier import brought and
+            nobody has decided since.
     Raises: UserError: no such data set. ValueError: a record that the database does not take.
     """
     with reading(engine) as session:
@@ -108,13 +117,14 @@ def import_records(
     finder = PictureFinder(engine, found.id, by_stem)
     for some in batches(records, BATCH):
         pairs, missing = finder.find(some)
-        work = _ImportBatch(found.id, pairs, who, source)
+        work = _ImportBatch(found.id, pairs, who, source, accept)
         done = retrying(engine, work)
         result.pictures += len(pairs)
         result.not_found += len(missing)
         result.examples += missing[: EXAMPLES - len(result.examples)]
         result.added += done["added"]
         result.known += done["known"]
+        result.accepted += done["accepted"]
         result.edited_pictures += done["edited"]
     while retrying(engine, lambda session: index_regions(session)):
         pass
@@ -129,14 +139,17 @@ class _ImportBatch:
     pairs: list[tuple[int, PictureRecord]]
     who: str
     source: str
+    accept: bool
 
     def __call__(self, session: Session) -> dict[str, int]:
         there = self._there(session)
-        counts = {"added": 0, "known": 0, "edited": 0}
+        counts = {"added": 0, "known": 0, "accepted": 0, "edited": 0}
         firsts = []
         rest: list[tuple[int, RegionRecord, list[DescriptionRecord]]] = []
         for number, record in self.pairs:
             known = {_content(row) for row in there[number].regions}
+            if self.accept:
+                counts["accepted"] += self._accept_known(session, there[number].regions, record)
             for region in record.regions:
                 new = [one for one in region.descriptions if self._content_of(region, one) not in known]
                 known |= {self._content_of(region, one) for one in new}
@@ -162,7 +175,19 @@ class _ImportBatch:
         return {one.image.id: one for one in pictures_of(session, image_ids=ids, statuses=STATUSES)}
 
     def _new(self, number: int, region: RegionRecord, one: DescriptionRecord) -> NewRegion:
-        return NewRegion(number, region.xyxy, one.text, one.source or self.source, one.score, one.status)
+        return NewRegion(number, region.xyxy, one.text, one.source or self.source, one.score, self._status(one))
+
+    def _status(self, one: DescriptionRecord) -> Status:
+        return "accepted" if self.accept and one.status == "pending" else one.status
+
+    def _accept_known(self, session: Session, rows: Sequence[RegionRow], record: PictureRecord) -> int:
+        """Accept what an earlier import brought as pending and nobody has touched since; return how many."""
+        described = ((region, one) for region in record.regions for one in region.descriptions)
+        accepted = {self._content_of(region, one) for region, one in described if self._status(one) == "accepted"}
+        waiting = [row for row in rows if (row.status, row.version) == ("pending", 1) and _content(row) in accepted]
+        for row in waiting:
+            set_status(session, region_id=row.id, expected_version=1, who=self.who, status="accepted", reason=IMPORTED)
+        return len(waiting)
 
     def _content_of(self, region: RegionRecord, one: DescriptionRecord) -> Content:
         return region.xyxy, storable(one.text), one.source or self.source
@@ -189,7 +214,7 @@ class _ImportBatch:
                 who=self.who,
                 box_id=first.id,
                 text=one.text,
-                status=one.status,
+                status=self._status(one),
                 source=one.source or self.source,
                 score=one.score,
                 key=repr((self._content_of(region, one), "import")),
@@ -211,7 +236,7 @@ class _ImportBatch:
         if change == ImageChange():
             return False
         edit_image(
-            session, image_id=image.id, expected_version=image.version, who=self.who, change=change, reason="import"
+            session, image_id=image.id, expected_version=image.version, who=self.who, change=change, reason=IMPORTED
         )
         return True
 
@@ -232,6 +257,8 @@ class ImportAnnotationsConfig:
     """The file's format."""
     who: str = "import"
     """Author, for the history."""
+    accept: bool = False
+    """People made these annotations: accept those that have no verdict of their own; left out, they are pending."""
     home: Path | None = None
     """Folder of the database; by default GRAIN_HOME."""
 
@@ -248,11 +275,17 @@ def main(config: ImportAnnotationsConfig) -> None:
     engine = open_engine(database_url(home))
     try:
         result = import_file(
-            engine, dataset=config.dataset, path=config.file.expanduser(), format=config.format, who=config.who
+            engine,
+            dataset=config.dataset,
+            path=config.file.expanduser(),
+            format=config.format,
+            who=config.who,
+            accept=config.accept,
         )
     finally:
         engine.dispose()
-    done = f"{result.added:,} added, {result.known:,} known, {result.not_found:,} pictures not found"
+    accepted = f" ({result.accepted:,} of them accepted now)" if result.accepted else ""
+    done = f"{result.added:,} added, {result.known:,} known{accepted}, {result.not_found:,} pictures not found"
     report_progress(1, 1, f"{done}, {len(result.refusals):,} refused" if result.refusals else done)
     json.dump({"dataset": config.dataset, **result.to_json()}, sys.stdout, indent=1, ensure_ascii=False)
     print()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curation.files.home import database_url, home_folder, report_progress
 from curation.files.records import Status
 from curation.versions.versions import freeze
 from db.engine import open_engine
+from db.models import DatasetVersion
 from grain.command import flags_of, run_command
 
 
@@ -35,6 +37,13 @@ def command_line(config: FreezeConfig) -> list[str]:
     return ["-m", "curation.versions.freeze", *flags_of(config)]
 
 
+def warning(version: DatasetVersion, statuses: Sequence[Status]) -> str:
+    """Return the end of a sentence that warns of a version without a region; "" of others."""
+    if version.regions:
+        return ""
+    return f", without any region: no description is {' or '.join(statuses)}, so that training learns no regions"
+
+
 def main(config: FreezeConfig) -> None:
     """Run the command line."""
     home = home_folder()
@@ -51,7 +60,7 @@ def main(config: FreezeConfig) -> None:
         )
     finally:
         engine.dispose()
-    report_progress(1, 1, f"{version.pictures:,} pictures frozen as {version.name}")
+    report_progress(1, 1, f"{version.pictures:,} pictures frozen as {version.name}{warning(version, config.statuses)}")
     names = ("name", "sha256", "pictures", "regions", "created_by", "note")
     json.dump({name: getattr(version, name) for name in names}, sys.stdout, indent=1, ensure_ascii=False)
     print()

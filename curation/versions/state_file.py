@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from atomic_files import atomic_file
 from curation.files.records import PictureRecord, Status, from_json, to_json
@@ -83,16 +83,39 @@ def read_state(path: Path, sha256: str) -> FrozenState:
         for line in lines:
             digest.update(line)
             _count(from_json(line), counts)
-    except FileNotFoundError as error:
-        raise UserError(f"expected the version's file {path}, got nothing: bring it back from a copy") from error
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise UserError(f"expected {path} as it was frozen, got a damaged file: bring it back from a copy") from error
+        raise _unreadable(path, error) from error
     if digest.hexdigest() != sha256:
         raise UserError(
             f"expected {path} as it was frozen (sha256 {sha256[:12]}…), got another ({digest.hexdigest()[:12]}…): "
             "bring it back from a copy, or freeze the data set anew"
         )
     return FrozenState(path, sha256, head, *counts)
+
+
+def peek_state(path: Path) -> tuple[StateHead, Iterator[PictureRecord]]:
+    """Return the head of a state, and its pictures as they are read; nothing is verified, so that it begins at once.
+
+    Raises: UserError: it is gone or damaged; of a picture, when that is read.
+    """
+    records = _peeked(path)
+    return cast(StateHead, next(records)), cast("Iterator[PictureRecord]", records)
+
+
+def _peeked(path: Path) -> Iterator[StateHead | PictureRecord]:
+    try:
+        lines = _lines(path)
+        yield _head(next(lines, b""))
+        for line in lines:
+            yield from_json(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"expected the version's file {path}, got nothing: bring it back from a copy")
+    return UserError(f"expected {path} as it was frozen, got a damaged file: bring it back from a copy")
 
 
 def _head_and(head: StateHead, records: Iterable[PictureRecord], counts: list[int]) -> Iterator[bytes]:

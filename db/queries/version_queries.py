@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 from sqlalchemy import func
@@ -122,6 +123,18 @@ def count_reviews(session: Session, *, dataset_id: int) -> dict[Review, int]:
     """Return how many images of a data set are in each review state."""
     asked = select(Image.review, func.count()).where(Image.dataset_id == dataset_id).group_by(col(Image.review))
     return cast("dict[Review, int]", dict(session.exec(asked).all()))
+
+
+def count_described(session: Session, *, dataset_id: int) -> int:
+    """Return how many images of a data set have a region that nobody deleted."""
+    region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(VISIBLE))
+    asked = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id, region.exists())
+    return session.exec(asked).one()
+
+
+def edited_at(session: Session, *, dataset_id: int) -> datetime | None:
+    """Return when a data set was edited last; None where it never was."""
+    return session.exec(select(func.max(RegionEdit.at)).where(RegionEdit.dataset_id == dataset_id)).one()
 
 
 def last_ids(session: Session) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -24,7 +24,7 @@ from grain.data.jpeg import image_tensor
 from grain.data.shards import ExactlyOnce, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
 from grain.data.tokenizer import Tokenizer, text_id
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
-from grain.train_config import CaptionSource, Sampling
+from grain.train_config import CaptionSource, RegionChoice, Sampling
 
 Box = tuple[float, float, float, float]  # xyxy, normalized
 Pixels = TypeVar("Pixels")
@@ -206,6 +206,7 @@ class TrainingStream(IterableDataset[Batch]):
         rank: int = 0,
         processes: int = 1,
         max_regions: int = 5,
+        regions: RegionChoice = "best",
         caption_source: CaptionSource = "caption",
         with_regions: bool = True,
         sampling: Sampling = "exactly_once",
@@ -228,6 +229,7 @@ class TrainingStream(IterableDataset[Batch]):
         self.first_step, self.last_step = first_step, last_step
         self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
+        self.regions = regions
         self.tokenizer = Tokenizer(
             vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
         )
@@ -242,7 +244,7 @@ class TrainingStream(IterableDataset[Batch]):
             records, captions = [], []
             for row in self.rows:
                 sample, turn = self.reader.read(step * self.global_batch + row)
-                records.append(decode(sample, read))
+                records.append(self._chosen(decode(sample, read), turn))
                 captions.append(self._caption(records[-1], turn))
             yield collate(
                 records,
@@ -253,12 +255,23 @@ class TrainingStream(IterableDataset[Batch]):
                 with_regions=self.with_regions,
             )
 
+    def _chosen(self, record: ShardRecord[Tensor], turn: int) -> ShardRecord[Tensor]:
+        """Return a record with the regions of this turn; they keep their order."""
+        count = len(record.texts)
+        if self.regions == "best" or count <= self.max_regions:
+            return record
+        draw = random.Random(seed_of(self.seed, turn, record.key, "regions"))
+        rows = sorted(draw.sample(range(count), self.max_regions))
+        boxes, texts = tuple(record.boxes_xyxy[row] for row in rows), tuple(record.texts[row] for row in rows)
+        return replace(record, boxes_xyxy=boxes, texts=texts)
+
     def _caption(self, record: ShardRecord[Tensor], turn: int) -> str:
-        choices = [record.caption]
-        if self.caption_source == "either":
-            choices = [text for text in (record.caption, record.written_caption) if text] or choices
-        elif self.caption_source == "with_descriptions":
-            choices += record.texts[: self.max_regions]
+        others: Mapping[CaptionSource, tuple[str, ...]] = {
+            "either": (record.written_caption,),
+            "with_descriptions": record.texts[: self.max_regions],
+        }
+        there = (record.caption, *others.get(self.caption_source, ()))
+        choices = [text for text in there if text] or [record.caption]
         return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from atomic_files import write_atomically
 from grain.train_config import TrainConfig
 
+BEFORE = {"regions": "best", "add_pooled": False}  # what runs did that are older than these settings
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute"}  # between two commands of one run
 
 
@@ -19,7 +20,7 @@ def claim_folder(config: TrainConfig, *, write: bool) -> None:
     path = config.out / "config.json"
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = BEFORE | json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(key for key in settings if settings[key] != kept.get(key) and key not in MAY_CHANGE)
         if changed:
             raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from grain.config import GrainConfig, Queries, preset
+from grain.config import DecoderConfig, GrainConfig, Queries, preset
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_open_clip, from_pretrained, load_towers
 from grain.train_config import TrainConfig
@@ -39,8 +39,11 @@ def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
         model, model_config = GrainModel(preset_config), preset_config
     elif config.init.startswith("open_clip:"):
         _, name, *rest = config.init.split(":", 2)
-        model, model_config = from_open_clip(name, rest[0] if rest else None, preset_config.decoder)
+        weights, decoder = rest[0] if rest else None, _new_decoder(preset_config, config)
+        model, model_config = from_open_clip(name, weights, decoder)
+        _keep_pooled(model)
     else:
+        preset_config = replace(preset_config, decoder=_new_decoder(preset_config, config))
         model, model_config = _from_checkpoint(Path(config.init), preset_config)
     model.lock(image=config.lock_image, text=config.lock_text)
     return model, model_config
@@ -53,7 +56,25 @@ def _from_checkpoint(folder: Path, preset_config: GrainConfig) -> tuple[GrainMod
     model_config = replace(start_config, decoder=preset_config.decoder)
     model = GrainModel(model_config)
     load_towers(model, {k: v for k, v in start.state_dict().items() if not k.startswith(("decoder.", "heads."))})
+    _keep_pooled(model)
     return model, model_config
+
+
+def _new_decoder(preset_config: GrainConfig, config: TrainConfig) -> DecoderConfig | None:
+    """Return the decoder that is put on given towers, which adds to their own image embedding unless told otherwise.
+
+    Untrained regions are not added to it.
+    """
+    decoder = preset_config.decoder
+    if decoder is None or not config.add_pooled:
+        return decoder
+    return replace(decoder, add_pooled=True, add_regions=False)
+
+
+def _keep_pooled(model: GrainModel) -> None:
+    """Start a new decoder's part of the image embedding at zero, where it is added to CLIP's own."""
+    if model.heads is not None and model.add_pooled:
+        torch.nn.init.zeros_(model.heads.image_projection)
 
 
 def _queries(config: GrainConfig) -> Queries | None:

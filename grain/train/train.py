@@ -44,7 +44,16 @@ from grain.train.losses import Losses, grain_losses
 from grain.train.resume import load_state, only_trainer, save_state
 from grain.train.run_folder import claim_folder, trim_log
 from grain.train.start import initial_model, learning_rate
-from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, box_spread, keep_pictures, memory_bytes
+from grain.train.watch import (
+    STOPPED,
+    WATCHED,
+    ProgressReporter,
+    StopSignal,
+    box_spread,
+    distinct_share,
+    keep_pictures,
+    memory_bytes,
+)
 from grain.train_config import TrainConfig, shared_command
 
 METRICS_LOG = "metrics.jsonl"
@@ -152,6 +161,7 @@ class Trainer:
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
             max_regions=self.config.max_regions,
+            regions=self.config.regions,
             caption_source=self.config.caption_source,
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,
@@ -183,6 +193,7 @@ class Trainer:
             "gradient_norm": float(norm),
             "logit_scale": self.model.logit_scale.exp().item(),
             "skipped": self.guard.skipped,
+            "captions_distinct": distinct_share(batch.captions),
         }
 
     def _over_processes(self, losses: Losses) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from atomic_files import atomic_file, write_atomically
 from grain.data.loader import ShardRecord
@@ -62,6 +63,15 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def distinct_share(captions: Tensor) -> float:
+    """Return the share of a process's captions that no other equals: 0 where all are empty or the same.
+
+    Args: captions: [B, L] token ids.
+    """
+    counts = torch.unique(captions, dim=0, return_counts=True)[1]
+    return float((counts == 1).sum()) / max(len(captions), 1)
 
 
 def box_spread(features: Sequence[ImageFeatures]) -> dict[str, float]:

@@ -191,7 +191,8 @@ def test_words_of_a_picture_that_is_not_here_yet_are_an_act_and_can_be_undone(sc
     found = scripts.evaluate("""() => {
       let names = 0;
       const queue = editorQueue(() => `n${++names}`), kinds = () => queue.unsaved().map((ask) => ask.do);
-      for (const kind of ["text", "caption", "facts", "draw", "describe"]) queue.add({ do: kind, image: 7, id: 3, version: 1 });
+      const typed = ["text", "caption", "facts", "draw", "describe"];
+      for (const kind of typed) queue.add({ do: kind, image: 7, id: 3, version: 1 });
       const added = kinds();
       queue.undo();
       return [added, kinds().at(-1)];

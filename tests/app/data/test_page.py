@@ -16,7 +16,7 @@ from app.data import actions as data_actions
 from app.data import panels as data_panels
 from app.data.page import DataPage, DatasetOutputs
 from app.services import Services
-from curation.versions.freeze import FreezeConfig, command_line
+from curation.versions.freeze import FreezeConfig, command_line, warning
 from curation.versions.versions import freeze
 from db.engine import transaction
 from db.queries.curate_queries import edit_region
@@ -57,6 +57,19 @@ def test_a_data_set_is_told_in_numbers(services: Services) -> None:
     with transaction(services.engine) as session:
         assert count_reviews(session, dataset_id=99) == {}
         assert last_ids(session)[1:] == (20, 8)
+
+
+def test_a_version_without_a_region_is_warned_of_before_it_is_frozen(services: Services) -> None:
+    page = DataPage(services)
+    assert "8 pictures and 12 descriptions" in page.holds("lids", ["accepted"])
+    assert "8 pictures and 20 descriptions" in page.holds("lids", ["accepted", "pending", "rejected"])
+    none = page.holds("lids", [])
+    assert "no region, so that training learns no regions" in none
+    assert "12 accepted and 2 pending and 6 rejected" in none
+    version = freeze(services.engine, services.settings.home, dataset="lids", name="none", who="ana", statuses=())
+    assert version.regions == 0 and "no description is accepted" in warning(version, ["accepted"])
+    with transaction(services.engine) as session:
+        session.delete(session.merge(version))
 
 
 def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None:
@@ -137,8 +150,8 @@ def test_a_version_that_a_flag_could_be_hidden_in_stays_text() -> None:
 
 def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Services, tmp_path: Path) -> None:
     """The list of jobs is there before the data set is, and asks for it."""
-    assert DataPage(services).show(None, None, None) == [gr.skip()] * len(DatasetOutputs._fields)
-    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None)[0]
+    assert DataPage(services).show(None, None, None, []) == [gr.skip()] * len(DatasetOutputs._fields)
+    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None, [])[0]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +178,9 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     expect(page.locator("#versions")).to_contain_text("<b>before</b>")
     page.locator("#compare-versions").click()
     expect(page.locator("#difference")).to_contain_text("1 description changed")
+    expect(page.locator("#holds")).to_contain_text("8 pictures and 12 descriptions")
     page.locator("#held label").nth(2).click()
+    expect(page.locator("#holds")).to_contain_text("8 pictures and 18 descriptions")
     page.locator("#version-name input, #version-name textarea").fill("third")
     page.locator("#freeze").click()
     expect(page.locator("#versions li")).to_have_count(3, timeout=JOB)
@@ -183,6 +198,7 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     assert len(written["images"]) == 7
     page.get_by_text("Import annotations").click()
     page.locator("#file input, #file textarea").fill(str(config.out))
+    page.locator("#accept input").check()
     page.locator("#import").click()
     expect(job_of(page, "import-annotations")).to_have_class(re.compile("done"), timeout=JOB)
     expect(job_of(page, "import-annotations")).to_contain_text("0 added, 12 known")

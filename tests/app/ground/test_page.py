@@ -123,7 +123,7 @@ def test_the_page_opens_with_something_to_see(still: Page) -> None:
     expect(still.locator("#scores .verdict")).to_have_count(1)
     expect(still.locator("#scores")).to_contain_text("PHOTO · photo")
     expect(still.locator("#timing")).to_contain_text("ms")
-    titles = ["Ground", "Annotate", "Curate", "Audit", "Evaluate", "Train", "Data"]
+    titles = ["Home", "Ground", "Annotate", "Curate", "Audit", "Evaluate", "Train", "Data"]
     expect(still.locator("#navigation nav a")).to_have_text(titles)
     expect(still.locator("footer")).to_be_hidden()
 

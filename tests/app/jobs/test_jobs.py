@@ -463,6 +463,26 @@ def test_an_end_is_judged(code: int, tail: str, asked: Any, wanted: Outcome) -> 
     assert outcome(code, tail, asked) == wanted
 
 
+LAUNCHER = """Traceback (most recent call last):
+  File "launch.py", line 999, in simple_launcher
+    raise subprocess.CalledProcessError(returncode=process.returncode, cmd=cmd)
+subprocess.CalledProcessError: Command '['python', '-m', 'grain.train']' returned non-zero exit status 1."""
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("grain.train: the data has 0 images: use less", "The data has 0 images: use less."),
+        ("[rank1]: grain.train: another process trains there", "Another process trains there."),
+        ("step 3\nTraceback (most recent call last):\n  File\nKeyError: 'x'", "exit code 1: KeyError: 'x'"),
+        ("curation.ingest: first\ncuration.ingest: no such folder", "No such folder."),
+    ],
+)
+def test_the_reason_of_a_failure_is_the_programs_own_and_not_its_launchers(said: str, reason: str) -> None:
+    assert outcome(1, f"{said}\n{LAUNCHER}").reason == reason == outcome(1, said).reason
+    assert outcome(1, LAUNCHER).reason.startswith("exit code 1: ")
+
+
 @pytest.mark.parametrize(
     ("code", "tail", "is_memory"),
     [

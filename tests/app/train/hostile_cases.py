@@ -14,8 +14,8 @@ import numpy as np
 from app.jobs.run_logs import Moment, Rows, RunLog
 from app.train import panels
 from app.train.alerts import Alert
+from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest
-from app.train.preflight import PreflightCheck
 from app.train.runs import KeptCheckpoint, RunRow, RunView
 from db.models import Job
 from grain.train_config import TrainConfig
@@ -61,7 +61,7 @@ def plan() -> str:
     request = TrainRequest.read({"name": HOSTILE})
     config = TrainConfig(Path("data"), Path("out"), name=HOSTILE)
     checks = [PreflightCheck(HOSTILE, "ok", HOSTILE)]
-    return panels.plan_panel(TrainPlan(request, config, (HOSTILE,), (HOSTILE,)), checks)
+    return panels.plan_panel(TrainPlan(request, config, None, (HOSTILE,), (HOSTILE,)), checks)
 
 
 def runs() -> str:

@@ -14,19 +14,19 @@ import pytest
 import tyro
 
 from app.access.accounts import Person
-from app.annotate import actions as annotate_actions
-from app.jobs.control import Jobs
 from app.jobs.devices import gpus, slots_here, visible_to
+from app.jobs.imports import queue_import
 from app.jobs.job_control import control_job
 from app.jobs.run_logs import METRICS_LOG
 from app.services import Services
 from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
+from app.train.data_checks import PreflightCheck
 from app.train.estimate import parameters
 from app.train.form import CHOSEN_ELSEWHERE, config_from, form_fields, values_of
 from app.train.plan import TrainRequest, plan_run
-from app.train.preflight import PreflightCheck, check_plan
+from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
 from db.engine import transaction
 from db.models import Job
@@ -37,6 +37,7 @@ from grain.config import preset
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import write_fake_checkpoint
+from tests.support.still_services import StillServices
 from user_errors import UserError
 
 ADA, BOB, EVE, ROOT = (
@@ -44,23 +45,6 @@ ADA, BOB, EVE, ROOT = (
     *(Person("eve", "viewer"), Person("root", "admin")),
 )
 SMALL = {"images": "64", "batch_size": "4", "warmup_images": 8, "precision": "no"}
-
-
-class StillJobs(Jobs):
-    """A queue in which nothing ever runs."""
-
-    def start_runners(self) -> int:
-        return 0
-
-
-class StillServices(Services):
-    """Services with such a queue: two GPUs, a Ray cluster."""
-
-    @property
-    def jobs(self) -> Jobs:
-        slots = {"cpu": 1, "gpu": 2, "ray": 4}
-        self._jobs = self._jobs or StillJobs(self.engine, self.settings.home, slots)
-        return self._jobs
 
 
 @pytest.fixture
@@ -100,6 +84,10 @@ def test_the_form_has_every_field_of_a_training_with_its_default_and_no_other() 
 def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> None:
     values = {"batch_size": "32", "losses.box": "0.5", "losses.symmetric": False, "twin": "", "lock_image": True}
     config = config_from(values, data=Path("/d"), out=Path("/o"), init=None, name="n")
+    assert (
+        config_from(values | {"images": "1,000,000"}, data=Path("/d"), out=Path("/o"), init=None, name="n").images
+        == 10**6
+    )
     assert (config.batch_size, config.losses, config.twin) == (32, LossWeights(box=0.5, symmetric=False), None)
     kept = json.loads(json.dumps({**vars(config), "losses": vars(config.losses)}, default=str))
     assert config_from(values_of(kept), data=Path("/d"), out=Path("/o"), init=None, name="n") == config
@@ -111,6 +99,10 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
     [
         ("images", "many", "images: expected a whole number"),
         ("images", "1e999", "images: expected a whole number"),
+        ("learning_rate", "100", "learning rate: expected at most 1, got '100': take less"),
+        ("learning_rate", "1,5", "learning rate: expected a number, 0 or more, got '1,5': write 1.5 with a point"),
+        ("images", "1,00", "images: expected a whole number, 1 or more, got '1,00': write 1.5 with a point"),
+        ("workers", "1000", "workers: expected at most 256, got '1000': take less"),
         ("batch_size", "-4", "batch size: expected a whole number"),
         ("batch_size", "0", "batch size: expected a whole number, 1 or more, got '0'"),
         ("pieces", "0", "pieces: expected a whole number, 1 or more"),
@@ -285,7 +277,7 @@ def test_only_the_owner_or_an_admin_stops_a_run(services: Services) -> None:
 
 
 def test_a_job_of_another_page_is_its_owners_as_well(services: Services) -> None:
-    job = annotate_actions.import_data(services, name="world", owner="ada", sample=4)
+    job = queue_import(services.jobs, name="world", owner="ada", sample=4)
     with pytest.raises(UserError, match=r"is ada's: only ada or an admin may cancel it"):
         control_job(services.jobs, BOB, job, what="cancel")
     control_job(services.jobs, ADA, job, what="cancel")
@@ -316,7 +308,7 @@ def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Servi
     assert row.latest["loss"] == 3.5 and train_runs.seconds_left(row.latest, job.config["train"]) == 30.0
     shown = train_panels.watch_panel([view]) + train_panels.runs_panel([row], [job.id], more=False)
     assert "0.250" in shown and "step 1 of 16" in shown
-    other = annotate_actions.import_data(services, name="world", owner="ada", sample=4)
+    other = queue_import(services.jobs, name="world", owner="ada", sample=4)
     named = [str(job.id), "x", "²", "-1", "9" * 30, str(other), "4096"]
     assert train_runs.are_runs(services, named) == [str(job.id)]
     with pytest.raises(UserError, match="no checkpoint 'final' yet"):

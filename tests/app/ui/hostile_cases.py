@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.core.templates import environment
+from app.main import Page
 from app.ui.frames import regions_frame
 from app.ui.html import (
     command_block,
@@ -61,6 +62,7 @@ def jobs() -> str:
     return jobs_panel([JobView(job, [StageTally(**counts)], [FailureGroup(**reasons)]) for job in made])
 
 
+NAMED_PAGE = Page(HOSTILE, "annotate", lambda: None)
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "ui/templates/macros.html": (
         macros,
@@ -76,6 +78,6 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     ),
     "ui/templates/jobs.html": (jobs,),
     "ui/templates/navigation.html": (
-        lambda: render("ui/templates/navigation.html", pages=[(HOSTILE, "annotate", True)], sign_out="/logout"),
+        lambda: render("ui/templates/navigation.html", pages=[NAMED_PAGE], here="annotate", sign_out="/logout"),
     ),
 }

@@ -27,9 +27,10 @@ from curation.exchange.formats import FORMATS, Format
 from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, import_records
 from curation.exchange.import_annotations import command_line as bring_command
 from curation.files.image_files import plain_kind
-from curation.files.records import WRITTEN_CAPTION, DescriptionRecord, PictureRecord, RegionRecord
+from curation.files.records import WRITTEN_CAPTION, DescriptionRecord, PictureRecord, RegionRecord, Status
 from curation.versions.versions import freeze, open_version
 from db.engine import Engine, reading, transaction
+from db.queries.curate_queries import set_status
 from db.queries.data_set_queries import image_page
 from db.queries.lease_queries import lease_images
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
@@ -377,6 +378,27 @@ def test_what_the_data_set_has_is_known_and_never_overruled(lids: Engine, tmp_pa
     brought = import_file(lids, dataset="lids", path=out, format="coco", who="cy")
     assert (brought.added, brought.known) == (0, 20)
     assert [(row.id, row.version, row.status) for row in all_regions(lids, 1)] == before
+
+
+def test_annotations_that_people_made_come_as_accepted_also_those_that_came_pending_before(lids: Engine) -> None:
+    def region(*texts: tuple[str, Status]) -> RegionRecord:
+        return RegionRecord((0.0, 0.0, 0.5, 0.5), tuple(DescriptionRecord(text, status) for text, status in texts))
+
+    picture = PictureRecord("", 40, 30, "деталь 2.jpg", regions=(region(("a lid", "pending"), ("no lid", "rejected")),))
+    import_records(lids, "lids", [picture], who="cy", source="import:boxes")
+    told = replace(picture, regions=(*picture.regions, region(("its rim", "pending"), ("a rim", "pending"))))
+    by_text = {row.text: row for row in all_regions(lids, 1) if row.source == "import:boxes"}
+    assert {text: row.status for text, row in by_text.items()} == {"a lid": "pending", "no lid": "rejected"}
+    brought = import_records(lids, "lids", [told], who="cy", source="import:boxes", accept=True)
+    assert (brought.added, brought.known, brought.accepted) == (2, 2, 1)
+    by_text = {row.text: row for row in all_regions(lids, 1) if row.source == "import:boxes"}
+    accepted = dict.fromkeys(("a lid", "its rim", "a rim"), "accepted")
+    assert {text: row.status for text, row in by_text.items()} == accepted | {"no lid": "rejected"}
+    lid = by_text["a lid"]
+    with transaction(lids) as session:
+        set_status(session, region_id=lid.id, expected_version=lid.version, who="ana", status="pending")
+    again = import_records(lids, "lids", [told], who="cy", source="import:boxes", accept=True)
+    assert (again.added, again.known, again.accepted) == (0, 4, 0), "ana has reopened it: hers is the last word"
 
 
 def test_pictures_are_found_by_content_or_by_a_name_that_only_one_has(lids: Engine) -> None:

@@ -286,6 +286,32 @@ def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(
     of_own, of_written, of_nothing = counts
     assert of_own + of_written == 300 and of_nothing == 100
     assert 130 < of_own < 170
+    drawn = stream(tmp_path, caption_source="with_descriptions", last_step=100)
+    empty = int(TOKENIZER([""]).sum())
+    assert empty not in torch.cat([batch.captions.sum(1) for batch in drawn]).tolist(), "a description is there"
+
+
+def test_regions_are_drawn_anew_each_epoch_and_the_same_from_any_step(tmp_path: Path) -> None:
+    samples = []
+    for number in range(4):
+        files = sample(f"{number}", number, regions=0)
+        regions = [region([0.1 * n, 0.1, 0.1 * n + 0.1, 0.9], f"thing {n}", 1 - n / 10) for n in range(8)]
+        facts = json.loads(files[f"{number}.json"]) | {"regions": regions}
+        samples.append(files | {f"{number}.json": json.dumps(facts).encode()})
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    options = {"regions": "drawn", "max_regions": 3, "last_step": 40}
+    batches = list(stream(tmp_path, **options))
+    lefts = [(10 * batch.regions.boxes_xyxy[:, 0]).round().int().tolist() for batch in batches]
+    assert all(len(each) == 12 for each in lefts) and len({tuple(each) for each in lefts}) > 30
+    assert {n for each in lefts for n in each} == set(range(8)), "all of them, in time"
+    for batch, left in zip(batches, lefts, strict=True):
+        ids = batch.description_ids[batch.regions.text_index].tolist()
+        assert ids == [text_id(f"thing {n}") for n in left], "a text stays with its box"
+    for whole, resumed in zip(batches[17:], stream(tmp_path, **options, first_step=17), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(tensors(whole), tensors(resumed), strict=True))
+    kept = [batch.regions.boxes_xyxy[:, 0].tolist() for batch in stream(tmp_path, **(options | {"regions": "best"}))]
+    assert {round(10 * x) for each in kept for x in each} == {0, 1, 2}
 
 
 def test_without_regions_the_stream_carries_none(data_folder: Path) -> None:

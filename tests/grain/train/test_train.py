@@ -242,6 +242,29 @@ def test_a_decoder_is_added_to_the_towers_of_a_clip_checkpoint(data_folder: Path
     assert len(first) > 50 and all(torch.equal(model.state_dict()[name], value) for name, value in first.items())
 
 
+def test_a_decoder_on_clip_starts_from_clips_own_image_embedding_and_learns_from_there(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clip"
+    save_start(folder, tiny_config().as_clip())
+    clip, _ = from_pretrained(folder)
+    config = settings(data_folder, tmp_path, init=str(folder))
+    images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = clip.eval().encode_image(images).image_embeds
+        model, model_config = initial_model(config)
+        found = model.eval().encode_image(images).image_embeds
+        alone, _ = initial_model(replace(config, add_pooled=False))
+        lost = alone.eval().encode_image(images).image_embeds
+    assert model_config.decoder is not None and model_config.decoder.add_pooled
+    assert (found - expected).abs().max() <= 1e-5
+    assert (lost - expected).abs().max() > 0.1, "the paper's decoder throws it away"
+    train(config)
+    learned, learned_config = from_pretrained(config.out / "final")
+    assert learned_config == model_config and learned.heads is not None
+    assert learned.heads.image_projection.abs().max() > 0
+
+
 # region queries from proposals
 
 

@@ -18,7 +18,7 @@ from grain.structures import ImageFeatures
 from grain.train.preflight import main as preflight_main
 from grain.train.preflight import preflight, step_seconds
 from grain.train.train import train
-from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, box_spread, memory_bytes
+from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, box_spread, distinct_share, memory_bytes
 from tests.grain.train.test_configs import each_file
 from tests.grain.train.test_train import settings, steps_of
 
@@ -37,6 +37,12 @@ def test_boxes_that_never_vary_are_told_from_those_that_do() -> None:
 def test_there_is_no_spread_of_one_picture_of_none_or_of_boxes_that_differ_in_number() -> None:
     box = [0.1, 0.1, 0.5, 0.5]
     assert [box_spread(features(*each)) for each in ((), ([box],), ([box], [box, box]), ([], []))] == [{}] * 4
+
+
+def test_captions_that_another_one_equals_are_not_distinct() -> None:
+    rows = torch.tensor([[1, 2, 0], [1, 2, 0], [3, 2, 0], [4, 2, 0]])
+    assert [distinct_share(rows), distinct_share(rows[:2]), distinct_share(rows[1:])] == [0.5, 0.0, 1.0]
+    assert distinct_share(rows[:0]) == 0.0
 
 
 def test_a_run_that_is_stopped_after_every_step_ends_at_the_same_weights(

@@ -1,0 +1,91 @@
+"""Handle the Home page: the road of the chosen data set, drawn again as its jobs go on, and the ways in.
+
+Handlers import what needs the database: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.access.rules import allows
+from app.core.example_data import EXAMPLE
+from app.home import panels
+from app.services import Services
+from app.ui.dataset_choice import open_dataset, refreshed_dataset
+from app.ui.events import LIGHT, ON_ASK, QUEUE_ALL, TICK_SECONDS, html, warn
+from app.ui.html import empty_state, heading, page_head
+from user_errors import UserError
+
+TITLE, PATH = "Home", "home"
+LEAD = "From pictures to a model that knows what is on them: how far is it, and what comes next?"
+NO_DATASET = empty_state("No data set yet", "Begin with one of the ways below.")
+COMING = empty_state("The example is on its way", f"{EXAMPLE.what}: they appear here as soon as they are drawn.")
+
+
+class HomePage:
+    """The handlers. Each makes one call and shows its result."""
+
+    def __init__(self, services: Services) -> None:
+        """services: what they call."""
+        self.services = services
+
+    def open(self, request: gr.Request) -> list[Any]:
+        """Open the page on the data set of its link, or the last one. Returns dataset, known, road, ways in."""
+        dataset = open_dataset(self.services, request)
+        edits = allows(person_of(request).role, "curator") and EXAMPLE.name not in dataset.names
+        ways = panels.ways_in_panel(first=not dataset.names, edits=edits)
+        return [dataset.field, dataset.names, self._road(dataset.chosen), ways]
+
+    def show(self, dataset: str | None) -> str:
+        """Show the road of another data set. Returns road."""
+        return self._road(dataset)
+
+    def tick(self, dataset: str | None, known: list[str], before: str, request: gr.Request) -> list[Any]:
+        """Show what jobs have changed, every two seconds. Returns dataset, known, road."""
+        chosen, names = refreshed_dataset(self.services, dataset, known, who=person_of(request).name)
+        if not dataset and not names:
+            return [gr.skip(), gr.skip(), gr.skip()]
+        road = self._road(dataset)
+        new = names != known
+        return [chosen, names if new else gr.skip(), gr.skip() if road == before else road]
+
+    def import_example(self, request: gr.Request) -> list[Any]:
+        """Import the example data set. Returns road, ways in."""
+        from app.home import actions
+
+        try:
+            actions.import_example(self.services, person_of(request))
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+        return [COMING, panels.ways_in_panel(first=False, edits=False)]
+
+    def _road(self, dataset: str | None) -> str:
+        from app.home import actions
+
+        if not dataset:
+            return NO_DATASET
+        try:
+            return panels.road_panel(actions.road(self.services, dataset), self.services.settings.home)
+        except UserError as error:
+            return empty_state("Nothing to show", error.sentence)
+
+
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
+    page = HomePage(services)
+    with gr.Row(elem_classes="page-head"):
+        html(page_head(TITLE, LEAD))
+    with gr.Column(elem_classes="card home"):
+        road = html(elem_id="road")
+    with gr.Column(elem_classes="card home"):
+        html(heading("Ways in"))
+        ways = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="ways-in")
+    known = gr.State([])
+    app.load(page.open, None, [dataset, known, road, ways], **LIGHT)
+    dataset.change(page.show, dataset, road, **LIGHT)
+    ways.click(page.import_example, None, [road, ways], **(LIGHT | QUEUE_ALL))
+    gr.Timer(TICK_SECONDS).tick(page.tick, [dataset, known, road], [dataset, known, road], **LIGHT)

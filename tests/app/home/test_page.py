@@ -1,0 +1,148 @@
+"""The Home page: the road of a data set at every stage, and one data set that is chosen once for all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from app.access.accounts import Person
+from app.core.example_data import EXAMPLE
+from app.home import actions as home_actions
+from app.home.actions import DatasetRoad, road
+from app.jobs.imports import queue_import
+from app.services import Services
+from app.ui.dataset_choice import kept_dataset, refreshed_dataset
+from curation.versions.versions import freeze
+from db.engine import transaction
+from db.models import Job
+from db.queries.curate_queries import set_status
+from db.queries.job_queries import enqueue_job
+from tests.support.browser_fixtures import fits, opened
+from tests.support.curated import all_regions, curated
+from tests.support.fake_app import fake_services, running
+from tests.support.fake_predictor import write_fake_checkpoint
+from tests.support.still_services import StillServices
+from user_errors import UserError
+
+ADA = Person("ada", "curator")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = fake_services(tmp_path, StillServices)
+    yield services
+    services.engine.dispose()
+
+
+def states(found: DatasetRoad) -> dict[str, str]:
+    return {step.name: step.state for step in found.steps}
+
+
+def next_action(found: DatasetRoad) -> str:
+    return found.steps[found.next_step].action
+
+
+def queued(services: Services, kind: str, config: Mapping[str, Any], **values: Any) -> None:
+    with transaction(services.engine) as session:
+        job = enqueue_job(session, kind=kind, owner="ada", config=dict(config), argv=["true"])
+        job.sqlmodel_update({"state": "done"} | values)
+
+
+def test_the_next_action_leads_from_pictures_to_a_promoted_model(services: Services, tmp_path: Path) -> None:
+    home = services.settings.home
+    number = curated(services.engine, tmp_path / "bare", 4, name="bare", described=False)
+    assert number and next_action(road(services, "bare")) == "Describe the pictures"
+    curated(services.engine, tmp_path / "lids", 6)
+    found = road(services, "lids")
+    assert states(found) == {"Imported": "done", "Described": "going", "Reviewed": "going"} | dict.fromkeys(
+        ("Frozen", "Trained", "Promoted"), "open"
+    )
+    assert [step.count for step in found.steps] == ["8", "7", "18", "0", "0", "–"]
+    assert found.steps[2].action == "Review 2 more" and found.steps[2].link.endswith("dataset=lids&statuses=pending")
+    assert next_action(found) == "Freeze a version" and len(found.pictures) == 8
+    version = freeze(services.engine, home, dataset="lids", name="v1", who="ada")
+    found = road(services, "lids")
+    assert (found.steps[3].count, found.steps[3].state) == ("v1", "done") and next_action(found) == "Train on v1"
+    with transaction(services.engine) as session:
+        pending = next(row for row in all_regions(services.engine, version.dataset_id) if row.status == "pending")
+        set_status(session, region_id=pending.id, expected_version=1, who="ada", status="accepted")
+    assert "edited since" in road(services, "lids").steps[3].detail
+    out = home / "runs" / "r7"
+    run = {"asked": {"data": f"version:{version.sha256}"}, "train": {"name": "r7", "out": str(out)}}
+    queued(services, "train", run)
+    (out / "best").mkdir(parents=True)
+    (out / "metrics.jsonl").write_text(
+        '{"step": 1, "images": 4, "loss": 1}\n{"step": 1, "held_out_grounding_acc50": 0.61}\n'
+    )
+    found = road(services, "lids")
+    assert (found.steps[5].count, next_action(found)) == ("61%", "Compare and promote")
+    write_fake_checkpoint(services.settings.checkpoints / "r7")
+    assert road(services, "lids").steps[5].link == "/?checkpoint=r7"
+    queued(services, "train", run, state="failed", exit_reason="The data has no regions.")
+    found = road(services, "lids")
+    assert found.steps[4].problem == "The data has no regions." and next_action(found) == "Look at the run"
+
+
+def test_a_version_without_a_region_is_a_problem_and_not_trained_on(services: Services, tmp_path: Path) -> None:
+    curated(services.engine, tmp_path / "bare", 4, name="bare", described=False)
+    freeze(services.engine, services.settings.home, dataset="bare", name="v1", who="ada")
+    found = road(services, "bare")
+    assert found.steps[3].problem.startswith("It holds no region") and found.steps[4].action == ""
+    with pytest.raises(UserError, match="no data set 'lid'"):
+        road(services, "lid")
+
+
+def test_work_in_progress_and_failures_are_told(services: Services, tmp_path: Path) -> None:
+    curated(services.engine, tmp_path / "bare", 4, name="bare", described=False)
+    queued(services, "import", {"dataset": "bare"}, state="failed", exit_reason="The disk is full.")
+    queued(services, "annotate", {"dataset": "bare"}, state="queued", done=3, total=6, message="3 of 6 described")
+    queued(services, "annotate", {"dataset": "another"}, state="failed", exit_reason="no")
+    found = road(services, "bare")
+    assert (found.steps[0].problem, found.steps[0].action) == ("The disk is full.", "Import again")
+    assert (found.steps[1].state, found.steps[1].detail) == ("going", "50% · 3 of 6 described")
+
+
+def test_a_new_data_set_of_ones_own_is_chosen_and_nobody_elses(services: Services, tmp_path: Path) -> None:
+    curated(services.engine, tmp_path / "lids")
+    queue_import(services.jobs, name="pots", owner="ada", sample=2)
+    known = ["lids"]
+    assert refreshed_dataset(services, "lids", known, who="ada")[1] == known, "not imported yet"
+    curated(services.engine, tmp_path / "pots", 2, name="pots")
+    mine, names = refreshed_dataset(services, "lids", known, who="ada")
+    assert (mine.value, names) == ("pots", ["lids", "pots"])
+    assert refreshed_dataset(services, "lids", known, who="bo")[0].value == "lids"
+    assert refreshed_dataset(services, "gone", ["lids"], who="bo")[0].value == "lids"
+
+
+def test_the_example_is_one_row_and_one_click(services: Services) -> None:
+    job = services.jobs.get(home_actions.import_example(services, ADA))
+    assert isinstance(job, Job) and job.config["dataset"] == EXAMPLE.name and job.owner == "ada"
+    assert kept_dataset(object()) == ""  # type: ignore[arg-type]
+
+
+def test_a_data_set_is_chosen_once_for_all_pages(tmp_path: Path, visitor: BrowserContext) -> None:
+    services = fake_services(tmp_path)
+    with running(services) as address:
+        with opened(visitor, f"{address}home", ".ways .next") as page:
+            expect(page.locator("#road")).to_contain_text("No data set yet")
+        for name in ("lids", "pots"):
+            curated(services.engine, tmp_path / name, 4, name=name)
+        with opened(visitor, f"{address}home", "ol.road") as page:
+            chosen = page.locator("#dataset input")
+            expect(chosen).to_have_value("pots")  # the last one that was made
+            chosen.click()
+            page.get_by_role("option", name="lids").click()
+            expect(page).to_have_url(f"{address}home?dataset=lids")
+            for title, path in (("Train", "train"), ("Data", "data"), ("Home", "home")):
+                page.locator("#navigation").get_by_role("link", name=title, exact=True).click()
+                expect(page).to_have_url(f"{address}{path}?dataset=lids")
+                expect(page.locator("#dataset input")).to_have_value("lids")
+            fits(page, 400)
+        with opened(visitor, f"{address}curate", "#regions .tile") as page:  # an address without one
+            expect(page.locator("#dataset input")).to_have_value("lids")
+        with opened(visitor, f"{address}data?dataset=pots", "#overview table") as page:  # a link decides
+            expect(page.locator("#dataset input")).to_have_value("pots")

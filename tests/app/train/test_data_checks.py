@@ -1,0 +1,163 @@
+"""What the preflight says of a version's pictures, regions and captions, against what its export and loader give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from app.access.accounts import Person
+from app.services import Services
+from app.train import actions as train_actions
+from app.train.data_checks import PreflightCheck
+from app.train.plan import TrainPlan, TrainRequest, plan_run
+from app.train.preflight import check_plan
+from curation.exchange.export import export
+from curation.exchange.export_config import ExportConfig
+from curation.exchange.training_census import NOT_REVIEWED, count_for_training, version_census
+from curation.files.records import Status
+from curation.versions.state_file import peek_state
+from curation.versions.versions import freeze, version_path
+from db.engine import transaction
+from db.models import DatasetVersion
+from db.queries.curate_queries import edit_image
+from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
+from db.queries.edit_values import ImageChange
+from db.queries.region_queries import NewRegion, add_regions
+from grain.data.loader import find_shards, read_records
+from tests.support.curated import picture_files, sha256_of
+from tests.support.fake_app import fake_services
+from user_errors import UserError
+
+ADA = Person("ada", "curator")
+SMALL = {"images": "64", "batch_size": "4", "warmup_images": 8, "precision": "no", "max_regions": "5"}
+PICTURES, BARE = 90, 10  # with regions, and without
+EACH = 8  # regions of a picture
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = fake_services(tmp_path)
+    yield services
+    services.engine.dispose()
+
+
+def frozen(services: Services, *statuses: Status, status: Status = "pending", caption: str = "") -> DatasetVersion:
+    """A version of a data set whose pictures have EACH regions of one verdict, but for the last BARE."""
+    folder = services.settings.home / "pictures"
+    files = picture_files(folder, PICTURES + BARE - 2)
+    images = [NewImage(sha256_of(c), 40, 30, str(folder / name), caption=caption) for name, c in files.items()]
+    boxes = [(0.1 * n, 0.1, 0.1 * n + 0.1, 0.9) for n in range(EACH)]
+    with transaction(services.engine) as session:
+        number = create_dataset(session, name="boxes").id
+        add_images(session, dataset_id=number, images=images)
+        found = image_page(session, dataset_id=number, limit=PICTURES)
+        rows = [
+            NewRegion(one.id, box, f"thing {n} of {one.id}", "import:boxes", None, status)
+            for one in found
+            for n, box in enumerate(boxes)
+        ]
+        add_regions(session, dataset_id=number, rows=rows)
+    return freeze(services.engine, services.settings.home, dataset="boxes", name="v1", who="ada", statuses=statuses)
+
+
+def asked(version: DatasetVersion, **changes: Any) -> TrainRequest:
+    form = {"name": "first", "data": f"version:{version.sha256}", "start": "scratch", "where": "cpu", "fields": SMALL}
+    return TrainRequest.read(form | changes)
+
+
+def planned(services: Services, version: DatasetVersion, **changes: Any) -> tuple[TrainPlan, dict[str, PreflightCheck]]:
+    plan = plan_run(services, asked(version, **changes), "admin")
+    return plan, {each.name: each for each in check_plan(services, plan) if each.name != "settings"}
+
+
+def test_a_version_is_trained_on_with_the_verdicts_that_it_holds(services: Services) -> None:
+    version = frozen(services, "accepted", "pending", "rejected")
+    plan, checks = planned(services, version, caption="descriptions")
+    assert plan.export is not None and plan.export.statuses == ("accepted", "pending")
+    ran = tyro.cli(ExportConfig, args=list(plan.prepare[2:]))
+    assert (ran, ran.out) == (plan.export, plan.config.data)
+    exported = export(services.engine, services.settings.home, ran)
+    counts = {split: find_shards(ran.out, split).images for split in ("train", "held_out")}
+    records = list(read_records(find_shards(ran.out, "train")))
+    census = version_census(version_path(services.settings.home, version.sha256), ran)
+    assert {**census.pictures} == counts == exported["pictures"] and sum(counts.values()) == PICTURES
+    assert census.descriptions == sum(len(record.texts) for record in records) == EACH * counts["train"]
+    assert census.captions["descriptions"].total() == sum(bool(record.caption) for record in records)
+    assert census.beyond(5) == 3 * counts["train"] and census.left_out == {NOT_REVIEWED: BARE}
+    assert f"{counts['train']:,} pictures to train on, {counts['held_out']} held out" in checks["data"].found
+    assert f"left out: {BARE} {NOT_REVIEWED}" in checks["data"].found
+    assert {name: checks[name].state for name in ("data", "regions", "captions")} == {
+        "data": "ok",
+        "regions": "ok",
+        "captions": "ok",
+    }
+    assert "(38%) out: of a picture with more than 5, so many are drawn, others" in checks["regions"].found
+    best = planned(services, version, caption="descriptions", fields=SMALL | {"regions": "best"})[1]["regions"]
+    assert best.state == "warn" and "(38%) are never used" in best.found and best.found.endswith("raise it up to 8.")
+    plan, checks = planned(services, version, caption="descriptions", fields=SMALL | {"max_regions": 8})
+    assert checks["regions"].state == "ok" and checks["data"].found.startswith("schema 1, ") and not plan.prepare
+
+
+def test_a_run_that_would_learn_nothing_is_refused_with_what_to_do(services: Services) -> None:
+    version = frozen(services, "accepted")
+    _, checks = planned(services, version)
+    assert checks["data"].state == "bad" and f"{PICTURES + BARE} {NOT_REVIEWED}" in checks["data"].found
+    with pytest.raises(UserError, match="no picture to train on"):
+        train_actions.queue(services, ADA, asked(version))
+    _, checks = planned(services, version, unreviewed=True)
+    assert checks["data"].state == "ok" and checks["regions"].state == "bad"
+    assert "accept some on the Curate page" in checks["regions"].found
+    _, checks = planned(services, version, unreviewed=True, fields=SMALL | {"clip": True})
+    assert "regions" not in checks and checks["captions"].state == "bad"
+    assert checks["captions"].found.endswith("write captions first, on the Curate page or with a describer.")
+    _, checks = planned(services, version, fields=SMALL | {"clip": True, "losses.image_caption": 0}, unreviewed=True)
+    assert "CLIP has no loss but L_ic" in checks["captions"].found
+
+
+@pytest.mark.parametrize(("caption", "word"), [("", "empty"), ("a photo", "the same")])
+def test_captions_that_tell_nothing_apart_forbid_l_ic_and_say_what_to_choose(
+    services: Services, caption: str, word: str
+) -> None:
+    version = frozen(services, "accepted", status="accepted", caption=caption)
+    _, checks = planned(services, version)
+    assert checks["captions"].state == "bad" and f"captions are {word}, so that L_ic" in checks["captions"].found
+    assert (
+        "compose them from the descriptions" in checks["captions"].found and "describer" not in checks["captions"].found
+    )
+    for choice in ({"caption": "descriptions"}, {"fields": SMALL | {"losses.image_caption": 0}}):
+        assert planned(services, version, **choice)[1]["captions"].state == "ok"
+    drawn = SMALL | {"caption_source": "with_descriptions"}
+    assert planned(services, version, fields=drawn)[1]["captions"].state == "ok"
+
+
+def test_a_describers_captions_are_offered_and_few_different_ones_are_a_warning(services: Services) -> None:
+    version = frozen(services, "accepted", status="accepted")
+    with transaction(services.engine) as session:
+        for number, image in enumerate(image_page(session, dataset_id=version.dataset_id, limit=PICTURES)):
+            change = ImageChange(
+                caption="the same" if number % 2 else "", facts={"written caption": f"one of {number}"}
+            )
+            edit_image(session, image_id=image.id, expected_version=1, who="ada", change=change)
+    home = services.settings.home
+    version = freeze(services.engine, home, dataset="boxes", name="v2", who="ada")
+    _, checks = planned(services, version)
+    assert "choose the captions that a describer wrote, which" in checks["captions"].found
+    assert planned(services, version, caption="written")[1]["captions"].state == "ok"
+    assert planned(services, version, fields=SMALL | {"caption_source": "either"})[1]["captions"].state == "ok"
+    plan, _ = planned(services, version)
+    assert plan.export is not None
+    head, records = peek_state(version_path(home, version.sha256))
+    first = count_for_training(head, records, replace(plan.export, unreviewed=True), most=10)
+    assert first.pictures.total() == 10 and not first.complete
+
+
+def test_a_version_whose_file_is_gone_is_named(services: Services) -> None:
+    version = frozen(services, "accepted")
+    version_path(services.settings.home, version.sha256).unlink()
+    with pytest.raises(UserError, match="bring it back from a copy"):
+        planned(services, version)
