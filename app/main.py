@@ -38,6 +38,7 @@ from app.services import Services
 from app.train import page as train_page
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, keep_stream_alive
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
+from app.ui.mcp_answers import answer_mcp_in_json
 from app.ui.tidy_uploads import tidy_uploads
 from user_errors import UserError
 
@@ -181,6 +182,7 @@ def _file_paths(data: Any) -> list[str]:
 def build_app(services: Services) -> Pages:
     """Build all pages; nothing is loaded or opened yet."""
     tidy_uploads()
+    answer_mcp_in_json()
     light_sessions()
     app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:
