@@ -428,7 +428,7 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
     prepared = inputs.run.click(
         page.prepare, [*form], inputs.progress, concurrency_id="class-texts", concurrency_limit=4, **QUIET
     )
-    prepared.then(**run)
+    prepared.success(**run)
     inputs.cancel.click(page.clear_progress, None, inputs.progress, cancels=[prepared], **LIGHT)
     inputs.gallery.click(
         page.use_example,
