@@ -32,7 +32,8 @@ def to_coco(results: Sequence[PicturePrediction]) -> dict[str, Any]:
     """
     texts = dict.fromkeys(text for each in results for text in each.prediction.descriptions)
     categories = {text: number for number, text in enumerate(texts, start=1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, each in enumerate(results, start=1):
         found = each.prediction
         images.append({"id": image_id, "file_name": each.name, "width": found.width, "height": found.height})
@@ -63,7 +64,9 @@ def to_csv(results: Sequence[PicturePrediction]) -> str:
         found, name = each.prediction, _plain(each.name)
         for description in found.descriptions:
             regions = [region for region in found.regions if region.text == description]
-            rows = [("yes", f"{region.score:.4f}", *_pixels(region, found)) for region in regions]
+            rows: list[tuple[Any, ...]] = [
+                ("yes", f"{region.score:.4f}", *_pixels(region, found)) for region in regions
+            ]
             for row in rows or [("no", "", "", "", "", "")]:
                 table.writerow((name, _plain(description), *row, found.width, found.height))
     return text.getvalue()

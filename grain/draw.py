@@ -46,12 +46,13 @@ def draw_boxes(image: Image.Image, boxes: Sequence[LabelledBox]) -> Image.Image:
         return drawn
     pen = ImageDraw.Draw(drawn)
     side = max(drawn.size)
-    line, font = max(LEAST_LINE, side // LINE_SHARE), ImageFont.load_default(max(LEAST_FONT, side // FONT_SHARE))
+    line, letters = max(LEAST_LINE, side // LINE_SHARE), max(LEAST_FONT, side // FONT_SHARE)
+    font = ImageFont.load_default(letters)
     placed = [_pixels(each.box_xyxy, drawn.size) for each in boxes]
     for box, each in zip(placed, boxes, strict=True):
         pen.rectangle(box, outline=CASING, width=line + 2)
         pen.rectangle(box, outline=each.color, width=line)
-    pad = font.size / 4
+    pad = letters / 4
     texts = [pen.textbbox((0, 0), each.label, font=font) for each in boxes]
     sizes = [(x1 - x0 + 2 * pad, y1 - y0 + 2 * pad) for x0, y0, x1, y1 in texts]
     places = place_labels(placed, sizes, width=drawn.width, height=drawn.height)

@@ -26,7 +26,7 @@ def owner_of(person: str) -> str:
     return hashlib.sha256(person.encode()).hexdigest()[:16]
 
 
-def keep_picture(settings: Settings, person: str, path: Path, image: Image.Image) -> tuple[str, Path]:
+def keep_picture(settings: Settings, person: str, path: Path, *, image: Image.Image) -> tuple[str, Path]:
     """Keep a picture for its person, the newest MOST_KEPT of each.
 
     Args:    path: the uploaded file. image: its upright pixels, kept instead where browsers cannot show the file.

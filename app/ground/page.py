@@ -157,7 +157,7 @@ class GroundPage:
         settings, person = self.services.settings, person_of(request).name
         image = open_picture(settings, picture)
         try:
-            kept_id, shown = keep_picture(settings, person, Path(picture), image)
+            kept_id, shown = keep_picture(settings, person, Path(picture), image=image)
         except UserError:  # no room: the page works without
             return "", picture
         return panels.kept_mark(owner_of(person), kept_id), str(shown)

@@ -52,10 +52,10 @@ def ground_files(services: Services, paths: Sequence[str], question: GroundQuest
     if not descriptions:
         raise QuestionError("descriptions", "There is nothing to look for: write a description.")
     for path in map(Path, paths):
-        yield _answer(services, path, question, descriptions)
+        yield _answer(services, path, question, descriptions=descriptions)
 
 
-def _answer(services: Services, path: Path, question: GroundQuestion, descriptions: list[str]) -> PictureAnswer:
+def _answer(services: Services, path: Path, question: GroundQuestion, *, descriptions: list[str]) -> PictureAnswer:
     try:
         image = open_picture(services.settings, str(path))
     except QuestionError as error:

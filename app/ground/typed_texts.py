@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from app.core.ground_links import GroundQuestion
 from app.core.recent_pictures import find_kept_picture, owner_of
@@ -65,6 +67,10 @@ def kept_question(settings: Settings, person: str, kept: str) -> GroundQuestion 
     return GroundQuestion(str(path), *texts, _within(form.threshold, -1.0), _within(form.alpha, 0.0))
 
 
+def _kind(field: Field[Any]) -> Callable[[Any], Any]:
+    return float if isinstance(field.default, float) else str
+
+
 def _within(value: float, least: float) -> float:
     return min(max(value, least), 1.0) if math.isfinite(value) else 0.0
 
@@ -74,7 +80,9 @@ def _read_form(kept: str) -> KeptForm | None:
         return None
     try:
         found = json.loads(kept)
-        values = {each.name: type(each.default)(found.get(each.name, each.default)) for each in fields(KeptForm)}
+        values: dict[str, Any] = {
+            each.name: _kind(each)(found.get(each.name, each.default)) for each in fields(KeptForm)
+        }
         return KeptForm(**values)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None

@@ -21,7 +21,7 @@ class JsonServer(PlainServer):
         call = server.request_handlers[self.types.CallToolRequest]
 
         async def structured(request: Any) -> Any:
-            answer = await call(request)
+            answer: Any = await call(request)
             answer.root.structuredContent = _structure(answer.root.content)
             return answer
 

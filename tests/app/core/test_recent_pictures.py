@@ -23,10 +23,10 @@ def photo(folder: Path, shade: int = 0) -> Path:
 
 def test_a_picture_is_found_again_byte_for_byte_by_its_person_alone(settings: Settings, tmp_path: Path) -> None:
     path = photo(tmp_path)
-    kept_id, shown = keep_picture(settings, "ada", path, read_picture(path))
+    kept_id, shown = keep_picture(settings, "ada", path, image=read_picture(path))
     assert find_kept_picture(settings, "ada", kept_id) == shown
     assert shown.read_bytes() == path.read_bytes() and shown.name == "photo 0.jpg"
-    assert keep_picture(settings, "ada", path, read_picture(path)) == (kept_id, shown)
+    assert keep_picture(settings, "ada", path, image=read_picture(path)) == (kept_id, shown)
     assert find_kept_picture(settings, "bob", kept_id) is None
     assert "ada" not in str(shown.relative_to(settings.home)) and owner_of("ada") != owner_of("bob")
 
@@ -42,7 +42,7 @@ def test_what_browsers_cannot_show_is_kept_as_png(settings: Settings, tmp_path: 
         Image.new("RGB", (8, 6), "red").save(path)
     for path, suffix in ((tiff, ".png"), (ROOT / "tests/support/turned.heic", ".png"), (avif, ".avif")):
         image = read_picture(path)
-        _, shown = keep_picture(settings, "ada", path, image)
+        _, shown = keep_picture(settings, "ada", path, image=image)
         assert shown.suffix == suffix and read_picture(shown).size == image.size
 
 
@@ -50,12 +50,12 @@ def test_the_newest_are_kept_and_using_one_makes_it_new(settings: Settings, tmp_
     ids = []
     for shade in range(MOST_KEPT):
         path = photo(tmp_path, shade)
-        kept_id, shown = keep_picture(settings, "ada", path, read_picture(path))
+        kept_id, shown = keep_picture(settings, "ada", path, image=read_picture(path))
         os.utime(shown.parent, (shade, shade))
         ids.append(kept_id)
     first, last = photo(tmp_path, 0), photo(tmp_path, 99)
     for path in (first, last):
-        keep_picture(settings, "ada", path, read_picture(path))
+        keep_picture(settings, "ada", path, image=read_picture(path))
     assert [find_kept_picture(settings, "ada", kept_id) is not None for kept_id in ids] == [
         True,
         False,
@@ -65,4 +65,4 @@ def test_the_newest_are_kept_and_using_one_makes_it_new(settings: Settings, tmp_
 
 def test_a_file_that_is_gone_is_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(RefusedError):
-        keep_picture(settings, "ada", tmp_path / "none.jpg", Image.new("RGB", (2, 2)))
+        keep_picture(settings, "ada", tmp_path / "none.jpg", image=Image.new("RGB", (2, 2)))

@@ -29,7 +29,7 @@ def test_a_line_is_a_description_and_a_single_line_holds_several(text: str, desc
 def kept(tmp_path: Path) -> tuple[Settings, dict[str, Any]]:
     settings, path = Settings(home=tmp_path / "home"), tmp_path / "photo.png"
     Image.new("RGB", (8, 6)).save(path)
-    kept_id, _ = keep_picture(settings, "ada", path, Image.new("RGB", (8, 6)))
+    kept_id, _ = keep_picture(settings, "ada", path, image=Image.new("RGB", (8, 6)))
     form = {"owner": owner_of("ada"), "picture": kept_id, "descriptions": "a lid", "classes": "", "search": ""}
     return settings, form | {"checkpoint": "photo", "versus": "", "threshold": "0.2", "alpha": "0.5"}
 
