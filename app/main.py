@@ -41,6 +41,7 @@ from app.ui.dataset_choice import dataset_field
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, html, keep_stream_alive
 from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
+from app.ui.mcp_answers import answer_mcp_in_json
 from app.ui.tidy_uploads import tidy_uploads
 from user_errors import UserError
 
@@ -187,6 +188,7 @@ def _file_paths(data: Any) -> list[str]:
 def build_app(services: Services) -> Pages:
     """Build all pages; nothing is loaded or opened yet."""
     tidy_uploads()
+    answer_mcp_in_json()
     light_sessions()
     app = Pages(title="GRAIN", analytics_enabled=False, fill_width=True, delete_cache=CACHE_SECONDS)
     with app:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -19,14 +20,17 @@ import tyro
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from atomic_files import write_atomically
 from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
+from grain.detections import PicturePrediction, draw_regions, to_coco
 from grain.preprocess import PictureLike, upright_rgb
 from grain.structures import MIN_CONFIDENCE, Array, ImageFeatures, Instances, Prediction, Region, RegionRanking
 from grain.zero_shot import (
     Classes,
     build_class_bank,
+    class_prompts,
     found_regions,
     global_scores,
     mix,
@@ -35,6 +39,8 @@ from grain.zero_shot import (
     score_classes,
     shown_rows,
 )
+from picture_formats import SUFFIXES
+from user_errors import UserError
 
 MAX_REMEMBERED = 20_000  # text embeddings
 
@@ -139,6 +145,12 @@ class Predictor:
         if not texts:
             return self._encoder.encode_texts([])
         return np.stack([known[text] for text in texts])
+
+    def class_texts(self, classes: Classes) -> list[str]:
+        """Return the texts that scoring these classes embeds, each once; embedded beforehand, they cost nothing."""
+        prompts = (class_prompts(name, rows, self._encoder.class_texts) for name, rows in classes.items())
+        written = [text for groups in prompts for group in groups for text in group]
+        return list(dict.fromkeys([*written, *(text for rows in classes.values() for text in rows)]))
 
     def crop_scores(
         self, image: PictureLike, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
@@ -287,10 +299,10 @@ def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Ground descriptions and classify one picture; prints one JSON object."""
+    """Ground descriptions and classify a picture, or those of a folder; prints one JSON object a picture."""
 
     image: tyro.conf.Positional[Path]
-    """A picture file."""
+    """A picture file, or a folder of them."""
     description: tuple[str, ...] = ()
     """Descriptions to find."""
     class_text: tuple[str, ...] = ()
@@ -307,13 +319,47 @@ class PredictConfig:
     """1: image embedding only; 0: regions only."""
     proposals: tuple[tuple[float, float, float, float], ...] = ()
     """Boxes x0 y0 x1 y1 x0 y0 …, normalized to the picture, for a checkpoint whose regions start from them."""
+    png: Path | None = None
+    """Write the picture with its regions drawn in; of a folder, a folder of such."""
+    coco: Path | None = None
+    """Write the regions as COCO JSON, in pixels of the upright picture."""
 
 
 def main(config: PredictConfig) -> None:
-    """Run the command line."""
+    """Run the command line. A file of a folder that is no picture is left out with a sentence."""
     predictor = Predictor.from_pretrained(config.checkpoint)
-    prediction = predictor.predict(
-        config.image,
+    results: list[PicturePrediction] = []
+    for path in _picture_files(config.image):
+        try:
+            image = upright_rgb(path)
+        except (OSError, ValueError) as error:
+            if path == config.image:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        prediction = _predict(predictor, image, config)
+        answer = {**prediction.to_json(), "checkpoint": predictor.info.to_json()}
+        print(json.dumps(answer, indent=1) if path == config.image else json.dumps({"file": path.name, **answer}))
+        results.append(PicturePrediction(path.name, prediction))
+        if config.png:
+            target = config.png if path == config.image else config.png / f"{path.name}.png"
+            _write_png(target, draw_regions(image, prediction), source=path)
+    if config.coco:
+        write_atomically(config.coco, json.dumps(to_coco(results)))
+
+
+def _picture_files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place]
+    files = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise UserError(f"{place} has no pictures ({', '.join(SUFFIXES)}): name a picture, or another folder")
+    return files
+
+
+def _predict(predictor: Predictor, image: Image.Image, config: PredictConfig) -> Prediction:
+    return predictor.predict(
+        image,
         list(config.description),
         parse_classes("\n".join(config.class_text)),
         threshold=config.threshold,
@@ -322,9 +368,15 @@ def main(config: PredictConfig) -> None:
         alpha=config.alpha,
         proposals=config.proposals or None,
     )
-    answer = {**prediction.to_json(), "checkpoint": predictor.info.to_json()}
-    json.dump(answer, sys.stdout, indent=1)
-    print()
+
+
+def _write_png(target: Path, drawn: Image.Image, *, source: Path) -> None:
+    if target.exists() and target.samefile(source):
+        raise UserError(f"expected another file for --png than the picture {source}: it would be overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    write_atomically(target, buffer.getvalue())
 
 
 if __name__ == "__main__":

@@ -95,12 +95,17 @@ EVALUATE = "app.evaluate.page"
 CURATE_MAP, DATA, LABEL_STUDIO = "app.curate.map_page", "app.data.page", "app.label_studio.page"
 CONCEPTS, AUDIT, API = "app.concepts.page", "app.audit.page", "app.api"
 EVENTS: dict[str, Rule] = _table(
-    _in(f"{GROUND}.GroundPage", "viewer", "open first_run run set_alpha redraw check_picture use_example"),
+    _in(
+        f"{GROUND}.GroundPage",
+        "viewer",
+        "open first_run run set_alpha redraw check_picture suggest use_example prepare clear_progress",
+    ),
     _in(
         f"{GROUND}.GroundPage",
         "viewer",
         "choose_checkpoint about compare audit show_server share download_json download_png ground",
     ),
+    _in("app.ground.several_page.SeveralPictures", "viewer", "run download_csv download_coco download_crops"),
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
     _in(f"{HOME}.HomePage", "viewer", "open show tick"),
     _in(f"{HOME}.HomePage", "curator", "import_example"),

@@ -48,7 +48,10 @@ class Model(Protocol):
         """Return the features of several upright RGB images."""
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
-        """Return text embeddings, [T, E], of unit length."""
+        """Return text embeddings, [T, E], of unit length; those of texts asked before are kept."""
+
+    def class_texts(self, classes: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the texts that scoring these classes embeds."""
 
 
 LoadModel = Callable[[Path], Model]

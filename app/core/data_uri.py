@@ -10,10 +10,18 @@ from PIL import Image
 SHOWN_SIDE = 1280  # pixels of the picture as sent to the page
 
 
+def file_uri(kind: str, content: bytes) -> str:
+    """Return a file inside an answer itself: it never lies on the server, where others could ask for it.
+
+    Args: kind: its MIME type.
+    """
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
 def picture_uri(image: Image.Image, side: int = SHOWN_SIDE) -> str:
     """Return the picture as a data URI of at most that many pixels a side. Nobody else's browser can ask for it."""
     small = image.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return file_uri("image/jpeg", buffer.getvalue())

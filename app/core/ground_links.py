@@ -32,7 +32,8 @@ class GroundQuestion:
     """What a person asks, as typed.
 
     picture: path of an uploaded file. versus: the checkpoint beside the first, "" for none. threshold: cosine.
-    alpha: share of the whole picture in a class score, the rest is the regions'.
+    alpha: share of the whole picture in a class score, the rest is the regions'. one_a_line: a line is one description
+    even where it is alone and has commas.
     """
 
     picture: str
@@ -42,6 +43,7 @@ class GroundQuestion:
     versus: str = ""
     threshold: float = 0.0
     alpha: float = 1.0
+    one_a_line: bool = False
 
     @property
     def picture_name(self) -> str:

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         return self.home / "pictures"
 
     @property
+    def recent_pictures(self) -> Path:
+        """Return the folder of the pictures that people last worked with, a folder a person."""
+        return self.home / "recent_pictures"
+
+    @property
     def checkpoints(self) -> Path:
         """Return the folder of one's own checkpoints, a folder each."""
         return self.home / "checkpoints"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
 from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion, QuestionError, open_picture
+from app.ground.typed_texts import split_descriptions
 from app.services import Services
 from grain.checkpoint import CheckpointInfo
 from grain.structures import MOST_TEXT_CHARACTERS, Prediction
-from grain.zero_shot import parse_classes, parse_descriptions
+from grain.zero_shot import parse_classes
 from user_errors import UserError, sentence
 
+if TYPE_CHECKING:
+    from curation.annotate.photo_annotators import PhotoDescriber
+
 MOST_DESCRIPTIONS = 64  # more could not be told apart on the picture
+TEXTS_A_STEP = 128  # embedded between two reports of progress
 MOST_CLASS_TEXTS = 20_000  # ImageNet with its DCLIP descriptions has 6,000
 
 
@@ -62,12 +68,53 @@ def answer(services: Services, question: GroundQuestion) -> GroundAnswer:
     return GroundAnswer(question, image, run(question.checkpoint), run(question.versus) if question.versus else None)
 
 
+def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[tuple[int, int]]:
+    """Embed the texts of many classes bit by bit, and yield how many are done of how many; few are left to `answer`.
+
+    Others get their turn with the model in between, and whoever stops asking ends it.
+
+    Raises: QuestionError: what cannot be used, and in which field.
+    """
+    _, classes = read_texts(question)
+    names = [name for name in (question.checkpoint, question.versus) if name]
+    try:
+        models = [services.registry.load(name) for name in names] if len(classes) else []
+        todo = [(model, text) for model in models for text in model.class_texts(classes)]
+        if len(todo) <= TEXTS_A_STEP:
+            return
+        for start in range(0, len(todo), TEXTS_A_STEP):
+            yield start, len(todo)
+            step = todo[start : start + TEXTS_A_STEP]
+            with services.model_turn:
+                for model in models:
+                    model.embed_texts([text for owner, text in step if owner is model])
+    except UserError as error:
+        raise QuestionError("checkpoint", error.sentence) from error
+
+
+def seen_names(services: Services, picture: str) -> tuple[str, ...]:
+    """Name what a picture seems to show.
+
+    Raises: QuestionError: it cannot be read.
+    """
+    image = open_picture(services.settings, picture)
+    with services.model_turn:
+        return _photo_describer().names(image)
+
+
+@cache
+def _photo_describer() -> PhotoDescriber:
+    from curation.annotate.photo_annotators import PhotoDescriber  # here: the first page does not wait for it
+
+    return PhotoDescriber()
+
+
 def read_texts(question: GroundQuestion) -> tuple[list[str], dict[str, list[str]]]:
     """Return the descriptions and the classes of a question.
 
     Raises: QuestionError: neither, too many, classes that cannot be read, or alpha outside 0 to 1.
     """
-    descriptions = parse_descriptions(question.descriptions)
+    descriptions = split_descriptions(question.descriptions, one_a_line=question.one_a_line)
     try:
         classes = parse_classes(question.classes)
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.ground.browser_events import ON_EXAMPLE, ON_SEEN, TOGGLE_CODE
 from app.ground.examples import GroundExample
 from app.ground.panels import gallery_panel
 from app.ui.events import html, script, server_field
@@ -19,15 +20,10 @@ from curation.annotate.registry import DESCRIBERS, LOCALIZERS, label_choices
 
 TITLE = "Ground"
 LEAD = "Find each description in a picture, and see which class the picture shows."
-SCRIPT = script(Path(__file__).with_name("page.js"))
+SCRIPT = script(Path(__file__).with_name("page.js"), "kept_form.js", "labels.js")
 DEFAULT_ALPHA = 0.5  # shows what regions add to the whole picture
 DESCRIBER_CHOICES = label_choices(row for row in DESCRIBERS.values() if row.any_picture)
 DETECTOR_CHOICES = label_choices(row for row in LOCALIZERS.values() if row.any_picture)
-ON_EXAMPLE = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-example]");
-  if (button) trigger("click", { example: Number(button.dataset.example) });
-});"""
-TOGGLE_CODE = "() => { document.querySelector('#code').classList.toggle('open'); }"
 
 
 class GroundForm(NamedTuple):
@@ -81,6 +77,7 @@ class GroundParts:
     about: Any
     inputs: InputParts
     comparison: ComparisonParts
+    middle: Any
     share: Any
     link: Any
     as_json: Any
@@ -92,6 +89,10 @@ class InputParts:
     """The components of the first column beside the form."""
 
     gallery: Any
+    kept: Any
+    seen: Any
+    progress: Any
+    cancel: Any
     run: Any
     describer: Any
     server: Any
@@ -121,10 +122,18 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
         with gr.Column(elem_classes="card inputs", min_width=240):
             picture, picture_note, gallery = _picture_field(examples)
             descriptions = gr.Textbox(
-                label="Descriptions, one a line", lines=5, max_lines=9, placeholder="a red car", elem_id="descriptions"
+                label="Descriptions: lines, or commas",
+                lines=4,
+                max_lines=7,
+                placeholder="a red car, a dog, the person on the left",
+                elem_id="descriptions",
             )
             descriptions_note = html(elem_id="note-descriptions")
-            describing = _describer_fields()
+            seen = gr.HTML("", js_on_load=ON_SEEN, apply_default_css=False, elem_id="seen")
+            run = gr.Button("Run", variant="primary", elem_id="run-button")
+            progress = html(elem_id="progress")
+            cancel = gr.Button("Cancel", size="sm", elem_id="cancel-button")
+            html(keys_hint([("Ctrl Enter", "run")]))
             classes = gr.Textbox(
                 label="Classes, one a line, or JSON",
                 lines=4,
@@ -133,9 +142,8 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
                 elem_id="classes",
             )
             classes_note = html(elem_id="note-classes")
-            run = gr.Button("Run", variant="primary", elem_id="run-button")
-            html(keys_hint([("Ctrl Enter", "run")]))
-        with gr.Column(elem_classes="middle", min_width=320):
+            describing, kept = _describer_fields(), html(elem_id="kept")
+        with gr.Column(elem_classes="middle", min_width=320) as middle:
             stage, threshold, which, matrix = _detection_cards()
             comparison = _comparison_card()
         with gr.Column(elem_classes="card recognised", min_width=280):
@@ -154,8 +162,9 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
         GroundOutputs(gr.State(None), stage, matrix, scores, timing, code),
         FieldNotes(picture_note, descriptions_note, classes_note, checkpoint_note),
         about,
-        InputParts(gallery, run, *describing),
+        InputParts(gallery, kept, seen, progress, cancel, run, *describing),
         comparison,
+        middle,
         *(share, link, as_json, as_png),
     )
 
@@ -166,7 +175,7 @@ def _picture_field(examples: Sequence[GroundExample]) -> tuple[gr.Image, gr.HTML
         label="picture",
         show_label=False,
         container=False,
-        height=200,
+        height=176,
         buttons=[],
         elem_id="picture",
         placeholder="Drop a picture here",

@@ -20,6 +20,7 @@ function apply() {
     mark.classList.toggle(FADED, lit !== null && mark.dataset.region !== lit);
   }
   const drawn = all(".region").some((region) => region.dataset.region === lit && !region.classList.contains(OFF));
+  for (const frame of all(".frame")) placeLabels(frame); // one that is shown again needs room
   for (const ghost of all(".ghost")) ghost.classList.toggle(LIT, ghost.dataset.region === lit && !drawn);
   lightRow();
 }
@@ -157,7 +158,19 @@ document.addEventListener("focusin", (event) => {
 });
 new MutationObserver(fillAddress).observe(document.body, { childList: true, subtree: true, attributes: true });
 
+new ResizeObserver(() => all(".frame").forEach(placeLabels)).observe(element);
+
+// ---------------------------------------------------------------- a run's result: on a phone it lies below the form
+let asked = false;
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#run-button, #gallery button")) asked = true;
+});
+
 watch("value", () => {
+  document.body.classList.remove("stale-result");
+  keepForm();
+  if (asked && element.getBoundingClientRect().top > window.innerHeight * 0.6) element.scrollIntoView({ block: "start" });
+  asked = false;
   if (lit !== null && !all(".ghost").some((ghost) => ghost.dataset.region === lit)) lit = null;
   tip.remove();
   apply();

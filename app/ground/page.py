@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.core.data_uri import picture_uri
+from app.core.data_uri import file_uri, picture_uri
 from app.core.ground_links import GroundQuestion, QuestionError, find_question, open_picture, save_question
+from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
-from app.ground.actions import CheckpointResult, answer, result_json
+from app.ground.actions import CheckpointResult, answer, embed_class_texts, result_json, seen_names
+from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
@@ -26,11 +30,14 @@ from app.ground.layout import (
     GroundParts,
     lay_out,
 )
+from app.ground.several_page import build_several
+from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
-from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, in_order, server_choices, warn
+from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, QUIET, in_order, server_choices, warn
 from app.ui.html import notice
-from app.ui.upload_field import UploadedPicture
+from app.ui.upload_field import TextsField, UploadedPicture
 from curation.annotate.registry import DESCRIBERS, uses_of
+from user_errors import UserError
 
 if TYPE_CHECKING:
     from curation.annotate.registry import LocalizerKind
@@ -40,10 +47,6 @@ __all__ = ["PATH", "TITLE", "GroundPage", "build"]
 PATH = ""
 NO_OTHER = ""
 NO_RESULT = "There is no result yet: press Run first."
-PUT_INTO_ADDRESS = "(query) => { if (query) history.replaceState(null, '', `?q=${query}`); }"
-SAVE = """(file) => {
-  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
-}"""
 # always_last: what a person does while the page is busy is done afterwards; Gradio's default forgets it.
 QUEUED: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
 MODEL: dict[str, Any] = {"concurrency_id": MODEL_LANE, "concurrency_limit": 1, **QUEUED}
@@ -67,6 +70,20 @@ class GroundPage:
         self.services = services
         self.examples = examples
 
+    def prepare(self, *values: Any) -> Iterator[str]:
+        """Embed the texts of many classes before a run, and show how far it is. Returns progress."""
+        began = time.monotonic()
+        try:
+            for done, total in embed_class_texts(self.services, _question(GroundForm(*values))):
+                yield panels.progress_line(done, total, seconds=time.monotonic() - began)
+        except QuestionError:
+            pass  # the run says it
+        yield ""
+
+    def clear_progress(self) -> str:
+        """Answer [Cancel], which has ended the run. Returns progress."""
+        return ""
+
     def run(self, *values: Any) -> list[Any]:
         """Answer [Run] with outputs and notes. What cannot be used is said at its field and in a toast."""
         form = GroundForm(*values)
@@ -80,7 +97,7 @@ class GroundPage:
         """Answer the question that the page opens with: no toast, and the note about its link stays."""
         form = GroundForm(*values)
         kept = FieldNotes(*(gr.skip() for _ in FieldNotes._fields))
-        if not form.picture:
+        if not form.picture or not ((form.descriptions or "").strip() or (form.classes or "").strip()):
             return [*_unchanged(), *kept]
         try:
             return [*self._answer(_question(form), form.which), *kept]
@@ -103,22 +120,47 @@ class GroundPage:
             return _unchanged()
         return list(_draw(replace(view, question=replace(view.question, threshold=threshold)), which))
 
-    def check_picture(self, picture: str | None, checkpoint: str) -> list[Any]:
-        """Check a picture as soon as a person chooses it. Returns picture, its note, and checkpoint fields."""
+    def check_picture(self, picture: str | None, checkpoint: str, request: gr.Request) -> list[Any]:
+        """Check a picture as soon as a person chooses it. Returns picture, its note, checkpoint fields, and kept."""
         if not picture:
-            return [gr.skip(), "", *_same_checkpoint()]
+            return [gr.skip(), "", *_same_checkpoint(), ""]
         try:
-            open_picture(self.services.settings, picture)
+            mark, shown = self._keep(picture, request)
         except QuestionError as error:
             warn(error)
-            return [None, notice(error.sentence), *_same_checkpoint()]
-        return [gr.skip(), "", *self._follow_example(checkpoint, DEFAULT_CHECKPOINT)]
+            return [None, notice(error.sentence), *_same_checkpoint(), ""]
+        # a HEIC or TIFF file is shown as what was kept of it
+        picture_field = gr.skip() if Path(shown).name == Path(picture).name else shown
+        return [picture_field, "", *self._follow_example(checkpoint, DEFAULT_CHECKPOINT), mark]
 
-    def use_example(self, checkpoint: str, event: gr.EventData) -> list[Any]:
-        """Fill in an example that was pressed. Returns picture, descriptions, classes, and checkpoint fields."""
+    def suggest(self, picture: str | None, descriptions: str) -> str:
+        """Name what a picture seems to show while nothing is asked of it. Returns seen."""
+        if not picture or (descriptions or "").strip():
+            return ""
+        try:
+            return panels.seen_panel(seen_names(self.services, picture))
+        except QuestionError:
+            return ""  # the picture's own note says so
+
+    def use_example(self, checkpoint: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+        """Fill in an example that was pressed. Returns picture, descriptions, classes, checkpoint fields, and kept."""
         example = self.examples[int(event.example)]
         fields = self._follow_example(checkpoint, example.checkpoint)
-        return [str(example.path), example.descriptions, example.classes, *fields]
+        mark, _ = self._keep(str(example.path), request)
+        return [str(example.path), example.descriptions, example.classes, *fields, mark]
+
+    def _keep(self, picture: str, request: gr.Request) -> tuple[str, str]:
+        """Keep a picture for its person; return the mark for the page's script, and a file that browsers show.
+
+        Raises: QuestionError: it cannot be read.
+        """
+        settings, person = self.services.settings, person_of(request).name
+        image = open_picture(settings, picture)
+        try:
+            kept_id, shown = keep_picture(settings, person, Path(picture), image=image)
+        except UserError:  # no room: the page works without
+            return "", picture
+        return panels.kept_mark(owner_of(person), kept_id), str(shown)
 
     def _follow_example(self, chosen: str, suited: str) -> list[Any]:
         """Change to the checkpoint that suits an example, from that of another example; one that a person chose stays.
@@ -141,19 +183,22 @@ class GroundPage:
         """Render where the checkpoints come from. Returns about."""
         return panels.about_panel(self.services.registry.checkpoints(), checkpoint, versus)
 
-    def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the question of its link, or else the first example. Returns form, about, picture note.
+    def open(self, kept: str, request: gr.Request) -> list[Any]:
+        """Open the page with the question of its link, what the browser kept, or else the first example.
+
+        Returns form, about, picture note, and kept.
 
         The checkpoint is the one that the address names, else the one promoted last, else that of the question.
         """
         usable = [each.name for each in self.services.registry.usable()]
         asked = dict(request.query_params)
         linked = asked.get("q", "")
-        question, problem = self._first_question(linked)
-        promoted = "" if linked else self.services.registry.promoted()
+        restored = kept_question(self.services.settings, person_of(request).name, kept or "")
+        question, problem = (restored, "") if restored else self._first_question(linked)
+        promoted = "" if linked or restored else self.services.registry.promoted()
         candidates = (asked.get("checkpoint", ""), promoted, question.checkpoint, *usable)
         chosen = next((name for name in candidates if name in usable), "")
-        versus = asked.get("versus") or (question.versus if linked and not problem else None)
+        versus = asked.get("versus") or (question.versus if (linked or restored) and not problem else None)
         if versus is None or versus not in (NO_OTHER, *usable):
             versus, _ = self.choose_checkpoint(chosen)
         form = GroundForm(
@@ -166,7 +211,8 @@ class GroundPage:
             alpha=question.alpha,
             which="best",
         )
-        return [*form, self.about(chosen, versus), notice(problem)]
+        mark = self._keep(question.picture, request)[0] if question.picture else ""
+        return [*form, self.about(chosen, versus), notice(problem), mark]
 
     def show_server(self, describer: str, server: str | None) -> Any:
         """Show the address field for a describer on a server."""
@@ -252,8 +298,8 @@ class GroundPage:
     def ground(
         self,
         picture: str,
-        descriptions: str,
-        classes: str = "",
+        descriptions: str | list[str],
+        classes: str | dict[str, list[str]] = "",
         checkpoint: str = DEFAULT_CHECKPOINT,
         threshold: float = 0.0,
         alpha: float = DEFAULT_ALPHA,
@@ -262,8 +308,9 @@ class GroundPage:
 
         Args:
             picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC file.
-            descriptions: Short texts to find, one a line, as in "a red lid".
-            classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or JSON
+            descriptions: Short texts to find: a list, as in ["a red lid", "a star"], or one text, a line each; a
+                single line may hold several between commas.
+            classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or an object
                 {"zorbex": ["a red lid", "a star"]}. May be empty.
             checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
             threshold: Least cosine of a region, -1 to 1.
@@ -274,8 +321,10 @@ class GroundPage:
             cosine), not_found (descriptions that the picture does not show), matches (the cosine of every region and
             description), classes (best first), checkpoint, timing_ms.
         """
-        texts = (picture or "", descriptions or "", classes or "", checkpoint or "", NO_OTHER)  # null is no text
-        question = GroundQuestion(*texts, threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
+        # null is no text
+        texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
+        numbers = (threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
+        question = GroundQuestion(*texts, *numbers, one_a_line=isinstance(descriptions, list))
         try:
             return result_json(answer(self.services, question).result)
         except QuestionError as error:
@@ -339,8 +388,7 @@ def _note(error: QuestionError) -> dict[str, Any]:
 
 
 def _file(name: str, kind: str, content: bytes) -> dict[str, str]:
-    """Put a file inside the answer itself: it never lies on the server, where others could ask for it."""
-    return {"name": name, "uri": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
+    return {"name": name, "uri": file_uri(kind, content)}
 
 
 def build(app: gr.Blocks, services: Services) -> None:
@@ -349,6 +397,8 @@ def build(app: gr.Blocks, services: Services) -> None:
     parts = lay_out(page.examples)
     _wire_questions(app, page, parts)
     _wire_results(page, parts)
+    with parts.middle:
+        build_several(services, parts.form)
     _add_endpoint(page)
 
 
@@ -363,17 +413,37 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         "show_progress_on": outputs.stage,
         **MODEL,
     }
-    app.load(page.open, None, [*form, parts.about, notes.picture], **LIGHT).then(**(run | {"fn": page.first_run}))
-    inputs.run.click(**run)
+    suggest: dict[str, Any] = {
+        "fn": page.suggest,
+        "inputs": [form.picture, form.descriptions],
+        "outputs": inputs.seen,
+        "show_progress": "hidden",
+        **MODEL,
+    }
+    kept_form = gr.Textbox(visible=False)
+    app.load(page.open, kept_form, [*form, parts.about, notes.picture, inputs.kept], js=READ_KEPT, **LIGHT).then(
+        **(run | {"fn": page.first_run})
+    ).then(**suggest)
+    # in a lane of its own: many class texts take minutes, and others' runs need not wait
+    prepared = inputs.run.click(
+        page.prepare, [*form], inputs.progress, concurrency_id="class-texts", concurrency_limit=4, **QUIET
+    )
+    prepared.success(**run)
+    inputs.cancel.click(page.clear_progress, None, inputs.progress, cancels=[prepared], **LIGHT)
     inputs.gallery.click(
         page.use_example,
         form.checkpoint,
-        [form.picture, form.descriptions, form.classes, *fields],
+        [form.picture, form.descriptions, form.classes, *fields, inputs.kept],
         **(in_order("examples") | QUEUE_ALL),
     ).then(**run)
+    texts = [form.descriptions, form.classes]
+    form.picture.input(None, [form.picture, *texts], texts, js=CLEAR_EXAMPLE)
     form.picture.input(
-        page.check_picture, [form.picture, form.checkpoint], [form.picture, notes.picture, *fields], **LIGHT
-    )
+        page.check_picture,
+        [form.picture, form.checkpoint],
+        [form.picture, notes.picture, *fields, inputs.kept],
+        **LIGHT,
+    ).then(**suggest)
     form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [form.versus, parts.about], **LIGHT).then(**run)
     form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
     inputs.describer.input(page.show_server, [inputs.describer, inputs.server], inputs.server, **LIGHT)
@@ -415,8 +485,8 @@ def _wire_results(page: GroundPage, parts: GroundParts) -> None:
 def _add_endpoint(page: GroundPage) -> None:
     """Add /ground for gradio_client and MCP: the same run, one JSON object. Hidden fields name its parameters."""
     picture = UploadedPicture(visible=False, label="picture")
-    descriptions = gr.Textbox(visible=False, label="descriptions")
-    classes = gr.Textbox("", visible=False, label="classes")
+    descriptions = TextsField(visible=False, label="descriptions")
+    classes = TextsField("", visible=False, label="classes")
     checkpoint = gr.Textbox(DEFAULT_CHECKPOINT, visible=False, label="checkpoint")
     threshold = gr.Number(0.0, visible=False, label="threshold")
     alpha = gr.Number(DEFAULT_ALPHA, visible=False, label="alpha")

@@ -6,21 +6,23 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion
 from app.ground.actions import CheckpointResult
 from app.ground.examples import GroundExample
-from app.ui.frames import comparison_frame, thumbnail_uri
-from app.ui.html import empty_state, render
+from app.ground.typed_texts import split_descriptions
+from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
+from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED
 from grain.structures import ClassScore, Prediction
-from grain.zero_shot import parse_classes, parse_descriptions
+from grain.zero_shot import parse_classes
 
 if TYPE_CHECKING:
     from app.ground.model_comparison import BoxComparison
+    from app.ground.several import PictureAnswer
     from curation.annotate.describe import DescriberResult
     from curation.audit.claim_judge import JudgedClaim
 
@@ -81,8 +83,53 @@ def about_panel(checkpoints: Sequence[Checkpoint], chosen: str, versus: str) -> 
 
 def gallery_panel(examples: Sequence[GroundExample]) -> str:
     """Render a button with a small picture for each example."""
-    pictures = [(example.title, thumbnail_uri(example.path)) for example in examples]
+    pictures = [(example, thumbnail_uri(example.path)) for example in examples]
     return render("ground/templates/gallery.html", pictures=pictures)
+
+
+def several_panel(answers: Sequence[PictureAnswer]) -> str:
+    """Render the pictures of a run, a card each."""
+    return render("ground/templates/several.html", rows=[_several_row(each) for each in answers])
+
+
+def _several_row(answer: PictureAnswer) -> dict[str, object]:
+    if answer.found is None:
+        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": []}
+    prediction = answer.found.prediction
+    index = {text: row for row, text in enumerate(prediction.descriptions)}
+    regions = [replace(region, index=index[region.text]) for region in prediction.regions]
+    best = {text: max(each.score for each in regions if each.text == text) for text in {r.text for r in regions}}
+    return {
+        "name": answer.path.name,
+        "problem": "",
+        "frame": regions_frame(answer.uri, regions, width=prediction.width, height=prediction.height),
+        "found": [(text, row, best[text]) for text, row in index.items() if text in best],
+        "absent": [text for text in index if text not in best],
+    }
+
+
+def several_note(answers: Sequence[PictureAnswer], *, total: int, last: bool) -> str:
+    """Render how far a run is, and when it is done on how many pictures each description was found."""
+    found = Counter(text for each in answers if each.found for text in {r.text for r in each.found.prediction.regions})
+    texts = next((each.found.prediction.descriptions for each in answers if each.found), ())
+    counts = [(text, found[text]) for text in texts]
+    return render("ground/templates/several_note.html", done=len(answers), total=total, last=last, counts=counts)
+
+
+def progress_line(done: int, total: int, *, seconds: float) -> str:
+    """Render how many class texts are embedded, and how long the rest will take once that is known."""
+    left = duration(seconds / done * (total - done)) if done else ""
+    return render("ground/templates/progress.html", done=done, total=total, left=left)
+
+
+def seen_panel(names: Sequence[str]) -> str:
+    """Render what the picture seems to show, a button each; "" for nothing."""
+    return render("ground/templates/seen.html", names=names)
+
+
+def kept_mark(owner: str, picture: str) -> str:
+    """Render what the page's script keeps in the browser of a picture that the server keeps, invisibly."""
+    return render("ground/templates/kept.html", owner=owner, picture=picture)
 
 
 @dataclass(frozen=True)
@@ -180,7 +227,7 @@ def command_line(question: GroundQuestion, checkpoint: Checkpoint) -> list[str]:
     lines = [f"{name}: {'; '.join(rows)}" for name, rows in classes[:MOST_COMMAND_CLASSES]]
     return [
         f"python -m grain.predict {API_PICTURE}",
-        *_flag("--description", parse_descriptions(question.descriptions)),
+        *_flag("--description", split_descriptions(question.descriptions, one_a_line=question.one_a_line)),
         *_flag("--class-text", lines),
         *_flag("--checkpoint", [checkpoint.name if embedded else str(checkpoint.folder)]),
         f"--threshold {question.threshold:g} --alpha {question.alpha:g}",

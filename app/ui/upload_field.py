@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.processing_utils import save_file_to_cache
 
 NOT_A_FILE = "Send the picture as an uploaded file: addresses and data: URLs are not fetched."
@@ -20,6 +20,41 @@ class NoStub(ComponentMeta):
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> NoStub:
         """Create the class and nothing else."""
         return ABCMeta.__new__(cls, name, bases, attributes)
+
+
+class TextsField(gr.Textbox, metaclass=NoStub):
+    """A parameter of an endpoint that takes a text, or a list or an object of texts."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return what was sent."""
+        return payload
+
+    def api_info(self) -> dict[str, Any]:
+        """Return the schema that HTTP and MCP clients read."""
+        texts = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [{"type": "string"}, texts, {"type": "object", "additionalProperties": texts}]}
+
+
+class UploadedFiles(gr.File, metaclass=NoStub):
+    """gr.File whose files stay unopened and uncopied: app/core/uploads.py reads them."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[str]:
+        """Return the paths of the uploaded files; Gradio has made sure that they were uploaded.
+
+        Raises: gr.Error: something else was sent.
+        """
+        files = list(payload) if isinstance(payload, ListFiles) else [payload] if payload else []
+        if not all(each.path for each in files):
+            raise gr.Error(NOT_A_FILE, print_exception=False)
+        return [each.path for each in files]
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """Refuse addresses, as UploadedPicture does."""
+        return await super().async_move_resource_to_block_cache(_no_address(url_or_file_path))
 
 
 class UploadedPicture(gr.Image, metaclass=NoStub):
@@ -49,6 +84,10 @@ class UploadedPicture(gr.Image, metaclass=NoStub):
 
         Raises: gr.Error: it is an address.
         """
-        if str(url_or_file_path).lower().startswith(("http:", "https:")):
-            raise gr.Error(NOT_A_FILE, print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(_no_address(url_or_file_path))
+
+
+def _no_address(url_or_file_path: str | Path | None) -> str | Path | None:
+    if str(url_or_file_path).lower().startswith(("http:", "https:")):
+        raise gr.Error(NOT_A_FILE, print_exception=False)
+    return url_or_file_path

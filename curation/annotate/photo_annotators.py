@@ -45,6 +45,15 @@ class PhotoDescriber:
         """See Describer."""
         return [self._describe(image) for image in images]
 
+    def names(self, image: Image.Image) -> tuple[str, ...]:
+        """Return what is surely in a picture, each name once with its article; of the whole picture if nothing is."""
+        features = self.encoder.encode_images([image])[0]
+        known = self.encoder.nearest_names(features.region_embeds)
+        pairs = zip(known, features.objectness, strict=True)
+        names = [name for (name, likeness), sure in pairs if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS]
+        names = names or [self.encoder.nearest_names(features.image_embed[None])[0][0]]
+        return tuple(_with_article(name) for name in dict.fromkeys(names))[:MOST_REGIONS]
+
     def _describe(self, image: Image.Image) -> DescriberResult:
         features = self.encoder.encode_images([image])[0]
         whole = self.encoder.nearest_names(features.image_embed[None])[0][0]

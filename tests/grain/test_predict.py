@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from grain.predict import main as predict
 from grain.structures import ImageFeatures
 from tests.support.paths import ROOT
 from tests.support.tiny import FakeEncoder, picture, tiny_config, tiny_model, unit
+from user_errors import UserError
 
 TEXTS = {"a lid": unit(1, 0, 0), "a star": unit(0, 1, 0), "jar": unit(0, 0, 1), "pot": unit(3, 0, 4)}
 FEATURES = ImageFeatures(
@@ -211,6 +213,40 @@ def test_the_command_line_prints_one_json_object(
     assert answer["image"] == {"width": 20, "height": 30}
     assert [region["text"] for region in answer["regions"]] == ["a lid"]
     assert {row["name"] for row in answer["classes"]} == {"jar", "pot"}
+
+
+def test_the_command_line_draws_a_png_and_writes_coco(checkpoint: Path, tmp_path: Path) -> None:
+    picture(0, (30, 20)).save(tmp_path / "p.jpg")
+    config = PredictConfig(tmp_path / "p.jpg", ("a lid", "a star"), (), str(checkpoint), threshold=-1.0)
+    predict(replace(config, png=tmp_path / "out" / "drawn.png", coco=tmp_path / "found.json"))
+    with Image.open(tmp_path / "out" / "drawn.png") as drawn:
+        assert drawn.size == (30, 20)
+    coco = json.loads((tmp_path / "found.json").read_text())
+    assert coco["images"] == [{"id": 1, "file_name": "p.jpg", "width": 30, "height": 20}]
+    assert [row["name"] for row in coco["categories"]] == ["a lid", "a star"]
+    assert [row["category_id"] for row in coco["annotations"]] == [1, 2]
+    with pytest.raises(UserError, match="another file for --png"):
+        predict(replace(config, png=tmp_path / "p.jpg"))
+
+
+def test_the_command_line_takes_a_folder_and_leaves_out_what_is_no_picture(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    config = PredictConfig(pictures, ("a lid",), (), str(checkpoint), threshold=-1.0, png=tmp_path / "out")
+    with pytest.raises(UserError, match="has no pictures"):
+        predict(config)
+    for name in ("b.png", "a.jpg"):
+        picture(1, (30, 20)).save(pictures / name)
+    (pictures / "broken.jpg").write_text("no picture")
+    (pictures / "notes.txt").write_text("no picture")
+    predict(replace(config, coco=tmp_path / "found.json"))
+    said = capsys.readouterr()
+    assert [json.loads(line)["file"] for line in said.out.splitlines()] == ["a.jpg", "b.png"]
+    assert said.err.startswith("left out: ") and "broken.jpg is not a JPEG" in said.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "b.png.png"]
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
 
 
 def test_an_embedded_checkpoint_goes_by_its_name_unless_a_folder_of_that_name_is_there(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
 import json
@@ -174,13 +173,23 @@ def test_the_same_over_mcp(visitor: httpx.Client, picture: str) -> None:
         result: dict[str, Any] = json.loads(text.split("data:", 1)[1])["result"]
         return result
 
-    tools = {tool["name"]: tool["description"] for tool in ask("tools/list", {})["tools"]}  # type: ignore[attr-defined]
+    listing: Any = ask("tools/list", {})["tools"]
+    tools = {tool["name"]: tool["description"] for tool in listing}
+    schemas = {tool["name"]: tool["inputSchema"] for tool in listing}
     assert "Find where descriptions are" in tools["ground"] and "the second gets an error" in tools["decide"]
     uri = "data:image/jpeg;base64," + base64.b64encode(Path(picture).read_bytes()).decode()
     arguments = {"picture": uri, "descriptions": DESCRIPTIONS, "classes": CLASSES}
     answer = ask("tools/call", {"name": "ground", "arguments": arguments})
     text = answer["content"][0]["text"]  # type: ignore[index]
-    assert ast.literal_eval(text)["image"] == {"width": 120, "height": 240}  # Gradio writes it as Python, not as JSON
+    assert json.loads(text)["image"] == {"width": 120, "height": 240}
+    assert answer["structuredContent"] == json.loads(text)
+    listed = {"picture": uri, "descriptions": ["a red, round lid"], "classes": {"zorbex": ["a red lid"]}}
+    answer = ask("tools/call", {"name": "ground", "arguments": listed})["structuredContent"]
+    assert answer["matches"]["descriptions"] == ["a red, round lid"] and answer["classes"][0]["name"] == "zorbex"  # type: ignore[index]
+    kinds = schemas["ground"]["properties"]["descriptions"]["anyOf"]
+    assert {"type": "array", "items": {"type": "string"}} in kinds and {"type": "string"} in kinds
+    refused = ask("tools/call", {"name": "ground", "arguments": arguments | {"descriptions": [], "classes": {}}})
+    assert refused["isError"] and "structuredContent" not in refused
 
 
 def test_the_page_is_up_without_torch_and_without_opening_a_database(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
+from app.access.accounts import LOCAL_PERSON, PERSON_KEY
 from app.core.ground_links import GroundQuestion, find_question, save_question
 from app.ground.examples import load_examples
 from app.ground.layout import GroundForm
@@ -31,8 +32,10 @@ def question(tmp_path: Path) -> GroundQuestion:
 
 def opened(services: Services, query: str) -> GroundForm:
     """The form of a page that opens under an address."""
-    request = gr.Request(Request({"type": "http", "query_string": query.encode(), "headers": []}))
-    found = GroundPage(services, load_examples()).open(request)
+    request = gr.Request(
+        Request({"type": "http", "query_string": query.encode(), "headers": [], PERSON_KEY: LOCAL_PERSON})
+    )
+    found = GroundPage(services, load_examples()).open("", request)
     return GroundForm(*found[: len(GroundForm._fields)])
 
 

@@ -20,6 +20,7 @@ from app.ui.marks import PALETTE
 from tests.support.browser_fixtures import fits
 from tests.support.fake_app import fake_services, running
 from tests.support.fake_predictor import BOXES_XYXY
+from tests.support.paths import ROOT
 
 EVIL = "<img src=x onerror=window.hacked=1>${window.hacked=1}{{hacked}}"
 
@@ -48,6 +49,7 @@ def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
     page.goto(address)
     looked_at(page)
     yield page
+    page.evaluate("() => [localStorage, sessionStorage].forEach((store) => store.clear())")
     page.close()
     assert errors == []
     assert [url for url in requests if urlparse(url).hostname not in ("127.0.0.1", None)] == []
@@ -149,6 +151,80 @@ def test_boxes_of_a_turned_photo_lie_in_the_frame_that_a_person_sees(page: Page,
         assert height + 2 * inset == pytest.approx(300 * (y1 - y0), abs=0.05)
     frame, picture = page.locator("#stage .frame svg").first.bounding_box(), shown.bounding_box()
     assert frame and picture and frame == pytest.approx(picture, abs=1), "the overlay lies on the picture"
+
+
+def test_button_and_result_are_above_the_fold(still: Page) -> None:
+    still.set_viewport_size({"width": 1400, "height": 900})
+    for selector in ("#run-button", "#stage .frame"):
+        box = still.locator(selector).bounding_box()
+        assert box and box["y"] + box["height"] <= 900, selector
+    still.set_viewport_size({"width": 1400, "height": 1300})
+
+
+def test_an_upload_clears_the_examples_texts_and_offers_what_is_seen(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    expect(typed(page, "descriptions")).to_have_value("")
+    expect(typed(page, "classes")).to_have_value("")
+    expect(page.locator("h2", has_text="Detections")).to_be_visible()
+    assert "stale-result" in str(page.locator("body").get_attribute("class")), "the result shown is of another picture"
+    offered = page.locator("#seen button")
+    expect(offered.first).to_contain_text("+ a")
+    words = str(offered.first.text_content())[2:]
+    offered.first.click()
+    expect(typed(page, "descriptions")).to_have_value(words)
+    expect(page.locator("#stage .chip").first).to_contain_text(words)
+    expect(page.locator("body.stale-result")).to_have_count(0)
+
+
+def test_an_upload_keeps_what_a_person_has_typed(page: Page, photo: Path) -> None:
+    typed(page, "descriptions").fill("a thing I typed")
+    choose(page, photo)
+    expect(page.locator("#kept [data-picture]")).to_be_attached()
+    expect(typed(page, "descriptions")).to_have_value("a thing I typed")
+    expect(typed(page, "classes")).to_have_value("")
+
+
+def test_a_reload_the_way_back_and_a_new_tab_lose_nothing(page: Page, address: str, photo: Path) -> None:
+    before = page.locator("#kept [data-picture]").get_attribute("data-picture")
+    choose(page, photo)
+    expect(page.locator(f"#kept [data-picture]:not([data-picture='{before}'])")).to_be_attached()
+    typed(page, "descriptions").fill("a red half, a blue half")
+    page.locator("#run-button").click()
+    expect(page.locator("#stage svg[viewBox]").first).to_have_attribute("viewBox", "0 0 180 300")
+    expect(page.locator("#stage .chip")).to_have_count(2)
+    typed(page, "descriptions").press_sequentially(", and more")
+    for again in (page.reload, lambda: page.goto(f"{address}evaluate/") and page.go_back()):
+        again()
+        expect(page.locator("#stage svg[viewBox]").first).to_have_attribute("viewBox", "0 0 180 300")
+        expect(typed(page, "descriptions")).to_have_value("a red half, a blue half, and more")
+        expect(page.locator("#stage .chip")).to_have_count(3)
+    tab = page.context.new_page()
+    tab.goto(address)
+    expect(typed(tab, "descriptions")).to_have_value("a red half, a blue half, and more")
+    expect(tab.locator("#stage svg[viewBox]").first).to_have_attribute("viewBox", "0 0 180 300")
+    tab.close()
+
+
+def test_labels_keep_apart_and_inside_the_picture(page: Page) -> None:
+    page.locator("#which input[value=all]").check()
+    looked_at(page, regions=len(BOXES_XYXY))
+    frame = page.locator("#stage .frame").bounding_box()
+    tags = [tag.bounding_box() for tag in page.locator("#stage .tag").all()]
+    assert frame and len(tags) == len(BOXES_XYXY) > 2
+    for index, tag in enumerate(tags):
+        assert tag and frame["x"] - 1 <= tag["x"] and tag["x"] + tag["width"] <= frame["x"] + frame["width"] + 1
+        for other in tags[:index]:
+            assert other
+            across = min(tag["x"] + tag["width"], other["x"] + other["width"]) - max(tag["x"], other["x"])
+            down = min(tag["y"] + tag["height"], other["y"] + other["height"]) - max(tag["y"], other["y"])
+            assert min(across, down) < 0.5
+
+
+def test_a_heic_is_shown_though_browsers_cannot(page: Page) -> None:
+    choose(page, ROOT / "tests/support/turned.heic")
+    shown = page.locator("#picture img")
+    expect(shown).to_have_attribute("src", re.compile(r"\.png$"))
+    page.wait_for_function("() => document.querySelector('#picture img').naturalWidth === 48")
 
 
 def test_the_matrix_is_a_plot_with_axes_whose_cells_light_their_region(still: Page) -> None:

@@ -1,0 +1,40 @@
+"""Hold the small scripts that the page's events run in the browser."""
+
+READ_KEPT = """() => {
+  const read = (store) => {
+    try {
+      return JSON.parse(store.getItem("grain.ground"));
+    } catch {
+      return null; // somebody else's, or forbidden
+    }
+  };
+  const own = read(sessionStorage), last = own ?? read(localStorage);
+  const linked = new URLSearchParams(location.search).has("q");
+  const kept = linked && own?.search !== location.search ? null : last;
+  return [kept ? JSON.stringify(kept) : ""];
+}"""
+CLEAR_EXAMPLE = """(picture, descriptions, classes) => {
+  const examples = [...document.querySelectorAll("#gallery [data-example]")];
+  const ours = (name, text) => examples.some((example) => example.dataset[name].trim() === text.trim());
+  if (picture) document.body.classList.add("stale-result");
+  if (!picture) return [descriptions, classes];
+  return [ours("descriptions", descriptions) ? "" : descriptions, ours("classes", classes) ? "" : classes];
+}"""
+PUT_INTO_ADDRESS = "(query) => { if (query) history.replaceState(null, '', `?q=${query}`); }"
+SAVE = """(file) => {
+  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
+}"""
+ON_EXAMPLE = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-example]");
+  if (button) trigger("click", { example: Number(button.dataset.example) });
+});"""
+ON_SEEN = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-add]"), field = document.querySelector("#descriptions textarea");
+  if (!button || !field) return;
+  const before = field.value.trim(), between = /^[^\\n]*[,;][^\\n]*$/.test(before) ? ", " : "\\n";
+  field.value = before ? before + between + button.dataset.add : button.dataset.add;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  button.remove();
+  requestAnimationFrame(() => document.querySelector("#run-button").click());
+});"""
+TOGGLE_CODE = "() => { document.querySelector('#code').classList.toggle('open'); }"

@@ -1,0 +1,104 @@
+"""Lay out the part of the Ground page that takes several pictures, and answer its events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.core.data_uri import file_uri
+from app.core.ground_links import GroundQuestion, QuestionError
+from app.ground import panels
+from app.ground.browser_events import SAVE
+from app.ground.layout import GroundForm
+from app.ground.several import MOST_PICTURES, PictureAnswer, crops_zip, found_of, ground_files
+from app.services import Services
+from app.ui.events import LIGHT, html, warn
+from app.ui.html import notice
+from app.ui.upload_field import UploadedFiles
+from grain.detections import to_coco, to_csv
+
+NO_RESULT = "There is no result yet: choose pictures and press Run on all first."
+LANE: dict[str, Any] = {"concurrency_id": "several", "concurrency_limit": 2, "api_visibility": "private"}
+
+
+class SeveralPictures:
+    """The handlers of several pictures: a generator that shows each result as it comes, and downloads."""
+
+    def __init__(self, services: Services) -> None:
+        """Keep the services."""
+        self.services = services
+
+    def run(
+        self, files: list[str] | None, folder: list[str] | None, descriptions: str, checkpoint: str, threshold: float
+    ) -> Iterator[list[Any]]:
+        """Answer [Run on all]: after each picture the grid, how far it is, and the results so far."""
+        question = GroundQuestion("", descriptions or "", "", checkpoint or "", threshold=threshold)
+        paths, answers = [*(files or []), *(folder or [])], list[PictureAnswer]()
+        try:
+            for each in ground_files(self.services, paths, question):
+                answers.append(each)
+                count, last = len(answers), len(answers) == len(paths)
+                # the whole grid is sent each time, so at 1, 2, 4, 8, … pictures
+                grid = panels.several_panel(answers) if last or count & (count - 1) == 0 else gr.skip()
+                yield [grid, panels.several_note(answers, total=len(paths), last=last), list(answers)]
+        except QuestionError as error:
+            warn(error)
+            yield [gr.skip(), notice(error.sentence), gr.skip()]
+
+    def download_csv(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
+        """Return the table of all regions as a file for the page's script to save."""
+        return _file(answers, "detections.csv", "text/csv", lambda rows: to_csv(found_of(rows)).encode())
+
+    def download_coco(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
+        """Return COCO JSON as a file for the page's script to save."""
+        return _file(
+            answers, "detections.json", "application/json", lambda rows: json.dumps(to_coco(found_of(rows))).encode()
+        )
+
+    def download_crops(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
+        """Return the cut-out regions as an archive for the page's script to save."""
+        try:
+            return _file(answers, "crops.zip", "application/zip", lambda rows: crops_zip(self.services.settings, rows))
+        except QuestionError as error:
+            warn(error)
+            return {}
+
+
+def _file(answers: list[PictureAnswer] | None, name: str, kind: str, content: Any) -> dict[str, str]:
+    if not answers:
+        gr.Warning(NO_RESULT, title="Not yet")
+        return {}
+    return {"name": name, "uri": file_uri(kind, content(answers))}
+
+
+def build_several(services: Services, form: GroundForm) -> None:
+    """Lay the part out inside the current column and wire its events; it asks the page's own descriptions."""
+    page = SeveralPictures(services)
+    accordion = gr.Accordion("Several pictures: the same descriptions in each", open=False, elem_id="several")
+    with gr.Column(elem_classes="card"), accordion:
+        with gr.Row(elem_classes="controls"):
+            files = UploadedFiles(label=f"pictures, up to {MOST_PICTURES}", file_count="multiple", elem_id="files")
+            folder = UploadedFiles(label="or a folder", file_count="directory", elem_id="folder")
+        with gr.Row(elem_classes="actions"):
+            run = gr.Button("Run on all", variant="primary", elem_id="run-all")
+            stop = gr.Button("Cancel", elem_id="cancel-all")
+        note = html(elem_id="note-several")
+        with gr.Row(elem_classes="actions"):
+            as_csv, as_coco, as_crops = (
+                gr.Button(name, size="sm", elem_id=elem_id)
+                for name, elem_id in (("CSV", "csv-all"), ("COCO", "coco-all"), ("Crops (ImageFolder)", "crops-all"))
+            )
+        grid = html(elem_id="several-grid")
+    results, file = gr.State(None), gr.JSON(visible=False)
+    asked = [files, folder, form.descriptions, form.checkpoint, form.threshold]
+    running = run.click(page.run, asked, [grid, note, results], show_progress="hidden", **LANE)
+    stop.click(None, None, None, cancels=[running])
+    for button, download in (
+        (as_csv, page.download_csv),
+        (as_coco, page.download_coco),
+        (as_crops, page.download_crops),
+    ):
+        button.click(download, results, file, **LIGHT).then(None, file, None, js=SAVE)

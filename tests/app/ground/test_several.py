@@ -1,0 +1,73 @@
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.core.ground_links import GroundQuestion, QuestionError
+from app.ground.panels import several_note, several_panel
+from app.ground.several import MOST_PICTURES, crops_zip, found_of, ground_files
+from app.services import Services
+from tests.support.fake_app import fake_services
+
+QUESTION = GroundQuestion("", "a lid, ../../<b>up</b>", "", "photo", threshold=-1.0)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return fake_services(tmp_path)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[str]:
+    for name, color in (("a.jpg", "red"), ("b.png", "blue")):
+        Image.new("RGB", (120, 80), color).save(tmp_path / name)
+    (tmp_path / "notes.jpg").write_text("no picture")
+    return [str(tmp_path / name) for name in ("a.jpg", "notes.jpg", "b.png")]
+
+
+def test_each_picture_is_grounded_and_one_that_cannot_be_read_says_so(services: Services, paths: list[str]) -> None:
+    answers = list(ground_files(services, paths, QUESTION))
+    assert [each.path.name for each in answers] == ["a.jpg", "notes.jpg", "b.png"]
+    assert answers[1].problem.startswith("This is not a JPEG") and answers[1].found is None
+    results = found_of(answers)
+    assert [each.name for each in results] == ["a.jpg", "b.png"]
+    assert results[0].prediction.descriptions == ("a lid", "../../<b>up</b>")
+    grid, note = several_panel(answers), several_note(answers, total=3, last=True)
+    assert grid.count("<figure>") == 3 and "&lt;b&gt;up" in grid and "<b>up" not in grid
+    assert "3 of 3 pictures: a lid on 2" in note
+    assert "1 of 3 pictures" in several_note(answers[:1], total=3, last=False)
+
+
+def test_crops_are_an_image_folder_whose_names_stay_inside_it(services: Services, paths: list[str]) -> None:
+    answers = list(ground_files(services, paths, QUESTION))
+    with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, answers))) as archive:
+        names = archive.namelist()
+        assert len(names) == sum(len(each.prediction.regions) for each in found_of(answers)) == 4
+        assert sorted({name.split("/")[0] for name in names}) == ["_.._b_up_b_", "a lid"]
+        assert all(name.count("/") == 1 and not name.startswith(("/", ".")) for name in names)
+        with Image.open(archive.open(names[0])) as crop:
+            region = found_of(answers)[0].prediction.regions[0]
+            assert crop.size[0] == pytest.approx(120 * (region.xyxy[2] - region.xyxy[0]), abs=1.5)
+
+
+def test_crops_of_nothing_are_an_empty_archive(services: Services) -> None:
+    with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, []))) as archive:
+        assert archive.namelist() == []
+
+
+@pytest.mark.parametrize(
+    ("count", "question", "says"),
+    [
+        (0, QUESTION, "There are no pictures yet"),
+        (MOST_PICTURES + 1, QUESTION, "101 pictures are more than the 100"),
+        (1, GroundQuestion("", "", "jar: a lid", "photo"), "nothing to look for"),
+        (1, GroundQuestion("", "a lid", "", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_sentence(
+    services: Services, paths: list[str], count: int, question: GroundQuestion, says: str
+) -> None:
+    with pytest.raises(QuestionError, match=says):
+        list(ground_files(services, paths[:1] * count, question))
