@@ -14,7 +14,7 @@ from PIL import Image
 
 from atomic_files import write_atomically
 from grain.checkpoint import MANIFEST, PICKLES, CheckpointError, CheckpointInfo, checkpoint_folder, read_info, verify
-from grain.structures import Array, ImageFeatures, Prediction
+from grain.structures import Array, ImageFeatures, Instances, Prediction
 from user_errors import UserError
 
 MOST_LOADED = 3  # models kept in memory
@@ -35,6 +35,7 @@ class Model(Protocol):
         classes: Mapping[str, Sequence[str]],
         *,
         threshold: float = 0.0,
+        instances: Instances = "best",
         alpha: float = 1.0,
     ) -> Prediction:
         """Return boxes, matches, regions and class scores of one upright RGB image."""

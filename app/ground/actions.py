@@ -59,7 +59,7 @@ def answer(services: Services, question: GroundQuestion) -> GroundAnswer:
             with services.model_turn:
                 model = services.registry.load(name)
                 prediction = model.predict(
-                    image, descriptions, classes, threshold=question.threshold, alpha=question.alpha
+                    image, descriptions, classes, threshold=-1.0, instances="all", alpha=question.alpha
                 )
         except UserError as error:
             raise QuestionError("checkpoint", error.sentence) from error
@@ -148,7 +148,13 @@ def check_lengths(field: Literal["descriptions", "classes"], texts: Iterable[str
         )
 
 
-def result_json(result: CheckpointResult) -> dict[str, Any]:
-    """Return a result as one JSON object, with the checkpoint that it comes from."""
+def result_json(
+    result: CheckpointResult, *, threshold: float, versus: CheckpointResult | None = None
+) -> dict[str, Any]:
+    """Return a result as one JSON object, with its checkpoint and the regions that reach the threshold.
+
+    versus: the one that it is compared with, in it under that name.
+    """
     checkpoint = {**result.info.to_json(), "name": result.checkpoint.name}
-    return {**result.prediction.to_json(), "checkpoint": checkpoint}
+    content = {**result.prediction.above(threshold=threshold).to_json(), "checkpoint": checkpoint}
+    return content | ({"versus": result_json(versus, threshold=threshold)} if versus else {})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from app.ground.overlay import DrawnRegion
+from app.ground.overlay import DrawnRegion, numbered
 from app.ui.marks import mark_of
 from grain.draw import LabelledBox, draw_boxes
 from grain.structures import Prediction
@@ -23,7 +23,9 @@ def draw_regions(image: Image.Image, prediction: Prediction, regions: Sequence[D
 
 def _labelled(prediction: Prediction, region: DrawnRegion) -> LabelledBox:
     text = textwrap.shorten(prediction.descriptions[region.description], LABEL_CHARACTERS, placeholder="…")
-    return LabelledBox(region.box_xyxy, f"{text} {region.score:.2f}", mark_of(region.description).color)
+    return LabelledBox(
+        region.box_xyxy, f"{numbered(text, region)} {region.score:.2f}", mark_of(region.description).color
+    )
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -203,7 +203,7 @@ def _detection_cards() -> tuple[Any, ...]:
         stage = gr.HTML(empty, js_on_load=SCRIPT, apply_default_css=False, elem_id="stage")
         with gr.Row(elem_classes="controls"):
             threshold = _slider("threshold (cosine)", "threshold", -1, value=0.0, step=0.01)
-            which = gr.Radio(["best", "all"], value="best", label="regions", elem_id="which")
+            which = gr.Radio([("found", "best"), ("all", "all")], value="best", label="regions", elem_id="which")
     with gr.Column(elem_classes="card"):
         html(heading("Region × description"))
         matrix = gr.Plot(empty_figure("No result yet"), show_label=False, elem_id="matrix")

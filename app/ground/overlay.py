@@ -23,22 +23,30 @@ Which = Literal["best", "all"]
 
 @dataclass(frozen=True)
 class DrawnRegion:
-    """A box on the picture. region: row of the region query. description: index. box_xyxy: normalized."""
+    """A box on the picture. region: row of the region query. description: index. box_xyxy: normalized.
+
+    confidence: that the description means it; None where the checkpoint tells none. number: among several of one
+    description, from 1; 0 for the only one.
+    """
 
     region: int
     description: int
     score: float
     box_xyxy: Box
+    confidence: float | None = None
+    number: int = 0
 
 
 def drawn_regions(prediction: Prediction, *, threshold: float, which: Which) -> tuple[DrawnRegion, ...]:
     """Choose the boxes to draw.
 
-    Args: threshold: least cosine. which: `best`: for each description that is there its best region; `all`: every
-          region, under the description that it matches best.
+    Args: threshold: least cosine. which: `best`: all that each description means, where the checkpoint tells that, else
+          the best region of each that is there; `all`: every region, under the description that it matches best.
     """
     if prediction.matches.size == 0:
         return ()
+    if which == "best" and prediction.confidence is not None:
+        return _instances(prediction.above(threshold=threshold))
     if which == "best":
         absent = set(prediction.not_found)
         pairs = [
@@ -48,6 +56,18 @@ def drawn_regions(prediction: Prediction, *, threshold: float, which: Which) -> 
         pairs = [(row, int(column)) for row, column in enumerate(prediction.matches.argmax(axis=1))]
     regions = (DrawnRegion(*pair, float(prediction.matches[pair]), _box(prediction, pair[0])) for pair in pairs)
     return tuple(region for region in regions if region.score >= threshold)
+
+
+def _instances(prediction: Prediction) -> tuple[DrawnRegion, ...]:
+    columns = {text: column for column, text in enumerate(prediction.descriptions)}
+    counts, seen = Counter(region.text for region in prediction.regions), Counter[str]()
+    drawn = []
+    for region in prediction.regions:
+        seen[region.text] += 1
+        number = seen[region.text] if counts[region.text] > 1 else 0
+        box = _box(prediction, region.index)
+        drawn.append(DrawnRegion(region.index, columns[region.text], region.score, box, region.confidence, number))
+    return tuple(drawn)
 
 
 def stage(prediction: Prediction, regions: Sequence[DrawnRegion], uri: str, *, threshold: float, note: str = "") -> str:
@@ -80,17 +100,24 @@ def _drawn(prediction: Prediction, regions: Sequence[DrawnRegion]) -> list[dict[
                 "description": one.description,
                 "text": text,
                 "score": one.score,
+                "confidence": one.confidence,
+                "number": one.number,
                 "box": " ".join(f"{value:.5f}" for value in one.box_xyxy),
                 "rect": _rect(prediction, one.box_xyxy, depth),
                 "mark": mark_of(one.description),
                 "depth": depth,
-                "tag": textwrap.shorten(text, TAG_CHARACTERS, placeholder="…"),
+                "tag": numbered(textwrap.shorten(text, TAG_CHARACTERS, placeholder="…"), one),
                 "inside": y0 < TOP_EDGE,
                 "side": f"right:{100 * (1 - x1):.2f}%" if x0 > RIGHT_HALF else f"left:{100 * x0:.2f}%",
                 "top": 100 * y0,
             }
         )
     return values
+
+
+def numbered(text: str, region: DrawnRegion) -> str:
+    """Return a region's words with its number among several."""
+    return f"{text} {region.number}" if region.number else text
 
 
 def _hidden(prediction: Prediction, row: int) -> dict[str, Any]:
@@ -105,19 +132,23 @@ def _hidden(prediction: Prediction, row: int) -> dict[str, Any]:
 
 
 def _chips(prediction: Prediction, regions: Sequence[DrawnRegion], threshold: float) -> list[dict[str, Any]]:
-    """Return of each description its text, its best cosine, and why it has no box if it has none."""
-    drawn = {one.description for one in regions}
+    """Return of each description its text, how many boxes it has, its best cosine, and why it has none if so."""
+    drawn = Counter(one.description for one in regions)
     values = []
     for index, text in enumerate(prediction.descriptions):
         best = float(prediction.matches[prediction.best[index], index]) if prediction.matches.size else None
-        if best is None or index in drawn:
-            reason = ""
-        elif text in prediction.not_found:
-            reason = "not found"
-        else:
-            reason = f"below {threshold:.2f}" if best < threshold else "best on no region"
-        values.append({"text": text, "drawn": index in drawn, "score": best, "reason": reason})
+        reason = "" if best is None or drawn[index] else _why_no_box(prediction, index, best, threshold=threshold)
+        values.append({"text": text, "count": drawn[index], "score": best, "reason": reason})
     return values
+
+
+def _why_no_box(prediction: Prediction, index: int, best: float, *, threshold: float) -> str:
+    answer = prediction.answers[index]
+    if answer == "found" or prediction.confidence is None:
+        below = f"below {threshold:.2f}" if best < threshold else "best on no region"
+        return answer if answer == "not found" else below
+    reason = prediction.reasons[index] or ("it may be there; no region is surely it" if answer == "cannot tell" else "")
+    return f"{answer}: {reason}" if reason else answer
 
 
 def _box(prediction: Prediction, row: int) -> Box:

@@ -278,7 +278,7 @@ class GroundPage:
         if view is None:
             gr.Warning(NO_RESULT, title="Not yet")
             return {}
-        content = result_json(view.result) | ({"versus": result_json(view.versus)} if view.versus else {})
+        content = result_json(view.result, threshold=view.question.threshold, versus=view.versus)
         return _file("detections.json", "application/json", json.dumps(content, indent=1).encode())
 
     def download_png(self, view: GroundView | None, which: overlay.Which) -> dict[str, str]:
@@ -317,16 +317,16 @@ class GroundPage:
             alpha: Share of the whole picture in a class score, 0 to 1; the rest is the regions'.
 
         Returns:
-            One object: regions (the best box of each description, xyxy normalized to the upright picture, and its
-            cosine), not_found (descriptions that the picture does not show), matches (the cosine of every region and
-            description), classes (best first), checkpoint, timing_ms.
+            One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
+            confidence), not_found (descriptions that the picture does not show), matches (the cosine of every region
+            and description; of each description its answer, presence and reason), classes (best first), checkpoint.
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
         numbers = (threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
         question = GroundQuestion(*texts, *numbers, one_a_line=isinstance(descriptions, list))
         try:
-            return result_json(answer(self.services, question).result)
+            return result_json(answer(self.services, question).result, threshold=question.threshold)
         except QuestionError as error:
             raise gr.Error(error.sentence, print_exception=False) from error
 

@@ -63,7 +63,7 @@ def _answer(services: Services, path: Path, question: GroundQuestion, *, descrip
     try:
         with services.model_turn:
             model = services.registry.load(question.checkpoint)
-            prediction = model.predict(image, descriptions, {}, threshold=question.threshold)
+            prediction = model.predict(image, descriptions, {}, threshold=question.threshold, instances="all")
     except UserError as error:
         raise QuestionError("checkpoint", error.sentence) from error
     return PictureAnswer(path, "", PicturePrediction(path.name, prediction), picture_uri(image, SHOWN_SIDE))

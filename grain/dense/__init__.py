@@ -1,4 +1,5 @@
 """Train GRAIN with a query a token, on features of the `photo-names` checkpoint's networks, which stay as they are.
 
-May import: grain.checkpoint, grain.command, grain.data, grain.photo, grain.structures.
+May import: grain.box_overlap, grain.checkpoint, grain.command, grain.data, grain.photo, grain.structures,
+grain.zero_shot.
 """

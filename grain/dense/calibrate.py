@@ -39,7 +39,7 @@ START = (1.0, 1.0, 1.0, 0.5, 0.5, 0.0, 0.3)  # of EVIDENCE
 SIZES = (1.0, 1.0, 10.0, 1.0, 1.0, 1.0, 1.0)  # of their units
 STRANGERS = 8  # phrases of other pictures, and as many changed ones, asked of each
 FOUND = 0.9  # of what is there, at presence 0.5
-MOST_WRONG = 0.15  # of what is there has a wrong box at confidence 0.5
+MOST_WRONG = 0.2  # of what is there has a wrong box at confidence 0.5
 INSTANCES = 12  # regions of each phrase that confidence is fitted at
 
 
@@ -186,7 +186,7 @@ def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion
         there.append(one.there)
         weights.append(np.full(len(one.there), one.weight))
         first.append(at_best(each, ranking)[one.there])
-        own_right.append(at_best(one.right, ranking)[one.there])
+        own_right.append(one.right[ranking.argmax(axis=0), np.arange(len(one.there))][one.there])
         for column, order in enumerate(np.argsort(-ranking, axis=0).T):
             rows = distinct_rows(one.features.boxes_xyxy, order, most_overlap=SAME_INSTANCE)[:INSTANCES]
             sure.append(each[rows, column])

@@ -1,4 +1,4 @@
 """Provide the embedded checkpoint for photographs, ONNX networks that need no torch.
 
-May import: grain.checkpoint, grain.command, grain.config, grain.structures, grain.time_limit.
+May import: grain.box_overlap, grain.checkpoint, grain.command, grain.config, grain.structures, grain.time_limit.
 """

@@ -39,7 +39,7 @@ POSITION_WEIGHT = 8.0  # logits that a whole side of the picture outweighs
 SIZE_WEIGHT = 0.3  # logits that a region e times as large has ahead: people name the large ones
 POSITION_RANK = 1000.0  # above every logit
 GRAPH_ERRORS = (ort_state.Fail, ort_state.InvalidGraph, ort_state.InvalidProtobuf, ort_state.RuntimeException)
-PALE, PALE_DOUBT = -2.0, 0.5  # logits: the confidence of a region that loses more for its colours is halved
+PALE, PALE_DOUBT = -4.0, 0.5  # logits: the confidence of a region that loses more for its colours is halved
 MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be called red
 
 

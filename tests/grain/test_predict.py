@@ -98,7 +98,9 @@ def test_a_prediction_is_all_of_it_in_plain_json() -> None:
     answer = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
     assert answer["schema_version"] == 1
     assert answer["image"] == {"width": 30, "height": 20}
-    assert answer["regions"] == [{"xyxy": [0.0, 0.0, 0.5, 0.5], "text": "a lid", "score": 1.0, "index": 0}]
+    [region] = answer["regions"]
+    assert region == {"xyxy": [0.0, 0.0, 0.5, 0.5], "text": "a lid", "score": 1.0, "index": 0, "confidence": None}
+    assert answer["matches"]["answers"] == ["found", "cannot tell"], "no presence is known of the second"
     assert answer["matches"]["descriptions"] == ["a lid", "a star"]
     assert np.allclose(answer["matches"]["scores"], [[1, 0], [0.6, 0.8]])
     assert answer["matches"]["boxes_xyxy"] == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.annotate.photo_annotators import PEOPLE, PhotoLocalizer, measured_sentence
-from curation.annotate.localize import LocalizeConfig
-from grain.structures import Array, Prediction
+from curation.annotate.photo_annotators import PEOPLE, measured_sentence
+from grain.structures import Array
 
 WHOLE: Array = np.array([0, 0, 1, 1], np.float32)
 
