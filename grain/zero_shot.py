@@ -168,7 +168,7 @@ def found_regions(
 ) -> tuple[Region, ...]:
     """Find the regions of each description that reach both thresholds, in the descriptions' order.
 
-    Without a confidence the description must be present, and one region of it is found: a cosine tells no instances.
+    The description must be present. Without a confidence one region of it is found: a cosine tells no instances.
 
     Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines. instances: the best region, or all, the surest first, of which no
           two overlap by more than SAME_INSTANCE.
@@ -176,11 +176,13 @@ def found_regions(
     if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
     found = []
-    for column, (text, _) in enumerate(zip(descriptions, matches.T, strict=True)):
+    present = np.ones(matches.shape[1]) if ranked.presence is None else ranked.presence
+    for column, (text, likely) in enumerate(zip(descriptions, present, strict=True)):
+        if likely < MIN_PRESENCE:
+            continue
         for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
             sure = None if ranked.confidence is None else float(ranked.confidence[row, column])
-            absent = sure is None and ranked.presence is not None and ranked.presence[column] < MIN_PRESENCE
-            if matches[row, column] < threshold or absent or (sure is not None and sure < min_confidence):
+            if matches[row, column] < threshold or (sure is not None and sure < min_confidence):
                 continue
             found.append(Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), row, sure))
     return tuple(found)

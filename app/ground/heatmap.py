@@ -80,11 +80,7 @@ def _outline(region: int, description: int) -> dict[str, object]:
 
 def _finding(prediction: Prediction) -> str:
     """Return what the matrix shows, in one sentence."""
-    found = {
-        column: row
-        for column, row in enumerate(prediction.best)
-        if prediction.descriptions[column] not in prediction.not_found
-    }
+    found = {column: row for column, row in enumerate(prediction.best) if prediction.answers[column] == "found"}
     if not found:
         return "None of the descriptions is found" if prediction.descriptions[1:] else "The description is not found"
     column = max(found, key=lambda column: float(prediction.matches[found[column], column]))

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from grain.box_overlap import iou
 from grain.checkpoint import EMBEDDED, CheckpointError, CheckpointInfo, model_digest, read_config, read_info, verify
 from grain.config import ClassTexts
-from grain.photo.photo import GRAPH_ERRORS, PhotoEncoder, at_best
-from grain.photo.phrases import first_noun_phrase, split_denial
+from grain.photo.photo import GRAPH_ERRORS, PALE, PhotoEncoder, at_best
+from grain.photo.phrases import split_denial
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -29,7 +29,7 @@ SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the
 SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
-WHOLE = 0.7  # weight of a whole phrase, beside its first noun phrase
+PALE_DOUBT = 0.5  # factor of a region's confidence where it lacks the colours asked for
 NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
 TOLD = (
@@ -126,7 +126,8 @@ class LearnedPhotoEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, 2 E] unit length: what is looked for as a name, and the whole as a phrase."""
-        return _join(self.names.encode_texts(texts), self._embed_phrases([split_denial(text)[0] for text in texts]))
+        whole = self.names.embed_whole([split_denial(text)[0] for text in texts])
+        return _join(self.names.encode_texts(texts), self._regions.texts(whole))
 
     def rank_regions(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
@@ -143,8 +144,9 @@ class LearnedPhotoEncoder:
         by_place = (placed != logits).any(axis=0)
         ranking[:, by_place] = placed[:, by_place]
         presence = _likely(at_best(told, ranking), self.fusion.presence)
-        ranked = RegionRanking(ranking, presence, _likely(told, self.fusion.confidence))
         colour = evidence[..., EVIDENCE.index("colour")]
+        confidence = _likely(told, self.fusion.confidence) * np.where(colour < PALE, PALE_DOUBT, 1)
+        ranked = RegionRanking(ranking, presence, confidence.astype(np.float32))
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
         return self.names.explain(ranked, plain, colour, descriptions=descriptions)
@@ -175,16 +177,6 @@ class LearnedPhotoEncoder:
         told = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
         told += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
         return np.stack(told, axis=-1).astype(np.float32)
-
-    def _embed_phrases(self, texts: Sequence[str]) -> Array:
-        """Embed texts, [T, E] unit length; what is looked for counts beside the whole."""
-        firsts = [first_noun_phrase(text) for text in texts]
-        rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *firsts]))}
-        embeds = self._regions.texts(self.names.embed_whole(list(rows)))
-        whole, first = (embeds[[rows[text] for text in some]] for some in (texts, firsts))
-        mean = WHOLE * whole + (1 - WHOLE) * first
-        phrases: Array = (mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-9)).astype(np.float32)
-        return phrases
 
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)

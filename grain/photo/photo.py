@@ -39,7 +39,7 @@ POSITION_WEIGHT = 8.0  # logits that a whole side of the picture outweighs
 SIZE_WEIGHT = 0.3  # logits that a region e times as large has ahead: people name the large ones
 POSITION_RANK = 1000.0  # above every logit
 GRAPH_ERRORS = (ort_state.Fail, ort_state.InvalidGraph, ort_state.InvalidProtobuf, ort_state.RuntimeException)
-PALE, PALE_DOUBT = -4.0, 0.5  # logits: the confidence of a region that loses more for its colours is halved
+PALE = -2.0  # logits: a region that loses more for its colours is not what a description means
 MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be called red
 
 
@@ -130,14 +130,12 @@ class PhotoEncoder:
     def explain(
         self, ranked: RegionRanking, plain: Array, colour: Array, *, descriptions: Sequence[str]
     ) -> RegionRanking:
-        """Say why descriptions are not found, and doubt regions without the colours asked for.
-
-        What denies something is never claimed.
+        """Say why descriptions are not found; what denies something is never claimed.
 
         Args: plain: [Q, D], how well the regions fit whatever their colours. colour: [Q, D] of colour_penalties.
         """
         assert ranked.confidence is not None
-        reasons, confidence = [], np.where(colour < PALE, PALE_DOUBT * ranked.confidence, ranked.confidence)
+        reasons, confidence = [], ranked.confidence.copy()
         for column, phrase in enumerate(map(self._phrase, descriptions)):
             if phrase.denied:
                 confidence[:, column] = 0
@@ -146,7 +144,7 @@ class PhotoEncoder:
                 reasons.append(f"too little {' and '.join(phrase.colours)} where {phrase.core} seems to be")
             else:
                 reasons.append("")
-        return replace(ranked, confidence=confidence.astype(np.float32), reasons=tuple(reasons))
+        return replace(ranked, confidence=confidence, reasons=tuple(reasons))
 
     def name_logits(self, features: ImageFeatures, embeds: Array) -> Array:
         """Return how likely each region shows what each text says, by names alone: [Q, D] logits."""

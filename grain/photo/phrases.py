@@ -49,7 +49,6 @@ _HOLDS = frozenset(
         " couple cup glass carton jar bottle bowl plate box bag pack can mug"
     ).split()
 )  # before "of": the phrase goes on
-_ARTICLES = frozenset("a an the his her its their some".split())
 _DENIED = re.compile(r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) no[t]?|not|no) .+)$")
 
 
@@ -80,13 +79,6 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     head, colours = _take_colours(words[: _head_end(words)], known)
     core = " ".join(_singular(head, known))
     return Phrase(_with_article(core) or text, colours, positions, denied)
-
-
-def first_noun_phrase(text: str) -> str:
-    """Return the words of a description up to the first that speaks of something else."""
-    words = text.split()
-    start = 1 if words and words[0].lower() in _ARTICLES else 0
-    return " ".join(words[: start + _head_end([word.lower() for word in words[start:]])])
 
 
 def split_denial(text: str) -> tuple[str, str]:

@@ -130,7 +130,7 @@ def test_a_box_that_agrees_with_others_beats_a_lonely_one_that_is_a_little_likel
         ("camera", ["a photo of a man", "a man", "a tripod"], ["a zebra", "a banana"]),
         ("coffee", ["a cup", "cups"], ["a horse", "a truck", "a banana"]),
         ("chelsea", ["a cat"], ["a horse", "a bicycle", "a pizza"]),
-        ("astronaut", ["a person"], ["an elephant", "a zebra"]),
+        ("astronaut", ["a person"], ["an elephant", "a zebra", "a zorbex"]),
     ],
 )
 def test_it_finds_what_is_there_and_says_what_is_not(
@@ -188,3 +188,13 @@ def test_a_checkpoint_for_other_networks_or_of_other_weights_is_refused_in_a_sen
         with pytest.raises(CheckpointError, match=r"copy|make") as refused:
             load_photo(changed_copy(tmp_path / str(number), **facts))
         assert "\n" not in str(refused.value)
+
+
+def test_what_a_description_denies_or_the_pixels_lack_is_not_claimed(predictor: Predictor) -> None:
+    texts = ["a cup", "a cup without a handle", "a purple cup"]
+    found = predictor.predict(photograph("coffee"), texts, {}, instances="all")
+    assert found.answers[0] == "found" and "found" not in found.answers[1:]
+    assert found.reasons[0] == "" and "without a handle" in found.reasons[1] and "purple" in found.reasons[2]
+    assert found.confidence is not None and (found.confidence[:, 1] == 0).all()
+    cups = [region for region in found.regions if region.text == "a cup"]
+    assert all(region.confidence is not None and region.confidence >= 0.5 for region in cups)

@@ -10,7 +10,6 @@ from grain.photo.phrases import (
     COLOURS,
     Phrase,
     colour_shares,
-    first_noun_phrase,
     parse_phrase,
     position_scores,
     preload_inflector,
@@ -62,23 +61,6 @@ def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
 )
 def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
     assert parse_phrase(text, KNOWN) == Phrase(core)
-
-
-@pytest.mark.parametrize(
-    ("text", "first"),
-    [
-        ("A man in a green shirt", "A man"),
-        ("a black and white dog on grass", "a black and white dog"),
-        ("an elephant carrying people", "an elephant"),
-        ("a cup of coffee on a table", "a cup of coffee"),
-        ("the head of the horse", "the head"),
-        ("riding boots", "riding boots"),
-        ("with", "with"),
-        ("", ""),
-    ],
-)
-def test_the_first_noun_phrase_ends_where_something_else_begins(text: str, first: str) -> None:
-    assert first_noun_phrase(text) == first
 
 
 @given(st.text(max_size=60))
