@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import base64
 import json
@@ -232,7 +231,7 @@ def test_mcp_asks_for_a_key_and_works_with_one(house: House, picture: Path) -> N
     key = house.people.key("vera", 1)
     answer = ask_mcp(house, "tools/call", call, authorization=f"Bearer {key}").text
     text = json.loads(answer.split("data:", 1)[1])["result"]["content"][0]["text"]
-    assert ast.literal_eval(text)["image"] == {"width": 80, "height": 60}
+    assert json.loads(text)["image"] == {"width": 80, "height": 60}
     hidden = {"name": "start_1", "arguments": {}}
     assert "Unknown tool" in ask_mcp(house, "tools/call", hidden, authorization=f"Bearer {key}").text
 

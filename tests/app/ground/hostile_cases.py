@@ -16,12 +16,15 @@ from app.ground.actions import CheckpointResult
 from app.ground.examples import load_examples
 from app.ground.model_comparison import BoxComparison
 from app.ground.overlay import drawn_regions, stage
+from app.ground.several import PictureAnswer
+from app.ui.html import render
 from curation.annotate.describe import DescriberResult
 from curation.audit.claim_judge import JudgedClaim
 from curation.audit.claims import Claim
 from curation.audit.evidence import Evidence
 from grain.checkpoint import CheckpointInfo
-from grain.structures import ClassScore, DescriptionScore, Prediction
+from grain.detections import PicturePrediction
+from grain.structures import ClassScore, DescriptionScore, Prediction, Region
 from tests.support.hostile import HOSTILE
 
 BOX = (0.1, 0.1, 0.5, 0.5)
@@ -51,6 +54,12 @@ INFO = CheckpointInfo(HOSTILE, HOSTILE, HOSTILE, None, can_ground=True, groundin
 GOOD, BROKEN = Checkpoint(HOSTILE, Path(HOSTILE), INFO), Checkpoint(f"bad {HOSTILE}", Path("bad"), None, HOSTILE)
 RESULT = CheckpointResult(GOOD, INFO, PREDICTION)
 QUESTION = GroundQuestion("x.png", HOSTILE, f"{HOSTILE.replace(':', '')}: {HOSTILE}", HOSTILE)
+
+FOUND = replace(PREDICTION, regions=(Region(BOX, HOSTILE, 0.5, 0),))
+SEVERAL = (
+    PictureAnswer(Path(HOSTILE.replace("/", "")), "", PicturePrediction(HOSTILE, FOUND), "data:,"),
+    PictureAnswer(Path("broken.png"), problem=HOSTILE),
+)
 
 
 def picture() -> str:
@@ -91,5 +100,12 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "ground/templates/classes.html": (partial(panels.classes_panel, RESULT, RESULT, alpha=0.5),),
     "ground/templates/timing.html": (partial(panels.timing_panel, [RESULT, RESULT]),),
     "ground/templates/code.html": (partial(panels.code_panel, QUESTION, GOOD),),
+    "ground/templates/kept.html": (partial(panels.kept_mark, HOSTILE, HOSTILE),),
+    "ground/templates/seen.html": (partial(panels.seen_panel, [HOSTILE]),),
+    "ground/templates/progress.html": (
+        partial(render, "ground/templates/progress.html", done=1, total=2, left=HOSTILE),
+    ),
+    "ground/templates/several.html": (partial(panels.several_panel, SEVERAL),),
+    "ground/templates/several_note.html": (partial(panels.several_note, SEVERAL, total=3, last=True),),
     "ground/templates/link.html": (partial(panels.link_panel, f"?q={HOSTILE}"),),
 }
