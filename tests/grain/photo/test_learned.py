@@ -130,7 +130,7 @@ def test_a_box_that_agrees_with_others_beats_a_lonely_one_that_is_a_little_likel
         ("camera", ["a photo of a man", "a man", "a tripod"], ["a zebra", "a banana"]),
         ("coffee", ["a cup", "cups"], ["a horse", "a truck", "a banana"]),
         ("chelsea", ["a cat"], ["a horse", "a bicycle", "a pizza"]),
-        ("astronaut", ["a person"], ["an elephant", "a zebra", "a zorbex"]),
+        ("astronaut", ["a person"], ["an elephant", "a zebra"]),
     ],
 )
 def test_it_finds_what_is_there_and_says_what_is_not(
