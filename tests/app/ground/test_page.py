@@ -422,6 +422,7 @@ def test_a_checkpoint_that_a_person_chose_stays_when_the_picture_changes(page: P
     expect(page.locator("#scores")).to_contain_text("CLIP · sample-clip")
     choose(page, photo)
     expect(page.locator("#picture img")).to_be_visible()
+    typed(page, "descriptions").fill("a man")
     page.locator("#run-button").click()
     expect(page.locator("#stage svg[viewBox]").first).to_have_attribute("viewBox", "0 0 180 300")
     assert page.locator("#checkpoint input").input_value() == "sample-clip"
@@ -455,7 +456,7 @@ def test_nothing_is_cut_off_at_either_width(page: Page, scheme: Literal["light",
     for width, columns in ((1400, 3), (400, 1)):
         fits(page, width)
         cards = [card.bounding_box() for card in page.locator(".card").all()]
-        assert len(cards) == 5 and len({round(card["x"]) for card in cards if card}) == columns
+        assert len(cards) == 6 and len({round(card["x"]) for card in cards if card}) == columns
 
 
 def test_a_describer_fills_the_descriptions_and_a_detector_is_laid_beside(page: Page) -> None:
