@@ -132,7 +132,10 @@ def test_verdicts_that_a_version_does_not_hold_are_said_before_an_export_is_queu
         ),
         (lambda s: data_actions.import_config("lids", "/no/such/file", "coco", who="ana"), "Expected a file or folder"),
         (lambda s: data_actions.import_config("lids", "", "coco", who="ana"), "Expected a file or folder"),
-        (lambda s: data_actions.import_config("lids", "/", "zip", who="ana"), "label-studio, entities, entities-longer, got 'zip'"),
+        (
+            lambda s: data_actions.import_config("lids", "/", "zip", who="ana"),
+            "label-studio, entities, entities-longer, got 'zip'",
+        ),
         (lambda s: data_actions.overview(s, "lid"), "no data set 'lid'"),
     ],
 )
