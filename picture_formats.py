@@ -14,6 +14,7 @@ CONTAINERS = ("AVIF", "HEIF")  # of ISO media files, in the order to try: HEIF's
 NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 BRANDS = {b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+ORIENTATION_TAG = 274  # EXIF
 PAPER = "white"  # what shows through transparent pixels
 
 

@@ -25,7 +25,7 @@ from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
-from grain.preprocess import PictureLike, upright_rgb
+from grain.preprocess import PictureLike, cut_out, upright_rgb
 from grain.structures import MIN_CONFIDENCE, Array, ImageFeatures, Instances, Prediction, Region, RegionRanking
 from grain.zero_shot import (
     Classes,
@@ -169,7 +169,8 @@ class Predictor:
     def crop_embeds(self, image: PictureLike, boxes_xyxy: Sequence[tuple[float, float, float, float]]) -> Array:
         """Crop each of N ≥ 1 boxes and embed it as a picture of its own, [N, E] unit length."""
         upright = upright_rgb(image)
-        return np.stack([each.image_embed for each in self.batch_features([_cut(upright, box) for box in boxes_xyxy])])
+        crops = [cut_out(upright, box) for box in boxes_xyxy]
+        return np.stack([each.image_embed for each in self.batch_features(crops)])
 
     def ground(
         self,
@@ -275,13 +276,6 @@ class Predictor:
             confidence=ranked.confidence,
             reasons=ranked.reasons,
         )
-
-
-def _cut(image: Image.Image, box_xyxy: tuple[float, float, float, float]) -> Image.Image:
-    """Crop the pixels of a box, at least one."""
-    x0, y0, x1, y1 = box_xyxy
-    left, top = min(int(x0 * image.width), image.width - 1), min(int(y0 * image.height), image.height - 1)
-    return image.crop((left, top, max(left + 1, round(x1 * image.width)), max(top + 1, round(y1 * image.height))))
 
 
 def _checked(classes: Classes) -> Classes:

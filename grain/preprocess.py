@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from grain.structures import Array
-from picture_formats import NAMES, register_heif, to_rgb
+from picture_formats import NAMES, ORIENTATION_TAG, register_heif, to_rgb
 from user_errors import UserError
 
-ORIENTATION_TAG = 274  # EXIF
 PictureLike: TypeAlias = Image.Image | NDArray[Any] | str | Path | BinaryIO
 """A picture as people have it, see upright_rgb."""
 
@@ -37,6 +36,13 @@ def upright_rgb(picture: PictureLike) -> Image.Image:
             return _turned(image)
     except UnidentifiedImageError as error:
         raise UserError(f"{picture} is not a {NAMES} picture: save it as JPEG or PNG") from error
+
+
+def cut_out(image: Image.Image, box_xyxy: tuple[float, float, float, float]) -> Image.Image:
+    """Return the pixels of a box, xyxy normalized to the picture; at least one."""
+    x0, y0, x1, y1 = box_xyxy
+    left, top = min(int(x0 * image.width), image.width - 1), min(int(y0 * image.height), image.height - 1)
+    return image.crop((left, top, max(left + 1, round(x1 * image.width)), max(top + 1, round(y1 * image.height))))
 
 
 def _turned(image: Image.Image) -> Image.Image:

@@ -80,8 +80,8 @@ def _outline(region: int, description: int) -> dict[str, object]:
 
 def _finding(prediction: Prediction) -> str:
     """Return what the matrix shows, in one sentence."""
-    shown = ("found",) if prediction.confidence is not None else ("found", "cannot tell")
-    found = {column: row for column, row in enumerate(prediction.best) if prediction.answers[column] in shown}
+    answers = prediction.answers
+    found = {column: row for column, row in enumerate(prediction.best) if answers[column] == "found"}
     if not found:
         return "None of the descriptions is found" if prediction.descriptions[1:] else "The description is not found"
     column = max(found, key=lambda column: float(prediction.matches[found[column], column]))

@@ -140,9 +140,7 @@ def _own(prediction: Prediction, column: int) -> tuple[Box | None, float | None]
         return None, None
     row = prediction.best[column]
     x0, y0, x1, y1 = (float(value) for value in prediction.boxes_xyxy[row])
-    missing = prediction.answers[column] not in (
-        ("found", "cannot tell") if prediction.confidence is None else ("found",)
-    )
+    missing = prediction.answers[column] != "found"
     return None if missing else (x0, y0, x1, y1), float(prediction.matches[row, column])
 
 

@@ -40,25 +40,19 @@ class DrawnRegion:
 def drawn_regions(prediction: Prediction, *, threshold: float, which: Which) -> tuple[DrawnRegion, ...]:
     """Choose the boxes to draw.
 
-    Args: threshold: least cosine. which: `best`: all that each description means, where the checkpoint tells that, else
-          the best region of each that is there; `all`: every region, under the description that it matches best.
+    Args: threshold: least cosine. which: `best`: every region that was found; `all`: every region of the checkpoint,
+          under the description that it matches best.
     """
+    if which == "best":
+        return _found(prediction.above(threshold=threshold))
     if prediction.matches.size == 0:
         return ()
-    if which == "best" and prediction.confidence is not None:
-        return _instances(prediction.above(threshold=threshold))
-    if which == "best":
-        absent = set(prediction.not_found)
-        pairs = [
-            (row, column) for column, row in enumerate(prediction.best) if prediction.descriptions[column] not in absent
-        ]
-    else:
-        pairs = [(row, int(column)) for row, column in enumerate(prediction.matches.argmax(axis=1))]
+    pairs = [(row, int(column)) for row, column in enumerate(prediction.matches.argmax(axis=1))]
     regions = (DrawnRegion(*pair, float(prediction.matches[pair]), _box(prediction, pair[0])) for pair in pairs)
     return tuple(region for region in regions if region.score >= threshold)
 
 
-def _instances(prediction: Prediction) -> tuple[DrawnRegion, ...]:
+def _found(prediction: Prediction) -> tuple[DrawnRegion, ...]:
     columns = {text: column for column, text in enumerate(prediction.descriptions)}
     counts, seen = Counter(region.text for region in prediction.regions), Counter[str]()
     drawn = []
@@ -144,10 +138,11 @@ def _chips(prediction: Prediction, regions: Sequence[DrawnRegion], threshold: fl
 
 def _why_no_box(prediction: Prediction, index: int, best: float, *, threshold: float) -> str:
     answer = prediction.answers[index]
-    if answer == "found" or prediction.confidence is None:
-        below = f"below {threshold:.2f}" if best < threshold else "best on no region"
-        return answer if answer == "not found" else below
-    reason = prediction.reasons[index] or ("it may be there; no region is surely it" if answer == "cannot tell" else "")
+    if answer == "found":
+        return f"below {threshold:.2f}" if best < threshold else "best on no region"
+    reason = prediction.reasons[index] if prediction.reasons else ""
+    if answer == "cannot tell":
+        reason = reason or "it may be there; no region is surely it"
     return f"{answer}: {reason}" if reason else answer
 
 

@@ -16,6 +16,7 @@ from app.core.settings import Settings
 from app.ground.actions import read_texts
 from app.services import Services
 from grain.detections import PicturePrediction
+from grain.preprocess import cut_out
 from user_errors import UserError
 
 MOST_PICTURES = 100  # of one run; a data set goes through Annotate, as a job
@@ -86,11 +87,8 @@ def crops_zip(settings: Settings, answers: Sequence[PictureAnswer]) -> bytes:
                 continue
             image = open_picture(settings, str(each.path))
             for region in each.found.prediction.regions:
-                x0, y0, x1, y1 = region.xyxy
-                left, top = int(x0 * image.width), int(y0 * image.height)
-                box = (left, top, max(left + 1, round(x1 * image.width)), max(top + 1, round(y1 * image.height)))
                 crop = io.BytesIO()
-                image.crop(box).save(crop, "JPEG", quality=CROP_QUALITY)
+                cut_out(image, region.xyxy).save(crop, "JPEG", quality=CROP_QUALITY)
                 stem = f"{_file_name(region.text)}/{_file_name(each.path.stem)}"
                 taken[stem] += 1
                 archive.writestr(f"{stem}-{taken[stem]}.jpg", crop.getvalue())

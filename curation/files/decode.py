@@ -23,11 +23,10 @@ from typing import BinaryIO
 # Named, so that no other plugin of Pillow is ever loaded.
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from picture_formats import CONTAINERS, FORMATS, NAMES, is_container, register_heif, to_rgb
+from picture_formats import CONTAINERS, FORMATS, NAMES, ORIENTATION_TAG, is_container, register_heif, to_rgb
 from user_errors import UserError
 
 PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
-ORIENTATION_TAG = 274  # EXIF
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -209,10 +209,10 @@ def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion
 
 
 def _least_score(scores: Array, right: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
-    """Return the lowest score above which no more than MOST_WRONG of the picture's own phrases have a wrong box."""
+    """Return the lowest score down to which at most MOST_WRONG of the own phrases have a wrong box, or the highest."""
     order = np.argsort(-scores)
     wrong = np.cumsum((weights * ~right)[order]) / weights.sum()
-    place = int(np.searchsorted(wrong, MOST_WRONG, side="right")) - 1
+    place = max(0, int(np.searchsorted(wrong, MOST_WRONG, side="right")) - 1)
     shown = np.average(right & (scores >= scores[order][place]), weights=weights)
     print(f"at confidence 0.5: right {shown:.1%}, a wrong box {wrong[place]:.1%}")
     return float(scores[order][place])

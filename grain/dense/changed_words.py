@@ -26,17 +26,18 @@ KINDS = tuple(
 KIND_OF = {word: kind for kind in KINDS for word in kind}
 SYLLABLES = "ba bex dro fi gor hul jen ka lim mo nuv or pli qua rex sti tor ul vash wen xi yor zor zan".split()
 MOST_SYLLABLES = 3
+BY_KIND = 0.7  # share of phrases with a word of a kind in which that word changes, and not the noun
 
 
 def change_word(phrase: str, nouns: Sequence[str], order: np.random.Generator) -> str:
     """Return a phrase with another word in one place.
 
-    Args:    nouns: last words of phrases; one of them replaces the last one where no other word has a kind.
+    Args:    nouns: last words of phrases; one of them replaces the last word where none of a kind changes.
     Returns: the same phrase, rarely: where the noun that is drawn is its own.
     """
     words = phrase.split()
     places = [place for place, word in enumerate(words) if word in KIND_OF]
-    if places and order.random() < 0.7:
+    if places and order.random() < BY_KIND:
         place = places[int(order.integers(len(places)))]
         others = [word for word in KIND_OF[words[place]] if word != words[place]]
         words[place] = others[int(order.integers(len(others)))]

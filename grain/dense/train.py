@@ -257,9 +257,9 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
             chosen = draw_phrases(said, order) if order else said
             known = list({phrases.row(text): None for text in (*said, *chosen)})
             drawn = [columns.setdefault(phrases.row(text), len(columns)) for text in chosen]
-            for text in (phrases.changed(text) for text in chosen if order):
-                if text:  # of no entity, unless it happens to be the phrase of one
-                    columns.setdefault(phrases.row(text), len(columns))
+            changed = (phrases.changed(text) for text in chosen) if order else ()
+            for other in filter(None, changed):  # of no entity, unless it happens to be the phrase of one
+                columns.setdefault(phrases.row(other), len(columns))
             corners = torch.tensor(boxes, dtype=torch.float32)
             corners = mirror_boxes(corners) if turn else corners
             targets.append((number, corners, drawn, known))

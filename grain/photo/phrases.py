@@ -49,7 +49,10 @@ _HOLDS = frozenset(
         " couple cup glass carton jar bottle bowl plate box bag pack can mug"
     ).split()
 )  # before "of": the phrase goes on
-_DENIED = re.compile(r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) no[t]?|not|no) .+)$")
+_DENIED = re.compile(
+    r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) not?|not|no) .+)$", re.IGNORECASE
+)
+_ARTICLES = frozenset(("a", "an", "the"))
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,12 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
 
 
 def split_denial(text: str) -> tuple[str, str]:
-    """Split a description into what it says and what it denies: "a bus", "without wheels"."""
+    """Split a description into what it says and what it denies: "a bus", "without wheels".
+
+    After an article "no" belongs to a name: "a no parking sign".
+    """
     match = _DENIED.search(text)
-    if not match:
+    if not match or text[: match.start()].lower() in _ARTICLES:
         return text, ""
     return text[: match.start()] or text[match.start(1) :].partition(" ")[2], match[1]
 

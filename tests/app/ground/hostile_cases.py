@@ -36,7 +36,7 @@ PREDICTION = Prediction(
     matches=np.array([[0.5, 0.1], [0.1, 0.4]], np.float32),
     best=(0, 1),
     presence=None,
-    regions=(),
+    regions=(Region(BOX, HOSTILE, 0.5, 0),),
     classes=tuple(
         ClassScore(
             f"{number} {HOSTILE}",
@@ -55,9 +55,8 @@ GOOD, BROKEN = Checkpoint(HOSTILE, Path(HOSTILE), INFO), Checkpoint(f"bad {HOSTI
 RESULT = CheckpointResult(GOOD, INFO, PREDICTION)
 QUESTION = GroundQuestion("x.png", HOSTILE, f"{HOSTILE.replace(':', '')}: {HOSTILE}", HOSTILE)
 
-FOUND = replace(PREDICTION, regions=(Region(BOX, HOSTILE, 0.5, 0),))
 SEVERAL = (
-    PictureAnswer(Path(HOSTILE.replace("/", "")), "", PicturePrediction(HOSTILE, FOUND), "data:,"),
+    PictureAnswer(Path(HOSTILE.replace("/", "")), "", PicturePrediction(HOSTILE, PREDICTION), "data:,"),
     PictureAnswer(Path("broken.png"), problem=HOSTILE),
 )
 

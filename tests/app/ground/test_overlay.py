@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -14,7 +13,8 @@ from app.ground.heatmap import heatmap
 from app.ground.overlay import drawn_regions, stage
 from app.ui.html import notice
 from app.ui.marks import mark_of
-from grain.structures import Prediction
+from grain.structures import Prediction, RegionRanking
+from grain.zero_shot import found_regions
 
 EVIL = "<img src=x onerror=alert(1)>\"&'`${alert(1)}{{x}}"
 
@@ -27,6 +27,7 @@ def prediction_of(
     presence: tuple[float, ...] | None = None,
 ) -> Prediction:
     scores = np.array(matches, np.float32).reshape(len(matches), len(descriptions))
+    sure = None if presence is None else np.array(presence, np.float32)
     boxes = np.linspace(0.1, 0.9, 4 * len(matches), dtype=np.float32).reshape(-1, 4)
     return Prediction(
         *size,
@@ -35,13 +36,14 @@ def prediction_of(
         scores,
         best=tuple(scores.argmax(axis=0).tolist()) if scores.size else (),
         presence=presence,
-        regions=(),
+        regions=found_regions(boxes, scores, RegionRanking(scores, sure), descriptions=descriptions, threshold=-1.0),
         classes=(),
         timing_ms={"image": 2.0},
     )
 
 
-TWO_BY_THREE = prediction_of([[0.5, 0.1, -0.2], [0.4, 0.3, -0.1]], ("a lid", "a star", "a fish"))
+TWO_BY_THREE_MATCHES, THREE = [[0.5, 0.1, -0.2], [0.4, 0.3, -0.1]], ("a lid", "a star", "a fish")
+TWO_BY_THREE = prediction_of(TWO_BY_THREE_MATCHES, THREE)
 
 
 # ------------------------------------------------------------------------------------ which regions, which colours
@@ -121,7 +123,7 @@ def test_the_matrix_has_axes_values_outlines_in_the_descriptions_colours_and_say
     assert figure.layout.title.text.replace("<br>", " ") == (
         "3 descriptions land on 2 regions; clearest is “a lid” on region 0 (0.50)"
     )
-    one = heatmap(replace(TWO_BY_THREE, presence=(0.9, 0.1, 0.1)))
+    one = heatmap(prediction_of(TWO_BY_THREE_MATCHES, THREE, presence=(0.9, 0.1, 0.1)))
     assert one.layout.title.text.startswith("1 description lands on 1 region;")
     assert [(shape.x0, shape.y0, shape.line.color) for shape in figure.layout.shapes] == [
         (column - 0.47, row - 0.45, mark_of(column).color) for column, row in enumerate((0, 1, 1))

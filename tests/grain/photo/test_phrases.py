@@ -13,6 +13,7 @@ from grain.photo.phrases import (
     parse_phrase,
     position_scores,
     preload_inflector,
+    split_denial,
 )
 from tests.support.steps import steps
 
@@ -40,6 +41,8 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
         ("a red street with no cars", Phrase("a street", ("red",), denied="with no cars")),
         ("a dog that is not brown", Phrase("a dog", denied="that is not brown")),
         ("no people", Phrase("a person", denied="no people")),
+        ("A bus WITHOUT wheels", Phrase("a bus", denied="without wheels")),
+        ("a no parking sign", Phrase("a no parking sign")),
         ("black and white cows", Phrase("a cow", ("black", "white"))),
         ("a gray cat at the bottom", Phrase("a cat", ("grey",), ("bottom",))),
     ],
@@ -61,6 +64,11 @@ def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
 )
 def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
     assert parse_phrase(text, KNOWN) == Phrase(core)
+
+
+def test_a_denial_is_split_off_whatever_its_case() -> None:
+    assert split_denial("A bus WITHOUT wheels") == ("A bus", "WITHOUT wheels")
+    assert split_denial("the no smoking sign") == ("the no smoking sign", "")
 
 
 @given(st.text(max_size=60))
