@@ -1,6 +1,7 @@
 """Take the pictures of README and docs: `make pictures` fills a home with sample data and photographs each page.
 
-The home is kept (by default .bench/pictures), so that a second run only takes the pictures again.
+The home is kept, so that a second run only takes the pictures again; by default in the folder for temporary files,
+because pages show where it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,7 +137,9 @@ def audit(page: Page) -> None:
 
 
 def train(page: Page) -> None:
-    """Watch the run that is done."""
+    """Watch the run that is done, with a further one like it in the form."""
+    page.locator("#runs .run").get_by_role("button", name="duplicate").first.click()
+    page.wait_for_timeout(SETTLED_MS)
     page.locator("#runs .run").get_by_role("button").first.click()
     page.locator(".curve .scatterlayer .trace").first.wait_for(state="attached", timeout=PATIENCE_MS)
 
@@ -206,7 +210,7 @@ def palette_of(picture: Image.Image) -> Image.Image:
 class Command:
     """Take the pictures of README and docs."""
 
-    home: Path = ROOT / ".bench" / "pictures"
+    home: Path = Path(tempfile.gettempdir()) / "grain"
     """Kept between runs."""
     only: tuple[str, ...] = ()
     """Names of pictures; left out: all."""

@@ -11,19 +11,32 @@ from grain.structures import Array
 
 def iou(boxes_xyxy: Array, others_xyxy: Array) -> Array:
     """Return the intersection over union of boxes [N, 4] and [M, 4], [N, M]."""
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    common = (high - low).clip(0).prod(axis=-1)
-    sizes, other_sizes = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (boxes_xyxy, others_xyxy))
-    overlap: Array = common / (sizes[:, None] + other_sizes - common).clip(1e-9)
+    common, sizes, other_sizes = _areas(boxes_xyxy, others_xyxy)
+    overlap: Array = common / (sizes + other_sizes - common).clip(1e-9)
     return overlap
 
 
-def distinct_rows(boxes_xyxy: Array, order: Iterable[int], *, most_overlap: float) -> list[int]:
-    """Go through boxes [Q, 4] in an order of rows, and keep those that overlap none before them by more."""
+def distinct_rows(
+    boxes_xyxy: Array, order: Iterable[int], *, most_overlap: float, most_inside: float = 1.0
+) -> list[int]:
+    """Go through boxes [Q, 4] in an order of rows, and keep those that are no part or copy of one before them.
+
+    Args: most_overlap: IoU of two that are kept. most_inside: share of the smaller of two that are kept which lies in
+          the other.
+    """
     kept: list[int] = []
     overlap = iou(boxes_xyxy, boxes_xyxy)
+    common, sizes, other_sizes = _areas(boxes_xyxy, boxes_xyxy)
+    inside = common / np.minimum(sizes, other_sizes).clip(1e-9)
     for row in order:
-        if not kept or overlap[row, kept].max() <= most_overlap:
+        if not kept or (overlap[row, kept].max() <= most_overlap and inside[row, kept].max() <= most_inside):
             kept.append(int(row))
     return kept
+
+
+def _areas(boxes_xyxy: Array, others_xyxy: Array) -> tuple[Array, Array, Array]:
+    """Return what boxes have in common [N, M], and their own areas [N, 1] and [1, M]."""
+    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    sizes, other_sizes = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (boxes_xyxy, others_xyxy))
+    return (high - low).clip(0).prod(axis=-1), sizes[:, None], other_sizes[None]

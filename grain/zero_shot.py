@@ -25,6 +25,7 @@ from grain.structures import (
 
 Classes = Mapping[str, Sequence[str]]
 SAME_INSTANCE = 0.4  # IoU; regions of one description that overlap by more are the same thing
+PART_OF_INSTANCE = 0.6  # share of a region that lies in another of its description: more, and it is a part of that
 MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
 EmbedTexts = Callable[[list[str]], Array]
 
@@ -170,8 +171,8 @@ def found_regions(
 
     The description must be present. Without a confidence one region of it is found: a cosine tells no instances.
 
-    Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines. instances: the best region, or all, the surest first, of which no
-          two overlap by more than SAME_INSTANCE.
+    Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines. instances: the best region, or all, the surest first, none of
+          them a copy or a part of another.
     """
     if len(boxes_xyxy) == 0 or len(descriptions) == 0:
         return ()
@@ -193,7 +194,7 @@ def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, ins
     if instances == "best" or ranked.confidence is None:
         return [best]
     surest = np.argsort(-ranked.confidence[:, column], kind="stable")
-    return distinct_rows(boxes_xyxy, [best, *surest], most_overlap=SAME_INSTANCE)
+    return distinct_rows(boxes_xyxy, [best, *surest], most_overlap=SAME_INSTANCE, most_inside=PART_OF_INSTANCE)
 
 
 def shown_rows(

@@ -149,10 +149,14 @@ def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> No
 
 
 def test_all_instances_are_found_once_each_and_the_surest_first() -> None:
-    boxes = np.array([[0, 0, 0.4, 1], [0, 0, 0.41, 1], [0.5, 0, 0.9, 1], [0.5, 0, 0.6, 0.2]], np.float32)
-    matches = np.zeros((4, 2), np.float32)
-    sure = np.array([[0.6, 0.1], [0.7, 0.2], [0.9, 0.3], [0.4, 0.49]], np.float32)
-    ranking = np.array([[3, 0], [2, 0], [1, 0], [0, 1]], np.float32)  # the best one is the ranking's, not the surest
+    boxes = np.array(
+        [[0, 0, 0.4, 1], [0, 0, 0.41, 1], [0.5, 0, 0.9, 1], [0.92, 0, 1, 0.2], [0.1, 0.1, 0.3, 0.3]], np.float32
+    )
+    matches = np.zeros((5, 2), np.float32)
+    sure = np.array([[0.6, 0.1], [0.7, 0.2], [0.9, 0.3], [0.4, 0.49], [0.8, 0.1]], np.float32)
+    ranking = np.array(
+        [[3, 0], [2, 0], [1, 0], [0, 1], [0, 0]], np.float32
+    )  # the best one is the ranking's, not the surest
     ranked = RegionRanking(ranking, np.array([0.9, 0.9], np.float32), sure)
 
     def found(**asked: Any) -> list[tuple[str, int, float]]:
@@ -160,7 +164,9 @@ def test_all_instances_are_found_once_each_and_the_surest_first() -> None:
         return [(region.text, region.index, round(region.confidence or 0, 2)) for region in regions]
 
     assert found() == [("goat", 0, 0.6)]
-    assert found(instances="all") == [("goat", 0, 0.6), ("goat", 2, 0.9)], "row 1 is the same thing as row 0"
+    assert found(instances="all") == [("goat", 0, 0.6), ("goat", 2, 0.9)], (
+        "row 1 is the same thing as row 0, and row 4 a part of it"
+    )
     assert found(instances="all", min_confidence=0.4)[-1] == ("robot", 3, 0.49)
 
 
