@@ -77,10 +77,10 @@ def folder(variable: str, file: str) -> Path:
     return path
 
 
-def test_pictures() -> Iterator[Captioned]:
-    """The official test pictures, in about their own shape."""
+def captioned(split: str = "test.txt") -> Iterator[Captioned]:
+    """The pictures of an official split, the test's by default, in about their own shape."""
     root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
-    wanted = set((root / "test.txt").read_text(encoding="utf-8").split())
+    wanted = set((root / split).read_text(encoding="utf-8").split())
     for line in (root / "entities.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["image"].split("_")[0] in wanted:
@@ -109,7 +109,7 @@ def encoder(checkpoint: str) -> Encoder:
 @cache
 def pictures() -> tuple[Captioned, ...]:
     """All test pictures with a mention."""
-    return tuple(picture for picture in test_pictures() if picture.mentions)
+    return tuple(picture for picture in captioned() if picture.mentions)
 
 
 def rank(checkpoint: str, image: Image.Image, texts: list[str]) -> tuple[ImageFeatures, RegionRanking]:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
         "grain.boxes",
         "grain.predict",
         "grain.checkpoint",
-        "grain.command",
+        "grain.preprocess",
         "grain.photo.photo",
         "grain.photo.phrases",
         "grain.zero_shot",

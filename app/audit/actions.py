@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast, get_args
 
@@ -10,9 +11,10 @@ from app.access.permissions import check_readable, check_server
 from app.audit.claims import AuditFilter, audit_of, existing_claim
 from app.jobs.control import NewJob
 from app.services import Services
+from curation.annotate.sample_annotators import SampleDescriber
 from curation.annotate.servers import add_server
 from curation.audit.audit import (
-    SAMPLE,
+    SHIPPED,
     AuditConfig,
     SourceChoice,
     basis_of,
@@ -51,6 +53,15 @@ def audit_config(
     return AuditConfig(dataset, sources=SourceChoice(checkpoint=checkpoint, server=address, **kinds), judge=judge)
 
 
+def fitting_sources(services: Services, dataset: str) -> SourceChoice:
+    """Return sources that work offline: for pictures of the sample world those that know it, else photo's."""
+    with suppress(UserError):
+        described = find_description_run(services.engine, AuditConfig(dataset)).source
+        if described == SampleDescriber.name:
+            return SourceChoice("sample", checkpoint="sample", vqa="sample")
+    return SourceChoice("photo")
+
+
 def start(services: Services, config: AuditConfig, person: Person) -> int:
     """Queue an audit; return the id of its job.
 
@@ -60,7 +71,7 @@ def start(services: Services, config: AuditConfig, person: Person) -> int:
     home = services.settings.home
     if config.sources.server:
         check_server(home, person, config.sources.server)
-    check_readable(home, person.role, *([config.judge] if config.judge not in ("", SAMPLE) else []))
+    check_readable(home, person.role, *([config.judge] if config.judge not in ("", SHIPPED) else []))
     judge_of(config, home)  # before a job fails for the same reason
     basis_of(config, find_description_run(services.engine, config))
     if config.sources.server:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 from app.services import Services
+from curation.audit.independence import Independence
 from curation.audit.reject import SETTLED, JudgedBy
 from curation.files.decode import RefusedError
 from db.engine import Session, reading
@@ -16,6 +17,7 @@ from db.queries.audit_queries import (
     ClaimKey,
     ClaimRow,
     TouchedCounts,
+    audit_runs,
     claim_page,
     claims_of,
     get_claim,
@@ -55,10 +57,14 @@ class AuditFilter:
 
 @dataclass(frozen=True)
 class ClaimsPage:
-    """A page of claims, worst first. after: the key of the next page; "" when there is none."""
+    """A page of claims, worst first. after: the key of the next page; "" when there is none.
+
+    doubts: sentences on sources of the audit that do not count.
+    """
 
     rows: tuple[ClaimRow, ...]
     after: str
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,11 @@ def find_claims(services: Services, claim_filter: AuditFilter, after: str = "") 
         dataset_id, recipe = audit_of(session, claim_filter.dataset)
         at, query = _place(after), claim_filter.query()
         rows = claim_page(session, dataset_id=dataset_id, recipe=recipe, filters=query, after=at, limit=PAGE)
+        independence = Independence.of_run(audit_runs(session, dataset_id=dataset_id)[0].config)
     last = rows[-1].claim if len(rows) == PAGE else None
-    return ClaimsPage(tuple(rows), f"{last.probability!r}/{last.id}" if last else "")
+    scored = "" if last is None or last.probability is None else repr(last.probability)
+    doubts = () if independence is None else independence.sentences()
+    return ClaimsPage(tuple(rows), f"{scored}/{last.id}" if last else "", doubts)
 
 
 def next_claim(services: Services, claim_filter: AuditFilter, claim_id: int) -> int | None:
@@ -98,7 +107,7 @@ def next_claim(services: Services, claim_filter: AuditFilter, claim_id: int) -> 
     with reading(services.engine) as session:
         dataset_id, recipe = audit_of(session, claim_filter.dataset)
         claim = get_claim(session, claim_id=claim_id)
-        at = ClaimKey(claim.probability, claim.id) if claim and claim.probability is not None else None
+        at = ClaimKey(claim.probability, claim.id) if claim else None
         rows = claim_page(
             session, dataset_id=dataset_id, recipe=recipe, filters=claim_filter.query(), after=at, limit=1
         )
@@ -174,4 +183,4 @@ def existing_claim(session: Session, claim_id: int) -> AuditedClaim:
 
 def _place(after: str) -> ClaimKey | None:
     probability, _, last = after.partition("/")
-    return ClaimKey(float(probability), int(last)) if last else None
+    return ClaimKey(float(probability) if probability else None, int(last)) if last else None

@@ -31,7 +31,7 @@ VQA_MODELS = [
     (DESCRIBERS["llava"].label, "llava"),
     (DESCRIBERS["server"].label, "server"),
 ]
-JUDGES = [("its own, if one is fitted", ""), ("the one that GRAIN ships", "sample")]
+JUDGES = [("its own, if one is fitted", ""), ("the one that GRAIN ships for these sources", "shipped")]
 SAMPLE = 400  # claims of the sample for people
 NO_CLAIM = empty_state("No claim chosen", "Press one in the list, or judge the sample.")
 NO_CLAIMS = empty_state("No result yet", "Import and annotate a data set, then audit it.")
@@ -158,7 +158,7 @@ def _filter_fields(dataset: Any) -> AuditFilterFields:
     verdicts = gr.CheckboxGroup(VERDICTS, value=VERDICTS[:1], label="verdict", elem_id="verdicts")
     kinds = gr.CheckboxGroup(KINDS, value=KINDS, label="kind", elem_id="kinds")
     judged = gr.Dropdown(JUDGED, value="anybody", label="judged by", elem_id="judged", filterable=False)
-    at_most = gr.Slider(0, 1, value=1, step=0.01, label="at most this likely to hold", buttons=[], elem_id="likely")
+    at_most = gr.Slider(0, 1, value=1, step=0.01, label="at most this likely to be true", buttons=[], elem_id="likely")
     words = gr.Textbox(label="words of the claim", placeholder="red", elem_id="words")
     return AuditFilterFields(dataset, kinds, verdicts, at_most, words, judged)
 

@@ -48,14 +48,16 @@ class AuditPage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page. Returns dataset, checkpoint, jobs."""
+        """Open the page. Returns dataset, detector, checkpoint, vqa, jobs."""
+        from app.audit.actions import fitting_sources
+
         checkpoints = [each.name for each in self.services.registry.usable()]
         choices = [("none", NO_CHECKPOINT), *((name, name) for name in checkpoints)]
-        return [
-            open_dataset(self.services, request).field,
-            gr.Dropdown(choices=choices, value="sample" if "sample" in checkpoints else NO_CHECKPOINT),
-            self._jobs(),
-        ]
+        chosen = open_dataset(self.services, request)
+        sources = fitting_sources(self.services, chosen.chosen or "")
+        checkpoint = sources.checkpoint if sources.checkpoint in checkpoints else NO_CHECKPOINT
+        dropdown = gr.Dropdown(choices=choices, value=checkpoint)
+        return [chosen.field, sources.detector, dropdown, sources.vqa, self._jobs()]
 
     def show(self, *filters: Any) -> list[Any]:
         """Show the first page of other filters. Returns list, note, places, matches."""
@@ -290,7 +292,8 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     rows, claim, numbers, words = map(in_order, ("audit-list", "audit-claim", "audit-report", "audit-command"))
     report = {"fn": page.report, "inputs": [dataset, parts.threshold], "outputs": [parts.report, parts.curve]} | numbers
     command = {"fn": page.command, "inputs": [dataset, *sources], "outputs": parts.command} | words
-    app.load(page.open, None, [dataset, parts.sources.checkpoint, parts.jobs], **LIGHT).then(**report).then(**command)
+    opened_with = [dataset, parts.sources.detector, parts.sources.checkpoint, parts.sources.vqa, parts.jobs]
+    app.load(page.open, None, opened_with, **LIGHT).then(**report).then(**command)
     gr.on([dataset.change, *change_events(filters[1:])], page.show, filters, shown, **rows)
     gr.on([dataset.change, parts.threshold.release], **report)
     for source in (dataset, *sources):

@@ -17,8 +17,20 @@ from db.models import AuditedClaim, ClaimVerdict, RegionRow, Verdict
 from db.queries.audit_queries import TouchedCounts
 
 KEYS_OF: dict[Verdict, str] = {"supported": "S", "unsupported": "U", "cannot tell": "C"}
-SOURCES = {"detector": "detector, logit", "likeness": "GRAIN, cosine × 10", "asked": "VQA model, probability of yes"}
-SCALES = {"detector": (-10.0, 5.0), "likeness": (-2.0, 8.0), "asked": (0.0, 1.0)}  # of the bars
+SOURCES = {
+    "detector": "detector, logit",
+    "likeness": "GRAIN, cosine × 10",
+    "asked": "VQA model, probability of yes",
+    "counted": "boxes counted, log probability",
+    "placed": "place of the boxes, −1 to 1",
+}
+SCALES = {
+    "detector": (-10.0, 5.0),
+    "likeness": (-2.0, 8.0),
+    "asked": (0.0, 1.0),
+    "counted": (-7.0, 0.0),
+    "placed": (-1.0, 1.0),
+}  # of the bars
 
 Bar = tuple[float, str] | None
 """A share of the scale, and the number beside it; None where a source has no score."""
@@ -33,11 +45,11 @@ class ClaimLine:
 
 
 def claims_panel(page: ClaimsPage) -> str:
-    """Render a page of claims, each marked in its sentence."""
-    if not page.rows:
+    """Render a page of claims, each marked in its sentence, under what is to be said of the sources."""
+    if not page.rows and not page.doubts:
         return empty_state("No claims here", "Change the filters, or audit the data set first.")
     rows = [ClaimLine(row.claim, marked(row.text, [span_of(row.claim)])) for row in page.rows]
-    return render("audit/templates/claims.html", rows=rows, signs=SIGNS)
+    return render("audit/templates/claims.html", rows=rows, doubts=page.doubts, signs=SIGNS)
 
 
 def claim_panel(opened: OpenClaim, message: str = "", *, blind: bool = False) -> str:

@@ -10,6 +10,7 @@ from app.services import Services
 from curation.audit.agreement import Agreement
 from curation.audit.description_runs import AuditedDescriptionRun, audited_description_runs
 from curation.audit.fit_judge import JudgeFit
+from curation.audit.independence import Independence
 from curation.audit.judges import Basis, saved_judge, saved_judge_quality
 from curation.audit.measure import (
     AuditorQuality,
@@ -37,7 +38,8 @@ class AuditReport:
     counts: the auditor's own verdicts by kind. drawn, judged: claims of the sample, and of it those that people judged.
     rate: of hallucination, by people's verdicts. rates: the same by group and value. fitted: of a judge that was fitted
     on this sample; quality and curve are then of claims that it was not fitted on: drawn since, or else cross-validated
-    (unseen is False). description_runs: all that were audited of the data set, side by side.
+    (unseen is False). description_runs: all that were audited of the data set, side by side. independence: of the
+    latest audit's sources; None of an audit by an earlier version.
     """
 
     counts: tuple[GroupCount, ...]
@@ -51,6 +53,7 @@ class AuditReport:
     fitted: JudgeFit | None = None
     unseen: bool = True
     description_runs: tuple[AuditedDescriptionRun, ...] = ()
+    independence: Independence | None = None
 
 
 def audit_report(services: Services, dataset: str) -> AuditReport:
@@ -64,6 +67,7 @@ def audit_report(services: Services, dataset: str) -> AuditReport:
         counts = counts_by(session, dataset_id=dataset_id, recipe=recipe, group="kind")
         drawn = sample_size(session, dataset_id=dataset_id, recipe=recipe)
         judged = sample_judgements(session, dataset_id=dataset_id, recipe=recipe)
+        independence = Independence.of_run(audit_runs(session, dataset_id=dataset_id)[0].config)
     fresh = [each for each in judged if each.fresh]
     unseen = fitted is None or bool(fresh)
     measured = judged if fitted is None else fresh
@@ -80,6 +84,7 @@ def audit_report(services: Services, dataset: str) -> AuditReport:
         fitted=fitted,
         unseen=unseen,
         description_runs=tuple(audited_description_runs(services.engine, dataset_id=dataset_id)),
+        independence=independence,
     )
 
 

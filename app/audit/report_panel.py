@@ -8,6 +8,7 @@ from app.audit.report import AuditReport
 from app.ui.html import render, thousands
 from curation.audit.description_runs import AuditedDescriptionRun
 from curation.audit.fit_judge import JudgeFit
+from curation.audit.independence import NOBODY
 from curation.audit.measure import CurvePoint, Rate
 from db.queries.audit_queries import GroupCount
 
@@ -29,7 +30,9 @@ def report_panel(report: AuditReport, threshold: float) -> str:
 
     Args: threshold: probability at or below which claims would be dropped.
     """
-    auditor = [*_counts(report.counts), *_description_runs(report.description_runs)]
+    independence = report.independence
+    silent = independence is not None and independence.counted == NOBODY
+    auditor = [] if silent else [*_counts(report.counts), *_description_runs(report.description_runs)]
     judged = f"{thousands(report.judged)} of {thousands(report.drawn)} claims of the sample are judged."
     if not report.drawn:
         return _render(notes=["Nobody has judged a claim yet: draw a sample and judge it."], tables=auditor)

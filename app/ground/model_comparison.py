@@ -26,8 +26,8 @@ from curation.annotate.registry import (
 )
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig
-from curation.audit.audit import WEAK_BOXES, Auditor, vocabulary_of
-from curation.audit.claim_judge import Judge, JudgedClaim
+from curation.audit.audit import WEAK_BOXES, Auditor, measurer_of, shipped_judge, vocabulary_of
+from curation.audit.claim_judge import JudgedClaim
 from curation.audit.evidence import DetectorWitness, LikenessWitness
 from grain.structures import Prediction
 from user_errors import sentence
@@ -126,10 +126,13 @@ def audit(
     try:
         config = AnnotateConfig("", DescriberChoice("photo"), LocalizerChoice(kind, boxes=WEAK_BOXES))
         with services.model_turn:
-            detector = DetectorWitness(services.annotators(config).localizer())
+            localizer = services.annotators(config).localizer()
             likeness = LikenessWitness(services.registry.load(checkpoint), checkpoint)
             things = tuple(dict.fromkeys((*vocabulary_of(texts), *EVERYDAY)))
-            [judged] = Auditor((detector, likeness), None, Judge.load(), things).audit([image], [texts])
+            judge = shipped_judge(detector=kind, checkpoint=checkpoint)
+            measurer = measurer_of(localizer, kind)
+            auditor = Auditor((DetectorWitness(localizer), likeness), None, judge, things, measurer)
+            [judged] = auditor.audit([image], [texts])
     except ValueError as error:
         raise QuestionError("checkpoint", sentence(error)) from error
     return list(zip(texts, judged, strict=True))

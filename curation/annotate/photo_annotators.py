@@ -79,14 +79,14 @@ class PhotoLocalizer:
 
     name = "photo-localizer@3"  # 1 knew names alone, 2 gave one region a description
 
-    def __init__(self, config: LocalizeConfig) -> None:
-        """config: its threshold and its most of a text count."""
-        self._config = config
+    def __init__(self, config: LocalizeConfig, predictor: Predictor | None = None) -> None:
+        """config: its threshold and its most of a text count. predictor: of photo; left out: one is loaded at need."""
+        self._config, self._given = config, predictor
 
     @cached_property
     def predictor(self) -> Predictor:
         """Return what learned phrases, loaded when it is first needed."""
-        return Predictor.from_pretrained("photo")
+        return self._given or Predictor.from_pretrained("photo")
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Return nothing: it reads 128 tokens, more than a description has."""

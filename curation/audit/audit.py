@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from PIL import Image as Pictures
 from tqdm import tqdm
 
 from curation.annotate.describe import DEFAULT_MODEL, DescribeConfig, LlavaDescriber
-from curation.annotate.localize import OWLV2, REVISIONS, LocalizeConfig, Owlv2Localizer
+from curation.annotate.localize import OWLV2, REVISIONS, LocalizeConfig, Localizer, Owlv2Localizer
 from curation.annotate.openai_describer import OpenAIDescriber
 from curation.annotate.photo_annotators import PhotoLocalizer
 from curation.annotate.prompts import Prompts
@@ -27,11 +27,22 @@ from curation.annotate.runs import find_dataset, open_run, stop_on_signals, work
 from curation.annotate.servers import check_address
 from curation.annotate.stage_run import Make, StageConfig, StageContext, StageProgress, StageRun
 from curation.annotate.weights import find_model
-from curation.audit.claim_judge import Judge, JudgedClaim
+from curation.audit.claim_judge import PHOTO_FILE, Judge, JudgedClaim
 from curation.audit.claims import split_claims
 from curation.audit.description_runs import audited_description_runs
-from curation.audit.evidence import DetectorWitness, LikenessWitness, VqaModel, Witness, gather
+from curation.audit.evidence import (
+    DetectorWitness,
+    LikenessWitness,
+    Measurer,
+    VqaModel,
+    Witness,
+    WitnessKind,
+    gather,
+)
+from curation.audit.independence import NOBODY, Independence, is_independent
 from curation.audit.judges import Basis, rejudge_audits, saved_judge
+from curation.audit.measured import BoxMeasurer
+from curation.audit.photo_instances import PhotoInstances
 from curation.audit.sample_truth import SampleDetector, SampleVqaModel
 from curation.files.home import database_url, home_folder, job_id, report_progress
 from db.engine import Engine, open_engine, reading
@@ -52,21 +63,22 @@ from user_errors import UserError
 
 MOST_THINGS = 64  # in the vocabulary from which absent things are drawn
 DESCRIPTIONS_READ = 20_000  # for that vocabulary
-WEAK_BOXES = LocalizeConfig(threshold=0.01, most_of_text=1)  # counterfactuals are made of weak boxes
-SAMPLE = "sample"  # the judge that GRAIN ships
+WEAK_BOXES = LocalizeConfig(threshold=0.01, most_of_text=20)  # counterfactuals and counts are made of weak boxes
+SHIPPED = "shipped"  # the judge that GRAIN ships for the sources
+BY_DETECTOR: tuple[WitnessKind, ...] = ("detector", "counted", "placed")
 DetectorKind = Literal["owlv2", "photo", "sample", "none"]
 VqaKind = Literal["llava", "server", "sample", "none"]
 
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """The sources of evidence; none of them wrote the claims."""
+    """The sources of evidence; one that wrote the descriptions does not count."""
 
     detector: DetectorKind = "owlv2"
     """owlv2: a model on this machine. photo, sample: stand-ins that work offline. none: no detector."""
     detector_model: str = OWLV2
     """Of owlv2: a name on the hub, or a folder."""
-    checkpoint: str = "sample"
+    checkpoint: str = "photo"
     """GRAIN's: a folder, or a bundled one by its name; empty: none."""
     vqa: VqaKind = "none"
     """A model that answers questions. llava: on this machine. server: by OpenAI's schema. sample: a stand-in."""
@@ -95,7 +107,7 @@ class AuditConfig(StageConfig):
     """Recipe of the description run; left out: the latest."""
     sources: SourceChoice = field(default_factory=SourceChoice)
     judge: str = ""
-    """A judge as JSON, or sample: the one GRAIN ships; left out: its own (curation.audit.fit_judge), if any."""
+    """A judge as JSON, or shipped: the one GRAIN ships; left out: its own (curation.audit.fit_judge), if any."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +118,20 @@ class Auditor:
     vqa: VqaModel | None
     judge: Judge
     vocabulary: tuple[str, ...]
+    measurer: Measurer | None = None
 
     def audit(
         self, images: Sequence[Pictures.Image], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[JudgedClaim, ...]]]:
         """Return the judged claims of each description of each upright RGB picture, without storing them."""
-        found = gather(images, texts, witnesses=self.witnesses, vqa=self.vqa, vocabulary=self.vocabulary)
+        found = gather(
+            images,
+            texts,
+            witnesses=self.witnesses,
+            vqa=self.vqa,
+            vocabulary=self.vocabulary,
+            measurer=self.measurer,
+        )
         return [[self.judge.description(claims) for claims in each] for each in found]
 
 
@@ -151,8 +171,8 @@ def audit(
             session, dataset_id=dataset.id, recipe=described.recipe, limit=DESCRIPTIONS_READ
         )
     vocabulary = vocabulary_of(texts)
-    maker = make or (lambda things: auditor_of(config.sources, judge, things))
-    settings = asdict(config) | basis.run_settings()
+    maker = make or (lambda things: auditor_of(config.sources, judge, things, describer=described.source))
+    settings = asdict(config) | basis.run_settings() | independence_of(config, described, judge).run_settings()
     with open_run(engine, dataset, config, settings=settings, works=(work,), worker=worker, job_id=job_id) as run:
         rejudge_audits(engine, dataset.id, basis=basis, judge=judge)
         stage = _AuditStage(run.context(work), load=lambda: maker(vocabulary), description_run=described)
@@ -250,16 +270,42 @@ def basis_of(config: AuditConfig, described: DescriptionRun) -> Basis:
 
     Raises: UserError, CheckpointError: something is not on this machine.
     """
-    return Basis(source_of(config.sources), described.recipe)
+    return Basis(source_of(config.sources, described.source), described.recipe)
 
 
-def source_of(sources: SourceChoice) -> str:
-    """Return the names of all sources of evidence, each with its revision.
+def source_of(sources: SourceChoice, describer: str) -> str:
+    """Return the names of the sources that are independent of the describer, each with its revision.
 
     Raises: UserError, CheckpointError: something is not on this machine.
     """
-    names = [_detector_name(sources), _checkpoint_name(sources.checkpoint), _vqa_name(sources)]
-    return " + ".join(name for name in names if name)
+    return " + ".join(_independent(sources, describer).values()) or NOBODY
+
+
+def named_sources(sources: SourceChoice) -> dict[WitnessKind, str]:
+    """Return kind -> name of all sources that were chosen.
+
+    Raises: UserError, CheckpointError: something is not on this machine.
+    """
+    names: dict[WitnessKind, str] = {
+        "detector": _detector_name(sources),
+        "likeness": _checkpoint_name(sources.checkpoint),
+        "asked": _vqa_name(sources),
+    }
+    return {kind: name for kind, name in names.items() if name}
+
+
+def independence_of(config: AuditConfig, described: DescriptionRun, judge: Judge) -> Independence:
+    """Return what the audit of a description run counts on.
+
+    Raises: UserError, CheckpointError: something is not on this machine.
+    """
+    names = named_sources(config.sources).values()
+    left_out = tuple(name for name in names if not is_independent(name, described.source))
+    return Independence(described.source, source_of(config.sources, described.source), left_out, judge.decides)
+
+
+def _independent(sources: SourceChoice, describer: str) -> dict[WitnessKind, str]:
+    return {kind: name for kind, name in named_sources(sources).items() if is_independent(name, describer)}
 
 
 def judge_of(config: AuditConfig, home: Path) -> Judge:
@@ -267,35 +313,68 @@ def judge_of(config: AuditConfig, home: Path) -> Judge:
 
     Raises: UserError: it cannot be read.
     """
-    if config.judge in ("", SAMPLE):
+    if config.judge in ("", SHIPPED):
         mine = saved_judge(home, config.dataset) if not config.judge else None
-        return mine or Judge.load()
+        chosen = config.sources
+        return mine or shipped_judge(detector=chosen.detector, checkpoint=chosen.checkpoint, vqa=chosen.vqa)
     return Judge.load(Path(config.judge))
 
 
-def auditor_of(sources: SourceChoice, judge: Judge, vocabulary: tuple[str, ...]) -> Auditor:
-    """Load the sources of evidence into an auditor.
+def shipped_judge(*, detector: str, checkpoint: str, vqa: str = "none") -> Judge:
+    """Load the judge that was fitted on these sources; where none was, one whose probabilities only order claims.
+
+    Args: each as in SourceChoice, or another annotator's kind.
+    """
+    chosen = dict.fromkeys(BY_DETECTOR, detector) | {"likeness": checkpoint, "asked": vqa}
+    if of_photo := [kind for kind, name in chosen.items() if name == "photo"]:
+        return Judge.load(PHOTO_FILE).hearing(of_photo)
+    of_sample = set(chosen.values()) <= {"sample", "none", ""}
+    return Judge.load() if of_sample else replace(Judge.load(), decides=False)
+
+
+def auditor_of(sources: SourceChoice, judge: Judge, vocabulary: tuple[str, ...], *, describer: str) -> Auditor:
+    """Load the sources that are independent of the describer into an auditor.
 
     Raises: UserError, CheckpointError, ValueError: one sentence that says what to do.
     """
+    names = _independent(sources, describer)
     witnesses: list[Witness] = []
+    measurer: Measurer | None = None
+    predictor = Predictor.from_pretrained(sources.checkpoint) if "likeness" in names else None
+    if "detector" in names:
+        localizer = _localizer(sources, predictor)
+        witnesses.append(DetectorWitness(localizer))
+        measurer = measurer_of(localizer, sources.detector)
+    if predictor is not None:
+        witnesses.append(LikenessWitness(predictor, names["likeness"]))
+    vqa = _vqa_model(sources) if "asked" in names else None
+    return Auditor(tuple(witnesses), vqa, judge, vocabulary, measurer)
+
+
+def measurer_of(localizer: Localizer, kind: str) -> Measurer | None:
+    """Return what counts and places a detector's boxes; None for the sample world's, whose boxes are whole pictures.
+
+    Args: kind: of the detector, as in SourceChoice.
+    """
+    if kind == "sample":
+        return None
+    return BoxMeasurer(localizer, PhotoInstances(localizer) if kind == "photo" else None)
+
+
+def _localizer(sources: SourceChoice, predictor: Predictor | None) -> Localizer:
+    """Load the detector. predictor: of the checkpoint; photo's is the detector's too, and sees each picture once."""
     if sources.detector == "owlv2":
-        witnesses.append(DetectorWitness(Owlv2Localizer.from_pretrained(sources.detector_model, config=WEAK_BOXES)))
-    elif sources.detector == "photo":
-        witnesses.append(DetectorWitness(PhotoLocalizer(WEAK_BOXES)))
-    elif sources.detector == "sample":
-        witnesses.append(DetectorWitness(SampleDetector()))
-    if sources.checkpoint:
-        predictor = Predictor.from_pretrained(sources.checkpoint)
-        witnesses.append(LikenessWitness(predictor, _checkpoint_name(sources.checkpoint)))
-    vqa: VqaModel | None = None
+        return Owlv2Localizer.from_pretrained(sources.detector_model, config=WEAK_BOXES)
+    shared = predictor if sources.checkpoint == "photo" else None
+    return PhotoLocalizer(WEAK_BOXES, shared) if sources.detector == "photo" else SampleDetector()
+
+
+def _vqa_model(sources: SourceChoice) -> VqaModel:
     if sources.vqa == "llava":
-        vqa = LlavaDescriber.from_pretrained(sources.vqa_model)
-    elif sources.vqa == "server":
-        vqa = OpenAIDescriber(sources.vqa_model, base_url=sources.server)
-    elif sources.vqa == "sample":
-        vqa = SampleVqaModel()
-    return Auditor(tuple(witnesses), vqa, judge, vocabulary)
+        return LlavaDescriber.from_pretrained(sources.vqa_model)
+    if sources.vqa == "server":
+        return OpenAIDescriber(sources.vqa_model, base_url=sources.server)
+    return SampleVqaModel()
 
 
 def command_line(config: AuditConfig) -> list[str]:

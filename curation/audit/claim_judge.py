@@ -2,16 +2,18 @@
 
 A logistic regression on margins, fitted on judged claims.
 
-A claim about a thing is at most as probable as the thing: its probability is multiplied by its owner's. Between two
-thresholds nothing is decided. A judge has weights and thresholds for every mixture of its sources, so that a source
-which gave no score is left out.
+A claim about a thing is at most as probable as the thing: its probability is multiplied by its owner's, and the product
+is calibrated where there are enough claims of its kind. Between two
+thresholds nothing is decided; "unsupported" is never said of what is likelier than not, nor "supported" of what is
+less. A judge has weights and thresholds for every mixture of its sources, so that a source which gave no score is left
+out, as is one that it was not fitted on.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -24,12 +26,14 @@ from curation.audit.evidence import Evidence, WitnessKind, logit
 from db.models import ClaimKind, Verdict
 from user_errors import UserError
 
-SOURCES: tuple[WitnessKind, ...] = ("detector", "likeness", "asked")
+SOURCES: tuple[WitnessKind, ...] = ("detector", "likeness", "asked", "counted", "placed")
 THINGS: tuple[ClaimKind, ...] = ("object", "part")
 LEAST_OF_KIND, LEAST_OF_CLASS = 200, 20  # claims with which a kind gets weights of its own
 UNSUPPORTED_PRECISION, SUPPORTED_PRECISION = 0.95, 0.97  # on the claims it is fitted on
+EVEN = 0.5  # no verdict contradicts its probability
 FOLDS = 5
 FILE = Path(__file__).with_name("judge_sample.json")
+PHOTO_FILE = Path(__file__).with_name("judge_photo.json")
 ANY = "any"
 
 
@@ -82,7 +86,9 @@ class Judge:
     low, high: probabilities between which a claim is "cannot tell".
 
     name: what it was fitted on, in words; part of an audit's recipe. by_kind: low and high of the kinds that have their
-    own. by_mixture: the same, and of any kind, where only some of the sources gave a score.
+    own. by_mixture: the same, and of any kind, where only some of the sources gave a score. calibration: by mixture and
+    kind, of a claim about a thing: weights of the log-odds of the product with the thing's probability. decides: False:
+    its probabilities order claims, and none of them is decided, because it was fitted on other sources.
     """
 
     name: str
@@ -91,6 +97,8 @@ class Judge:
     table: Mapping[str, Mapping[str, Weights]] = field(default_factory=dict)
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     by_mixture: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Weights]] = field(default_factory=dict)
+    decides: bool = True
 
     def __post_init__(self) -> None:
         """Refuse thresholds that overlap."""
@@ -101,29 +109,44 @@ class Judge:
 
     def description(self, found: Sequence[tuple[Claim, tuple[Evidence, ...]]]) -> tuple[JudgedClaim, ...]:
         """Return the claims of one description with their verdicts."""
-        own = [self._own(claim.kind, evidence) for claim, evidence in found]
         judged = []
         for row, (claim, evidence) in enumerate(found):
-            p = own[row] if claim.owner == row else _joint_probability(own[row], own[claim.owner])
+            owner = found[claim.owner]
+            p = self._probability(claim.kind, evidence, None if claim.owner == row else (owner[0].kind, owner[1]))
             judged.append(JudgedClaim(claim, self.verdict(claim.kind, p, evidence), p, evidence))
         return tuple(judged)
+
+    def hearing(self, sources: Collection[WitnessKind]) -> Judge:
+        """Return the judge that was fitted on no other sources than these."""
+        table = {mixture: kinds for mixture, kinds in self.table.items() if set(mixture.split("+")) <= set(sources)}
+        return replace(self, table=table)
 
     def verdict(self, kind: ClaimKind, probability: float | None, evidence: Sequence[Evidence]) -> Verdict:
         """Return the verdict on a probability of supported, by the thresholds of the sources that gave a score."""
         of_all_sources = {ANY: (self.low, self.high), **self.by_kind}
-        thresholds = self.by_mixture.get("+".join(features_of(evidence)), of_all_sources)
+        thresholds = self.by_mixture.get("+".join(self._heard(evidence)), of_all_sources)
         low, high = thresholds.get(kind) or thresholds[ANY]
-        if probability is None or low < probability < high:
+        if probability is None or not self.decides or low < probability < high:
             return "cannot tell"
         return "supported" if probability >= high else "unsupported"
 
     def example(self, each: JudgeExample) -> float | None:
         """Return the probability that an example is supported; None where no source gave a score."""
-        own = self._own(each.kind, each.evidence)
-        return own if each.thing is None else _joint_probability(own, self._own(*each.thing))
+        return self._probability(each.kind, each.evidence, each.thing)
+
+    def _probability(
+        self, kind: ClaimKind, evidence: Sequence[Evidence], thing: tuple[ClaimKind, tuple[Evidence, ...]] | None
+    ) -> float | None:
+        """Return the probability of a claim. thing: of what the claim is about, if that is another claim."""
+        own = self._own(kind, evidence)
+        owner = None if thing is None else self._own(*thing)
+        if own is None or owner is None:  # of a thing, or nothing is known of it
+            return own
+        weights = self.calibration.get("+".join(self._heard(evidence)), {}).get(kind)
+        return weights.probability([logit(own * owner)]) if weights else own * owner
 
     def _own(self, kind: ClaimKind, evidence: Sequence[Evidence]) -> float | None:
-        features = features_of(evidence)
+        features = self._heard(evidence)
         weights = self.table.get("+".join(features), {})
         own_weights = weights.get(kind) or weights.get(ANY)
         return (
@@ -132,9 +155,15 @@ class Judge:
             else None
         )
 
+    def _heard(self, evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
+        """Return the features of the sources that it was fitted on (see features_of)."""
+        known = {source for mixture in self.table for source in mixture.split("+")}
+        return {source: values for source, values in features_of(evidence).items() if source in known}
+
     def to_json(self) -> dict[str, Any]:
         """Return the judge as plain JSON values."""
-        return asdict(self)
+        plain = asdict(self)
+        return plain if not self.decides else {name: value for name, value in plain.items() if name != "decides"}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Judge:
@@ -143,15 +172,20 @@ class Judge:
         Raises: UserError: no judge.
         """
         try:
-            table = {
-                mixture: {kind: Weights(each["intercept"], tuple(each["weights"])) for kind, each in kinds.items()}
-                for mixture, kinds in plain["table"].items()
-            }
+            table = _weights(plain["table"])
             by_kind, by_mixture = (
                 _pairs(plain["by_kind"]),
                 {mixture: _pairs(some) for mixture, some in plain["by_mixture"].items()},
             )
-            return cls(plain["name"], plain["low"], plain["high"], table, by_kind, by_mixture)
+            return cls(
+                plain["name"],
+                *_even(plain["low"], plain["high"]),
+                table,
+                by_kind,
+                by_mixture,
+                calibration=_weights(plain.get("calibration", {})),
+                decides=bool(plain.get("decides", True)),
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"expected a judge as JSON, got something else ({error}): fit it again") from error
 
@@ -183,36 +217,60 @@ def features_of(evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def fit(examples: Sequence[JudgeExample], *, name: str, precision: float = UNSUPPORTED_PRECISION) -> Judge:
+def fit(
+    examples: Sequence[JudgeExample],
+    *,
+    name: str,
+    precision: float = UNSUPPORTED_PRECISION,
+    supported_precision: float = SUPPORTED_PRECISION,
+    any_kind: bool = True,
+) -> Judge:
     """Fit a judge on claims that people judged.
 
-    Args:   precision: of its "unsupported", that the lower threshold reaches on these examples.
+    Args:   precision, supported_precision: of its verdicts, which the thresholds reach on these examples. any_kind:
+            claims of a kind that has too few examples are judged as all kinds together; else none of them is.
     Raises: UserError: too few examples, or all of one kind of truth.
     """
     table: dict[str, dict[str, Weights]] = {}
     for count in range(1, len(SOURCES) + 1):
         for mixture in combinations(SOURCES, count):
             table |= _fit_mixture(mixture, examples)
+    if not any_kind:
+        own = {mixture: {kind: some for kind, some in kinds.items() if kind != ANY} for mixture, kinds in table.items()}
+        table = {mixture: kinds for mixture, kinds in own.items() if kinds}
     if not table:
         raise UserError(
             f"expected at least {LEAST_OF_CLASS} claims that hold and as many that do not, got {len(examples)} in all: "
             "judge more of the sample"
         )
-    judge = Judge(name, 0.0, 1.0, table)
-    by_kind = _thresholds_by_kind(judge, examples, precision)
+    judge, precisions = Judge(name, 0.0, 1.0, table), (precision, supported_precision)
+    by_sources = {mixture: [_with_sources(each, mixture) for each in examples] for mixture in table}
+    calibration = {mixture: _calibration(judge, some, mixture) for mixture, some in by_sources.items()}
+    judge = replace(judge, calibration=calibration)
+    by_kind = _thresholds_by_kind(judge, examples, precisions)
     low, high = by_kind.pop(ANY)
-    examples_by_mixture = {
-        mixture: [_with_sources(each, mixture) for each in examples] for mixture in list(table)[:-1]
-    }  # the last is all
     by_mixture = {
-        mixture: _thresholds_by_kind(judge, mixture_examples, precision)
-        for mixture, mixture_examples in examples_by_mixture.items()
-    }
+        mixture: _thresholds_by_kind(judge, by_sources[mixture], precisions) for mixture in list(table)[:-1]
+    }  # the last is all
     return replace(judge, low=low, high=high, by_kind=by_kind, by_mixture=by_mixture)
 
 
+def _calibration(judge: Judge, examples: Sequence[JudgeExample], mixture: str) -> dict[str, Weights]:
+    """Fit the log-odds of claims about things, of the kinds that have enough, on those of the products."""
+    rows: dict[str, list[tuple[list[float], JudgeExample]]] = {}
+    for each in examples:
+        p = judge.example(each)
+        if each.thing is not None and p is not None and "+".join(features_of(each.evidence)) == mixture:
+            rows.setdefault(each.kind, []).append(([logit(p)], each))
+    return {
+        kind: _logistic(some)
+        for kind, some in rows.items()
+        if len(some) >= LEAST_OF_KIND and _has_enough([each.supported for _, each in some])
+    }
+
+
 def _thresholds_by_kind(
-    judge: Judge, examples: Sequence[JudgeExample], precision: float
+    judge: Judge, examples: Sequence[JudgeExample], precisions: tuple[float, float]
 ) -> dict[str, tuple[float, float]]:
     """Return low and high for all kinds together, and for each kind that has enough claims."""
     scored: dict[str, list[tuple[float, JudgeExample]]] = {ANY: []}
@@ -222,7 +280,7 @@ def _thresholds_by_kind(
             scored[ANY].append((p, each))
             scored.setdefault(each.kind, []).append((p, each))
     return {
-        kind: _thresholds(some, precision)
+        kind: _thresholds(some, precisions)
         for kind, some in scored.items()
         if kind == ANY or _has_enough([each.supported for _, each in some])
     }
@@ -239,7 +297,19 @@ def _with_sources(each: JudgeExample, mixture: str) -> JudgeExample:
 
 
 def _pairs(plain: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
-    return {kind: (low, high) for kind, (low, high) in plain.items()}
+    return {kind: _even(low, high) for kind, (low, high) in plain.items()}
+
+
+def _weights(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Weights]]:
+    return {
+        mixture: {kind: Weights(each["intercept"], tuple(each["weights"])) for kind, each in kinds.items()}
+        for mixture, kinds in plain.items()
+    }
+
+
+def _even(low: float, high: float) -> tuple[float, float]:
+    """Return thresholds with which no verdict contradicts its probability."""
+    return min(low, EVEN), max(high, EVEN)
 
 
 def cross_validated(examples: Sequence[JudgeExample], pictures: Sequence[int]) -> list[tuple[Verdict, float | None]]:
@@ -260,16 +330,12 @@ def cross_validated(examples: Sequence[JudgeExample], pictures: Sequence[int]) -
     return found
 
 
-def _joint_probability(mine: float | None, owner: float | None) -> float | None:
-    """Return a claim's probability times its thing's; its own where nothing is known of the thing."""
-    return mine if mine is None or owner is None else mine * owner
-
-
-def _thresholds(scored: Sequence[tuple[float, JudgeExample]], precision: float) -> tuple[float, float]:
-    """Return low and high for claims with their probability."""
-    weights = [each.weight for _, each in scored]
-    low = threshold_below([(p, not each.supported) for p, each in scored], precision, weights)
-    return low, max(low, threshold_above([(p, each.supported) for p, each in scored], SUPPORTED_PRECISION, weights))
+def _thresholds(scored: Sequence[tuple[float, JudgeExample]], precisions: tuple[float, float]) -> tuple[float, float]:
+    """Return low and high for claims with their probability. precisions: of unsupported, and of supported."""
+    weights, (below, above) = [each.weight for _, each in scored], precisions
+    low = threshold_below([(p, not each.supported) for p, each in scored], below, weights)
+    high = threshold_above([(p, each.supported) for p, each in scored], above, weights)
+    return _even(low, high)
 
 
 def threshold_below(
@@ -302,14 +368,17 @@ def reasons(evidence: Sequence[Evidence]) -> tuple[str, ...]:
 
 
 def _reason(one: Evidence) -> str:
+    assert one.score is not None, "the caller asks of those with a score alone"
     if one.source == "asked":
         denial = "" if one.counter is None else f", and to its denial with {one.counter:.0%}"
         return f"Asked, the model says yes with {one.score:.0%}{denial}."
-    source = "The detector" if one.source == "detector" else "GRAIN"
-    unit = "" if one.source == "detector" else " (cosine × 10)"
+    if one.source == "counted":
+        other = "" if one.counter is None else f", and {one.counter_text} with {math.exp(one.counter):.0%}"
+        return f"Counted by the detector's boxes, it holds with {math.exp(one.score):.0%}{other}."
+    source = {"detector": "The detector", "placed": "The place of the detector's boxes"}.get(one.source, "GRAIN")
+    unit = " (cosine × 10)" if one.source == "likeness" else ""
     if one.counter is None:
         return f"{source} gives it {one.score:.2f}{unit}; there is nothing to compare it with."
-    assert one.score is not None, "the caller asks of those with a score alone"
     than = "more than" if one.score > one.counter else "no more than"
     return f"{source} gives it {one.score:.2f}{unit}, {than} “{one.counter_text}” with {one.counter:.2f}."
 

@@ -45,8 +45,9 @@ PLACES = frozenset(
 WITH = frozenset("with having featuring bearing has".split())
 RELATIONS = frozenset(
     "on in at under above below behind beside near next around over inside outside between against across along from"
-    " to by beneath holding wearing carrying riding eating facing atop through left".split()
+    " to by beneath holding wearing carrying riding eating facing atop through left right".split()
 )
+SIDES = frozenset(("left", "right"))  # adjectives, too
 SAYING = frozenset("saying reading says reads labelled labeled".split())
 WORD = re.compile(r"\d+|[^\W\d_]+(?:['’-][^\W\d_]+)*")
 QUOTED = re.compile(r"[\"“]([^\"”]{1,60})[\"”]|(?<!\w)['‘]([^'’]{1,60})['’](?!\w)")
@@ -165,6 +166,8 @@ def _phrase(words: Sequence[_Word], place: int) -> tuple[_Phrase, int]:
         if place > began and (word.text in WITH or word.text in SAYING or word.text == "of"):
             break
         if phrase.nouns and (word.text in RELATIONS or word.text == "painted" or word.text in DETERMINERS):
+            break
+        if phrase.modifiers and word.text in RELATIONS - SIDES:  # "an orange on a table", but "a red left shoe"
             break
         if word.text == "and":
             if phrase.nouns or not phrase.modifiers:

@@ -1,8 +1,9 @@
 """Gather evidence for claims from sources that did not write them, each score beside those of counterfactuals.
 
 A detector alone finds absent things, so its score counts by its margin over the same sentence with another colour,
-another part, an object that is not there, another place. GRAIN's best region is scored in the same way. A VQA model is
-asked whether a claim holds, and in other words whether it does not.
+another part, an object that is not there, another place. GRAIN's best region is scored in the same way. Counts and
+places are measured on a detector's boxes. A VQA model is asked whether a claim holds, and in other words whether it
+does not.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from grain.structures import Array, ImageFeatures
 ABSENT_THINGS = 6  # that an object or a part is measured against
 LEAST_SHARE = 1e-4  # clips a probability away from 0 and 1 before its logit is taken
 ARTICLE = re.compile(r"\b([Aa])n?(?= (\w))")
-WitnessKind = Literal["detector", "likeness", "asked"]  # as stored; asked: a VQA model
+WitnessKind = Literal["detector", "likeness", "asked", "counted", "placed"]  # as stored; asked: a VQA model
 
 
 class Witness(Protocol):
@@ -55,6 +56,19 @@ class VqaModel(Protocol):
         """Return P(yes) against no for each question of each picture; None where there is no answer."""
 
 
+class Measurer(Protocol):
+    """A source that measures counts and places on boxes."""
+
+    @property
+    def name(self) -> str:
+        """Return `model@revision`."""
+
+    def measure(
+        self, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]
+    ) -> list[list[list[Evidence | None]]]:
+        """Return the evidence for each claim of each description of each picture; None where nothing is measured."""
+
+
 @dataclass(frozen=True)
 class ClaimQuestion:
     """The texts that a witness scores for one claim: the best `claimed` against the best of each `counter` group."""
@@ -67,9 +81,9 @@ class ClaimQuestion:
 class Evidence:
     """The evidence of one source for one claim.
 
-    score: of the claim; a detector's logit, ten times GRAIN's cosine, or a VQA model's P(yes). counter: of the best
-    counterfactual; of a VQA model, P(yes) to the claim's denial. mean: of all counterfactuals. None: not scored, or
-    nothing to compare with.
+    score: of the claim; a detector's logit, ten times GRAIN's cosine, a VQA model's P(yes), of a count the logarithm of
+    its probability, of a place how surely the thing is there (-1 to 1). counter: of the best counterfactual; of a VQA
+    model, P(yes) to the claim's denial. mean: of all counterfactuals. None: not scored, or nothing to compare with.
     """
 
     source: WitnessKind
@@ -154,12 +168,12 @@ def statement_of(text: str, claims: Sequence[Claim], claim: Claim) -> str:
     """Return a claim as a phrase of its own, to be asked about alone."""
     words, thing = claim.words(text), claims[claim.owner].words(text)
     if claim.kind in ("object", "part"):
-        return _article(words)
+        return noun_phrase(words)
     if claim.kind == "text":
         return f"the words {words}"
     if claim.kind == "count":
         return f"{words} {thing}"
-    return _article(f"{words} {thing}") if claim.kind == "attribute" else f"{_article(thing)} {words}"
+    return noun_phrase(f"{words} {thing}") if claim.kind == "attribute" else f"{noun_phrase(thing)} {words}"
 
 
 def gather(
@@ -169,19 +183,23 @@ def gather(
     witnesses: Sequence[Witness],
     vqa: VqaModel | None,
     vocabulary: Sequence[str],
+    measurer: Measurer | None = None,
 ) -> list[list[list[tuple[Claim, tuple[Evidence, ...]]]]]:
     """Return the claims of each description of each picture with all evidence."""
     plans = {fills: [_plan(each, vocabulary, fills) for each in texts] for fills in {w.fills for w in witnesses}}
     answers = [(witness, _answers(witness, images, plans[witness.fills])) for witness in witnesses]
     vqa_answers = _ask_vqa_model(vqa, images, texts) if vqa is not None else None
+    measured = measurer.measure(images, texts) if measurer is not None else None
+
+    def evidence(row: int, number: int, place: int) -> tuple[Evidence, ...]:
+        at = (row, number, place)
+        return tuple(_evidence(answers, plans, vqa_answers=vqa_answers, measured=measured, at=at))
+
     found = []
     for row, each in enumerate(texts):
         found.append(
             [
-                [
-                    (claim, tuple(_evidence(answers, plans, vqa_answers, at=(row, number, place))))
-                    for place, claim in enumerate(split_claims(text))
-                ]
+                [(claim, evidence(row, number, place)) for place, claim in enumerate(split_claims(text))]
                 for number, text in enumerate(each)
             ]
         )
@@ -249,8 +267,9 @@ def yes_no_questions(statement: str) -> tuple[str, str]:
 def _evidence(
     answers: Sequence[tuple[Witness, _Answers]],
     plans: Mapping[bool, Sequence[_Plan]],
-    vqa_answers: _VqaAnswers | None,
     *,
+    vqa_answers: _VqaAnswers | None,
+    measured: Sequence[Sequence[Sequence[Evidence | None]]] | None,
     at: tuple[int, int, int],
 ) -> list[Evidence]:
     """Return the evidence of one claim. at: row of its picture, of its description there, and its own there."""
@@ -264,6 +283,8 @@ def _evidence(
         yes, no = vqa_answers[row][number][place]
         if yes is not None:
             found.append(Evidence("asked", round(yes, 4), "", None if no is None else round(no, 4)))
+    if measured is not None and (one := measured[row][number][place]) is not None:
+        found.append(one)
     return found
 
 
@@ -287,7 +308,7 @@ def _question(
     if claim.kind in ("object", "part"):
         others = _absent(f"{text}/{claim.start}", vocabulary, said)
         if not fills:
-            return ClaimQuestion((_article(words),), tuple((_article(other),) for other in others))
+            return ClaimQuestion((noun_phrase(words),), tuple((noun_phrase(other),) for other in others))
         colour = next((each for each in claims if each.owner == claims.index(claim) and _is_colour(each, text)), None)
         return ClaimQuestion(
             _filled(text, claim, words, colour=colour),
@@ -347,6 +368,7 @@ def fix_articles(text: str) -> str:
     return ARTICLE.sub(lambda found: found[1] + ("n" if found[2].lower() in "aeiou" else ""), text)
 
 
-def _article(words: str) -> str:
-    plural = words.endswith("s") and not words.endswith("ss")
+def noun_phrase(words: str) -> str:
+    """Return words with their article; none before a plural."""
+    plural = words.endswith("s") and not words.endswith(("ss", "us"))
     return words if plural else f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"

@@ -25,7 +25,7 @@ from db.queries.audit_queries import audit_runs, claims_of_results, hashes_of, s
 from db.queries.stage_result_queries import stage_result_page, stage_results_of
 from user_errors import UserError
 
-VERSION = 1  # grows when equal settings begin to mean other work
+VERSION = 2  # grows when equal settings begin to mean other work
 BATCH = 500  # pictures whose claims are rejudged in one transaction
 BASIS, FITTED = "basis", "fitted"  # keys in a run's settings, and in a kept judge
 Changes = Counter[tuple[Verdict, Verdict]]

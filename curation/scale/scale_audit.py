@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.annotate.registry import digest_of
-from curation.audit.audit import DESCRIPTIONS_READ, Auditor, SourceChoice, auditor_of, source_of, vocabulary_of
+from curation.audit.audit import (
+    DESCRIPTIONS_READ,
+    Auditor,
+    SourceChoice,
+    auditor_of,
+    shipped_judge,
+    source_of,
+    vocabulary_of,
+)
 from curation.audit.claim_judge import Judge, JudgedClaim
 from curation.audit.claims import Claim
 from curation.audit.judges import Basis
@@ -90,8 +98,11 @@ def scale_audit(
     """
     config = replace(config, out=config.out.expanduser().absolute(), annotated=config.annotated.expanduser().absolute())
     manifest = manifest_of(config.annotated)
-    judge = Judge.load(Path(config.judge)) if config.judge else Judge.load()
-    work = Basis(source_of(config.sources), manifest["recipes"]["describe"]).work(judge)
+    describer = str(manifest.get("sources", {}).get("describe", ""))
+    sources = config.sources
+    shipped = shipped_judge(detector=sources.detector, checkpoint=sources.checkpoint, vqa=sources.vqa)
+    judge = Judge.load(Path(config.judge)) if config.judge else shipped
+    work = Basis(source_of(config.sources, describer), manifest["recipes"]["describe"]).work(judge)
     recipe = digest_of({"audit": work.recipe, "policy": config.policy})
     shards = [(config.annotated / each["file"], split) for split, some in manifest["splits"].items() for each in some]
     if config.out == config.annotated:
@@ -105,7 +116,7 @@ def scale_audit(
         said = (text for shard in made for _, beside in samples_of(shard) for text in beside.get("descriptions", ()))
         things = vocabulary_of(islice(said, DESCRIPTIONS_READ))
         through(
-            [ClusterStage(AuditActor, (config, judge, things), config.auditing)],
+            [ClusterStage(AuditActor, (config, judge, DescribedShards(things, describer)), config.auditing)],
             todo,
             read=read_annotated,
             write=partial(write_audited, config=config, made=made),
@@ -177,19 +188,27 @@ def read_annotated(table: Table) -> Iterator[Table]:
         yield packed([(ShardItem(shard, number + 1, last=True), b"")])
 
 
+@dataclass(frozen=True)
+class DescribedShards:
+    """What all shards tell. things: absent ones are taken from them. describer: `model@revision`."""
+
+    things: tuple[str, ...]
+    describer: str
+
+
 class AuditActor(StageActor):
     """Audits."""
 
     stage = "audit"
 
-    def __init__(self, config: ScaleAuditConfig, judge: Judge, things: tuple[str, ...]) -> None:
-        """things: the vocabulary that absent things are taken from."""
+    def __init__(self, config: ScaleAuditConfig, judge: Judge, described: DescribedShards) -> None:
+        """described: what is known of the descriptions."""
         super().__init__(config.auditing, config.attempts)
-        self._sources, self._judge, self._things = config.sources, judge, things
+        self._sources, self._judge, self._described = config.sources, judge, described
 
     def make(self) -> Make:
         """Load the auditor."""
-        auditor = auditor_of(self._sources, self._judge, self._things)
+        auditor = auditor_of(self._sources, self._judge, self._described.things, describer=self._described.describer)
         return lambda opened: _audit(auditor, opened)
 
 

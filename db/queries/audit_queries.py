@@ -50,9 +50,9 @@ class ClaimFilter:
 
 @dataclass(frozen=True)
 class ClaimKey:
-    """The last claim of a page, worst first: its probability and id."""
+    """The last claim of a page, worst first: its probability, None where no source gave a score, and id."""
 
-    probability: float
+    probability: float | None
     id: int
 
 
@@ -126,17 +126,24 @@ def claim_page(
     after: ClaimKey | None = None,
     limit: int = 50,
 ) -> list[ClaimRow]:
-    """Return claims worst first, by the auditor's probability; those without one are left out.
+    """Return claims worst first, by the auditor's probability; behind them those that no source gave a score.
 
     Args: after: of the last claim of the page before.
     """
-    asked = claims_with_text(claim_clauses(dataset_id, recipe, filters or ClaimFilter()))
-    asked = asked.where(col(AuditedClaim.probability).is_not(None))
-    if after is not None:
-        here = tuple_(col(AuditedClaim.probability), col(AuditedClaim.id))
-        asked = asked.where(here > tuple_(after.probability, after.id))
-    asked = asked.order_by(col(AuditedClaim.probability), col(AuditedClaim.id)).limit(limit)
-    return [ClaimRow(*row) for row in session.execute(asked)]
+    matching = claims_with_text(claim_clauses(dataset_id, recipe, filters or ClaimFilter()))
+    probability, number = col(AuditedClaim.probability), col(AuditedClaim.id)
+    found: list[ClaimRow] = []
+    if after is None or after.probability is not None:  # two steps: each follows the index
+        scored = matching.where(probability.is_not(None)).order_by(probability, number).limit(limit)
+        if after is not None:
+            scored = scored.where(tuple_(probability, number) > tuple_(after.probability, after.id))
+        found, after = [ClaimRow(*row) for row in session.execute(scored)], None
+    if len(found) < limit:
+        rest = matching.where(probability.is_(None)).order_by(number).limit(limit - len(found))
+        if after is not None:
+            rest = rest.where(number > after.id)
+        found += [ClaimRow(*row) for row in session.execute(rest)]
+    return found
 
 
 def claims_of(session: Session, *, image_ids: Collection[int], recipe: str) -> dict[int, list[ClaimRow]]:

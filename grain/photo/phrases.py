@@ -7,14 +7,18 @@ red. What a description denies ("without wheels") nothing here can see.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from grain.structures import Array
+
+if TYPE_CHECKING:
+    import inflect
 
 COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 INNER = 0.7  # of a box's sides: its corners are mostly background
@@ -93,6 +97,11 @@ def split_denial(text: str) -> tuple[str, str]:
     if not match or text[: match.start()].lower() in _ARTICLES:
         return text, ""
     return text[: match.start()] or text[match.start(1) :].partition(" ")[2], match[1]
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun: "dining tables", "sheep"; one that is a plural stays."""
+    return noun if _inflector().singular_noun(noun) else str(_inflector().plural_noun(noun))
 
 
 def preload_inflector() -> None:
@@ -194,14 +203,14 @@ def _singular(head: list[str], known: Collection[str]) -> list[str]:
 
 @lru_cache(maxsize=10_000)
 def _singular_noun(word: str) -> str:
-    return str(_inflector()(word) or word)
+    return str(_inflector().singular_noun(word) or word)
 
 
 @lru_cache(maxsize=1)
-def _inflector() -> Callable[[str], str | bool]:
+def _inflector() -> inflect.engine:
     import inflect  # a second and more: not before it is needed, or preloaded
 
-    return inflect.engine().singular_noun
+    return inflect.engine()
 
 
 def _with_article(core: str) -> str:

@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wrong = SampleConfig(wrong=0.34)
     config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"), wrong)
     annotate(engine, config, AnnotatorFactory.of(config), worker="w")
-    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", vqa="sample")), worker="w")
+    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", checkpoint="sample", vqa="sample")), worker="w")
     while retrying(engine, lambda session: index_regions(session)):
         continue
     return home

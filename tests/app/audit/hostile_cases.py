@@ -12,6 +12,7 @@ from app.audit.report import AuditReport
 from app.audit.report_panel import report_panel
 from curation.audit.agreement import Agreement
 from curation.audit.description_runs import AuditedDescriptionRun
+from curation.audit.independence import NOBODY, Independence
 from curation.audit.measure import AuditorQuality, CurvePoint, Rate
 from db.models import AuditedClaim, ClaimVerdict, Image, RegionRow
 from db.queries.audit_queries import AuditTotals, ClaimRow, GroupCount
@@ -58,7 +59,10 @@ def report() -> str:
 
 
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
-    "audit/templates/claims.html": (lambda: panels.claims_panel(ClaimsPage((claim_row(),), "")),),
+    "audit/templates/claims.html": (
+        lambda: panels.claims_panel(ClaimsPage((claim_row(),), "", Independence(HOSTILE, NOBODY).sentences())),
+        lambda: panels.claims_panel(ClaimsPage((), "", Independence(HOSTILE, "x@1", (HOSTILE,)).sentences())),
+    ),
     "audit/templates/parts.html": (lambda: panels.claims_panel(ClaimsPage((claim_row(),), "")),),
     "audit/templates/claim.html": (
         lambda: panels.claim_panel(opened(), HOSTILE),

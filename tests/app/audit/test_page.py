@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,24 +29,38 @@ from db.models import AuditedClaim, AuditSample, Description
 from db.queries.audit_queries import latest_audit, set_claim_verdict, verdicts_on
 from db.queries.audit_queries import regions_of_descriptions as regions_of
 from db.queries.audit_sample_queries import draw_sample
+from db.queries.data_set_queries import get_dataset
 from tests.support import browser_fixtures
 from tests.support.browser_fixtures import job_of
 from tests.support.fake_app import fake_services
+from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_MS
 from user_errors import UserError
+
+PHOTOGRAPHS = ROOT / "app/ground/example_pictures"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with twelve audited pictures of the sample world, a third of their descriptions wrong."""
+    """A home with twelve audited pictures of the sample world, a third of their descriptions wrong.
+
+    Beside them two photographs that photo described and photo audited.
+    """
     home = tmp_path_factory.mktemp("home")
     engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")
+    (home / "photos").mkdir()
+    for name in ("chelsea", "coffee"):
+        shutil.copy(PHOTOGRAPHS / f"{name}.jpg", home / "photos")
+    ingest(engine, home / "photos", dataset="photos", home=home, processes=1)
+    by_photo = AnnotateConfig("photos", DescriberChoice("photo"), LocalizerChoice("photo"))
+    annotate(engine, by_photo, AnnotatorFactory.of(by_photo), worker="w")
+    audit(engine, AuditConfig("photos", sources=SourceChoice("photo")), worker="w", home=home)
     world = WorldConfig(out=home / "drawn", images=0, held_out_images=12, classes=1, novel_images_per_class=0)
     ingest(engine, write_world(world), dataset="drawn", home=home)
     told = SampleConfig(wrong=0.34)
     config = AnnotateConfig("drawn", DescriberChoice("sample"), LocalizerChoice("sample"), told)
     annotate(engine, config, AnnotatorFactory.of(config), worker="w")
-    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", vqa="sample")), worker="w")
+    audit(engine, AuditConfig("drawn", sources=SourceChoice("sample", checkpoint="sample", vqa="sample")), worker="w")
     return home
 
 
@@ -58,6 +73,34 @@ def engine(home: Path) -> Engine:
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
     with browser_fixtures.opened(visitor, f"{address}audit", "#claims .claim", height=1500) as page:
         yield page
+
+
+def test_a_page_says_that_nobody_independent_was_asked_and_leaves_the_claims_to_people(
+    address: str, visitor: BrowserContext, home: Path, engine: Engine
+) -> None:
+    with browser_fixtures.opened(visitor, f"{address}audit?dataset=photos", "#claims .notice", height=1500) as page:
+        expect(page.locator("#claims .notice")).to_contain_text("No source is independent of photo-describer@")
+        expect(page.locator("#claims .claim")).to_have_count(0)
+        page.locator("#verdicts").get_by_label("cannot tell").check()
+        page.locator("#claims .claim").first.click()
+        expect(page.locator("#claim")).to_contain_text("No source has evidence for it.")
+        first = opened(page)
+        page.keyboard.press("u")
+        expect(page.locator(f'#claim .audited[data-id="{first}"]')).to_have_count(0)
+        expect(page.locator("#report")).not_to_contain_text("the auditor's verdicts")
+    with reading(engine) as session:
+        photos = get_dataset(session, name="photos")
+        assert photos is not None
+        claims = session.exec(select(AuditedClaim).where(AuditedClaim.dataset_id == photos.id)).all()
+    assert {claim.verdict for claim in claims} == {"cannot tell"}
+    assert [claim.settled for claim in claims if claim.settled] == ["unsupported"]
+
+
+def test_the_sources_that_are_offered_fit_the_data_set(home: Path) -> None:
+    services = fake_services(home)
+    assert audit_actions.fitting_sources(services, "drawn") == SourceChoice("sample", checkpoint="sample", vqa="sample")
+    assert audit_actions.fitting_sources(services, "photos") == SourceChoice("photo", checkpoint="photo")
+    assert audit_actions.fitting_sources(services, "").detector == "photo"
 
 
 def opened(page: Page) -> int:

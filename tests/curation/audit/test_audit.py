@@ -21,12 +21,13 @@ from curation.annotate.annotate import annotate
 from curation.annotate.annotate import main as annotate_main
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.registry import DescriberChoice, LocalizerChoice, StageWork
-from curation.annotate.settings import AnnotateConfig
-from curation.audit.audit import AuditConfig, Auditor, SourceChoice, audit, command_line
+from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
+from curation.audit.audit import AuditConfig, Auditor, SourceChoice, audit, command_line, shipped_judge
 from curation.audit.audit import main as audit_main
 from curation.audit.claim_judge import Judge, Weights
 from curation.audit.description_runs import audited_description_runs
 from curation.audit.evidence import WitnessKind
+from curation.audit.independence import NOBODY, Independence
 from curation.audit.judges import Basis, rejudge, rejudge_audits
 from curation.audit.reject import count_touched, reject
 from curation.exchange.export import export
@@ -38,6 +39,7 @@ from db.models import AuditedClaim, AuditSample, RegionEdit, RegionRow, StageRes
 from db.queries.audit_queries import (
     ClaimFilter,
     ClaimKey,
+    audit_runs,
     claim_page,
     claims_of,
     counts_by,
@@ -125,7 +127,9 @@ def test_every_claim_is_judged_once_and_asking_again_does_nothing(engine: Engine
         page = claim_page(session, dataset_id=dataset_id, recipe=recipe, limit=100)
         mine = claims_of(session, image_ids=[page[0].image.id], recipe=recipe)[page[0].image.id]
         regions = regions_of(session, description_ids=[page[0].claim.description_id])
-    assert [row.claim.probability for row in page] == sorted(row.claim.probability or 0 for row in page)
+    probabilities = [row.claim.probability for row in page]
+    scored = sorted(each for each in probabilities if each is not None)
+    assert probabilities == [*scored, *[None] * (len(probabilities) - len(scored))], "without a score they come last"
     assert {row.claim.words: row.claim.verdict for row in mine}["corner"] == "supported"
     [evidence] = next(row.claim.evidence for row in mine if row.claim.words == "corner")
     assert (evidence["score"], evidence["counter"], evidence["source"]) == (3.0, 0.0, "detector")
@@ -157,7 +161,7 @@ def test_another_judge_needs_no_model_and_people_stay_with_their_claims(engine: 
         claim_id = claim_page(session, dataset_id=dataset_id, recipe=first)[0].claim.id
         set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="cannot tell")
     file = tmp_path / "strict.json"
-    file.write_text(json.dumps(replace(JUDGE, low=0.99, high=1.0).to_json()))
+    file.write_text(json.dumps(replace(JUDGE, low=0.0, high=1.0).to_json()))
     detector, strict = Detector(), replace(CONFIG, judge=str(file))
     assert run(engine, detector, strict) == "done" and detector.pictures == 0
     mine: dict[str, Any] = {"dataset_id": dataset_id, "recipe": recipe_of(engine, dataset_id)}
@@ -165,14 +169,14 @@ def test_another_judge_needs_no_model_and_people_stay_with_their_claims(engine: 
         page = claim_page(session, **mine, limit=100)
         assert sample_size(session, **mine) == drawn and sample_size(session, dataset_id=dataset_id, recipe=first) == 0
     assert mine["recipe"] != first and len(page) == whole == count(engine, AuditedClaim)
-    assert {row.claim.verdict for row in page} == {"unsupported"}
+    assert {row.claim.verdict for row in page} == {"cannot tell"}
     assert {row.claim.id: row.claim.settled for row in page}[claim_id] == "cannot tell"
     assert run(engine, detector, replace(strict, sources=SourceChoice("photo", checkpoint=""))) == "done"
     assert detector.pictures == 6, "other sources are asked"
     basis, work = Basis("stub", "n"), StageWork("audit", "stub", "f" * 64)
     assert rejudge_audits(engine, dataset_id, basis=basis, judge=JUDGE) == Counter(), "nothing rests on that"
     changes = rejudge(engine, dataset_id=dataset_id, recipe=mine["recipe"], judge=JUDGE, into=work)
-    assert changes.total() == whole and changes["unsupported", "supported"] > 0
+    assert changes.total() == whole and changes["cannot tell", "supported"] > 0
 
 
 def test_a_sample_of_a_former_judge_stands_for_itself_once_more_is_drawn(engine: Engine, tmp_path: Path) -> None:
@@ -222,7 +226,7 @@ def test_pages_go_on_where_they_ended_and_filters_hold(engine: Engine, tmp_path:
         seen, after = [], None
         while page := claim_page(session, dataset_id=dataset_id, recipe=recipe, after=after, limit=5):
             seen += page
-            after = ClaimKey(page[-1].claim.probability or 0.0, page[-1].claim.id)
+            after = ClaimKey(page[-1].claim.probability, page[-1].claim.id)
         wanted = ClaimFilter(verdicts=("supported",), kinds=("object",), words="CORN")
         some = claim_page(session, dataset_id=dataset_id, recipe=recipe, filters=wanted, limit=100)
         hopeless = claim_page(session, dataset_id=dataset_id, recipe=recipe, filters=ClaimFilter(words="%"), limit=100)
@@ -351,6 +355,48 @@ def test_two_questions_stand_beside_one_by_the_commands_of_the_docs(
         set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="unsupported")
     found = audited_description_runs(engine, dataset_id=1)
     assert [(each.totals.stages, each.rate is None) for each in found] == [(1, False), (2, True)]
+
+
+def test_the_describers_own_networks_do_not_judge_its_sentences(engine: Engine, tmp_path: Path) -> None:
+    """Everything that photo says was once confirmed by photo's own detector."""
+    place = tmp_path / "photos"
+    place.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (64, 48), colour).save(place / f"{name}.png")
+    ingest(engine, place, dataset="photos", home=tmp_path, processes=1)
+    described = AnnotateConfig("photos", DescriberChoice("photo"), LocalizerChoice("photo"))
+    annotate(engine, described, AnnotatorFactory.of(described), worker="test")
+    alone = AuditConfig("photos", sources=SourceChoice("photo", checkpoint="photo"))
+    assert audit(engine, alone, worker="test", home=tmp_path) == "done"
+    with reading(engine) as session:
+        page = claim_page(session, dataset_id=1, recipe=latest_audit(session, dataset_id=1), limit=100)
+        noted = Independence.of_run(audit_runs(session, dataset_id=1)[0].config)
+    assert page and {(row.claim.verdict, row.claim.probability) for row in page} == {("cannot tell", None)}
+    assert [row.claim.evidence for row in page if row.claim.evidence] == []
+    assert noted is not None and noted.counted == NOBODY and len(noted.left_out) == 2
+    both = replace(alone, sources=SourceChoice("photo", checkpoint="sample"))
+    assert audit(engine, both, worker="test", home=tmp_path) == "done"
+    with reading(engine) as session:
+        page = claim_page(session, dataset_id=1, recipe=latest_audit(session, dataset_id=1), limit=100)
+    assert {one["source"] for row in page for one in row.claim.evidence} == {"likeness"}
+
+
+def test_the_shipped_judge_is_the_one_that_was_fitted_on_the_sources() -> None:
+    photo, sample = (
+        shipped_judge(detector="photo", checkpoint="photo"),
+        shipped_judge(detector="sample", checkpoint="sample", vqa="sample"),
+    )
+    assert photo.name != sample.name and photo.decides and sample.decides
+    assert {"detector+likeness+counted", "detector+likeness+placed"} <= set(photo.table)
+    assert [kinds for kinds in photo.table.values() if "any" in kinds or "part" in kinds] == [], (
+        "of parts nothing is known"
+    )
+    without = shipped_judge(detector="photo", checkpoint="sample")
+    assert without.table and not any("likeness" in mixture for mixture in without.table)
+    assert shipped_judge(detector="owlv2", checkpoint="photo").table.keys() == {"likeness"}
+    for kind in ("owlv2", "another"):
+        assert not shipped_judge(detector=kind, checkpoint="").decides
+    assert not shipped_judge(detector="none", checkpoint="mine", vqa="llava").decides
 
 
 def test_the_command_line_says_the_very_settings() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from curation.audit.evidence import Evidence, WitnessKind, gather, questions_of,
 from user_errors import UserError
 
 MARGIN = Judge("by hand", 0.3, 0.7, {"detector": {"any": Weights(0.0, (0.0, 1.0, 0.0))}})
+ALONE = Claim("object", 0, 3, 0)
 LID = (Claim("attribute", 2, 5, 1), Claim("object", 6, 9, 1))
 
 
@@ -93,7 +95,7 @@ def test_a_fitted_judge_finds_what_the_margins_tell_and_survives_a_file(tmp_path
 
 def test_where_only_some_sources_spoke_their_own_thresholds_decide() -> None:
     limits = {"asked": {"any": (0.1, 0.9), "object": (0.2, 0.6)}}
-    judge = Judge("by hand", 0.5, 0.5, {"asked": {"any": Weights(0.0, (1.0, 0.0))}}, {"object": (0.4, 0.4)}, limits)
+    judge = Judge("by hand", 0.5, 0.5, {"asked": {"any": Weights(0.0, (1.0, 0.0))}}, {"object": (0.4, 0.5)}, limits)
     assert judge.verdict("object", 0.5, detector(1.0, 0.0)) == "supported"
     assert judge.verdict("part", 0.45, detector(1.0, 0.0)) == "unsupported"
     asked = (Evidence("asked", 0.5, "", 0.5),)
@@ -102,6 +104,62 @@ def test_where_only_some_sources_spoke_their_own_thresholds_decide() -> None:
     assert Judge.from_json(json.loads(json.dumps(judge.to_json()))) == judge
     with pytest.raises(UserError, match="expected 0 ≤ low ≤ high ≤ 1"):
         Judge("x", 0.1, 0.9, by_mixture={"asked": {"any": (0.9, 0.1)}})
+
+
+def test_no_verdict_contradicts_its_probability() -> None:
+    """A lower threshold above even odds would call a claim unsupported that is likelier true than not."""
+    old = Judge.from_json({**MARGIN.to_json(), "low": 0.7, "high": 0.7, "by_kind": {"part": [0.1, 0.2]}})
+    assert (old.low, old.high, old.by_kind) == (0.5, 0.7, {"part": (0.1, 0.5)})
+    chance = random.Random(1)
+    examples = []
+    for _ in range(300):
+        held = chance.random() < 0.05  # hardly any holds, so that almost any threshold keeps the precision
+        evidence = detector(chance.gauss(1.0 if held else 0.0, 1.0), 0.0)
+        examples.append(JudgeExample("object", evidence, held, held))
+    judge = fit(examples * 3, name="made up", precision=0.5, supported_precision=0.01)
+    assert judge.low <= 0.5 <= judge.high
+
+
+def test_a_source_that_the_judge_was_not_fitted_on_is_left_out() -> None:
+    both = (*detector(3.0, 0.0), Evidence("asked", 0.01, "", 0.99))
+    [alone], [beside] = (MARGIN.description([(ALONE, some)]) for some in (detector(3.0, 0.0), both))
+    assert (beside.verdict, beside.probability) == (alone.verdict, alone.probability)
+    [deaf] = MARGIN.hearing(["asked"]).description([(ALONE, both)])
+    assert (deaf.verdict, deaf.probability) == ("cannot tell", None)
+    assert MARGIN.hearing(["detector", "asked"]) == MARGIN
+
+
+def test_a_judge_of_other_sources_orders_and_decides_nothing() -> None:
+    unfitted = replace(MARGIN, decides=False)
+    [sure] = unfitted.description([(ALONE, detector(3.0, 0.0))])
+    assert (sure.verdict, sure.probability) == ("cannot tell", pytest.approx(0.952574, abs=1e-5))
+    assert Judge.from_json(json.loads(json.dumps(unfitted.to_json()))) == unfitted
+    assert "decides" not in MARGIN.to_json(), "judges of earlier versions keep their recipe"
+
+
+def test_a_product_is_calibrated_where_its_kind_has_enough_claims() -> None:
+    """Things that are there are told with three in four: uncalibrated, the products lie below what holds."""
+    chance = random.Random(2)
+    examples = []
+    for row in range(600):
+        held = row % 2 == 0
+        thing = ("object", detector(chance.gauss(1.0, 1.0), 0.0))
+        counted = Evidence("counted", chance.gauss(1.0 if held else -1.0, 0.5), "2 of them", 0.0, 0.0)
+        evidence = (*detector(0.0, 0.0), counted)
+        examples.append(JudgeExample("count", evidence, held, True, thing))
+    for row in range(400):
+        held = row % 2 == 0
+        examples.append(JudgeExample("object", detector(chance.gauss(1.0 if held else -1.0, 1.0), 0.0), held, held))
+    judge = fit(examples, name="made up", any_kind=False)
+    assert set(judge.calibration["detector+counted"]) == {"count"}
+    counts = [each for each in examples if each.kind == "count"]
+    plain, calibrated = (
+        sum(one.example(each) or 0 for each in counts) / len(counts) for one in (replace(judge, calibration={}), judge)
+    )
+    assert plain < 0.42 and calibrated == pytest.approx(0.5, abs=0.02)
+    [part] = judge.description([(Claim("part", 0, 3, 0), detector(3.0, 0.0))])
+    assert part.verdict == "cannot tell" and part.probability is None, "no part was ever judged"
+    assert Judge.from_json(json.loads(json.dumps(judge.to_json()))) == judge
 
 
 def test_the_default_judge_knows_every_mixture_of_sources() -> None:

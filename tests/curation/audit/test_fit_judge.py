@@ -14,7 +14,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from curation.audit.audit import AuditConfig, judge_of
+from curation.audit.audit import AuditConfig, judge_of, shipped_judge
 from curation.audit.claim_judge import Judge, JudgeExample, cross_validated
 from curation.audit.evidence import Evidence
 from curation.audit.fit_judge import (
@@ -133,7 +133,7 @@ def test_a_fitted_judge_is_kept_and_used_and_no_model_is_asked_again(engine: Eng
     outcome = fit_judge(engine, FitConfig("sheets"), home=home, worker="w")
     assert outcome.judge == alone.judge == saved_judge(home, "sheets") == judge_of(AuditConfig("sheets"), home)
     assert JudgeFit.from_json(saved_judge_quality(home, "sheets")) == outcome.fitted
-    assert judge_of(AuditConfig("sheets", judge="sample"), home) == Judge.load()
+    assert judge_of(AuditConfig("sheets", judge="shipped"), home) == shipped_judge(detector="owlv2", checkpoint="photo")
     second = recipe_of(engine, dataset_id)
     with reading(engine) as session:
         rows = claim_page(session, dataset_id=dataset_id, recipe=second, limit=500)
