@@ -45,13 +45,16 @@ def render(rows: Sequence[Row], names: Sequence[str]) -> str:
     """One line a benchmark, those not measured yet too, then a section for each row."""
     found = {row["name"]: row for row in rows}
     lines = ["| benchmark | what | bar | measured | holds |", "|---|---|---|---|---|"]
-    lines += [_line(found[name]) if name in found else f"| `{name}` | | | not measured yet | |" for name in names]
+    lines += [
+        benchmark_line(found[name]) if name in found else f"| `{name}` | | | not measured yet | |" for name in names
+    ]
     for row in rows:
         lines += ["", *_section(row)]
     return "\n".join([*lines, ""])
 
 
-def _line(row: Row) -> str:
+def benchmark_line(row: Row) -> str:
+    """The row's line in the page's first table."""
     value = "failed" if row["value"] is None else f"{_cell(row['value'])} {row['unit']}"
     holds = {True: "yes", False: "**no**", None: "–"}[row["holds"]]
     return f"| [`{row['name']}`](#{row['name']}) | {row['what']} | {row['bar']} | {value} | {holds} |"

@@ -1,5 +1,6 @@
 """Prose that can be run is run: the file map, the commands, the links, the tables of README and docs."""
 
+import json
 import os
 import re
 import runpy
@@ -17,6 +18,7 @@ from app.core.settings import Settings
 from app.data.panels import IMPORT_FORMATS as PAGE_FORMATS
 from app.ground.page import GroundPage
 from app.main import PAGES
+from benchmarks.page import benchmark_line
 from curation.exchange.formats import FORMATS, IMPORT_FORMATS
 from curation.sample.scenes import render_scene
 from docs.file_map import file_map, first_line, python_files, with_map
@@ -281,3 +283,12 @@ def test_no_file_names_a_machine() -> None:
 )
 def test_a_named_machine_is_noticed(text: str, count: int) -> None:
     assert len(complaints(text)) == count
+
+
+def test_the_evidence_is_what_the_benchmarks_measured() -> None:
+    rows = {row["name"]: row for row in json.loads(read("docs/benchmarks.json"))}
+    stated = re.findall(r"\| \[`(\w+)`\]\(benchmarks\.md#\w+\) \| (.+) \| (.+) \|", read("docs/evidence.md"))
+    assert len(stated) >= 15
+    for name, value, holds in stated:
+        *_, measured, holding = benchmark_line(rows[name]).strip("| ").split(" | ")
+        assert (value, holds) == (measured.strip(), holding.strip("*")), name

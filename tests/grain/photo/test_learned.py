@@ -198,3 +198,15 @@ def test_what_a_description_denies_or_the_pixels_lack_is_not_claimed(predictor: 
     assert found.confidence is not None and (found.confidence[:, 1] == 0).all()
     cups = [region for region in found.regions if region.text == "a cup"]
     assert all(region.confidence is not None and region.confidence >= 0.5 for region in cups)
+
+
+def test_a_recent_picture_is_remembered_by_its_pixels(encoder: LearnedPhotoEncoder) -> None:
+    image = photograph("coffee").resize((64, 48))
+    [first], [again] = encoder.encode_images([image]), encoder.encode_images([image.copy()])
+    assert again is first
+    changed = image.copy()
+    changed.putpixel((0, 0), (255, 0, 0))
+    [other] = encoder.encode_images([changed])
+    assert other is not first
+    [turned] = encoder.encode_images([Image.frombytes("RGB", (48, 64), image.tobytes())])
+    assert turned is not first, "the same bytes in another shape"
