@@ -23,6 +23,7 @@ from curation.audit.claim_judge import (
 )
 from curation.audit.claims import Claim, split_claims
 from curation.audit.evidence import Evidence, WitnessKind, gather, questions_of, statement_of, yes_no_questions
+from db.models import ClaimKind
 from user_errors import UserError
 
 MARGIN = Judge("by hand", 0.3, 0.7, {"detector": {"any": Weights(0.0, (0.0, 1.0, 0.0))}})
@@ -143,7 +144,7 @@ def test_a_product_is_calibrated_where_its_kind_has_enough_claims() -> None:
     examples = []
     for row in range(600):
         held = row % 2 == 0
-        thing = ("object", detector(chance.gauss(1.0, 1.0), 0.0))
+        thing: tuple[ClaimKind, tuple[Evidence, ...]] = ("object", detector(chance.gauss(1.0, 1.0), 0.0))
         counted = Evidence("counted", chance.gauss(1.0 if held else -1.0, 0.5), "2 of them", 0.0, 0.0)
         evidence = (*detector(0.0, 0.0), counted)
         examples.append(JudgeExample("count", evidence, held, True, thing))
