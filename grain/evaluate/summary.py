@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 
 from grain.class_texts import ClassDescriptions
 from grain.data.data_sets import DataSet
-from grain.evaluate.comparison import lead, mcnemar, reliability
-from grain.evaluate.metrics import Estimate, mean_class_recall
+from grain.evaluate.comparison import paired_lead, reliability
+from grain.evaluate.metrics import Estimate, Values, mean_class_recall
 from grain.evaluate.model_results import Grounding, ModelResult
+from grain.evaluate.notes import notes_on
 from grain.evaluate.scoring import Ints, Outcomes, share
 
 BEST = "best"  # each model by the way of asking that does best
@@ -63,6 +64,7 @@ def summary(result: DataSetResult) -> dict[str, Any]:
         "split": data.split,
         "source": data.source,
         "note": data.note,
+        "notes": notes_on(data.class_names, first.target, pictures=len(first.keys)),
         "pictures": len(first.keys),
         "pictures_in_all": data.total,
         "labelled": len(first.labelled),
@@ -122,12 +124,8 @@ def retrieval_leads(model_results: Sequence[ModelResult]) -> list[dict[str, Any]
             ("image_to_text_r1", mine.caption_hits(1), first.caption_hits(1), None),
             ("text_to_image_r1", mine.picture_hits(1), first.picture_hits(1), mine.picture_of),
         ):
-            ahead = {
-                "one": f"{model} · {way}",
-                "other": f"{base} · {way}",
-                "lead": plain(lead(one, other, groups=groups)),
-            }
-            found.append({"model": model, "way": way, **ahead, **asdict(mcnemar(one, other))})
+            names = {"one": f"{model} · {way}", "other": f"{base} · {way}"}
+            found.append({"model": model, "way": way, **names, **_lead(one, other, groups)})
     return found
 
 
@@ -164,13 +162,13 @@ def _numbers(row: ResultRow, target: Ints) -> dict[str, Any]:
 
 
 def _pair(one: ResultRow, other: ResultRow, target: Ints) -> dict[str, Any]:
-    a, b = one.outcomes.hits, other.outcomes.hits
-    return {
-        "one": one.name,
-        "other": other.name,
-        "lead": plain(lead(a, b, groups=target)),
-        **asdict(mcnemar(a, b)),
-    }
+    return {"one": one.name, "other": other.name, **_lead(one.outcomes.hits, other.outcomes.hits, target)}
+
+
+def _lead(one: Values, other: Values, groups: Ints | None) -> dict[str, Any]:
+    """Return a lead with its interval and its test. groups: what is swapped together."""
+    found = paired_lead(one, other, groups=groups)
+    return {**asdict(found), "lead": plain(found.lead)}
 
 
 def _grounded(model: str, found: Grounding) -> dict[str, Any]:
@@ -186,3 +184,15 @@ def _grounded(model: str, found: Grounding) -> dict[str, Any]:
 def plain(found: Estimate) -> list[float]:
     """Return value, low and high."""
     return [found.value, found.low, found.high]
+
+
+def result_lines(data: Mapping[str, Any]) -> list[str]:
+    """Return what the command line prints of a data set's summary."""
+    name, lines = data["name"], []
+    for row in data["rows"]:
+        value, low, high = (100 * number for number in row["top1"])
+        lines.append(f"{name}: {row['row']}: top-1 {value:.1f} % [{low:.1f}, {high:.1f}]")
+    for row in data["retrieval"]:
+        found = ", ".join(f"{key} {100 * row[key][0]:.1f} %" for key in row if key.endswith("r1"))
+        lines.append(f"{name}: {row['model']}: {found}")
+    return lines
