@@ -47,9 +47,13 @@ class ClassDescriptions:
         if self.empty:
             said.append(f"{self.empty:,} descriptions were empty and are left out.")
         if self.missing:
-            said.append(f"{len(self.missing):,} classes have none and go by their name alone: {few_names(self.missing)}.")
+            said.append(
+                f"{len(self.missing):,} classes have none and go by their name alone: {few_names(self.missing)}."
+            )
         if self.unknown:
-            said.append(f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}.")
+            said.append(
+                f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}."
+            )
         return said
 
 

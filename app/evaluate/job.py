@@ -65,7 +65,7 @@ def export_version(sha256: str, home: Path) -> str:
 
 
 def main(config: EvaluateConfig) -> None:
-    """Evaluate; a data set that the app makes is written in its turn."""
+    """Run an evaluation; a data set that the app makes is written in its turn."""
     home = home_folder()
     evaluate(config, lambda spec: prepare(spec, home))
 

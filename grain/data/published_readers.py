@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from PIL import Image
 from grain.config import ClassTexts
 from grain.data.data_sets import DataSet, EvaluationItem, described_too, fingerprint_of, of_files, spaced
 from grain.data.layouts import image_folder
+from grain.data.published_entry import Opener
 from grain.data.retrieval_sets import captioned_set
 from user_errors import UserError
-
-Opener = Callable[[Path], DataSet]
 
 
 def torchvision_set(class_name: str, *templates: str, **options: Any) -> Opener:

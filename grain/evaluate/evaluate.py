@@ -109,7 +109,7 @@ def evaluate(config: EvaluateConfig, place_of: Callable[[str], str] = str) -> di
         with attempts.of([(labels[model], spec) for model in models]):
             opened.append(_open_set(config, spec, place_of(spec)))
     attempts.must_leave(opened)
-    _evaluate_pairs(config, opened, labels, attempts)
+    _evaluate_pairs(config, opened, labels, attempts=attempts)
     results = [
         DataSetResult(each.data, each.spec, config.limit, each.descriptions, each.source, each.results)
         for each in opened
@@ -136,11 +136,11 @@ def _open_set(config: EvaluateConfig, spec: str, place: str) -> _OpenedSet:
 
 
 def _evaluate_pairs(
-    config: EvaluateConfig, opened: Sequence[_OpenedSet], labels: Mapping[str, str], attempts: Attempts
+    config: EvaluateConfig, opened: Sequence[_OpenedSet], labels: Mapping[str, str], *, attempts: Attempts
 ) -> None:
     """Evaluate each model on each data set. labels: what results call each model."""
     cache = config.cache or config.out / "cache"
-    pictures = [len(chosen_rows(each.data.total, config.limit)) for each in opened]
+    pictures = [len(chosen_rows(each.data, config.limit)) for each in opened]
     total = len(labels) * sum(pictures)
     with tqdm(total=total, unit="img", disable=None) as bar:
         for row, (spec, label) in enumerate(labels.items()):
@@ -150,7 +150,7 @@ def _evaluate_pairs(
                 model = open_model(spec, cache, precision=config.precision)
                 for each, count in zip(opened, pictures, strict=True):
                     what = f"{spec} on {each.data.name}"
-                    on_batch = partial(_move, bar, total, what, done)
+                    on_batch = partial(_move, bar=bar, total=total, what=what, before=done)
                     with attempts.of([(label, each.spec)]):
                         store = FeatureStore(cache / "features", each.data, model.digest, config.limit)
                         found = evaluate_model(
@@ -161,7 +161,8 @@ def _evaluate_pairs(
     report_progress(total, total, "comparing")
 
 
-def _move(bar: tqdm[NoReturn], total: int, what: str, before: int, done: int) -> None:  # by place: it is a callback
+def _move(done: int, *, bar: Any, total: int, what: str, before: int) -> None:
+    """Move the progress bar, and tell the job. done: pictures of the pair that starts at `before`."""
     bar.update(before + done - bar.n)
     report_progress(bar.n, total, what)
 

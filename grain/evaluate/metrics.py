@@ -15,6 +15,7 @@ DRAWN_AT_ONCE = 2_000_000  # numbers: 50,000 pictures would otherwise take gigab
 FEW = 15  # hits or misses: with fewer the bootstrap interval alone is too narrow
 UPPER = 0.975  # quantile: the upper end of a 95 % interval
 OUT_OF_BOUNDS = 1e-6  # of the span, which rounding may come to
+END = 0.75  # of an item, on the far side of an end: 1 is Clopper and Pearson's, 1/2 Jeffreys'
 Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
 LEAD: Bounds = (-1.0, 1.0)
@@ -97,11 +98,13 @@ def _exact(hits: int, items: int) -> tuple[float, float]:
 
 
 def _of_groups(sums: Values, counts: Values, bounds: Bounds, *, hits: bool) -> Estimate:
-    """Estimate a mean over groups that are drawn whole: the exact interval of as many items as the groups are worth.
+    """Estimate a mean over groups that are drawn whole: the interval of as many independent items as they are worth.
 
     The variance of leaving each group out in turn says how many independent items would leave as much doubt. That
     number is corrected for the groups being few or of unequal size (t with the effective number of groups), and is not
     more than there are items where they are hits and misses.
+
+    The ends lie halfway between Clopper and Pearson's, which are wide, and Jeffreys', which are narrow where few miss.
 
     Source: Korn and Graubard, Survey Methodology 24 (1998); Kish, Survey Sampling (1965), for the effective number.
     """
@@ -114,8 +117,9 @@ def _of_groups(sums: Values, counts: Values, bounds: Bounds, *, hits: bool) -> E
     worth = min(worth, items) if hits else worth
     effective = items**2 / np.square(counts).sum()
     worth *= (t.ppf(UPPER, max(worth, 2) - 1) / t.ppf(UPPER, max(effective - 1, 1))) ** 2
-    low = beta.ppf(1 - UPPER, mean * worth, worth - mean * worth + 1)
-    high = beta.ppf(UPPER, mean * worth + 1, worth - mean * worth)
+    right, wrong = mean * worth, worth - mean * worth
+    low = beta.ppf(1 - UPPER, right + 1 - END, wrong + END)
+    high = beta.ppf(UPPER, right + END, wrong + 1 - END)
     value = float(sums.sum() / items)
     return Estimate(value, min(value, float(least + span * low)), max(value, float(least + span * high)))
 

@@ -121,7 +121,7 @@ def _write_tables(
         (
             [data["name"], row["model"], name, *value]
             for data in metrics["data_sets"]
-            for row in (*data["retrieval"], *data["grounding"])
+            for row in (*data["retrieval"], *data["grounding"], *data["detection"], *data["contrasts"])
             for name, value in row.items()
             if isinstance(value, list)
         ),

@@ -49,6 +49,8 @@ DATA: dict[str, Any] = {
     "rows": [ROW | {"row": row, "way": HOSTILE} for row in (ONE, OTHER)],
     "retrieval": [{"model": HOSTILE} | dict.fromkeys(RETRIEVAL, SHARE)],
     "grounding": [{"model": HOSTILE, "acc50": SHARE, "miou": SHARE, "descriptions": 1}],
+    "detection": [{"model": HOSTILE, "ap": SHARE, "ap50": SHARE, "categories": 1}],
+    "contrasts": [{"model": HOSTILE, "text": SHARE, "examples": 1}],
     "leads": [{"model": HOSTILE, "way": "names", "lead": SHARE, "other": ONE}],
     "pairs": [{"one": ONE, "other": OTHER, "lead": SHARE, "only_one": 1, "only_other": 1, "p_value": 0.5, "groups": 0}],
 }

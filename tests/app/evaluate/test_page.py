@@ -38,6 +38,7 @@ from app.evaluate.results import EvaluationResult, find_pair, read_file, read_re
 from app.services import Services
 from curation.annotate.describe_classes import DraftDescription, accepted_path, save
 from curation.sample.world import WorldConfig, write_world
+from grain.data.published import PUBLISHED
 from grain.evaluate.evaluate import EvaluateConfig, evaluate
 from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
 from grain.model.pretrained import ModelCard, save_pretrained
@@ -246,9 +247,12 @@ def test_retrieval_has_its_table_its_leads_and_its_plot(services: Services, data
 
 def test_what_is_not_on_this_machine_is_listed_with_what_to_do(services: Services) -> None:
     lacking = missing_data_sets(services)
-    assert len(lacking) == 15
+    assert len(lacking) == len(PUBLISHED) >= 36
     shown = evaluate_panels.missing_panel(lacking)
-    assert "15 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
+    assert (
+        f"{len(PUBLISHED)} published data sets are not here" in shown
+        and str(services.settings.home / "data_sets") in shown
+    )
     (services.settings.home / "data_sets" / "dtd").mkdir(parents=True)
     assert ("DTD", "dtd") in data_set_choices(services)
     assert "DTD" not in dict(missing_data_sets(services))
@@ -278,6 +282,19 @@ def test_a_pair_reads_the_same_from_either_side(services: Services) -> None:
     assert (there["wins"], there["losses"]) == (back["losses"], back["wins"])
     assert [row["name"] for row in there["classes"]] == [row["name"] for row in back["classes"]][::-1]
     assert find_pair(data["pairs"], one, one) is None
+
+
+def test_detection_and_contrasts_have_tables_of_what_was_measured() -> None:
+    data: dict[str, Any] = {"retrieval": [], "grounding": []}
+    assert evaluate_panels.measures_panel(data) == ""
+    data["detection"] = [
+        {"model": "a", "ap": [0.5, 0.4, 0.6], "ap50": [0.7, 0.6, 0.8], "categories": 80},
+        {"model": "b", "ap": [0.5, 0.4, 0.6], "ap50": [0.7, 0.6, 0.8], "ap_rare": [0.1, 0.0, 0.2], "categories": 80},
+    ]
+    data["contrasts"] = [{"model": "a", "text": [0.3, 0.2, 0.4], "examples": 400}]
+    shown = evaluate_panels.measures_panel(data)
+    assert shown.count("<table") == 2 and ">rare<" in shown and ">frequent<" not in shown and ">pictures<" not in shown
+    assert shown.count("<td>–</td>") == 1 and "30.0 <i>[20.0, 40.0]</i>" in shown
 
 
 @pytest.mark.parametrize(
@@ -477,7 +494,7 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
 def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: BrowserContext) -> None:
     page = visitor.new_page()
     page.goto(f"{address}evaluate?a=tiny&b=sample-clip")
-    expect(page.locator("#command")).to_contain_text("--models")
+    expect(page.locator("#note-form")).to_contain_text("No data set is chosen")
     expect(page.locator("#models .token")).to_have_text(["tiny", "sample-clip"])
     page.goto(f"{address}evaluate?a=nobody")
     expect(page.locator("#table table")).to_be_visible()

@@ -96,7 +96,8 @@ def test_groups_are_worth_as_many_items_as_leave_their_doubt_by_hand() -> None:
     found = mean_interval(hits, groups=np.repeat(np.arange(4), 25))
     variance = 3 / 4 * 2 * (1 / 15) ** 2
     worth = 0.24 / variance * (t.ppf(0.975, 0.24 / variance - 1) / t.ppf(0.975, 3)) ** 2
-    low, high = beta.ppf(0.025, 0.6 * worth, 0.4 * worth + 1), beta.ppf(0.975, 0.6 * worth + 1, 0.4 * worth)
+    low = beta.ppf(0.025, 0.6 * worth + 0.25, 0.4 * worth + 0.75)
+    high = beta.ppf(0.975, 0.6 * worth + 0.75, 0.4 * worth + 0.25)
     assert (found.value, found.low, found.high) == pytest.approx((0.6, low, high))
     scaled = mean_interval(2 * hits - 1, groups=np.repeat(np.arange(4), 25), bounds=LEAD)
     assert (scaled.low, scaled.high) == pytest.approx((2 * low - 1, 2 * high - 1))
