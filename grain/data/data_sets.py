@@ -85,7 +85,7 @@ class DataSet:
     read: the items from a position on, undecoded. note: what readers of its numbers should know.
     categories: the descriptions that objects are detected by; category_groups: rows of those that are told of apart.
     sentences: how many are grounded, or contrasted, in all; 0 where nobody counted. together: how many items belong
-    together, one after the other.
+    together, one after the other. members: class -> the names that it goes by, where it is several classes in one.
     """
 
     name: str
@@ -102,6 +102,7 @@ class DataSet:
     category_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sentences: int = 0
     together: int = 1
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def fingerprint_of(files: Sequence[Path], *facts: object) -> str:

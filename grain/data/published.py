@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from grain.data.classification_sets import cub_unseen, eurosat, imagenet_v2, objectnet
 from grain.data.data_sets import DataSet
 from grain.data.detection_sets import boxed_file, boxed_set, is_boxed_file
 from grain.data.layouts import open_path
@@ -181,6 +182,47 @@ ALL: tuple[PublishedDataSet, ...] = (
         imagenet_validation,
         1000,
         50_000,
+    ),
+    PublishedDataSet(
+        "imagenet-v2",
+        "ImageNetV2, matched frequency",
+        "imagenetv2-matched-frequency-format-val",
+        "matched-frequency",
+        "the unpacked imagenetv2-matched-frequency.tar.gz (folders 0 … 999)",
+        imagenet_v2,
+        1000,
+        10_000,
+    ),
+    PublishedDataSet(
+        "objectnet",
+        "ObjectNet, classes shared with ImageNet",
+        "objectnet-1.0",
+        "shared with ImageNet",
+        "the unpacked objectnet-1.0.zip (images and mappings)",
+        objectnet,
+        113,
+        18_574,
+    ),
+    PublishedDataSet(
+        "eurosat",
+        "EuroSAT",
+        "eurosat",
+        "all",
+        "the unpacked EuroSAT.zip (2750/AnnualCrop …)",
+        eurosat,
+        10,
+        27_000,
+    ),
+    PublishedDataSet(
+        "cub-unseen",
+        "CUB-200-2011, unseen classes",
+        "CUB_200_2011",
+        "test_unseen",
+        "the unpacked CUB_200_2011.tgz, and xlsa17's data/CUB/testclasses.txt beside its classes.txt",
+        cub_unseen,
+        50,
+        2967,
+        "testclasses.txt",
     ),
     PublishedDataSet(
         "coco-captions",

@@ -86,7 +86,7 @@ def evaluate_model(
     """
     encoded = model.texts.encoded
     names, described = banks_of(model, data, descriptions)
-    builder = _ResultBuilder(model, names, described, RegionResults(model, data.categories))
+    builder = _ResultBuilder(model, names, described, RegionResults(model, data.categories), _firsts(data))
     for batch in store.read(model.predictor, on_batch):
         builder.add(batch)
     return builder.result(encoded)
@@ -99,10 +99,30 @@ def banks_of(
     if not data.class_names:
         return None, None
     templates = data.templates or model.class_texts
-    names = build_class_bank(dict.fromkeys(data.class_names, ()), templates, model.texts)
+    names = build_class_bank(dict.fromkeys(names_of(data), ()), templates, model.texts)
     if not descriptions.texts:
         return names, None
     return names, build_class_bank(descriptions.classes, templates, model.texts)
+
+
+def names_of(data: DataSet) -> list[str]:
+    """Return the names of all classes, one after the other; of most data sets one each.
+
+    Raises: ValueError: two classes share a name, so that neither could be told from the other.
+    """
+    names = [name for each in data.class_names for name in data.members.get(each, (each,))]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two classes of {data.name} go by the name {twice!r}: get its lists of names again")
+    return names
+
+
+def _firsts(data: DataSet) -> Ints | None:
+    """Return the row of each class's first name; None where every class has one."""
+    if not data.members:
+        return None
+    counts = [len(data.members.get(each, (each,))) for each in data.class_names]
+    return np.cumsum([0, *counts[:-1]])
 
 
 @dataclass
@@ -116,6 +136,7 @@ class _ResultBuilder:
     names: ClassBank | None
     described: ClassBank | None
     regions: RegionResults
+    firsts: Ints | None
     keys: list[str] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)
     target: list[int] = field(default_factory=list)
@@ -143,7 +164,9 @@ class _ResultBuilder:
             return
         target = np.array([batch.items[row].label for row in rows])
         features, scale = [batch.features[row] for row in rows], self.model.logit_scale
-        self.outcomes.append(score_batch(features, target, names=self.names, described=self.described, scale=scale))
+        self.outcomes.append(
+            score_batch(features, target, names=self.names, described=self.described, scale=scale, firsts=self.firsts)
+        )
         self.labelled += [len(self.keys) + row for row in rows]
         self.target += target.tolist()
         self.kept += features[: MAX_KEPT - len(self.kept)]
