@@ -62,7 +62,7 @@ def filled_cards(result: EvaluationResult, number: int, *, one: str) -> ResultCa
         alpha=bool(details["sweeps"]),
         grounding=bool(details["grounding"]),
         calibration=has_classes,
-        confusion=has_classes,
+        confusion=bool(details["rows"].get(one, {}).get("confused")),
         effects=bool(details["effects"].get(model_of(one))),
         costs=True,
     )

@@ -277,3 +277,24 @@ def test_objects_and_contrasts_have_tables_leads_and_lines(
     assert Image.open(tmp_path / "boxed" / "test" / "0.png").size == (40, 40)
     drawn = evaluate(EvaluateConfig(models[:1], ("winoground",), tmp_path / "few", root=tmp_path, limit=3))
     assert drawn["data_sets"][0]["contrasts"][0]["examples"] == 1, "pictures of an example are drawn together"
+
+
+def test_a_class_of_several_names_is_recognised_by_any_of_them(checkpoints: Path, tmp_path: Path) -> None:
+    place = tmp_path / "objectnet-1.0"
+    for folder in ("chair", "bench"):
+        draw(place / "images" / folder, ["0.png", "1.png"])
+    (place / "mappings").mkdir()
+    maps = {
+        "folder_to_objectnet_label": {"chair": "Chair", "bench": "Bench"},
+        "objectnet_to_imagenet_1k": {"Chair": "barber chair; rocking chair, rocker", "Bench": "park bench"},
+    }
+    for name, content in maps.items():
+        (place / "mappings" / f"{name}.json").write_text(json.dumps(content))
+    asked = EvaluateConfig((str(checkpoints / "clip"),), ("objectnet",), tmp_path / "run", root=tmp_path)
+    metrics = evaluate(asked)
+    [found] = metrics["data_sets"]
+    assert (found["classes"], found["labelled"], [row["way"] for row in found["rows"]]) == (2, 4, ["names"])
+    maps["objectnet_to_imagenet_1k"]["Bench"] = "rocking chair"
+    (place / "mappings" / "objectnet_to_imagenet_1k.json").write_text(json.dumps(maps["objectnet_to_imagenet_1k"]))
+    with pytest.raises(ValueError, match="two classes of objectnet go by the name 'rocking chair'"):
+        evaluate(asked)
