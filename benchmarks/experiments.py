@@ -39,8 +39,7 @@ from benchmarks.rows import AS_MEASURED, Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.checkpoint import read_info
 from grain.data.loader import find_shards, read_records
-from grain.evaluate.comparison import AlphaPoint, Rows, best_alpha
-from grain.evaluate.comparison import lead as paired_lead
+from grain.evaluate.comparison import AlphaPoint, Rows, best_alpha, paired_lead
 from grain.evaluate.held_out import encode_records
 from grain.evaluate.metrics import Estimate, mean_interval
 from grain.model.encode import TorchEncoder
@@ -170,10 +169,9 @@ def alpha_elsewhere() -> Finding:
         classes = np.concatenate(
             [100 * row + _parts(folder, evaluation_world(seed)).target for row, seed in enumerate(TELLING)]
         )
-        gain = paired_lead(hits[alpha], hits[0.0], groups=classes)
+        gain = paired_lead(hits[alpha], hits[0.0], groups=classes).lead
         gains.append(gain)
-        nothing = np.zeros(len(classes))
-        told = {at: _percent(paired_lead(found, nothing, groups=classes)) for at, found in hits.items()}
+        told = {at: _percent(mean_interval(found, groups=classes)) for at, found in hits.items()}
         rows.append(
             {
                 "model": said,

@@ -47,9 +47,13 @@ class ClassDescriptions:
         if self.empty:
             said.append(f"{self.empty:,} descriptions were empty and are left out.")
         if self.missing:
-            said.append(f"{len(self.missing):,} classes have none and go by their name alone: {_few(self.missing)}.")
+            said.append(
+                f"{len(self.missing):,} classes have none and go by their name alone: {few_names(self.missing)}."
+            )
         if self.unknown:
-            said.append(f"{len(self.unknown):,} classes of the file are none of the data set's: {_few(self.unknown)}.")
+            said.append(
+                f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}."
+            )
         return said
 
 
@@ -141,7 +145,7 @@ def _checked(found: object, name: str) -> dict[str, list[str]]:
 def _strangers(unknown: Sequence[str], class_names: Sequence[str], source: str) -> str:
     near = difflib.get_close_matches(unknown[0], class_names, n=1)
     meant = f", did you mean {near[0]!r}?" if near else ""
-    ours = _few(class_names) or "no classes"
+    ours = few_names(class_names) or "no classes"
     return f"no class of {source} is one of the data set's ({ours}); its first is {unknown[0][:40]!r}{meant}"
 
 
@@ -162,5 +166,6 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "nothing")
 
 
-def _few(names: Sequence[str]) -> str:
+def few_names(names: Sequence[str]) -> str:
+    """Return the first names as they stand in a sentence."""
     return ", ".join(name[:40] for name in names[:FEW]) + (", …" if len(names) > FEW else "")

@@ -8,7 +8,6 @@ so do all flags.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from app.evaluate.request import SAMPLE_WORLD, SKETCHED, VERSION
@@ -19,7 +18,7 @@ from curation.sample.world import WorldConfig, write_world
 from curation.versions.versions import read_version
 from db.engine import open_engine
 from grain.command import run_command
-from grain.evaluate.evaluate import EvaluateConfig, described_by
+from grain.evaluate.evaluate import EvaluateConfig
 from grain.evaluate.evaluate import main as evaluate
 
 WORLD_SEED = 900  # no training of ours drew its pictures or its classes from it
@@ -66,12 +65,9 @@ def export_version(sha256: str, home: Path) -> str:
 
 
 def main(config: EvaluateConfig) -> None:
-    """Prepare and evaluate."""
+    """Run an evaluation; a data set that the app makes is written in its turn."""
     home = home_folder()
-    places = {spec: prepare(spec, home) for spec in config.data_sets}
-    named = [(places.get(name, ""), file) for name, file in map(described_by, config.descriptions)]
-    descriptions = tuple(f"{place}={file}" if place else file for place, file in named)
-    evaluate(replace(config, data_sets=tuple(map(places.__getitem__, config.data_sets)), descriptions=descriptions))
+    evaluate(config, lambda spec: prepare(spec, home))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -76,6 +77,21 @@ class ResultPanels(NamedTuple):
     costs: Any
 
 
+class ResultCards(NamedTuple):
+    """The cards that are there while they have something to show; as components, and whether each has something."""
+
+    controls: Any
+    files: Any
+    leads: Any
+    pair: Any
+    alpha: Any
+    grounding: Any
+    calibration: Any
+    confusion: Any
+    effects: Any
+    costs: Any
+
+
 @dataclass(frozen=True)
 class EvaluatePageParts:
     """The components that events come from or go to."""
@@ -95,6 +111,7 @@ class EvaluatePageParts:
     experiment_command: Any
     choice: ResultChoice
     shown: ResultPanels
+    cards: ResultCards
     files: tuple[Any, ...]
 
 
@@ -161,43 +178,41 @@ def _arm_field(number: int) -> gr.Dropdown:
     return gr.Dropdown([], label="arm", visible=False, allow_custom_value=True, min_width=150, elem_id=f"arm-{number}")
 
 
-def _results() -> tuple[ResultChoice, ResultPanels, tuple[gr.Button, ...]]:
+def _results() -> tuple[ResultChoice, ResultPanels, ResultCards, tuple[gr.Button, ...]]:
     with gr.Column(elem_classes="card"):
         html(heading("Results"))
-        with gr.Row(elem_classes="controls"):
+        with gr.Row(elem_classes="controls", visible=False) as controls:
             result, data_set = _choice("evaluation", "result"), _choice("data set", "data-set")
         head, table, others = html(elem_id="head"), html(NO_RESULT, elem_id="table"), html(elem_id="others")
-        with gr.Row(elem_classes="actions"):
+        with gr.Row(elem_classes="actions", visible=False) as downloads:
             files = tuple(gr.Button(name, size="sm", min_width=90) for name in FILES)
-    with gr.Column(elem_classes="card"):
+    with gr.Column(elem_classes="card", visible=False) as leads_card:
         html(heading("Compare with the first model"))
         leads, leads_plot = html(elem_id="leads"), _plot("leads-plot")
-    with gr.Column(elem_classes="card"):
+    with gr.Column(elem_classes="card", visible=False) as pair_card:
         html(heading("Compare two rows"))
         with gr.Row(elem_classes="controls"):
             one, other = _choice("row", "one"), _choice("compare with", "other")
         pair, deltas = html(elem_id="pair"), _plot("deltas")
         apart, examples = _pictures("apart"), _pictures("examples")
     with gr.Row(elem_classes="plots"):
-        alpha = _titled_plot("Whole picture or regions", "alpha-plot")
-        grounding = _titled_plot("Grounding", "grounding")
+        alpha_card, alpha = _card("Whole picture or regions", _plot, "alpha-plot")
+        grounding_card, grounding = _card("Grounding", _plot, "grounding")
     with gr.Row(elem_classes="plots"):
-        calibration = _titled_plot("Calibration", "calibration")
-        with gr.Column(elem_classes="card", min_width=300):
-            html(heading("Confusions"))
-            confusion = _pictures("confusion")
+        calibration_card, calibration = _card("Calibration", _plot, "calibration")
+        confusion_card, confusion = _card("Confusions", _pictures, "confusion")
     with gr.Row(elem_classes="plots"):
-        with gr.Column(elem_classes="card", min_width=300):
-            html(heading("Descriptions left out one by one"))
-            effects = _pictures("effects")
-        with gr.Column(elem_classes="card", min_width=300):
-            html(heading("Cost"))
-            costs = html(elem_id="costs")
+        effects_card, effects = _card("Descriptions left out one by one", _pictures, "effects")
+        costs_card, costs = _card("Cost", _plain, "costs")
     shown = ResultPanels(
         head, table, others, leads, leads_plot, pair, deltas, apart, examples, confusion, alpha, grounding, calibration,
         effects, costs,
     )  # fmt: skip
-    return ResultChoice(result, data_set, one, other), shown, files
+    cards = ResultCards(
+        controls, downloads, leads_card, pair_card, alpha_card, grounding_card, calibration_card, confusion_card,
+        effects_card, costs_card,
+    )  # fmt: skip
+    return ResultChoice(result, data_set, one, other), shown, cards, files
 
 
 def _choice(label: str, elem_id: str) -> gr.Dropdown:
@@ -208,10 +223,15 @@ def _plot(elem_id: str) -> gr.Plot:
     return gr.Plot(empty_figure(NO_PLOT), show_label=False, elem_id=elem_id, elem_classes="plot")
 
 
-def _titled_plot(title: str, elem_id: str) -> gr.Plot:
-    with gr.Column(elem_classes="card", min_width=300):
+def _card(title: str, content: Callable[[str], Any], elem_id: str) -> tuple[gr.Column, Any]:
+    """Lay out a card with one panel, out of sight while it is empty."""
+    with gr.Column(elem_classes="card", min_width=300, visible=False) as card:
         html(heading(title))
-        return _plot(elem_id)
+        return card, content(elem_id)
+
+
+def _plain(elem_id: str) -> gr.HTML:
+    return html(elem_id=elem_id)
 
 
 def _pictures(elem_id: str) -> gr.HTML:

@@ -47,7 +47,7 @@ class EvaluatePage:
         self.services = services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the checkpoints that a link names as a and b, or with the embedded one.
+        """Open the page with the checkpoints that a link names as a and b; nothing else is chosen.
 
         Returns models, data sets, missing data sets, jobs, evaluations, the newest.
         """
@@ -58,18 +58,20 @@ class EvaluatePage:
         query = dict(request.query_params)
         linked = [name for name in dict.fromkeys((query.get("a"), query.get("b"))) if name]
         first = [name for name in linked if choose_linked(names, name, "model") == name]
-        first = first or [name for name in names if name == "sample"] or names[:1]
         sets = data_set_choices(self.services)
         missing = panels.missing_panel(missing_data_sets(self.services))
         models = gr.Dropdown(choices=names, value=first)
         found = self._names()
         newest = found[0] if found else ""
         results = self._results(found, newest)
-        return [models, gr.Dropdown(choices=sets, value=[sets[0][1]]), missing, self._jobs(), results, newest]
+        return [models, gr.Dropdown(choices=sets, value=[]), missing, self._jobs(), results, newest]
 
     def plan(self, request: gr.Request, *form: Any) -> list[Any]:
         """Show the command of a form that changed. Returns the command and the sentence beside it."""
-        return self._command(_request(form), person_of(request).role)
+        asked = _request(form)
+        if not (asked.models or asked.data_sets or asked.paths):
+            return ["", ""]
+        return self._command(asked, person_of(request).role)
 
     def start(self, request: gr.Request, *form: Any) -> Any:
         """Queue an evaluation. Returns jobs."""
@@ -202,7 +204,7 @@ class EvaluatePage:
             return [gr.skip(), gr.skip()]
 
     def show(self, *choice: Any) -> list[Any]:
-        """Draw the chosen result. Returns ResultPanels."""
+        """Draw the chosen result. Returns ResultPanels and ResultCards."""
         from app.evaluate import result_panels
         from app.evaluate.results import read_result
 
@@ -210,9 +212,12 @@ class EvaluatePage:
         try:
             result = read_result(self.services, chosen.result or "")
         except UserError:
-            return list(result_panels.no_result())
-        one, other = chosen.one or "", chosen.other or ""
-        return list(result_panels.draw_result(result, chosen.data_set or 0, one=one, other=other))
+            drawn, cards = result_panels.no_result(), result_panels.no_cards(bool(self._names()))
+        else:
+            number, one, other = chosen.data_set or 0, chosen.one or "", chosen.other or ""
+            drawn = result_panels.draw_result(result, number, one=one, other=other)
+            cards = result_panels.filled_cards(result, number, one=one)
+        return [*drawn, *(gr.update(visible=there) for there in cards)]
 
     def ground(self, name: str | None, event: gr.EventData) -> str:
         """Open a picture on Ground. Returns the id of its question, which the page's script goes to."""
@@ -336,12 +341,12 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: EvaluatePageParts) -> None:
     parts.jobs.change(page.refresh, [choice.result, newest], [choice.result, newest], **LIGHT)
     result = in_order("evaluation")
     choice.result.change(page.pick_result, choice.result, [*choice[1:]], **result).then(
-        page.show, [*choice], [*shown], **result
+        page.show, [*choice], [*shown, *parts.cards], **result
     )
     choice.data_set.input(page.pick_data_set, [choice.result, choice.data_set], [*choice[2:]], **result).then(
-        page.show, [*choice], [*shown], **result
+        page.show, [*choice], [*shown, *parts.cards], **result
     )
-    gr.on([field.input for field in choice[2:]], page.show, [*choice], [*shown], **result)
+    gr.on([field.input for field in choice[2:]], page.show, [*choice], [*shown, *parts.cards], **result)
     for pictures in (shown.apart, shown.examples, shown.confusion, shown.effects):
         pictures.click(page.ground, choice.result, query, **(LIGHT | QUEUE_ALL)).then(
             None, query, None, js=GO_TO_GROUND

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.evaluate.experiments import ArmView, ExperimentView
-from app.evaluate.results import BEST, RETRIEVAL, WAYS, find_pair, model_of, way_label
+from app.evaluate.results import BEST, REGION_WAYS, RETRIEVAL, WAYS, find_pair, model_of, way_label
 from app.ui.html import empty_state, render, render_macro, thousands
 from curation.annotate.describe_classes import DraftDescription, Drafts
+from grain.evaluate.comparison import FEWEST_GROUPS
 from grain.evaluate.experiments import EXPERIMENTS
 
-SURE = 0.05  # p, at or above which chance may explain a lead
 LEAST_P = 0.001  # smaller ones are written as less than this
 NARROWEST = 0.6  # % of the bar: an interval that can be seen
 VERDICTS = (("accepted", "accept", "✓"), ("rejected", "reject", "✗"), ("pending", "take back", "?"))
+DETECTION = {"ap": "AP", "ap50": "AP50", "ap_rare": "rare", "ap_common": "common", "ap_frequent": "frequent"}
+CONTRASTS = {"text": "captions", "image": "pictures", "group": "both"}
 NO_CLASSES = render_macro("note", "No pictures with classes.")
 
 
@@ -71,7 +73,7 @@ def head_panel(data: Mapping[str, Any]) -> str:
     facts += [f"{thousands(data[name])} {name}" for name in ("classes", "captions") if data.get(name)]
     if described["source"]:
         facts.append(f"{thousands(described['texts'])} descriptions ({described['source']})")
-    notes = [*filter(None, [data.get("note")]), *described["report"]]
+    notes = [*filter(None, [data.get("note")]), *data.get("notes", []), *described["report"]]
     return render("evaluate/templates/head.html", facts=facts, notes=notes)
 
 
@@ -120,7 +122,7 @@ def costs_panel(data: Mapping[str, Any]) -> str:
 
 
 def measures_panel(data: Mapping[str, Any]) -> str:
-    """Render retrieval and grounding, where the pictures have captions or regions."""
+    """Render retrieval, grounding, detection and captions told apart, where the pictures have what it takes."""
     tables: list[Table] = []
     if data["retrieval"]:
         rows = [(row["model"], [share_text(row[name]) for name in RETRIEVAL]) for row in data["retrieval"]]
@@ -128,6 +130,10 @@ def measures_panel(data: Mapping[str, Any]) -> str:
     if data["grounding"]:
         heads = ("Grounding, % [95 %]", "IoU ≥ 0.5", "mean IoU", "descriptions")
         tables.append((heads, [(row["model"], _grounding_cells(row)) for row in data["grounding"]]))
+    if data.get("detection"):  # evaluations of earlier versions have none, nor contrasts
+        tables.append(_measured_table(data["detection"], "Detection, % [95 %]", DETECTION, counted="categories"))
+    if data.get("contrasts"):
+        tables.append(_measured_table(data["contrasts"], "Told apart, % [95 %]", CONTRASTS, counted="examples"))
     return _tables(tables)
 
 
@@ -135,12 +141,24 @@ def _grounding_cells(row: Mapping[str, Any]) -> list[ShareText | str | None]:
     return [share_text(row["acc50"]), share_text(row["miou"]), thousands(row["descriptions"])]
 
 
+def _measured_table(
+    rows: Sequence[Mapping[str, Any]], title: str, columns: Mapping[str, str], *, counted: str
+) -> Table:
+    """Return a table of a row a model. columns: measure -> head, of those that any row has; counted: the last one."""
+    shown = {name: head for name, head in columns.items() if any(name in row for row in rows)}
+    cells = [
+        (row["model"], [share_text(row[name]) if name in row else None for name in shown] + [thousands(row[counted])])
+        for row in rows
+    ]
+    return (title, *shown.values(), counted), cells
+
+
 def leads_panel(data: Mapping[str, Any]) -> str:
     """Render how far every model is ahead of the first one, a column for each way of prompting."""
     leads = data.get("leads", [])  # evaluations of earlier versions have none
     if not leads:
         return ""
-    ways = [way for way in (*WAYS, BEST, *RETRIEVAL) if any(lead["way"] == way for lead in leads)]
+    ways = [way for way in (*WAYS, BEST, *RETRIEVAL, *REGION_WAYS) if any(lead["way"] == way for lead in leads)]
     cells = {(lead["model"], lead["way"]): share_text(lead["lead"], "+.1f") for lead in leads}
     models = dict.fromkeys(lead["model"] for lead in leads)
     rows = [(model, [cells.get((model, way)) for way in ways]) for model in models]
@@ -172,8 +190,7 @@ def pair_panel(data: Mapping[str, Any], one: str, other: str) -> str:
     pair = find_pair(data["pairs"], one, other)
     if pair is None:
         return render_macro("note", "Choose two different rows to compare.")
-    value = 100 * pair["lead"][0]
-    p = format_p(pair["p_value"])
+    value, low, high = (100 * end for end in pair["lead"])
     return render(
         "evaluate/templates/pair.html",
         one=one,
@@ -181,11 +198,39 @@ def pair_panel(data: Mapping[str, Any], one: str, other: str) -> str:
         lead=share_text(pair["lead"], "+.1f"),
         points=f"{abs(value):.1f}",
         where="ahead of" if value >= 0 else "behind",
-        sure=pair["p_value"] < SURE,
-        p=p if p.startswith("<") else f"= {p}",
+        sure=not low <= 0 <= high,
+        test=_test_words(pair, data["classes"]),
         only_one=pair["only_one"],
         only_other=pair["only_other"],
     )
+
+
+def _test_words(pair: Mapping[str, Any], classes: int) -> str:
+    """Return the test behind a lead, which is of the same units as its interval; "" of earlier versions, where not."""
+    if "groups" not in pair:
+        return ""
+    p = format_p(pair["p_value"])
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
+    if pair["groups"]:
+        return f"permutation test over {thousands(pair['groups'])} classes, {p}"
+    only = f"; it is about {'this class' if classes == 1 else f'these {classes} classes'} alone"
+    return f"McNemar's test, each picture on its own, {p}{only if classes < FEWEST_GROUPS else ''}"
+
+
+def failures_panel(failures: Sequence[Mapping[str, str]]) -> str:
+    """Render which models could not be evaluated on which data sets, and why: a line a reason."""
+    by_reason: dict[str, list[Mapping[str, str]]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure["reason"], []).append(failure)
+    rows = [
+        (reason, *(_distinct(each[name] for each in pairs) for name in ("model", "data_set")))
+        for reason, pairs in by_reason.items()
+    ]
+    return render("evaluate/templates/failures.html", failed=len(failures), rows=rows) if rows else ""
+
+
+def _distinct(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def format_p(value: float) -> str:

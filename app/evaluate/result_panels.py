@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.evaluate import panels, picture_panels, plots
-from app.evaluate.layout import NO_PLOT, NO_RESULT, ResultPanels
+from app.evaluate.layout import NO_PLOT, NO_RESULT, ResultCards, ResultPanels
 from app.evaluate.results import EvaluationResult, find_pair, model_of
 from app.ui.plots import empty_figure
 
@@ -25,7 +25,9 @@ def draw_result(result: EvaluationResult, number: int, *, one: str, other: str) 
     no_deltas = "Choose two rows" if has_classes else "No classes to compare"
     rows = {"one": one, "other": other}
     return ResultPanels(
-        head=panels.experiment_head(result.metrics) + panels.head_panel(data),
+        head=panels.experiment_head(result.metrics)
+        + panels.failures_panel(result.metrics.get("failures", []))
+        + panels.head_panel(data),
         table=panels.table_panel(data),
         others=panels.measures_panel(data) + panels.across_panel(result.metrics),
         leads=panels.leads_panel(data),
@@ -40,4 +42,27 @@ def draw_result(result: EvaluationResult, number: int, *, one: str, other: str) 
         calibration=plots.calibration(details["rows"], list(dict.fromkeys((one, other)))),
         effects=picture_panels.effects_panel(result, number, model_of(one)) if has_classes else panels.NO_CLASSES,
         costs=panels.costs_panel(data),
+    )
+
+
+def no_cards(evaluations: bool) -> ResultCards:
+    """Return which cards are there while no result is chosen. evaluations: whether there is any to choose."""
+    return ResultCards(evaluations, *[False] * (len(ResultCards._fields) - 1))
+
+
+def filled_cards(result: EvaluationResult, number: int, *, one: str) -> ResultCards:
+    """Return which cards have something to show of a data set. one: the row whose descriptions are told of."""
+    data, details = result.metrics["data_sets"][number], result.details["data_sets"][number]
+    has_classes = bool(data["rows"])
+    return ResultCards(
+        controls=True,
+        files=True,
+        leads=bool(data.get("leads")),
+        pair=bool(data["pairs"]),
+        alpha=bool(details["sweeps"]),
+        grounding=bool(details["grounding"]),
+        calibration=has_classes,
+        confusion=bool(details["rows"].get(one, {}).get("confused")),
+        effects=bool(details["effects"].get(model_of(one))),
+        costs=True,
     )

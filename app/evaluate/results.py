@@ -22,6 +22,13 @@ RETRIEVAL = {
     "text_to_image_r5": "R@5",
     "text_to_image_r10": "R@10",
 }
+REGION_WAYS = {
+    "grounding_acc50": "sentences, IoU ≥ 0.5",
+    "detection_ap": "detection, AP",
+    "contrast_text": "captions told apart",
+    "contrast_image": "pictures told apart",
+    "contrast_group": "both told apart",
+}
 BEST = "best"  # as grain/evaluate/report.py calls it: each model by its best way of prompting
 WAYS = {
     "names": "class names alone",
@@ -79,7 +86,7 @@ def read_file(result: EvaluationResult, name: str) -> bytes:
 
 def way_label(way: str) -> str:
     """Return a way of prompting in words, as the head of a column."""
-    return "each by its best" if way == BEST else RETRIEVAL.get(way, way)
+    return "each by its best" if way == BEST else (RETRIEVAL | REGION_WAYS).get(way, way)
 
 
 def model_of(row: str) -> str:

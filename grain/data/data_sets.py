@@ -23,18 +23,56 @@ NO_LABEL = -1
 
 
 @dataclass(frozen=True)
+class GroundedSentence:
+    """A description of a part of a picture, and its boxes, normalized: any of them is right."""
+
+    text: str
+    boxes_xyxy: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class PictureObjects:
+    """What a detection by descriptions is measured by: boxes_xyxy [R] and categories [R], rows of the data set's.
+
+    crowds: [R] whether a box holds many, so that what is found in it counts neither for nor against. asked: the
+    categories that somebody looked for in this picture; nothing is measured of the others. incomplete: those of asked
+    of which more may be there than have a box: what is found beside their boxes does not count.
+    """
+
+    boxes_xyxy: tuple[Box, ...]
+    categories: tuple[int, ...]
+    crowds: tuple[bool, ...]
+    asked: tuple[int, ...]
+    incomplete: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionContrast:
+    """A caption that is right of a picture, and one much like it that is not.
+
+    example: what the picture belongs to; where a second picture of it has the two captions the other way round, the
+    pictures are told apart by a caption as well.
+    """
+
+    example: str
+    right: str
+    wrong: str
+
+
+@dataclass(frozen=True)
 class EvaluationItem:
     """One picture and what is true of it. label: row of the class, NO_LABEL without one. open: decodes the picture.
 
-    boxes_xyxy, texts: described regions, a text a box. proposals: see grain.data.loader.ShardRecord.
+    proposals: see grain.data.loader.ShardRecord.
     """
 
     key: str
     open: Callable[[], Image.Image]
     label: int = NO_LABEL
     captions: tuple[str, ...] = ()
-    boxes_xyxy: tuple[Box, ...] = ()
-    texts: tuple[str, ...] = ()
+    sentences: tuple[GroundedSentence, ...] = ()
+    objects: PictureObjects | None = None
+    contrast: CaptionContrast | None = None
     proposals: tuple[Box, ...] | None = None
 
 
@@ -45,6 +83,9 @@ class DataSet:
     name: what results call it. source: what it is, in words. fingerprint: differs where a file differs.
     templates: the published ones; None leaves the choice to the model. classes: descriptions that came with it.
     read: the items from a position on, undecoded. note: what readers of its numbers should know.
+    categories: the descriptions that objects are detected by; category_groups: rows of those that are told of apart.
+    sentences: how many are grounded, or contrasted, in all; 0 where nobody counted. together: how many items belong
+    together, one after the other. members: class -> the names that it goes by, where it is several classes in one.
     """
 
     name: str
@@ -57,6 +98,11 @@ class DataSet:
     templates: ClassTexts | None = None
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     note: str = ""
+    categories: tuple[str, ...] = ()
+    category_groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sentences: int = 0
+    together: int = 1
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def fingerprint_of(files: Sequence[Path], *facts: object) -> str:
@@ -109,6 +155,47 @@ def of_files(
             yield EvaluationItem(file.stem, partial(open_picture, file, str(file)), labels[row], own)
 
     return DataSet(name, split, source, class_names, len(files), fingerprint, read, templates)
+
+
+def of_items(
+    items: Sequence[EvaluationItem],
+    files: Sequence[Path],
+    *,
+    name: str,
+    split: str,
+    source: str,
+    sentences: int = 0,
+    categories: Sequence[str] = (),
+    category_groups: Mapping[str, tuple[int, ...]] | None = None,
+    together: int = 1,
+) -> DataSet:
+    """Make a data set of items with more than a class. files: their pictures, and what their truth was read from.
+
+    Raises: UserError: no items, or a file that is not there.
+    """
+    if not items:
+        raise UserError(f"{name} has no pictures of the split {split!r}: see that its files are whole")
+    try:
+        fingerprint = fingerprint_of(files, name, split)
+    except OSError as error:
+        raise UserError(f"{name} lacks {error.filename}: copy the data set again, whole") from error
+
+    def read(start: int) -> Iterator[EvaluationItem]:
+        return iter(items[start:])
+
+    return DataSet(
+        name,
+        split,
+        source,
+        (),
+        len(items),
+        fingerprint,
+        read,
+        categories=tuple(categories),
+        category_groups=category_groups or {},
+        sentences=sentences,
+        together=together,
+    )
 
 
 def described_too(names: Sequence[str]) -> ClassTexts:

@@ -19,11 +19,12 @@ from grain.config import ClassTexts
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import ShardRecord
+    from grain.data.loader import Box, ShardRecord
 from grain.data.data_sets import (
     NO_LABEL,
     DataSet,
     EvaluationItem,
+    GroundedSentence,
     described_too,
     fingerprint_of,
     of_files,
@@ -170,17 +171,20 @@ def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationIte
     name = facts.get("class")
     if name is not None and name not in rows:
         raise UserError(f"the class {name!r} of a picture is not in {CLASSES}: write the data again")
-    regions = [(region["box"], region["text"]) for region in facts["regions"]]
     proposals = facts.get("proposals")
     return EvaluationItem(
         key=sample["__key__"],
         open=lambda: _decoded(sample).image,
         label=NO_LABEL if name is None else rows[name],
         captions=(facts["caption"],) if facts["caption"] else (),
-        boxes_xyxy=tuple((x0, y0, x1, y1) for (x0, y0, x1, y1), _ in regions),
-        texts=tuple(text for _, text in regions),
-        proposals=None if proposals is None else tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in proposals),
+        sentences=tuple(GroundedSentence(each["text"], (_box(each["box"]),)) for each in facts["regions"]),
+        proposals=None if proposals is None else tuple(map(_box, proposals)),
     )
+
+
+def _box(corners: Sequence[float]) -> Box:
+    x0, y0, x1, y1 = corners
+    return x0, y0, x1, y1
 
 
 def _decoded(sample: dict[str, Any]) -> ShardRecord[Image.Image]:

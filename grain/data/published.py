@@ -8,37 +8,18 @@ ones before it reads them, and reads nothing else. The table itself needs neithe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from grain.data.classification_sets import cub_unseen, eurosat, imagenet_v2, objectnet
 from grain.data.data_sets import DataSet
+from grain.data.detection_sets import boxed_file, boxed_set, is_boxed_file
 from grain.data.layouts import open_path
-from grain.data.published_readers import Opener, captions_of, cub_200, imagenet_validation, torchvision_set
+from grain.data.published_entry import PublishedDataSet
+from grain.data.published_grounding import GROUNDING_SETS
+from grain.data.published_readers import captions_of, cub_200, imagenet_validation, torchvision_set
 from grain.data.retrieval_sets import captioned_set, regions_in
 from user_errors import UserError
-
-
-@dataclass(frozen=True)
-class PublishedDataSet:
-    """A published data set. place: its folder below the root. get: what to download into it, in words.
-
-    classes, pictures: of the whole split, 0 classes where it has captions.
-    mark: a file of it below its folder, where another data set has the same folder.
-    """
-
-    name: str
-    title: str
-    place: str
-    split: str
-    get: str
-    open: Opener
-    classes: int
-    pictures: int
-    mark: str = ""
-
-    def is_below(self, root: Path) -> bool:
-        """Return whether any of it is below a folder, complete or not."""
-        return (root / self.place / self.mark).exists()
 
 
 def open_data_set(spec: str, root: Path) -> DataSet:
@@ -51,8 +32,13 @@ def open_data_set(spec: str, root: Path) -> DataSet:
     place, _, split = spec.partition("#")
     if "/" not in place and not Path(place).is_dir():
         return open_published(place, root)  # an unknown name is a mistyped name, not a missing path
-    regions = regions_in(Path(place), split)
-    return captioned_set(regions, split=split) if regions else open_path(Path(place), split)
+    path = Path(place)
+    if path.is_file() and is_boxed_file(path):
+        return boxed_set(path, split=split)
+    if regions := regions_in(path, split):
+        return captioned_set(regions, split=split)
+    boxes = boxed_file(path, split)
+    return boxed_set(boxes, split=split) if boxes else open_path(path, split)
 
 
 def open_published(name: str, root: Path) -> DataSet:
@@ -72,16 +58,7 @@ def open_published(name: str, root: Path) -> DataSet:
     except (RuntimeError, ValueError, OSError, KeyError) as error:  # whatever a half of it makes its reader raise
         reason = " ".join(str(error).split(". ")[0].rstrip(".").split())[:200]
         raise UserError(f"{one.title} in {place} is not whole ({reason}): {advice}") from error
-    return replace(found, note=_note(one, found))
-
-
-def _note(one: PublishedDataSet, found: DataSet) -> str:
-    """Say how the data set here differs from the published one; "" where it does not."""
-    here, published = (len(found.class_names), found.total), (one.classes, one.pictures)
-    if here == published:
-        return ""
-    counts = [f"{classes:,} classes and {pictures:,} pictures" for classes, pictures in (here, published)]
-    return f"It has {counts[0]} here, {counts[1]} as published: its numbers are not those of others."
+    return replace(found, note=one.note(found))
 
 
 PHOTO = "a photo of a {name}."
@@ -207,6 +184,47 @@ ALL: tuple[PublishedDataSet, ...] = (
         50_000,
     ),
     PublishedDataSet(
+        "imagenet-v2",
+        "ImageNetV2, matched frequency",
+        "imagenetv2-matched-frequency-format-val",
+        "matched-frequency",
+        "the unpacked imagenetv2-matched-frequency.tar.gz (folders 0 … 999)",
+        imagenet_v2,
+        1000,
+        10_000,
+    ),
+    PublishedDataSet(
+        "objectnet",
+        "ObjectNet, classes shared with ImageNet",
+        "objectnet-1.0",
+        "shared with ImageNet",
+        "the unpacked objectnet-1.0.zip (images and mappings)",
+        objectnet,
+        113,
+        18_574,
+    ),
+    PublishedDataSet(
+        "eurosat",
+        "EuroSAT",
+        "eurosat",
+        "all",
+        "the unpacked EuroSAT.zip (2750/AnnualCrop …)",
+        eurosat,
+        10,
+        27_000,
+    ),
+    PublishedDataSet(
+        "cub-unseen",
+        "CUB-200-2011, unseen classes",
+        "CUB_200_2011",
+        "test_unseen",
+        "the unpacked CUB_200_2011.tgz, and xlsa17's data/CUB/testclasses.txt beside its classes.txt",
+        cub_unseen,
+        50,
+        2967,
+        "testclasses.txt",
+    ),
+    PublishedDataSet(
         "coco-captions",
         "COCO captions, Karpathy's test split",
         "coco",
@@ -238,5 +256,6 @@ ALL: tuple[PublishedDataSet, ...] = (
         0,
         1000,
     ),
+    *GROUNDING_SETS,
 )
 PUBLISHED: Mapping[str, PublishedDataSet] = {one.name: one for one in ALL}

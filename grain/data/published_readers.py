@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from PIL import Image
 from grain.config import ClassTexts
 from grain.data.data_sets import DataSet, EvaluationItem, described_too, fingerprint_of, of_files, spaced
 from grain.data.layouts import image_folder
+from grain.data.published_entry import Opener
 from grain.data.retrieval_sets import captioned_set
 from user_errors import UserError
-
-Opener = Callable[[Path], DataSet]
 
 
 def torchvision_set(class_name: str, *templates: str, **options: Any) -> Opener:
@@ -82,9 +81,9 @@ def _files_of(made: Any) -> list[Path]:
 def cub_200(root: Path) -> DataSet:
     """Open CUB-200-2011 as its authors pack it."""
     place = root / "CUB_200_2011"
-    names = _table(place / "classes.txt")
+    names = key_value_lines(place / "classes.txt")
     images, labels, train = (
-        _table(place / file) for file in ("images.txt", "image_class_labels.txt", "train_test_split.txt")
+        key_value_lines(place / file) for file in ("images.txt", "image_class_labels.txt", "train_test_split.txt")
     )
     test = [key for key in images if train[key] == "0"]
     return of_files(
@@ -98,24 +97,34 @@ def cub_200(root: Path) -> DataSet:
     )
 
 
-def _table(path: Path) -> dict[str, str]:
-    """Lines `key value`."""
+def key_value_lines(path: Path) -> dict[str, str]:
+    """Read a file of lines `key value`."""
     return dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def imagenet_validation(root: Path) -> DataSet:
     """Open the validation pictures in a folder a class; the folders are in the order of the published names."""
-    from open_clip import IMAGENET_CLASSNAMES, SIMPLE_IMAGENET_TEMPLATES
-
-    place = root / "imagenet" / "val"
+    place, names = root / "imagenet" / "val", imagenet_names()
     folders = sorted(path.name for path in place.iterdir() if path.is_dir())
-    if len(folders) != len(IMAGENET_CLASSNAMES):
-        raise UserError(f"expected {len(IMAGENET_CLASSNAMES):,} folders of classes, got {len(folders):,}")
-    names = _unrepeated(IMAGENET_CLASSNAMES)
-    templates = [template("{name}") for template in SIMPLE_IMAGENET_TEMPLATES]
-    texts = ClassTexts(names=tuple(templates), descriptions=described_too(templates[:1]).descriptions)
+    if len(folders) != len(names):
+        raise UserError(f"expected {len(names):,} folders of classes, got {len(folders):,}")
     named = dict(zip(folders, names, strict=True))
-    return image_folder(place, class_names=named, name="imagenet", split="val", templates=texts)
+    return image_folder(place, class_names=named, name="imagenet", split="val", templates=imagenet_texts())
+
+
+def imagenet_names() -> list[str]:
+    """Return the 1,000 names that CLIP's authors ask by, unique."""
+    from open_clip import IMAGENET_CLASSNAMES
+
+    return _unrepeated(IMAGENET_CLASSNAMES)
+
+
+def imagenet_texts() -> ClassTexts:
+    """Return the short list of ImageNet's templates by CLIP's authors."""
+    from open_clip import SIMPLE_IMAGENET_TEMPLATES
+
+    templates = [template("{name}") for template in SIMPLE_IMAGENET_TEMPLATES]
+    return ClassTexts(names=tuple(templates), descriptions=described_too(templates[:1]).descriptions)
 
 
 def _unrepeated(names: Sequence[str]) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from grain.evaluate.comparison import ClassDelta, class_deltas, confusion, examples, reliability
-from grain.evaluate.model_results import Grounding, ModelResult
+from grain.evaluate.model_results import ModelResult
+from grain.evaluate.region_results import Grounding
+from grain.evaluate.region_summary import RIGHT, plain
 from grain.evaluate.scoring import AlphaSweep, Ints, Outcomes
-from grain.evaluate.summary import RIGHT, DataSetResult, ResultRow, compared, plain, rows_of
+from grain.evaluate.summary import DataSetResult, ResultRow, compared, rows_of
 
 EXAMPLES, CONFUSED, CONFUSED_PICTURES = 6, 20, 3  # shown of each kind
 APART = 6  # classes of each kind with a picture, of those that two rows differ on most

@@ -9,8 +9,9 @@ it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from grain.class_texts import (
 from grain.data.data_sets import DataSet
 from grain.data.layouts import CLASSES
 from grain.data.published import PUBLISHED, open_data_set
+from grain.evaluate.attempts import Attempts
 from grain.evaluate.evaluated_models import OPEN_CLIP, open_model, twin_of
 from grain.evaluate.experiments import EXPERIMENTS, experiment_models
 from grain.evaluate.features import FeatureStore, chosen_rows
 from grain.evaluate.model_results import ModelResult, evaluate_model
 from grain.evaluate.report import write_report
-from grain.evaluate.summary import DataSetResult
+from grain.evaluate.summary import DataSetResult, result_lines
 from grain.progress import report_progress
 
 DESCRIPTIONS = "descriptions"  # folder below the root of published data sets
@@ -88,53 +90,95 @@ def described_by(named: str) -> tuple[str, str]:
     return data_set, file
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate all models on all data sets; returns the content of metrics.json.
+def evaluate(config: EvaluateConfig, place_of: Callable[[str], str] = str) -> dict[str, Any]:
+    """Evaluate all models on all data sets, each pair on its own; returns the content of metrics.json.
 
-    Raises: ValueError: a data set, a description file or a model cannot be used; one sentence says what to do. Data
-            sets and descriptions are checked before the first model is loaded.
+    A pair that fails is told in it with its reason, and the others go on.
+
+    Args:   place_of: the path or published name of a data set, as the command calls it; it may write it first.
+    Raises: UserError, OSError: an experiment lacks a training, or no pair could be evaluated; the reason of the first.
+            Where no data set can be opened, no model is loaded. DiskFullError: what was encoded is kept.
     """
-    opened = [open_data_set(spec, config.root) for spec in config.data_sets]
-    described = [_descriptions(config, spec, data) for spec, data in zip(config.data_sets, opened, strict=True)]
     arms = experiment_models(config.experiment, config.runs, config.arms) if config.experiment else {}
     specs = [*arms, *config.models]
     models = _with_twins(specs) if config.twins else list(dict.fromkeys(specs))
     labels = labels_of(models, arms)
-    model_results: list[list[ModelResult]] = [[] for _ in opened]
-    cache = config.cache or config.out / "cache"
-    total = len(models) * sum(len(chosen_rows(data.total, config.limit)) for data in opened)
-    with tqdm(total=total, unit="img", disable=None) as bar:
-        for spec in models:
-            bar.set_description(spec)
-            model = open_model(spec, cache, precision=config.precision)
-            for data, (known, _), evaluated in zip(opened, described, model_results, strict=True):
-                store = FeatureStore(cache / "features", data, model.digest, config.limit)
-                before = bar.n
-
-                def on_batch(done: int, before: int = before, what: str = f"{spec} on {data.name}") -> None:
-                    bar.update(before + done - bar.n)
-                    report_progress(bar.n, total, what)
-
-                evaluated.append(
-                    replace(
-                        evaluate_model(model, data, descriptions=known, store=store, on_batch=on_batch),
-                        model=labels[spec],
-                    )
-                )
-    report_progress(total, total, "comparing")
+    attempts = Attempts()
+    opened: list[_OpenedSet] = []
+    for spec in config.data_sets:
+        with attempts.of([(labels[model], spec) for model in models]):
+            opened.append(_open_set(config, spec, place_of(spec)))
+    attempts.must_leave(opened)
+    _evaluate_pairs(config, opened, labels, attempts=attempts)
     results = [
-        DataSetResult(data, spec, config.limit, known, source, evaluated)
-        for spec, data, (known, source), evaluated in zip(
-            config.data_sets, opened, described, model_results, strict=True
-        )
+        DataSetResult(each.data, each.spec, config.limit, each.descriptions, each.source, each.results)
+        for each in opened
+        if each.results
     ]
-    return write_report(config.out, _asked(config, models), results)
+    attempts.must_leave(results)
+    return write_report(config.out, _asked(config, models), results, failures=attempts.failures)
+
+
+@dataclass
+class _OpenedSet:
+    """A data set of the command, and the results on it so far. source: of the descriptions, in words."""
+
+    spec: str
+    data: DataSet
+    descriptions: ClassDescriptions
+    source: str
+    results: list[ModelResult] = field(default_factory=list)
+
+
+def _open_set(config: EvaluateConfig, spec: str, place: str) -> _OpenedSet:
+    data = open_data_set(place, config.root)
+    return _OpenedSet(spec, data, *_descriptions(config, spec, data))
+
+
+def _evaluate_pairs(
+    config: EvaluateConfig, opened: Sequence[_OpenedSet], labels: Mapping[str, str], *, attempts: Attempts
+) -> None:
+    """Evaluate each model on each data set. labels: what results call each model."""
+    cache = config.cache or config.out / "cache"
+    pictures = [len(chosen_rows(each.data, config.limit)) for each in opened]
+    total = len(labels) * sum(pictures)
+    with tqdm(total=total, unit="img", disable=None) as bar:
+        for row, (spec, label) in enumerate(labels.items()):
+            bar.set_description(spec)
+            done = row * sum(pictures)
+            with attempts.of([(label, each.spec) for each in opened]):
+                model = open_model(spec, cache, precision=config.precision)
+                for each, count in zip(opened, pictures, strict=True):
+                    what = f"{spec} on {each.data.name}"
+                    on_batch = partial(_move, bar=bar, total=total, what=what, before=done)
+                    with attempts.of([(label, each.spec)]):
+                        store = FeatureStore(cache / "features", each.data, model.digest, config.limit)
+                        found = evaluate_model(
+                            model, each.data, descriptions=each.descriptions, store=store, on_batch=on_batch
+                        )
+                        each.results.append(replace(found, model=label))
+                    done += count
+    report_progress(total, total, "comparing")
+
+
+def _move(done: int, *, bar: Any, total: int, what: str, before: int) -> None:
+    """Move the progress bar, and tell the job. done: pictures of the pair that starts at `before`."""
+    bar.update(before + done - bar.n)
+    report_progress(bar.n, total, what)
 
 
 def _with_twins(specs: Sequence[str]) -> list[str]:
     """Put each model's twin behind it, none twice."""
-    pairs = ((spec, twin_of(spec)) for spec in specs)
+    pairs = ((spec, _twin_of(spec)) for spec in specs)
     return list(dict.fromkeys(each for pair in pairs for each in pair if each))
+
+
+def _twin_of(spec: str) -> str | None:
+    """Return a model's twin; None for one that cannot be read, which is told when it is opened."""
+    try:
+        return twin_of(spec)
+    except (ValueError, OSError):
+        return None
 
 
 def labels_of(specs: Sequence[str], arms: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -173,16 +217,14 @@ def _asked(config: EvaluateConfig, models: Sequence[str]) -> dict[str, Any]:
     return plain | {"models": list(models)}
 
 
-def main(config: EvaluateConfig) -> None:
-    """Run the command line."""
-    metrics = evaluate(config)
+def main(config: EvaluateConfig, place_of: Callable[[str], str] = str) -> None:
+    """Run the command line. place_of: see evaluate."""
+    metrics = evaluate(config, place_of)
+    for failure in metrics["failures"]:
+        print(f"{failure['data_set']}: {failure['model']} failed: {failure['reason']}", file=sys.stderr)
     for data in metrics["data_sets"]:
-        for sentence in filter(None, (data["note"], *data["descriptions"]["report"])):
+        for sentence in filter(None, (data["note"], *data["notes"], *data["descriptions"]["report"])):
             print(f"{data['name']}: {sentence}", file=sys.stderr)
-        for row in data["rows"]:
-            value, low, high = (100 * number for number in row["top1"])
-            print(f"{data['name']}: {row['row']}: top-1 {value:.1f} % [{low:.1f}, {high:.1f}]")
-        for row in data["retrieval"]:
-            found = ", ".join(f"{name} {100 * row[name][0]:.1f} %" for name in row if name.endswith("r1"))
-            print(f"{data['name']}: {row['model']}: {found}")
+        for line in result_lines(data):
+            print(line)
     print(f"wrote {config.out}")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from grain.checkpoint import CheckpointInfo, file_sha256, locate, model_digest, read_info
 from grain.config import ClassTexts
+from grain.data.data_sets import EvaluationItem
 from grain.evaluate.experiments import NO_BOXES
 from grain.evaluate.features import must_be_finite
 from grain.evaluate.text_cache import TextCache
@@ -24,7 +25,10 @@ OPEN_CLIP = "open_clip:"  # before a name, and `=` before its weights
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model to evaluate. spec: as the command names it. digest: of what decides its embeddings. texts: its cache."""
+    """A model to evaluate. spec: as the command names it. digest: of what decides its embeddings.
+
+    texts: the cache of its text embeddings. encoder: the model without that cache.
+    """
 
     spec: str
     predictor: Predictor
@@ -32,6 +36,17 @@ class EvaluatedModel:
     logit_scale: float
     digest: str
     texts: TextCache
+    encoder: Encoder
+
+    def rank(self, item: EvaluationItem, features: ImageFeatures, texts: Sequence[str]) -> RegionRanking:
+        """Rank a picture's regions for each text, as Predictor does; a `photo` checkpoint looks at the picture again.
+
+        Raises: UserError: it cannot be read any more.
+        """
+        embeds = self.texts(texts)
+        if self.info.kind != "photo":
+            return RegionRanking.by_cosine(features, embeds)
+        return self.encoder.rank_regions(item.open(), features, descriptions=texts, embeds=embeds)
 
     @property
     def info(self) -> CheckpointInfo:
@@ -93,7 +108,7 @@ def open_model(spec: str, cache: Path, *, precision: str = "auto") -> EvaluatedM
         digest = hashlib.sha256(f"{encoder.precision} {digest}".encode()).hexdigest()
     texts = TextCache(cache / "texts", digest, partial(_finite_texts, encoder))
     cached = CachedTexts(encoder, texts)
-    return EvaluatedModel(spec, Predictor(cached), encoder.class_texts, encoder.logit_scale, digest, texts)
+    return EvaluatedModel(spec, Predictor(cached), encoder.class_texts, encoder.logit_scale, digest, texts, encoder)
 
 
 def _finite_texts(encoder: Encoder, texts: Sequence[str]) -> Array:

@@ -108,7 +108,7 @@ def chosen_items(data: DataSet, limit: int | None) -> Iterator[EvaluationItem]:
 
     Raises: UserError: there are fewer than the data set says.
     """
-    rows = chosen_rows(data.total, limit)
+    rows = chosen_rows(data, limit)
     chosen, last, found = set(rows.tolist()), int(rows[-1]), 0
     for row, item in enumerate(islice(data.read(0), last + 1)):
         if row in chosen:
@@ -118,11 +118,13 @@ def chosen_items(data: DataSet, limit: int | None) -> Iterator[EvaluationItem]:
         raise UserError(f"{data.name} has fewer pictures than it says ({data.total:,}): copy or write it again")
 
 
-def chosen_rows(total: int, limit: int | None) -> NDArray[np.int64]:
-    """Rows in rising order; at most limit of them."""
-    if limit is None or limit >= total:
-        return np.arange(total)
-    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(total, limit, replace=False))
+def chosen_rows(data: DataSet, limit: int | None) -> NDArray[np.int64]:
+    """Rows in rising order; at most limit of them, and what belongs together as one."""
+    if limit is None or limit >= data.total:
+        return np.arange(data.total)
+    rng, size = np.random.default_rng(SAMPLE_SEED), data.together
+    drawn = rng.choice(data.total // size, max(1, limit // size), replace=False)
+    return np.sort((drawn[:, None] * size + np.arange(size)).ravel())
 
 
 def _proposals(items: Sequence[EvaluationItem]) -> list[tuple[tuple[float, float, float, float], ...]]:

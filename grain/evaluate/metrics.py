@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import beta, binomtest, bootstrap, t
 
 from grain.structures import Array
 
 DRAWN_AT_ONCE = 2_000_000  # numbers: 50,000 pictures would otherwise take gigabytes
-FEW = 15  # hits, misses or groups: with fewer the bootstrap interval alone is too narrow
+FEW = 15  # hits or misses: with fewer the bootstrap interval alone is too narrow
+UPPER = 0.975  # quantile: the upper end of a 95 % interval
 OUT_OF_BOUNDS = 1e-6  # of the span, which rounding may come to
+END = 0.75  # of an item, on the far side of an end: 1 is Clopper and Pearson's, 1/2 Jeffreys'
 Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
 LEAD: Bounds = (-1.0, 1.0)
@@ -40,12 +41,11 @@ def mean_interval(
     seed: int = 0,
     resamples: int = 2000,
 ) -> Estimate:
-    """Mean of one number an item, with its interval: a percentile bootstrap where that is sound.
+    """Mean of one number an item, with its 95 % interval.
 
-    Equal items have no spread to resample: their interval is the exact one, for how often another number than theirs
-    may have been missed. So is that of hits and misses where there are fewer than FEW of either. Groups are drawn
-    whole; with one group, or where all have the same mean, items are drawn instead, and with fewer groups than FEW the
-    interval is no narrower than that of items.
+    Items alone: a percentile bootstrap; equal items have no spread to resample, so their interval is the exact one, for
+    how often another number than theirs may have been missed, and so is that of hits and misses where there are fewer
+    than FEW of either. Groups: see _of_groups; with one group, or where all have the same mean, items count alone.
 
     Args:   values: [N]. groups: [N] what belongs together (pictures of a class share their descriptions, so their hits
             are not independent); None: each item stands alone. bounds: the least and the largest number there can be.
@@ -58,15 +58,16 @@ def mean_interval(
     _must_lie_in(values, bounds)
     if groups is None:
         return _of_items(values, bounds, seed=seed, resamples=resamples)
-    _, row = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(row, values).astype(np.float64), np.bincount(row).astype(np.float64)
+    sums, counts = group_sums(values, groups)
     if len(sums) == 1 or np.ptp(sums / counts) == 0:
         return _of_items(values, bounds, seed=seed, resamples=resamples)
-    drawn = _bootstrap(float(values.mean()), (sums, counts), _ratio, seed=seed, resamples=resamples)
-    if len(sums) >= FEW:
-        return drawn
-    alone = _of_items(values, bounds, seed=seed, resamples=resamples)
-    return Estimate(drawn.value, min(drawn.low, alone.low), max(drawn.high, alone.high))
+    return _of_groups(sums, counts, bounds, hits=bool(np.isin(values, bounds).all()))
+
+
+def group_sums(values: Values, groups: Groups) -> tuple[Values, Values]:
+    """Add [N] up by group: the sum and the number of items of each, [G] and [G]."""
+    _, row = np.unique(groups, return_inverse=True)
+    return np.bincount(row, values).astype(np.float64), np.bincount(row).astype(np.float64)
 
 
 def _must_lie_in(values: Values, bounds: Bounds) -> None:
@@ -87,7 +88,7 @@ def _of_items(values: Values, bounds: Bounds, *, seed: int, resamples: int) -> E
     if min(hits, len(values) - hits) < FEW and np.isin(values, bounds).all():
         low, high = _exact(hits, len(values))
         return Estimate(value, least + span * low, least + span * high)
-    return _bootstrap(value, (values,), np.mean, seed=seed, resamples=resamples)
+    return _bootstrap(values, seed=seed, resamples=resamples)
 
 
 def _exact(hits: int, items: int) -> tuple[float, float]:
@@ -96,25 +97,44 @@ def _exact(hits: int, items: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def _bootstrap(
-    value: float, sample: tuple[Values, ...], statistic: Callable[..., Any], *, seed: int, resamples: int
-) -> Estimate:
-    """Estimate a statistic over values that are resampled together."""
+def _of_groups(sums: Values, counts: Values, bounds: Bounds, *, hits: bool) -> Estimate:
+    """Estimate a mean over groups that are drawn whole: the interval of as many independent items as they are worth.
+
+    The variance of leaving each group out in turn says how many independent items would leave as much doubt. That
+    number is corrected for the groups being few or of unequal size (t with the effective number of groups), and is not
+    more than there are items where they are hits and misses.
+
+    The ends lie halfway between Clopper and Pearson's, which are wide, and Jeffreys', which are narrow where few miss.
+
+    Source: Korn and Graubard, Survey Methodology 24 (1998); Kish, Survey Sampling (1965), for the effective number.
+    """
+    least, span, items = bounds[0], bounds[1] - bounds[0], counts.sum()
+    shares = (sums - least * counts) / span  # of the span, a group
+    mean = shares.sum() / items
+    left_out = (shares.sum() - shares) / (items - counts)
+    variance = (len(sums) - 1) / len(sums) * np.square(left_out - mean).sum()
+    worth = mean * (1 - mean) / variance
+    worth = min(worth, items) if hits else worth
+    effective = items**2 / np.square(counts).sum()
+    worth *= (t.ppf(UPPER, max(worth, 2) - 1) / t.ppf(UPPER, max(effective - 1, 1))) ** 2
+    right, wrong = mean * worth, worth - mean * worth
+    low = beta.ppf(1 - UPPER, right + 1 - END, wrong + END)
+    high = beta.ppf(UPPER, right + END, wrong + 1 - END)
+    value = float(sums.sum() / items)
+    return Estimate(value, min(value, float(least + span * low)), max(value, float(least + span * high)))
+
+
+def _bootstrap(values: Values, *, seed: int, resamples: int) -> Estimate:
+    """Estimate the mean of values that are resampled."""
     found = bootstrap(
-        sample,
-        statistic,
+        (values,),
+        np.mean,
         n_resamples=resamples,
-        paired=True,
-        batch=max(1, DRAWN_AT_ONCE // len(sample[0])),
+        batch=max(1, DRAWN_AT_ONCE // len(values)),
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(value, float(found.low), float(found.high))
-
-
-def _ratio(sums: Values, counts: Values, axis: int = -1) -> Values:
-    ratio: Values = sums.sum(axis=axis) / counts.sum(axis=axis)
-    return ratio
+    return Estimate(float(values.mean()), float(found.low), float(found.high))
 
 
 def topk_hits(scores: Array, target: NDArray[np.int64], k: int) -> Values:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from grain.checkpoint import CheckpointInfo
 from grain.class_texts import ClassDescriptions
-from grain.data.data_sets import NO_LABEL, DataSet, EvaluationItem
+from grain.data.data_sets import NO_LABEL, DataSet
 from grain.evaluate.description_effects import DescriptionEffect, leave_one_out
 from grain.evaluate.evaluated_models import EvaluatedModel
 from grain.evaluate.features import EncodedBatch, FeatureStore
-from grain.evaluate.metrics import paired_iou
+from grain.evaluate.region_results import Contrasts, Detection, Grounding, RegionResults
 from grain.evaluate.retrieval import Ranks, ranks
 from grain.evaluate.scoring import (
     ALPHAS,
@@ -45,20 +45,6 @@ class FoundDescriptions:
 
 
 @dataclass(frozen=True)
-class Grounding:
-    """Described regions over a data set.
-
-    cosines, ious: [R] of each true description's best region, and its overlap with the annotated box. picture: [R] row
-    of the picture. absent: [A] cosine of the best region of a description that is another picture's.
-    """
-
-    cosines: Array
-    ious: Array
-    absent: Array
-    picture: Ints
-
-
-@dataclass(frozen=True)
 class ModelResult:
     """The results of one model on a data set.
 
@@ -79,6 +65,8 @@ class ModelResult:
     found: Sequence[FoundDescriptions | None]
     effects: tuple[DescriptionEffect, ...]
     grounding: Grounding | None
+    detection: Detection | None
+    contrasts: Contrasts | None
     retrieval: Ranks | None
     ms: float
     texts_encoded: int
@@ -98,7 +86,7 @@ def evaluate_model(
     """
     encoded = model.texts.encoded
     names, described = banks_of(model, data, descriptions)
-    builder = _ResultBuilder(model, names, described)
+    builder = _ResultBuilder(model, names, described, RegionResults(model, data.categories), _firsts(data))
     for batch in store.read(model.predictor, on_batch):
         builder.add(batch)
     return builder.result(encoded)
@@ -111,10 +99,30 @@ def banks_of(
     if not data.class_names:
         return None, None
     templates = data.templates or model.class_texts
-    names = build_class_bank(dict.fromkeys(data.class_names, ()), templates, model.texts)
+    names = build_class_bank(dict.fromkeys(names_of(data), ()), templates, model.texts)
     if not descriptions.texts:
         return names, None
     return names, build_class_bank(descriptions.classes, templates, model.texts)
+
+
+def names_of(data: DataSet) -> list[str]:
+    """Return the names of all classes, one after the other; of most data sets one each.
+
+    Raises: ValueError: two classes share a name, so that neither could be told from the other.
+    """
+    names = [name for each in data.class_names for name in data.members.get(each, (each,))]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two classes of {data.name} go by the name {twice!r}: get its lists of names again")
+    return names
+
+
+def _firsts(data: DataSet) -> Ints | None:
+    """Return the row of each class's first name; None where every class has one."""
+    if not data.members:
+        return None
+    counts = [len(data.members.get(each, (each,))) for each in data.class_names]
+    return np.cumsum([0, *counts[:-1]])
 
 
 @dataclass
@@ -127,25 +135,23 @@ class _ResultBuilder:
     model: EvaluatedModel
     names: ClassBank | None
     described: ClassBank | None
+    regions: RegionResults
+    firsts: Ints | None
     keys: list[str] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)
     target: list[int] = field(default_factory=list)
     outcomes: list[dict[tuple[str, float], Outcomes]] = field(default_factory=list)
     found: list[FoundDescriptions | None] = field(default_factory=list)
-    grounded: list[tuple[Array, Array, Array, int]] = field(default_factory=list)
     kept: list[ImageFeatures] = field(default_factory=list)
     captioned: list[Array] = field(default_factory=list)
     captions: list[tuple[str, ...]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    last_texts: tuple[str, ...] = ()  # of the last grounded picture
 
     def add(self, batch: EncodedBatch) -> None:
         """Score a batch: its classes, regions and captions."""
         self._classify(batch)
         for item, features in zip(batch.items, batch.features, strict=True):
-            if item.texts and len(features.region_embeds):
-                self.grounded.append((*self._ground(item, features), len(self.keys)))
-                self.last_texts = item.texts
+            self.regions.add(item, features, len(self.keys))
             if item.captions:
                 self.captions.append(item.captions)
                 self.captioned.append(features.image_embed)
@@ -158,7 +164,9 @@ class _ResultBuilder:
             return
         target = np.array([batch.items[row].label for row in rows])
         features, scale = [batch.features[row] for row in rows], self.model.logit_scale
-        self.outcomes.append(score_batch(features, target, names=self.names, described=self.described, scale=scale))
+        self.outcomes.append(
+            score_batch(features, target, names=self.names, described=self.described, scale=scale, firsts=self.firsts)
+        )
         self.labelled += [len(self.keys) + row for row in rows]
         self.target += target.tolist()
         self.kept += features[: MAX_KEPT - len(self.kept)]
@@ -166,16 +174,6 @@ class _ResultBuilder:
             _where(each, self.described, label) if self.described else None
             for each, label in zip(features, target, strict=True)
         ]
-
-    def _ground(self, item: EvaluationItem, features: ImageFeatures) -> tuple[Array, Array, Array]:
-        """Return cosines and IoUs of the true descriptions, and cosines of the last picture's, which are absent."""
-        absent = [text for text in self.last_texts if text not in item.texts]
-        embeds = self.model.texts([*item.texts, *absent])
-        matches = features.region_embeds @ embeds.T
-        true = matches[:, : len(item.texts)]
-        best = true.argmax(axis=0)
-        ious = paired_iou(features.boxes_xyxy[best], np.array(item.boxes_xyxy, np.float32))
-        return true.max(axis=0), ious, matches[:, len(item.texts) :].max(axis=0)
 
     def result(self, texts_before: int) -> ModelResult:
         """Return the result of all batches. texts_before: texts that the model had encoded before them."""
@@ -193,7 +191,9 @@ class _ResultBuilder:
             sweep=curve,
             found=self.found,
             effects=leave_one_out(self.kept, self.described, kept_target) if self.described else (),
-            grounding=_grounding(self.grounded),
+            grounding=self.regions.grounding(),
+            detection=self.regions.detection(),
+            contrasts=self.regions.contrasts(),
             retrieval=self._retrieval(),
             ms=1000 * float(np.median(self.seconds)),
             texts_encoded=self.model.texts.encoded - texts_before,
@@ -232,15 +232,3 @@ def _ways(
         return ways, None
     curve, mixed = sweep({alpha: whole[DESCRIPTIONS, alpha] for alpha in ALPHAS}, target, second)
     return ways | {REGIONS: whole[DESCRIPTIONS, 0.0], MIXED: mixed}, curve
-
-
-def _grounding(parts: Sequence[tuple[Array, Array, Array, int]]) -> Grounding | None:
-    if not parts:
-        return None
-    cosines, ious, absent, rows = zip(*parts, strict=True)
-    return Grounding(
-        np.concatenate(cosines),
-        np.concatenate(ious),
-        np.concatenate(absent),
-        np.repeat(np.array(rows), [len(each) for each in cosines]),
-    )

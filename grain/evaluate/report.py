@@ -10,12 +10,14 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atomic_files import atomic_file, write_atomically
+from grain.evaluate.attempts import FailedPair
 from grain.evaluate.details import details_of
 from grain.evaluate.features import chosen_items
 from grain.evaluate.model_results import FoundDescriptions
@@ -30,12 +32,20 @@ KEPT_SIDE = 768  # pixels
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_report(out: Path, asked: Mapping[str, Any], results: Sequence[DataSetResult]) -> dict[str, Any]:
+def write_report(
+    out: Path, asked: Mapping[str, Any], results: Sequence[DataSetResult], *, failures: Sequence[FailedPair] = ()
+) -> dict[str, Any]:
     """Write all files of an evaluation; returns the content of metrics.json.
 
+    Args:   failures: pairs of model and data set that have no result.
     Raises: DiskFullError: the disk is full. UserError: a picture to look at cannot be read again.
     """
-    metrics = {"schema_version": SCHEMA, "asked": asked, "data_sets": [summary(result) for result in results]}
+    metrics = {
+        "schema_version": SCHEMA,
+        "asked": asked,
+        "data_sets": [summary(result) for result in results],
+        "failures": [asdict(failure) for failure in failures],
+    }
     data_sets = [details_of(result) for result in results]
     for number, (result, found) in enumerate(zip(results, data_sets, strict=True)):
         found["pictures"] = _pictures(
@@ -111,7 +121,7 @@ def _write_tables(
         (
             [data["name"], row["model"], name, *value]
             for data in metrics["data_sets"]
-            for row in (*data["retrieval"], *data["grounding"])
+            for row in (*data["retrieval"], *data["grounding"], *data["detection"], *data["contrasts"])
             for name, value in row.items()
             if isinstance(value, list)
         ),

@@ -45,12 +45,10 @@ class Ranks:
 
         Intervals are over pictures, both ways: captions of one picture are not independent.
         """
-        _, row, counts = np.unique(self.picture_of, return_inverse=True, return_counts=True)
         found = {}
         for k in ks:
             found[f"image_to_text_r{k}"] = mean_interval(self.caption_hits(k))
-            by_picture = np.bincount(row, self.picture_hits(k)) / counts.mean()
-            found[f"text_to_image_r{k}"] = mean_interval(by_picture, bounds=(0.0, float(counts.max() / counts.mean())))
+            found[f"text_to_image_r{k}"] = mean_interval(self.picture_hits(k), groups=self.picture_of)
         return found
 
 

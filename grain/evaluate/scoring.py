@@ -75,15 +75,33 @@ def outcomes(scores: Array, target: Ints, *, scale: float) -> Outcomes:
     )
 
 
+def merged(scores: Array, firsts: Ints | None) -> Array:
+    """Score each class by the best of its names: [N, M] -> [N, C].
+
+    Args: firsts: [C] the column of each class's first name; None where each has one.
+    """
+    if firsts is None:
+        return scores
+    best: Array = np.maximum.reduceat(scores, firsts, axis=1)
+    return best
+
+
 def score_batch(
-    features: Sequence[ImageFeatures], target: Ints, *, names: ClassBank, described: ClassBank | None, scale: float
+    features: Sequence[ImageFeatures],
+    target: Ints,
+    *,
+    names: ClassBank,
+    described: ClassBank | None,
+    scale: float,
+    firsts: Ints | None = None,
 ) -> dict[tuple[str, float], Outcomes]:
     """Score a batch in every way: (way, alpha) -> outcomes.
 
-    Args: names: the classes by name alone. described: with their descriptions; None where nobody has any.
+    Args: names: the classes by name alone. described: with their descriptions; None where nobody has any. firsts: see
+          merged.
     """
     images = np.stack([each.image_embed for each in features])
-    found = {(NAMES, 1.0): outcomes(global_scores(images, names), target, scale=scale)}
+    found = {(NAMES, 1.0): outcomes(merged(global_scores(images, names), firsts), target, scale=scale)}
     if described is None:
         return found
     whole = global_scores(images, described)

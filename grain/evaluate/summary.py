@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -11,15 +11,16 @@ import numpy as np
 
 from grain.class_texts import ClassDescriptions
 from grain.data.data_sets import DataSet
-from grain.evaluate.comparison import lead, mcnemar, reliability
-from grain.evaluate.metrics import Estimate, mean_class_recall
-from grain.evaluate.model_results import Grounding, ModelResult
+from grain.evaluate.comparison import reliability
+from grain.evaluate.metrics import mean_class_recall
+from grain.evaluate.model_results import ModelResult
+from grain.evaluate.notes import notes_on
+from grain.evaluate.region_summary import lead_of, plain, region_summary
 from grain.evaluate.scoring import Ints, Outcomes, share
 
 BEST = "best"  # each model by the way of asking that does best
 TOP = 5
 MAX_ROWS = 10  # compared in pairs
-RIGHT = 0.5  # IoU
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ def rows_of(result: DataSetResult) -> list[ResultRow]:
 def summary(result: DataSetResult) -> dict[str, Any]:
     """Return the numbers of a data set as plain JSON types."""
     data, first = result.data, result.model_results[0]
-    rows = rows_of(result)
+    rows, regions = rows_of(result), region_summary(result.model_results, data.category_groups)
+    region_leads = regions.pop("region_leads")
     return {
         "name": data.name,
         "asked": result.spec,
         "split": data.split,
         "source": data.source,
         "note": data.note,
+        "notes": notes_on(data.class_names, first.target, pictures=len(first.keys)),
         "pictures": len(first.keys),
         "pictures_in_all": data.total,
         "labelled": len(first.labelled),
@@ -75,9 +78,8 @@ def summary(result: DataSetResult) -> dict[str, Any]:
         },
         "models": [_model(each) for each in result.model_results],
         "rows": [_numbers(row, first.target) for row in rows],
-        "leads": [*leads(rows, first.target), *retrieval_leads(result.model_results)],
+        "leads": [*leads(rows, first.target), *retrieval_leads(result.model_results), *region_leads],
         "pairs": [_pair(one, other, first.target) for one, other in combinations(compared(rows), 2)],
-        "grounding": [_grounded(each.model, each.grounding) for each in result.model_results if each.grounding],
         "retrieval": [
             {
                 "model": each.model,
@@ -86,6 +88,7 @@ def summary(result: DataSetResult) -> dict[str, Any]:
             for each in result.model_results
             if each.retrieval
         ],
+        **regions,
     }
 
 
@@ -122,12 +125,8 @@ def retrieval_leads(model_results: Sequence[ModelResult]) -> list[dict[str, Any]
             ("image_to_text_r1", mine.caption_hits(1), first.caption_hits(1), None),
             ("text_to_image_r1", mine.picture_hits(1), first.picture_hits(1), mine.picture_of),
         ):
-            ahead = {
-                "one": f"{model} · {way}",
-                "other": f"{base} · {way}",
-                "lead": plain(lead(one, other, groups=groups)),
-            }
-            found.append({"model": model, "way": way, **ahead, **asdict(mcnemar(one, other))})
+            names = {"one": f"{model} · {way}", "other": f"{base} · {way}"}
+            found.append({"model": model, "way": way, **names, **lead_of(one, other, groups)})
     return found
 
 
@@ -164,25 +163,19 @@ def _numbers(row: ResultRow, target: Ints) -> dict[str, Any]:
 
 
 def _pair(one: ResultRow, other: ResultRow, target: Ints) -> dict[str, Any]:
-    a, b = one.outcomes.hits, other.outcomes.hits
-    return {
-        "one": one.name,
-        "other": other.name,
-        "lead": plain(lead(a, b, groups=target)),
-        **asdict(mcnemar(a, b)),
-    }
+    return {"one": one.name, "other": other.name, **lead_of(one.outcomes.hits, other.outcomes.hits, target)}
 
 
-def _grounded(model: str, found: Grounding) -> dict[str, Any]:
-    right = (found.ious >= RIGHT).astype(np.float64)
-    return {
-        "model": model,
-        "descriptions": len(found.ious),
-        "acc50": plain(share(right, found.picture)),
-        "miou": plain(share(found.ious.astype(np.float64), found.picture)),
-    }
-
-
-def plain(found: Estimate) -> list[float]:
-    """Return value, low and high."""
-    return [found.value, found.low, found.high]
+def result_lines(data: Mapping[str, Any]) -> list[str]:
+    """Return what the command line prints of a data set's summary."""
+    name, lines = data["name"], []
+    for row in data["rows"]:
+        value, low, high = (100 * number for number in row["top1"])
+        lines.append(f"{name}: {row['row']}: top-1 {value:.1f} % [{low:.1f}, {high:.1f}]")
+    for row in data["retrieval"]:
+        found = ", ".join(f"{key} {100 * row[key][0]:.1f} %" for key in row if key.endswith("r1"))
+        lines.append(f"{name}: {row['model']}: {found}")
+    for row in (*data["grounding"], *data["detection"], *data["contrasts"]):
+        found = ", ".join(f"{key} {100 * value[0]:.1f} %" for key, value in row.items() if isinstance(value, list))
+        lines.append(f"{name}: {row['model']}: {found}")
+    return lines

@@ -39,6 +39,7 @@ DATA: dict[str, Any] = {
     "split": HOSTILE,
     "source": HOSTILE,
     "note": HOSTILE,
+    "notes": [HOSTILE],
     "classes": 1,
     "captions": 1,
     "pictures": 1,
@@ -48,8 +49,10 @@ DATA: dict[str, Any] = {
     "rows": [ROW | {"row": row, "way": HOSTILE} for row in (ONE, OTHER)],
     "retrieval": [{"model": HOSTILE} | dict.fromkeys(RETRIEVAL, SHARE)],
     "grounding": [{"model": HOSTILE, "acc50": SHARE, "miou": SHARE, "descriptions": 1}],
+    "detection": [{"model": HOSTILE, "ap": SHARE, "ap50": SHARE, "categories": 1}],
+    "contrasts": [{"model": HOSTILE, "text": SHARE, "examples": 1}],
     "leads": [{"model": HOSTILE, "way": "names", "lead": SHARE, "other": ONE}],
-    "pairs": [{"one": ONE, "other": OTHER, "lead": SHARE, "only_one": 1, "only_other": 1, "p_value": 0.5}],
+    "pairs": [{"one": ONE, "other": OTHER, "lead": SHARE, "only_one": 1, "only_other": 1, "p_value": 0.5, "groups": 0}],
 }
 CLASS = {"name": HOSTILE, "lead": SHARE, "one": 0.5, "other": 0.5, "pictures": 1}
 DELTAS = {"one": ONE, "other": OTHER, "wins": [0], "losses": [0], "classes": [CLASS]}
@@ -92,6 +95,9 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: panels.measures_panel(DATA),
         lambda: panels.leads_panel(DATA),
         lambda: panels.across_panel({"data_sets": [DATA, DATA]}),
+    ),
+    "evaluate/templates/failures.html": (
+        lambda: panels.failures_panel([{"model": HOSTILE, "data_set": HOSTILE, "reason": HOSTILE}]),
     ),
     "evaluate/templates/pair.html": (lambda: panels.pair_panel(DATA, ONE, OTHER),),
     "evaluate/templates/experiment.html": (lambda: panels.experiment_panel(EXPERIMENT),),

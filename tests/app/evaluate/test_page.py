@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from app.evaluate import picture_panels
 from app.evaluate import plots as evaluate_plots
 from app.evaluate.actions import link_to_ground, start
 from app.evaluate.job import prepare
+from app.evaluate.layout import ResultCards
 from app.evaluate.page import EvaluatePage
 from app.evaluate.request import (
     EvaluateRequest,
@@ -36,6 +38,7 @@ from app.evaluate.results import EvaluationResult, find_pair, read_file, read_re
 from app.services import Services
 from curation.annotate.describe_classes import DraftDescription, accepted_path, save
 from curation.sample.world import WorldConfig, write_world
+from grain.data.published import PUBLISHED
 from grain.evaluate.evaluate import EvaluateConfig, evaluate
 from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
 from grain.model.pretrained import ModelCard, save_pretrained
@@ -244,9 +247,12 @@ def test_retrieval_has_its_table_its_leads_and_its_plot(services: Services, data
 
 def test_what_is_not_on_this_machine_is_listed_with_what_to_do(services: Services) -> None:
     lacking = missing_data_sets(services)
-    assert len(lacking) == 15
+    assert len(lacking) == len(PUBLISHED) >= 40
     shown = evaluate_panels.missing_panel(lacking)
-    assert "15 published data sets are not here" in shown and str(services.settings.home / "data_sets") in shown
+    assert (
+        f"{len(PUBLISHED)} published data sets are not here" in shown
+        and str(services.settings.home / "data_sets") in shown
+    )
     (services.settings.home / "data_sets" / "dtd").mkdir(parents=True)
     assert ("DTD", "dtd") in data_set_choices(services)
     assert "DTD" not in dict(missing_data_sets(services))
@@ -276,6 +282,68 @@ def test_a_pair_reads_the_same_from_either_side(services: Services) -> None:
     assert (there["wins"], there["losses"]) == (back["losses"], back["wins"])
     assert [row["name"] for row in there["classes"]] == [row["name"] for row in back["classes"]][::-1]
     assert find_pair(data["pairs"], one, one) is None
+
+
+def test_detection_and_contrasts_have_tables_of_what_was_measured() -> None:
+    data: dict[str, Any] = {"retrieval": [], "grounding": []}
+    assert evaluate_panels.measures_panel(data) == ""
+    data["detection"] = [
+        {"model": "a", "ap": [0.5, 0.4, 0.6], "ap50": [0.7, 0.6, 0.8], "categories": 80},
+        {"model": "b", "ap": [0.5, 0.4, 0.6], "ap50": [0.7, 0.6, 0.8], "ap_rare": [0.1, 0.0, 0.2], "categories": 80},
+    ]
+    data["contrasts"] = [{"model": "a", "text": [0.3, 0.2, 0.4], "examples": 400}]
+    shown = evaluate_panels.measures_panel(data)
+    assert shown.count("<table") == 2 and ">rare<" in shown and ">frequent<" not in shown and ">pictures<" not in shown
+    assert shown.count("<td>–</td>") == 1 and "30.0 <i>[20.0, 40.0]</i>" in shown
+
+
+@pytest.mark.parametrize(
+    ("lead", "facts", "classes", "words"),
+    [
+        ([0.1, 0.02, 0.2], {"groups": 50, "p_value": 0.021}, 50, "(permutation test over 50 classes, p = 0.021)"),
+        ([0.1, -0.02, 0.2], {"groups": 50, "p_value": 0.2}, 50, "which chance may well explain (permutation"),
+        ([0.1, 0.02, 0.2], {"groups": 0, "p_value": 0.0001}, 3, "p &lt; 0.001; it is about these 3 classes alone)"),
+        ([0.1, -0.02, 0.2], {"p_value": 0.0001}, 50, "[-2.0, +20.0], which chance may well explain. It alone"),
+    ],
+)
+def test_a_lead_has_one_statement_of_its_chance(
+    lead: list[float], facts: dict[str, float], classes: int, words: str
+) -> None:
+    pair = {"one": "a", "other": "b", "lead": lead, "only_one": 3, "only_other": 1} | facts
+    shown = evaluate_panels.pair_panel({"pairs": [pair], "classes": classes}, "a", "b")
+    assert words in shown.replace("&#39;", "'"), shown
+    assert ("more than chance explains" in shown) == (lead[1] > 0)
+
+
+def test_what_has_no_result_is_listed_with_its_reason() -> None:
+    pairs = [("a", "x"), ("b", "x"), ("c", "x"), ("c", "y")]
+    failures = [{"model": m, "data_set": d, "reason": "Gone." if d == "x" else "Broken."} for m, d in pairs]
+    shown = evaluate_panels.failures_panel(failures)
+    assert "4 pairs" in shown and shown.count("<li>") == 2
+    assert "<b>a, b, c</b> on <b>x</b>: Gone." in shown and "<b>c</b> on <b>y</b>: Broken." in shown
+    assert evaluate_panels.failures_panel([]) == ""
+
+
+def test_a_card_is_there_while_it_has_something_to_show(services: Services, data_folder: Path, tmp_path: Path) -> None:
+    page, names = EvaluatePage(services), [f"card {name}" for name in ResultCards._fields]
+
+    def cards(*choice: Any) -> set[str]:
+        shown = page.show(*choice)[-len(names) :]
+        return {name.removeprefix("card ") for name, each in zip(names, shown, strict=True) if each["visible"]}
+
+    assert cards("", 0, "", "") == {"controls"}
+    assert cards(RUN, 0, "tiny · names", "tiny · regions") == set(ResultCards._fields)
+    assert cards(RUN, 0, "tiny-clip · names", "tiny · regions") == set(ResultCards._fields)
+    evaluate(
+        EvaluateConfig(
+            (str(services.settings.home / "checkpoints" / "tiny"),),
+            (f"{data_folder}#held_out",),
+            services.settings.home / "evaluations" / "20250102-030405-abcdef",
+            twins=False,
+        )
+    )
+    assert cards("20250102-030405-abcdef", 0, "", "") == {"controls", "files", "grounding", "costs"}
+    shutil.rmtree(services.settings.home / "evaluations" / "20250102-030405-abcdef")
 
 
 def test_what_models_and_people_wrote_is_escaped(services: Services) -> None:
@@ -375,22 +443,22 @@ def home(services: Services) -> Path:
 
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    with opened(visitor, f"{address}evaluate", "#table table") as page:
+    with opened(visitor, f"{address}evaluate?a=sample", "#table table") as page:
         yield page
 
 
 def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page, world: Path) -> None:
-    expect(page.locator("#command")).to_contain_text("app.evaluate.job --models sample")
-    page.locator("#data-sets .token-remove").first.click()
+    expect(page.locator("#models .token")).to_have_text(["sample"])
     page.locator("#paths textarea").fill(str(world))
     page.locator("#paths textarea").press("Tab")
-    expect(page.locator("#command")).to_contain_text(f"--data-sets {world}")
+    expect(page.locator("#command")).to_contain_text(f"app.evaluate.job --models sample --data-sets {world}")
     page.locator("#start").click()
     expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=SLOW)
     expect(page.locator("#head")).to_contain_text("12 pictures · 4 classes")
     rows = page.locator("#table tbody tr")
     expect(rows).to_have_count(6)
-    expect(page.locator("#pair")).to_contain_text("McNemar")
+    expect(page.locator("#pair")).to_contain_text("McNemar's test, each picture on its own")
+    expect(page.locator("#pair")).to_contain_text("about these 4 classes alone")
     for plot in ("leads-plot", "deltas", "alpha-plot", "grounding", "calibration"):
         page.wait_for_function(TITLED, arg=plot)
     expect(page.locator("#costs")).to_contain_text("5.5 M")
@@ -412,7 +480,6 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
     expect(page.locator("#experiment-panel")).to_contain_text("Does recognition need the box head")
     expect(page.locator("#arm-1 input")).to_have_value("sample")
     expect(page.locator("#arm-2")).not_to_be_visible()
-    page.locator("#data-sets .token-remove").first.click()
     page.locator("#paths textarea").fill(str(world))
     page.locator("#paths textarea").press("Tab")
     expect(page.locator("#command-experiment")).to_contain_text("--arms with=sample without=sample --no-twins")
@@ -427,10 +494,13 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
 def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: BrowserContext) -> None:
     page = visitor.new_page()
     page.goto(f"{address}evaluate?a=tiny&b=sample-clip")
-    expect(page.locator("#command")).to_contain_text("--models")
+    expect(page.locator("#note-form")).to_contain_text("No data set is chosen")
     expect(page.locator("#models .token")).to_have_text(["tiny", "sample-clip"])
     page.goto(f"{address}evaluate?a=nobody")
-    expect(page.locator("#models .token")).to_have_text(["sample"])
+    expect(page.locator("#table table")).to_be_visible()
+    expect(page.locator("#models .token")).to_have_count(0)
+    expect(page.locator("#data-sets .token")).to_have_count(0)
+    expect(page.locator("#note-form")).to_have_text("")
     page.close()
 
 

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from grain.data.data_sets import NO_LABEL, DataSet
 from grain.data.layouts import open_path
-from grain.data.published import PUBLISHED, _note, open_data_set, open_published
+from grain.data.published import PUBLISHED, open_data_set, open_published
 from grain.evaluate.features import chosen_items, chosen_rows
 from tests.support.tiny import picture, write_shard
 from user_errors import UserError
@@ -44,7 +44,7 @@ def test_a_data_folder_gives_labels_captions_and_regions_in_its_order(data_folde
     items = list(data.read(0))
     assert (data.split, data.total, data.class_names) == ("novel", 4, ("zorbex", "quimble", "plain"))
     assert [item.label for item in items] == [0, 1, 2, 0]
-    assert [len(item.boxes_xyxy) for item in items] == [0, 3, 1, 4]
+    assert [len(item.sentences) for item in items] == [0, 3, 1, 4]
     assert items[1].open().size == (48, 40)
     assert items[2].captions[0].startswith("a ")
     assert data.classes == {"zorbex": ["a red lid", "a blue star"], "quimble": ["a green handle"]}
@@ -244,8 +244,8 @@ def test_a_published_layout_gives_its_pictures_classes_and_templates(name: str, 
 def test_a_published_set_that_is_whole_needs_no_note_and_another_one_says_how_it_differs() -> None:
     one = PUBLISHED["dtd"]
     whole = DataSet("dtd", "test", "", tuple(map(str, range(47))), 1880, "", lambda start: iter(()))
-    assert _note(one, whole) == ""
-    assert _note(one, replace(whole, total=1879)) == (
+    assert one.note(whole) == ""
+    assert one.note(replace(whole, total=1879)) == (
         "It has 47 classes and 1,879 pictures here, 47 classes and 1,880 pictures as published: its numbers are not "
         "those of others."
     )
@@ -326,7 +326,10 @@ def test_a_limit_draws_the_same_pictures_each_time_and_of_all_classes(tmp_path: 
     labels = [item.label for item in chosen_items(data, 10)]
     assert labels == [item.label for item in chosen_items(data, 10)]
     assert len(set(labels)) > 3
-    assert chosen_rows(7, None).tolist() == chosen_rows(7, 99).tolist() == list(range(7))
+    assert chosen_rows(data, None).tolist() == chosen_rows(data, 99).tolist() == list(range(20))
+    pairs = chosen_rows(replace(data, together=2), 7)
+    assert len(pairs) == 6 and (pairs[::2] % 2 == 0).all() and (pairs[1::2] == pairs[::2] + 1).all()
+    assert chosen_rows(replace(data, together=2), 1).tolist() != [], "one pair at least"
 
 
 def test_fewer_pictures_than_promised_are_noticed(tmp_path: Path) -> None:

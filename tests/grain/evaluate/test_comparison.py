@@ -21,8 +21,8 @@ from grain.evaluate.comparison import (
     class_deltas,
     confusion,
     examples,
-    lead,
     mcnemar,
+    paired_lead,
     reliability,
     softmax,
 )
@@ -57,27 +57,66 @@ def test_a_lead_is_the_difference_of_the_means_and_paired_doubt_is_less() -> Non
     rng = np.random.default_rng(0)
     hard = rng.random(400) < 0.5
     one, other = (hard | (rng.random(400) < 0.1)).astype(float), hard.astype(float)
-    paired, mixed_up = lead(one, other), lead(one, rng.permutation(other))
+    paired, mixed_up = paired_lead(one, other).lead, paired_lead(one, rng.permutation(other)).lead
     assert paired.value == pytest.approx(one.mean() - other.mean()) and paired.low > 0
     assert paired.high - paired.low < 0.5 * (mixed_up.high - mixed_up.low)
-    assert lead(other, one).value == -paired.value
+    assert paired_lead(other, one).lead.value == -paired.value
 
 
 def test_pictures_that_stand_and_fall_together_leave_more_doubt() -> None:
-    one, other = np.repeat(np.random.default_rng(1).integers(0, 2, 30), 20).astype(float), np.zeros(600)
-    alone, together = lead(one, other), lead(one, other, groups=np.repeat(np.arange(30), 20))
-    assert alone.value == together.value
-    ratio = (together.high - together.low) / (alone.high - alone.low)
+    one, other = np.repeat(np.random.default_rng(1).integers(0, 2, 60), 20).astype(float), np.full(1200, 0.5)
+    alone, found = paired_lead(one, other), paired_lead(one, other, groups=np.repeat(np.arange(60), 20))
+    assert (alone.lead.value, alone.groups, found.groups) == (found.lead.value, 0, 60)
+    ratio = (found.lead.high - found.lead.low) / (alone.lead.high - alone.lead.low)
     assert ratio == pytest.approx(np.sqrt(20), rel=0.15)
-    assert lead(one, other, groups=np.zeros(600, int)) == alone
+
+
+def test_a_lead_over_classes_by_hand() -> None:
+    # each of six classes has one picture, won by the first model: of 64 ways to swap, two are as one-sided
+    six = paired_lead(np.ones(6), np.zeros(6), groups=np.arange(6))
+    assert six.p_value == 2 / 64 and six.lead.low > 0
+    five = paired_lead(np.ones(5), np.zeros(5), groups=np.arange(5))
+    assert five.p_value == 2 / 32 and five.lead.low < 0 < five.lead.high
+    # one class decides everything: however the others fall, swapping it alone is as one-sided
+    one, groups = np.repeat([1.0, 0.0], [50, 450]), np.repeat(np.arange(10), 50)
+    assert paired_lead(one, np.zeros(500), groups=groups).p_value == 1
+    assert paired_lead(one, np.zeros(500)).p_value < 0.001, "McNemar's test, which knows no classes"
+
+
+def test_too_few_classes_are_told_of_by_their_pictures() -> None:
+    one, other = hits("1111111100" * 3), hits("0000000011" * 3)
+    few = paired_lead(one, other, groups=np.repeat(np.arange(5), 6))
+    assert few == paired_lead(one, other) and few.groups == 0
+    assert few.p_value == pytest.approx(mcnemar(one, other).p_value, abs=0.01)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 15))
+def test_an_interval_leaves_zero_out_just_where_its_test_says_so(seed: int, pictures: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    one, other, target = rng.integers(0, 2, pictures) * 1.0, rng.integers(0, 2, pictures) * 1.0, None
+    for groups in (target, rng.integers(0, classes, pictures)):
+        found = paired_lead(one, other, groups=groups)
+        assert (found.p_value <= 0.05) == (not found.lead.low <= 0 <= found.lead.high)
+        assert -1 <= found.lead.low <= found.lead.value <= found.lead.high <= 1
+        back = paired_lead(other, one, groups=groups)
+        assert back.lead.value == pytest.approx(-found.lead.value) and back.p_value == pytest.approx(
+            found.p_value, abs=0.05
+        )
+
+
+def test_alone_the_test_is_mcnemars() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        one, other = rng.integers(0, 2, 80) * 1.0, rng.integers(0, 2, 80) * 1.0
+        assert paired_lead(one, other).p_value == pytest.approx(mcnemar(one, other).p_value, abs=0.03)
 
 
 def test_what_is_not_about_the_same_pictures_is_refused() -> None:
-    for compare in (lead, mcnemar):
+    for compare in (paired_lead, mcnemar):
         with pytest.raises(ValueError, match="same pictures, got 3 and 2"):
             compare(np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match="no items"):
-        lead(np.ones(0), np.ones(0), groups=np.ones(0, int))
+        paired_lead(np.ones(0), np.ones(0), groups=np.ones(0, int))
 
 
 # ------------------------------------------------------------------------------------------------ by class

@@ -1,6 +1,7 @@
 import csv
 import json
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from grain.data.loader import ShardRecord, find_shards, read_records
 from grain.evaluate.evaluate import EvaluateConfig, evaluate, labels_of, main
 from grain.evaluate.features import ARRAYS
 from grain.evaluate.held_out import encode_records, grounding_ious, held_out_metrics
+from grain.evaluate.notes import notes_on
 from grain.evaluate.report import _cell
 from grain.evaluate.retrieval import ranks
 from grain.evaluate.scoring import Outcomes
@@ -29,6 +31,7 @@ from grain.model.pretrained import ModelCard, export_open_clip, from_pretrained,
 from grain.predict import Predictor
 from grain.structures import ImageFeatures
 from tests.support.tiny import FakeEncoder, finish, picture, start, tiny_config, tiny_model, unit, write_data
+from user_errors import DiskFullError
 
 TEXTS = {"east": unit(1, 0), "north": unit(0, 1), "zorbex": unit(1, 0.2), "quimble": unit(0.2, 1)}
 GROUNDING = ("grounding_acc50", "grounding_miou")
@@ -333,6 +336,57 @@ def test_a_model_that_sees_no_numbers_is_refused_by_name(data_folder: Path, tmp_
         with pytest.raises(ValueError, match=f"^broken embeds {what} as NaN or infinity, expected finite numbers"):
             evaluate(asked)
     assert not list((tmp_path / "run" / "cache" / "features").rglob("*.safetensors"))
+
+
+def test_a_broken_model_and_a_broken_set_leave_the_other_pairs_as_they_would_be_alone(
+    checkpoints: Path, data_folder: Path, captioned: Path, tmp_path: Path
+) -> None:
+    config = tiny_config().as_clip()
+    model = tiny_model(config)
+    with torch.no_grad():
+        next(model.text.parameters()).fill_(torch.nan)
+    save_pretrained(model, config, tmp_path / "broken", card=ModelCard("broken", "nothing"))
+    shutil.copytree(captioned, tmp_path / "cut")
+    picture = tmp_path / "cut" / "flickr30k-images" / "3.jpg"
+    picture.write_bytes(picture.read_bytes()[:300])
+    models = (str(tmp_path / "broken"), str(checkpoints / "tiny"), "nowhere", str(checkpoints / "tiny-clip"))
+    sets = (str(tmp_path / "cut"), str(data_folder), "cifar10", str(captioned))
+    asked = EvaluateConfig(models, sets, tmp_path / "run", root=tmp_path)
+    metrics = evaluate(asked)
+    assert [data["asked"] for data in metrics["data_sets"]] == [str(data_folder), str(captioned)]
+    for data in metrics["data_sets"]:
+        alone = evaluate(replace(asked, models=models[1:2], data_sets=(data["asked"],), out=tmp_path / "alone"))
+        assert alone["failures"] == []
+        [right] = alone["data_sets"]
+        for found in ("rows", "retrieval", "grounding"):
+            assert data[found] == right[found] and len(data["models"]) == 2
+    reasons = {(each["model"], each["data_set"]): each["reason"] for each in metrics["failures"]}
+    assert len(reasons) == len(metrics["failures"]) == 16 - 4
+    assert reasons["tiny", "cifar10"].startswith("CIFAR-10 is not on this machine")
+    assert reasons["broken", str(data_folder)].startswith("Broken embeds texts as NaN")
+    assert reasons["nowhere", str(captioned)].startswith("Nowhere is no checkpoint folder")
+    assert "3.jpg cannot be read as a picture" in reasons["tiny-clip", str(tmp_path / "cut")]
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["failures"] == metrics["failures"]
+
+
+def test_a_full_disk_ends_an_evaluation_at_once(
+    checkpoints: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*args: Any) -> Any:
+        raise DiskFullError.on(tmp_path)
+
+    monkeypatch.setattr("grain.evaluate.features._save", no_room)
+    with pytest.raises(DiskFullError):
+        evaluate(EvaluateConfig((str(checkpoints / "tiny"),), (str(data_folder),), tmp_path / "run"))
+
+
+def test_doubts_about_the_data_are_noted() -> None:
+    notes = notes_on(["Fox", "owl", "fox", "elk"], np.array([0, 0, 1]), pictures=3)
+    assert len(notes) == 3 and "3 pictures: fewer than 30" in notes[0]
+    assert "2 of 4 classes have no picture here" in notes[1] and "fox, elk" in notes[1]
+    assert "'Fox' and 'fox' differ by upper and lower case only" in notes[2]
+    assert notes_on(["fox", "owl"], np.arange(40) % 2, pictures=40) == []
+    assert notes_on((), np.zeros(0, int), pictures=30) == [], "captions alone have no classes to lack"
 
 
 def test_numbers_that_an_earlier_version_kept_broken_are_not_read(

@@ -136,7 +136,8 @@ def test_without_its_box_head_a_model_recognises_the_same_and_finds_no_boxes(dat
     rows = {row["row"]: row["top1"] for row in found["rows"]}
     assert {rows[f"with · {way}"] == rows[f"without · {way}"] for way in ("names", "regions", "mixed")} == {True}
     ways = [lead["way"] for lead in found["leads"]]
-    assert ways[:5] == ["names", "descriptions", "regions", "mixed", "best"] and len(ways) == 7
+    assert ways[:5] == ["names", "descriptions", "regions", "mixed", "best"] and len(ways) == 8
+    assert ways[-1] == "grounding_acc50" and found["leads"].pop()["lead"][0] <= 0, "a box is worth something"
     assert {(value, low + high) for value, low, high in (lead["lead"] for lead in found["leads"])} == {(0.0, 0.0)}
     boxed, whole = (row["miou"][0] for row in found["grounding"])
     assert boxed != whole

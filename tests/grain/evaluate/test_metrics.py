@@ -3,7 +3,7 @@ import pytest
 from clip_benchmark.metrics.zeroshot_classification import accuracy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import beta, binom, t
 from sklearn.metrics import balanced_accuracy_score
 from torch import from_numpy
 from torchvision.ops import box_iou
@@ -77,6 +77,30 @@ def test_three_classes_of_one_rate_hold_the_truth_93_times_in_100() -> None:
         found = mean_interval((rng.random(24) < 0.8).astype(float), groups=groups, resamples=300)
         held += found.low <= 0.8 <= found.high
     assert held >= 186
+
+
+@pytest.mark.parametrize(("classes", "share"), [(10, 0.5), (50, 0.8)])
+def test_classes_that_differ_hold_the_truth_93_times_in_100(classes: int, share: float) -> None:
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(400):
+        sizes = rng.integers(3, 40, classes)
+        own = np.repeat(rng.beta(3 * share, 3 * (1 - share), classes), sizes)
+        found = mean_interval((rng.random(len(own)) < own) * 1.0, groups=np.repeat(np.arange(classes), sizes))
+        held += found.low <= share <= found.high
+    assert 0.93 <= held / 400 <= 0.985
+
+
+def test_groups_are_worth_as_many_items_as_leave_their_doubt_by_hand() -> None:
+    # four classes of 25, right on 10, 15, 20 and 15: one left out at a time, means 2/3, 3/5, 8/15, 3/5
+    hits = np.concatenate([np.arange(25) < right for right in (10, 15, 20, 15)]).astype(float)
+    found = mean_interval(hits, groups=np.repeat(np.arange(4), 25))
+    variance = 3 / 4 * 2 * (1 / 15) ** 2
+    worth = 0.24 / variance * (t.ppf(0.975, 0.24 / variance - 1) / t.ppf(0.975, 3)) ** 2
+    low = beta.ppf(0.025, 0.6 * worth + 0.25, 0.4 * worth + 0.75)
+    high = beta.ppf(0.975, 0.6 * worth + 0.75, 0.4 * worth + 0.25)
+    assert (found.value, found.low, found.high) == pytest.approx((0.6, low, high))
+    scaled = mean_interval(2 * hits - 1, groups=np.repeat(np.arange(4), 25), bounds=LEAD)
+    assert (scaled.low, scaled.high) == pytest.approx((2 * low - 1, 2 * high - 1))
 
 
 def test_numbers_out_of_bounds_are_refused() -> None:

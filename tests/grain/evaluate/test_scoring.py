@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from grain.evaluate.scoring import ALPHAS, NEVER, Outcomes, halves, outcomes, score_batch, sweep
+from grain.evaluate.scoring import ALPHAS, NEVER, Outcomes, halves, merged, outcomes, score_batch, sweep
 from grain.structures import ImageFeatures
 from grain.zero_shot import ClassBank, build_class_bank
 from tests.support.tiny import FakeEncoder, unit
@@ -85,3 +85,15 @@ def test_a_picture_keeps_its_half_and_both_are_filled() -> None:
     second = halves(keys)
     assert 400 < second.sum() < 600
     assert halves(keys[::-1]).tolist() == second[::-1].tolist()
+
+
+def test_a_class_of_several_names_is_scored_by_its_best_one() -> None:
+    scores = np.array([[0.1, 0.9, 0.5, 0.2], [0.4, 0.0, 0.3, 0.5]], np.float32)
+    best = merged(scores, np.array([0, 1, 3]))
+    assert best.tolist() == np.array([[0.1, 0.9, 0.2], [0.4, 0.3, 0.5]], np.float32).tolist()
+    assert merged(scores, None) is scores
+    names = bank({"east": [], "north": [], "quimble": []})
+    found = score_batch(
+        [features([0, 1])], np.array([1]), names=names, described=None, scale=1.0, firsts=np.array([0, 1])
+    )
+    assert found["names", 1.0].hits.tolist() == [1.0] and found["names", 1.0].predicted.tolist() == [1]

@@ -1,0 +1,37 @@
+"""Write what readers of an evaluation's numbers should know about its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from grain.class_texts import few_names
+from grain.evaluate.scoring import Ints
+
+FEW_PICTURES = 30
+
+
+def notes_on(class_names: Sequence[str], target: Ints, *, pictures: int) -> list[str]:
+    """Return a sentence for each doubt: classes without a picture, names alike but for their case, few pictures.
+
+    Args: target: [N] rows of the classes of the pictures that have one. pictures: that were evaluated.
+    """
+    notes = []
+    if pictures < FEW_PICTURES:
+        notes.append(f"There are {pictures} pictures: fewer than {FEW_PICTURES} decide little, see the intervals.")
+    counts = np.bincount(target, minlength=len(class_names))
+    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if empty and len(target):
+        notes.append(
+            f"{len(empty):,} of {len(class_names):,} classes have no picture here, and can only be taken for others: "
+            f"{few_names(empty)}."
+        )
+    spellings: dict[str, list[str]] = {}
+    for name in class_names:
+        spellings.setdefault(name.casefold(), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            listed = " and ".join(repr(name[:40]) for name in names)
+            notes.append(f"The classes {listed} differ by upper and lower case only: they may be one class.")
+    return notes
