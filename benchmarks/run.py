@@ -12,6 +12,7 @@ import tyro
 
 from benchmarks import (
     annotation,
+    annotators,
     app_start,
     audit,
     classifier,
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         phrases,
         free_descriptions,
         annotation,
+        annotators,
         pipeline,
         audit,
         database,
