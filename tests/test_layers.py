@@ -58,7 +58,7 @@ SOLE_HOMES = {
         "grain/evaluate/comparison.py",
         "curation/explore/atlas.py",
     ],
-    "yaml": ["grain/config_file.py"],
+    "yaml": ["grain/config_file.py", "curation/exchange/yolo.py"],
     "onnxruntime": ["grain/photo/"],
     "onnx": ["grain/photo/graphs.py"],
     "tf2onnx": ["grain/photo/graphs.py"],

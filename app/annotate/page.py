@@ -32,6 +32,9 @@ from user_errors import UserError
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
+DEFAULT_MODEL = "empty: "
+LEVERS = ("convention", "precision", "attention", "batch", "concurrency", "timeout_seconds", "picture_side")
+"""Fields of the form that have the name of the setting that they are."""
 
 
 class AnnotatePage:
@@ -55,7 +58,7 @@ class AnnotatePage:
         from app.annotate import actions, panels
         from curation.annotate.weights import WeightsUnreadError
 
-        form = _form(values)
+        form = AnnotateForm.of(values)
         if not form.dataset:
             return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0, gr.Timer(active=False)))
         try:
@@ -84,18 +87,24 @@ class AnnotatePage:
     def show_fields(self, describer: str, localizer: str, server: str | None) -> list[Any]:
         """Show the fields that the chosen annotators use. Returns the fields that may hide."""
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
-        sample = "sample" in described | localized
-        model, vocabulary, ask = ("model" in described, "vocabulary" in described, "ask" in described)
-        shown = [gr.update(visible=each) for each in (vocabulary, ask, "model" in localized, sample, sample)]
-        servers = server_choices(self.services, server, visible="server" in described)
-        return [gr.update(visible=model), servers, *shown]
+        used = described | localized
+        models = (
+            gr.update(visible="model" in uses, info=DEFAULT_MODEL + rows[kind].facts.words if kind in rows else "")
+            for uses, rows, kind in ((described, DESCRIBERS, describer), (localized, LOCALIZERS, localizer))
+        )
+        servers = server_choices(self.services, server, visible="server" in used)
+        levers = [gr.update(visible=name in used) for name in LEVERS]
+        speed = gr.update(visible=not used.isdisjoint(LEVERS))
+        shown = [gr.update(visible=name in uses) for name, uses in (("vocabulary", described), ("ask", described))]
+        sample = gr.update(visible="sample" in used)
+        return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1], speed]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
         from app.annotate import actions, panels
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             views = actions.results(self.services, config, after=last)
         except UserError as error:
             warn(error)
@@ -115,7 +124,7 @@ class AnnotatePage:
         from app.annotate import actions
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             actions.start(self.services, config, person_of(request).name)
         except UserError as error:
             warn(error)
@@ -140,7 +149,7 @@ class AnnotatePage:
         from app.annotate import actions, panels
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             image, trial = actions.try_one(self.services, config, upload=upload, number=int(number or 0))
             plan = actions.plan_of(self.services, config)
         except UserError as error:
@@ -167,11 +176,6 @@ class AnnotatePage:
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS))
 
 
-def _form(values: tuple[Any, ...]) -> AnnotateForm:
-    """Read the form's values. Gradio sends an empty text as None."""
-    return AnnotateForm(*("" if value is None else value for value in values))
-
-
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
     page, parts = AnnotatePage(services), lay_out(dataset)
@@ -192,6 +196,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     kinds = [form.describer, form.localizer]
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
+    hiding += [*(getattr(form, name) for name in LEVERS), form.tokens, parts.speed]
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -105,7 +106,7 @@ def check_levers(choice: DescriberSettings | LocalizerSettings) -> None:
 
     Raises: ValueError.
     """
-    if choice.timeout_seconds <= 0 or choice.patience_seconds < 0:
+    if not 0 < choice.timeout_seconds < math.inf or not choice.patience_seconds >= 0:
         raise ValueError("timeout_seconds must be above 0, and patience_seconds 0 or more")
     for name in ("batch", "concurrency"):
         if getattr(choice, name) < 1:
