@@ -157,12 +157,13 @@ def _idefics3(folder: Path, lines: tuple[str, ...]) -> Path:
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
+    padding: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id}
     config = Idefics3Config(
         vision_config=vision | {"image_size": TILE, "patch_size": PATCH},
         text_config={"model_type": "llama", **_text(tokenizer)},
         image_token_id=_id(tokenizer, "<image>"),
         scale_factor=2,
-        pad_token_id=tokenizer.pad_token_id,
+        **padding,
     )
     return _write(folder, Idefics3ForConditionalGeneration(config), processor, lines)
 

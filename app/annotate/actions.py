@@ -28,13 +28,14 @@ from curation.files.images import open_image
 from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
-from db.queries.data_set_queries import get_dataset, get_image, image_page
+from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
 from user_errors import UserError
 
 KINDS = ("annotate", "import")  # of jobs that the page shows
 PAGE = 12  # results of one page
+REASONS, EXAMPLES = 20, 50  # of files that were left out: reasons, and files of each
 MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
 
 
@@ -65,6 +66,15 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def left_out(services: Services, dataset: str) -> tuple[list[RefusalCount], int]:
+    """Return the files that imports left out of a data set, by reason, and how many there are in all."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset)
+        if found is None:
+            return [], 0
+        return refusals_by_reason(session, dataset_id=found.id, most=REASONS, examples=EXAMPLES)
 
 
 def _describer_of(services: Services, form: AnnotateForm, person: Person) -> DescriberChoice:

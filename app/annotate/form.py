@@ -70,7 +70,7 @@ class AnnotateForm(NamedTuple):
             if isinstance(value, bool) or not isinstance(value, wanted):
                 kind = "a text" if wanted is str else "a number"
                 raise UserError(f"Expected {kind} for {name}, got {str(value)[:40]!r}: correct it.")
-        return cls(**(DEFAULTS._asdict() | named))
+        return cls(**(DEFAULTS._asdict() | dict(named)))
 
 
 _OF_DESCRIBER: dict[str, Any] = {each.name: each.default for each in fields(DescriberSettings)}

@@ -44,7 +44,7 @@ class AnnotateOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportParts:
-    """The components that import pictures."""
+    """The components that import pictures. left_out: lists the files that imports left out of the data set."""
 
     accordion: Any
     source: Any
@@ -52,6 +52,7 @@ class ImportParts:
     start: Any
     draw_sample: Any
     note: Any
+    left_out: Any
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def _import_fields() -> ImportParts:
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         start = gr.Button("Import", size="sm", elem_id="import-button")
         draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
-        note = html(elem_id="note-import")
-    return ImportParts(accordion, source, name, start, draw_sample, note)
+        note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
+    return ImportParts(accordion, source, name, start, draw_sample, note, left_out)
 
 
 def _annotator_fields(dataset: Any) -> tuple[AnnotateForm, Any]:
@@ -151,11 +152,11 @@ def _annotator_fields(dataset: Any) -> tuple[AnnotateForm, Any]:
             PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
         )
         attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
-        batch = _whole(DEFAULTS.batch, "images of one call of a model", elem_id="batch")
+        batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
         concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
         timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
         tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
-        side = _whole(DEFAULTS.picture_side, "longest side of an image that is sent, in pixels", elem_id="picture-side")
+        side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
     numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
     return AnnotateForm(*texts, precision, attention, *numbers), speed
 

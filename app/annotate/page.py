@@ -5,6 +5,7 @@ What a handler needs of the data's side is imported when it runs: the first page
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -26,13 +27,12 @@ from app.ui.events import (
     warn,
 )
 from app.ui.html import notice
-from curation.annotate.registry import DESCRIBERS, LOCALIZERS, uses_of
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberRow, LocalizerRow, uses_of
 from user_errors import UserError
 
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
-DEFAULT_MODEL = "empty: "
 LEVERS = ("convention", "precision", "attention", "batch", "concurrency", "timeout_seconds", "picture_side")
 """Fields of the form that have the name of the setting that they are."""
 
@@ -89,7 +89,7 @@ class AnnotatePage:
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
         used = described | localized
         models = (
-            gr.update(visible="model" in uses, info=DEFAULT_MODEL + rows[kind].facts.words if kind in rows else "")
+            gr.update(visible="model" in uses, info=_model_info(rows, kind))
             for uses, rows, kind in ((described, DESCRIBERS, describer), (localized, LOCALIZERS, localizer))
         )
         servers = server_choices(self.services, server, visible="server" in used)
@@ -113,6 +113,12 @@ class AnnotatePage:
             gr.Info("These are all results so far.", title="The end")
             return [gr.skip(), gr.skip()]
         return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
+
+    def show_left_out(self, dataset: str | None) -> str:
+        """Show which files imports left out of the data set, and why. Returns left_out."""
+        from app.annotate import actions, panels
+
+        return panels.left_out_panel(*actions.left_out(self.services, dataset or ""))
 
     def refresh_jobs(self, before: str) -> Any:
         """Show every two seconds how far the jobs are. Returns jobs."""
@@ -176,6 +182,14 @@ class AnnotatePage:
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS))
 
 
+def _model_info(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> str:
+    """Return what is known of a kind's model, for below its field."""
+    facts = rows[kind].facts if kind in rows else None
+    if facts is None:
+        return ""
+    return f"empty: {facts.words}" if facts.model else f"as the server calls it: {facts.words}"
+
+
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
     page, parts = AnnotatePage(services), lay_out(dataset)
@@ -220,6 +234,7 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
+    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, imports.left_out, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
     # a job changes the data sets, the plan and the results
     there = [form.dataset, parts.known]

@@ -83,8 +83,10 @@ def _of_one_file(
         return fiftyone_json.read(file, PictureFolder(beside), left_out)
     if format == "finehard":
         return finehard.read(file, PictureFolder(path.parent), left_out)
-    if format in ("coco", "cvat"):
-        return (coco if format == "coco" else cvat).read(file, left_out)
+    if format == "coco":
+        return coco.read(file, left_out)
+    if format == "cvat":
+        return cvat.read(file, left_out)
     if format == "odvg":
         return odvg.read(file)
     if format == "label-studio":

@@ -15,12 +15,15 @@ from app.annotate.actions import config_of
 from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import lay_out
 from app.annotate.page import LEVERS, AnnotatePage
+from app.data.actions import freeze_config
+from app.jobs.imports import queue_import
 from app.services import Services
 from benchmarks.random_vlms import write_random_vlm
 from curation.annotate.describe import DescriberResult
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory, command_line
 from curation.annotate.trial import try_picture
+from curation.ingest.ingest import ingest
 from tests.support.fake_app import fake_services
 from user_errors import UserError
 
@@ -161,6 +164,28 @@ def test_the_time_of_a_trial_leaves_out_the_loading_of_models(services: Services
     factory = AnnotatorFactory(lambda: load("describer"), lambda: load("localizer"))
     trial = try_picture(config(services), factory, Image.new("RGB", (9, 9)))
     assert set(trial.seconds) == {"describe", "localize"} and sum(trial.seconds.values()) < LOADING_S
+
+
+def test_what_imports_left_out_is_listed_by_reason_without_folders(services: Services, tmp_path: Path) -> None:
+    files = tmp_path / "secret-folder"
+    files.mkdir()
+    Image.new("RGB", (40, 30)).save(files / "a.png")
+    for name in ("<b>cut.jpg", "broken.jpg"):
+        (files / name).write_bytes(b"no picture")
+    ingest(services.engine, files, dataset="set", home=services.settings.home, processes=1)
+    page = AnnotatePage(services)
+    shown = page.show_left_out("set")
+    assert "2 files were left out" in shown and "&lt;b&gt;cut.jpg" in shown and "broken.jpg" in shown
+    assert "secret-folder" not in shown and "<b>" not in shown
+    assert page.show_left_out(None) == page.show_left_out("nope") == ""
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "nul\0"])
+def test_a_name_that_would_break_a_page_is_refused_where_it_is_typed(services: Services, name: str) -> None:
+    with pytest.raises(UserError, match=r"a name for the data set(, one printable line| of at most 100 characters)"):
+        queue_import(services.jobs, name=name, owner="ada", source="/data")
+    with pytest.raises(UserError, match=r"a name for the version(, one printable line| of at most 100 characters)"):
+        freeze_config("set", name, "", statuses=["accepted"], who="ada")
 
 
 LOADING_S = 0.5  # of a processor's time, so that a busy machine makes it longer and never shorter

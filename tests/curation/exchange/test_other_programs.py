@@ -273,7 +273,7 @@ def test_fiftyones_json_of_another_program_is_read_with_its_pictures_sizes(tmp_p
 
 def test_finehards_json_of_its_authors_is_read(tmp_path: Path) -> None:
     picture(tmp_path / "grit")
-    box = {"bbox": [0.1, 0.2, 0.3, 0.6, 0.9], "short_expr": "a lid", "long_expr": "a red lid of a jar"}
+    box: dict[str, Any] = {"bbox": [0.1, 0.2, 0.3, 0.6, 0.9], "short_expr": "a lid", "long_expr": "a red lid of a jar"}
     box |= {"flag_short_neg": 1, "short_expr_negs": {"0": "a blue lid"}}
     entry = {"f_path": "grit/a.png", "caption": "a long one", "short_caption": "short", "bbox_info": [box]}
     (tmp_path / "finehard.json").write_text(json.dumps([entry]))
