@@ -68,12 +68,9 @@ class TrialParts:
 
 @dataclass(frozen=True)
 class AnnotateParts:
-    """The components that events come from or go to. form: of components. speed: the
-    accordion of its levers. known: the names of the data sets.
-    """
+    """The components that events come from or go to. form: of components. known: the names of the data sets."""
 
     form: AnnotateForm
-    speed: Any
     known: Any
     outputs: AnnotateOutputs
     imports: ImportParts
@@ -90,7 +87,7 @@ def lay_out(dataset: Any) -> AnnotateParts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             imports = _import_fields()
-            form, speed = _annotator_fields(dataset)
+            form = _annotator_fields(dataset)
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
                 html(heading("Plan"))
@@ -107,7 +104,7 @@ def lay_out(dataset: Any) -> AnnotateParts:
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
     outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
-    return AnnotateParts(form, speed, gr.State([]), outputs, imports, start, jobs, more, trial)
+    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial)
 
 
 def _import_fields() -> ImportParts:
@@ -122,8 +119,7 @@ def _import_fields() -> ImportParts:
     return ImportParts(accordion, source, name, start, draw_sample, note, left_out)
 
 
-def _annotator_fields(dataset: Any) -> tuple[AnnotateForm, Any]:
-    """Lay out the form; return it and the accordion of its levers."""
+def _annotator_fields(dataset: Any) -> AnnotateForm:
     html(heading("Annotators"))
     describer = gr.Dropdown(DESCRIBER_CHOICES, value=DEFAULTS.describer, label="describer", elem_id="describer")
     describer_model = gr.Textbox(label="the describer's model", placeholder=A_MODEL, visible=False)
@@ -147,18 +143,17 @@ def _annotator_fields(dataset: Any) -> tuple[AnnotateForm, Any]:
     wrong = gr.Slider(0, 1, value=0.0, step=0.05, label="share of wrong descriptions", buttons=[], visible=False)
     shifted = gr.Slider(0, 1, value=0.0, step=0.05, label="share of shifted boxes", buttons=[], visible=False)
     texts = (dataset, describer, describer_model, server, vocabulary, prompts, localizer, localizer_model, convention)
-    with gr.Accordion("Speed", open=False, visible=False, elem_id="speed") as speed:
-        precision = gr.Dropdown(
-            PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
-        )
-        attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
-        batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
-        concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
-        timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
-        tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
-        side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
+    precision = gr.Dropdown(
+        PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
+    )
+    attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
+    batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
+    concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
+    timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
+    tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
+    side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
     numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
-    return AnnotateForm(*texts, precision, attention, *numbers), speed
+    return AnnotateForm(*texts, precision, attention, *numbers)
 
 
 def _whole(value: float, label: str, *, elem_id: str) -> gr.Number:

@@ -94,10 +94,9 @@ class AnnotatePage:
         )
         servers = server_choices(self.services, server, visible="server" in used)
         levers = [gr.update(visible=name in used) for name in LEVERS]
-        speed = gr.update(visible=not used.isdisjoint(LEVERS))
         shown = [gr.update(visible=name in uses) for name, uses in (("vocabulary", described), ("ask", described))]
         sample = gr.update(visible="sample" in used)
-        return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1], speed]
+        return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1]]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
@@ -210,7 +209,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     kinds = [form.describer, form.localizer]
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
-    hiding += [*(getattr(form, name) for name in LEVERS), form.tokens, parts.speed]
+    hiding += [*(getattr(form, name) for name in LEVERS), form.tokens]
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
