@@ -87,14 +87,21 @@ class Api:
         describer: str = "photo",
         localizer: str = "photo",
         threshold: float = 0.3,
+        settings: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Plan an annotation: images done and left by stage, and the time left as far as it is known.
 
         Args:
             dataset: Name of the data set.
-            describer: What describes: "photo" or "sample" (offline), "llava", "server" or "vocabulary".
-            localizer: What finds boxes: "photo" or "sample" (offline), or "owlv2".
+            describer: What describes: "photo" or "sample" (offline), "llava", "llava-onevision", "qwen2.5-vl",
+                "qwen3-vl", "smolvlm", "server" or "vocabulary".
+            localizer: What finds boxes: "photo" or "sample" (offline), "owlv2", "owlvit", "grounding-dino",
+                "mm-grounding-dino", "vlm" or "vlm-server".
             threshold: Least score of a box, 0 to 1.
+            settings: Any other field of the Annotate page by name, as {"server": "http://127.0.0.1:8000/v1"}:
+                describer_model, localizer_model, server, vocabulary (class names, one a line), prompts, convention,
+                precision, attention (texts); most_of_text, wrong, shifted, batch, concurrency, timeout_seconds, tokens,
+                picture_side (numbers).
 
         Returns:
             One object: images, seconds, and stages, each with its work, counts (done, quarantined, failed), left and
@@ -103,10 +110,8 @@ class Api:
         from app.annotate import actions as annotate_actions
 
         with said():
-            plan = annotate_actions.plan_of(
-                self.services,
-                self._annotators(request, dataset, describer=describer, localizer=localizer, threshold=threshold),
-            )
+            named = {"dataset": dataset, "describer": describer, "localizer": localizer, "threshold": threshold}
+            plan = annotate_actions.plan_of(self.services, self._annotators(request, named, settings))
             return {"images": plan.images, "seconds": plan.seconds, "stages": [asdict(each) for each in plan.stages]}
 
     def annotate(
@@ -116,14 +121,18 @@ class Api:
         describer: str = "photo",
         localizer: str = "photo",
         threshold: float = 0.3,
+        settings: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Describe every image of a data set and find the boxes, as a job that outlives the caller.
+
+        Names are checked before it is queued: data set, kinds, settings, models and servers.
 
         Args:
             dataset: Name of the data set.
             describer: As of annotation_plan.
             localizer: As of annotation_plan.
             threshold: Least score of a box, 0 to 1.
+            settings: As of annotation_plan.
 
         Returns:
             The job, as /job shows it.
@@ -131,7 +140,8 @@ class Api:
         from app.annotate import actions as annotate_actions
 
         with said():
-            config = self._annotators(request, dataset, describer=describer, localizer=localizer, threshold=threshold)
+            named = {"dataset": dataset, "describer": describer, "localizer": localizer, "threshold": threshold}
+            config = self._annotators(request, named, settings)
             return self._job(annotate_actions.start(self.services, config, person_of(request).name))
 
     def regions(
@@ -339,26 +349,11 @@ class Api:
             control_job(self.services.jobs, person_of(request), number, what=what)
             return self._job(number)
 
-    def _annotators(
-        self, request: gr.Request, dataset: str, *, describer: str, localizer: str, threshold: float
-    ) -> Any:
+    def _annotators(self, request: gr.Request, values: dict[str, Any], settings: dict[str, Any] | None) -> Any:
         from app.annotate import actions as annotate_actions
         from app.annotate.form import AnnotateForm
 
-        form = AnnotateForm(
-            dataset=dataset,
-            describer=describer,
-            describer_model="",
-            server="",
-            vocabulary="",
-            prompts="two-stage-1",
-            localizer=localizer,
-            localizer_model="",
-            threshold=threshold,
-            most_of_text=5,
-            wrong=0.0,
-            shifted=0.0,
-        )
+        form = AnnotateForm.read((settings or {}) | values)
         return annotate_actions.config_of(self.services, form, person_of(request))
 
     def _job(self, number: int) -> dict[str, Any]:

@@ -126,8 +126,9 @@ class Services:
         """Return the annotators that try one image; the last of each kind stays loaded. Use them in a model_turn."""
         from curation.annotate.settings import AnnotatorFactory
 
-        nobody_waits = replace(config.describer, patience_seconds=0.0)  # for a server that is gone
-        made = AnnotatorFactory.of(replace(config, describer=nobody_waits))
+        describer = replace(config.describer, patience_seconds=0.0)  # nobody waits here for a server that is gone
+        localizer = replace(config.localizer, patience_seconds=0.0)
+        made = AnnotatorFactory.of(replace(config, describer=describer, localizer=localizer))
         return AnnotatorFactory(
             lambda: self._latest("describer", (config.describer, config.sample), made.describer),
             lambda: self._latest("localizer", (config.localizer, config.sample), made.localizer),

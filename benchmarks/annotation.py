@@ -6,6 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,14 @@ SEED = 0
 ROUNDS = 5
 BAR = 1.6
 # LLaVA-NeXT's own tiles and grids, so its own number of picture tokens; the widths are those that one core can carry.
-MODEL = {"tile": 336, "width": 512, "layers": 2, "vision_width": 64, "vision_layers": 2, "head_width": 64}
+MODEL: dict[str, Any] = {
+    "tile": 336,
+    "width": 512,
+    "layers": 2,
+    "vision_width": 64,
+    "vision_layers": 2,
+    "head_width": 64,
+}
 SIZES = ((640, 480), (480, 640), (640, 640), (900, 300))  # pixels across and down
 ANSWERS = DescribeConfig(caption=False, stage1_tokens=32, stage2_tokens=64)  # a sentence, and ten short phrases
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from transformers import (
     LlavaNextImageProcessor,
     LlavaNextProcessor,
     MistralConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -48,13 +50,14 @@ def write_random_llava(
     vision_layers: int,
     head_width: int,
     seed: int,
+    lines: Sequence[str] = LINES,
 ) -> Path:
     """Write a model that speaks only lines of a list: which ones depends on its random weights and on the picture.
 
     Args: tile: pixels along a side of one tile. width, layers: of the language model; vision_…: of CLIP's tower.
     """
     torch.manual_seed(seed)
-    tokenizer = _tokenizer()
+    tokenizer = tokenizer_for([IMAGE], lines)
     processor = _processor(tokenizer, tile)
     config = LlavaNextConfig(
         vision_config=CLIPVisionConfig(
@@ -83,14 +86,14 @@ def write_random_llava(
         image_grid_pinpoints=[[tile * down, tile * across] for down, across in TILES],
     )
     model = LlavaNextForConditionalGeneration(config).eval()
-    _speak_lists(model, tokenizer)
+    speak_only(model, tokenizer, [*lines, SPECIALS["eos_token"]])
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE with the words of our own questions, and one token for each line that the model can say.
+def tokenizer_for(marks: Sequence[str], lines: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with the words of our own questions, special tokens, and one token for each line that is said.
 
     The merges are made here: the tokenizers' own trainer gives others each time where pairs are equally frequent.
     """
@@ -105,8 +108,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = split
     bpe.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **SPECIALS)
-    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE]})
-    tokenizer.add_tokens(list(LINES))
+    tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+    tokenizer.add_tokens(list(lines))
     return tokenizer
 
 
@@ -127,9 +130,9 @@ def _processor(tokenizer: PreTrainedTokenizerFast, tile: int) -> LlavaNextProces
 
 
 @torch.no_grad()
-def _speak_lists(model: LlavaNextForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Silence all tokens but the lines and the end: of several random logits the largest is above their zeros."""
-    spoken = tokenizer.convert_tokens_to_ids([*LINES, SPECIALS["eos_token"]])
+def speak_only(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tokens: Sequence[str]) -> None:
+    """Silence all tokens but some: of several random logits the largest is above the others' zeros."""
+    spoken = tokenizer.convert_tokens_to_ids(list(tokens))
     head = model.lm_head.weight
     rows = head[spoken].clone()
     head.zero_()

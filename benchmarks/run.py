@@ -12,6 +12,7 @@ import tyro
 
 from benchmarks import (
     annotation,
+    annotators,
     app_start,
     audit,
     audit_photos,
@@ -20,6 +21,7 @@ from benchmarks import (
     curation,
     database,
     experiments,
+    formats,
     free_descriptions,
     gallery,
     inference,
@@ -56,6 +58,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         phrases,
         free_descriptions,
         annotation,
+        annotators,
         pipeline,
         audit,
         audit_photos,
@@ -63,6 +66,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         gallery,
         curation,
         curate_hand,
+        formats,
         app_start,
         people,
         train_page,

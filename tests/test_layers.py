@@ -38,7 +38,12 @@ OURS = {"grain", "db", "curation", "app", "benchmarks", "tests"}
 FREE = {"tests", "benchmarks"}  # fakes and peers: any library
 
 SOLE_HOMES = {
-    "torch": ["grain/", "curation/annotate/describe.py", "curation/annotate/localize.py"],
+    "torch": [
+        "grain/",
+        "curation/annotate/describe.py",
+        "curation/annotate/localize.py",
+        "curation/annotate/grounding_dino.py",
+    ],
     "torchvision": ["grain/", "curation/annotate/localize.py"],
     "open_clip": [
         "grain/model/towers.py",
@@ -53,7 +58,7 @@ SOLE_HOMES = {
         "grain/evaluate/comparison.py",
         "curation/explore/atlas.py",
     ],
-    "yaml": ["grain/config_file.py"],
+    "yaml": ["grain/config_file.py", "curation/exchange/yolo.py"],
     "onnxruntime": ["grain/photo/"],
     "onnx": ["grain/photo/graphs.py"],
     "tf2onnx": ["grain/photo/graphs.py"],
@@ -63,7 +68,12 @@ SOLE_HOMES = {
     "sqlmodel": ["db/"],
     "sqlalchemy": ["db/"],
     "alembic": ["db/"],
-    "transformers": ["curation/annotate/describe.py", "curation/annotate/localize.py", "grain/photo/graphs.py"],
+    "transformers": [
+        "curation/annotate/describe.py",
+        "curation/annotate/localize.py",
+        "curation/annotate/grounding_dino.py",
+        "grain/photo/graphs.py",
+    ],
     "httpx": [
         "curation/annotate/openai_describer.py",
         "curation/annotate/servers.py",

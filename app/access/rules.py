@@ -109,7 +109,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
     _in(f"{HOME}.HomePage", "viewer", "open show tick"),
     _in(f"{HOME}.HomePage", "curator", "import_example"),
-    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more"),
+    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more show_left_out"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can

@@ -21,19 +21,21 @@ from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, 
 from curation.annotate.sample_annotators import ROW, SampleConfig
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig, command_line
+from curation.annotate.stage_run import StageConfig
 from curation.annotate.trial import PictureTrial, try_picture
 from curation.annotate.weights import check_weights_read
 from curation.files.images import open_image
 from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
-from db.queries.data_set_queries import get_dataset, get_image, image_page
+from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
 from user_errors import UserError
 
 KINDS = ("annotate", "import")  # of jobs that the page shows
 PAGE = 12  # results of one page
+REASONS, EXAMPLES = 20, 50  # of files that were left out: reasons, and files of each
 MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
 
 
@@ -51,42 +53,95 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
     Raises: UserError: one of them is wrong, or names a path or a server that the person may not name.
             WeightsUnreadError: a model's folder is read for the first time; nobody waits for that here.
     """
-    home = services.settings.home
     if not form.dataset:
         raise UserError("There is no data set yet: import one first.")
-    uses = uses_of(DESCRIBERS, form.describer)
-    describer: dict[str, Any] = {"kind": form.describer}
-    if form.describer_model.strip():
-        describer["model"] = form.describer_model.strip()
-        if "server" not in uses:
-            check_model(home, person.role, describer["model"])
-            if "model" in uses:
-                check_weights_read(describer["model"])
-    if "server" in uses:
-        describer["server"] = form.server.strip()
-        check_server(home, person, describer["server"])
-    if "vocabulary" in uses:
-        describer["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
-    localizer: dict[str, Any] = {"kind": form.localizer}
-    if form.localizer_model.strip():
-        localizer["model"] = form.localizer_model.strip()
-        check_model(home, person.role, localizer["model"])
-        if "model" in uses_of(LOCALIZERS, form.localizer):
-            check_weights_read(localizer["model"])
     try:
-        boxes = LocalizeConfig(
-            threshold=form.threshold,
-            most_of_text=int(form.most_of_text),
-            exclusive="vocabulary" in uses,
-        )
+        describer, localizer = _describer_of(services, form, person), _localizer_of(services, form, person)
         return AnnotateConfig(
             form.dataset,
-            DescriberChoice(**describer, ask=DescribeConfig(prompts=form.prompts)),
-            LocalizerChoice(**localizer, boxes=boxes),
+            describer,
+            localizer,
             SampleConfig(wrong=form.wrong, shifted=form.shifted),
+            batch=max(StageConfig().batch, describer.batch, localizer.batch),  # a call has no more than a claim
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def left_out(services: Services, dataset: str) -> tuple[list[RefusalCount], int]:
+    """Return the files that imports left out of a data set, by reason, and how many there are in all."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset)
+        if found is None:
+            return [], 0
+        return refusals_by_reason(session, dataset_id=found.id, most=REASONS, examples=EXAMPLES)
+
+
+def _describer_of(services: Services, form: AnnotateForm, person: Person) -> DescriberChoice:
+    """Return what describes (see config_of)."""
+    uses = uses_of(DESCRIBERS, form.describer)
+    values: dict[str, Any] = {"kind": form.describer} | _levers(form, uses)
+    if form.describer_model.strip():
+        values["model"] = form.describer_model.strip()
+        _check_weights(services, person, values["model"], uses=uses)
+    if "server" in uses:
+        check_server(services.settings.home, person, values["server"])
+    if "vocabulary" in uses:
+        values["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
+    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=_whole(form, "tokens"))
+    return DescriberChoice(**values, ask=ask)
+
+
+def _localizer_of(services: Services, form: AnnotateForm, person: Person) -> LocalizerChoice:
+    """Return what finds boxes (see config_of)."""
+    uses = uses_of(LOCALIZERS, form.localizer)
+    values: dict[str, Any] = {"kind": form.localizer} | _levers(form, uses)
+    if values.get("precision") == "4bit":
+        values["precision"] = "auto"  # that is the describer's
+    if form.localizer_model.strip():
+        values["model"] = form.localizer_model.strip()
+        _check_weights(services, person, values["model"], uses=uses)
+    if "server" in uses:
+        check_server(services.settings.home, person, values["server"])
+    boxes = LocalizeConfig(
+        threshold=form.threshold,
+        most_of_text=_whole(form, "most_of_text"),
+        exclusive="vocabulary" in uses_of(DESCRIBERS, form.describer),
+    )
+    return LocalizerChoice(**values, boxes=boxes)
+
+
+def _levers(form: AnnotateForm, uses: frozenset[str]) -> dict[str, Any]:
+    """Return the settings of the form that an annotator reads, by their names; others keep their default."""
+    values: dict[str, Any] = {
+        "server": form.server.strip(),
+        "precision": form.precision,
+        "attention": form.attention,
+        "convention": form.convention,
+        "timeout_seconds": float(form.timeout_seconds),
+        **{name: _whole(form, name) for name in ("batch", "concurrency", "picture_side")},
+    }
+    return {name: value for name, value in values.items() if name in uses}
+
+
+def _whole(form: AnnotateForm, name: str) -> int:
+    """Return a field's number.
+
+    Raises: UserError: it is no whole one.
+    """
+    value = getattr(form, name)
+    if not float(value).is_integer():
+        raise UserError(f"Expected a whole number for {name}, got {value}: correct it.")
+    return int(value)
+
+
+def _check_weights(services: Services, person: Person, model: str, *, uses: frozenset[str]) -> None:
+    """Check that a person may name a model, and that it can be named at once; a server's is only a name."""
+    if "server" in uses:
+        return
+    check_model(services.settings.home, person.role, model)
+    if "model" in uses:
+        check_weights_read(model)
 
 
 def plan_of(services: Services, config: AnnotateConfig) -> AnnotationPlan:
@@ -144,8 +199,8 @@ def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[
 
 
 def _keep_server(services: Services, config: AnnotateConfig) -> None:
-    if config.describer.server:
-        add_server(services.settings.home, config.describer.server)
+    for server in filter(None, (config.describer.server, config.localizer.server)):
+        add_server(services.settings.home, server)
 
 
 def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple, Self, get_args, get_type_hints
 
+from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings
+from curation.annotate.describe import DescribeConfig
+from curation.annotate.localize import LocalizeConfig
 from curation.annotate.prompts import PROMPTS
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, label_choices
+from user_errors import UserError
 
 DESCRIBER_CHOICES = label_choices(DESCRIBERS.values())
 LOCALIZER_CHOICES = label_choices(LOCALIZERS.values())
 PROMPT_CHOICES = list(PROMPTS)
+PRECISION_CHOICES, ATTENTION_CHOICES = (
+    list(get_args(get_type_hints(DescriberSettings)[name])) for name in ("precision", "attention")
+)
+CONVENTION_CHOICES = list(get_args(get_type_hints(LocalizerSettings)["convention"]))
 
 
 class AnnotateForm(NamedTuple):
@@ -23,7 +33,67 @@ class AnnotateForm(NamedTuple):
     prompts: Any
     localizer: Any
     localizer_model: Any
+    convention: Any
+    precision: Any
+    attention: Any
     threshold: Any
     most_of_text: Any
     wrong: Any
     shifted: Any
+    batch: Any
+    concurrency: Any
+    timeout_seconds: Any
+    tokens: Any
+    picture_side: Any
+
+    @classmethod
+    def of(cls, values: tuple[Any, ...]) -> Self:
+        """Read the values of components: Gradio sends an empty text, and an empty number, as None."""
+        return cls(
+            *(
+                ("" if isinstance(default, str) else default) if value is None else value
+                for value, default in zip(values, DEFAULTS, strict=True)
+            )
+        )
+
+    @classmethod
+    def read(cls, named: Mapping[str, Any]) -> Self:
+        """Read values by name, as programs give them; those that are left out have their default.
+
+        Raises: UserError: there is no such field, or it takes a value of another type.
+        """
+        for name, value in named.items():
+            if name not in cls._fields:
+                known = ", ".join(cls._fields[1:])
+                raise UserError(f"Expected settings among {known}, got {name[:40]!r}: correct its name.")
+            wanted = str if isinstance(getattr(DEFAULTS, name), str) else (int, float)
+            if isinstance(value, bool) or not isinstance(value, wanted):
+                kind = "a text" if wanted is str else "a number"
+                raise UserError(f"Expected {kind} for {name}, got {str(value)[:40]!r}: correct it.")
+        return cls(**(DEFAULTS._asdict() | dict(named)))
+
+
+_OF_DESCRIBER: dict[str, Any] = {each.name: each.default for each in fields(DescriberSettings)}
+DEFAULTS = AnnotateForm(
+    dataset="",
+    describer="photo",
+    describer_model="",
+    server="",
+    vocabulary="",
+    prompts=PROMPT_CHOICES[0],
+    localizer="photo",
+    localizer_model="",
+    convention="auto",
+    precision="auto",
+    attention="auto",
+    threshold=LocalizeConfig().threshold,
+    most_of_text=LocalizeConfig().most_of_text,
+    wrong=0.0,
+    shifted=0.0,
+    batch=_OF_DESCRIBER["batch"],
+    concurrency=_OF_DESCRIBER["concurrency"],
+    timeout_seconds=_OF_DESCRIBER["timeout_seconds"],
+    tokens=DescribeConfig().stage2_tokens,
+    picture_side=_OF_DESCRIBER["picture_side"],
+)
+"""What the page begins with, and what a program leaves out."""

@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.annotate.form import DESCRIBER_CHOICES, LOCALIZER_CHOICES, PROMPT_CHOICES, AnnotateForm
+from app.annotate.form import (
+    ATTENTION_CHOICES,
+    CONVENTION_CHOICES,
+    DEFAULTS,
+    DESCRIBER_CHOICES,
+    LOCALIZER_CHOICES,
+    PRECISION_CHOICES,
+    PROMPT_CHOICES,
+    AnnotateForm,
+)
 from app.core.example_data import EXAMPLE
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
 from app.ui.html import empty_state, heading, page_head
@@ -15,6 +24,7 @@ from app.ui.upload_field import UploadedPicture
 
 TITLE = "Annotate"
 LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
+A_MODEL = "a name on the hub, or a folder"
 NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or the example data set.")
 
 
@@ -34,7 +44,7 @@ class AnnotateOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportParts:
-    """The components that import pictures."""
+    """The components that import pictures. left_out: lists the files that imports left out of the data set."""
 
     accordion: Any
     source: Any
@@ -42,6 +52,7 @@ class ImportParts:
     start: Any
     draw_sample: Any
     note: Any
+    left_out: Any
 
 
 @dataclass(frozen=True)
@@ -104,29 +115,49 @@ def _import_fields() -> ImportParts:
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         start = gr.Button("Import", size="sm", elem_id="import-button")
         draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
-        note = html(elem_id="note-import")
-    return ImportParts(accordion, source, name, start, draw_sample, note)
+        note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
+    return ImportParts(accordion, source, name, start, draw_sample, note, left_out)
 
 
 def _annotator_fields(dataset: Any) -> AnnotateForm:
     html(heading("Annotators"))
-    describer = gr.Dropdown(DESCRIBER_CHOICES, value="photo", label="describer", elem_id="describer")
-    describer_model = gr.Textbox(
-        label="its model (empty: LLaVA-NeXT 7B)", placeholder="a name on the hub, or a folder", visible=False
-    )
+    describer = gr.Dropdown(DESCRIBER_CHOICES, value=DEFAULTS.describer, label="describer", elem_id="describer")
+    describer_model = gr.Textbox(label="the describer's model", placeholder=A_MODEL, visible=False)
     server = server_field(elem_id="server")
     vocabulary = gr.Textbox(label="class names, one a line", lines=4, visible=False, elem_id="vocabulary")
-    prompts = gr.Dropdown(PROMPT_CHOICES, value=PROMPT_CHOICES[0], label="prompts", visible=False)
-    localizer = gr.Dropdown(LOCALIZER_CHOICES, value="photo", label="localizer", elem_id="localizer")
-    localizer_model = gr.Textbox(
-        label="its model (empty: OWLv2 base)", placeholder="a name on the hub, or a folder", visible=False
+    prompts = gr.Dropdown(PROMPT_CHOICES, value=DEFAULTS.prompts, label="prompts", visible=False)
+    localizer = gr.Dropdown(LOCALIZER_CHOICES, value=DEFAULTS.localizer, label="localizer", elem_id="localizer")
+    localizer_model = gr.Textbox(label="the localizer's model", placeholder=A_MODEL, visible=False)
+    convention = gr.Dropdown(
+        CONVENTION_CHOICES,
+        value=DEFAULTS.convention,
+        label="how the model writes boxes",
+        info="auto: as Qwen's, InternVL's, GLM-4V's and Gemini's do",
+        visible=False,
+        elem_id="convention",
     )
-    threshold = gr.Slider(0, 1, value=0.3, step=0.01, label="least score of a box", buttons=[], elem_id="least-score")
-    most = gr.Slider(1, 20, value=5, step=1, label="most boxes of one description", buttons=[])
+    threshold = gr.Slider(
+        0, 1, value=DEFAULTS.threshold, step=0.01, label="least score of a box", buttons=[], elem_id="least-score"
+    )
+    most = gr.Slider(1, 20, value=DEFAULTS.most_of_text, step=1, label="most boxes of one description", buttons=[])
     wrong = gr.Slider(0, 1, value=0.0, step=0.05, label="share of wrong descriptions", buttons=[], visible=False)
     shifted = gr.Slider(0, 1, value=0.0, step=0.05, label="share of shifted boxes", buttons=[], visible=False)
-    texts = (dataset, describer, describer_model, server, vocabulary, prompts, localizer, localizer_model)
-    return AnnotateForm(*texts, threshold, most, wrong, shifted)
+    texts = (dataset, describer, describer_model, server, vocabulary, prompts, localizer, localizer_model, convention)
+    precision = gr.Dropdown(
+        PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
+    )
+    attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
+    batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
+    concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
+    timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
+    tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
+    side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
+    numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
+    return AnnotateForm(*texts, precision, attention, *numbers)
+
+
+def _whole(value: float, label: str, *, elem_id: str) -> gr.Number:
+    return gr.Number(value, label=label, precision=0, minimum=1, visible=False, elem_id=elem_id)
 
 
 def _trial_fields() -> TrialParts:

@@ -5,6 +5,7 @@ What a handler needs of the data's side is imported when it runs: the first page
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -26,12 +27,14 @@ from app.ui.events import (
     warn,
 )
 from app.ui.html import notice
-from curation.annotate.registry import DESCRIBERS, LOCALIZERS, uses_of
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberRow, LocalizerRow, uses_of
 from user_errors import UserError
 
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
+LEVERS = ("convention", "precision", "attention", "batch", "concurrency", "timeout_seconds", "picture_side")
+"""Fields of the form that have the name of the setting that they are."""
 
 
 class AnnotatePage:
@@ -55,7 +58,7 @@ class AnnotatePage:
         from app.annotate import actions, panels
         from curation.annotate.weights import WeightsUnreadError
 
-        form = _form(values)
+        form = AnnotateForm.of(values)
         if not form.dataset:
             return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0, gr.Timer(active=False)))
         try:
@@ -84,18 +87,23 @@ class AnnotatePage:
     def show_fields(self, describer: str, localizer: str, server: str | None) -> list[Any]:
         """Show the fields that the chosen annotators use. Returns the fields that may hide."""
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
-        sample = "sample" in described | localized
-        model, vocabulary, ask = ("model" in described, "vocabulary" in described, "ask" in described)
-        shown = [gr.update(visible=each) for each in (vocabulary, ask, "model" in localized, sample, sample)]
-        servers = server_choices(self.services, server, visible="server" in described)
-        return [gr.update(visible=model), servers, *shown]
+        used = described | localized
+        models = (
+            gr.update(visible="model" in uses, info=_model_info(rows, kind))
+            for uses, rows, kind in ((described, DESCRIBERS, describer), (localized, LOCALIZERS, localizer))
+        )
+        servers = server_choices(self.services, server, visible="server" in used)
+        levers = [gr.update(visible=name in used) for name in LEVERS]
+        shown = [gr.update(visible=name in uses) for name, uses in (("vocabulary", described), ("ask", described))]
+        sample = gr.update(visible="sample" in used)
+        return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1]]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
         from app.annotate import actions, panels
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             views = actions.results(self.services, config, after=last)
         except UserError as error:
             warn(error)
@@ -104,6 +112,12 @@ class AnnotatePage:
             gr.Info("These are all results so far.", title="The end")
             return [gr.skip(), gr.skip()]
         return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
+
+    def show_left_out(self, dataset: str | None) -> str:
+        """Show which files imports left out of the data set, and why. Returns left_out."""
+        from app.annotate import actions, panels
+
+        return panels.left_out_panel(*actions.left_out(self.services, dataset or ""))
 
     def refresh_jobs(self, before: str) -> Any:
         """Show every two seconds how far the jobs are. Returns jobs."""
@@ -115,7 +129,7 @@ class AnnotatePage:
         from app.annotate import actions
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             actions.start(self.services, config, person_of(request).name)
         except UserError as error:
             warn(error)
@@ -140,7 +154,7 @@ class AnnotatePage:
         from app.annotate import actions, panels
 
         try:
-            config = actions.config_of(self.services, _form(values), person_of(request))
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
             image, trial = actions.try_one(self.services, config, upload=upload, number=int(number or 0))
             plan = actions.plan_of(self.services, config)
         except UserError as error:
@@ -167,9 +181,12 @@ class AnnotatePage:
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS))
 
 
-def _form(values: tuple[Any, ...]) -> AnnotateForm:
-    """Read the form's values. Gradio sends an empty text as None."""
-    return AnnotateForm(*("" if value is None else value for value in values))
+def _model_info(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> str:
+    """Return what is known of a kind's model, for below its field."""
+    facts = rows[kind].facts if kind in rows else None
+    if facts is None:
+        return ""
+    return f"empty: {facts.words}" if facts.model else f"as the server calls it: {facts.words}"
 
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
@@ -192,6 +209,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     kinds = [form.describer, form.localizer]
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
+    hiding += [*(getattr(form, name) for name in LEVERS), form.tokens]
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
@@ -215,6 +233,7 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
+    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, imports.left_out, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
     # a job changes the data sets, the plan and the results
     there = [form.dataset, parts.known]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image
 
@@ -15,6 +15,7 @@ from app.ui.regions import thumbnail
 from curation.annotate.plan import AnnotationPlan
 from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.trial import PictureTrial
+from db.queries.data_set_queries import RefusalCount
 from grain.structures import Region
 
 STAGES = {"describe": "described", "localize": "boxed"}
@@ -43,6 +44,19 @@ def _outlook(plan: AnnotationPlan) -> str:
 def _remark(quarantined: int, failed: int) -> str:
     counts = ((quarantined, "quarantined"), (failed, "failed"))
     return ", ".join(f"{count:,} {state}" for count, state in counts if count)
+
+
+def left_out_panel(reasons: Sequence[RefusalCount], files: int) -> str:
+    """Render the files that imports left out, folded, by reason; "" where there are none. Folders stay unnamed."""
+    if not files:
+        return ""
+    rows = [(each.reason, each.files, [_name(*place) for place in each.first]) for each in reasons]
+    more = files - sum(each.files for each in reasons)
+    return render("annotate/templates/left_out.html", files=files, reasons=rows, more=more)
+
+
+def _name(location: str, member: str) -> str:
+    return f"{PurePath(location).name}: {member}" if member else PurePath(location).name
 
 
 def command_panel(config: AnnotateConfig) -> str:

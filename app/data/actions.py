@@ -34,6 +34,7 @@ from db.engine import Session, reading
 from db.models import DatasetVersion, Review
 from db.queries.data_set_queries import count_images, get_dataset
 from db.queries.region_index_queries import SourceCount, count_by_status
+from db.queries.values import check_line
 from db.queries.version_queries import count_reviews, list_versions
 from user_errors import UserError
 
@@ -115,6 +116,7 @@ def freeze_config(dataset: str, name: str, note: str, *, statuses: Sequence[str]
         raise UserError("There is no data set yet: import one on the Annotate page.")
     if not name.strip():
         raise UserError("The version needs a name: write one.")
+    check_line(name.strip(), "a name for the version")
     chosen = tuple(status for status in get_args(Status) if status in statuses)
     if not chosen:
         raise UserError("A version needs one verdict or more: choose which descriptions it holds.")

@@ -7,6 +7,7 @@ from typing import Any
 from app.core.example_data import EXAMPLE
 from app.jobs.control import Jobs, NewJob
 from curation.ingest.ingest import IngestConfig, command_line
+from db.queries.values import check_line
 from user_errors import UserError
 
 IMPORT = "import"  # the kind of these jobs
@@ -20,6 +21,7 @@ def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
     """
     if not name.strip():
         raise UserError("The data set needs a name: write one.")
+    check_line(name.strip(), "a name for the data set")
     try:
         config = IngestConfig(dataset=name.strip(), **settings)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Describe pictures in short phrases with a LLaVA on this machine, and say what every describer promises.
+"""Describe pictures in short phrases with a vision-language model on this machine; say what every describer promises.
 
 It is asked what the subject is, then, in the same conversation, for its visible features and a caption. An answer that
 cannot be read is quarantined with its reason; its text is kept. torch and transformers are imported only when a model
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import Image
 
+from curation.annotate import model_facts
+from curation.annotate.picture_sizes import Size, check_side, reduce_picture
 from curation.annotate.prompts import (
     PROMPTS,
     TWO_STAGE,
@@ -27,6 +29,7 @@ from curation.annotate.prompts import (
     parse_sentence,
     storable,
 )
+from curation.annotate.vlm_boxes import BoxAnswer
 from curation.annotate.weights import find_model
 from grain.time_limit import check_time, seconds_left
 from user_errors import UserError
@@ -34,8 +37,9 @@ from user_errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-DEFAULT_MODEL = "llava-hf/llava-v1.6-mistral-7b-hf"
+DEFAULT_MODEL = model_facts.LLAVA_NEXT.model
 PRECISIONS = ("auto", "fp32", "bf16", "4bit")
+ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 PLACEHOLDER = "(the answer)"  # stands for an answer where the chat template is asked what follows it
 
 
@@ -177,6 +181,11 @@ def user_turn(question: str, *before: dict[str, Any]) -> dict[str, Any]:
     return {"role": "user", "content": [*before, {"type": "text", "text": question}]}
 
 
+def _picture_part(image: Image.Image) -> dict[str, Any]:
+    """Return the part of a message that holds a picture."""
+    return {"type": "image", "image": image}
+
+
 @dataclass(frozen=True)
 class _Turn:
     """Conversations about B pictures after an answer.
@@ -208,18 +217,22 @@ class LlavaDescriber:
         config: DescribeConfig | None = None,
         batch_size: int = 8,
         reuse_cache: bool = True,
+        picture_side: int = 0,
     ) -> None:
         """model, processor: of transformers, with a chat template. batch_size: of pictures.
 
-        Raises: ValueError: no chat template, or no picture in a batch.
+        Args:   picture_side: most pixels of the longer side of a picture that the model sees; 0: its processor's.
+        Raises: ValueError: no chat template, no picture in a batch, or a side that no model works with.
         """
+        if picture_side:
+            check_side(picture_side)
         if not processor.chat_template:
             raise ValueError(f"{name} has no chat template: choose a model that was made for conversations")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.name, self.config = name, config or DescribeConfig()
         self._model, self._processor = model.eval(), processor
-        self._batch_size, self._reuse_cache = batch_size, reuse_cache
+        self._batch_size, self._reuse_cache, self._picture_side = batch_size, reuse_cache, picture_side
         end, padding = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
         ends = model.generation_config.eos_token_id or end
         self._ends = [ends] if isinstance(ends, int) else list(ends)
@@ -242,17 +255,26 @@ class LlavaDescriber:
         revision: str = "main",
         config: DescribeConfig | None = None,
         precision: str = "auto",
+        attention: str = "auto",
         batch_size: int = 8,
+        picture_side: int = 0,
     ) -> LlavaDescriber:
         """Load weights that are on this machine; nothing is downloaded.
 
         Args:   model: name on the Hugging Face hub, or a folder. revision: branch, tag or commit.
                 precision: `fp32`, `bf16`, `4bit` (needs a GPU and bitsandbytes), or `auto`: bf16 on a GPU, else fp32.
+                attention: kernel of transformers, or `auto`: its own choice. batch_size, picture_side: see __init__.
         Raises: UserError: the weights are not here; the message holds the command that fetches them.
-                ValueError: another precision, one that this machine cannot do, or a model of another kind.
+                ValueError: another precision or kernel, one that this machine cannot do, or a model of another kind.
         """
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if attention not in ATTENTION:
+            raise ValueError(f"attention must be one of {', '.join(ATTENTION)}, got {attention!r}")
+        if attention == "flash_attention_2" and not find_spec("flash_attn"):
+            raise ValueError(
+                "attention flash_attention_2 needs an NVIDIA GPU and `pip install flash-attn`: choose sdpa"
+            )
         found = find_model(model, revision)
 
         import torch
@@ -268,12 +290,14 @@ class LlavaDescriber:
                 f"a {found.kind} model answers no questions about pictures: choose one such as {DEFAULT_MODEL}"
             )
         options: dict[str, Any] = {"dtype": torch.float32 if chosen == "fp32" else torch.bfloat16}
+        if attention != "auto":
+            options["attn_implementation"] = attention
         if chosen == "4bit":
             options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype="bfloat16")  # type: ignore[no-untyped-call]
         weights, processor = found.load(
             AutoModelForImageTextToText, AutoProcessor, device_map="cuda" if gpu else "cpu", **options
         )
-        return cls(weights, processor, name=found.name, config=config, batch_size=batch_size)
+        return cls(weights, processor, name=found.name, config=config, batch_size=batch_size, picture_side=picture_side)
 
     def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
         """See Describer."""
@@ -284,6 +308,34 @@ class LlavaDescriber:
         """See TextDescriber."""
         starts = range(0, len(names), self._batch_size)
         return [result for start in starts for result in self._told(names[start : start + self._batch_size])]
+
+    def ask_each(self, images: Sequence[Image.Image], questions: Sequence[str], most_tokens: int) -> list[BoxAnswer]:
+        """See BoxAnswerer."""
+        found: list[BoxAnswer] = []
+        for start in range(0, len(images), self._batch_size):
+            some = [self._reduced(image) for image in images[start : start + self._batch_size]]
+            asked = questions[start : start + self._batch_size]
+            ids, mask, pictures = self._tokens(
+                [[user_turn(each, _picture_part(image))] for image, each in zip(some, asked, strict=True)]
+            )
+            sizes = [image.size for image in some]
+            seen = self._seen_sizes(pictures) or sizes
+            answers = self._generate(ids, mask, pictures=pictures, most_tokens=most_tokens).answers
+            found += [
+                BoxAnswer(answer.text, size, resized)
+                for answer, size, resized in zip(answers, sizes, seen, strict=True)
+            ]
+        return found
+
+    def _seen_sizes(self, pictures: Mapping[str, Tensor]) -> list[Size]:
+        """Return the size to which the processor resized each picture; none where it does not tell."""
+        if "image_grid_thw" not in pictures:
+            return []
+        patch: int = self._processor.image_processor.patch_size
+        return [(patch * across, patch * down) for _, down, across in pictures["image_grid_thw"].tolist()]
+
+    def _reduced(self, image: Image.Image) -> Image.Image:
+        return reduce_picture(image, self._picture_side) if self._picture_side else image.convert("RGB")
 
     def _told(self, names: Sequence[str]) -> list[DescriberResult]:
         began = time.perf_counter()
@@ -329,9 +381,7 @@ class LlavaDescriber:
 
     def _first_turn(self, images: Sequence[Image.Image], question: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Tokenize a conversation for each picture that begins with the question (see _tokens)."""
-        return self._tokens(
-            [[user_turn(question, {"type": "image", "image": image.convert("RGB")})] for image in images]
-        )
+        return self._tokens([[user_turn(question, _picture_part(self._reduced(image)))] for image in images])
 
     def _tokens(self, conversations: Sequence[list[dict[str, Any]]]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Tokenize conversations that begin: ids and mask [B, S], and what the processor makes of their pictures."""

@@ -1,4 +1,4 @@
-"""Find where descriptions lie in pictures, with OWLv2; boxes are normalized to the original picture.
+"""Find where descriptions lie in pictures, with OWLv2 or OWL-ViT; boxes are normalized to the original picture.
 
 torch and transformers are imported when a model is loaded: a page shows these settings before anything heavy is.
 """
@@ -9,12 +9,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curation.annotate import model_facts
 from curation.annotate.weights import find_model, missing_weights
 from grain.structures import Array, Region
 from grain.time_limit import check_time
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OWLV2 = "google/owlv2-base-patch16-ensemble"
+OWLV2 = model_facts.OWLV2.model
 REVISIONS = {OWLV2: "cfd3195ba4ea9592eec887ded089f4c08eff231d"}  # of other models: `main`
 PRECISIONS = ("auto", "fp32", "bf16")
 TEXTS_AT_ONCE = 256
@@ -85,6 +86,9 @@ class EncodedPicture:
 class Owlv2Localizer:
     """OWLv2 behind the Localizer protocol: a picture is encoded once, a text once for all pictures."""
 
+    facts = model_facts.OWLV2
+    family = "owlv2"
+
     def __init__(
         self,
         model: Any,
@@ -109,10 +113,11 @@ class Owlv2Localizer:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         available = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(available if device == "auto" else device)
-        self.bf16 = precision == "bf16" or (precision == "auto" and _multiplies_bf16(self.device.type))
+        self.bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(self.device.type))
         self.name, self.config, self.batch_size = name, config or LocalizeConfig(), batch_size
         self._model, self._processor = model.to(self.device).eval(), processor
-        for module in model.owlv2.vision_model.modules() if self.bf16 else ():
+        self._towers = getattr(model, self.family)
+        for module in self._towers.vision_model.modules() if self.bf16 else ():
             if isinstance(module, torch.nn.Linear):
                 module.to(torch.bfloat16)
         self._limit: int = model.config.text_config.max_position_embeddings
@@ -122,29 +127,26 @@ class Owlv2Localizer:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path = OWLV2,
+        model: str | Path = "",
         *,
         revision: str | None = None,
         config: LocalizeConfig | None = None,
         device: str = "auto",
         precision: str = "auto",
         batch_size: int = 8,
-    ) -> Owlv2Localizer:
+    ) -> Self:
         """Load weights that are on this machine; nothing is downloaded.
 
-        Args:   model: a name on the hub, or a folder. revision: of the hub; the default model's is pinned.
+        Args:   model: a name on the hub, or a folder; "": the default. revision: of the hub; OWLv2 base's is pinned.
                 device: `auto`, `cpu`, `cuda`, `cuda:1`. batch_size: pictures at once.
                 precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it in hardware.
         Raises: UserError: the weights are not here, or not whole; the message holds the command that fetches
-                them. ValueError: another model than OWLv2, or see __init__.
+                them; or they are of another family. ValueError: see __init__.
         """
+        model = model or cls.facts.model
         revision = revision or REVISIONS.get(str(model), "main")
-        found = find_model(model, revision)
-        if found.kind != "owlv2":
-            raise ValueError(f"expected an OWLv2 model, got {found.kind}: choose one such as {OWLV2}")
-        from transformers import Owlv2ForObjectDetection, Owlv2Processor
-
-        weights, processor = found.load(Owlv2ForObjectDetection, Owlv2Processor, dtype="float32")
+        found = model_facts.check_family(find_model(model, revision), cls.facts)
+        weights, processor = found.load(*cls._classes(), dtype="float32")
         if len(processor.tokenizer) < weights.config.text_config.vocab_size:  # transformers made one up
             raise missing_weights(model, revision)
         return cls(
@@ -156,6 +158,18 @@ class Owlv2Localizer:
             precision=precision,
             batch_size=batch_size,
         )
+
+    @classmethod
+    def _classes(cls) -> tuple[Any, Any]:
+        """Return transformers' classes of model and processor."""
+        from transformers import Owlv2ForObjectDetection, Owlv2Processor
+
+        return Owlv2ForObjectDetection, Owlv2Processor
+
+    @staticmethod
+    def _unpadded(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
+        """Move boxes [N, 4] from what the model saw back to the picture."""
+        return unpad_square(boxes_xyxy, size)
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Return the texts of more tokens than the model reads (16, the marks of start and end among them)."""
@@ -172,7 +186,7 @@ class Owlv2Localizer:
         Args:   pictures: upright RGB, of any sizes. descriptions: of each picture; any number, also none.
         Raises: ValueError: not as many lists of descriptions as pictures; a blank one; a picture that is not RGB.
         """
-        _check(pictures, descriptions)
+        check_asked(pictures, descriptions)
         embeds = self.embed_texts([text for texts in descriptions for text in texts])
         found: list[tuple[Region, ...]] = [()] * len(pictures)
         asked = [row for row, texts in enumerate(descriptions) if texts]
@@ -210,7 +224,7 @@ class Owlv2Localizer:
             list(texts), padding="max_length", truncation=True, max_length=self._limit, return_tensors="pt"
         ).to(self.device)
         with torch.inference_mode():
-            embeds = self._model.owlv2.get_text_features(**tokens).pooler_output
+            embeds = self._towers.get_text_features(**tokens).pooler_output
             return torch.nn.functional.normalize(embeds, dim=-1)
 
     def encode_images(self, pictures: Sequence[Image.Image]) -> list[EncodedPicture]:
@@ -227,7 +241,7 @@ class Owlv2Localizer:
                 grid, _ = self._model.image_embedder(torch.cat(pixels).to(self.device))  # [B, h, w, D]
             features = grid.float().flatten(1, 2)  # [B, P, D]
             padded_xyxy = cxcywh_to_xyxy(self._model.box_predictor(features, grid)).cpu().numpy()  # [B, P, 4]
-        boxes = [unpad_square(*one) for one in zip(padded_xyxy, [each.size for each in small], strict=True)]
+        boxes = [self._unpadded(*one) for one in zip(padded_xyxy, [each.size for each in small], strict=True)]
         return [EncodedPicture(*one) for one in zip(features, boxes, strict=True)]
 
     def _scores(self, seen: EncodedPicture, embeds: Sequence[Tensor]) -> Array:
@@ -238,6 +252,25 @@ class Owlv2Localizer:
             logits, _ = self._model.class_predictor(seen.features, torch.stack(list(embeds)))
             scores: Array = logits.sigmoid().cpu().numpy()
         return scores
+
+
+class OwlVitLocalizer(Owlv2Localizer):
+    """OWL-ViT behind the Localizer protocol: its pictures are stretched to a square, not padded."""
+
+    facts = model_facts.OWLVIT
+    family = "owlvit"
+
+    @classmethod
+    def _classes(cls) -> tuple[Any, Any]:
+        """Return transformers' classes of model and processor."""
+        from transformers import OwlViTForObjectDetection, OwlViTProcessor
+
+        return OwlViTForObjectDetection, OwlViTProcessor
+
+    @staticmethod
+    def _unpadded(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
+        """Return boxes [N, 4] clipped to the picture: they are normalized to it already."""
+        return boxes_xyxy.clip(0, 1)
 
 
 def unpad_square(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
@@ -286,7 +319,11 @@ def best_apart(boxes_xyxy: Array, scores: Array, *, iou: float) -> NDArray[np.in
     return rows
 
 
-def _check(pictures: Sequence[Image.Image], descriptions: Sequence[Sequence[str]]) -> None:
+def check_asked(pictures: Sequence[Image.Image], descriptions: Sequence[Sequence[str]]) -> None:
+    """Refuse what no localizer can be asked.
+
+    Raises: ValueError: not as many lists of descriptions as pictures; a blank one; a picture that is not RGB.
+    """
     if len(pictures) != len(descriptions):
         raise ValueError(f"expected descriptions for {len(pictures)} pictures, got {len(descriptions)} lists of them")
     for texts in descriptions:
@@ -308,7 +345,8 @@ def _reduced(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _multiplies_bf16(device: str) -> bool:
+def multiplies_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16 in hardware."""
     import torch
 
     if device == "cuda":

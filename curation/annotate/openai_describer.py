@@ -1,4 +1,4 @@
-"""Ask a server that speaks OpenAI's chat schema (vLLM, SGLang, llama.cpp) to describe pictures."""
+"""Ask a server that speaks OpenAI's chat schema (vLLM, SGLang, llama.cpp) about pictures."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from curation.annotate.describe import (
     read_answers,
     user_turn,
 )
+from curation.annotate.picture_sizes import PICTURE_SIDE, check_side, reduce_picture
 from curation.annotate.prompts import name_question, storable
 from curation.annotate.servers import check_address, key_of, key_variable
+from curation.annotate.vlm_boxes import BoxAnswer
 from grain.time_limit import check_time, seconds_left
 
-PICTURE_SIDE = 1008  # pixels of the longer side of a picture that is sent: LLaVA-NeXT's largest grid
 JPEG_QUALITY = 92
 MOST_LOGPROBS = 20  # of the first token of an answer: the schema's limit
 MOST_BODY_BYTES = 8 * 2**20  # of a server's reply
@@ -79,20 +80,25 @@ class OpenAIDescriber:
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
         first_wait: float = FIRST_WAIT,
+        picture_side: int = PICTURE_SIDE,
+        picture_step: int = 0,
     ) -> None:
         """model: as the server calls it. revision: what the server has loaded, which it does not tell.
 
         Args:   concurrency: requests at once. timeout: seconds for one. patience: seconds in which a server that
-                answers nothing may come back. first_wait: seconds before the second try.
-        Raises: ValueError: see check_address.
+                answers nothing may come back. first_wait: seconds before the second try. picture_side, picture_step:
+                see reduce_picture.
+        Raises: ValueError: see check_address and check_side.
         """
         check_address(base_url)
+        check_side(picture_side)
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self.name, self.config = f"{model}@{revision}", config or DescribeConfig()
         self._model, self._server = model, base_url.rstrip("/")
         self._concurrency, self._timeout, self._first_wait = concurrency, timeout, first_wait
         self._patience, self._until = patience, math.inf
+        self._side, self._step = picture_side, picture_step
         key = key_of(base_url)
         self._client = httpx.Client(
             timeout=timeout,
@@ -126,6 +132,24 @@ class OpenAIDescriber:
         answers = iter(self._outcomes(pairs, self._yes))
         found = [[next(answers) for _ in some] for some in questions]
         return [[None if isinstance(each, _NoAnswerError) else each.yes for each in some] for some in found]
+
+    def ask_each(self, images: Sequence[Image.Image], questions: Sequence[str], most_tokens: int) -> list[BoxAnswer]:
+        """See BoxAnswerer. What the server refuses, or fails on again and again, has a problem for an answer.
+
+        Raises: DescriberError: as describe.
+        """
+
+        def ask(pair: tuple[Image.Image, str], attempts: int) -> ModelAnswer:
+            return self._ask([user_turn(pair[1], _picture_part(pair[0]))], most_tokens, attempts=attempts)
+
+        small = [reduce_picture(image, self._side, self._step) for image in images]
+        outcomes = self._outcomes([*zip(small, questions, strict=True)], ask)
+        return [
+            BoxAnswer("", image.size, image.size, problem=str(outcome))
+            if isinstance(outcome, _NoAnswerError)
+            else BoxAnswer(outcome.text, image.size, image.size)
+            for image, outcome in zip(small, outcomes, strict=True)
+        ]
 
     def _all(
         self, asked: Sequence[Asked], ask: Callable[[Asked, int], dict[str, ModelAnswer]]
@@ -211,11 +235,11 @@ class OpenAIDescriber:
     def _yes(self, pair: tuple[Image.Image, str], attempts: int) -> ModelAnswer:
         image, question = pair
         more = {"logprobs": True, "top_logprobs": MOST_LOGPROBS}
-        return self._ask([user_turn(question, _picture_part(image))], 1, attempts=attempts, **more)
+        return self._ask([user_turn(question, self._part_of(image))], 1, attempts=attempts, **more)
 
     def _conversation(self, image: Image.Image, attempts: int) -> dict[str, ModelAnswer]:
         """Ask all questions about one picture."""
-        picture = _picture_part(image)
+        picture = self._part_of(image)
         messages: list[dict[str, Any]] = []
         answers: dict[str, ModelAnswer] = {}
         for stage, question in self.config.words.questions.items():
@@ -223,6 +247,9 @@ class OpenAIDescriber:
             answers[stage] = self._ask(messages, self.config.most_tokens[stage], attempts=attempts)
             messages.append({"role": "assistant", "content": storable(answers[stage].text)})
         return answers
+
+    def _part_of(self, image: Image.Image) -> dict[str, Any]:
+        return _picture_part(reduce_picture(image, self._side, self._step))
 
     def _ask(self, messages: list[dict[str, Any]], most_tokens: int, *, attempts: int, **more: Any) -> ModelAnswer:
         """Send one request, again and again while that may help.
@@ -334,9 +361,7 @@ def _picture_part(image: Image.Image) -> dict[str, Any]:
 
 
 def _data_url(image: Image.Image) -> str:
-    """Encode a picture as JPEG in a data URL, reduced to PICTURE_SIDE."""
-    small = image.convert("RGB")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    """Encode an RGB picture as JPEG in a data URL."""
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -2,7 +2,7 @@
 
 A recipe names what a stage does to any picture: equal recipes give equal results. It is known from the settings alone,
 so that a page can say what is done already before a model is loaded. A new annotator is its class, in a file of its
-own, and a row here; what it needs is imported when its row is asked, so that a page may import the rows.
+own, what makes it in annotator_specs.py, and a row here.
 """
 
 from __future__ import annotations
@@ -10,32 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from curation.annotate.describe import DEFAULT_MODEL, DescribeConfig, Describer, LlavaDescriber
-from curation.annotate.filters import FilterConfig
-from curation.annotate.localize import OWLV2, REVISIONS, LocalizeConfig, Localizer, Owlv2Localizer
-from curation.annotate.weights import find_model
+from curation.annotate import annotator_specs, model_facts
+from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings, check_levers
+from curation.annotate.annotator_specs import AnnotatorSpec
+from curation.annotate.describe import Describer
+from curation.annotate.localize import Localizer
+from curation.annotate.model_facts import ModelFacts
 
 if TYPE_CHECKING:
     from curation.annotate.sample_annotators import SampleConfig
     from db.models import Stage
 
-Annotator = TypeVar("Annotator")
 Row = TypeVar("Row")
 KEY_VERSION = 1  # grows when equal settings begin to mean other work
-
-
-@dataclass(frozen=True)
-class AnnotatorSpec(Generic[Annotator]):
-    """What settings name. source: gives model@revision. load: makes it. settings: those that change a result."""
-
-    source: Callable[[], str]
-    load: Callable[[], Annotator]
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,15 +36,16 @@ class DescriberRow:
 
     label: in plain words, for pages. spec: of settings, without loading anything; None where nothing is described.
     uses: fields of DescriberChoice that it reads, and "sample" if it reads SampleConfig. any_picture: it describes any
-    picture that is uploaded. check: raises ValueError, a sentence that says what to do.
+    picture that is uploaded. check: raises ValueError, a sentence that says what to do. facts: of its model.
     """
 
     kind: str
     label: str
-    spec: Callable[[DescriberChoice, SampleConfig], AnnotatorSpec[Describer]] | None
+    spec: Callable[[DescriberSettings, SampleConfig], AnnotatorSpec[Describer]] | None
     uses: frozenset[str] = frozenset()
     any_picture: bool = True
-    check: Callable[[DescriberChoice], None] = lambda choice: None
+    check: Callable[[DescriberSettings], None] = lambda choice: None
+    facts: ModelFacts = model_facts.STAND_IN
 
 
 @dataclass(frozen=True)
@@ -61,9 +54,11 @@ class LocalizerRow:
 
     kind: str
     label: str
-    spec: Callable[[LocalizerChoice, SampleConfig], AnnotatorSpec[Localizer]]
+    spec: Callable[[LocalizerSettings, SampleConfig], AnnotatorSpec[Localizer]]
     uses: frozenset[str] = frozenset()
     any_picture: bool = True
+    check: Callable[[LocalizerSettings], None] = lambda choice: None
+    facts: ModelFacts = model_facts.STAND_IN
 
 
 def label_choices(rows: Iterable[DescriberRow | LocalizerRow]) -> list[tuple[str, str]]:
@@ -76,99 +71,116 @@ def uses_of(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> froze
     return rows[kind].uses if kind in rows else frozenset()
 
 
-def _photo_describer(choice: DescriberChoice, sample: SampleConfig) -> AnnotatorSpec[Describer]:
-    from curation.annotate.photo_annotators import PhotoDescriber
-
-    return AnnotatorSpec(lambda: PhotoDescriber.name, PhotoDescriber)
-
-
-def _sample_describer(choice: DescriberChoice, sample: SampleConfig) -> AnnotatorSpec[Describer]:
-    from curation.annotate.sample_annotators import SampleDescriber
-
-    return AnnotatorSpec(lambda: SampleDescriber.name, lambda: SampleDescriber(sample), asdict(sample))
-
-
-def _llava(choice: DescriberChoice, sample: SampleConfig) -> AnnotatorSpec[Describer]:
-    return AnnotatorSpec(
-        lambda: find_model(choice.model, choice.revision).name,
-        lambda: LlavaDescriber.from_pretrained(
-            choice.model, revision=choice.revision, config=choice.ask, precision=choice.precision
-        ),
-        {**_asked(choice), "precision": choice.precision},
-    )
-
-
-def _server(choice: DescriberChoice, sample: SampleConfig) -> AnnotatorSpec[Describer]:
-    from curation.annotate.openai_describer import JPEG_QUALITY, PICTURE_SIDE, OpenAIDescriber
-
-    revision = "served" if choice.revision == "main" else choice.revision
-    return AnnotatorSpec(
-        lambda: f"{choice.model}@{revision}",
-        lambda: OpenAIDescriber(
-            choice.model,
-            base_url=choice.server,
-            revision=revision,
-            config=choice.ask,
-            concurrency=choice.concurrency,
-            timeout=choice.timeout_seconds,
-            patience=choice.patience_seconds,
-        ),
-        {**_asked(choice), "picture_side": PICTURE_SIDE, "jpeg_quality": JPEG_QUALITY},
-    )
-
-
-def _asked(choice: DescriberChoice) -> dict[str, Any]:
-    return {"prompts": choice.ask.words.version, "tokens": choice.ask.most_tokens}
-
-
-def _check_server(choice: DescriberChoice) -> None:
+def _check_server(choice: DescriberSettings | LocalizerSettings) -> None:
     if not choice.server:
-        raise ValueError("a describer behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
+        raise ValueError("a model behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
 
 
-def _check_vocabulary(choice: DescriberChoice) -> None:
+def _check_named_server(choice: LocalizerSettings) -> None:
+    _check_server(choice)
+    if not choice.model.strip():
+        raise ValueError("boxes from a server need its model's name: give it as the server calls it")
+
+
+def _check_vocabulary(choice: DescriberSettings) -> None:
     if not [name for name in choice.vocabulary if name.strip()]:
         raise ValueError("the vocabulary is empty: give the class names to look for")
 
 
-def _photo_localizer(choice: LocalizerChoice, sample: SampleConfig) -> AnnotatorSpec[Localizer]:
-    from curation.annotate.photo_annotators import PhotoLocalizer
-
-    return AnnotatorSpec(lambda: PhotoLocalizer.name, lambda: PhotoLocalizer(choice.boxes))
-
-
-def _sample_localizer(choice: LocalizerChoice, sample: SampleConfig) -> AnnotatorSpec[Localizer]:
-    from curation.annotate.sample_annotators import SampleLocalizer
-
-    return AnnotatorSpec(lambda: SampleLocalizer.name, lambda: SampleLocalizer(sample), {"sample": asdict(sample)})
-
-
-def _owlv2(choice: LocalizerChoice, sample: SampleConfig) -> AnnotatorSpec[Localizer]:
-    return AnnotatorSpec(
-        lambda: find_model(choice.model, choice.revision or REVISIONS.get(choice.model, "main")).name,
-        lambda: Owlv2Localizer.from_pretrained(
-            choice.model, revision=choice.revision or None, config=choice.boxes, precision=choice.precision
-        ),
-        {"precision": choice.precision},
-    )
-
-
 _SAMPLE = frozenset({"sample"})
-_WEIGHTS = frozenset({"model", "revision", "precision"})
+_WEIGHTS = frozenset({"model", "revision", "precision", "batch"})
+_ATTENTION = _WEIGHTS | {"attention"}
 _SERVED = frozenset({"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds"})
 _NAMES = frozenset({"vocabulary"})
 _ASKED = frozenset({"ask"})
+_SIDE = frozenset({"picture_side"})
+_BOXES = frozenset({"convention", "box_tokens", "picture_side"})
+_FULL_SIZE = (annotator_specs.full_size_vlm, _ATTENTION | _ASKED | _SIDE)
 _DESCRIBER_ROWS = (  # in the order of the pages
-    DescriberRow("photo", "photo stand-in, offline", _photo_describer),
-    DescriberRow("sample", "sample truth, offline", _sample_describer, _SAMPLE, any_picture=False),
-    DescriberRow("llava", "LLaVA on this machine", _llava, _WEIGHTS | _ASKED),
-    DescriberRow("server", "a server (vLLM, …)", _server, _SERVED | _ASKED, check=_check_server),
+    DescriberRow("photo", "photo stand-in, offline", annotator_specs.photo_describer),
+    DescriberRow(
+        "sample",
+        "sample truth, offline",
+        annotator_specs.sample_describer,
+        _SAMPLE,
+        any_picture=False,
+        facts=model_facts.SAMPLE,
+    ),
+    DescriberRow(
+        "llava",
+        "LLaVA on this machine",
+        annotator_specs.llava,
+        _ATTENTION | _ASKED,
+        facts=model_facts.LLAVA_NEXT,
+    ),
+    DescriberRow(
+        "llava-onevision",
+        "LLaVA-OneVision on this machine",
+        annotator_specs.llava,
+        _ATTENTION | _ASKED,
+        facts=model_facts.LLAVA_ONEVISION,
+    ),
+    DescriberRow("qwen2.5-vl", "Qwen2.5-VL on this machine", *_FULL_SIZE, facts=model_facts.QWEN25_VL),
+    DescriberRow("qwen3-vl", "Qwen3-VL on this machine", *_FULL_SIZE, facts=model_facts.QWEN3_VL),
+    DescriberRow(
+        "smolvlm",
+        "SmolVLM on this machine",
+        annotator_specs.llava,
+        _ATTENTION | _ASKED,
+        facts=model_facts.SMOLVLM,
+    ),
+    DescriberRow(
+        "server",
+        "a server (vLLM, …)",
+        annotator_specs.server_describer,
+        _SERVED | _ASKED | _SIDE,
+        check=_check_server,
+        facts=replace(model_facts.SERVER, model=model_facts.LLAVA_NEXT.model),
+    ),
     DescriberRow("vocabulary", "class names only", None, _NAMES, any_picture=False, check=_check_vocabulary),
 )
 _LOCALIZER_ROWS = (
-    LocalizerRow("photo", "photo checkpoint, offline", _photo_localizer),
-    LocalizerRow("sample", "sample truth, offline", _sample_localizer, _SAMPLE, any_picture=False),
-    LocalizerRow("owlv2", "OWLv2 on this machine", _owlv2, _WEIGHTS),
+    LocalizerRow("photo", "photo checkpoint, offline", annotator_specs.photo_localizer),
+    LocalizerRow(
+        "sample",
+        "sample truth, offline",
+        annotator_specs.sample_localizer,
+        _SAMPLE,
+        any_picture=False,
+        facts=model_facts.SAMPLE,
+    ),
+    LocalizerRow("owlv2", "OWLv2 on this machine", annotator_specs.owlv2, _WEIGHTS, facts=model_facts.OWLV2),
+    LocalizerRow("owlvit", "OWL-ViT on this machine", annotator_specs.owlvit, _WEIGHTS, facts=model_facts.OWLVIT),
+    LocalizerRow(
+        "grounding-dino",
+        "Grounding DINO on this machine",
+        annotator_specs.grounding_dino,
+        _WEIGHTS,
+        facts=model_facts.GROUNDING_DINO,
+    ),
+    LocalizerRow(
+        "mm-grounding-dino",
+        "MM Grounding DINO (LLMDet) on this machine",
+        annotator_specs.mm_grounding_dino,
+        _WEIGHTS,
+        facts=model_facts.MM_GROUNDING_DINO,
+    ),
+    LocalizerRow(
+        "vlm",
+        "boxes from a vision-language model on this machine",
+        annotator_specs.vlm_localizer,
+        _ATTENTION | _BOXES,
+        facts=replace(model_facts.QWEN3_VL, families=()),
+    ),
+    LocalizerRow(
+        "vlm-server",
+        "boxes from a server (vLLM, …)",
+        annotator_specs.server_localizer,
+        _SERVED | _BOXES,
+        any_picture=False,
+        check=_check_named_server,
+        facts=model_facts.SERVER,
+    ),
 )
 DESCRIBERS = {row.kind: row for row in _DESCRIBER_ROWS}
 LOCALIZERS = {row.kind: row for row in _LOCALIZER_ROWS}
@@ -187,38 +199,15 @@ else:  # the choices and the help of the command line
 
 
 @dataclass(frozen=True)
-class DescriberChoice:
+class DescriberChoice(DescriberSettings):
     """What writes the descriptions."""
 
     kind: DescriberKind = "llava"
-    model: str = DEFAULT_MODEL
-    """Of llava and server: a name on the hub, or a folder; as the server calls it."""
-    revision: str = "main"
-    """Of the model; of a server, what it has loaded."""
-    precision: Literal["auto", "fp32", "bf16", "4bit"] = "auto"
-    """Of llava."""
-    server: str = ""
-    """Address of the server, as in http://127.0.0.1:8000/v1."""
-    concurrency: int = 8
-    """Requests to the server at once."""
-    timeout_seconds: float = 120.0
-    """For one request to the server."""
-    patience_seconds: float = 1800.0
-    """In which a server that answers nothing may come back, before the run stops."""
-    vocabulary: tuple[str, ...] = ()
-    """The class names, for vocabulary."""
-    ask: DescribeConfig = field(default_factory=DescribeConfig)
-    """What is asked of llava and server."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         self.row.check(self)
-        if self.timeout_seconds <= 0 or self.patience_seconds < 0:
-            raise ValueError("timeout_seconds must be above 0, and patience_seconds 0 or more")
-        if self.server:
-            from curation.annotate.servers import check_address
-
-            check_address(self.server)
+        check_levers(self)
         if dashed := [name for name in self.vocabulary if name.startswith("-")]:
             raise ValueError(f"the class name {dashed[0]!r} begins with a dash: write it without")
 
@@ -230,31 +219,34 @@ class DescriberChoice:
         """
         return _row_of(DESCRIBERS, self.kind)
 
+    @property
+    def facts(self) -> ModelFacts:
+        """Return what is known of the kind's models."""
+        return self.row.facts
+
 
 @dataclass(frozen=True)
-class LocalizerChoice:
+class LocalizerChoice(LocalizerSettings):
     """What finds the boxes."""
 
     kind: LocalizerKind = "owlv2"
-    model: str = OWLV2
-    """Of owlv2: a name on the hub, or a folder."""
-    revision: str = ""
-    """Of the model; empty: the pinned one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of owlv2."""
-    boxes: LocalizeConfig = field(default_factory=LocalizeConfig)
-    """Which boxes are reported."""
-    keep: FilterConfig = field(default_factory=FilterConfig)
-    """Which descriptions and boxes are worth keeping."""
 
     def __post_init__(self) -> None:
-        """Refuse an unknown kind."""
-        _row_of(LOCALIZERS, self.kind)
+        """Refuse what cannot work."""
+        _row_of(LOCALIZERS, self.kind).check(self)
+        check_levers(self)
+        if self.box_tokens < 1:
+            raise ValueError(f"box_tokens must be at least 1, got {self.box_tokens}")
 
     @property
     def row(self) -> LocalizerRow:
         """Return the row of its kind."""
         return LOCALIZERS[self.kind]
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Return what is known of the kind's models."""
+        return self.row.facts
 
 
 def _row_of(rows: Mapping[str, Row], kind: str) -> Row:

@@ -62,7 +62,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """pictures: finished at this stage, of total. rate: pictures a second since the stage began."""
+    """pictures: finished at this stage, of total. rate: pictures a second since the stage's model was loaded."""
 
     stage: str
     pictures: int
@@ -102,14 +102,15 @@ class StageRun:
 
     def run(self, report: Callable[[StageProgress], None], stop: Callable[[], bool]) -> bool:
         """Work until nothing is left, and return True; return False where `stop` came first."""
-        began, worked, make = time.perf_counter(), 0, None
+        began, worked, make = 0.0, 0, None
         before, total = self._done()
         while not stop():
             first = self._first_unfinished()
             if first is None:
                 report(StageProgress(self._work.stage, before + worked, total, 0.0))
                 return True
-            make = make or self._maker()
+            if make is None:
+                make, began = self._maker(), time.perf_counter()
             for some in self._pass(make, first - 1, stop):
                 worked += some
                 rate = worked / (time.perf_counter() - began)

@@ -16,7 +16,10 @@ from grain.structures import Region
 
 @dataclass(frozen=True)
 class PictureTrial:
-    """What the annotators make of one picture, step by step. texts, regions: None where it did not get so far."""
+    """What the annotators make of one picture, step by step.
+
+    texts, regions: None where it did not get so far. seconds: of each stage, without the time to load its model.
+    """
 
     described: DescriberResult | None
     texts: FilterResult[str] | None
@@ -31,13 +34,15 @@ def try_picture(config: AnnotateConfig, annotators: AnnotatorFactory, image: Ima
     """
     described, seconds, texts = None, {}, tuple(config.describer.vocabulary)
     if config.describer.row.spec is not None:
+        describer = annotators.describer()  # loaded before the clock starts: only the first picture waits for that
         began = time.perf_counter()
-        described = annotators.describer().describe([image])[0]
+        described = describer.describe([image])[0]
         seconds["describe"] = time.perf_counter() - began
         if described.problem:
             return PictureTrial(described, None, None, seconds)
         texts = described.descriptions
+    localizer = annotators.localizer()
     began = time.perf_counter()
-    [(kept, regions)] = find_regions(annotators.localizer(), config.localizer.keep, pictures=[image], texts=[texts])
+    [(kept, regions)] = find_regions(localizer, config.localizer.keep, pictures=[image], texts=[texts])
     seconds["localize"] = time.perf_counter() - began
     return PictureTrial(described, kept, regions, seconds)

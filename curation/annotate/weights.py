@@ -87,6 +87,9 @@ class LocalModel:
                 output_loading_info=True,
                 **options,
             )
+        except ImportError as error:  # of a package that only this processor needs
+            words = " ".join(str(error).split())[:200]
+            raise UserError(f"The processor of {self.model} needs a package that is not installed: {words}") from error
         except (OSError, ValueError, SafetensorError) as error:
             raise missing_weights(self.model, self.revision) from error
         if loading["missing_keys"] or loading["mismatched_keys"]:

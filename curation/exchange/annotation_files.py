@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from curation.exchange import coco, entities, imagefolder, label_studio_json, odvg, shards
-from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
+from curation.exchange import (
+    coco,
+    cvat,
+    entities,
+    fiftyone_json,
+    finehard,
+    imagefolder,
+    label_studio_json,
+    odvg,
+    shards,
+    voc,
+    yolo,
+)
+from curation.exchange.formats import MAIN_FILE, OF_MANY_FILES, ImportFormat
+from curation.exchange.picture_headers import PictureFolder
 from curation.files.records import PictureRecord
 from user_errors import UserError
+
+PICTURES = ("data", "images")  # folders beside FiftyOne's labels.json: its own, and that of our exports
 
 
 def read_file(
@@ -31,13 +46,11 @@ def read_file(
             raise UserError(f"expected shards (*.tar) in {path}, got none: give their folder")
         yield from shards.read(paths)
         return
-    if format in ENTITIES_FORMATS:
-        yield from entities.read(path, left_out, refused, longer=format == "entities-longer")
+    if format in OF_MANY_FILES:
+        yield from _of_many_files(path, format, left_out=left_out, refused=refused)
         return
-    names = {"coco": "annotations.json", "odvg": "annotations.jsonl", "imagefolder": "metadata.jsonl"}
-    names["label-studio"] = "tasks.json"
     if path.is_dir():
-        folder, path = path, path / names.get(format, "data.parquet")
+        folder, path = path, path / MAIN_FILE[format]
         if not path.is_file():
             raise UserError(
                 f"expected an export as {format} with its {path.name}, got the folder {folder} without one: name the "
@@ -45,18 +58,40 @@ def read_file(
             )
     with _opened(path) as file:
         try:
-            if format == "coco":
-                yield from coco.read(file, left_out)
-            elif format == "odvg":
-                yield from odvg.read(file)
-            elif format == "label-studio":
-                yield from label_studio_json.read(file)
-            elif format == "imagefolder":
-                yield from imagefolder.read_metadata(file)
-            else:
-                yield from imagefolder.read_parquet(file)
+            yield from _of_one_file(file, path, format=format, left_out=left_out)
         except UserError as error:
             raise UserError(f"{path.name}, {error}") from error
+
+
+def _of_many_files(
+    path: Path, format: ImportFormat, *, left_out: Counter[str] | None, refused: list[str] | None
+) -> Iterator[PictureRecord]:
+    """Read a format that has a file or two for each picture."""
+    if format == "yolo":
+        return yolo.read(path, left_out, refused)
+    if format == "voc":
+        return voc.read(path, left_out, refused)
+    return entities.read(path, left_out, refused, longer=format == "entities-longer")
+
+
+def _of_one_file(
+    file: IO[bytes], path: Path, *, format: ImportFormat, left_out: Counter[str] | None
+) -> Iterable[PictureRecord]:
+    """Read a format that has one file for all pictures, which lie beside it."""
+    if format == "fiftyone":
+        beside = next((path.parent / name for name in PICTURES if (path.parent / name).is_dir()), path.parent)
+        return fiftyone_json.read(file, PictureFolder(beside), left_out)
+    if format == "finehard":
+        return finehard.read(file, PictureFolder(path.parent), left_out)
+    if format == "coco":
+        return coco.read(file, left_out)
+    if format == "cvat":
+        return cvat.read(file, left_out)
+    if format == "odvg":
+        return odvg.read(file)
+    if format == "label-studio":
+        return label_studio_json.read(file)
+    return imagefolder.read_metadata(file) if format == "imagefolder" else imagefolder.read_parquet(file)
 
 
 @contextmanager

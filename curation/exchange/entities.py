@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.exchange.formats import decode_text, from_pixels_xyxy, located
+from curation.exchange.formats import decode_text, from_pixels_xyxy, located, read_bounded
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
+from curation.exchange.xml_files import parse_xml, whole_in
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, picture_from, shown
 from db.queries.values import storable
 from user_errors import UserError
@@ -31,7 +32,6 @@ MOST_BYTES = 1_000_000  # of one file; the published ones have a few thousand
 MARK = "[/EN#"
 PHRASE = re.compile(r"\[/EN#([^\s/\[\]]+)(?:/[^\s/\[\]]*)*\s([^\[\]]*)\]")  # [/EN#ID/TYPE/TYPE the words]
 NOT_VISUAL = "0"  # the id of every phrase that names nothing to be seen
-DEFINITIONS = ("<!DOCTYPE", "<!ENTITY")
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def _record(root: Path, stem: str, left_out: Counter[str], *, longer: bool) -> P
     """Return one picture; its name is that of Flickr30k, and stands for any with this stem."""
     annotation, sentences = f"{ANNOTATIONS}/{stem}.xml", f"{SENTENCES}/{stem}.txt"
     with located(storable(annotation)):
-        tree = _parse_xml(_read_text(root / annotation))
+        tree = parse_xml(_read_text(root / annotation))
     with located(storable(sentences)):
         captions = _parse_captions(_read_text(root / sentences), longer=longer)
     left_out["further caption"] += len(captions.texts) - 1
     with located(storable(annotation)):
         size = tree.find("size")
-        sides = {side: _whole(size, side) for side in ("width", "height")}
+        sides = {side: whole_in(size, side) for side in ("width", "height")}
         picture = {"file_name": f"{stem}.jpg", "caption": captions.texts[0], **sides}
         boxes = _boxes(tree, picture_from(picture, regions=()))
         return picture_from(picture, regions=_regions(boxes, captions.phrases, left_out))
@@ -108,14 +108,7 @@ def _record(root: Path, stem: str, left_out: Counter[str], *, longer: bool) -> P
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise UserError("expected a file, got none: add it, or remove the picture's other file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror}): see to its permissions") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"expected at most {MOST_BYTES / 1e6:g} MB, got more: this is no such file")
-    return decode_text(content)
+    return decode_text(read_bounded(path, MOST_BYTES))
 
 
 # ------------------------------------------------------------------------------------ captions
@@ -168,22 +161,6 @@ def _distinct(phrases: Sequence[str]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------ boxes
 
 
-def _parse_xml(text: str) -> ElementTree.Element:
-    """Parse XML that defines nothing: definitions can name other files, or grow to any size.
-
-    The text is decoded before, so that no encoding hides a definition; but the parser takes text with NULs for UTF-16,
-    whatever it is told.
-    """
-    if "\0" in text:
-        raise UserError("expected XML as UTF-8 text, got a NUL: save the file as UTF-8")
-    if any(word in text for word in DEFINITIONS):
-        raise UserError(f"expected XML without {' or '.join(DEFINITIONS)}, got one: remove it")
-    try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise UserError(f"expected XML, got something else ({error}): get the file again") from error
-
-
 def _boxes(tree: ElementTree.Element, picture: PictureRecord) -> dict[Box, list[str]]:
     """Return each box with the ids of its entities, but for those that are a whole scene."""
     scenes: set[str] = set()
@@ -193,20 +170,13 @@ def _boxes(tree: ElementTree.Element, picture: PictureRecord) -> dict[Box, list[
             names = [_single_spaced(each.text or "") for each in item.findall("name")]
             if not all(names) or not names:
                 raise UserError("expected the entity's id as <name>, got none: correct it")
-            if item.find("scene") is not None and _whole(item, "scene"):
+            if item.find("scene") is not None and whole_in(item, "scene"):
                 scenes.update(names)
             for box in item.findall("bndbox"):
-                x1, y1, x2, y2 = (_whole(box, corner) for corner in ("xmin", "ymin", "xmax", "ymax"))
+                x1, y1, x2, y2 = (whole_in(box, corner) for corner in ("xmin", "ymin", "xmax", "ymax"))
                 xyxy = from_pixels_xyxy([x1 - 1, y1 - 1, x2, y2], picture.width, picture.height)
                 found.setdefault(xyxy, []).extend(names)
     return {box: [name for name in names if name not in scenes] for box, names in found.items()}
-
-
-def _whole(parent: ElementTree.Element | None, tag: str) -> int:
-    content = _single_spaced("" if parent is None else parent.findtext(tag, ""))
-    if not re.fullmatch(r"-?[0-9]{1,9}", content):
-        raise UserError(f"expected a whole number as <{tag}>, got {shown(content or None)}: correct it")
-    return int(content)
 
 
 def _regions(

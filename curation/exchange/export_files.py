@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from atomic_files import atomic_file, write_atomically
-from curation.exchange import coco, imagefolder, label_studio_json, odvg
+from curation.exchange import coco, cvat, fiftyone_json, finehard, imagefolder, label_studio_json, odvg, voc, yolo
 from curation.exchange.classes import CLASSES, Classes
 from curation.exchange.dataset_card import ExportTally
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import ROWS, SPLITS, ExportSelection, Split, split_for
-from curation.exchange.formats import Format
+from curation.exchange.formats import MAIN_FILE
 from curation.exchange.shards import to_sample
 from curation.files.image_files import JPEG, PictureFile, PictureFileReader
 from curation.files.records import PictureRecord
@@ -31,16 +31,8 @@ from db.queries.data_set_queries import find_images
 from grain.checkpoint import file_sha256
 from grain.structures import SCHEMA_VERSION
 
-MANIFEST = "manifest.json"
+MANIFEST = MAIN_FILE["shards"]
 IMAGES, BEFORE = "images", ".images-before"
-MAIN_FILE: dict[Format, str] = {
-    "shards": MANIFEST,
-    "coco": "annotations.json",
-    "odvg": "annotations.jsonl",
-    "imagefolder": "metadata.jsonl",
-    "parquet": "data.parquet",
-    "label-studio": "tasks.json",
-}
 
 
 @dataclass
@@ -137,16 +129,32 @@ class ExportWriter:
             name = Path(_folder_of(record)) / self.named(record).file_name
             _put(self.out / name, prepared.content, kept / name.relative_to(IMAGES))
         shutil.rmtree(kept, ignore_errors=True)
-        os.sync()  # one for all: each by itself would take longer than the pictures
         records = _WrittenPictures(selection, self)
+        self._write_beside(records)
+        os.sync()  # one for all: each by itself would take longer than the pictures
         write: dict[str, Callable[[BinaryIO], object]] = {
             "coco": lambda file: coco.write(records, file, categories=self.config.categories),
             "odvg": lambda file: odvg.write(records, file),
+            "yolo": lambda file: yolo.write(records, file),
+            "voc": lambda file: voc.write(records, file),
+            "fiftyone": lambda file: fiftyone_json.write(records, file),
+            "cvat": lambda file: cvat.write(records, file),
+            "finehard": lambda file: finehard.write(records, file),
             "imagefolder": lambda file: imagefolder.write_metadata(records, file),
             "label-studio": lambda file: label_studio_json.write(records, file),
         }
+        self.main_file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.main_file) as temporary, temporary.open("wb") as file:
             write[self.config.format](file)
+
+    def _write_beside(self, records: Iterable[PictureRecord]) -> None:
+        """Write the files that some formats have for each picture, in place of those of an earlier export."""
+        if self.config.format == "yolo":
+            shutil.rmtree(self.out / yolo.LABELS, ignore_errors=True)
+            yolo.write_labels(records, self.out)
+        elif self.config.format == "voc":
+            shutil.rmtree(self.out / voc.ANNOTATIONS, ignore_errors=True)
+            voc.write_annotations(records, self.out, IMAGES)
 
     def write_shards(self, selection: ExportSelection, classes: Classes) -> None:
         """Write the shards of every split, classes.json and the manifest."""

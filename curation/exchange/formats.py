@@ -1,6 +1,7 @@
 """Share what the file formats have in common: what each can store, exact pixels, errors that name their place.
 
-Each format has a module of its own: coco.py, odvg.py, imagefolder.py (parquet too), label_studio_json.py and shards.py.
+Each format has a module of its own: coco.py, odvg.py, yolo.py, voc.py, cvat.py, fiftyone_json.py, finehard.py,
+imagefolder.py (parquet too), label_studio_json.py and shards.py.
 All are pure: records in, text or plain values out, and back. entities.py is a layout that is only read.
 
 Boxes are normalized at rest and in pixels in COCO and ODVG. Not every fraction x has a float p with p / width == x, so
@@ -16,17 +17,47 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException
+from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
+from curation.exchange.xml_files import writable
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, a_list, shown
 from user_errors import UserError
 
-Format = Literal["shards", "coco", "odvg", "imagefolder", "parquet", "label-studio"]
+Format = Literal[
+    "shards",
+    "coco",
+    "odvg",
+    "yolo",
+    "voc",
+    "fiftyone",
+    "cvat",
+    "finehard",
+    "imagefolder",
+    "parquet",
+    "label-studio",
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 ImportFormat = Literal[Format, "entities", "entities-longer"]
 """What annotations are read from: the formats of exports, and layouts that are only read."""
 ENTITIES_FORMATS: tuple[ImportFormat, ...] = ("entities", "entities-longer")
 IMPORT_FORMATS: tuple[ImportFormat, ...] = get_args(ImportFormat)
+OF_MANY_FILES: tuple[ImportFormat, ...] = ("yolo", "voc", *ENTITIES_FORMATS)
+"""Those that have files of its own for each picture: malformed ones are listed, and the others read."""
+MAIN_FILE: dict[str, str] = {
+    "shards": "manifest.json",
+    "coco": "annotations.json",
+    "odvg": "annotations.jsonl",
+    "yolo": "data.yaml",
+    "voc": "ImageSets/Main/all.txt",
+    "fiftyone": "labels.json",
+    "cvat": "annotations.xml",
+    "finehard": "finehard.json",
+    "imagefolder": "metadata.jsonl",
+    "parquet": "data.parquet",
+    "label-studio": "tasks.json",
+}
+"""Which an export has, written last."""
 LINE_BYTES = 32_000_000  # of one picture
 EDGE_PIXELS = 1.0  # a box that other programs rounded may leave the picture by so much, and is clipped
 ARITHMETIC = Context(prec=50, rounding=ROUND_HALF_EVEN)
@@ -66,9 +97,24 @@ def _merged(record: PictureRecord) -> int:
     return len(boxes) - len(set(boxes))
 
 
+def _unwritable(record: PictureRecord) -> int:
+    texts = [record.file_name, *(one.text for one in _descriptions(record))]
+    return sum(writable(text) != text for text in texts)
+
+
+def _rounded(record: PictureRecord) -> int:
+    boxes = described_boxes(record)
+    return sum(in_whole_pixels(box, record.width, record.height) != box for box in boxes)
+
+
+def _off_centre(record: PictureRecord) -> int:
+    return sum(from_centre(to_centre(box), record.width, record.height) != box for box in described_boxes(record))
+
+
 KINDS = {
     "sha256": _Kind(lambda r: r.sha256 != "", "content hashes: {n} lose theirs and are found by file name only"),
     "id": _Kind(_ids, "database ids: {n} lose theirs"),
+    "caption": _Kind(lambda r: r.caption != "", "captions: {n} pictures lose theirs"),
     "review": _Kind(lambda r: r.review != "open", 'review states: {n} lose theirs, "reviewed, empty" among them'),
     "facts": _Kind(lambda r: len(r.facts), "facts of pictures: {n} are lost"),
     "status": _Kind(
@@ -88,15 +134,26 @@ KINDS = {
     ),
     "empty": _Kind(lambda r: not described_boxes(r), "pictures without a region: {n} get no line"),
     "merged": _Kind(_merged, "several regions of one box: {n} become part of another"),
+    "whole_pixels": _Kind(_rounded, "parts of pixels: {n} boxes are rounded to whole ones"),
+    "centre": _Kind(_off_centre, "boxes by their corners: {n} are rounded"),
+    "unwritable": _Kind(_unwritable, "control characters: {n} texts or names get a mark in their place"),
     "bare": _Kind(
         lambda r: len(r.regions) - len(described_boxes(r)), "regions without a description: {n} are left out"
     ),
 }
 """By the field of the record that is lost, or what happens to a picture as a whole."""
+_OF_DESCRIPTIONS = ("status", "score", "source", "version", "editor")
+_LOST_WITH_PHRASES = ("sha256", "id", "review", "facts", *_OF_DESCRIPTIONS, "empty", "merged", "bare")
+_LOST_WITH_NAMES = ("sha256", "id", "caption", "review", "facts", *_OF_DESCRIPTIONS, "merged", "bare")
 LOST: dict[Format, tuple[str, ...]] = {
     "shards": (),
     "coco": (),
-    "odvg": tuple(KINDS),
+    "odvg": _LOST_WITH_PHRASES,
+    "yolo": (*_LOST_WITH_NAMES, "centre"),
+    "voc": (*_LOST_WITH_NAMES, "whole_pixels", "unwritable"),
+    "fiftyone": (),
+    "cvat": (),
+    "finehard": (),
     "imagefolder": (),
     "parquet": (),
     "label-studio": (),
@@ -105,6 +162,11 @@ NAMES: dict[Format, str] = {
     "shards": "A shard",
     "coco": "COCO",
     "odvg": "ODVG",
+    "yolo": "YOLO",
+    "voc": "Pascal VOC",
+    "fiftyone": "FiftyOne's JSON",
+    "cvat": "CVAT's XML",
+    "finehard": "FineHARD's JSON",
     "imagefolder": "An ImageFolder",
     "parquet": "A parquet file",
     "label-studio": "Label Studio's JSON",
@@ -154,6 +216,75 @@ def from_pixels_xywh(values: Any, width: int, height: int) -> Box:
     return _box((x, y, ARITHMETIC.add(x, wide), ARITHMETIC.add(y, high)), width, height, values=values)
 
 
+def to_unit_xywh(xyxy: Box) -> tuple[str, str, str, str]:
+    """Return corner and size in parts of the picture, as JSON numbers that from_unit_xywh turns back exactly."""
+    return to_pixels_xywh(xyxy, 1, 1)
+
+
+def from_unit_xywh(values: Any, width: int, height: int) -> Box:
+    """Return the box of a corner and a size in parts of a picture; otherwise as from_pixels_xyxy."""
+    x, y, wide, high = _four(values)
+    corners = (x, y, ARITHMETIC.add(x, wide), ARITHMETIC.add(y, high))
+    return _unit_box(corners, width, height, values=values)
+
+
+def from_unit_xyxy(values: Any, width: int, height: int) -> Box:
+    """Return the box of two corners in parts of a picture; otherwise as from_pixels_xyxy."""
+    x1, y1, x2, y2 = _four(values)
+    return _unit_box((x1, y1, x2, y2), width, height, values=values)
+
+
+def to_centre(xyxy: Box) -> tuple[str, str, str, str]:
+    """Return centre and size in parts of the picture, as YOLO has them; few boxes are rounded (from_centre)."""
+    x1, y1, x2, y2 = (Decimal(part) for part in xyxy)
+    numbers = (_half(x1, x2), _half(y1, y2), ARITHMETIC.subtract(x2, x1), ARITHMETIC.subtract(y2, y1))
+    short = tuple(repr(float(number)) for number in numbers)
+    exact = tuple(f"{Context(prec=MOST_DIGITS).plus(number):f}" for number in numbers)
+    return short if _from_centre(short) == xyxy else exact  # type: ignore[return-value]
+
+
+def from_centre(values: Any, width: int, height: int) -> Box:
+    """Return the box of a centre and a size in parts of a picture; otherwise as from_pixels_xyxy."""
+    try:
+        numbers = _four([Decimal(str(value)) for value in values])
+    except DecimalException as error:
+        raise UserError(f"expected 4 numbers, got {shown(values)}: correct them") from error
+    return _unit_box(_corners(numbers), width, height, values=values)
+
+
+def _from_centre(values: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(float(corner) for corner in _corners([Decimal(value) for value in values]))
+
+
+def _corners(centre: list[Decimal]) -> tuple[Decimal, ...]:
+    x, y, wide, high = centre
+    across, down = (ARITHMETIC.divide(side, Decimal(2)) for side in (wide, high))
+    low = (ARITHMETIC.subtract(x, across), ARITHMETIC.subtract(y, down))
+    return (*low, ARITHMETIC.add(x, across), ARITHMETIC.add(y, down))
+
+
+def _half(one: Decimal, other: Decimal) -> Decimal:
+    return ARITHMETIC.divide(ARITHMETIC.add(one, other), Decimal(2))
+
+
+def whole_pixels(xyxy: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels, at least one each way, as VOC has it: counted from 1, the last one inside."""
+    x1, x2 = _whole_side(xyxy[0], xyxy[2], width)
+    y1, y2 = _whole_side(xyxy[1], xyxy[3], height)
+    return x1 + 1, y1 + 1, x2, y2
+
+
+def in_whole_pixels(xyxy: Box, width: int, height: int) -> Box:
+    """Return a box as it comes back from whole pixels."""
+    x1, y1, x2, y2 = whole_pixels(xyxy, width, height)
+    return from_pixels_xyxy([x1 - 1, y1 - 1, x2, y2], width, height)
+
+
+def _whole_side(low: float, high: float, side: int) -> tuple[int, int]:
+    first = min(round(low * side), side - 1)
+    return first, max(round(high * side), first + 1)
+
+
 def _pixels(part: float, side: int, since: Decimal = Decimal(0)) -> str:
     """Return the pixels from `since` to a part of a side."""
     exact = ARITHMETIC.subtract(ARITHMETIC.multiply(Decimal(part), Decimal(side)), since)
@@ -194,6 +325,19 @@ def _box(corners: tuple[Decimal, ...], width: int, height: int, *, values: Any) 
     return (x1, y1, x2, y2)
 
 
+def _unit_box(corners: tuple[Decimal, ...], width: int, height: int, *, values: Any) -> Box:
+    """Return a box in parts of a picture; it may leave the picture by as much as one in pixels."""
+    clipped = []
+    for at, side in zip(corners, (width, height, width, height), strict=True):
+        if not -EDGE_PIXELS / side <= at <= 1 + EDGE_PIXELS / side:
+            raise UserError(f"expected a box in parts of the picture, 0 to 1, got {_listed(values)}: correct it")
+        clipped.append(min(max(float(at), 0.0), 1.0))
+    x1, y1, x2, y2 = clipped
+    if not (x1 < x2 and y1 < y2):
+        raise UserError(f"expected a box with an area, got {_listed(values)}: correct it or leave it out")
+    return (x1, y1, x2, y2)
+
+
 def _listed(values: Any) -> str:
     return "[" + ", ".join(str(value)[:24] for value in values) + "]"
 
@@ -227,6 +371,21 @@ def decode_text(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"byte {error.start}: expected UTF-8 text, got other bytes: save the file as UTF-8") from error
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Read a file of at most so many bytes.
+
+    Raises: UserError: it cannot be read, or has more.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror}): see to its permissions") from error
+    if len(content) > most_bytes:
+        raise UserError(f"expected at most {most_bytes / 1e6:g} MB, got more: this is no such file")
+    return content
 
 
 def read_lines(file: IO[bytes], read: Callable[[Mapping[str, Any]], PictureRecord]) -> Iterator[PictureRecord]:

@@ -7,6 +7,7 @@ there), `xyxy` (the same normalized, exact), `region_id`, and of its description
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
@@ -190,7 +191,7 @@ def _schema(pyarrow: Any) -> Any:
     box = pyarrow.list_(pyarrow.float64())
     objects = {"bbox": box, "xyxy": box, "region_id": pyarrow.int64(), **lists}
     fact = pyarrow.struct([("name", pyarrow.string()), ("value", pyarrow.string())])
-    return pyarrow.schema(
+    fields = pyarrow.schema(
         [
             ("image", pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])),
             ("file_name", pyarrow.string()),
@@ -204,6 +205,17 @@ def _schema(pyarrow: Any) -> Any:
             ("objects", pyarrow.struct([(name, pyarrow.list_(kind)) for name, kind in objects.items()])),
         ]
     )
+    features = {field.name: _feature(field.type) for field in fields} | {"image": {"_type": "Image"}}
+    return fields.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _feature(kind: Any) -> Any:
+    """Return a column's type as `datasets` names it: with these, its pictures load as pictures."""
+    if hasattr(kind, "value_type"):
+        return {"_type": "List", "feature": _feature(kind.value_type)}
+    if kind.num_fields:
+        return {kind.field(at).name: _feature(kind.field(at).type) for at in range(kind.num_fields)}
+    return {"_type": "Value", "dtype": {"double": "float64"}.get(str(kind), str(kind))}
 
 
 def _pyarrow() -> tuple[Any, Any]:

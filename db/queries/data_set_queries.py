@@ -35,6 +35,15 @@ class NewImage:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """How many files were left out for a reason. first: location and member of the first of them."""
+
+    reason: str
+    files: int
+    first: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewRefusal:
     """A file that an import leaves out; fields as in `db.models.RefusedFile`."""
 
@@ -143,6 +152,27 @@ def add_refusals(session: Session, *, dataset_id: int, import_id: str, files: It
         for file in files
     )
     return insert_new(session, RefusedFile, columns=columns.split(), rows=rows, unique=columns.split()[:4])
+
+
+def refusals_by_reason(
+    session: Session, *, dataset_id: int, most: int, examples: int
+) -> tuple[list[RefusalCount], int]:
+    """Count the files that imports left out of a data set by reason, the commonest first.
+
+    Args:    most: reasons that are returned. examples: files that each names, the earliest first.
+    Returns: the counts, and how many files there are in all.
+    """
+    files = func.count()
+    asked = select(RefusedFile.reason, files).where(RefusedFile.dataset_id == dataset_id).group_by(RefusedFile.reason)
+    rows = session.exec(asked.order_by(files.desc(), RefusedFile.reason)).all()
+    found = []
+    for reason, count in rows[:most]:
+        of_reason = select(RefusedFile.location, RefusedFile.member).where(
+            RefusedFile.dataset_id == dataset_id, RefusedFile.reason == reason
+        )
+        first = session.exec(of_reason.order_by(col(RefusedFile.id)).limit(examples)).all()
+        found.append(RefusalCount(reason, count, tuple((location, member) for location, member in first)))
+    return found, sum(count for _, count in rows)
 
 
 def lock_image(session: Session, *, image_id: int) -> Image:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from user_errors import UserError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST_NAME_CHARACTERS = 100  # more would break a page
 
 
 def storable(text: str) -> str:
@@ -45,12 +46,17 @@ def must_be_sha256(**values: str) -> None:
 
 
 def check_line(value: str, what: str) -> None:
-    """Refuse a name that is empty or more than one printable line.
+    """Refuse a name that is empty, more than one printable line, or too long for a page.
 
     Raises: UserError.
     """
     if not value.strip() or not value.isprintable():
-        raise UserError(f"expected {what}, one printable line, got {value!r}: give it one")
+        raise UserError(f"expected {what}, one printable line, got {value[:MOST_NAME_CHARACTERS]!r}: give it one")
+    if len(value) > MOST_NAME_CHARACTERS:
+        raise UserError(
+            f"expected {what} of at most {MOST_NAME_CHARACTERS} characters, got {len(value):,} "
+            f"({value[:20]!r} …): shorten it"
+        )
 
 
 def check_known(value: str, known: Collection[str], what: str) -> None:

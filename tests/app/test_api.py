@@ -52,6 +52,12 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     sample = {"describer": "sample", "localizer": "sample"}
     plan = client.predict("drawn", **sample, api_name="/annotation_plan")
     assert (plan["images"], [stage["left"] for stage in plan["stages"]]) == (6, [6, 6])
+    names = {
+        "describer": "vocabulary",
+        "localizer": "sample",
+        "settings": {"vocabulary": "a lid\na handle", "batch": 2},
+    }
+    assert len(client.predict("drawn", **names, api_name="/annotation_plan")["stages"]) == 1
     assert ended(client, client.predict("drawn", **sample, api_name="/annotate"))["state"] == "done"
     page = client.predict("drawn", order="lowest_score", api_name="/regions")
     first, second = page["regions"][:2]
@@ -77,6 +83,11 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
 def test_what_cannot_be_is_said_as_on_the_pages(client: Client) -> None:
     assert "data set 'nope'" in refusal(client, "nope", api_name="/annotation_plan")
     assert "Expected the order newest" in refusal(client, "drawn", "", "pending", "", "up", api_name="/regions")
+    settings = {"localizer": "sample", "settings": {"tokens": "many"}}
+    with pytest.raises(AppError, match="Expected a number for tokens, got 'many'"):
+        client.predict("drawn", **settings, api_name="/annotate")
+    with pytest.raises(AppError, match=r"Expected settings among .*, got 'sever'"):
+        client.predict("drawn", describer="server", settings={"sever": "http://x"}, api_name="/annotation_plan")
     assert "got 'acceptd': correct it" in refusal(client, "drawn", "", "accepted,acceptd", api_name="/regions")
     assert "got '': correct it" in refusal(client, "drawn", "v2", "", api_name="/freeze")
     assert "whole number as the page's id, got '-1'" in refusal(client, -1, 1, "accepted", api_name="/decide")

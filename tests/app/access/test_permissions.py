@@ -13,7 +13,7 @@ import pytest
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_readable, check_server
 from app.access.rules import Role
-from app.annotate.form import AnnotateForm
+from app.annotate.form import DEFAULTS
 from app.concepts import actions as concepts_actions
 from app.evaluate.request import EvaluateRequest
 from app.evaluate.request import command_line as evaluate_command
@@ -32,7 +32,7 @@ __all__ = ["house", "picture"]  # fixtures
 
 CURATOR, ADMIN = Person("carl", "curator"), Person("ada", "admin")
 OUTSIDE = "lies outside GRAIN_HOME, where only an admin may read"
-FORM = AnnotateForm("set", "llava", "", "", "", "two-stage-1", "photo", "", 0.3, 5, 0.0, 0.0)
+FORM = DEFAULTS._replace(dataset="set", describer="llava")
 TRAINING = TrainRequest.read({"name": "run", "data": "world:200", "start": "open_clip"})
 
 Field = Callable[[Services, Person, str], Any]
@@ -83,7 +83,7 @@ PATH_FIELDS: dict[str, Field] = {
 # What else a person may write, by label; a new field stands here or above.
 ADMINS_PATHS = {"folder, archive or table on this machine", "file or folder on this machine"}
 PATH_LABELS = {
-    *("its model (empty: LLaVA-NeXT 7B)", "its model (empty: OWLv2 base)", "folder on this machine", "arm"),
+    *("the describer's model", "the localizer's model", "folder on this machine", "arm"),
     *("or a folder of shards", "checkpoints, by name or folder, or open_clip:ViT-B-16=FILE; CLIP twins are added"),
     "or paths: data folder, ImageFolder, WebDataset, file of captions; one a line",
     "descriptions of classes, JSON of DCLIP or CuPL (empty: those of the data set)",

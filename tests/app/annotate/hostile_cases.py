@@ -16,6 +16,7 @@ from curation.annotate.registry import StageWork
 from curation.annotate.trial import PictureTrial
 from db.models import Image as Picture
 from db.models import RegionRow
+from db.queries.data_set_queries import RefusalCount
 from db.queries.run_queries import StageCounts
 from grain.structures import Region
 from tests.support.hostile import HOSTILE
@@ -68,8 +69,13 @@ def results() -> str:
     )
 
 
+def left_out() -> str:
+    return panels.left_out_panel([RefusalCount(HOSTILE, 70, ((HOSTILE, ""), (f"/data/{HOSTILE}", HOSTILE)))], 90)
+
+
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "annotate/templates/plan.html": (plan,),
+    "annotate/templates/left_out.html": (left_out,),
     "annotate/templates/trial.html": (trial,),
     "annotate/templates/results.html": (results,),
 }

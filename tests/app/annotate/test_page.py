@@ -135,7 +135,7 @@ def test_the_plan_for_large_weights_follows_by_itself_once_they_are_read(page: P
         file.truncate(READ_AT_ONCE_BYTES + 1)  # the first answer is always that they are being read
     choose(page, "describer", "LLaVA on this machine")
     expect(page.locator("#note-plan .notice")).to_contain_text("hf download")
-    model = page.get_by_label("its model (empty: LLaVA-NeXT 7B)")
+    model = page.get_by_label("the describer's model")
     model.fill(str(tmp_path))
     model.press("Tab")
     expect(page.locator("#command")).to_contain_text(str(tmp_path))

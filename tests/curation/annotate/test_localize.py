@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.random_detectors import GRID, tiny_owlv2, write_random_detector
 from curation.annotate.localize import (
     OWLV2,
     REVISIONS,
@@ -29,7 +30,6 @@ from curation.annotate.localize import (
 from grain.structures import Region
 from tests.support.paths import ROOT
 from tests.support.tiny import picture
-from tests.support.tiny_owlv2 import GRID, tiny_owlv2, write_tiny_owlv2
 from user_errors import UserError
 
 EVERYTHING = LocalizeConfig(threshold=0.0, nms_iou=1.0, most_of_text=1000)
@@ -338,7 +338,7 @@ def test_a_localizer_that_cannot_be_is_refused(settings: dict[str, Any], complai
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_owlv2(tmp_path_factory.mktemp("models") / "tiny-owl")
+    return write_random_detector("owlv2", tmp_path_factory.mktemp("models") / "tiny-owl")
 
 
 def test_a_model_that_was_loaded_finds_what_it_found_before(folder: Path) -> None:
@@ -375,7 +375,7 @@ def test_damaged_weights_too_few_of_them_and_another_models_are_refused(folder: 
 def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "no-owl")
     (other / "config.json").write_text('{"model_type": "clip"}')
-    with pytest.raises(ValueError, match=f"expected an OWLv2 model, got clip: choose one such as {OWLV2}"):
+    with pytest.raises(UserError, match=f"the family owlv2, got .* of clip: .* a model such as {OWLV2}"):
         Owlv2Localizer.from_pretrained(other)
 
 

@@ -20,11 +20,11 @@ from curation.annotate.openai_describer import (
     ATTEMPTS_ALONE,
     DROPPED,
     MOST_BODY_BYTES,
-    PICTURE_SIDE,
     PROBE,
     OpenAIDescriber,
     _NoAnswerError,
 )
+from curation.annotate.picture_sizes import PICTURE_SIDE
 from curation.annotate.prompts import SINGLE_STAGE, TWO_STAGE, storable
 from curation.annotate.registry import DescriberChoice
 from curation.audit.audit import SourceChoice

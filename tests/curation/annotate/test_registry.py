@@ -72,8 +72,13 @@ def test_recipes_of_weights_in_a_folder_stay_what_they_are(tmp_path: Path) -> No
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "x"}')
     describer = DescriberChoice("llava", model=str(folder), precision="fp32")
-    works = works_of(describer, LocalizerChoice("owlv2", model=str(folder), precision="bf16"), NEVER_WRONG)
-    assert [work.recipe[:8] for work in works] == ["d6d8390f", "d2db592f"]
+    works = works_of(describer, LocalizerChoice("photo"), NEVER_WRONG)
+    assert works[0].recipe[:8] == "d6d8390f"
+    (folder / "config.json").write_text('{"model_type": "owlv2"}')
+    works = works_of(
+        DescriberChoice("photo"), LocalizerChoice("owlv2", model=str(folder), precision="bf16"), NEVER_WRONG
+    )
+    assert [work.recipe[:8] for work in works] == ["727eb7b0", "261542b1"]
 
 
 def test_rows_name_settings_that_there_are_and_are_told_apart() -> None:
@@ -83,10 +88,21 @@ def test_rows_name_settings_that_there_are_and_are_told_apart() -> None:
         assert all(row.uses <= known and row.kind == kind for kind, row in rows.items())
         labels = [label for label, _ in label_choices(rows.values())]
         assert len(set(labels)) == len(labels) and all(labels)
-    of_servers = {"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds", "ask"}
+    of_servers = {
+        "model",
+        "revision",
+        "server",
+        "concurrency",
+        "timeout_seconds",
+        "patience_seconds",
+        "ask",
+        "picture_side",
+    }
     assert uses_of(DESCRIBERS, "server") == of_servers
     assert uses_of(LOCALIZERS, "nothing of the kind") == frozenset()
-    assert [kind for kind, row in DESCRIBERS.items() if row.any_picture] == ["photo", "llava", "server"]
+    assert [kind for kind, row in DESCRIBERS.items() if row.any_picture] == [
+        *("photo", "llava", "llava-onevision", "qwen2.5-vl", "qwen3-vl", "smolvlm", "server")
+    ]
 
 
 @pytest.mark.parametrize("choice", [DescriberChoice, LocalizerChoice])

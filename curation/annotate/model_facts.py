@@ -1,0 +1,93 @@
+"""Say of each kind of annotator which model it takes, what that may be used for, and what it asks of a machine.
+
+Licences and sizes are those of the models' cards; nothing here is fetched or checked by the app.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curation.annotate.weights import LocalModel
+from user_errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a kind's own model is, in plain words; "" where the kind has no weights of its own.
+
+    model: taken where none is named. families: the model_types that the kind loads; none: any. licence, size: of
+    `model`. needs: of the machine.
+    """
+
+    licence: str = ""
+    size: str = ""
+    needs: str = "nothing"
+    model: str = ""
+    families: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Return one line for a page: the model, its licence, its size and what it needs."""
+        return " · ".join(filter(None, (self.model, self.licence, self.size, f"needs {self.needs}")))
+
+
+APACHE = "Apache-2.0"
+STAND_IN = ModelFacts(licence="part of GRAIN")
+SAMPLE = ModelFacts(licence="part of GRAIN", needs="pictures of the sample world")
+SERVER = ModelFacts(licence="the served model's", needs="a server with OpenAI's API, such as vLLM")
+LLAVA_NEXT = ModelFacts(
+    APACHE, "7.6 B parameters, 15 GB", "a GPU with 20 GB, 8 GB in 4 bits", "llava-hf/llava-v1.6-mistral-7b-hf"
+)
+LLAVA_ONEVISION = ModelFacts(
+    APACHE,
+    "0.9 B parameters, 2 GB",
+    "a GPU with 4 GB, or patience",
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+    ("llava_onevision",),
+)
+QWEN25_VL = ModelFacts(
+    f"{APACHE} (the 3 B one: research only)",
+    "8.3 B parameters, 17 GB",
+    "a GPU with 24 GB",
+    "Qwen/Qwen2.5-VL-7B-Instruct",
+    ("qwen2_5_vl",),
+)
+QWEN3_VL = ModelFacts(
+    APACHE,
+    "8.8 B parameters, 18 GB",
+    "a GPU with 24 GB",
+    "Qwen/Qwen3-VL-8B-Instruct",
+    ("qwen3_vl", "qwen3_vl_moe"),
+)
+SMOLVLM = ModelFacts(
+    APACHE,
+    "2.2 B parameters, 4.5 GB",
+    "a GPU with 6 GB",
+    "HuggingFaceTB/SmolVLM-Instruct",
+    ("idefics3", "smolvlm"),
+)
+OWLV2 = ModelFacts(APACHE, "155 M parameters, 0.6 GB", "a CPU", "google/owlv2-base-patch16-ensemble", ("owlv2",))
+OWLVIT = ModelFacts(APACHE, "153 M parameters, 0.6 GB", "a CPU", "google/owlvit-base-patch32", ("owlvit",))
+GROUNDING_DINO = ModelFacts(
+    APACHE, "172 M parameters, 0.7 GB", "a GPU, or patience", "IDEA-Research/grounding-dino-tiny", ("grounding-dino",)
+)
+MM_GROUNDING_DINO = ModelFacts(
+    APACHE,
+    "173 M parameters, 0.7 GB",
+    "a GPU, or patience",
+    "iSEE-Laboratory/llmdet_tiny",
+    ("mm-grounding-dino",),
+)
+
+
+def check_family(found: LocalModel, facts: ModelFacts) -> LocalModel:
+    """Return weights that were found, if the kind loads them.
+
+    Raises: UserError: they are of another family.
+    """
+    if facts.families and found.kind not in facts.families:
+        raise UserError(
+            f"Expected a model of the family {' or '.join(facts.families)}, got {found.model} of {found.kind[:40]}: "
+            f"choose the kind that it belongs to, or a model such as {facts.model}."
+        )
+    return found
