@@ -64,6 +64,8 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
             SampleConfig(wrong=form.wrong, shifted=form.shifted),
             batch=max(StageConfig().batch, describer.batch, localizer.batch),  # a call has no more than a claim
         )
+    except UserError:  # of a kind of its own, perhaps
+        raise
     except ValueError as error:
         raise UserError(str(error)) from error
 
