@@ -28,6 +28,7 @@ from benchmarks import (
     phrases,
     pipeline,
     recognition,
+    region_rules,
     retrieving,
     same_numbers,
     train_page,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for room in (
         recognition,
         experiments,
+        region_rules,
         training_step,
         training_scale,
         matching,

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from grain.config import ClassTexts
 from grain.model.model import GrainModel
-from grain.structures import GrainOutput, RegionTargets
+from grain.structures import GrainOutput, RegionRule, RegionTargets
 from grain.train.losses import Losses, box_loss, grain_losses, image_caption_loss, region_description_loss
 from grain.train.matching import match
 from grain.train_config import LossWeights
-from grain.zero_shot import ClassBank, build_class_bank, global_scores
+from grain.zero_shot import ClassBank, build_class_bank, global_scores, mix, region_scores
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_config
 
@@ -229,7 +229,7 @@ def test_a_text_that_stands_there_again_is_a_negative_of_itself_only_with_them()
 # class scores
 
 
-def bank() -> ClassBank:
+def bank(region_rule: RegionRule = "best_region") -> ClassBank:
     """Their classes and texts."""
     facts = stored()[1]
     rows = {text: row for row, text in enumerate(json.loads(facts["texts"]))}
@@ -241,6 +241,7 @@ def bank() -> ClassBank:
         json.loads(facts["classes"]),
         ClassTexts(descriptions=described),
         lambda texts: embeds[[rows[text] for text in texts]],
+        region_rule=region_rule,
     )
 
 
@@ -257,3 +258,17 @@ def test_class_scores_by_the_image_are_theirs_but_for_the_length_of_a_classs_mea
     assert theirs("alphas").tolist() == [1.0, 0.5, 0.0]
     np.testing.assert_allclose(ours * lengths, theirs("class_scores")[0], atol=TOLERANCE)
     assert lengths.max() - lengths.min() > 0.2, "a class whose texts disagree scores less with them"
+
+
+def test_class_scores_by_regions_and_mixed_are_theirs_by_their_rule() -> None:
+    classes = bank("best_description")
+    whole = global_scores(our_output().image_embeds.numpy(), classes) * mean_lengths(classes)
+    parts = region_scores(our_output().region_embeds.numpy(), classes)
+    for alpha, scores in zip(theirs("alphas").tolist(), theirs("class_scores"), strict=True):
+        np.testing.assert_allclose(mix(whole, parts, alpha), scores, atol=TOLERANCE)
+
+
+def test_the_two_rules_score_the_same_regions_otherwise() -> None:
+    regions = our_output().region_embeds.numpy()
+    ours, by_their_rule = (region_scores(regions, bank(rule)) for rule in ("best_region", "best_description"))
+    assert abs(ours - by_their_rule).min() > 0.005
