@@ -31,6 +31,7 @@ from benchmarks import (
     phrases,
     pipeline,
     recognition,
+    region_rules,
     retrieving,
     same_numbers,
     significance,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for room in (
         recognition,
         experiments,
+        region_rules,
         training_step,
         training_scale,
         matching,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atomic_files import atomic_folder
-from grain.structures import SCHEMA_VERSION
+from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 from user_errors import UserError
 
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
@@ -29,7 +29,8 @@ class CheckpointError(UserError):
 class CheckpointInfo:
     """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
 
-    from_proposals: whether its regions start from boxes that must come with each picture.
+    from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
+    score a class, see grain.zero_shot.region_scores.
     """
 
     name: str
@@ -40,6 +41,7 @@ class CheckpointInfo:
     grounding_note: str
     parameters: int
     from_proposals: bool = False
+    region_rule: RegionRule = "best_region"
 
     @property
     def origin(self) -> str:
@@ -53,6 +55,7 @@ class CheckpointInfo:
             "trained_on": self.trained_on,
             "can_ground": self.can_ground,
             "grounding_note": self.grounding_note,
+            "region_rule": self.region_rule,
         }
 
 
@@ -96,6 +99,11 @@ def read_info(folder: Path) -> CheckpointInfo:
     decoder = model.get("decoder") if isinstance(model, dict) else None
     if not isinstance(twin, str | None) or not isinstance(parameters, int):
         raise CheckpointError(f"{folder.name}: {CONFIG} has a twin or parameters of another kind: save it again")
+    region_rule = config.get("region_rule", "best_region")  # checkpoints older than the choice have none
+    if region_rule not in list(REGION_RULES):  # a list: what is there may be of any type
+        raise CheckpointError(
+            f"{folder.name}: {CONFIG} has the region rule {region_rule!r}: choose one of {', '.join(REGION_RULES)}"
+        )
     return CheckpointInfo(
         name=str(config.get("name", folder.name)),
         kind=str(config.get("kind")),
@@ -105,6 +113,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         grounding_note="" if can_ground else "this checkpoint has no trained decoder",
         parameters=parameters,
         from_proposals=isinstance(decoder, dict) and decoder.get("queries") == "proposals",
+        region_rule=region_rule,
     )
 
 

@@ -26,8 +26,18 @@ from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
 from grain.preprocess import PictureLike, cut_out, upright_rgb
-from grain.structures import MIN_CONFIDENCE, Array, ImageFeatures, Instances, Prediction, Region, RegionRanking
+from grain.structures import (
+    MIN_CONFIDENCE,
+    Array,
+    ImageFeatures,
+    Instances,
+    Prediction,
+    Region,
+    RegionRanking,
+    RegionRule,
+)
 from grain.zero_shot import (
+    ClassBank,
     Classes,
     build_class_bank,
     class_prompts,
@@ -36,6 +46,7 @@ from grain.zero_shot import (
     mix,
     parse_classes,
     region_scores,
+    region_texts,
     score_classes,
     shown_rows,
 )
@@ -150,7 +161,9 @@ class Predictor:
         """Return the texts that scoring these classes embeds, each once; embedded beforehand, they cost nothing."""
         prompts = (class_prompts(name, rows, self._encoder.class_texts) for name, rows in classes.items())
         written = [text for groups in prompts for group in groups for text in group]
-        return list(dict.fromkeys([*written, *(text for rows in classes.values() for text in rows)]))
+        bare = [text for rows in classes.values() for text in rows]
+        phrases = [text for name, rows in classes.items() for text in region_texts(name, rows, self.info.region_rule)]
+        return list(dict.fromkeys([*written, *bare, *phrases]))
 
     def crop_scores(
         self, image: PictureLike, boxes_xyxy: Sequence[tuple[float, float, float, float]], texts: Sequence[str]
@@ -200,22 +213,42 @@ class Predictor:
         return list(asked.regions)
 
     def classify(
-        self, image: PictureLike, classes: Classes, *, alpha: float = 1.0, proposals: ArrayLike | None = None
+        self,
+        image: PictureLike,
+        classes: Classes,
+        *,
+        alpha: float = 1.0,
+        region_rule: RegionRule | None = None,
+        proposals: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Score the classes of a picture by cosine, best first.
 
         Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
-        Raises: ValueError: no classes, or alpha outside [0, 1].
+                region_rule: how regions score a class, see grain.zero_shot.region_scores; None: the checkpoint's own.
+        Raises: ValueError: no classes, alpha outside [0, 1], or no such rule.
         """
-        prediction = self.predict(image, [], _checked(classes), alpha=alpha, proposals=proposals)
+        prediction = self.predict(
+            image, [], _checked(classes), alpha=alpha, region_rule=region_rule, proposals=proposals
+        )
         return {row.name: row.score for row in prediction.classes}
 
-    def classify_features(self, features: Sequence[ImageFeatures], classes: Classes, *, alpha: float = 1.0) -> Array:
-        """Score pictures that are encoded already, [N, C] cosines in the order of the classes."""
-        bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts)
+    def classify_features(
+        self,
+        features: Sequence[ImageFeatures],
+        classes: Classes,
+        *,
+        alpha: float = 1.0,
+        region_rule: RegionRule | None = None,
+    ) -> Array:
+        """Score pictures that are encoded already, [N, C] cosines in the order of the classes; see classify."""
+        bank = self._bank(classes, region_rule)
         whole = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
         return mix(whole, parts, alpha)
+
+    def _bank(self, classes: Classes, region_rule: RegionRule | None) -> ClassBank:
+        rule = region_rule or self.info.region_rule
+        return build_class_bank(classes, self._encoder.class_texts, self.embed_texts, region_rule=rule)
 
     def predict(
         self,
@@ -227,13 +260,14 @@ class Predictor:
         min_confidence: float = MIN_CONFIDENCE,
         instances: Instances = "best",
         alpha: float = 1.0,
+        region_rule: RegionRule | None = None,
         proposals: ArrayLike | None = None,
     ) -> Prediction:
         """Compute everything at once: boxes, matches, regions, class scores, timing.
 
-        Args:   descriptions, classes: may be empty. threshold, min_confidence, instances: see ground. alpha: see
-                classify.
-        Raises: ValueError: alpha outside [0, 1], one text where a list of texts is expected, or see features.
+        Args:   descriptions, classes: may be empty. threshold, min_confidence, instances: see ground. alpha,
+                region_rule: see classify.
+        Raises: ValueError: see classify and features, or one text where a list of texts is expected.
         """
         if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
             raise ValueError("descriptions must be a list of texts, got a single text: write [text]")
@@ -244,7 +278,7 @@ class Predictor:
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
             ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
-            bank = build_class_bank(classes, self._encoder.class_texts, self.embed_texts) if classes else None
+            bank = self._bank(classes, region_rule) if classes else None
         with _timed(timing, "scores"):
             regions = found_regions(
                 features.boxes_xyxy,
@@ -256,11 +290,11 @@ class Predictor:
                 instances=instances,
             )
             rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
+            scale = self._encoder.logit_scale
+            scored = score_classes(features, bank, rows=rows, alpha=alpha, scale=scale) if bank else ()
             features, ranked = features.take(rows), ranked.take(rows)
             regions = tuple(replace(each, index=int(np.searchsorted(rows, each.index))) for each in regions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
-            scale = self._encoder.logit_scale
-            scored = score_classes(features, bank, alpha=alpha, scale=scale) if bank else ()
         width, height = image.size
         return Prediction(
             width,
@@ -311,6 +345,8 @@ class PredictConfig:
     """The best region of each description, or all of its regions."""
     alpha: float = 1.0
     """1: image embedding only; 0: regions only."""
+    region_rule: RegionRule | None = None
+    """How regions score a class; None: as the checkpoint says."""
     proposals: tuple[tuple[float, float, float, float], ...] = ()
     """Boxes x0 y0 x1 y1 x0 y0 …, normalized to the picture, for a checkpoint whose regions start from them."""
     png: Path | None = None
@@ -360,6 +396,7 @@ def _predict(predictor: Predictor, image: Image.Image, config: PredictConfig) ->
         min_confidence=config.min_confidence,
         instances=config.instances,
         alpha=config.alpha,
+        region_rule=config.region_rule,
         proposals=config.proposals or None,
     )
 

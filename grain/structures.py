@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,6 +19,13 @@ MIN_PRESENCE = 0.5  # probability; a description below it is not found
 MIN_CONFIDENCE = 0.5  # probability; a region below it is not shown as what a description means
 Answer = Literal["found", "not found", "cannot tell"]
 Instances = Literal["best", "all"]
+RegionRule = Literal["best_region", "best_description", "phrases"]
+REGION_RULES: Mapping[RegionRule, str] = {
+    "best_region": "mean over descriptions of the best region",
+    "best_description": "mean over regions of the best description",
+    "phrases": "mean over the phrases of the descriptions of the best region",
+}
+"""How the regions of a picture score a class, in words."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,10 @@ class RegionRanking:
 
 @dataclass(frozen=True)
 class DescriptionScore:
-    """How one description of a class fits: cosines with the image and with its best region (None without regions)."""
+    """How one description of a class fits: cosines with the image and with its best region (None without regions).
+
+    Of a description that is split into phrases: the mean of its phrases, and the region of the surest.
+    """
 
     text: str
     global_score: float

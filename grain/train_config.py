@@ -11,6 +11,7 @@ from typing import Literal
 
 from grain.command import command_line
 from grain.config import Queries
+from grain.structures import RegionRule
 
 CaptionSource = Literal["caption", "either", "with_descriptions"]
 Sampling = Literal["exactly_once", "resampled"]
@@ -121,6 +122,9 @@ class TrainConfig:
     """Name of the checkpoint; by default the out folder's."""
     twin: str | None = None
     """Name of the CLIP twin's checkpoint, for its card."""
+    region_rule: RegionRule = "phrases"
+    """How the checkpoint's regions score a class: best_region, best_description (the authors' code), or phrases, which
+    splits sentences and is else best_region."""
 
     @property
     def steps(self) -> int:

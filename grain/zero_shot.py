@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from grain.box_overlap import distinct_rows
 from grain.config import ClassTexts
+from grain.sentences import split_phrases
 from grain.structures import (
     MIN_CONFIDENCE,
     MIN_PRESENCE,
+    REGION_RULES,
     Array,
     ClassScore,
     DescriptionScore,
@@ -21,6 +23,7 @@ from grain.structures import (
     Instances,
     Region,
     RegionRanking,
+    RegionRule,
 )
 
 Classes = Mapping[str, Sequence[str]]
@@ -37,7 +40,8 @@ class ClassBank:
     class_embeds: [C, E] mean of the class's texts, unit length. texts: the descriptions of all classes end to end.
     prompted: [D, E] each description in its templates, unit length. bare: [D, E] the description alone, for regions.
     class_index: [D] row of the class of each description. lengths: [D] of prompted before it was made unit
-    length, which is a description's weight in the class's mean.
+    length, which is a description's weight in the class's mean. phrases: [P, E] what regions are compared with by the
+    region rule: the phrases of the descriptions, or `bare` itself. phrase_owner: [P] description of each, rising.
     """
 
     names: tuple[str, ...]
@@ -47,16 +51,24 @@ class ClassBank:
     prompted: Array
     bare: Array
     lengths: Array
+    phrases: Array
+    phrase_owner: NDArray[np.int64]
+    region_rule: RegionRule
 
 
-def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts) -> ClassBank:
+def build_class_bank(
+    classes: Classes, templates: ClassTexts, embed_texts: EmbedTexts, *, region_rule: RegionRule = "best_region"
+) -> ClassBank:
     """Encode the texts of all classes at once.
 
     Args:   classes: name -> descriptions; a class without descriptions is known by its name alone.
-    Raises: ValueError: no classes.
+            region_rule: see region_scores.
+    Raises: ValueError: no classes, or no such rule.
     """
     if not classes:
         raise ValueError("no classes: write at least one as `name: description; description`")
+    if region_rule not in REGION_RULES:
+        raise ValueError(f"no region rule {region_rule!r}: choose one of {', '.join(REGION_RULES)}")
     names = tuple(classes)
     texts: list[str] = []
     owner: list[int] = []  # of each description
@@ -65,8 +77,10 @@ def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: Embed
         groups += [(row, group) for group in class_prompts(name, descriptions, templates)]
         texts += descriptions
         owner += [row] * len(descriptions)
-    embeds = embed_texts([text for _, group in groups for text in group] + texts)
-    prompts, bare = np.split(embeds, [len(embeds) - len(texts)])
+    written = [region_texts(names[row], [text], region_rule) for row, text in zip(owner, texts, strict=True)]
+    phrases = [phrase for some in written for phrase in some] if region_rule == "phrases" else []
+    embeds = embed_texts([text for _, group in groups for text in group] + texts + phrases)
+    prompts, bare, split = np.split(embeds, [len(embeds) - len(phrases) - len(texts), len(embeds) - len(phrases)])
     starts = np.cumsum([0, *(len(group) for _, group in groups[:-1])])  # row of each group's first text
     of_class = np.array([row for row, _ in groups])  # rising
     described = np.array([bool(classes[names[row]]) for row in of_class])
@@ -79,7 +93,17 @@ def build_class_bank(classes: Classes, templates: ClassTexts, embed_texts: Embed
         _unit(sums),
         bare,
         np.linalg.norm(sums, axis=1),
+        split if phrases else bare,
+        np.repeat(np.arange(len(texts)), [len(some) for some in written]),
+        region_rule,
     )
+
+
+def region_texts(name: str, descriptions: Sequence[str], region_rule: RegionRule) -> list[str]:
+    """Return what regions are compared with: a class's descriptions, or their phrases."""
+    if region_rule != "phrases":
+        return list(descriptions)
+    return [phrase for text in descriptions for phrase in split_phrases(text, class_name=name)]
 
 
 def class_prompts(name: str, descriptions: Sequence[str], templates: ClassTexts) -> list[list[str]]:
@@ -103,18 +127,25 @@ def global_scores(image_embeds: Array, bank: ClassBank) -> Array:
 
 
 def region_scores(region_embeds: Array, bank: ClassBank) -> Array:
-    """Return the mean over a class's descriptions of the maximum over regions of the cosine.
+    """Score classes by the cosines of regions with descriptions, as the bank's region rule says.
+
+    best_region is the mean over descriptions of the maximum over regions; phrases is the same of the descriptions'
+    phrases; best_description is the mean over regions of the maximum over descriptions.
 
     Args:    region_embeds: [N, Q, E].
     Returns: [N, C]; NaN for a class without descriptions, or where Q is 0.
+    Source:  best_description is what the code of arXiv 2412.04429 does.
     """
     images, queries, _ = region_embeds.shape
     scores = np.full((images, len(bank.names)), np.nan, np.float32)
     if queries == 0 or len(bank.texts) == 0:
         return scores
-    best = (region_embeds @ bank.bare.T).max(axis=1)  # [N, D]
-    rows, starts, counts = np.unique(bank.class_index, return_index=True, return_counts=True)  # rising
-    scores[:, rows] = np.add.reduceat(best, starts, axis=1) / counts
+    cosines = region_embeds @ bank.phrases.T  # [N, Q, P]
+    rows, starts, counts = np.unique(bank.class_index[bank.phrase_owner], return_index=True, return_counts=True)
+    if bank.region_rule == "best_description":
+        scores[:, rows] = np.maximum.reduceat(cosines, starts, axis=2).mean(axis=1)
+    else:
+        scores[:, rows] = np.add.reduceat(cosines.max(axis=1), starts, axis=1) / counts
     return scores
 
 
@@ -129,19 +160,26 @@ def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
     return np.where(np.isnan(region_score), global_score, mixed)
 
 
-def score_classes(features: ImageFeatures, bank: ClassBank, *, alpha: float, scale: float) -> tuple[ClassScore, ...]:
-    """Score one picture against the classes, best first. scale: what the softmax multiplies cosines by."""
+def score_classes(
+    features: ImageFeatures, bank: ClassBank, *, rows: NDArray[np.int64], alpha: float, scale: float
+) -> tuple[ClassScore, ...]:
+    """Score one picture against the classes by all its regions, best first.
+
+    Args: rows: the regions of the answer, see shown_rows; a description names one of them. scale: what the softmax
+          multiplies cosines by.
+    """
     whole = global_scores(features.image_embed[None], bank)[0]
     parts = region_scores(features.region_embeds[None], bank)[0]
     mixed = mix(whole, parts, alpha)
     exponent = np.exp(scale * (mixed - mixed.max()))
     probability = exponent / exponent.sum()
     with_image = bank.prompted @ features.image_embed  # [D]
-    with_regions = features.region_embeds @ bank.bare.T  # [Q, D]
+    with_regions = features.region_embeds[rows] @ bank.phrases.T  # [Q, P]
 
     def describe(column: int) -> DescriptionScore:
-        best = int(with_regions[:, column].argmax()) if len(with_regions) else None
-        region_score = None if best is None else float(with_regions[best, column])
+        own = with_regions[:, bank.phrase_owner == column]
+        best = int(own.max(axis=1).argmax()) if len(own) else None
+        region_score = None if best is None else float(own.max(axis=0).mean())
         return DescriptionScore(bank.texts[column], float(with_image[column]), region_score, best)
 
     return tuple(
@@ -206,7 +244,7 @@ def shown_rows(
     """
     best = set(found) | (set(ranked.ranking.argmax(axis=0).tolist()) if ranked.ranking.size else set())
     if bank is not None and len(features.region_embeds):
-        best |= set((features.region_embeds @ bank.bare.T).argmax(axis=0).tolist())
+        best |= set((features.region_embeds @ bank.phrases.T).argmax(axis=0).tolist())
     for row in np.argsort(-features.objectness, kind="stable"):
         if len(best) >= MOST_SHOWN:
             break

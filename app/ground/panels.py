@@ -17,7 +17,7 @@ from app.ground.typed_texts import split_descriptions
 from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
 from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED
-from grain.structures import ClassScore, Prediction
+from grain.structures import REGION_RULES, ClassScore, Prediction
 from grain.zero_shot import parse_classes
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def classes_panel(result: CheckpointResult, versus: CheckpointResult | None, *, 
         rows=[_class_row(results, [by_name[name] for by_name in scores]) for name in names[:MOST_CLASSES]],
         more=max(0, len(names) - MOST_CLASSES),
         alpha=alpha if result.info.can_ground else None,
+        rule=REGION_RULES[result.info.region_rule],
     )
 
 

@@ -50,8 +50,11 @@ def leave_one_out(
     left out and is not among the answers.
 
     Args:   target: [N] row of each picture's class. alpha: 1 image embedding only, 0 regions only.
-    Raises: ValueError: not the same number, or alpha outside [0, 1].
+    Raises: ValueError: not the same number, alpha outside [0, 1], or regions that score by another rule than the best
+            region of each description, where alpha gives them a share.
     """
+    if alpha < 1 and bank.region_rule != "best_region":
+        raise ValueError(f"leaving descriptions out needs the region rule best_region, got {bank.region_rule}")
     if len(features) != len(target):
         raise ValueError(f"every picture needs its class, got {len(features)} pictures and {len(target)} classes")
     if len(features) == 0:

@@ -102,7 +102,8 @@ def banks_of(
     names = build_class_bank(dict.fromkeys(names_of(data), ()), templates, model.texts)
     if not descriptions.texts:
         return names, None
-    return names, build_class_bank(descriptions.classes, templates, model.texts)
+    rule = model.info.region_rule
+    return names, build_class_bank(descriptions.classes, templates, model.texts, region_rule=rule)
 
 
 def names_of(data: DataSet) -> list[str]:

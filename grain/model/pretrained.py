@@ -23,17 +23,22 @@ from grain.command import run_command
 from grain.config import DecoderConfig, GrainConfig
 from grain.model.model import GrainModel
 from grain.model.towers import open_clip_towers, to_open_clip_names
-from grain.structures import SCHEMA_VERSION
+from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself. trained_on: one honest sentence. made_by: the command that makes it again."""
+    """What a checkpoint says of itself.
+
+    trained_on: one honest sentence. made_by: the command that makes it again. region_rule: how its regions score a
+    class.
+    """
 
     name: str
     trained_on: str
     twin: str | None = None
     made_by: str = ""
+    region_rule: RegionRule = "best_region"
 
 
 def save_pretrained(
@@ -57,6 +62,7 @@ def save_pretrained(
             "trained_on": card.trained_on,
             "twin": card.twin,
             "parameters": parameters,
+            "region_rule": card.region_rule,
             "model": config.to_json(),
         }
         (place / CONFIG).write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -144,6 +150,7 @@ def _card_text(config: GrainConfig, card: ModelCard, *, parameters: int, metrics
         "",
         f"A {kind} model with {parameters / 1e6:.1f} M parameters, {config.image_size} px.",
         f"Trained on: {card.trained_on}",
+        *(["", f"Regions score a class by the {REGION_RULES[card.region_rule]}."] if config.decoder else []),
         *(["", f"Made by: `{card.made_by}`"] if card.made_by else []),
         *table,
         "",

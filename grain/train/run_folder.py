@@ -12,7 +12,7 @@ from atomic_files import write_atomically
 from grain.train_config import TrainConfig
 
 BEFORE = {"regions": "best", "add_pooled": False}  # what runs did that are older than these settings
-MAY_CHANGE = {"out", "data", "workers", "stored", "recompute"}  # between two commands of one run
+MAY_CHANGE = {"out", "data", "workers", "stored", "recompute", "region_rule"}  # between two commands of one run
 
 
 def claim_folder(config: TrainConfig, *, write: bool) -> None:

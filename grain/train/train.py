@@ -359,11 +359,22 @@ class Trainer:
             trained_on=f"{self.shards.trained_on}; {seen}: {what}",
             twin=config.twin,
             made_by=shared_command(config),
+            region_rule=config.region_rule,
         )
 
     def _info(self) -> CheckpointInfo:
         model, ground = self.model_config, self.model_config.decoder is not None
-        return CheckpointInfo(self.config.out.name, model.kind, "", None, ground, "", 0, model.from_proposals)
+        return CheckpointInfo(
+            self.config.out.name,
+            model.kind,
+            "",
+            None,
+            ground,
+            "",
+            0,
+            model.from_proposals,
+            self.config.region_rule,
+        )
 
 
 def train(config: TrainConfig) -> None:

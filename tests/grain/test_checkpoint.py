@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from atomic_files import clean_leftovers
 from grain.checkpoint import (
+    EMBEDDED,
     CheckpointError,
     checkpoint_folder,
     file_sha256,
@@ -28,7 +29,13 @@ from grain.train.resume import load_state, save_state
 from tests.support.tiny import Bomb, random_batch, start, tiny_config, tiny_model
 from user_errors import DiskFullError, WriteError
 
-CARD = ModelCard("tiny", "nothing at all", twin="tiny-clip", made_by="python -m grain.train --data d --out o")
+CARD = ModelCard(
+    "tiny",
+    "nothing at all",
+    twin="tiny-clip",
+    made_by="python -m grain.train --data d --out o",
+    region_rule="phrases",
+)
 
 
 @pytest.fixture(scope="module")
@@ -170,12 +177,30 @@ def test_a_configuration_that_does_not_fit_the_weights_is_refused_in_one_sentenc
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"schema_version": 2}, {"twin": ["x"]}, {"parameters": "many"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 2},
+        {"twin": ["x"]},
+        {"parameters": "many"},
+        {"region_rule": "largest"},
+        {"region_rule": ["phrases"]},
+    ],
+)
 def test_facts_of_another_kind_are_refused(change: dict, copy: Path) -> None:
     facts = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(facts | change))
     with pytest.raises(CheckpointError, match=r"tiny: config.json"):
         read_info(copy)
+
+
+def test_the_region_rule_is_kept_shown_on_the_card_and_the_first_one_where_none_was_chosen(copy: Path) -> None:
+    facts = json.loads((copy / "config.json").read_text())
+    assert facts.pop("region_rule") == read_info(copy).region_rule == "phrases"
+    assert "score a class by the mean over the phrases of the descriptions" in (copy / "README.md").read_text()
+    (copy / "config.json").write_text(json.dumps(facts))
+    assert read_info(copy).region_rule == "best_region"
+    assert read_info(EMBEDDED / "photo").to_json()["region_rule"] == "best_region"
 
 
 # pickles (fault 4)

@@ -91,6 +91,19 @@ def test_classes_are_scored_best_first_by_the_image_or_by_the_regions() -> None:
     assert predictor().classify(picture(0), classes, alpha=0.5)["jar"] == pytest.approx((0.0 + 0.8) / 2)
 
 
+def test_regions_score_by_the_checkpoints_rule_unless_another_is_asked_for() -> None:
+    texts = TEXTS | {"a lid and a star": unit(1, 0, 0)}
+    encoder = FakeEncoder(texts, FEATURES)
+    encoder.info = replace(encoder.info, region_rule="phrases")
+    model, classes = Predictor(encoder), {"pot": ["a lid and a star"]}
+    assert model.classify(picture(0), classes, alpha=0.0)["pot"] == pytest.approx((1.0 + 0.8) / 2)
+    for rule, score in (("best_region", 1.0), ("best_description", (1.0 + 0.6) / 2)):
+        assert model.classify(picture(0), classes, alpha=0.0, region_rule=rule)["pot"] == pytest.approx(score)
+        assert model.classify_features([FEATURES], classes, alpha=0.0, region_rule=rule)[0, 0] == pytest.approx(score)
+    assert model.class_texts(classes) == ["a lid and a star", "a lid", "a star"]
+    assert Predictor(FakeEncoder(texts, FEATURES)).class_texts(classes) == ["a lid and a star"]
+
+
 def test_a_prediction_is_all_of_it_in_plain_json() -> None:
     prediction = predictor().predict(
         picture(0, (30, 20)), ["a lid", "a star"], {"jar": [], "pot": ["a lid"]}, threshold=0.9

@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grain.config import ClassTexts
-from grain.structures import Array, ImageFeatures, RegionRanking
+from grain.structures import REGION_RULES, Array, ImageFeatures, RegionRanking, RegionRule
 from grain.zero_shot import (
     MOST_SHOWN,
     build_class_bank,
@@ -30,15 +30,18 @@ WORDS = {
     "a pot which has a star": BETWEEN,
     "a lid": NORTH,
     "a star": EAST,
+    "a pot which has a lid and a star": EAST,
+    "a lid and a star": BETWEEN,
 }
+RULES = get_args(RegionRule)
 
 
 def embed(texts: list[str]) -> Array:
     return np.array([WORDS[text] for text in texts], np.float32).reshape(-1, 2)
 
 
-def bank_of(classes: dict[str, list[str]]) -> Any:
-    return build_class_bank(classes, TEMPLATES, embed)
+def bank_of(classes: dict[str, list[str]], region_rule: RegionRule = "best_region") -> Any:
+    return build_class_bank(classes, TEMPLATES, embed, region_rule=region_rule)
 
 
 # embeddings of classes
@@ -81,6 +84,61 @@ def test_without_regions_there_is_no_region_score() -> None:
     assert np.isnan(region_scores(np.zeros((2, 0, 2), np.float32), bank_of({"pot": ["a lid"]}))).all()
 
 
+THREE_REGIONS = np.array([[EAST, BETWEEN, BETWEEN]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rule", "two_phrases", "one_sentence"),
+    [
+        ("best_region", (0.8 + 1.0) / 2, 1.0),
+        ("best_description", (1.0 + 0.8 + 0.8) / 3, (0.6 + 1.0 + 1.0) / 3),
+        ("phrases", (0.8 + 1.0) / 2, (0.8 + 1.0) / 2),
+    ],
+)
+def test_each_rule_takes_maximum_and_mean_in_its_own_order(
+    rule: RegionRule, two_phrases: float, one_sentence: float
+) -> None:
+    for descriptions, score in ((["a lid", "a star"], two_phrases), (["a lid and a star"], one_sentence)):
+        bank = bank_of({"jar": [], "pot": descriptions}, rule)
+        np.testing.assert_allclose(region_scores(THREE_REGIONS, bank), [[np.nan, score]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_region_and_one_phrase_leave_the_rules_nothing_to_differ_in(rule: RegionRule) -> None:
+    score = region_scores(np.array([[BETWEEN]], np.float32), bank_of({"pot": ["a lid"]}, rule))
+    np.testing.assert_allclose(score, [[0.8]], rtol=1e-6)
+    assert np.isnan(region_scores(np.zeros((1, 0, 2), np.float32), bank_of({"pot": ["a lid"]}, rule))).all()
+
+
+def test_a_rule_that_is_none_is_refused() -> None:
+    rule: Any = "largest"
+    with pytest.raises(ValueError, match="no region rule 'largest': choose one of best_region, best_description, phr"):
+        bank_of({"pot": ["a lid"]}, rule)
+    assert set(RULES) == set(REGION_RULES)
+
+
+def test_a_sentence_is_as_near_as_its_phrases_and_lies_where_the_surest_is() -> None:
+    features = ImageFeatures(
+        *(np.array(rows, np.float32) for rows in (EAST, [BETWEEN, NORTH, BETWEEN], np.zeros((3, 4)), np.ones(3)))
+    )
+    bank = bank_of({"pot": ["a lid and a star"]}, "phrases")
+    rows = shown_rows(features, RegionRanking(np.zeros((3, 0), np.float32), None), bank)
+    (pot,) = score_classes(features, bank, rows=rows, alpha=0.0, scale=2.0)
+    assert pot.score == pot.region_score == pytest.approx((1.0 + 0.6) / 2)
+    (description,) = pot.descriptions
+    assert (description.text, description.region_index) == ("a lid and a star", 1)
+    assert description.region_score == pot.region_score
+
+
+def test_regions_that_are_not_shown_still_score() -> None:
+    features = ImageFeatures(
+        *(np.array(rows, np.float32) for rows in (EAST, [EAST, BETWEEN, BETWEEN], np.zeros((3, 4)), np.ones(3)))
+    )
+    bank = bank_of({"pot": ["a lid", "a star"]}, "best_description")
+    (pot,) = score_classes(features, bank, rows=np.array([0, 1]), alpha=0.0, scale=2.0)
+    assert pot.score == pytest.approx((1.0 + 0.8 + 0.8) / 3)
+
+
 @given(st.floats(0, 1), st.floats(-1, 1), st.floats(-1, 1))
 def test_a_mixed_score_lies_between_the_two_and_is_the_global_one_where_there_is_no_other(
     alpha: float, whole: float, regions: float
@@ -101,7 +159,9 @@ def test_classes_come_best_first_with_what_each_description_adds() -> None:
     features = ImageFeatures(
         *(np.array(rows, np.float32) for rows in (EAST, [NORTH, BETWEEN], np.zeros((2, 4)), np.ones(2)))
     )
-    pot, jar = score_classes(features, bank_of({"jar": [], "pot": ["a lid", "a star"]}), alpha=0.5, scale=2.0)
+    pot, jar = score_classes(
+        features, bank_of({"jar": [], "pot": ["a lid", "a star"]}), rows=np.arange(2), alpha=0.5, scale=2.0
+    )
     assert (pot.name, jar.name) == ("pot", "jar")
     assert pot.region_score == pytest.approx((1.0 + 0.6) / 2)
     assert pot.global_score == pytest.approx(1.6 / np.hypot(1.6, 0.8))
@@ -119,7 +179,9 @@ def test_classes_come_best_first_with_what_each_description_adds() -> None:
 def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
     features = ImageFeatures(*(np.array(rows, np.float32) for rows in (EAST, np.zeros((0, 2)), np.zeros((0, 4)), [])))
     for scale in (1.0, 100.0, 1e6):
-        scores = score_classes(features, bank_of({"jar": [], "pot": ["a lid"]}), alpha=0.0, scale=scale)
+        scores = score_classes(
+            features, bank_of({"jar": [], "pot": ["a lid"]}), rows=np.arange(0), alpha=0.0, scale=scale
+        )
         assert sum(score.probability for score in scores) == pytest.approx(1)
         assert scores[0].descriptions[0].region_score is None, "this picture has no regions"
 

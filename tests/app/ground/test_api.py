@@ -85,6 +85,7 @@ def test_one_call_gives_one_json_object(client: Client, picture: str) -> None:
         "trained_on": "made-up words",
         "can_ground": True,
         "grounding_note": "",
+        "region_rule": "best_region",
     }
 
 

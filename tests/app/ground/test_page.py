@@ -287,7 +287,9 @@ def test_the_threshold_and_all_regions_redraw_without_another_look(page: Page) -
 
 
 def test_alpha_mixes_whole_picture_and_regions(page: Page) -> None:
-    expect(page.locator("#scores")).to_contain_text("0.50 × whole picture + 0.50 × mean of best regions")
+    expect(page.locator("#scores")).to_contain_text(
+        "0.50 × whole picture + 0.50 × regions: mean over descriptions of the best region"
+    )
     for value, whole in (("1", "1.00"), ("0", "0.00")):
         number = page.locator("#alpha input[type=number]")
         number.fill(value)

@@ -40,7 +40,7 @@ def test_the_classes_panel_shows_both_models_and_why(results: tuple[CheckpointRe
     assert "12 more classes score lower" in html
     assert "<img src=x" not in html
     assert html.count("<details open>") == 1
-    assert "0.50 × whole picture + 0.50 × mean of best regions" in html
+    assert "0.50 × whole picture + 0.50 × regions: mean over descriptions of the best region" in html
 
 
 def test_a_description_in_the_table_has_the_colour_it_has_on_the_picture(

@@ -232,6 +232,16 @@ def test_descriptions_need_pictures_and_a_class_for_each() -> None:
         leave_one_out(pictures(1, 2, 1), bank, np.zeros(3, int))
 
 
+def test_the_image_leaves_descriptions_out_by_any_region_rule_and_the_regions_by_one() -> None:
+    features, target = pictures(5, 30, 2), np.random.default_rng(6).integers(0, 4, 30)
+    plain, other = (
+        build_class_bank(CLASSES, TEMPLATES, embed, region_rule=rule) for rule in ("best_region", "phrases")
+    )
+    assert leave_one_out(features, other, target) == leave_one_out(features, plain, target)
+    with pytest.raises(ValueError, match="needs the region rule best_region, got phrases"):
+        leave_one_out(features, other, target, alpha=0.5)
+
+
 # ------------------------------------------------------------------------------------------------ image and regions
 
 
