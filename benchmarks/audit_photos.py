@@ -27,7 +27,7 @@ from benchmarks.photographs import Flags, photographs, photographs_folder
 from benchmarks.phrases import COLOURS, captioned
 from benchmarks.rows import Benchmark, Finding
 from curation.annotate.photo_annotators import PhotoDescriber, PhotoLocalizer
-from curation.audit.audit import WEAK_BOXES
+from curation.audit.audit import RARE_THINGS, WEAK_BOXES
 from curation.audit.claim_judge import PHOTO_FILE, Judge, JudgeExample, fit
 from curation.audit.claims import Claim
 from curation.audit.evidence import DetectorWitness, Evidence, LikenessWitness, Witness, gather, noun_phrase
@@ -84,14 +84,13 @@ class KnownClaim:
 
 @dataclass(frozen=True)
 class Asked:
-    """A picture and its sentences. absent: class names that it does not show."""
+    """A picture and its sentences."""
 
     half: str
     source: str
     name: str
     open: Callable[[], Image.Image]
     sentences: Sequence[KnownSentence]
-    absent: Sequence[str]
 
 
 def boxed_pictures() -> Iterator[Asked]:
@@ -104,12 +103,10 @@ def boxed_pictures() -> Iterator[Asked]:
         sentences = defaultdict(list)
         for sentence in known_sentences([both[each.id] for each in mine], seed=SEED):
             sentences[sentence.file_name].append(sentence)
-        names = sorted({name for each in mine for name in each.boxes_xyxy})
         for each in mine:
             digest, record = hashlib.sha256(each.path.read_bytes()).hexdigest(), both[each.id]
             half = FIT if each.id % 2 else TELL if split_of(digest, HELD_OUT) == "held_out" else SEEN
-            absent = [name for name in names if name not in each.boxes_xyxy]
-            yield Asked(half, source, record.file_name, each.open, sentences[record.file_name], absent)
+            yield Asked(half, source, record.file_name, each.open, sentences[record.file_name])
 
 
 def coloured_pictures() -> Iterator[Asked]:
@@ -125,7 +122,7 @@ def coloured_pictures() -> Iterator[Asked]:
                     swapped = re.sub(rf"\b{colours[0]}\b", other, text)
                     sentences.append(KnownSentence(name, text, True, "attribute"))
                     sentences.append(KnownSentence(name, swapped, False, "attribute", "colour"))
-            yield Asked(half, "Flickr30k Entities", name, picture.image.copy, sentences, ())
+            yield Asked(half, "Flickr30k Entities", name, picture.image.copy, sentences)
 
 
 @cache
@@ -140,8 +137,7 @@ def known_claims() -> tuple[KnownClaim, ...]:
             continue
         image = asked.open()
         texts = list(dict.fromkeys(each.text for each in asked.sentences))
-        absent = asked.absent
-        [gathered] = gather([image], [texts], witnesses=witnesses, vqa=None, vocabulary=absent, measurer=measurer)
+        [gathered] = gather([image], [texts], witnesses=witnesses, vqa=None, vocabulary=RARE_THINGS, measurer=measurer)
         said = dict(zip(texts, gathered, strict=True))
         measured = baselines(predictor, namer, image, said)
         for sentence in asked.sentences:

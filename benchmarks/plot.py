@@ -28,8 +28,8 @@ def draw(path: Path, lines: Sequence[Line], *, title: str, x_label: str, y_label
     axes = figure.subplots()
     for line, color, marker in zip(lines, COLORS, MARKERS, strict=False):
         values, low, high = zip(*line.estimates, strict=True)
-        below = [value - each for value, each in zip(values, low, strict=True)]
-        above = [each - value for value, each in zip(values, high, strict=True)]
+        below = [max(0.0, value - each) for value, each in zip(values, low, strict=True)]  # rounding
+        above = [max(0.0, each - value) for value, each in zip(values, high, strict=True)]
         axes.errorbar(line.x, values, yerr=[below, above], label=line.label, color=color, marker=marker, capsize=4)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x_label)

@@ -8,7 +8,6 @@ from app.audit.report import AuditReport
 from app.ui.html import render, thousands
 from curation.audit.description_runs import AuditedDescriptionRun
 from curation.audit.fit_judge import JudgeFit
-from curation.audit.independence import NOBODY
 from curation.audit.measure import CurvePoint, Rate
 from db.queries.audit_queries import GroupCount
 
@@ -31,7 +30,7 @@ def report_panel(report: AuditReport, threshold: float) -> str:
     Args: threshold: probability at or below which claims would be dropped.
     """
     independence = report.independence
-    silent = independence is not None and independence.counted == NOBODY
+    silent = independence is not None and not independence.can_decide
     auditor = [] if silent else [*_counts(report.counts), *_description_runs(report.description_runs)]
     judged = f"{thousands(report.judged)} of {thousands(report.drawn)} claims of the sample are judged."
     if not report.drawn:
@@ -137,7 +136,7 @@ def _description_runs(runs: Sequence[AuditedDescriptionRun]) -> list[Table]:
             run.totals.describer,
             run.totals.prompts or "no question",
             thousands(run.totals.claims),
-            f"{run.totals.share_unsupported:.1%}",
+            "–" if run.share_unsupported is None else f"{run.share_unsupported:.1%}",
             *_rate(run.rate),
         )
         for run in runs

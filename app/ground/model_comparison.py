@@ -26,15 +26,13 @@ from curation.annotate.registry import (
 )
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig
-from curation.audit.audit import WEAK_BOXES, Auditor, measurer_of, shipped_judge, vocabulary_of
+from curation.audit.audit import RARE_THINGS, WEAK_BOXES, Auditor, measurer_of, shipped_judge, vocabulary_of
 from curation.audit.claim_judge import JudgedClaim
 from curation.audit.evidence import DetectorWitness, LikenessWitness
 from grain.structures import Prediction
 from user_errors import sentence
 
 LEAST_SCORE = 0.1  # of a detector's box; the table shows the score, so that weak boxes are seen as weak
-EVERYDAY = tuple("car tree chair dog bottle boat horse bicycle clock book".split())
-"""Counterfactuals: things that the descriptions do not name, which a single picture's objects are measured against."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def audit(
         with services.model_turn:
             localizer = services.annotators(config).localizer()
             likeness = LikenessWitness(services.registry.load(checkpoint), checkpoint)
-            things = tuple(dict.fromkeys((*vocabulary_of(texts), *EVERYDAY)))
+            things = vocabulary_of(texts) if kind == "sample" else RARE_THINGS
             judge = shipped_judge(detector=kind, checkpoint=checkpoint)
             measurer = measurer_of(localizer, kind)
             auditor = Auditor((DetectorWitness(localizer), likeness), None, judge, things, measurer)

@@ -65,6 +65,10 @@ MOST_THINGS = 64  # in the vocabulary from which absent things are drawn
 DESCRIPTIONS_READ = 20_000  # for that vocabulary
 WEAK_BOXES = LocalizeConfig(threshold=0.01, most_of_text=20)  # counterfactuals and counts are made of weak boxes
 SHIPPED = "shipped"  # the judge that GRAIN ships for the sources
+RARE_THINGS = tuple(
+    "zebra giraffe elephant bear toaster kite surfboard skateboard snowboard pizza donut scissors toothbrush suitcase "
+    "banana broccoli toilet refrigerator airplane train sheep umbrella clock carrot frisbee microwave".split()
+)
 BY_DETECTOR: tuple[WitnessKind, ...] = ("detector", "counted", "placed")
 DetectorKind = Literal["owlv2", "photo", "sample", "none"]
 VqaKind = Literal["llava", "server", "sample", "none"]
@@ -95,6 +99,11 @@ class SourceChoice:
             check_address(self.server)
         if self.detector == "none" and not self.checkpoint and self.vqa == "none":
             raise UserError("an audit needs a source of evidence: choose a detector, a checkpoint or a VQA model")
+
+    @property
+    def of_sample_world(self) -> bool:
+        """Return whether all of them know the sample world alone."""
+        return {self.detector, self.checkpoint, self.vqa} <= {"sample", "none", ""}
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,7 @@ def audit(
         texts = descriptions_for_vocabulary(
             session, dataset_id=dataset.id, recipe=described.recipe, limit=DESCRIPTIONS_READ
         )
-    vocabulary = vocabulary_of(texts)
+    vocabulary = absent_things(config.sources, texts)
     maker = make or (lambda things: auditor_of(config.sources, judge, things, describer=described.source))
     settings = asdict(config) | basis.run_settings() | independence_of(config, described, judge).run_settings()
     with open_run(engine, dataset, config, settings=settings, works=(work,), worker=worker, job_id=job_id) as run:
@@ -238,6 +247,14 @@ def new_claim(
         run.stages,
         subject,
     )
+
+
+def absent_things(sources: SourceChoice, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return what objects are measured against: the other things of the sample world, of photographs rare ones.
+
+    What other descriptions of photographs name is often there too, or is the same thing in another word.
+    """
+    return vocabulary_of(texts) if sources.of_sample_world else RARE_THINGS
 
 
 def vocabulary_of(texts: Iterable[str], most: int = MOST_THINGS) -> tuple[str, ...]:
@@ -429,7 +446,10 @@ def main(config: AuditConfig) -> None:
 
         state = audit(engine, config, worker=worker_name(job), job_id=job, report=report, stop=stopped.is_set)
     print(f"{config.dataset}: {state}")
-    for each in audited_description_runs(engine, dataset_id=find_dataset(engine, config.dataset).id):
+    runs = audited_description_runs(engine, dataset_id=find_dataset(engine, config.dataset).id)
+    for doubt in runs[0].independence.sentences() if runs and runs[0].independence else ():
+        print(f"  {doubt}")
+    for each in runs:
         print(f"  {each}")
 
 

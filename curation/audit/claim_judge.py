@@ -2,8 +2,8 @@
 
 A logistic regression on margins, fitted on judged claims.
 
-A claim about a thing is at most as probable as the thing: its probability is multiplied by its owner's, and the product
-is calibrated where there are enough claims of its kind. Between two
+A claim about a thing depends on the thing: their probabilities are multiplied, or weighed where there are enough claims
+of its kind to fit that on; of a thing that is called unsupported nothing is said to be likely. Between two
 thresholds nothing is decided; "unsupported" is never said of what is likelier than not, nor "supported" of what is
 less. A judge has weights and thresholds for every mixture of its sources, so that a source which gave no score is left
 out, as is one that it was not fitted on.
@@ -87,7 +87,7 @@ class Judge:
 
     name: what it was fitted on, in words; part of an audit's recipe. by_kind: low and high of the kinds that have their
     own. by_mixture: the same, and of any kind, where only some of the sources gave a score. calibration: by mixture and
-    kind, of a claim about a thing: weights of the log-odds of the product with the thing's probability. decides: False:
+    kind, of a claim about a thing: weights of its own log-odds and of the thing's. decides: False:
     its probabilities order claims, and none of them is decided, because it was fitted on other sources.
     """
 
@@ -125,7 +125,7 @@ class Judge:
         """Return the verdict on a probability of supported, by the thresholds of the sources that gave a score."""
         of_all_sources = {ANY: (self.low, self.high), **self.by_kind}
         thresholds = self.by_mixture.get("+".join(self._heard(evidence)), of_all_sources)
-        low, high = thresholds.get(kind) or thresholds[ANY]
+        low, high = thresholds.get(fine_kind(kind, evidence)) or thresholds.get(kind) or thresholds[ANY]
         if probability is None or not self.decides or low < probability < high:
             return "cannot tell"
         return "supported" if probability >= high else "unsupported"
@@ -134,21 +134,27 @@ class Judge:
         """Return the probability that an example is supported; None where no source gave a score."""
         return self._probability(each.kind, each.evidence, each.thing)
 
+    def own_probabilities(self, each: JudgeExample) -> tuple[float | None, float | None]:
+        """Return the probability of an example by its own evidence, and of the thing that it is about by its."""
+        return self._own(each.kind, each.evidence), self._own(*each.thing) if each.thing else None
+
     def _probability(
         self, kind: ClaimKind, evidence: Sequence[Evidence], thing: tuple[ClaimKind, tuple[Evidence, ...]] | None
     ) -> float | None:
         """Return the probability of a claim. thing: of what the claim is about, if that is another claim."""
         own = self._own(kind, evidence)
         owner = None if thing is None else self._own(*thing)
-        if own is None or owner is None:  # of a thing, or nothing is known of it
+        if own is None or owner is None or thing is None:  # of a thing, or nothing is known of it
             return own
-        weights = self.calibration.get("+".join(self._heard(evidence)), {}).get(kind)
-        return weights.probability([logit(own * owner)]) if weights else own * owner
+        fitted = self.calibration.get("+".join(self._heard(evidence)), {})
+        weights = fitted.get(fine_kind(kind, evidence)) or fitted.get(kind)
+        p = weights.probability([logit(own), logit(owner)]) if weights else own * owner
+        return None if p > EVEN and self.verdict(thing[0], owner, thing[1]) == "unsupported" else p
 
     def _own(self, kind: ClaimKind, evidence: Sequence[Evidence]) -> float | None:
         features = self._heard(evidence)
         weights = self.table.get("+".join(features), {})
-        own_weights = weights.get(kind) or weights.get(ANY)
+        own_weights = weights.get(fine_kind(kind, evidence)) or weights.get(kind) or weights.get(ANY)
         return (
             own_weights.probability([x for values in features.values() for x in values])
             if own_weights and features
@@ -201,6 +207,12 @@ class Judge:
             raise UserError(f"{path} cannot be read as a judge ({error}): fit it again") from error
 
 
+def fine_kind(kind: ClaimKind, evidence: Iterable[Evidence]) -> str:
+    """Return a claim's kind, of an attribute with its family: "attribute/colour"."""
+    family = next((each.family for each in evidence if each.family), "")
+    return f"{kind}/{family}" if family else kind
+
+
 def features_of(evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
     """Return source -> features, in the order of SOURCES, for the sources that gave something to compare."""
     found: dict[str, tuple[float, ...]] = {}
@@ -228,13 +240,14 @@ def fit(
     """Fit a judge on claims that people judged.
 
     Args:   precision, supported_precision: of its verdicts, which the thresholds reach on these examples. any_kind:
-            claims of a kind that has too few examples are judged as all kinds together; else none of them is.
+            claims of a kind that has too few examples are judged as all kinds together; else none of them is, and what
+            was learned of colours is not said of materials.
     Raises: UserError: too few examples, or all of one kind of truth.
     """
     table: dict[str, dict[str, Weights]] = {}
     for count in range(1, len(SOURCES) + 1):
         for mixture in combinations(SOURCES, count):
-            table |= _fit_mixture(mixture, examples)
+            table |= _fit_mixture(mixture, examples, fine=not any_kind)
     if not any_kind:
         own = {mixture: {kind: some for kind, some in kinds.items() if kind != ANY} for mixture, kinds in table.items()}
         table = {mixture: kinds for mixture, kinds in own.items() if kinds}
@@ -245,23 +258,24 @@ def fit(
         )
     judge, precisions = Judge(name, 0.0, 1.0, table), (precision, supported_precision)
     by_sources = {mixture: [_with_sources(each, mixture) for each in examples] for mixture in table}
-    calibration = {mixture: _calibration(judge, some, mixture) for mixture, some in by_sources.items()}
+    fine = not any_kind
+    calibration = {mixture: _calibration(judge, some, mixture, fine=fine) for mixture, some in by_sources.items()}
     judge = replace(judge, calibration=calibration)
-    by_kind = _thresholds_by_kind(judge, examples, precisions)
+    by_kind = _thresholds_by_kind(judge, examples, precisions, fine=fine)
     low, high = by_kind.pop(ANY)
     by_mixture = {
-        mixture: _thresholds_by_kind(judge, by_sources[mixture], precisions) for mixture in list(table)[:-1]
+        mixture: _thresholds_by_kind(judge, by_sources[mixture], precisions, fine=fine) for mixture in list(table)[:-1]
     }  # the last is all
     return replace(judge, low=low, high=high, by_kind=by_kind, by_mixture=by_mixture)
 
 
-def _calibration(judge: Judge, examples: Sequence[JudgeExample], mixture: str) -> dict[str, Weights]:
-    """Fit the log-odds of claims about things, of the kinds that have enough, on those of the products."""
+def _calibration(judge: Judge, examples: Sequence[JudgeExample], mixture: str, *, fine: bool) -> dict[str, Weights]:
+    """Fit the log-odds of claims about things, of the kinds that have enough, on their own and their things'."""
     rows: dict[str, list[tuple[list[float], JudgeExample]]] = {}
     for each in examples:
-        p = judge.example(each)
-        if each.thing is not None and p is not None and "+".join(features_of(each.evidence)) == mixture:
-            rows.setdefault(each.kind, []).append(([logit(p)], each))
+        own, owner = judge.own_probabilities(each)
+        if own is not None and owner is not None and "+".join(features_of(each.evidence)) == mixture:
+            rows.setdefault(_kind_of(each, fine), []).append(([logit(own), logit(owner)], each))
     return {
         kind: _logistic(some)
         for kind, some in rows.items()
@@ -270,7 +284,7 @@ def _calibration(judge: Judge, examples: Sequence[JudgeExample], mixture: str) -
 
 
 def _thresholds_by_kind(
-    judge: Judge, examples: Sequence[JudgeExample], precisions: tuple[float, float]
+    judge: Judge, examples: Sequence[JudgeExample], precisions: tuple[float, float], *, fine: bool
 ) -> dict[str, tuple[float, float]]:
     """Return low and high for all kinds together, and for each kind that has enough claims."""
     scored: dict[str, list[tuple[float, JudgeExample]]] = {ANY: []}
@@ -278,7 +292,7 @@ def _thresholds_by_kind(
         p = judge.example(each)
         if p is not None:
             scored[ANY].append((p, each))
-            scored.setdefault(each.kind, []).append((p, each))
+            scored.setdefault(_kind_of(each, fine), []).append((p, each))
     return {
         kind: _thresholds(some, precisions)
         for kind, some in scored.items()
@@ -383,7 +397,13 @@ def _reason(one: Evidence) -> str:
     return f"{source} gives it {one.score:.2f}{unit}, {than} “{one.counter_text}” with {one.counter:.2f}."
 
 
-def _fit_mixture(mixture: tuple[str, ...], examples: Sequence[JudgeExample]) -> dict[str, dict[str, Weights]]:
+def _kind_of(each: JudgeExample, fine: bool) -> str:
+    return fine_kind(each.kind, each.evidence) if fine else each.kind
+
+
+def _fit_mixture(
+    mixture: tuple[str, ...], examples: Sequence[JudgeExample], *, fine: bool
+) -> dict[str, dict[str, Weights]]:
     """Fit the weights of one mixture of sources on the claims for which all of them gave a score."""
     rows: dict[str, list[tuple[list[float], JudgeExample]]] = {ANY: []}
     for each in examples:
@@ -392,7 +412,7 @@ def _fit_mixture(mixture: tuple[str, ...], examples: Sequence[JudgeExample]) -> 
         if len(found) == len(mixture) and alone:
             row = ([x for some in found.values() for x in some], each)
             rows[ANY].append(row)
-            rows.setdefault(each.kind, []).append(row)
+            rows.setdefault(_kind_of(each, fine), []).append(row)
     fitted = {
         kind: _logistic(some)
         for kind, some in rows.items()

@@ -71,10 +71,14 @@ class Measurer(Protocol):
 
 @dataclass(frozen=True)
 class ClaimQuestion:
-    """The texts that a witness scores for one claim: the best `claimed` against the best of each `counter` group."""
+    """The texts that a witness scores for one claim: the best `claimed` against the best of each `counter` group.
+
+    family: of an attribute, as in FAMILIES.
+    """
 
     claimed: tuple[str, ...]
     counter: tuple[tuple[str, ...], ...]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Evidence:
     score: of the claim; a detector's logit, ten times GRAIN's cosine, a VQA model's P(yes), of a count the logarithm of
     its probability, of a place how surely the thing is there (-1 to 1). counter: of the best counterfactual; of a VQA
     model, P(yes) to the claim's denial. mean: of all counterfactuals. None: not scored, or nothing to compare with.
+    family: of an attribute, as in FAMILIES; "" for other claims.
     """
 
     source: WitnessKind
@@ -91,6 +96,7 @@ class Evidence:
     counter_text: str = ""
     counter: float | None = None
     mean: float | None = None
+    family: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without what is not known."""
@@ -298,7 +304,8 @@ def _weighed(kind: WitnessKind, question: ClaimQuestion, scores: Mapping[str, fl
     if not counters:
         return Evidence(kind, best)
     score, text = max(counters)
-    return Evidence(kind, best, text, round(score, 4), round(float(np.mean([each for each, _ in counters])), 4))
+    mean = round(float(np.mean([each for each, _ in counters])), 4)
+    return Evidence(kind, best, text, round(score, 4), mean, question.family)
 
 
 def _question(
@@ -316,8 +323,11 @@ def _question(
         )
     if claim.kind == "text":
         return ClaimQuestion((text,), ())
-    swapped = _swaps(claim.kind, words)
-    return ClaimQuestion((text,), tuple((_swap(text, claim, other),) for other in swapped)) if swapped else None
+    if not (swapped := _swaps(claim.kind, words)):
+        return None
+    family = next((name for name, members in FAMILIES.items() if words in members), "")
+    counter = tuple((_swap(text, claim, other),) for other in swapped)
+    return ClaimQuestion((text,), counter, family if claim.kind == "attribute" else "")
 
 
 def _is_colour(claim: Claim, text: str) -> bool:

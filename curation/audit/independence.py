@@ -51,6 +51,11 @@ class Independence:
         noted = config.get("independence")
         return cls(**{**noted, "left_out": tuple(noted["left_out"])}) if noted else None
 
+    @property
+    def can_decide(self) -> bool:
+        """Return whether any claim could get a verdict."""
+        return self.decides and self.counted != NOBODY
+
     def sentences(self) -> tuple[str, ...]:
         """Say what does not count, and what to do."""
         if self.counted == NOBODY:

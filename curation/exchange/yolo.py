@@ -33,6 +33,7 @@ from user_errors import UserError
 MAIN = MAIN_FILE["yolo"]
 IMAGES, LABELS = "images", "labels"
 MOST_YAML_BYTES, MOST_LABEL_BYTES = 64_000_000, 4_000_000
+BREAKS = frozenset("\x85\u2028\u2029")  # ends of lines to YAML alone
 BOX, WITH_SCORE = 5, 6  # fields of a line
 
 
@@ -74,7 +75,8 @@ def write(records: Iterable[PictureRecord], file: IO[bytes]) -> None:
     """Write data.yaml: all pictures serve for training, and for validation, which Ultralytics wants to be named."""
     names = {number: text for text, number in class_numbers(records).items()}
     content = {"train": IMAGES, "val": IMAGES, "names": names}
-    file.write(yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=10**9).encode())
+    raw = not BREAKS & set("".join(names.values()))  # written raw, they would be read as the end of a line
+    file.write(yaml.safe_dump(content, allow_unicode=raw, sort_keys=False, width=10**9).encode())
 
 
 def write_labels(records: Iterable[PictureRecord], out: Path) -> None:

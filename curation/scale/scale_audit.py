@@ -23,10 +23,10 @@ from curation.audit.audit import (
     DESCRIPTIONS_READ,
     Auditor,
     SourceChoice,
+    absent_things,
     auditor_of,
     shipped_judge,
     source_of,
-    vocabulary_of,
 )
 from curation.audit.claim_judge import Judge, JudgedClaim
 from curation.audit.claims import Claim
@@ -114,7 +114,7 @@ def scale_audit(
             must_fit([config.auditing], "--auditing")
         open_folder(config.out)
         said = (text for shard in made for _, beside in samples_of(shard) for text in beside.get("descriptions", ()))
-        things = vocabulary_of(islice(said, DESCRIPTIONS_READ))
+        things = absent_things(config.sources, islice(said, DESCRIPTIONS_READ))
         through(
             [ClusterStage(AuditActor, (config, judge, DescribedShards(things, describer)), config.auditing)],
             todo,

@@ -22,7 +22,7 @@ from curation.annotate.annotate import main as annotate_main
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.registry import DescriberChoice, LocalizerChoice, StageWork
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
-from curation.audit.audit import AuditConfig, Auditor, SourceChoice, audit, command_line, shipped_judge
+from curation.audit.audit import AuditConfig, Auditor, SourceChoice, absent_things, audit, command_line, shipped_judge
 from curation.audit.audit import main as audit_main
 from curation.audit.claim_judge import Judge, Weights
 from curation.audit.description_runs import audited_description_runs
@@ -374,11 +374,20 @@ def test_the_describers_own_networks_do_not_judge_its_sentences(engine: Engine, 
     assert page and {(row.claim.verdict, row.claim.probability) for row in page} == {("cannot tell", None)}
     assert [row.claim.evidence for row in page if row.claim.evidence] == []
     assert noted is not None and noted.counted == NOBODY and len(noted.left_out) == 2
+    [described_run] = audited_description_runs(engine, dataset_id=1)
+    assert described_run.share_unsupported is None and "unsupported not known" in str(described_run)
     both = replace(alone, sources=SourceChoice("photo", checkpoint="sample"))
     assert audit(engine, both, worker="test", home=tmp_path) == "done"
     with reading(engine) as session:
         page = claim_page(session, dataset_id=1, recipe=latest_audit(session, dataset_id=1), limit=100)
     assert {one["source"] for row in page for one in row.claim.evidence} == {"likeness"}
+
+
+def test_objects_of_photographs_are_measured_against_rare_things() -> None:
+    """Where every picture has the same descriptions, none names a thing that another lacks."""
+    photo, sample = SourceChoice("photo"), SourceChoice("sample", checkpoint="sample", vqa="sample")
+    assert "zebra" in absent_things(photo, ["a red lid"]) and absent_things(sample, ["a red lid"]) == ("lid",)
+    assert absent_things(SourceChoice("sample", checkpoint="photo"), ["a lid"]) == absent_things(photo, [])
 
 
 def test_the_shipped_judge_is_the_one_that_was_fitted_on_the_sources() -> None:

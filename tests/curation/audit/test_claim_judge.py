@@ -138,8 +138,8 @@ def test_a_judge_of_other_sources_orders_and_decides_nothing() -> None:
     assert "decides" not in MARGIN.to_json(), "judges of earlier versions keep their recipe"
 
 
-def test_a_product_is_calibrated_where_its_kind_has_enough_claims() -> None:
-    """Things that are there are told with three in four: uncalibrated, the products lie below what holds."""
+def test_a_claim_is_weighed_with_its_thing_where_its_kind_has_enough_claims() -> None:
+    """Things that are there are told with three in four: multiplied, the probabilities lie below what holds."""
     chance = random.Random(2)
     examples = []
     for row in range(600):
@@ -155,12 +155,44 @@ def test_a_product_is_calibrated_where_its_kind_has_enough_claims() -> None:
     assert set(judge.calibration["detector+counted"]) == {"count"}
     counts = [each for each in examples if each.kind == "count"]
     plain, calibrated = (
-        sum(one.example(each) or 0 for each in counts) / len(counts) for one in (replace(judge, calibration={}), judge)
+        sum(found) / len(found)
+        for one in (replace(judge, calibration={}), judge)
+        if (found := [p for each in counts if (p := one.example(each)) is not None])
     )
-    assert plain < 0.42 and calibrated == pytest.approx(0.5, abs=0.02)
+    assert plain < 0.42 and calibrated == pytest.approx(0.5, abs=0.05)
+    absent = judge.description(
+        [(Claim("count", 0, 3, 1), counts[0].evidence), (Claim("object", 4, 7, 1), detector(-4.0, 0.0))]
+    )
+    assert [each.verdict for each in absent] == ["cannot tell", "unsupported"], "of what is not there nothing is likely"
     [part] = judge.description([(Claim("part", 0, 3, 0), detector(3.0, 0.0))])
     assert part.verdict == "cannot tell" and part.probability is None, "no part was ever judged"
     assert Judge.from_json(json.loads(json.dumps(judge.to_json()))) == judge
+
+
+def test_what_was_learned_of_colours_is_not_said_of_materials() -> None:
+    chance = random.Random(3)
+
+    def attribute(margin: float, family: str) -> tuple[Evidence, ...]:
+        return (Evidence("detector", margin, "another", 0.0, 0.0, family),)
+
+    examples = []
+    for row in range(400):
+        held = row % 2 == 0
+        examples.append(
+            JudgeExample("attribute", attribute(chance.gauss(2.0 if held else -2.0, 1.0), "colour"), held, True)
+        )
+    judge = fit(examples, name="made up", any_kind=False)
+    colour, material = (
+        judge.description([(Claim("attribute", 0, 3, 0), attribute(3.0, family))])[0]
+        for family in ("colour", "material")
+    )
+    assert (colour.verdict, material.verdict, material.probability) == ("supported", "cannot tell", None)
+    [both] = fit(examples, name="people's").description([(Claim("attribute", 0, 3, 0), attribute(3.0, "material"))])
+    assert both.verdict == "supported", "people's own verdicts say more than none"
+    [wooden] = [
+        one for claim, one in questions_of("a wooden lid", vocabulary=(), said="", fills=False) if one and one.family
+    ]
+    assert wooden.family == "material"
 
 
 def test_the_default_judge_knows_every_mixture_of_sources() -> None:

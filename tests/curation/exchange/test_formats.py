@@ -257,10 +257,16 @@ def test_every_format_is_tried() -> None:
     assert set(THROUGH) == set(FORMATS) == set(LOST)
 
 
+BREAKING = replace(
+    FULL, regions=(RegionRecord((0.0, 0.0, 1.0, 1.0), (DescriptionRecord("\x85"),)),)
+)  # YAML's own line end
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @given(records=st.lists(PICTURES, max_size=3))
 @example(records=[FULL, EMPTY])
 @example(records=[replace(DOUBLE, regions=DOUBLE.regions[:2])])
+@example(records=[BREAKING])
 @example(records=[])
 def test_everything_that_a_format_can_carry_comes_back_equal(format: Format, records: list[PictureRecord]) -> None:
     assert THROUGH[format](records) == carried(records, format)
