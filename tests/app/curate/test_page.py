@@ -304,6 +304,7 @@ def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visito
     words = page.locator("#words textarea, #words input")
     words.fill("re* l*")
     words.press("Enter")
+    page.locator("#more-filters > button").click()
     page.locator("#run input").click()
     page.get_by_role("option", name=re.compile(r"^1: .*, sample \+ sample$")).click()
     expect(page).to_have_url(re.compile(rf"dataset=drawn&run_id=1&words=re\*\+l\*&region={first}$"))
@@ -344,6 +345,7 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     save(atlas, atlas_path(home, 1, "regions"))
     page.locator("#map-section > button").first.click()
     expect(page.locator("#map .js-plotly-plot .scatterlayer .point").first).to_be_visible()
+    page.locator("#map").scroll_into_view_if_needed()
     corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
     page.mouse.move(*corners[0])
     page.mouse.down()
