@@ -76,7 +76,7 @@ def library_panel(found: ReviewLibrary) -> str:
     """Render the saved filters, tags, trash and latest acts of a data set."""
 
     def link(address: str) -> str:
-        return f"curate?{urlencode({'dataset': found.dataset})}" + f"&{address}" * bool(address)
+        return f"/curate?{urlencode({'dataset': found.dataset})}" + f"&{address}" * bool(address)
 
     acts = [
         (act.at, act.who, act_words(act), act.action, bool(act.undone_by), act.who == found.who, act.kind)
