@@ -253,21 +253,29 @@ function editorQueue(newId) {
     }
   }
 
+  // What was made of an act since, before its answer: its undo, the redo of that, the undo of the redo, and so on.
+  function madeOf(act) {
+    const next = acts.find(({ ask }) => [ask.undoes, ask.redoes].includes(act));
+    return next ? [next, ...madeOf(next.ask.act)] : [];
+  }
+
   function settle(entry, answer) {
-    const { ask } = entry, undoing = acts.find((each) => each.undoes === ask.act);
+    const { ask } = entry, made = madeOf(ask.act), takenBack = made.length % 2 === 1;
     const wrote = (answer.wrote ?? []).some(([id, version]) => (id ?? PICTURE) !== keyOf(ask) || version !== ask.version);
-    const nothing = answer.refused || answer.conflict || !wrote;
-    if (nothing) journal = journal.filter((each) => each.act !== ask.act);
-    if (nothing && undoing) acts = acts.filter((each) => each !== undoing && each.ask.redoes !== undoing.ask.act); // else an older act would be undone
-    if (nothing) undone = undone.filter((each) => each.act !== ask.act && each.undo !== ask.act);
-    if (answer.conflict && !undoing) return void (entry.conflict = { ...answer.conflict, versions: ask.version });
+    if (answer.refused || answer.conflict || !wrote) {
+      const gone = new Set([entry, ...made].map((each) => each.ask.act)); // sent on their own they would mean an older act
+      acts = acts.filter((each) => each === entry || !gone.has(each.ask.act));
+      journal = journal.filter((each) => !gone.has(each.act));
+      undone = undone.filter((each) => !gone.has(each.act) && !gone.has(each.undo));
+    }
+    if (answer.conflict && !takenBack) return void (entry.conflict = { ...answer.conflict, versions: ask.version });
     acts = acts.filter((each) => each !== entry);
     if (answer.conflict) return;
-    if (answer.refused) return void (undoing || (refused = { ask, sentence: answer.refused }));
+    if (answer.refused) return void (takenBack || (refused = { ask, sentence: answer.refused }));
     message = answer.message ?? "";
     rebase(ask.image, answer.wrote ?? []);
     const stayed = at.state === "open" && at.image === ask.image && at.region === entry.from.region;
-    if (answer.made && stayed && !undoing) wish = { image: ask.image, region: answer.made };
+    if (answer.made && stayed && !made.length) wish = { image: ask.image, region: answer.made };
   }
 
   function answered(answer) {

@@ -29,7 +29,7 @@ RECORD = """() => {
     window.pressed.push([event.key, Number(chosen?.dataset.id ?? 0)]);
   }, { capture: true });
 }"""
-SEEDS = range(40)
+SEEDS = range(60)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +198,31 @@ def test_words_of_a_picture_that_is_not_here_yet_are_an_act_and_can_be_undone(sc
       return [added, kinds().at(-1)];
     }""")
     assert found == [["text", "caption", "facts", "draw", "describe"], "undo"]
+
+
+@pytest.mark.parametrize("comes_back", ["conflict", "refused"])
+def test_what_was_undone_and_redone_before_its_answer_is_still_wanted(scripts: Page, comes_back: str) -> None:
+    """Of an act that could not be done, nothing that was made of it since is sent; it is told if it is wanted again."""
+    found = scripts.evaluate(
+        """(comesBack) => ["", "u", "ur", "uru", "urur"].map((presses) => {
+      let names = 0;
+      const queue = editorQueue(() => `n${++names}`);
+      const regions = [{ id: 3, box: 3, version: 1, status: "pending", text: "" }];
+      const picture = { image: 1, version: 1, review: "open", panel: "", regions };
+      queue.answered({ pictures: [picture], go: { image: 1, region: 3 } });
+      queue.shown(1);
+      queue.judge("accepted", { follow: false });
+      const asked = queue.nextAct().act, conflict = { version: 2, panel: "" };
+      for (const each of presses) each === "u" ? queue.undo() : queue.redo();
+      const came = comesBack === "conflict" ? { conflict } : { refused: "not now" };
+      queue.answered({ asked, pictures: [], wrote: [], ...came });
+      const told = queue.view().conflicts.length + Number(Boolean(queue.refusal()));
+      return [told, queue.unsaved().map((ask) => ask.do), queue.nextAct()?.do ?? "", queue.redo()];
+    })""",
+        comes_back,
+    )
+    wanted = [1, ["verdict"] if comes_back == "conflict" else [], "", ""]
+    assert found == [wanted, [0, [], "", ""], wanted, [0, [], "", ""], wanted]
 
 
 STORE = """() => {
