@@ -10,6 +10,7 @@ element.addEventListener("click", (event) => {
   const { keepFilter: keep, drop, empty, act, back } = event.target.closest("button")?.dataset ?? {};
   if (keep) keepFilter();
   if (drop) trigger("click", { ask: { do: "drop", name: drop } });
+  if (empty) event.target.closest("details").open = false; // answered: an equal panel would leave the question open
   if (empty) trigger("select", { regions: Number(empty) });
   if (act) document.dispatchEvent(new CustomEvent("curate:back", { detail: { action: act, back } }));
 });

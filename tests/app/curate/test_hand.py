@@ -125,12 +125,14 @@ def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
 def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engine: Engine, browser: Browser) -> None:
     context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
     with app_at(home) as (address, app):
-        page = context.new_page()
+        page, cut = context.new_page(), [False]
+        # from the start: a route that begins or ends between two keys may let one request more or less through
+        page.route("**/queue/join*", lambda route: route.abort() if cut[0] else route.continue_())
         page.goto(f"{address}curate")
         expect(page.locator("#regions .tile").first).to_be_visible()
         start(page)
         settled(page)  # pictures are here before their turn
-        page.route("**/queue/join*", lambda route: route.abort())
+        cut[0] = True
         page.keyboard.press("a")
         page.keyboard.press("r")
         page.keyboard.press("e")
@@ -141,7 +143,7 @@ def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engi
     with app_at(home, port=int(address.rstrip("/").rsplit(":", 1)[1])) as (again, _):
         assert again == address
         page.goto("about:blank")  # else the old page would send once more before it is left
-        page.unroute("**/queue/join*")
+        cut[0] = False
         page.goto(f"{address}curate")
         offer = page.locator("#editor .left-over")
         expect(offer).to_contain_text("2 × verdict, “half a sen”")

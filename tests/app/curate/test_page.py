@@ -357,6 +357,8 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     assert {int(tile.get_attribute("data-id") or 0) for tile in page.locator("#regions .tile").all()} == {*ids[left]}
     page.locator("#map-bridge button").click()
     expect(page.locator("#regions .tile")).to_have_count(min(50, len(ids)))
+    settled(page)  # the larger gallery has moved the map: look for it as a person does
+    page.locator("#map").scroll_into_view_if_needed()
     last = int(ids[-1])
     page.mouse.click(*on_map(page, *xy[-1]))
     expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()
