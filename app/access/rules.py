@@ -92,6 +92,7 @@ INSIDE = {
 GROUND, ANNOTATE, CURATE = "app.ground.page", "app.annotate.page", "app.curate.page"
 HOME, TRAIN = "app.home.page", "app.train.page"
 EVALUATE = "app.evaluate.page"
+CURATE_BULK = "app.curate.bulk_page"
 CURATE_MAP, DATA, LABEL_STUDIO = "app.curate.map_page", "app.data.page", "app.label_studio.page"
 CONCEPTS, AUDIT, API = "app.concepts.page", "app.audit.page", "app.api"
 EVENTS: dict[str, Rule] = _table(
@@ -115,8 +116,11 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
-    _in(f"{CURATE}.CuratePage", "viewer", "open show restore session counts view"),
+    _in(f"{CURATE}.CuratePage", "viewer", "open show again restore session counts view"),
     _in(f"{CURATE}.CuratePage", "curator", "ask"),
+    _in(f"{CURATE_BULK}.BulkSection", "viewer", "count library"),
+    _in(f"{CURATE_BULK}.BulkSection", "curator", "act keep"),
+    _in(f"{CURATE_BULK}.BulkSection", "admin", "empty_trash"),  # nothing brings back what it removes
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "open plan tick refresh pick_result pick_data_set show ground reviews"),
     _in(
         f"{EVALUATE}.EvaluatePage",

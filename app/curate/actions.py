@@ -20,6 +20,7 @@ from db.queries.gallery_queries import curate_page, listed_page
 from db.queries.history_queries import Throughput, history_page, throughput
 from db.queries.region_index_queries import SourceCount, count_by_status, index_regions
 from db.queries.region_queries import get_region, regions_of
+from db.queries.review_queries import tags_of, texts_to_offer
 from db.queries.run_queries import list_runs
 from user_errors import UserError
 
@@ -47,10 +48,11 @@ class CurateQuery:
 
 @dataclass(frozen=True)
 class GalleryTile:
-    """A region in the gallery and its picture."""
+    """A region in the gallery, its picture and its tags."""
 
     region: RegionRow
     image: Picture
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: i
         else:
             page = curate_page(session, sort=cast(Sort, query.sort), **options)
         images = {row.image_id: get_image(session, image_id=row.image_id) for row in page.regions}
-    tiles = tuple(GalleryTile(row, image) for row in page.regions if (image := images[row.image_id]) is not None)
+        tags = tags_of(session, ids=[row.id for row in page.regions])
+    there = ((row, images[row.image_id]) for row in page.regions)
+    tiles = tuple(GalleryTile(row, image, tuple(tags.get(row.id, ()))) for row, image in there if image is not None)
     return GalleryPage(tiles, page.after)
 
 
@@ -145,6 +149,13 @@ def dataset_key(services: Services, name: str | None) -> str:
     with reading(services.engine) as session:
         dataset = get_dataset(session, name=name) if name else None
     return f"{dataset.name} {dataset.created_at.isoformat()}" if dataset else ""
+
+
+def common_texts(services: Services, name: str | None) -> list[str]:
+    """Return what the regions of a data set mostly say, and its classes, to complete words from; [] for none."""
+    with reading(services.engine) as session:
+        dataset = get_dataset(session, name=name) if name else None
+        return texts_to_offer(session, dataset_id=dataset.id) if dataset else []
 
 
 def dataset_of(services: Services, name: str) -> int:

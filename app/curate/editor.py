@@ -14,7 +14,15 @@ from app.ui.frames import Box
 from curation.files.decode import RefusedError
 from db.engine import Session, reading, retrying, transaction
 from db.models import RegionRow, Review, Status
-from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, edit_region, set_status, undo_last
+from db.queries.curate_queries import (
+    add_region_by_hand,
+    delete_region,
+    edit_image,
+    edit_region,
+    redo_undone,
+    set_status,
+    undo_last,
+)
 from db.queries.data_set_queries import get_image, lock_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange, RegionChange
@@ -57,8 +65,8 @@ def apply_edit(services: Services, ask: Mapping[str, Any], *, who: str, checkpoi
     try:
         return EditCommand(services, ask, who=who, checkpoint=checkpoint).run()
     except EditConflictError as conflict:
-        if ask.get("do") == "undo":
-            return EditResult(conflict.image_id, None, f"Not undone: {conflict.sentence}")
+        if (doing := ask.get("do")) in ("undo", "redo"):
+            return EditResult(conflict.image_id, None, f"Not {doing}ne: {conflict.sentence}")
         return EditResult(conflict.image_id, conflict.region_id, conflict=conflict)
     except (KeyError, TypeError) as error:
         raise UserError(f"The page sent something incomplete ({error}): reload it.") from error
@@ -76,7 +84,7 @@ class EditCommand:
         self.services, self.ask = services, ask
         self.who, self.checkpoint = who, checkpoint
         self.unscored = ""  # why GRAIN gave no score; what was edited is kept all the same
-        self.action = _action_of(who, ask.get("act"))
+        self.action = action_of(who, ask.get("act"))
 
     def run(self) -> EditResult:
         """Do it, unless it is done already, and return what came of it."""
@@ -102,6 +110,7 @@ class EditCommand:
             "facts": self._facts,
             "review": self._review,
             "undo": self._undo,
+            "redo": self._redo,
         }
         return edits[str(self.ask["do"])]()
 
@@ -162,11 +171,16 @@ class EditCommand:
 
     def _undo(self) -> EditResult:
         image_id = self._number("image")
-        only = _action_of(self.who, self.ask.get("undoes"))
+        only = action_of(self.who, self.ask.get("undoes"))
         undone = self._write(partial(undo_last, image_id=image_id, who=self.who, action=self.action, only=only))
         if not undone:
             return EditResult(image_id, None, "There is nothing of yours to undo on this picture.")
         return EditResult(image_id, undone[0].region_id, "Undone.")
+
+    def _redo(self) -> EditResult:
+        image_id, undo = self._number("image"), action_of(self.who, self.ask["redoes"])
+        done = self._write(partial(redo_undone, image_id=image_id, who=self.who, undo=undo, action=self.action))
+        return EditResult(image_id, done[0].region_id if done else None, "Done again." if done else "Nothing to redo.")
 
     def _edit_image(self, change: ImageChange) -> EditResult:
         image_id, version = self._number("image"), self._number("version")
@@ -253,7 +267,7 @@ class EditCommand:
         return f"GRAIN {first}{after:.2f} ({self.checkpoint})"
 
 
-def _action_of(who: str, act: Any) -> str:
+def action_of(who: str, act: Any) -> str:
     """Return the name of a person's act in the history: nobody can take the name of somebody else's. "" without one."""
     if not act:
         return ""

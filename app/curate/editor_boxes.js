@@ -36,27 +36,34 @@ function newBox() {
   return group;
 }
 
+// Small boxes have small handles outside of them, so that they can be seen.
 function placeHandles() {
   element.querySelectorAll(".handle").forEach((handle) => handle.remove());
   const group = chosenBox();
-  if (!group) return;
-  const [x0, y0, x1, y1] = boxOf(group);
+  if (!group || group.style.display === "none") return;
+  const [x0, y0, x1, y1] = boxOf(group), at = pixels([x0, y0, x1, y1]);
+  const { size, out, corners } = handleShape(at.right - at.left, at.bottom - at.top);
   for (const side of SIDES) {
+    if (corners && side.length === 1) continue;
     const handle = document.createElement("span");
     handle.className = `handle ${side}`;
     handle.dataset.side = side;
     const x = side.includes("w") ? x0 : side.includes("e") ? x1 : (x0 + x1) / 2;
     const y = side.includes("n") ? y0 : side.includes("s") ? y1 : (y0 + y1) / 2;
-    handle.style.left = `${100 * x}%`;
-    handle.style.top = `${100 * y}%`;
+    const outwards = ([low, high]) => (side.includes(low) ? -out : side.includes(high) ? out : 0);
+    handle.style.setProperty("--size", `${size}px`);
+    handle.style.left = `calc(${100 * x}% + ${outwards("we")}px)`;
+    handle.style.top = `calc(${100 * y}% + ${outwards("ns")}px)`;
     element.querySelector(".frame").append(handle);
   }
 }
 
 element.addEventListener("pointerdown", (event) => {
+  if (beginPan(event)) return;
   const handle = event.target.closest(".handle"), group = event.target.closest(".region:not(.new)");
   if (!handle && !event.target.closest("svg")) return;
   event.preventDefault();
+  if (drag) endDrag(true);
   const from = place(event), image = shownPicture();
   if (handle) drag = { kind: "size", image, group: chosenBox(), from, box: boxOf(chosenBox()), side: handle.dataset.side };
   else if (group && !event.shiftKey) {
@@ -64,11 +71,33 @@ element.addEventListener("pointerdown", (event) => {
     drag = { kind: "move", image, group, from, box: boxOf(group) };
   } else drag = { kind: "draw", image, group: newBox(), from, box: [...from, ...from] };
   // of what is on the screen now, whatever is answered until the pointer is lifted
-  if (drag.kind !== "draw") drag.ask = { do: "box", image, id: Number(drag.group.dataset.id), version: queue.versionOf(Number(drag.group.dataset.id)) };
+  if (drag.kind !== "draw") drag.ask = askOfBox(drag.group);
   if (drag.ask) queue.drafts.set("drag", drag.ask);
   element.setPointerCapture(event.pointerId);
   update();
 });
+
+// Move the chosen box by pixels of the picture, or with `grow` its right and lower side; Shift let go ends it.
+function nudge([across, down], grow) {
+  const group = chosenBox(), { naturalWidth, naturalHeight } = element.querySelector(".frame img");
+  if (!group || !naturalWidth) return;
+  if (!drag) {
+    drag = { kind: "nudge", image: shownPicture(), group, box: boxOf(group), now: boxOf(group), ask: askOfBox(group) };
+    queue.drafts.set("drag", drag.ask);
+  }
+  const [x0, y0, x1, y1] = drag.now, [dx, dy] = [across / naturalWidth, down / naturalHeight];
+  if (grow) drag.now = [x0, y0, Math.max(x0 + LEAST, clamp(x1 + dx)), Math.max(y0 + LEAST, clamp(y1 + dy))];
+  else {
+    const [mx, my] = [Math.min(Math.max(dx, -x0), 1 - x1), Math.min(Math.max(dy, -y0), 1 - y1)];
+    drag.now = [x0 + mx, y0 + my, x1 + mx, y1 + my];
+  }
+  show(group, drag.now);
+  placeHandles();
+  showChosen();
+}
+for (const name of ["keyup", "blur"]) window.addEventListener(name, (event) => drag?.kind === "nudge" && (name === "blur" || event.key === "Shift") && endDrag(true));
+
+const askOfBox = (group) => ({ do: "box", image: shownPicture(), id: Number(group.dataset.id), version: queue.versionOf(Number(group.dataset.id)) });
 
 function dragged(event) {
   const [x, y] = place(event), [x0, y0] = drag.from, box = [...drag.box];
@@ -85,10 +114,11 @@ function dragged(event) {
 }
 
 element.addEventListener("pointermove", (event) => {
-  if (!drag) return;
+  if (movePan(event) || !drag || drag.kind === "nudge") return;
   drag.now = dragged(event);
   show(drag.group, drag.now);
   placeHandles();
+  showChosen();
 });
 
 function endDrag(done) {
@@ -103,5 +133,5 @@ function endDrag(done) {
   } else if (done && now?.some((value, index) => Math.abs(value - box[index]) >= 1e-6)) act(() => queue.add({ ...ask, box: now }));
   update();
 }
-element.addEventListener("pointerup", () => endDrag(true));
-element.addEventListener("pointercancel", () => endDrag(false));
+element.addEventListener("pointerup", (event) => (endPan(event), endDrag(true)));
+element.addEventListener("pointercancel", (event) => (endPan(event), endDrag(false)));

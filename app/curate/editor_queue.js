@@ -11,7 +11,9 @@ function editorQueue(newId) {
   const versions = new Map(); // on the screen: a description's id, or PICTURE -> its version there
   const drafts = new Map(); // a name -> what will be asked with the words that somebody is still writing
   let acts = []; // { ask, from, restore, undoes, conflict }, in the order in which they were made
-  let journal = []; // acts of this sitting that an undo can name, the last one last: { act, image, region, before }
+  let journal = []; // acts of this sitting that an undo can name, the last one last: { act, image, region, before } or { many }
+  let undone = []; // of the journal, the last one last, each with its undo and what was shown before it: a redo can name them
+  let back = null; // an act on many regions to be undone or redone, which gallery.js asks for: { action, back }
   let sent = "", viewing = null; // the act and the question whose answers are awaited
   let at = { image: 0, region: 0, state: "empty" }; // empty, open, waiting (for the next picture), finished
   let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
@@ -99,6 +101,12 @@ function editorQueue(newId) {
     if (viewing) viewing.stale = true;
   }
 
+  // Nothing is on the screen.
+  function close() {
+    restart();
+    at = { image: 0, region: 0, state: "empty" };
+  }
+
   function choose(region) {
     if (at.state === "open" && pictures.get(at.image).regions.some(({ id }) => id === region)) at = { ...at, region };
   }
@@ -115,11 +123,16 @@ function editorQueue(newId) {
     return ask.do === "review" ? { status: [], review } : { status: affected(ask).map((id) => [id, status.get(id)]), review: null };
   }
 
+  function note(entry) {
+    journal = [...journal, entry].slice(-MOST_JOURNAL);
+  }
+
   function add(ask, more = {}) {
     const act = newId();
     const entry = { ask: { ...ask, act }, from: { ...at }, ...more };
     if (["draw", "describe"].includes(ask.do)) entry.ask.key = act;
-    if (ask.do !== "undo") journal = [...journal, { act, image: ask.image, region: ask.id ?? at.region, before: before(ask) }].slice(-MOST_JOURNAL);
+    if (ask.do !== "undo") note({ act, image: ask.image, region: more.region ?? ask.id ?? at.region, before: more.before ?? before(ask) });
+    if (!["undo", "redo"].includes(ask.do)) undone = [];
     acts.push(entry);
     message = "";
     return act;
@@ -156,14 +169,50 @@ function editorQueue(newId) {
   function undo() {
     const last = journal.pop();
     if (!last) return at.image ? add({ do: "undo", image: at.image }) : "";
+    if (last.many) return takeBack(last, "undo");
     const held = acts.find((entry) => entry.ask.act === last.act && entry.conflict);
     if (held) acts = acts.filter((entry) => entry !== held);
-    else add({ do: "undo", image: last.image, undoes: last.act }, { undoes: last.act, restore: last.before });
-    const come = { image: at.image, region: at.region };
-    if (!pictures.has(last.image)) wish = { id: last.region };
-    else go(last.image, last.region);
-    if (come.image && come.image !== last.image) chain = [come, ...chain.filter((each) => each.image !== come.image)];
+    else undone.push({ ...last, after: shownNow(last), undo: add({ do: "undo", image: last.image, undoes: last.act }, { undoes: last.act, restore: last.before }) });
+    comeTo(last);
     return last.act;
+  }
+
+  // Do again what was undone last, unless something else was done since.
+  function redo() {
+    const last = undone.pop();
+    if (!last) return "";
+    if (last.many) return takeBack(last, "redo");
+    const act = add({ do: "redo", image: last.image, redoes: last.undo }, { restore: last.after, before: last.before, region: last.region });
+    comeTo(last);
+    return act;
+  }
+
+  function takeBack(entry, what) {
+    what === "undo" ? undone.push(entry) : note(entry);
+    back = { action: entry.many, back: what };
+    return entry.many;
+  }
+
+  // What is shown now of all that an act had changed.
+  function shownNow({ image, before: { status, review } }) {
+    const found = pictures.has(image) ? overlay(image) : null;
+    const now = found ? status.filter(([id]) => found.status.has(id)).map(([id]) => [id, found.status.get(id)]) : [];
+    return { status: now, review: found && review ? found.review : null };
+  }
+
+  function comeTo({ image, region }) {
+    const come = { image: at.image, region: at.region };
+    if (!pictures.has(image)) wish = { id: region };
+    else go(image, region);
+    if (come.image && come.image !== image) chain = [come, ...chain.filter((each) => each.image !== come.image)];
+  }
+
+  // An act on many regions was done: what is known of pictures may be old, and what comes next may be decided.
+  function forget() {
+    for (const image of pictures.keys()) if (image !== at.image) pictures.delete(image);
+    const open = at.state === "open" && at.region;
+    restart();
+    if (open) wish = { id: at.region };
   }
 
   // ---------------------------------------------------------------- what others answer
@@ -204,20 +253,29 @@ function editorQueue(newId) {
     }
   }
 
+  // What was made of an act since, before its answer: its undo, the redo of that, the undo of the redo, and so on.
+  function madeOf(act) {
+    const next = acts.find(({ ask }) => [ask.undoes, ask.redoes].includes(act));
+    return next ? [next, ...madeOf(next.ask.act)] : [];
+  }
+
   function settle(entry, answer) {
-    const { ask } = entry, undoing = acts.find((each) => each.undoes === ask.act);
+    const { ask } = entry, made = madeOf(ask.act), takenBack = made.length % 2 === 1;
     const wrote = (answer.wrote ?? []).some(([id, version]) => (id ?? PICTURE) !== keyOf(ask) || version !== ask.version);
-    const nothing = answer.refused || answer.conflict || !wrote;
-    if (nothing) journal = journal.filter((each) => each.act !== ask.act);
-    if (nothing && undoing) acts = acts.filter((each) => each !== undoing); // else an older act would be undone
-    if (answer.conflict && !undoing) return void (entry.conflict = { ...answer.conflict, versions: ask.version });
+    if (answer.refused || answer.conflict || !wrote) {
+      const gone = new Set([entry, ...made].map((each) => each.ask.act)); // sent on their own they would mean an older act
+      acts = acts.filter((each) => each === entry || !gone.has(each.ask.act));
+      journal = journal.filter((each) => !gone.has(each.act));
+      undone = undone.filter((each) => !gone.has(each.act) && !gone.has(each.undo));
+    }
+    if (answer.conflict && !takenBack) return void (entry.conflict = { ...answer.conflict, versions: ask.version });
     acts = acts.filter((each) => each !== entry);
     if (answer.conflict) return;
-    if (answer.refused) return void (undoing || (refused = { ask, sentence: answer.refused }));
+    if (answer.refused) return void (takenBack || (refused = { ask, sentence: answer.refused }));
     message = answer.message ?? "";
     rebase(ask.image, answer.wrote ?? []);
     const stayed = at.state === "open" && at.image === ask.image && at.region === entry.from.region;
-    if (answer.made && stayed && !undoing) wish = { image: ask.image, region: answer.made };
+    if (answer.made && stayed && !made.length) wish = { image: ask.image, region: answer.made };
   }
 
   function answered(answer) {
@@ -252,7 +310,7 @@ function editorQueue(newId) {
   }
 
   // ---------------------------------------------------------------- what is sent
-  const blocks = (one, other) => one.ask.image === other.ask.image && (other.ask.do === "undo" || keyOf(one.ask) === keyOf(other.ask));
+  const blocks = (one, other) => one.ask.image === other.ask.image && (["undo", "redo"].includes(other.ask.do) || keyOf(one.ask) === keyOf(other.ask));
 
   // The first act that waits for nothing, once; null while an answer is awaited.
   function nextAct() {
@@ -326,13 +384,21 @@ function editorQueue(newId) {
     return found;
   }
 
+  // An act on many regions that is to be undone or redone, once.
+  function manyBack() {
+    const found = back;
+    back = null;
+    return found;
+  }
+
   return {
-    ...{ next, first, restart, choose, judge, review, remove, undo, add, resolve },
+    ...{ next, first, restart, close, choose, judge, review, remove, undo, redo, add, resolve, forget, manyBack },
     ...{ shown, answered, nextAct, nextView, actFailed, viewFailed, drafts, versionOf },
     open: (id) => (wish = { id }),
     write: (now) => ((writing = now), follow()),
     restore: (kept) => (acts = [...kept.map((ask) => ({ ask, from: {} })), ...acts]),
     unsaved: () => acts.map((entry) => entry.ask),
+    noteMany: (action) => ((undone = []), note({ many: action })),
     refusal,
     statuses,
     view,

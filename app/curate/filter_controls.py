@@ -28,18 +28,20 @@ class FilterControl:
 
     name: a field of CurateFilter or CurateQuery. neutral: the value that filters nothing. restore: value -> update,
     where the control must be given more than the value. make: None of the data set, which is in the navigation.
+    drawer: whether it is under "More filters".
     """
 
     name: str
     make: Callable[[], Any] | None
     neutral: Any = ""
     restore: Callable[[Any], Any] = lambda value: value
+    drawer: bool = False
 
 
 def _share(name: str, label: str, neutral: float, *, step: float = 0.01) -> FilterControl:
     """Return the control of a bound between 0 and 1."""
     options: dict[str, Any] = {"value": neutral, "step": step, "label": label, "buttons": [], "elem_id": name}
-    return FilterControl(name, lambda: gr.Slider(0, 1, **options), neutral)
+    return FilterControl(name, lambda: gr.Slider(0, 1, **options), neutral, drawer=True)
 
 
 def _with_choice(neutral: Any, label: str) -> Callable[[Any], Any]:
@@ -65,12 +67,20 @@ CONTROLS = (
         "source",
         lambda: gr.Dropdown([ANY], value="", label="source", elem_id="source"),
         restore=_with_choice(ANY[1], "{}"),
+        drawer=True,
+    ),
+    FilterControl(
+        "tag",
+        lambda: gr.Dropdown([ANY], value="", label="tag", elem_id="tag"),
+        restore=_with_choice(ANY[1], "{}"),
+        drawer=True,
     ),
     FilterControl(
         "run_id",
         lambda: gr.Dropdown([("any", ANY_RUN)], value=ANY_RUN, label="found by run", elem_id="run"),
         ANY_RUN,
         _with_choice(ANY_RUN, "run {}"),
+        drawer=True,
     ),
     _share("min_score", "lowest score", 0),
     _share("max_score", "highest score", 1),
@@ -78,6 +88,7 @@ CONTROLS = (
     FilterControl(
         "phash",
         lambda: gr.Textbox(label="duplicates of (perceptual hash)", placeholder="any", elem_id="phash"),
+        drawer=True,
     ),
     FilterControl("selection", lambda: gr.State("")),
 )
@@ -113,3 +124,8 @@ def restored_controls(parameters: Mapping[str, str], dataset: Any) -> list[Any]:
         values["sort"] = parameters["sort"]
     given = ((control, values.get(control.name)) for control in CONTROLS)
     return [control.neutral if value in (None, "") else control.restore(value) for control, value in given]
+
+
+def sets_drawer(values: Sequence[Any]) -> bool:
+    """Return whether an update of the controls sets one of the drawer, so that it must be open."""
+    return any(control.drawer and value != control.neutral for control, value in zip(CONTROLS, values, strict=True))

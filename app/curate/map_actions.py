@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,12 +19,15 @@ from curation.explore.atlas import command_line as map_command
 from curation.explore.embedding_store import What
 from curation.explore.similarity import SimilarityConfig
 from curation.explore.similarity import command_line as scores_command
-from db.engine import Session, reading, retrying
-from db.models import Image
-from db.queries.curate_queries import set_status
-from db.queries.data_set_queries import lookalike_page
+from curation.review.acts import ActCount, WantedAct, count_act, do_act
+from curation.review.near_duplicates import copies_of
+from db.engine import Session, reading
+from db.models import Image, ReviewAct
+from db.queries.curate_filter import ChosenRegions, CurateFilter
+from db.queries.data_set_queries import get_image, lookalike_page
 from db.queries.embedding_map_queries import PointFacts, picture_facts, pictures_by_id, region_facts
 from db.queries.region_queries import regions_of
+from db.queries.review_queries import RegionSelection
 from grain.structures import Array
 from user_errors import UserError
 
@@ -53,10 +57,11 @@ class MapPoints:
 
 @dataclass(frozen=True)
 class SimilarPictures:
-    """A group of similar pictures. regions: how many of each are not rejected."""
+    """A group of similar pictures. regions: how many of each are not rejected. copies: how many copies each has."""
 
     images: tuple[Image, ...]
     regions: tuple[int, ...]
+    copies: tuple[int, ...]
 
 
 def points(services: Services, dataset: str, what: What, *, colour: Colour) -> MapPoints | None:
@@ -141,29 +146,36 @@ def similar_groups(services: Services, dataset: str) -> tuple[list[SimilarPictur
     return found, "embeddings and perceptual hashes" if atlas is not None else "equal perceptual hashes"
 
 
-def keep_one(services: Services, keep: int, others: Sequence[int], *, who: str) -> int:
-    """Reject the regions of all pictures of a group but one, and return how many. Each can be undone.
+def keep_one(
+    services: Services, dataset: str, keep: int, *, who: str, seen: str | None = None
+) -> tuple[ActCount, ReviewAct | None]:
+    """Reject the regions of all copies of a picture, as one act with one undo; without `seen` only count them.
 
-    Raises: EditConflictError: somebody was quicker; nothing is written.
+    Pictures that only look alike keep theirs: curation/review/near_duplicates.py says what a copy is.
+
+    Args:   seen: `ActCount.seen` as the person saw it.
+    Raises: UserError: there is no such picture, or its copies have other regions by now.
     """
-
-    def reject(session: Session) -> int:
-        rows = [row for each in regions_of(session, image_ids=others).values() for row in each]
-        rows = [row for row in rows if row.status != "rejected"]
-        for row in rows:
-            reason = f"looks like picture {keep}"
-            set_status(
-                session, region_id=row.id, expected_version=row.version, who=who, status="rejected", reason=reason
-            )
-        return len(rows)
-
-    return retrying(services.engine, reject)
+    dataset_id = dataset_of(services, dataset)
+    with reading(services.engine) as session:
+        picture = get_image(session, image_id=keep)
+        if picture is None or picture.dataset_id != dataset_id:
+            raise UserError(f"There is no picture {keep} in this data set: it was removed meanwhile.")
+    group = next((each for each in similar_groups(services, dataset)[0] if keep in [im.id for im in each.images]), None)
+    copies = tuple(image.id for image in copies_of(picture, group.images if group else ()))
+    chosen = CurateFilter(chosen=ChosenRegions(copies, of="pictures"))
+    selection, act = RegionSelection(dataset_id, chosen), WantedAct("keep one", reason=f"copy of picture {keep}")
+    count = count_act(services.engine, selection, act)
+    if seen is None or not count.regions:
+        return count, None
+    return count, do_act(services.engine, selection, act, who=who, action=secrets.token_hex(8), seen=seen)
 
 
 def _similar(session: Session, images: Sequence[Image]) -> SimilarPictures:
     found = regions_of(session, image_ids=[image.id for image in images])
-    counts = (sum(row.status != "rejected" for row in found[image.id]) for image in images)
-    return SimilarPictures(tuple(images), tuple(counts))
+    counted = {image.id: sum(row.status != "rejected" for row in found[image.id]) for image in images}
+    copies = (sum(bool(counted[other.id]) for other in copies_of(image, images)) for image in images)
+    return SimilarPictures(tuple(images), tuple(counted.values()), tuple(copies))
 
 
 def _atlas(services: Services, dataset: str, what: What) -> Atlas | None:

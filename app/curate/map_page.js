@@ -16,6 +16,7 @@ function wireMap() {
   const graph = document.querySelector("#map .js-plotly-plot");
   if (!graph?.on || graph.wired) return;
   graph.wired = true;
+  if (graph._context?._scrollZoom) graph._context._scrollZoom.cartesian = true; // the wheel zooms; Gradio passes no configuration on
   graph.on("plotly_selected", (event) => {
     const drawn = event && corners(event);
     if (drawn) trigger("click", { ask: { do: "select", corners: drawn } });

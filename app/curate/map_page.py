@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.core.page_values import whole_number
 from app.services import Services
 from app.ui.events import LIGHT, ON_JOB, QUEUE_ALL, TICK_SECONDS, control_job_by_button, html, in_order, script, warn
 from app.ui.html import command_details, heading, render
@@ -21,9 +22,12 @@ from user_errors import UserError
 TITLE = "Map: similar regions, duplicates, outliers"
 COLOURS = [("verdict", "status"), ("source", "source"), ("class", "class")]
 ON_KEEP = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-keep]");
-  if (button) trigger("click", JSON.parse(button.dataset.keep));
+  const { keep, undo, cancel } = event.target.closest("button")?.dataset ?? {};
+  if (keep) trigger("click", { ask: JSON.parse(keep) });
+  if (undo) document.dispatchEvent(new CustomEvent("curate:back", { detail: { action: undo, back: "undo" } }));
+  if (undo || cancel) event.target.closest(".bulk-answer").replaceChildren();
 });"""
+CHANGED = "() => { document.dispatchEvent(new Event('curate:many-ends')); }"
 COMMANDS = (
     ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
     ("-m", "curation.explore.similarity", "--dataset", "NAME"),
@@ -133,17 +137,25 @@ class MapSection:
         return [gr.skip(), gr.skip()] if jobs == before else [jobs, ended]
 
     def keep(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        """Keep one picture of a group. Returns similar."""
-        from app.curate import map_actions
+        """Keep one of some copies: ask how many regions that rejects, then do it. Returns similar."""
+        from app.curate import bulk_panels, map_actions, map_panels
 
+        ask, question = event.ask if isinstance(event.ask, Mapping) else {}, ""
         try:
-            others = [int(number) for number in event.others]
-            count = map_actions.keep_one(self.services, int(event.keep), others, who=person_of(request).name)
-        except (TypeError, ValueError) as error:
+            if ask.get("do") in ("ask", "keep"):
+                number, seen = (
+                    whole_number("picture", ask.get("keep")),
+                    ask.get("seen") if ask["do"] == "keep" else None,
+                )
+                count, done = map_actions.keep_one(
+                    self.services, dataset or "", number, who=person_of(request).name, seen=seen
+                )
+                question = bulk_panels.done_panel(done) if done else map_panels.keep_question(count, number)
+            groups, by = map_actions.similar_groups(self.services, dataset or "")
+        except UserError as error:
             warn(error)
-        else:
-            gr.Info(f"{count:,} regions rejected; each can be undone in its picture.", title="Kept")
-        return self.similar(dataset)
+            return self.similar(dataset)
+        return map_panels.similar_groups_panel(groups, by, self.services.settings.home, question=question)
 
     def _start(self, kind: str, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
         from app.curate import map_actions
@@ -223,4 +235,5 @@ def wire(
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))
     parts.tick.tick(page.tick, parts.jobs, jobs, **LIGHT)
-    parts.similar.click(page.keep, dataset, parts.similar, **(turn | QUEUE_ALL))
+    kept = parts.similar.click(page.keep, dataset, parts.similar, **(turn | QUEUE_ALL))
+    kept.then(None, None, None, js=CHANGED, api_visibility="private")

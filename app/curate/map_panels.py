@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.curate.bulk_panels import things
 from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
 from app.ui.html import empty_state, render
 from app.ui.marks import PALETTE
 from app.ui.plots import empty_figure, scatter
 from app.ui.regions import thumbnail
+from curation.review.acts import ActCount
 
 STATUS_COLOURS = {"accepted": "#009E73", "rejected": "#D55E00", "pending": "#0072B2"}
 REVIEW_COLOURS = {"reviewed": "#009E73", "empty": "#E69F00", "open": "#0072B2"}
@@ -35,24 +37,34 @@ def _title(points: MapPoints) -> str:
     return f"{shown:,} {points.what}; near means similar to {points.model.partition('@')[0]}"
 
 
-def similar_groups_panel(groups: Sequence[SimilarPictures], by: str, home: Path) -> str:
-    """Render similar pictures, a row a group; keeping one rejects the regions of the others."""
+def similar_groups_panel(groups: Sequence[SimilarPictures], by: str, home: Path, *, question: str = "") -> str:
+    """Render similar pictures, a row a group; of copies one can be kept. question: what was asked or done last."""
     if not groups:
         return empty_state("No similar pictures", f"Searched by {by}.")
     rows = [_group(group, home) for group in groups]
-    return render("curate/templates/similar_groups.html", groups=rows, by=by)
+    return render("curate/templates/similar_groups.html", groups=rows, by=by, question=question)
+
+
+def keep_question(count: ActCount, keep: int) -> str:
+    """Render how many regions of copies would be rejected, and the buttons that do it or not."""
+    return render(
+        "curate/templates/keep_question.html",
+        regions=things(count.regions, "region"),
+        pictures=things(count.pictures, "copy", "copies"),
+        ask={"do": "keep", "keep": keep, "seen": count.seen},
+        any=bool(count.regions),
+    )
 
 
 def _group(group: SimilarPictures, home: Path) -> list[tuple[str, str, int, bool, dict[str, Any] | None]]:
-    ids = [image.id for image in group.images]
-    left = [number for number, count in zip(ids, group.regions, strict=True) if count]
+    left = [image.id for image, count in zip(group.images, group.regions, strict=True) if count]
     return [
         (
             thumbnail(home, image.sha256),
             Path(image.member or image.location).name,
             count,
             left == [image.id],
-            {"keep": image.id, "others": [each for each in ids if each != image.id]} if len(left) > 1 else None,
+            {"do": "ask", "keep": image.id} if copies and count else None,
         )
-        for image, count in zip(group.images, group.regions, strict=True)
+        for image, count, copies in zip(group.images, group.regions, group.copies, strict=True)
     ]

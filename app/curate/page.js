@@ -2,13 +2,16 @@
 // Runs once, as js_on_load of the editor; `element` is the editor, `trigger` sends what is asked to Python.
 const GRACE_MS = 1_000; // between the end of an event and its answer
 const PATIENCE_MS = 30_000; // for an answer, before the same is sent again
+const MOST_ABOVE = 0.15; // of the window that may lie above the editor when something is opened in it
 const LONGEST_PAUSE_MS = 30_000; // between two tries of what could not be sent
 const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const queue = editorQueue(newId);
 const store = editorStore({ storage: localStorage, tab: sessionStorage, newId, now: Date.now });
 let typing = null; // { field, ask } while a person changes a text: it is asked, with the text, once they are done
 let prompt = null; // { ask, field, label, end } while a person writes the words of a box or of a further description
-let session = { address: "", person: "", dataset: "", edits: true };
+let session = { address: "", person: "", dataset: "", edits: true, texts: [] };
+let opening = false; // whether somebody has just opened something: the page then scrolls to it
+let scrolledTo = 0; // the description that the list was scrolled to
 let drawn = ""; // the picture, as it was answered, or the state that the panel shows
 
 const stage = element.querySelector(".stage");
@@ -77,12 +80,13 @@ for (const what of ["edit", "view"]) document.addEventListener(`curate:${what}-e
 // Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.
 function act(doing) {
   if (!session.edits) return say("Viewers look: a curator may change things.");
+  if (many) return say("Many regions are being changed: that did nothing, one moment.");
   if (!doing()) say("Nothing is open yet: that did nothing.");
   else notice = "";
   update();
 }
 
-let notice = "";
+let notice = "", many = false; // whether an act on many regions is under way
 function say(words) {
   notice = words;
   said.classList.remove("again");
@@ -98,9 +102,13 @@ function update() {
   if (!writing()) rebuild(view);
   if (view.at.state === "open" && view.picture?.image === shownPicture()) showOverlay(view);
   stage.dataset.unsaved = view.unsaved;
+  stage.dataset.open = view.at.state === "empty" ? "" : "1";
+  if (opening && stage.dataset.open) toEditor();
   setText(said, notice || view.message);
   showConflicts(view.conflicts);
   setText(unsaved, resting ? `${view.unsaved} not saved yet: the app does not answer. It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
+  const back = queue.manyBack();
+  if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
   tellGallery(view.at);
   keepAddress(view.at);
   keep();
@@ -134,6 +142,7 @@ function rebuild({ at, picture }) {
   if (before && before === wanted.image) keepParts(fresh.content);
   panel.replaceChildren(fresh.content);
   for (const group of panel.querySelectorAll(".region")) group.told = boxOf(group);
+  windowView.open(shownPicture());
   queue.shown(shownPicture());
 }
 
@@ -174,6 +183,7 @@ function showBoxes(at, { regions }, overlay) {
     group.classList.toggle("chosen", Boolean(row) && row.id === at.region);
     if (!row) continue;
     group.dataset.id = row.id;
+    group.dataset.status = overlay.status.get(row.id);
     if (drag?.group !== group) show(group, overlay.box.get(row.id) ?? group.told);
   }
   for (const group of panel.querySelectorAll(".region.new[data-act]")) if (!overlay.drawn.some(({ act }) => act === group.dataset.act)) group.remove();
@@ -185,7 +195,9 @@ function showBoxes(at, { regions }, overlay) {
   }
   const group = chosenBox();
   if (group && group !== group.parentNode.lastElementChild) group.parentNode.append(group); // on top of those it overlaps
-  placeHandles();
+  showView();
+  if (scrolledTo !== at.region) scrollToChosen();
+  scrolledTo = at.region;
 }
 
 function choose(id) {
@@ -199,7 +211,9 @@ function write(label, text, ask, group = null) {
   prompt?.end(true);
   const form = document.createElement("form"), field = document.createElement("input");
   form.className = "prompt";
-  field.placeholder = label;
+  const again = ["draw", "describe"].includes(ask.do) ? lastWords() : "";
+  field.placeholder = again ? `${label} Enter: “${again}” again` : label;
+  field.autocomplete = "off";
   field.value = text;
   field.setAttribute("aria-label", label);
   form.append(field);
@@ -209,14 +223,15 @@ function write(label, text, ask, group = null) {
     queue.drafts.delete("prompt");
     form.remove();
     group?.remove(); // the queue shows it from now on
-    if (save && field.value.trim()) act(() => queue.add({ ...ask, text: field.value }));
+    const words = field.value.trim() || (save === "entered" ? again : "");
+    if (save && words) noteWords(words), act(() => queue.add({ ...ask, text: words }));
     update();
     nextDraft();
   };
   prompt = { ask, field, label, end };
   queue.drafts.set("prompt", ask);
   field.focus();
-  form.addEventListener("submit", (event) => (event.preventDefault(), end(true)));
+  form.addEventListener("submit", (event) => (event.preventDefault(), end("entered")));
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
   field.addEventListener("input", keep);
   update();
@@ -249,7 +264,7 @@ function endTyping(save) {
   typing = null;
   queue.drafts.delete("typing");
   if (!save) field.value = field.defaultValue;
-  else if (field.value !== field.defaultValue) act(() => queue.add(withWords(ask, field.value)));
+  else if (field.value !== field.defaultValue) ask.do === "text" && noteWords(field.value), act(() => queue.add(withWords(ask, field.value)));
   update();
 }
 panel.addEventListener("keydown", (event) => {
@@ -258,6 +273,7 @@ panel.addEventListener("keydown", (event) => {
   if (event.key !== "Tab") event.target.blur();
 });
 document.addEventListener("pointerdown", (event) => {
+  if (event.target.closest?.(".offered")) return;
   if (typing && event.target !== typing.field) endTyping(true);
   if (openField() && event.target !== openField()) openField().blur();
 }, true);
@@ -325,9 +341,25 @@ conflicts.addEventListener("click", (event) => {
 document.addEventListener("click", (event) => {
   if (event.target.closest?.(".show-keys")) help.showModal();
   const tile = event.target.closest?.("#regions [data-ask]");
-  if (tile) queue.open(JSON.parse(tile.dataset.ask).id), update();
-  if (event.target.closest?.("#review")) prompt?.end(true), queue.first(), update();
+  if (tile) queue.open(JSON.parse(tile.dataset.ask).id), (opening = true), update();
+  if (event.target.closest?.("#review")) prompt?.end(true), queue.first(), (opening = true), update();
+  if (event.target.closest?.("#close-editor")) closeEditor();
 });
+
+// What somebody opened is to be seen whole, also on a phone, where the editor lies above the gallery.
+function toEditor() {
+  const work = element.closest(".work"), { top } = work.getBoundingClientRect();
+  if (top < 0 || top > innerHeight * MOST_ABOVE) work.scrollIntoView({ block: "start" });
+  opening = false;
+}
+
+// Back to the gallery: what was being written is asked, then nothing is on the screen that a key could mean.
+function closeEditor() {
+  prompt?.end(true);
+  if (typing) endTyping(true);
+  queue.close();
+  update();
+}
 
 // ---------------------------------------------------------------- keys
 const KEYS = [
@@ -335,12 +367,21 @@ const KEYS = [
   ["R", "reject it"],
   ["N", "the picture is reviewed, nothing to mark"],
   ["D", "the picture is reviewed"],
-  ["Z", "undo what you did last, also on a picture before"],
+  ["Z, Shift Z", "undo what you did last, also on a picture before; redo it"],
   ["→ / J", "the next region to review"],
   ["Tab", "choose the next region of this picture"],
   ["E", "change its words"],
   ["Delete", "delete its box"],
   ["drag", "draw a box; with Shift also inside another one"],
+  ["Shift arrows", "move the box by a pixel; with Ctrl too: its right and lower side"],
+  ["Ctrl C, Ctrl V", "copy the box with its words; paste it, also into another picture"],
+  ["W", "give it the words that you wrote last"],
+  ["wheel, pinch", "zoom; middle button or Space and drag: move the picture"],
+  ["F", "fit the picture to the chosen box"],
+  ["0", "see the whole picture"],
+  ["H", "other boxes: shown, dimmed, hidden"],
+  ["C", "colours: by description or by verdict"],
+  ["Esc", "back to the gallery"],
   ["?", "this list"],
 ];
 const help = keysDialog(KEYS);
@@ -356,18 +397,49 @@ const ACTS = {
   r: () => queue.judge("rejected", { follow: follow() }),
   n: () => queue.review("empty", { follow: follow() }),
   d: () => queue.review("reviewed", { follow: follow() }),
-  z: () => queue.undo(),
+  z: (event) => (event.shiftKey ? queue.redo() : queue.undo()),
   delete: () => queue.remove(queue.view().at.region, true),
+  w: () => {
+    const { at } = queue.view();
+    if (at.state !== "open" || !at.region || !lastWords()) return 0;
+    return queue.add({ do: "text", image: at.image, id: at.region, version: queue.versionOf(at.region), text: lastWords() });
+  },
 };
 ACTS.backspace = ACTS.delete;
 
+const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
+let copied = null; // a box and its words
+const MOVED = 0.02; // of the picture, by which a box is moved that is pasted onto itself
+
+function copyBox() {
+  if (chosenBox() && chosenRow()) copied = { box: boxOf(chosenBox()), text: chosenRow().querySelector("input").value };
+  if (copied) say(`Copied: ${copied.text}`);
+}
+
+function pasteBox() {
+  const { at } = queue.view();
+  if (at.state !== "open" || !copied) return 0;
+  const there = [...panel.querySelectorAll(".region")].some((group) => boxOf(group).every((side, index) => Math.abs(side - copied.box[index]) < 1e-6));
+  const [dx, dy] = there ? [Math.min(MOVED, 1 - copied.box[2]), Math.min(MOVED, 1 - copied.box[3])] : [0, 0];
+  copied = { ...copied, box: copied.box.map((side, index) => side + (index % 2 ? dy : dx)) };
+  return queue.add({ do: "draw", image: at.image, box: copied.box, text: copied.text });
+}
+
 document.addEventListener("keydown", (event) => {
+  const arrow = ARROWS[event.key.toLowerCase()], busy = help.open || typing || prompt || (drag && drag.kind !== "nudge");
+  if (event.shiftKey && arrow && !busy && !event.target.closest?.(FIELDS) && chosenBox()) return event.preventDefault(), nudge(arrow, event.ctrlKey);
+  if ((event.ctrlKey || event.metaKey) && !busy && !drag && !event.target.closest?.(FIELDS) && getSelection().isCollapsed) {
+    if (event.key.toLowerCase() === "c") return copyBox();
+    if (event.key.toLowerCase() === "v" && copied) return event.preventDefault(), act(pasteBox);
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(FIELDS)) return;
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
   if (help.open || typing || prompt || drag || event.repeat) return;
   if (key === "arrowright" || key === "j") queue.next(), update();
-  else if (ACTS[key]) act(ACTS[key]);
+  else if (ACTS[key]) act(() => ACTS[key](event));
+  else if (VIEWS[key]) look(key);
+  else if (key === "escape" && queue.view().at.state !== "empty") closeEditor();
   else if (key === "tab" && panel.querySelector(".text") && !event.target.closest?.("button, a")) event.preventDefault(), chooseBy(event.shiftKey ? -1 : 1);
   else if (key === "e" && chosenRow()) event.preventDefault(), chosenRow().querySelector("input").focus();
 });
@@ -385,6 +457,12 @@ function tellGallery({ region }) {
     if (now.text !== undefined) setText(tile.querySelector(".says"), now.text);
   }
 }
+
+// ---------------------------------------------------------------- acts on many regions, which gallery.js asks for
+document.addEventListener("curate:many-begins", () => (many = true));
+document.addEventListener("curate:many-done", ({ detail }) => queue.noteMany(detail));
+document.addEventListener("curate:many-ends", () => ((many = false), queue.forget(), update()));
+document.addEventListener("curate:undo-last", () => act(() => queue.undo()));
 
 // ---------------------------------------------------------------- a link restores what one sees
 let filters = new URLSearchParams(location.search);

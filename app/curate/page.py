@@ -16,8 +16,8 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.access.rules import allows
 from app.core.page_values import whole_number
-from app.curate import map_page
-from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls
+from app.curate import bulk_page, map_page
+from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls, sets_drawer
 from app.services import Services
 from app.ui.dataset_choice import open_dataset
 from app.ui.events import LIGHT, QUEUE_ALL, Paged, change_events, html, in_order, script, warn
@@ -31,7 +31,15 @@ TITLE, PATH = "Curate", "curate"
 LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
 NOVEL = ("Novel concepts: label what no model knows yet →", "/concepts")
 HERE = Path(__file__)
-SCRIPT = script(HERE, "editor_queue.js", "editor_store.js", "editor_boxes.js")
+SCRIPT = script(
+    HERE,
+    "editor_queue.js",
+    "editor_store.js",
+    "picture_view.js",
+    "editor_boxes.js",
+    "editor_view.js",
+    "editor_words.js",
+)
 VIEWED_SCRIPT = (
     "watch('value', () => document.dispatchEvent(new CustomEvent('curate:viewed', { detail: props.value })));"
 )
@@ -67,6 +75,7 @@ class CurateComponents:
     """The components that events come from or go to."""
 
     filters: Mapping[str, Any]
+    drawer: Any
     checkpoint: Any
     gallery: Any
     note: Any
@@ -78,6 +87,7 @@ class CurateComponents:
     counts: Any
     curators: Any
     map: map_page.MapComponents
+    bulk: bulk_page.BulkComponents
     place: Any
 
 
@@ -92,7 +102,7 @@ class CuratePage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the filters of its link. Returns checkpoint, filters."""
+        """Open the page with the filters of its link. Returns checkpoint, drawer, filters."""
         from app.curate import actions
 
         actions.index_some(self.services)
@@ -101,7 +111,8 @@ class CuratePage(Paged):
         chosen = next(iter(usable), NO_SCORES)
         query = dict(request.query_params)
         controls = restored_controls(query, open_dataset(self.services, request).field)
-        return [gr.Dropdown(choices=choices, value=chosen), *controls]
+        drawer = gr.Accordion(open=sets_drawer(controls))
+        return [gr.Dropdown(choices=choices, value=chosen), drawer, *controls]
 
     def restore(self, request: gr.Request) -> list[Any]:
         """Open the region or the picture of a link in the editor. Returns view, place."""
@@ -123,10 +134,12 @@ class CuratePage(Paged):
         from app.curate import actions
 
         person = person_of(request)
+        dataset = query_of(filters).dataset
         found = {
             "address": address_of(filters),
             "person": person.name,
-            "dataset": actions.dataset_key(self.services, query_of(filters).dataset),
+            "dataset": actions.dataset_key(self.services, dataset),
+            "texts": actions.common_texts(self.services, dataset),
             "edits": allows(person.role, "curator"),
         }
         return json.dumps(found)
@@ -155,6 +168,10 @@ class CuratePage(Paged):
             gr.Dropdown(choices=[ANY, *((source, source) for source in sources)]),
             gr.Dropdown(choices=[("any", ANY_RUN), *((name, number) for number, name in runs.items())]),
         ]
+
+    def again(self, places: list[str], *filters: Any) -> list[Any]:
+        """Show the same page of the gallery as it is now. Returns gallery, note, pages."""
+        return self._page(places[:-1] or [""], places[-2] if len(places) > 1 else "", filters)
 
     def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
         from app.curate import actions, panels
@@ -264,33 +281,31 @@ def _lay_out(dataset: Any) -> CurateComponents:
         checkpoint = gr.Dropdown(
             [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
         )
-    map_components = map_page.lay_out()
+    filters, drawer, counts, curators, library = _lay_out_filters(dataset)
     with gr.Row(elem_classes="columns curate"):
-        with gr.Column(elem_classes="card inputs", min_width=240):
-            html(heading("Filters"))
-            filters = {control.name: control.make() if control.make else dataset for control in CONTROLS}
-            counts = html(elem_id="counts")
-            with gr.Accordion("Decisions by person", open=False):
-                curators = html(elem_id="curators")
-        with gr.Column(elem_classes="card", min_width=320):
+        with gr.Column(elem_classes="card", min_width=220):
             with gr.Row(elem_classes="gallery-head"):
                 html(heading("Regions"))
+                # its script reads it: the next one is opened before any answer
+                gr.Checkbox(
+                    True, label="open the next one by itself", interactive=True, elem_id="advance", container=False
+                )
                 back, forward = (gr.Button(name, size="sm", min_width=60) for name in ("Back", "More"))
+                gr.Button("Review", variant="primary", size="sm", elem_id="review")  # the editor's script asks
+            bar = bulk_page.lay_out_bar()
             note = html(elem_id="note-gallery")
             gallery = html(elem_id="regions")
         with gr.Column(elem_classes="card work", min_width=320):
             with gr.Row(elem_classes="gallery-head"):
                 html(heading("Review"))
-                # its script reads it: the next one is opened before any answer
-                gr.Checkbox(
-                    True, label="open the next one by itself", interactive=True, elem_id="advance", container=False
-                )
-                gr.Button("Review", variant="primary", size="sm", elem_id="review")  # its script asks
+                gr.Button("Gallery", size="sm", min_width=60, elem_id="close-editor")
             editor = gr.HTML(None, html_template=STAGE, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
             views = gr.HTML(None, html_template="<i></i>", js_on_load=VIEWED_SCRIPT, apply_default_css=False)
             html(keys_hint(KEYS))
+    map_components = map_page.lay_out()
     return CurateComponents(
         filters=filters,
+        drawer=drawer,
         checkpoint=checkpoint,
         gallery=gallery,
         note=note,
@@ -302,8 +317,26 @@ def _lay_out(dataset: Any) -> CurateComponents:
         counts=counts,
         curators=curators,
         map=map_components,
+        bulk=bulk_page.BulkComponents(bar=bar, library=library),
         place=gr.State(CuratePlace()),
     )
+
+
+def _lay_out_filters(dataset: Any) -> tuple[dict[str, Any], Any, Any, Any, Any]:
+    """Lay out the filters, with those that few need folded away. Returns filters, drawer, counts, curators, library."""
+    made: dict[str, Any] = {"dataset": dataset}
+    with gr.Row(elem_classes="card filter-bar"):
+        made |= {control.name: control.make() for control in CONTROLS if control.make and not control.drawer}
+        with (
+            gr.Accordion("More filters", open=False, elem_id="more-filters", elem_classes="drawer") as drawer,
+            gr.Row(),
+        ):
+            made |= {control.name: control.make() for control in CONTROLS if control.make and control.drawer}
+        with gr.Accordion("Saved filters, tags, trash", open=False, elem_classes="drawer", elem_id="library-fold"):
+            library = bulk_page.lay_out_library()
+        with gr.Accordion("Counts and decisions by person", open=False, elem_classes="drawer"):
+            counts, curators = (html(elem_id=name) for name in ("counts", "curators"))
+    return {control.name: made[control.name] for control in CONTROLS}, drawer, counts, curators, library
 
 
 def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
@@ -314,7 +347,7 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     regions = in_order("regions")
     link = gr.Textbox(visible=False)
     restored = (
-        app.load(page.open, None, [parts.checkpoint, *filters], **LIGHT)
+        app.load(page.open, None, [parts.checkpoint, parts.drawer, *filters], **LIGHT)
         .then(page.show, filters, shown, **regions)
         .then(page.restore, None, viewed, **LIGHT)
     )
@@ -334,6 +367,18 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
         viewed=viewed,
     )
     page_outputs = [parts.gallery, parts.note, parts.pages]
+    dataset = parts.filters["dataset"]
+
+    def show_again(changed: Any) -> None:
+        changed.then(page.again, [parts.pages, *filters], page_outputs, **regions)
+        changed.then(page.counts, dataset, parts.counts, **LIGHT)
+
+    bulk = bulk_page.BulkSection(page.services)
+    options: dict[str, Any] = {"filters": filters, "dataset": dataset, "tag": parts.filters["tag"]}
+    bulk_page.wire(bulk, parts.bulk, **options, refresh=show_again)
+    library = bulk.library, [dataset, parts.filters["tag"]], [parts.bulk.library, parts.filters["tag"]]
+    restored.then(*library, **LIGHT)
+    dataset.change(*library, **LIGHT)
     parts.forward.click(page.forward, [parts.pages, *filters], page_outputs, **regions)
     parts.back.click(page.back, [parts.pages, *filters], page_outputs, **regions)
     # the page's script hears of every answer, and of every end without one: it sends what it has one after the other

@@ -31,6 +31,7 @@ def gallery_panel(found: GalleryPage, home: Path) -> str:
     tiles = [
         (
             row.id,
+            image.id,
             thumbnail(home, image.sha256),
             image.width,
             image.height,
@@ -38,8 +39,9 @@ def gallery_panel(found: GalleryPage, home: Path) -> str:
             row.text,
             (row.status, VERDICTS.get(row.status, NO_SIGN)),
             _scores(row),
+            tags,
         )
-        for row, image in ((tile.region, tile.image) for tile in found.tiles)
+        for row, image, tags in ((tile.region, tile.image, tile.tags) for tile in found.tiles)
     ]
     return render("curate/templates/gallery.html", tiles=tiles)
 

@@ -14,11 +14,13 @@ from db.models.ground import GroundQuery
 from db.models.jobs import Job, JobRequest, JobState
 from db.models.label_studio import ConflictChoice, LabelConflict, LabelTask
 from db.models.regions import EditKind, RegionEdit, RegionRow, RegionTally, Status
+from db.models.review import ActKind, RegionTag, ReviewAct, SavedFilter
 from db.models.runs import AnnotationRun, Description, ImageLease, RunState, RunTally, Stage, StageResult, StageState
 from db.models.versions import DatasetVersion
 
 __all__ = [
     "Account",
+    "ActKind",
     "AnnotationRun",
     "AuditSample",
     "AuditedClaim",
@@ -46,11 +48,14 @@ __all__ = [
     "RefusedFile",
     "RegionEdit",
     "RegionRow",
+    "RegionTag",
     "RegionTally",
     "Review",
+    "ReviewAct",
     "Role",
     "RunState",
     "RunTally",
+    "SavedFilter",
     "Stage",
     "StageResult",
     "StageState",

@@ -96,6 +96,7 @@ class RegionEdit(SQLModel, table=True):
         Index("ix_region_edit_region", "region_id", "version"),
         Index("ix_region_edit_at", "dataset_id", "at"),
         Index("ix_region_edit_undoes", "undoes"),
+        Index("ix_region_edit_action", "action", "id"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)

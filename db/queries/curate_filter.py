@@ -35,7 +35,8 @@ class CurateFilter:
 
     statuses: any of these. source: model@revision or human:name. run_id: found by this run. min_score, max_score:
     inclusive; regions without a score are then left out. min_disagreement: inclusive. words: the text has all of them,
-    whole, in any case; `lid*` is a beginning. phash: of pictures with this perceptual hash. chosen: only these.
+    whole, in any case; `lid*` is a beginning. phash: of pictures with this perceptual hash. tag: that people gave them.
+    chosen: only these.
     """
 
     statuses: tuple[Status, ...] = VISIBLE
@@ -46,6 +47,7 @@ class CurateFilter:
     min_disagreement: float | None = None
     words: str = ""
     phash: str = ""
+    tag: str = ""
     chosen: ChosenRegions | None = None
 
     @property

@@ -13,7 +13,7 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from db.models import Image, RegionEdit, RegionRow, Status
+from db.models import Image, RegionEdit, RegionRow, ReviewAct, Status
 from db.queries.data_set_queries import lock_image
 from db.queries.edit_conflicts import edit_conflict, is_own_edit
 from db.queries.edit_records import DECIDED, EditAction, edit_kind, note_edit, reopen_if_empty, update_index, write_edit
@@ -201,7 +201,8 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
 
     An undo is an edit like others and stays in the history; what was drawn is deleted by it, and keeps its row.
 
-    Args:    action: as of `edit_region`. only: the name of the action to take back; "" for the last one.
+    Args:    action: as of `edit_region`. only: the name of the action to take back; "" for the last one, but for acts
+             on many regions, which are undone whole (curation/review/acts.py).
     Returns: [] when there is nothing left to undo.
     Raises:  EditConflictError: somebody changed the same since; nothing is undone.
     """
@@ -212,6 +213,8 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     asked = select(RegionEdit).where(*mine, ~exists().where(col(later.undoes) == RegionEdit.action))
     if only:
         asked = asked.where(RegionEdit.action == only)
+    else:
+        asked = asked.where(~exists().where(col(ReviewAct.action) == RegionEdit.action))
     last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
     if last is None:
         return []
@@ -219,6 +222,25 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     edits = session.exec(same.order_by(col(RegionEdit.region_id))).all()
     undoing = EditAction(who, "undone", undoes=last.action, action=action)
     return [_undo(session, image, edit, action=undoing) for edit in edits]
+
+
+def redo_undone(session: Session, *, image_id: int, who: str, undo: str, action: str = "") -> list[RegionEdit]:
+    """Do again what a person's undo took back, once; return the edits that did it.
+
+    Args:   undo: the name of the undo's action. action: as of `edit_region`.
+    Raises: EditConflictError: somebody changed the same since; nothing is redone.
+    """
+    image = lock_image(session, image_id=image_id)
+    asked = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == undo)
+    edits = session.exec(asked.where(RegionEdit.who == who, RegionEdit.what == "undone").order_by(col(RegionEdit.id)))
+    if session.exec(select(RegionEdit.id).where(RegionEdit.undoes == undo).limit(1)).first():
+        return []
+    name, done = action or secrets.token_hex(8), []
+    for edit in edits.all():
+        first = select(RegionEdit).where(RegionEdit.action == edit.undoes, RegionEdit.region_id == edit.region_id)
+        what = session.exec(first.limit(1)).one().what
+        done.append(_undo(session, image, edit, action=EditAction(who, what, undoes=undo, action=name)))
+    return done
 
 
 def _undo(session: Session, image: Image, edit: RegionEdit, *, action: EditAction) -> RegionEdit:

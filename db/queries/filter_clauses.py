@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from operator import ge, le
 from typing import Any
 
-from sqlalchemy import Select, func, text
+from sqlalchemy import Select, bindparam, func, text
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import Image, RegionRow
+from db.models import Image, RegionRow, RegionTag
 from db.queries.curate_filter import ChosenRegions, CurateFilter, Sort
 from db.queries.selectivity import ids_by_status, is_narrow, on_postgresql
 from db.queries.text_search import INDEXED, matching_ids, text_clause
@@ -99,7 +99,8 @@ def chosen_clause(session: Session, chosen: ChosenRegions) -> Any:
         listed = "SELECT value::bigint FROM json_array_elements_text(CAST(:chosen AS json))"
     else:
         listed = "SELECT value FROM json_each(:chosen)"
-    return text(f"region.{name} IN ({listed})").bindparams(chosen=numbers)
+    # unique: two such lists may meet in one query
+    return text(f"region.{name} IN ({listed})").bindparams(bindparam("chosen", numbers, unique=True))
 
 
 def _equals(column: Any, absent: Any) -> Callable[[RegionQuery, Any], Any]:
@@ -136,10 +137,20 @@ def _ids_by_words(query: RegionQuery) -> Select[Any] | None:
     return matching_ids(query.session, dataset_id=query.dataset_id, statuses=filters.statuses, words=filters.words)
 
 
+def _tagged(column: Any, query: RegionQuery) -> Any:
+    there = (col(RegionTag.dataset_id) == query.dataset_id, col(RegionTag.tag) == query.filters.tag)
+    return column.in_(select_rows(col(RegionTag.region_id)).where(*there, text("region_tag.removed_by = ''")))
+
+
 FILTER_CLAUSES: dict[str, FilterClause] = {
     "phash": FilterClause(
         lambda query, _: _of_lookalikes(func.coalesce(RegionRow.image_id, 0), query),
         probe=lambda query: select_rows(col(RegionRow.id)).where(_of_lookalikes(col(RegionRow.image_id), query)),
+    ),
+    "tag": FilterClause(
+        lambda query, _: _tagged(col(RegionRow.id) + 0, query),
+        indexed_only=False,
+        probe=lambda query: select_rows(col(RegionRow.id)).where(_tagged(col(RegionRow.id), query)),
     ),
     "min_score": FilterClause(
         _compares(ge, col(RegionRow.score), "lowest_score"), probe=_ids_by_score, walked_by="lowest_score"

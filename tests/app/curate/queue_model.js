@@ -48,11 +48,20 @@ class QueueServer {
     if (ask.do === "undo") {
       const last = this.history.find((each) => each.act === ask.undoes && !each.undone);
       const same = last && Object.entries(last.after).every(([name, value]) => last.target[name] === value);
-      if (same) last.undone = true, (found = { wrote: [[last.target.id ?? null, (Object.assign(last.target, last.before).version += 1)]] });
+      if (same) last.undone = true, (last.undo = ask.act), (found = { wrote: [[last.target.id ?? null, (Object.assign(last.target, last.before).version += 1)]] });
+    } else if (ask.do === "redo") {
+      const last = this.history.find((each) => each.undo === ask.redoes && !each.redone);
+      const same = last && Object.entries(last.before).every(([name, value]) => last.target[name] === value);
+      if (same) {
+        last.redone = true;
+        Object.assign(last.target, last.after).version += 1;
+        this.history.push({ act: ask.act, image: ask.image, target: last.target, before: last.before, after: last.after, undone: false });
+        found = { wrote: [[last.target.id ?? null, last.target.version]] };
+      }
     } else if (ask.do === "draw") {
       const row = { id: ++this.ids, box: this.ids, version: 1, status: "accepted", text: ask.text, foreign: 0 };
       picture.rows.push(row);
-      this.history.push({ act: ask.act, image: ask.image, target: row, before: { status: "deleted" }, after: {}, undone: false });
+      this.history.push({ act: ask.act, image: ask.image, target: row, before: { status: "deleted" }, after: { status: "accepted" }, undone: false });
       found = { wrote: [[row.id, 1]], made: row.id };
     } else found = { wrote: this.write(ask, target, ask.id ?? null, changes[ask.do]) };
     this.done.set(ask.act, found);
@@ -78,9 +87,9 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
   const queue = editorQueue(() => `name${++names}`), server = new QueueServer(25, 4), first = server.ids;
   const wires = { edit: [], view: [] }, back = []; // questions on their way there, answers on their way back
   const undoing = new Map(); // an undo -> the act that it was meant for
-  const model = new Map(), undos = [], seen = new Map(), faults = [], chosen = new Set(), counts = { acts: 0, conflicts: 0, lost: 0 };
+  const model = new Map(), undos = [], redos = [], seen = new Map(), faults = [], chosen = new Set(), counts = { acts: 0, conflicts: 0, lost: 0, redone: 0 };
   const get = (key) => model.get(key) ?? (key.startsWith("review") ? "open" : key.startsWith("text") ? "" : "pending");
-  const set = (key, value) => (undos.push([key, get(key)]), model.set(key, value));
+  const set = (key, value) => (undos.push([key, get(key)]), (redos.length = 0), model.set(key, value));
   const foreign = (id) => shown?.regions.find((row) => row.id === id)?.foreign ?? 0;
 
   const draw = () => {
@@ -149,7 +158,16 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
       const made = acted(() => (meant = queue.undo()));
       if (made) undoing.set(made.act, meant);
       const [key, before] = undos.pop();
+      redos.push([key, get(key)]);
       model.set(key, key.startsWith("drawn") ? "deleted" : before);
+    },
+    redo() {
+      if (!redos.length) return;
+      const made = acted(() => queue.redo()), [key, after] = redos.pop();
+      if (!made && !others) faults.push(`nothing was redone of ${key}`);
+      counts.redone += 1;
+      undos.push([key, get(key)]);
+      model.set(key, after);
     },
     other() {
       const row = pick(pick([...server.pictures.values()]).rows);
@@ -196,7 +214,7 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
   }
 
   queue.first();
-  const usual = ["judge", "judge", "judge", "judge", "next", "open", "open", "choose", "choose", "remove", "review", "type", "commit", "draw", "undo", "undo", "deliver", "deliver", "deliver", "deliver", "deliver"];
+  const usual = ["judge", "judge", "judge", "judge", "next", "open", "open", "choose", "choose", "remove", "review", "type", "commit", "draw", "undo", "undo", "redo", "deliver", "deliver", "deliver", "deliver", "deliver"];
   for (let step = 0; step < steps; step++) {
     const move = pick(others ? [...usual, "other", "other", "resolve"] : usual);
     if (!typing || ["commit", "deliver", "other"].includes(move)) moves[move]();

@@ -32,8 +32,9 @@ from curation.explore.embedding_store import What
 from curation.explore.embeddings import EmbeddingModel
 from curation.explore.neighbours import nearest
 from curation.explore.similarity import disagreements, percentiles, score
+from curation.review.acts import undo_act
 from db.engine import reading, transaction
-from db.models import Status
+from db.models import Image, Status
 from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import image_page
 from db.queries.history_queries import Throughput
@@ -264,19 +265,32 @@ def test_points_are_coloured_by_what_holds_now_and_many_are_drawn_by_chance(
     assert len(figure["data"]) == 3 and "20 regions" in figure["layout"]["title"]["text"]
 
 
-def test_one_of_a_group_is_kept_and_the_others_lose_their_regions(services: Services) -> None:
+def test_one_of_some_copies_is_kept_and_what_only_looks_alike_loses_nothing(services: Services) -> None:
     atlas = map_of(services, "pictures")
+    keep, copy, other = (int(number) for number in atlas.ids[[2, 4, 5]])
+    with transaction(services.engine) as session:
+        for number, phash in ((keep, "ff00ff00ff00ff00"), (copy, "ff00ff00ff00ff03"), (other, "ff00ff00ff00ffff")):
+            session.get_one(Image, number).phash = phash
     [group], by = map_actions.similar_groups(services, "lids")
-    keep, *others = [image.id for image in group.images]
-    assert [image.id for image in group.images] == atlas.ids[[2, 4, 5]].tolist() and "embeddings" in by
-    before = sum(group.regions[1:])
-    assert map_actions.keep_one(services, keep, others, who="ana") == before > 0
+    assert [image.id for image in group.images] == [keep, copy, other] and "embeddings" in by
+    assert group.copies == (1, 1, 0) and min(group.regions) > 0
+    shown = map_panels.similar_groups_panel([group], by, services.settings.home)
+    assert shown.count("keep of its copies") == 2
+    count, done = map_actions.keep_one(services, "lids", keep, who="ana")
+    assert (count.regions, count.pictures, done) == (group.regions[1], 1, None), "asked first"
+    assert "Reject 2 regions of 1 copy?" in map_panels.keep_question(count, keep)
+    with pytest.raises(UserError, match="changed meanwhile"):
+        map_actions.keep_one(services, "lids", keep, who="ana", seen="something else")
+    _, done = map_actions.keep_one(services, "lids", keep, who="ana", seen=count.seen)
     [after], _ = map_actions.similar_groups(services, "lids")
-    assert after.regions == (group.regions[0], 0, 0)
-    shown = map_panels.similar_groups_panel([after], by, services.settings.home)
-    assert "keep this one" not in shown and shown.count("similar kept") == 1
-    history = curate_actions.open_picture(services, others[0]).edits[0]
-    assert (history.who, history.what, history.reason) == ("ana", "rejected", f"looks like picture {keep}")
+    assert done is not None and after.regions == (group.regions[0], 0, group.regions[2])
+    history = curate_actions.open_picture(services, copy).edits[0]
+    assert (history.who, history.what, history.reason) == ("ana", "rejected", f"copy of picture {keep}")
+    assert undo_act(services.engine, undone=done.action, who="ana", action="undo").regions == count.regions
+    assert map_actions.similar_groups(services, "lids")[0][0].regions == group.regions
+    assert map_actions.keep_one(services, "lids", other, who="ana")[0].regions == 0
+    with pytest.raises(UserError, match="no picture 999"):
+        map_actions.keep_one(services, "lids", 999, who="ana")
 
 
 def test_without_a_map_look_alikes_are_those_of_equal_hashes(services: Services) -> None:

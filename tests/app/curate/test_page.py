@@ -304,6 +304,7 @@ def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visito
     words = page.locator("#words textarea, #words input")
     words.fill("re* l*")
     words.press("Enter")
+    page.locator("#more-filters > button").click()
     page.locator("#run input").click()
     page.get_by_role("option", name=re.compile(r"^1: .*, sample \+ sample$")).click()
     expect(page).to_have_url(re.compile(rf"dataset=drawn&run_id=1&words=re\*\+l\*&region={first}$"))
@@ -344,6 +345,7 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     save(atlas, atlas_path(home, 1, "regions"))
     page.locator("#map-section > button").first.click()
     expect(page.locator("#map .js-plotly-plot .scatterlayer .point").first).to_be_visible()
+    page.locator("#map").scroll_into_view_if_needed()
     corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
     page.mouse.move(*corners[0])
     page.mouse.down()
@@ -355,6 +357,8 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     assert {int(tile.get_attribute("data-id") or 0) for tile in page.locator("#regions .tile").all()} == {*ids[left]}
     page.locator("#map-bridge button").click()
     expect(page.locator("#regions .tile")).to_have_count(min(50, len(ids)))
+    settled(page)  # the larger gallery has moved the map: look for it as a person does
+    page.locator("#map").scroll_into_view_if_needed()
     last = int(ids[-1])
     page.mouse.click(*on_map(page, *xy[-1]))
     expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()

@@ -19,12 +19,13 @@ EVERYTHING = CurateFilter(
     min_disagreement=0.5,
     words="red lid*",
     phash="ffff",
+    tag="look again",
 )
 
 
 def test_every_field_has_its_clause() -> None:
     named = {each.name for each in fields(CurateFilter)}
-    assert {*FILTER_CLAUSES, "statuses", "chosen"} == named and len(named) >= 9
+    assert {*FILTER_CLAUSES, "statuses", "chosen"} == named and len(named) >= 10
 
 
 def test_an_address_holds_the_fields_that_are_set() -> None:
@@ -38,6 +39,7 @@ def test_an_address_holds_the_fields_that_are_set() -> None:
         "min_disagreement": "0.5",
         "words": "red lid*",
         "phash": "ffff",
+        "tag": "look again",
     }
     assert CurateFilter.from_address(EVERYTHING.to_address()) == EVERYTHING
     assert CurateFilter(chosen=ChosenRegions((1,))).to_address() == {}, "a list of regions is too long for an address"

@@ -1,0 +1,174 @@
+// The window onto the editor's picture: wheel, pinch, pan, the label of the chosen description, a loupe for small boxes, and
+// what the other boxes look like. Where the picture lies is picture_view.js's.
+const windowView = pictureView();
+const LOUPE_PX = 20, LOUPE_SIDE = 132, LOUPE_SHARE = 0.5; // a smaller box has a loupe; its side; the share that the box takes
+const OTHERS = ["shown", "dimmed", "hidden"], COLOURS = ["description", "verdict"];
+const LOOKS = "grain.curate.looks";
+const looks = { others: "shown", colour: "description", ...readLooks() };
+const fingers = new Map(); // of a touch: id -> where it is
+let panning = null; // the pointer that moves the picture, and where it was
+let spaceDown = false;
+
+function readLooks() {
+  try {
+    return JSON.parse(localStorage.getItem(LOOKS));
+  } catch {
+    return null; // somebody else's
+  }
+}
+
+const viewport = () => element.querySelector(".viewport");
+const share = ({ clientX, clientY }) => {
+  const frame = viewport().getBoundingClientRect();
+  return [(clientX - frame.left) / frame.width, (clientY - frame.top) / frame.height];
+};
+
+// Put the picture where the view says, and what lies on it where that is now.
+function showView() {
+  const frame = element.querySelector(".frame");
+  if (!frame) return;
+  const { zoom, x, y } = windowView.place();
+  Object.assign(frame.style, { width: `${100 * zoom}%`, height: `${100 * zoom}%`, left: `${100 * x}%`, top: `${100 * y}%` });
+  viewport().dataset.zoomed = zoom > 1 ? "1" : "";
+  setText(element.querySelector(".zoom-level"), `${Math.round(100 * zoom)} %`);
+  showLooks();
+  placeHandles();
+  showChosen();
+}
+
+function showLooks() {
+  Object.assign(viewport().dataset, looks);
+  for (const button of element.querySelectorAll(".view-tools [data-look]")) setText(button.querySelector("b"), looks[button.dataset.look]);
+}
+
+function turnLook(name, choices) {
+  looks[name] = choices[(choices.indexOf(looks[name]) + 1) % choices.length];
+  localStorage.setItem(LOOKS, JSON.stringify(looks));
+  showView();
+}
+
+// A box of the picture in pixels of the window.
+function pixels([x0, y0, x1, y1]) {
+  const { zoom, x, y } = windowView.place(), { width, height } = viewport().getBoundingClientRect();
+  return { left: width * (x + zoom * x0), top: height * (y + zoom * y0), right: width * (x + zoom * x1), bottom: height * (y + zoom * y1) };
+}
+
+// ---------------------------------------------------------------- words, verdict and loupe of the chosen one
+function showChosen() {
+  const label = element.querySelector(".on-picture"), loupe = element.querySelector(".loupe");
+  const group = drag?.kind === "draw" ? null : chosenBox(), row = chosenRow();
+  label.hidden = !group || !row;
+  loupe.hidden = true;
+  if (label.hidden) return;
+  const status = row.dataset.status, frame = viewport().getBoundingClientRect(), box = boxOf(group), at = pixels(box);
+  label.className = `on-picture ${status}`;
+  setText(label.querySelector(".sign"), `${SIGNS[status] ?? "–"} ${status}`);
+  setText(label.querySelector(".words"), row.querySelector("input").value);
+  setText(label.querySelector(".origin"), row.querySelector(".quiet").textContent.trim());
+  const [left, top] = labelPlace(at, { width: label.offsetWidth, height: label.offsetHeight }, frame);
+  Object.assign(label.style, { left: `${left}px`, top: `${top}px` });
+  if (Math.min(at.right - at.left, at.bottom - at.top) < LOUPE_PX) showLoupe(loupe, { box, at, frame });
+}
+
+// The box, enlarged, in the lower corner that is farther from it.
+function showLoupe(loupe, { box: [x0, y0, x1, y1], at, frame }) {
+  const image = element.querySelector(".frame img"), { zoom } = windowView.place();
+  const [width, height] = [zoom * frame.width, zoom * frame.height]; // of the picture
+  const by = Math.min(24, (LOUPE_SHARE * LOUPE_SIDE) / Math.max((x1 - x0) * width, (y1 - y0) * height, 1));
+  const middle = [((x0 + x1) / 2) * width * by, ((y0 + y1) / 2) * height * by];
+  loupe.hidden = false;
+  loupe.dataset.side = (at.left + at.right) / 2 < frame.width / 2 ? "right" : "left";
+  Object.assign(loupe.style, {
+    backgroundImage: `url("${image.src}")`,
+    backgroundSize: `${width * by}px ${height * by}px`,
+    backgroundPosition: `${LOUPE_SIDE / 2 - middle[0]}px ${LOUPE_SIDE / 2 - middle[1]}px`,
+  });
+  Object.assign(loupe.firstElementChild.style, { width: `${(x1 - x0) * width * by}px`, height: `${(y1 - y0) * height * by}px` });
+}
+
+// The list beside the picture shows the chosen description, without moving the page.
+function scrollToChosen() {
+  const list = panel.querySelector(".marks"), row = chosenRow();
+  if (!list || !row) return;
+  const [outer, inner] = [list, row].map((each) => each.getBoundingClientRect());
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + 8;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom + 8;
+}
+
+// ---------------------------------------------------------------- wheel, fingers, buttons, keys
+element.addEventListener("wheel", (event) => {
+  if (!event.target.closest(".viewport")) return;
+  const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 18 : 1;
+  const factor = Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002));
+  if (factor < 1 && windowView.place().zoom === 1) return; // the page scrolls
+  event.preventDefault();
+  windowView.zoomAt(share(event), factor);
+  showView();
+}, { passive: false });
+
+// Whether a press moves the picture: a second finger, the middle button, or Space held down. What was drawn is dropped then.
+function beginPan(event) {
+  if (!event.target.closest(".viewport")) return false;
+  if (event.pointerType === "touch") fingers.set(event.pointerId, share(event));
+  if (fingers.size === 2) return endDrag(false), true;
+  if (event.button !== 1 && !spaceDown) return false;
+  event.preventDefault();
+  panning = { id: event.pointerId, at: share(event) };
+  element.setPointerCapture(event.pointerId);
+  return true;
+}
+
+// Whether a move of a pointer was one of the picture.
+function movePan(event) {
+  if (fingers.has(event.pointerId)) {
+    const before = [...fingers.values()];
+    fingers.set(event.pointerId, share(event));
+    if (fingers.size === 2) return pinch(before, [...fingers.values()]), true;
+    return false;
+  }
+  if (panning?.id !== event.pointerId) return false;
+  const at = share(event);
+  windowView.pan(at[0] - panning.at[0], at[1] - panning.at[1]);
+  panning.at = at;
+  showView();
+  return true;
+}
+
+function pinch(before, after) {
+  const middle = ([[x0, y0], [x1, y1]]) => [(x0 + x1) / 2, (y0 + y1) / 2];
+  const apart = ([[x0, y0], [x1, y1]]) => Math.hypot((x1 - x0) * viewport().offsetWidth, (y1 - y0) * viewport().offsetHeight) || 1;
+  const [from, to] = [middle(before), middle(after)];
+  windowView.pan(to[0] - from[0], to[1] - from[1]);
+  windowView.zoomAt(to, apart(after) / apart(before));
+  showView();
+}
+
+function endPan(event) {
+  fingers.delete(event.pointerId);
+  if (panning?.id === event.pointerId) panning = null;
+}
+
+const VIEWS = {
+  f: () => chosenBox() && windowView.fit(boxOf(chosenBox())),
+  0: () => windowView.whole(),
+  "+": () => windowView.zoomAt([0.5, 0.5], 1.5),
+  "-": () => windowView.zoomAt([0.5, 0.5], 1 / 1.5),
+  h: () => turnLook("others", OTHERS),
+  c: () => turnLook("colour", COLOURS),
+};
+VIEWS["="] = VIEWS["+"];
+
+function look(key) {
+  if (!viewport()) return;
+  VIEWS[key]();
+  showView();
+}
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-view]");
+  if (button) look(button.dataset.view);
+});
+for (const name of ["keydown", "keyup", "blur"]) window.addEventListener(name, (event) => {
+  if (event.key === " " || name === "blur") spaceDown = name === "keydown" && !event.target.closest?.(FIELDS);
+  if (event.key === " " && spaceDown && event.target === document.body && viewport()) event.preventDefault(); // the page does not scroll
+});
+window.addEventListener("resize", showView);

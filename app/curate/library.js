@@ -1,0 +1,16 @@
+// Saved filters, the trash and the latest acts of the Curate page in the browser.
+// Runs once, as js_on_load; `element` is the panel, `trigger` sends what is asked to Python.
+function keepFilter() {
+  const query = new URLSearchParams(location.search);
+  for (const name of ["dataset", "region", "image"]) query.delete(name);
+  trigger("click", { ask: { do: "save", name: element.querySelector(".keep-filter input").value, address: String(query) } });
+}
+element.addEventListener("keydown", (event) => event.key === "Enter" && event.target.matches(".keep-filter input") && keepFilter());
+element.addEventListener("click", (event) => {
+  const { keepFilter: keep, drop, empty, act, back } = event.target.closest("button")?.dataset ?? {};
+  if (keep) keepFilter();
+  if (drop) trigger("click", { ask: { do: "drop", name: drop } });
+  if (empty) event.target.closest("details").open = false; // answered: an equal panel would leave the question open
+  if (empty) trigger("select", { regions: Number(empty) });
+  if (act) document.dispatchEvent(new CustomEvent("curate:back", { detail: { action: act, back } }));
+});
