@@ -16,7 +16,7 @@ function showPicks() {
   if (bar.dataset.count !== count) bar.dataset.count = count;
   if (bar.querySelector(".bulk-count").textContent !== words) bar.querySelector(".bulk-count").textContent = words;
   regions()?.classList.toggle("picking", picks.any());
-  for (const tile of tiles()) tile.setAttribute("aria-selected", String(picks.has(Number(tile.dataset.id))));
+  for (const tile of tiles()) tile.setAttribute("aria-pressed", String(picks.has(Number(tile.dataset.id))));
 }
 
 // Nothing on many is sent before all that was done one by one is saved: it would meet its own versions.
