@@ -105,7 +105,7 @@ def lay_out(dataset: Any) -> AuditPageParts:
     """Lay the page out inside the current Blocks. dataset: the field of the navigation."""
     with gr.Row(elem_classes="page-head"):
         html(page_head("Audit", LEAD))
-    with gr.Row(elem_classes="columns curate"):
+    with gr.Row(elem_classes="columns audit"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             filters = _filter_fields(dataset)
             with gr.Accordion("Audit this data set", open=False, elem_id="run"):
