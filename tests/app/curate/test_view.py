@@ -151,6 +151,7 @@ def test_words_source_and_verdict_of_the_chosen_one_are_on_the_picture_whatever_
     expect(label.locator(".sign")).to_have_text("✓ accepted")
     page.keyboard.press("z")
     expect(label.locator(".sign")).to_have_text("○ pending")
+    expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")  # else the next test is offered it
 
 
 def test_a_box_of_a_few_pixels_has_a_loupe_and_can_be_seen_between_its_handles(page: Page) -> None:
