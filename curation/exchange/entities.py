@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.exchange.formats import decode_text, from_pixels_xyxy, located, read_bounded
+from curation.exchange.formats import decode_text, each_file, from_pixels_xyxy, located, read_bounded
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
 from curation.exchange.xml_files import parse_xml, whole_in
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, picture_from, shown
@@ -53,17 +53,12 @@ def read(
     Raises: UserError: no such folder.
     """
     root = _root(folder)
-    for stem in _stems(root):
-        counts: Counter[str] = Counter()
-        try:
-            record = _record(root, stem, counts, longer=longer)
-        except UserError as error:
-            if refused is not None:
-                refused.append(str(error))
-            continue
-        if left_out is not None:
-            left_out.update(counts)
-        yield record
+    yield from each_file(
+        _stems(root),
+        lambda stem, counts: _record(root, stem, counts, longer=longer),
+        left_out=left_out,
+        refused=refused,
+    )
 
 
 def _root(folder: Path) -> Path:

@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, Literal, TypeVar, get_args
 
 from curation.exchange.xml_files import writable
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, a_list, shown
 from user_errors import UserError
 
+Item = TypeVar("Item")
 Format = Literal[
     "shards",
     "coco",
@@ -343,6 +344,31 @@ def _listed(values: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------ JSON
+
+
+def each_file(
+    items: Iterable[Item],
+    read_one: Callable[[Item, Counter[str]], PictureRecord],
+    *,
+    left_out: Counter[str] | None,
+    refused: list[str] | None,
+) -> Iterator[PictureRecord]:
+    """Read pictures that have files of their own; one that cannot be read is passed over.
+
+    Args: read_one: counts what it leaves out. left_out: takes the counts of what could be read. refused: takes a
+          sentence for each that could not.
+    """
+    for item in items:
+        counts: Counter[str] = Counter()
+        try:
+            record = read_one(item, counts)
+        except UserError as error:
+            if refused is not None:
+                refused.append(str(error))
+            continue
+        if left_out is not None:
+            left_out.update(counts)
+        yield record
 
 
 def parse_json(content: str | bytes) -> Any:

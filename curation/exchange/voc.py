@@ -16,7 +16,15 @@ from typing import IO
 from xml.etree import ElementTree
 
 from atomic_files import write_atomically
-from curation.exchange.formats import bare_region, decode_text, from_pixels_xyxy, located, read_bounded, whole_pixels
+from curation.exchange.formats import (
+    bare_region,
+    decode_text,
+    each_file,
+    from_pixels_xyxy,
+    located,
+    read_bounded,
+    whole_pixels,
+)
 from curation.exchange.xml_files import escaped, parse_xml, whole_in
 from curation.files.records import Box, PictureRecord, RegionRecord, picture_from, shown, text
 from user_errors import UserError
@@ -96,18 +104,12 @@ def read(
     files = sorted(root.rglob("[!.]*.xml")) if root.is_dir() else [root]
     if not files:
         raise UserError(f"expected {ANNOTATIONS}/*.xml in {folder}, got none: put them there")
-    for file in files:
-        counts: Counter[str] = Counter()
-        try:
-            with located(shown(file.name)):
-                record = from_xml(decode_text(read_bounded(file, MOST_BYTES)), counts)
-        except UserError as error:
-            if refused is not None:
-                refused.append(str(error))
-            continue
-        if left_out is not None:
-            left_out.update(counts)
-        yield record
+    yield from each_file(files, _of_file, left_out=left_out, refused=refused)
+
+
+def _of_file(file: Path, counts: Counter[str]) -> PictureRecord:
+    with located(shown(file.name)):
+        return from_xml(decode_text(read_bounded(file, MOST_BYTES)), counts)
 
 
 def _stem(record: PictureRecord) -> str:

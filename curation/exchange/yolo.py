@@ -17,7 +17,7 @@ from typing import IO, Any
 import yaml
 
 from atomic_files import write_atomically
-from curation.exchange.formats import MAIN_FILE, decode_text, from_centre, located, read_bounded, to_centre
+from curation.exchange.formats import MAIN_FILE, decode_text, each_file, from_centre, located, read_bounded, to_centre
 from curation.exchange.picture_headers import PictureFolder, PictureHeader
 from curation.files.records import (
     Box,
@@ -102,20 +102,14 @@ def read(path: Path, left_out: Counter[str] | None = None, refused: list[str] | 
     if not labels:
         raise UserError(f"expected {LABELS}/*.txt beside {main.name}, got none: put the labels there")
     pictures = PictureFolder(root)
-    for file in labels:
+
+    def of_label(file: Path, counts: Counter[str]) -> PictureRecord:
         name = file.relative_to(root).as_posix()
-        counts: Counter[str] = Counter()
-        try:
-            with located(shown(name)):
-                label = decode_text(read_bounded(file, MOST_LABEL_BYTES))
-                record = from_label(label, names, pictures.header(_picture_of(name)), left_out=counts)
-        except UserError as error:
-            if refused is not None:
-                refused.append(str(error))
-            continue
-        if left_out is not None:
-            left_out.update(counts)
-        yield record
+        with located(shown(name)):
+            label = decode_text(read_bounded(file, MOST_LABEL_BYTES))
+            return from_label(label, names, pictures.header(_picture_of(name)), left_out=counts)
+
+    yield from each_file(labels, of_label, left_out=left_out, refused=refused)
 
 
 def _picture_of(label: str) -> str:
