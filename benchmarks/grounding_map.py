@@ -1,7 +1,7 @@
-"""COCO's mean average precision for grounding, and the precision-recall curve behind it. Pure numpy.
+"""COCO's mean average precision for grounding, and the precision-recall curve behind it.
 
 Every picture is asked for every category (a description, or a kind of part); each region answers each of them with its
-score. The rules are pycocotools': greedy matching by score, 101 points of recall, IoU 0.5 to 0.95, every size of box.
+score, as a detection of grain.evaluate.average_precision.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grain.evaluate.metrics import Estimate, mean_interval, paired_iou
+from grain.data.data_sets import PictureObjects
+from grain.evaluate.average_precision import (
+    IOU_THRESHOLDS,
+    MOST_OF_CATEGORY,
+    PictureDetections,
+    precision_curves,
+)
+from grain.evaluate.metrics import Estimate, mean_interval
 from grain.structures import Array
 
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.int64]
-IOU_THRESHOLDS: Numbers = np.linspace(0.5, 0.95, 10, dtype=np.float64)
-RECALLS: Numbers = np.linspace(0, 1, 101, dtype=np.float64)
-MAX_REGIONS = 100  # of a picture; COCO counts no more
 
 
 @dataclass(frozen=True)
@@ -72,25 +76,21 @@ def grounding_map(pictures: Sequence[GroundingPicture]) -> GroundingMap:
     """
     _check(pictures)
     count = pictures[0].scores.shape[1]
-    scores = np.concatenate([each.scores for each in pictures]).astype(np.float64)  # [all regions, P]
-    first = np.cumsum([0, *(len(each.scores) for each in pictures)])
-    precision = np.full((len(IOU_THRESHOLDS), count, len(RECALLS)), np.nan)
-    showing: dict[int, list[int]] = {}  # category -> the pictures that show it
-    for row, each in enumerate(pictures):
-        for category in np.unique(each.true_category):
-            showing.setdefault(int(category), []).append(row)
-    for category, rows in showing.items():
-        hits = np.zeros((len(IOU_THRESHOLDS), len(scores)), bool)
-        truths = 0
-        for row in rows:
-            each = pictures[row]
-            mine = each.true_xyxy[each.true_category == category].astype(np.float64)
-            truths += len(mine)
-            iou = _pairwise_iou(each.boxes_xyxy.astype(np.float64), mine)
-            hits[:, first[row] : first[row + 1]] = _matched(each.scores[:, category], iou)
-        order = np.argsort(-scores[:, category], kind="stable")
-        precision[:, category] = _precision(hits[:, order], truths)
-    return GroundingMap(precision)
+    found, truths = zip(*map(_asked, pictures), strict=True)
+    return GroundingMap(precision_curves(found, truths, count))
+
+
+def _asked(picture: GroundingPicture) -> tuple[PictureDetections, PictureObjects]:
+    """Every region as a detection of every category, and what is there; somebody looked for all of it."""
+    regions, categories = picture.scores.shape
+    found = PictureDetections(
+        np.repeat(picture.boxes_xyxy.astype(np.float64), categories, axis=0),
+        picture.scores.astype(np.float64).ravel(),
+        np.tile(np.arange(categories), regions),
+    )
+    boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in picture.true_xyxy.tolist())
+    there = tuple(picture.true_category.tolist())
+    return found, PictureObjects(boxes, there, (False,) * len(boxes), asked=tuple(range(categories)))
 
 
 def _check(pictures: Sequence[GroundingPicture]) -> None:
@@ -100,8 +100,8 @@ def _check(pictures: Sequence[GroundingPicture]) -> None:
     if len(widths) > 1:
         raise ValueError(f"every picture must be asked for the same categories, got {sorted(widths)} of them")
     most = max(len(each.boxes_xyxy) for each in pictures)
-    if most > MAX_REGIONS:
-        raise ValueError(f"a picture may have {MAX_REGIONS} regions, got {most}: keep the best of each")
+    if most > MOST_OF_CATEGORY:
+        raise ValueError(f"a picture may have {MOST_OF_CATEGORY} regions, got {most}: keep the best of each")
 
 
 def _row(iou: float) -> int:
@@ -109,38 +109,3 @@ def _row(iou: float) -> int:
     if len(found) == 0:
         raise ValueError(f"the IoU must be one of {', '.join(f'{each:.2f}' for each in IOU_THRESHOLDS)}, got {iou}")
     return int(found[0])
-
-
-def _pairwise_iou(boxes_xyxy: Numbers, true_xyxy: Numbers) -> Numbers:
-    """[Q, 4], [G, 4] -> [Q, G]."""
-    left, right = np.repeat(boxes_xyxy, len(true_xyxy), axis=0), np.tile(true_xyxy, (len(boxes_xyxy), 1))
-    return paired_iou(left, right).reshape(len(boxes_xyxy), len(true_xyxy))
-
-
-def _matched(scores: Array, iou: Numbers) -> NDArray[np.bool_]:
-    """One picture, one category: which regions are right, [T, Q].
-
-    By falling score, each region takes the free true box that it overlaps most, of equals the last.
-    """
-    thresholds = np.arange(len(IOU_THRESHOLDS))
-    hits = np.zeros((len(thresholds), len(iou)), bool)
-    free = np.ones((len(thresholds), iou.shape[1]), bool)
-    for region in np.argsort(-scores, kind="stable"):
-        reached = np.where(free & (iou[region] >= IOU_THRESHOLDS[:, None]), iou[region], -1.0)  # [T, G]
-        best = reached.shape[1] - 1 - reached[:, ::-1].argmax(axis=1)
-        hits[:, region] = reached[thresholds, best] >= 0
-        free[thresholds[hits[:, region]], best[hits[:, region]]] = False
-    return hits
-
-
-def _precision(hits: NDArray[np.bool_], truths: int) -> Numbers:
-    """[T, all regions] by falling score -> [T, 101] the best precision at each recall or above."""
-    right = hits.cumsum(axis=1)
-    precision = right / np.arange(1, right.shape[1] + 1)
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    reached = np.zeros((len(hits), len(RECALLS)))
-    for row, recall in enumerate(right / truths):
-        places = np.searchsorted(recall, RECALLS, side="left")
-        there = places < len(recall)
-        reached[row, there] = best[row, places[there]]
-    return reached

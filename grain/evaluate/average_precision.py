@@ -52,13 +52,20 @@ def average_precision(
     Args:   detections, truths: of the same pictures. categories: how many there are.
     Raises: ValueError: not the same number of pictures.
     """
+    return np.asarray(precision_curves(detections, truths, categories).mean(axis=2))
+
+
+def precision_curves(
+    detections: Sequence[PictureDetections], truths: Sequence[PictureObjects], categories: int
+) -> Numbers:
+    """Return the best precision at each of RECALLS or above, [T, C, 101]: see average_precision."""
     if len(detections) != len(truths):
         raise ValueError(f"both must be about the same pictures, got {len(detections)} and {len(truths)}")
     asked: dict[int, list[int]] = {}
     for row, truth in enumerate(truths):
         for category in truth.asked:
             asked.setdefault(category, []).append(row)
-    found = np.full((len(IOU_THRESHOLDS), categories), np.nan)
+    found = np.full((len(IOU_THRESHOLDS), categories, len(RECALLS)), np.nan)
     for category, rows in asked.items():
         matches = [_match(detections[row], truths[row], category) for row in rows]
         if boxes := sum(each.boxes for each in matches):
@@ -110,17 +117,17 @@ def overlaps(boxes_xyxy: Numbers, true_xyxy: Numbers, crowds: NDArray[np.bool_])
 
 
 def _precision(matches: Sequence[_Matches], boxes: int) -> Numbers:
-    """Return the mean over RECALLS of the best precision at each or above, [T]."""
+    """Return the best precision at each of RECALLS or above, [T, 101]."""
     order = np.argsort(-np.concatenate([each.scores for each in matches]), kind="stable")
     right = np.concatenate([each.right for each in matches], axis=1)[:, order]
     counted = np.concatenate([each.counted for each in matches], axis=1)[:, order]
-    means = np.zeros(len(IOU_THRESHOLDS))
-    for row in range(len(means)):
+    curves = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
+    for row in range(len(curves)):
         true = right[row][counted[row]].cumsum()
         if not len(true):
             continue
         precision = true / np.arange(1, len(true) + 1)
         best = np.maximum.accumulate(precision[::-1])[::-1]
         places = np.searchsorted(true / boxes, RECALLS, side="left")
-        means[row] = np.where(places < len(best), best[places.clip(max=len(best) - 1)], 0).mean()
-    return means
+        curves[row] = np.where(places < len(best), best[places.clip(max=len(best) - 1)], 0)
+    return curves
