@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from curation.annotate import model_facts
-from curation.annotate.localize import PRECISIONS, LocalizeConfig, check_asked, choose
-from curation.annotate.weights import find_model, missing_weights
+from curation.annotate.localize import LocalizeConfig, check_asked, choose, device_of, load_detector
+from curation.annotate.weights import find_model
 from grain.structures import Array, Region
 from grain.time_limit import check_time
 
@@ -58,14 +58,7 @@ class GroundingDinoLocalizer:
                 batch_size: forward passes at once, of pictures that the processor gives one size.
         Raises: ValueError: another precision, or no picture in a batch.
         """
-        import torch
-
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        available = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(available if device == "auto" else device)
+        self.device = device_of(device, precision=precision, batch_size=batch_size)
         self.bf16 = precision == "bf16"
         self.name, self.config, self.batch_size = name, config or LocalizeConfig(), batch_size
         self._model, self._processor = model.to(self.device).eval(), processor
@@ -94,9 +87,7 @@ class GroundingDinoLocalizer:
         found = model_facts.check_family(find_model(model or cls.facts.model, revision), cls.facts)
         from transformers import AutoModelForZeroShotObjectDetection, GroundingDinoProcessor
 
-        weights, processor = found.load(AutoModelForZeroShotObjectDetection, GroundingDinoProcessor, dtype="float32")
-        if len(processor.tokenizer) < weights.config.text_config.vocab_size:  # transformers made one up
-            raise missing_weights(found.model, revision)
+        weights, processor = load_detector(found, AutoModelForZeroShotObjectDetection, GroundingDinoProcessor)
         return cls(
             weights,
             processor,

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation.annotate import model_facts
-from curation.annotate.weights import find_model, missing_weights
+from curation.annotate.weights import LocalModel, find_model, missing_weights
 from grain.structures import Array, Region
 from grain.time_limit import check_time
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -107,12 +108,7 @@ class Owlv2Localizer:
         """
         import torch
 
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        available = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(available if device == "auto" else device)
+        self.device = device_of(device, precision=precision, batch_size=batch_size)
         self.bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(self.device.type))
         self.name, self.config, self.batch_size = name, config or LocalizeConfig(), batch_size
         self._model, self._processor = model.to(self.device).eval(), processor
@@ -146,9 +142,7 @@ class Owlv2Localizer:
         model = model or cls.facts.model
         revision = revision or REVISIONS.get(str(model), "main")
         found = model_facts.check_family(find_model(model, revision), cls.facts)
-        weights, processor = found.load(*cls._classes(), dtype="float32")
-        if len(processor.tokenizer) < weights.config.text_config.vocab_size:  # transformers made one up
-            raise missing_weights(model, revision)
+        weights, processor = load_detector(found, *cls._classes())
         return cls(
             weights,
             processor,
@@ -271,6 +265,33 @@ class OwlVitLocalizer(Owlv2Localizer):
     def _unpadded(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
         """Return boxes [N, 4] clipped to the picture: they are normalized to it already."""
         return boxes_xyxy.clip(0, 1)
+
+
+def device_of(device: str, *, precision: str, batch_size: int) -> torch.device:
+    """Return the device that a detector runs on.
+
+    Args:   device: `auto`: a GPU if there is one.
+    Raises: ValueError: another precision, or no picture in a batch.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(available if device == "auto" else device)
+
+
+def load_detector(found: LocalModel, model_class: Any, processor_class: Any) -> tuple[Any, Any]:
+    """Load a detector and its processor, with the tokenizer that it was trained with.
+
+    Raises: UserError: a file is missing, damaged, or of another model.
+    """
+    weights, processor = found.load(model_class, processor_class, dtype="float32")
+    if len(processor.tokenizer) < weights.config.text_config.vocab_size:  # transformers made one up
+        raise missing_weights(found.model, found.revision)
+    return weights, processor
 
 
 def unpad_square(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
