@@ -18,7 +18,7 @@ from curation.annotate.describe import DescriberResult
 from curation.annotate.localize import LocalizeConfig
 from grain.checkpoint import locate
 from grain.photo.photo import PhotoEncoder
-from grain.photo.phrases import colour_shares
+from grain.photo.phrases import colour_shares, with_article
 from grain.predict import Predictor
 from grain.structures import Array, Region
 
@@ -52,7 +52,7 @@ class PhotoDescriber:
         pairs = zip(known, features.objectness, strict=True)
         names = [name for (name, likeness), sure in pairs if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS]
         names = names or [self.encoder.nearest_names(features.image_embed[None])[0][0]]
-        return tuple(_with_article(name) for name in dict.fromkeys(names))[:MOST_REGIONS]
+        return tuple(with_article(name) for name in dict.fromkeys(names))[:MOST_REGIONS]
 
     def _describe(self, image: Image.Image) -> DescriberResult:
         features = self.encoder.encode_images([image])[0]
@@ -63,9 +63,9 @@ class PhotoDescriber:
             for (name, likeness), box, sure in zip(names, features.boxes_xyxy, features.objectness, strict=True)
             if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS
         ]
-        texts = list(dict.fromkeys(texts))[:MOST_REGIONS] or [_with_article(whole)]
+        texts = list(dict.fromkeys(texts))[:MOST_REGIONS] or [with_article(whole)]
         subject = names[0][0] if len(names) else whole
-        caption = f"a photo of {_with_article(subject)}"
+        caption = f"a photo of {with_article(subject)}"
         return DescriberResult(
             raw=(subject, "\n".join(f"- {text}" for text in texts), caption),
             subject=subject,
@@ -116,7 +116,7 @@ def measured_sentence(name: str, image: Image.Image, box_xyxy: Array) -> str:
     colour = max(shares, key=lambda each: shares[each])
     coloured = shares[colour] >= LEAST_COLOUR and name not in PEOPLE and name != colour
     words = f"{colour} {name}" if coloured else name
-    return _with_article(words) + _place(box_xyxy)
+    return with_article(words) + _place(box_xyxy)
 
 
 def _place(box_xyxy: Array) -> str:
@@ -128,7 +128,3 @@ def _place(box_xyxy: Array) -> str:
     if abs(x) >= abs(y):
         return " on the left" if x < 0 else " on the right"
     return " at the top" if y < 0 else " at the bottom"
-
-
-def _with_article(words: str) -> str:
-    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"

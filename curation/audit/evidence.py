@@ -20,6 +20,7 @@ from PIL import Image
 
 from curation.annotate.localize import Localizer
 from curation.audit.claims import COLOURS, COUNTS, FAMILIES, OPPOSITES, Claim, split_claims
+from grain.photo.phrases import with_article
 from grain.structures import Array, ImageFeatures
 
 ABSENT_THINGS = 6  # that an object or a part is measured against
@@ -381,4 +382,4 @@ def fix_articles(text: str) -> str:
 def noun_phrase(words: str) -> str:
     """Return words with their article; none before a plural."""
     plural = words.endswith("s") and not words.endswith(("ss", "us"))
-    return words if plural else f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
+    return words if plural else with_article(words)

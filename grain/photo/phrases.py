@@ -85,7 +85,7 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     words = rest.split()
     head, colours = _take_colours(words[: _head_end(words)], known)
     core = " ".join(_singular(head, known))
-    return Phrase(_with_article(core) or text, colours, positions, denied)
+    return Phrase(with_article(core) or text, colours, positions, denied)
 
 
 def split_denial(text: str) -> tuple[str, str]:
@@ -213,5 +213,6 @@ def _inflector() -> inflect.engine:
     return inflect.engine()
 
 
-def _with_article(core: str) -> str:
-    return f"{'an' if core[0] in 'aeiou' else 'a'} {core}" if core else ""
+def with_article(words: str) -> str:
+    """Put "a" or "an" before words; nothing before none."""
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}" if words else ""
