@@ -27,13 +27,13 @@ from benchmarks.photographs import Flags, photographs, photographs_folder
 from benchmarks.phrases import COLOURS, captioned
 from benchmarks.rows import Benchmark, Finding
 from curation.annotate.photo_annotators import PhotoDescriber, PhotoLocalizer
-from curation.audit.audit import RARE_THINGS, WEAK_BOXES
 from curation.audit.claim_judge import PHOTO_FILE, Judge, JudgeExample, fit
 from curation.audit.claims import Claim
 from curation.audit.evidence import DetectorWitness, Evidence, LikenessWitness, Witness, gather, noun_phrase
 from curation.audit.known_sentences import KnownSentence, known_sentences
 from curation.audit.measured import BoxMeasurer
 from curation.audit.photo_instances import PhotoInstances
+from curation.audit.sources import RARE_THINGS, WEAK_BOXES
 from curation.exchange import coco
 from curation.exchange.export_selection import split_of
 from db.models import ClaimKind, Verdict

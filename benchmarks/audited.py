@@ -14,12 +14,12 @@ from PIL import Image
 
 from benchmarks.told import BATCH, Keep, picture_of, samples_of
 from curation.annotate.sample_annotators import SampleConfig, SampleDescriber, truth_of
-from curation.audit.audit import vocabulary_of
 from curation.audit.claim_judge import Judge, JudgedClaim, JudgeExample, fit, threshold_below
 from curation.audit.claims import Claim, split_claims
 from curation.audit.evidence import DetectorWitness, Evidence, LikenessWitness, VqaModel, Witness, WitnessKind, gather
 from curation.audit.policy import without_claims
 from curation.audit.sample_truth import SampleDetector, SampleVqaModel, holds, parts_of
+from curation.audit.sources import vocabulary_of
 from grain.predict import Predictor
 from grain.structures import Region
 

@@ -13,19 +13,12 @@ from app.jobs.control import NewJob
 from app.services import Services
 from curation.annotate.sample_annotators import SampleDescriber
 from curation.annotate.servers import add_server
-from curation.audit.audit import (
-    SHIPPED,
-    AuditConfig,
-    SourceChoice,
-    basis_of,
-    command_line,
-    find_description_run,
-    judge_of,
-)
+from curation.audit.audit import SHIPPED, AuditConfig, basis_of, command_line, find_description_run, judge_of
 from curation.audit.fit_judge import FitConfig, check_sample_size, judged_by_people
 from curation.audit.fit_judge import command_line as fit_command
 from curation.audit.reject import JudgedBy, RejectConfig
 from curation.audit.reject import command_line as reject_command
+from curation.audit.sources import SourceChoice
 from db.engine import Session, reading, retrying
 from db.models import Verdict
 from db.queries.audit_queries import regions_of_descriptions, set_claim_verdict, take_back_verdict

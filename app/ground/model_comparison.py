@@ -26,9 +26,9 @@ from curation.annotate.registry import (
 )
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig
-from curation.audit.audit import RARE_THINGS, WEAK_BOXES, Auditor, measurer_of, shipped_judge, vocabulary_of
 from curation.audit.claim_judge import JudgedClaim
 from curation.audit.evidence import DetectorWitness, LikenessWitness
+from curation.audit.sources import RARE_THINGS, WEAK_BOXES, Auditor, measurer_of, shipped_judge, vocabulary_of
 from grain.structures import Prediction
 from user_errors import sentence
 

@@ -3,10 +3,10 @@
 A logistic regression on margins, fitted on judged claims.
 
 A claim about a thing depends on the thing: their probabilities are multiplied, or weighed where there are enough claims
-of its kind to fit that on; of a thing that is called unsupported nothing is said to be likely. Between two
-thresholds nothing is decided; "unsupported" is never said of what is likelier than not, nor "supported" of what is
-less. A judge has weights and thresholds for every mixture of its sources, so that a source which gave no score is left
-out, as is one that it was not fitted on.
+of its kind to fit that on; of a thing that is called unsupported nothing is said to be likely. Between two thresholds
+nothing is decided; "unsupported" is never said of what is likelier than not, nor "supported" of what is less. A judge
+has weights and thresholds for every mixture of its sources, so that a source which gave no score is left out, as is one
+that it was not fitted on.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Judge:
 
     name: what it was fitted on, in words; part of an audit's recipe. by_kind: low and high of the kinds that have their
     own. by_mixture: the same, and of any kind, where only some of the sources gave a score. calibration: by mixture and
-    kind, of a claim about a thing: weights of its own log-odds and of the thing's. decides: False:
-    its probabilities order claims, and none of them is decided, because it was fitted on other sources.
+    kind, of a claim about a thing: weights of its own log-odds and of the thing's. decides: False where it was fitted
+    on other sources: its probabilities order claims, and none of them is decided.
     """
 
     name: str
@@ -115,6 +115,11 @@ class Judge:
             p = self._probability(claim.kind, evidence, None if claim.owner == row else (owner[0].kind, owner[1]))
             judged.append(JudgedClaim(claim, self.verdict(claim.kind, p, evidence), p, evidence))
         return tuple(judged)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Return the kinds of sources that it was fitted on."""
+        return frozenset(source for mixture in self.table for source in mixture.split("+"))
 
     def hearing(self, sources: Collection[WitnessKind]) -> Judge:
         """Return the judge that was fitted on no other sources than these."""
@@ -163,8 +168,7 @@ class Judge:
 
     def _heard(self, evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
         """Return the features of the sources that it was fitted on (see features_of)."""
-        known = {source for mixture in self.table for source in mixture.split("+")}
-        return {source: values for source, values in features_of(evidence).items() if source in known}
+        return {source: values for source, values in features_of(evidence).items() if source in self.sources}
 
     def to_json(self) -> dict[str, Any]:
         """Return the judge as plain JSON values."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NOBODY = "no independent source"
+JOINED = " + "  # between the names of several sources
 PHOTO_NETWORKS = "the networks of photo"
 MADE_OF = dict.fromkeys(("photo", "photo-names", "photo-describer", "photo-localizer"), PHOTO_NETWORKS)
 
@@ -33,12 +34,13 @@ class Independence:
     """What an audit could count on: who wrote the descriptions, and who judged them.
 
     counted: the names of the sources that are independent of the describer, or NOBODY. left_out: those that are not.
-    decides: the judge was fitted on sources such as these.
+    unheard: of counted, those that the judge was not fitted on. decides: it was fitted on any.
     """
 
     describer: str
     counted: str
     left_out: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
     decides: bool = True
 
     def run_settings(self) -> dict[str, Any]:
@@ -48,13 +50,14 @@ class Independence:
     @classmethod
     def of_run(cls, config: Mapping[str, Any]) -> Independence | None:
         """Return what a run's settings say; None where it is of an earlier version."""
-        noted = config.get("independence")
-        return cls(**{**noted, "left_out": tuple(noted["left_out"])}) if noted else None
+        noted = dict(config.get("independence", {}))
+        left_out, unheard = (tuple(noted.pop(key, ())) for key in ("left_out", "unheard"))
+        return cls(**noted, left_out=left_out, unheard=unheard) if noted else None
 
     @property
     def can_decide(self) -> bool:
         """Return whether any claim could get a verdict."""
-        return self.decides and self.counted != NOBODY
+        return self.decides and self.counted not in (NOBODY, JOINED.join(self.unheard))
 
     def sentences(self) -> tuple[str, ...]:
         """Say what does not count, and what to do."""
@@ -67,5 +70,9 @@ class Independence:
             f"{name} does not count: it is made of the same networks as {self.describer}, which wrote the descriptions."
             for name in self.left_out
         )
+        unheard = tuple(
+            f"{name} is shown and does not count: the judge was not fitted on it. Judge a sample and fit one."
+            for name in self.unheard
+        )
         unfitted = "No judge was fitted on these sources: its probabilities put the claims in order and decide none. "
-        return left_out + (() if self.decides else (unfitted + "Judge a sample and fit one.",))
+        return left_out + unheard + (() if self.decides else (unfitted + "Judge a sample and fit one.",))

@@ -19,19 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.annotate.registry import digest_of
-from curation.audit.audit import (
-    DESCRIPTIONS_READ,
-    Auditor,
-    SourceChoice,
-    absent_things,
-    auditor_of,
-    shipped_judge,
-    source_of,
-)
+from curation.audit.audit import DESCRIPTIONS_READ
 from curation.audit.claim_judge import Judge, JudgedClaim
 from curation.audit.claims import Claim
 from curation.audit.judges import Basis
 from curation.audit.policy import Policy, PolicyVerdict, apply_to_description
+from curation.audit.sources import Auditor, SourceChoice, absent_things, auditor_of, source_of
 from curation.files.archives import open_archive
 from curation.files.decode import Limits
 from curation.files.records import DescriptionRecord
@@ -99,9 +92,7 @@ def scale_audit(
     config = replace(config, out=config.out.expanduser().absolute(), annotated=config.annotated.expanduser().absolute())
     manifest = manifest_of(config.annotated)
     describer = str(manifest.get("sources", {}).get("describe", ""))
-    sources = config.sources
-    shipped = shipped_judge(detector=sources.detector, checkpoint=sources.checkpoint, vqa=sources.vqa)
-    judge = Judge.load(Path(config.judge)) if config.judge else shipped
+    judge = Judge.load(Path(config.judge)) if config.judge else config.sources.shipped_judge()
     work = Basis(source_of(config.sources, describer), manifest["recipes"]["describe"]).work(judge)
     recipe = digest_of({"audit": work.recipe, "policy": config.policy})
     shards = [(config.annotated / each["file"], split) for split, some in manifest["splits"].items() for each in some]

@@ -7,8 +7,9 @@ import pytest
 import supervision
 from supervision.metrics import MeanAveragePrecision
 
-from benchmarks.grounding_map import IOU_THRESHOLDS, GroundingPicture, grounding_map
+from benchmarks.grounding_map import GroundingPicture, grounding_map
 from benchmarks.same_numbers import SIDE, faster_stats, pycocotools_judge
+from grain.evaluate.average_precision import IOU_THRESHOLDS
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> Any:

@@ -27,7 +27,7 @@ from curation.annotate.openai_describer import (
 from curation.annotate.picture_sizes import PICTURE_SIDE
 from curation.annotate.prompts import SINGLE_STAGE, TWO_STAGE, storable
 from curation.annotate.registry import DescriberChoice
-from curation.audit.audit import SourceChoice
+from curation.audit.sources import SourceChoice
 from tests.support.fake_openai import COLOURS, FakeServer, colour_of, fake_openai, pictures_of
 from tests.support.waiting import PATIENCE_S
 

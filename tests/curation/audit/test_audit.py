@@ -22,7 +22,7 @@ from curation.annotate.annotate import main as annotate_main
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.registry import DescriberChoice, LocalizerChoice, StageWork
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
-from curation.audit.audit import AuditConfig, Auditor, SourceChoice, absent_things, audit, command_line, shipped_judge
+from curation.audit.audit import AuditConfig, audit, command_line
 from curation.audit.audit import main as audit_main
 from curation.audit.claim_judge import Judge, Weights
 from curation.audit.description_runs import audited_description_runs
@@ -30,6 +30,7 @@ from curation.audit.evidence import WitnessKind
 from curation.audit.independence import NOBODY, Independence
 from curation.audit.judges import Basis, rejudge, rejudge_audits
 from curation.audit.reject import count_touched, reject
+from curation.audit.sources import Auditor, SourceChoice, absent_things, shipped_judge
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.files.home import database_url

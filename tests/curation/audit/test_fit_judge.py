@@ -14,7 +14,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from curation.audit.audit import AuditConfig, judge_of, shipped_judge
+from curation.audit.audit import AuditConfig, judge_of
 from curation.audit.claim_judge import Judge, JudgeExample, cross_validated
 from curation.audit.evidence import Evidence
 from curation.audit.fit_judge import (
@@ -29,6 +29,7 @@ from curation.audit.fit_judge import (
     summary_lines,
 )
 from curation.audit.judges import judge_path, save_judge, saved_judge, saved_judge_quality
+from curation.audit.sources import shipped_judge
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Verdict
 from db.queries.audit_queries import claim_page, set_claim_verdict

@@ -37,9 +37,13 @@ def test_what_does_not_count_is_said_with_what_to_do() -> None:
     [unfitted] = Independence("llava@1", "owlv2@2", decides=False).sentences()
     assert "decide none" in unfitted
     assert Independence("llava@1", "photo@2").sentences() == ()
+    half = Independence("llava@1", "owlv2@2 + photo@3", unheard=("owlv2@2",))
+    [unheard] = half.sentences()
+    assert unheard.startswith("owlv2@2 is shown and does not count") and half.can_decide
+    assert not Independence("llava@1", "owlv2@2", unheard=("owlv2@2",)).can_decide
 
 
 def test_a_run_carries_it_and_older_runs_do_not() -> None:
-    noted = Independence("photo-describer@2", NOBODY, ("photo@1", "photo-localizer@3"), decides=False)
+    noted = Independence("photo-describer@2", NOBODY, ("photo@1", "photo-localizer@3"), ("x@1",), decides=False)
     assert Independence.of_run(noted.run_settings()) == noted
     assert Independence.of_run({}) is None

@@ -24,7 +24,8 @@ from curation.annotate.annotate import annotate
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.sample_annotators import SampleConfig
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
-from curation.audit.audit import AuditConfig, SourceChoice, audit
+from curation.audit.audit import AuditConfig, audit
+from curation.audit.sources import SourceChoice
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from curation.scale.cluster import ClusterProgress, PoolConfig, connect
