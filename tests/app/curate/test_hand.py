@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from db.engine import Engine, open_engine, reading
+from db.engine import Engine, reading
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region
 from tests.support.browser_fixtures import new_visitor, opened, settled
@@ -35,11 +35,6 @@ SEEDS = range(60)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return review_home(tmp_path_factory.mktemp("home"), pictures=PICTURES)
-
-
-@pytest.fixture(scope="module")
-def engine(home: Path) -> Engine:
-    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
 @pytest.fixture(scope="module")

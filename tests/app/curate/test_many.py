@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from db.engine import Engine, open_engine, reading, transaction
+from db.engine import Engine, reading, transaction
 from db.models import Status
 from db.queries.curate_filter import CurateFilter
 from db.queries.curate_queries import delete_region
@@ -17,18 +16,7 @@ from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from tests.support.browser_fixtures import opened, settled
 from tests.support.paths import ROOT
-from tests.support.review_home import review_home
 from tests.support.waiting import until
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return review_home(tmp_path_factory.mktemp("home"), pictures=12)
-
-
-@pytest.fixture(scope="module")
-def engine(home: Path) -> Engine:
-    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
 @pytest.fixture

@@ -11,26 +11,14 @@ import pytest
 from playwright.sync_api import BrowserContext, FloatRect, Page, Route, expect
 
 from curation.explore.atlas import Atlas, atlas_path, save
-from db.engine import Engine, open_engine, reading, transaction
+from db.engine import Engine, reading, transaction
 from db.queries.curate_queries import edit_region
 from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region, regions_of
 from tests.support.browser_fixtures import fits, opened, settled
-from tests.support.review_home import review_home
 from tests.support.waiting import until
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with twelve annotated pictures of the sample world."""
-    return review_home(tmp_path_factory.mktemp("home"), pictures=12)
-
-
-@pytest.fixture(scope="module")
-def engine(home: Path) -> Engine:
-    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from db.engine import Engine, open_engine, reading, transaction
+from db.engine import Engine, reading, transaction
 from db.queries.curate_queries import add_region_by_hand
 from db.queries.region_queries import get_region
 from tests.support.browser_fixtures import fits, opened
@@ -23,11 +23,6 @@ TINY = 0.006
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return review_home(tmp_path_factory.mktemp("home"), pictures=4)
-
-
-@pytest.fixture(scope="module")
-def engine(home: Path) -> Engine:
-    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from db.engine import Engine, open_engine, reading, transaction
+from db.engine import Engine, reading, transaction
 from db.models import RegionRow
 from db.queries.curate_queries import add_region_by_hand, edit_image, set_status
 from db.queries.data_set_queries import get_image
@@ -26,11 +26,6 @@ PLACE = (0.4, 0.4, 0.6, 0.7)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return review_home(tmp_path_factory.mktemp("home"), pictures=3)
-
-
-@pytest.fixture(scope="module")
-def engine(home: Path) -> Engine:
-    return open_engine(f"sqlite:///{home / 'grain.sqlite'}")
 
 
 @pytest.fixture
