@@ -23,7 +23,6 @@ from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.stage_run import StageConfig
 from curation.annotate.trial import PictureTrial, try_picture
-from curation.annotate.weights import check_weights_read
 from curation.files.images import open_image
 from db.engine import reading
 from db.models import Image as Picture
@@ -31,6 +30,7 @@ from db.models import RegionRow
 from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
+from grain.hub.weights import check_weights_read
 from user_errors import UserError
 
 KINDS = ("annotate", "import")  # of jobs that the page shows

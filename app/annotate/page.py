@@ -56,7 +56,7 @@ class AnnotatePage:
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
         from app.annotate import actions, panels
-        from curation.annotate.weights import WeightsUnreadError
+        from grain.hub.weights import WeightsUnreadError
 
         form = AnnotateForm.of(values)
         if not form.dataset:

@@ -13,7 +13,7 @@ from curation.annotate.describe import Describer, LlavaDescriber
 from curation.annotate.localize import REVISIONS, Localizer, Owlv2Localizer, OwlVitLocalizer
 from curation.annotate.model_facts import ModelFacts, check_family
 from curation.annotate.vlm_boxes import convention_of, question_version
-from curation.annotate.weights import LocalModel, find_model
+from grain.hub.weights import LocalModel, find_model
 
 if TYPE_CHECKING:
     from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings

@@ -30,7 +30,7 @@ from curation.annotate.prompts import (
     storable,
 )
 from curation.annotate.vlm_boxes import BoxAnswer
-from curation.annotate.weights import find_model
+from grain.hub.weights import find_model
 from grain.time_limit import check_time, seconds_left
 from user_errors import UserError
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from curation.annotate import model_facts
 from curation.annotate.localize import LocalizeConfig, check_asked, choose, device_of, load_detector
-from curation.annotate.weights import find_model
+from grain.hub.weights import find_model
 from grain.structures import Array, Region
 from grain.time_limit import check_time
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation.annotate import model_facts
-from curation.annotate.weights import LocalModel, find_model, missing_weights
+from grain.hub.weights import LocalModel, find_model, missing_weights
 from grain.structures import Array, Region
 from grain.time_limit import check_time
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curation.annotate.weights import LocalModel
+from grain.hub.weights import LocalModel
 from user_errors import UserError
 
 

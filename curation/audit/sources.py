@@ -15,7 +15,6 @@ from curation.annotate.localize import OWLV2, REVISIONS, LocalizeConfig, Localiz
 from curation.annotate.openai_describer import OpenAIDescriber
 from curation.annotate.photo_annotators import PhotoLocalizer
 from curation.annotate.servers import check_address
-from curation.annotate.weights import find_model
 from curation.audit.claim_judge import PHOTO_FILE, Judge, JudgedClaim
 from curation.audit.claims import split_claims
 from curation.audit.evidence import (
@@ -32,6 +31,7 @@ from curation.audit.measured import BoxMeasurer
 from curation.audit.photo_instances import PhotoInstances
 from curation.audit.sample_truth import SampleDetector, SampleVqaModel
 from grain.checkpoint import locate, read_info
+from grain.hub.weights import find_model
 from grain.predict import Predictor
 from user_errors import UserError
 

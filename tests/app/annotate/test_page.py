@@ -13,11 +13,11 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from app.annotate.page import AnnotatePage
 from curation.annotate.servers import add_server
-from curation.annotate.weights import READ_AT_ONCE_BYTES
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import open_engine, transaction
 from db.queries.job_queries import enqueue_job
+from grain.hub.weights import READ_AT_ONCE_BYTES
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.fake_app import app_at, fake_services, running
 

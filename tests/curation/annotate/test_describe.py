@@ -38,7 +38,7 @@ from curation.annotate.prompts import (
     same_text,
     storable,
 )
-from curation.annotate.weights import find_model
+from grain.hub.weights import find_model
 from tests.support.paths import ROOT
 from user_errors import UserError
 
@@ -319,7 +319,7 @@ def test_a_missing_model_says_at_once_how_to_get_it(tmp_path: Path) -> None:
     code = """
 import sys
 from curation.annotate.describe import DEFAULT_MODEL, LlavaDescriber
-from curation.annotate.weights import UserError, find_model
+from grain.hub.weights import UserError, find_model
 import curation.annotate.openai_describer
 assert not {"torch", "transformers"} & sys.modules.keys()
 for revision in ("main", "v1"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.annotate.weights import (
+from grain.hub.weights import (
     MOST_CONFIG_BYTES,
     MOST_FILES,
     READ_AT_ONCE_BYTES,
