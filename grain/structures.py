@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class ImageFeatures:
     """One picture as a model sees it: image_embed [E], region_embeds [Q, E] (unit length), boxes_xyxy [Q, 4].
 
     objectness: [Q] in [0, 1], the probability that a region holds an object; ones where the model has none.
+    hints: [Q, H], what the model knows of each region beside it, for its own ranking; None where it knows nothing.
     Q is 0 where the checkpoint has no trained decoder.
     """
 
@@ -55,11 +56,13 @@ class ImageFeatures:
     region_embeds: Array
     boxes_xyxy: Array
     objectness: Array
+    hints: Array | None = None
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
-        """Return the same picture with some of its regions: every table but the picture's own has a row a region."""
-        kept = {name.name: getattr(self, name.name)[rows] for name in fields(self) if name.name != "image_embed"}
-        return replace(self, **kept)
+    def take(self, rows: NDArray[np.int64]) -> ImageFeatures:
+        """Return the same picture with some of its regions."""
+        hints = None if self.hints is None else self.hints[rows]
+        regions = (self.region_embeds[rows], self.boxes_xyxy[rows], self.objectness[rows])
+        return ImageFeatures(self.image_embed, *regions, hints)
 
 
 @dataclass(frozen=True)

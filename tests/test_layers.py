@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "grain.photo.phrases",
         "grain.zero_shot",
         "grain.time_limit",
+        "grain.hub",
         "db",
     ],
     "app": ["grain", "curation", "db"],
@@ -70,8 +71,8 @@ SOLE_HOMES = {
     "alembic": ["db/"],
     "transformers": [
         "curation/annotate/describe.py",
-        "curation/annotate/localize.py",
         "curation/annotate/grounding_dino.py",
+        "grain/hub/owl.py",
         "grain/photo/graphs.py",
     ],
     "httpx": [

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from curation.annotate import model_facts
-from curation.annotate.localize import LocalizeConfig, check_asked, choose, device_of, load_detector
+from curation.annotate.localize import LocalizeConfig, check_asked, check_batch, choose
+from grain.hub.owl import device_of, load_detector
 from grain.hub.weights import find_model
 from grain.structures import Array, Region
 from grain.time_limit import check_time
@@ -58,7 +59,8 @@ class GroundingDinoLocalizer:
                 batch_size: forward passes at once, of pictures that the processor gives one size.
         Raises: ValueError: another precision, or no picture in a batch.
         """
-        self.device = device_of(device, precision=precision, batch_size=batch_size)
+        self.device = device_of(device, precision=precision)
+        check_batch(batch_size)
         self.bf16 = precision == "bf16"
         self.name, self.config, self.batch_size = name, config or LocalizeConfig(), batch_size
         self._model, self._processor = model.to(self.device).eval(), processor

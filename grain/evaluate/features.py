@@ -27,7 +27,7 @@ from user_errors import UserError
 
 BATCH = 64  # pictures a pass
 SAMPLE_SEED = 0
-ARRAYS = ("images", "regions", "boxes", "objectness", "counts")
+ARRAYS = ("images", "regions", "boxes", "objectness", "hints", "counts")
 OnBatch = Callable[[int], object]
 
 
@@ -145,10 +145,10 @@ def _load(file: Path, items: Sequence[EvaluationItem]) -> EncodedBatch | None:
         if facts.get("keys") != _keys(items):
             return None
         ends = np.cumsum(arrays["counts"])[:-1]
-        regions, boxes, objectness = (np.split(arrays[name], ends) for name in ("regions", "boxes", "objectness"))
+        tables = [np.split(arrays[name], ends) for name in ("regions", "boxes", "objectness", "hints")]
         if not all(np.isfinite(table).all() for table in arrays.values()):
             return None  # kept by an earlier version, which did not check
-        features = map(ImageFeatures, arrays["images"], regions, boxes, objectness)
+        features = map(ImageFeatures, arrays["images"], *tables)
         return EncodedBatch(tuple(items), tuple(features), float(facts["seconds"]))
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
@@ -160,10 +160,16 @@ def _save(file: Path, batch: EncodedBatch) -> None:
         "regions": np.concatenate([each.region_embeds for each in batch.features]),
         "boxes": np.concatenate([each.boxes_xyxy for each in batch.features]),
         "objectness": np.concatenate([each.objectness for each in batch.features]),
+        "hints": np.concatenate([_hints(each) for each in batch.features]),
         "counts": np.array([len(each.boxes_xyxy) for each in batch.features]),
     }
     with atomic_file(file) as path:
         save_file(arrays, path, {"keys": _keys(batch.items), "seconds": f"{batch.seconds:.6f}"})
+
+
+def _hints(features: ImageFeatures) -> Array:
+    """Return the hints [Q, H] of a picture; H is 0 where there are none."""
+    return np.zeros((len(features.boxes_xyxy), 0), np.float32) if features.hints is None else features.hints
 
 
 def _keys(items: Sequence[EvaluationItem]) -> str:

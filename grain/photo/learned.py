@@ -66,17 +66,12 @@ class Fusion:
         return read
 
 
-@dataclass(frozen=True)
-class LearnedFeatures(ImageFeatures):
-    """hints: [Q, 4], of each region the learned objectness (a logit), the log of the detector's, whether the detector
-    proposed it, and whether no learned region is the same.
-    """
-
-    hints: Array
-
-
 class LearnedPhotoEncoder:
-    """Implements grain.predict.Encoder for a checkpoint with learned regions."""
+    """Implements grain.predict.Encoder for a checkpoint with learned regions.
+
+    The hints of its features are, of each region: the learned objectness (a logit), the log of the detector's, whether
+    the detector proposed it, and whether no learned region is the same.
+    """
 
     def __init__(self, info: CheckpointInfo, *, names: PhotoEncoder, regions: RegionGraphs, fusion: Fusion) -> None:
         """Use load."""
@@ -158,7 +153,7 @@ class LearnedPhotoEncoder:
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> tuple[Array, Array]:
         """Return the evidence [Q, D, 7] for each region and description, and [D] how near each is to a known name."""
-        assert isinstance(features, LearnedFeatures)
+        assert features.hints is not None
         likeness = 2 * np.stack(
             [half @ other.T for half, other in _halves(features.region_embeds, embeds)]
         )  # [2, Q, D]
@@ -206,7 +201,7 @@ class LearnedPhotoEncoder:
             np.concatenate([0 * ones, ~known]),
         ]
         likely = 1 / (1 + np.exp(-learned.objectness))
-        return LearnedFeatures(
+        return ImageFeatures(
             image_embed=np.concatenate([named.image_embed, np.zeros_like(named.image_embed)]),
             region_embeds=_join(
                 np.concatenate([looks, named.region_embeds]), np.concatenate([learned.embeds, learned.embeds[twin]])

@@ -20,13 +20,12 @@ from benchmarks.random_detectors import GRID, tiny_owlv2, write_random_detector
 from curation.annotate.localize import (
     OWLV2,
     REVISIONS,
-    EncodedPicture,
     LocalizeConfig,
     Owlv2Localizer,
     best_apart,
     choose,
-    unpad_square,
 )
+from grain.hub.owl import OwlPicture, unpad_square
 from grain.structures import Region
 from tests.support.paths import ROOT
 from tests.support.tiny import picture
@@ -49,7 +48,7 @@ class Counting(Owlv2Localizer):
         self.texts += texts
         return super().encode_texts(texts)
 
-    def encode_images(self, pictures: Sequence[Image.Image]) -> list[EncodedPicture]:
+    def encode_images(self, pictures: Sequence[Image.Image]) -> list[OwlPicture]:
         self.pictures += len(pictures)
         return super().encode_images(pictures)
 
@@ -211,8 +210,8 @@ def test_regions_are_those_of_transformers_own_post_processing(size: tuple[int, 
 def test_known_predictions_land_where_they_are_worked_out_by_hand(size: tuple[int, int]) -> None:
     """With the box head silent, OWLv2 predicts its prior: patch (i, j) a box a patch large around its lower right."""
     localizer = tiny()
-    localizer._model.box_head.dense2.weight.data.zero_()
-    localizer._model.box_head.dense2.bias.data.zero_()
+    localizer.model.box_head.dense2.weight.data.zero_()
+    localizer.model.box_head.dense2.bias.data.zero_()
     found = boxes_of(localizer.localize([picture(0, size)], [["a lid"]])[0])
 
     longest, expected = max(size), []
@@ -291,7 +290,7 @@ def test_a_text_that_the_model_cannot_read_whole_is_reported(caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         (regions,) = localizer.localize([picture(0)], [[cut, fits]])
         localizer.localize([picture(1)], [[cut, fits]])
-    assert [record.getMessage() for record in caplog.records if record.name == "curation.annotate.localize"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "grain.hub.owl"] == [
         f"tiny@0 reads 16 tokens; the rest of this description is cut: {cut!r}"
     ]
     by_text = [[(r.xyxy, r.score) for r in regions if r.index == index] for index in (0, 1)]

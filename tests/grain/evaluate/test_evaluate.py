@@ -445,6 +445,16 @@ def test_captions_and_regions_are_measured_without_any_class(
     assert len(metrics["retrieval"]) == 2 and len(metrics["grounding"]) == 1
 
 
+def test_a_checkpoint_that_looks_at_the_picture_again_finds_the_second_time_what_it_found_the_first(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(("photo",), (f"{data_folder}#held_out",), tmp_path / "one", cache=tmp_path / "cache")
+    first, second = (evaluate(each) for each in (config, replace(config, out=tmp_path / "two")))
+    assert (first["failures"], second["failures"]) == ([], [])
+    assert len(first["data_sets"][0]["grounding"]) == 1
+    assert second["data_sets"][0]["grounding"] == first["data_sets"][0]["grounding"]
+
+
 @pytest.fixture(scope="module")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five pictures with two captions each, as Flickr30k packs them."""

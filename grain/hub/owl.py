@@ -1,0 +1,191 @@
+"""Encode pictures and texts with OWLv2 or OWL-ViT; boxes are normalized to the original picture.
+
+torch and transformers are imported when a model is loaded: a page shows what there is before anything heavy is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from grain.hub.weights import LocalModel, missing_weights
+from grain.structures import Array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+OWL_FAMILIES = ("owlv2", "owlvit")  # model_types
+PRECISIONS = ("auto", "fp32", "bf16")
+LONGEST_SIDE = 2  # times the model's input; a longer picture is reduced to it before it is padded
+
+
+@dataclass(frozen=True)
+class OwlPicture:
+    """A picture as the network sees it: features [P, D] of its patches, boxes_xyxy [P, 4] normalized to the picture.
+
+    whole: [E] unit length, the embedding of all of it.
+    """
+
+    features: Tensor
+    boxes_xyxy: Array
+    whole: Array
+
+
+class OwlNetwork:
+    """OWLv2, whose pictures are padded to a square, or OWL-ViT, whose pictures are stretched to one."""
+
+    def __init__(self, model: Any, processor: Any, *, name: str, device: str = "auto", precision: str = "auto") -> None:
+        """Take what `load_owl` returns.
+
+        With bf16 the image tower's matrices are converted in place; texts and heads stay float32.
+
+        Args:   device: see device_of. precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it in
+                hardware.
+        Raises: ValueError: another precision.
+        """
+        import torch
+
+        self.device = device_of(device, precision=precision)
+        self.bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(self.device.type))
+        self.name = name
+        self.model, self._processor = model.to(self.device).eval(), processor
+        self._family: str = model.config.model_type
+        self._towers = getattr(model, self._family)
+        for module in self._towers.vision_model.modules() if self.bf16 else ():
+            if isinstance(module, torch.nn.Linear):
+                module.to(torch.bfloat16)
+        self._limit: int = model.config.text_config.max_position_embeddings
+        self._side: int = model.config.vision_config.image_size
+
+    def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Return the texts of more tokens than the model reads (16, the marks of start and end among them)."""
+        if not texts:
+            return ()
+        ids = self._processor.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        return tuple(text for text, row in zip(texts, ids, strict=True) if len(row) > self._limit)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode T texts, at least 1, into [T, E] of unit length; cut a text that is too long, and log it."""
+        import torch
+
+        for text in self.too_long(texts):
+            log.warning("%s reads %d tokens; the rest of this description is cut: %r", self.name, self._limit, text)
+        tokens = self._processor.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=self._limit, return_tensors="pt"
+        ).to(self.device)
+        with torch.inference_mode():
+            embeds = self._towers.get_text_features(**tokens).pooler_output
+            return torch.nn.functional.normalize(embeds, dim=-1)
+
+    def encode_images(self, pictures: Sequence[Image.Image]) -> list[OwlPicture]:
+        """Encode upright RGB pictures of any sizes, at least one, as one batch."""
+        import torch
+
+        from grain.boxes import cxcywh_to_xyxy
+
+        small = [_reduced(picture, LONGEST_SIDE * self._side) for picture in pictures]
+        # One by one: a batch would hold every padded picture at its full size.
+        pixels = [self._processor.image_processor(images=each, return_tensors="pt")["pixel_values"] for each in small]
+        with torch.inference_mode():
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                grid, seen = self.model.image_embedder(torch.cat(pixels).to(self.device))  # [B, h, w, D]
+            features = grid.float().flatten(1, 2)  # [B, P, D]
+            padded_xyxy = cxcywh_to_xyxy(self.model.box_predictor(features, grid)).cpu().numpy()  # [B, P, 4]
+            pooled = self._towers.visual_projection(seen.pooler_output.float())
+            whole = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()  # [B, E]
+        boxes = [self._unpadded(*one) for one in zip(padded_xyxy, [each.size for each in small], strict=True)]
+        return [OwlPicture(*one) for one in zip(features, boxes, whole, strict=True)]
+
+    def scores(self, seen: OwlPicture, embeds: Tensor) -> Array:
+        """Return the probability of each of T texts (embeds [T, E]) at each patch, [P, T]; texts do not compete."""
+        import torch
+
+        with torch.inference_mode():
+            logits, _ = self.model.class_predictor(seen.features, embeds)
+            scores: Array = logits.sigmoid().cpu().numpy()
+        return scores
+
+    def _unpadded(self, boxes_xyxy: Array, size: tuple[int, int]) -> Array:
+        """Move boxes [N, 4] from what the model saw back to the picture, and clip them to it."""
+        return unpad_square(boxes_xyxy, size) if self._family == "owlv2" else boxes_xyxy.clip(0, 1)
+
+
+def owl_classes(family: str) -> tuple[Any, Any]:
+    """Return transformers' classes of model and processor. family: one of OWL_FAMILIES."""
+    import transformers
+
+    name = {"owlv2": "Owlv2", "owlvit": "OwlViT"}[family]
+    return getattr(transformers, f"{name}ForObjectDetection"), getattr(transformers, f"{name}Processor")
+
+
+def load_owl(found: LocalModel) -> tuple[Any, Any]:
+    """Load model and processor of one of OWL_FAMILIES from weights on this machine.
+
+    Raises: UserError: a file is missing, damaged, or of another model.
+    """
+    return load_detector(found, *owl_classes(found.kind))
+
+
+def load_detector(found: LocalModel, model_class: Any, processor_class: Any) -> tuple[Any, Any]:
+    """Load a detector and its processor, with the tokenizer that it was trained with.
+
+    Raises: UserError: a file is missing, damaged, or of another model.
+    """
+    weights, processor = found.load(model_class, processor_class, dtype="float32")
+    if len(processor.tokenizer) < weights.config.text_config.vocab_size:  # transformers made one up
+        raise missing_weights(found.model, found.revision)
+    return weights, processor
+
+
+def device_of(device: str, *, precision: str) -> torch.device:
+    """Return the device that a detector runs on.
+
+    Args:   device: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU if there is one.
+    Raises: ValueError: another precision than PRECISIONS.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(available if device == "auto" else device)
+
+
+def multiplies_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16 in hardware."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def unpad_square(boxes_xyxy: Array, size: tuple[int, int]) -> Array:
+    """Move boxes from a picture padded to a square, on the right or at the bottom, back to the picture.
+
+    Args:    boxes_xyxy: [N, 4], normalized to the square. size: width and height of the picture in pixels.
+    Returns: [N, 4] normalized to the picture, clipped to [0, 1]; a box in the padding alone has no area left.
+    Raises:  ValueError: the picture has no area.
+    """
+    width, height = size
+    if min(size) < 1:
+        raise ValueError(f"the picture must be at least 1 × 1 pixel, got {width} × {height}")
+    stretch = np.array([max(size) / width, max(size) / height] * 2, np.float32)
+    return (boxes_xyxy * stretch).clip(0, 1)
+
+
+def _reduced(picture: Image.Image, side: int) -> Image.Image:
+    """Reduce a picture to at most `side` pixels: a panorama padded to a square would not fit into memory."""
+    longest = max(picture.size)
+    if longest <= side:
+        return picture
+    width, height = (max(1, round(length * side / longest)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
