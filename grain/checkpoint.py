@@ -19,6 +19,8 @@ MANIFEST, CARD = "manifest.json", "README.md"
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 EMBEDDED = Path(__file__).parent / "checkpoints"
+GROUNDING_KINDS = ("grain", "photo", "owlv2", "owlvit")  # the others find no regions
+COSINE_KINDS = ("grain", "clip")  # they rank regions by their cosines alone
 
 
 class CheckpointError(UserError):
@@ -93,7 +95,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     Raises: CheckpointError.
     """
     config = read_config(folder)
-    can_ground = config.get("kind") in ("grain", "photo")
+    can_ground = config.get("kind") in GROUNDING_KINDS
     twin, parameters = config.get("twin"), config.get("parameters", 0)
     model = config.get("model")
     decoder = model.get("decoder") if isinstance(model, dict) else None

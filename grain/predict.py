@@ -25,6 +25,7 @@ from grain.checkpoint import CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
+from grain.hub.owl import OWL_FAMILIES
 from grain.preprocess import PictureLike, cut_out, upright_rgb
 from grain.structures import (
     MIN_CONFIDENCE,
@@ -92,10 +93,15 @@ def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
 
     Raises: CheckpointError: it cannot be used; one sentence says why.
     """
-    if read_info(folder).kind == "photo":
+    kind = read_info(folder).kind
+    if kind == "photo":
         from grain.photo.learned import load_photo  # here, so that `import grain` stays quick
 
         return load_photo(folder)
+    if kind in OWL_FAMILIES:
+        from grain.hub.owl_encoder import OwlEncoder
+
+        return OwlEncoder.load(folder, precision=precision)
     from grain.model.encode import TorchEncoder  # here for the same reason: torch takes seconds
 
     return TorchEncoder.load(folder, precision=precision)

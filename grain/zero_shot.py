@@ -30,6 +30,7 @@ Classes = Mapping[str, Sequence[str]]
 SAME_INSTANCE = 0.4  # IoU; regions of one description that overlap by more are the same thing
 PART_OF_INSTANCE = 0.6  # share of a region that lies in another of its description: more, and it is a part of that
 MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
+MOST_CANDIDATES = 500  # regions of a description that are compared; a detector has thousands
 EmbedTexts = Callable[[list[str]], Array]
 
 
@@ -231,8 +232,10 @@ def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, ins
     best = int(ranked.ranking[:, column].argmax())
     if instances == "best" or ranked.confidence is None:
         return [best]
-    surest = np.argsort(-ranked.confidence[:, column], kind="stable")
-    return distinct_rows(boxes_xyxy, [best, *surest], most_overlap=SAME_INSTANCE, most_inside=PART_OF_INSTANCE)
+    surest = np.argsort(-ranked.confidence[:, column], kind="stable")[:MOST_CANDIDATES]
+    rows = np.array([best, *surest])
+    kept = distinct_rows(boxes_xyxy[rows], range(len(rows)), most_overlap=SAME_INSTANCE, most_inside=PART_OF_INSTANCE)
+    return [int(row) for row in rows[kept]]
 
 
 def shown_rows(

@@ -11,7 +11,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from grain.checkpoint import CheckpointInfo, file_sha256, locate, model_digest, read_info
+from grain.checkpoint import COSINE_KINDS, CheckpointInfo, file_sha256, locate, model_digest, read_info
 from grain.config import ClassTexts
 from grain.data.data_sets import EvaluationItem
 from grain.evaluate.experiments import NO_BOXES
@@ -39,12 +39,12 @@ class EvaluatedModel:
     encoder: Encoder
 
     def rank(self, item: EvaluationItem, features: ImageFeatures, texts: Sequence[str]) -> RegionRanking:
-        """Rank a picture's regions for each text, as Predictor does; a `photo` checkpoint looks at the picture again.
+        """Rank a picture's regions for each text, as Predictor does; some kinds look at the picture again.
 
         Raises: UserError: it cannot be read any more.
         """
         embeds = self.texts(texts)
-        if self.info.kind != "photo":
+        if self.info.kind in COSINE_KINDS:
             return RegionRanking.by_cosine(features, embeds)
         return self.encoder.rank_regions(item.open(), features, descriptions=texts, embeds=embeds)
 
@@ -140,7 +140,7 @@ def _without_boxes(folder: Path, precision: str) -> tuple[Encoder, str]:
     from grain.model.encode import TorchEncoder  # torch: not before a model needs it
 
     info = read_info(folder)
-    if info.kind == "photo" or not info.can_ground:
+    if info.kind != "grain":
         raise ValueError(f"{info.name} has no box head to switch off: choose a GRAIN checkpoint")
     encoder = TorchEncoder.load(folder, precision=precision, with_boxes=False)
     return encoder, hashlib.sha256(f"{NO_BOXES}{model_digest(folder)}".encode()).hexdigest()

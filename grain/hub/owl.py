@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,6 +39,18 @@ class OwlPicture:
     whole: Array
 
 
+class OwlRegions(NamedTuple):
+    """What the patches of a picture say: embeds [P, E] unit length, objectness [P] in [0, 1] (ones for OWL-ViT).
+
+    shift, scale: [P]; the logit of a text is (cosine + shift) · scale.
+    """
+
+    embeds: Array
+    objectness: Array
+    shift: Array
+    scale: Array
+
+
 class OwlNetwork:
     """OWLv2, whose pictures are padded to a square, or OWL-ViT, whose pictures are stretched to one."""
 
@@ -64,6 +76,16 @@ class OwlNetwork:
                 module.to(torch.bfloat16)
         self._limit: int = model.config.text_config.max_position_embeddings
         self._side: int = model.config.vision_config.image_size
+
+    @property
+    def logit_scale(self) -> float:
+        """Return what cosines of whole pictures are multiplied by before a softmax."""
+        return float(self._towers.logit_scale.detach().exp())
+
+    @property
+    def width(self) -> int:
+        """Return E, the length of an embedding."""
+        return int(self.model.config.projection_dim)
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Return the texts of more tokens than the model reads (16, the marks of start and end among them)."""
@@ -112,6 +134,20 @@ class OwlNetwork:
             logits, _ = self.model.class_predictor(seen.features, embeds)
             scores: Array = logits.sigmoid().cpu().numpy()
         return scores
+
+    def regions(self, seen: OwlPicture) -> OwlRegions:
+        """Return what the class head and the objectness head say of each patch, whatever text is looked for."""
+        import torch
+
+        head = self.model.class_head
+        with torch.inference_mode():
+            embeds = torch.nn.functional.normalize(head.dense0(seen.features), dim=-1)
+            objectness = torch.ones(len(embeds))
+            if self._family == "owlv2":
+                objectness = self.model.objectness_predictor(seen.features).sigmoid()
+            scale = head.elu(head.logit_scale(seen.features)) + 1
+            rows = (embeds, objectness, head.logit_shift(seen.features)[:, 0], scale[:, 0])
+            return OwlRegions(*(each.float().cpu().numpy() for each in rows))
 
     def _unpadded(self, boxes_xyxy: Array, size: tuple[int, int]) -> Array:
         """Move boxes [N, 4] from what the model saw back to the picture, and clip them to it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from user_errors import UserError
 
 CONFIG = "config.json"
 MOST_CONFIG_BYTES, MOST_FILES = 2**20, 1_000
+READ = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")  # never a pickle
 DIGEST_LETTERS = 12  # of a folder's sha256, in its name
 READ_AT_ONCE_BYTES = 2**28  # what is hashed within a second or so
 MOST_DIGESTS = 64  # of folders, kept
@@ -97,17 +99,18 @@ class LocalModel:
         return model, processor
 
 
-def find_model(model: str | Path, revision: str = "main") -> LocalModel:
+def find_model(model: str | Path, revision: str = "main", *, files: Sequence[str] = READ) -> LocalModel:
     """Look for weights in a folder, or in the hub's cache.
 
     Args:   model: name on the Hugging Face hub, or a folder. revision: branch, tag or commit (of the hub).
+            files: patterns of those that must be here; whatever else the hub has need not.
     Raises: UserError: they are not on this machine.
     """
     if Path(model).is_dir():
         _check_folder(Path(model))
         return LocalModel(str(model), revision, Path(model), hub=False)
     try:
-        folder = snapshot_download(str(model), revision=revision, local_files_only=True)
+        folder = snapshot_download(str(model), revision=revision, local_files_only=True, allow_patterns=list(files))
     except (OSError, HFValidationError) as error:
         raise missing_weights(model, revision) from error
     return LocalModel(str(model), revision, Path(folder), hub=True)

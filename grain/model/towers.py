@@ -126,15 +126,15 @@ def build_towers(config: GrainConfig) -> tuple[VisionTower, TextTower]:
 def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[str, Tensor]]:
     """Read a published open_clip model.
 
-    Args:    name: an open_clip architecture (`ViT-B-16`) or `hf-hub:owner/model`. weights: a tag, a .safetensors file,
-             or None.
+    Args:    name: an open_clip architecture (`ViT-B-16`), `hf-hub:owner/model`, or `local-dir:FOLDER`.
+             weights: a tag, a .safetensors file, or None.
     Returns: its configuration without a decoder, and its weights under this project's names.
     Raises:  ValueError: no such architecture or weights, or the file is not safetensors.
     """
     if weights is not None:
         _check_file(Path(weights))
-    hub = name.startswith("hf-hub:")
-    if not hub and name not in open_clip.list_models():
+    whole = name.startswith(("hf-hub:", "local-dir:"))
+    if not whole and name not in open_clip.list_models():
         raise ValueError(f"open_clip has no architecture {name!r}: see open_clip.list_models()")
     try:
         published = open_clip.get_model_config(name)
@@ -145,7 +145,7 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
             pretrained=weights,
             force_custom_text=True,
             force_quick_gelu=quick_gelu,
-            require_pretrained=hub or weights is not None,
+            require_pretrained=whole or weights is not None,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).split(". ")[0][:200]

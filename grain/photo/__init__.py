@@ -1,4 +1,5 @@
 """Provide the embedded checkpoint for photographs, ONNX networks that need no torch.
 
-May import: grain.box_overlap, grain.checkpoint, grain.command, grain.config, grain.structures, grain.time_limit.
+May import: grain.box_overlap, grain.checkpoint, grain.command, grain.config, grain.recent_features, grain.structures,
+grain.time_limit.
 """

@@ -7,7 +7,6 @@ description means is decided by weighted evidence: names count more the nearer t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from grain.config import ClassTexts
 from grain.photo.photo import GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import split_denial
 from grain.photo.regions import LearnedRegions, RegionGraphs
+from grain.recent_features import RecentFeatures
 from grain.structures import Array, ImageFeatures, RegionRanking
 
 SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the same thing
@@ -76,7 +76,7 @@ class LearnedPhotoEncoder:
     def __init__(self, info: CheckpointInfo, *, names: PhotoEncoder, regions: RegionGraphs, fusion: Fusion) -> None:
         """Use load."""
         self.info, self.names, self._regions, self.fusion = info, names, regions, fusion
-        self._recent: dict[tuple[tuple[int, int], bytes], ImageFeatures] = {}
+        self._recent = RecentFeatures(self._encode, most=MOST_RECENT)  # an audit asks of a picture thrice
 
     @classmethod
     def load(cls, folder: Path) -> LearnedPhotoEncoder:
@@ -120,7 +120,7 @@ class LearnedPhotoEncoder:
         """
         if proposals is not None:
             raise ValueError(f"the {self.info.name} checkpoint proposes its own regions: leave the proposals out")
-        return [self._remembered(image) for image in images]
+        return [self._recent(image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, 2 E] unit length: what is looked for as a name, and the whole as a phrase."""
@@ -175,15 +175,6 @@ class LearnedPhotoEncoder:
         told = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
         told += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
         return np.stack(told, axis=-1).astype(np.float32)
-
-    def _remembered(self, image: Image.Image) -> ImageFeatures:
-        """Encode a picture, or return what a recent picture with the same pixels gave: an audit asks of it thrice."""
-        key = (image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest())
-        features = self._recent.pop(key, None)
-        self._recent[key] = features = self._encode(image) if features is None else features
-        if len(self._recent) > MOST_RECENT:
-            self._recent.pop(next(iter(self._recent)), None)
-        return features
 
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)

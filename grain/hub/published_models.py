@@ -1,0 +1,53 @@
+"""Name the published models that can become checkpoints with one command, and say what each is for.
+
+Licences and sizes are those of the models' cards; what is fetched is read from the hub itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+APACHE, MIT = "Apache-2.0", "MIT"
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model on the Hugging Face hub. name: of the checkpoint that is made of it. use: what it does here."""
+
+    name: str
+    repository: str
+    use: str
+    licence: str
+    size: str
+    revision: str = DEFAULT_REVISION
+
+
+_FINDS = "finds descriptions: a detector that was trained on web pictures"
+_RECOGNISES = "recognises classes by the whole picture; finds no boxes"
+OWLV2 = PublishedModel(
+    "owlv2",
+    "google/owlv2-base-patch16-ensemble",
+    _FINDS,
+    APACHE,
+    "155 M parameters, 0.6 GB",
+    revision="cfd3195ba4ea9592eec887ded089f4c08eff231d",
+)
+OWLVIT = PublishedModel("owlvit", "google/owlvit-base-patch32", _FINDS, APACHE, "153 M parameters, 0.6 GB")
+PUBLISHED_MODELS = {
+    each.name: each
+    for each in (
+        OWLV2,
+        PublishedModel(
+            "owlv2-large", "google/owlv2-large-patch14-ensemble", _FINDS, APACHE, "438 M parameters, 1.8 GB"
+        ),
+        OWLVIT,
+        PublishedModel(
+            "clip-b-16", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", _RECOGNISES, MIT, "150 M parameters, 0.6 GB"
+        ),
+        PublishedModel(
+            "clip-l-14", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", _RECOGNISES, MIT, "428 M parameters, 1.7 GB"
+        ),
+    )
+}
+"""By the name of the checkpoint."""
