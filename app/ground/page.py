@@ -30,6 +30,7 @@ from app.ground.layout import (
     GroundParts,
     lay_out,
 )
+from app.ground.more_models_page import build_more_models
 from app.ground.several_page import build_several
 from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
@@ -187,7 +188,6 @@ class GroundPage:
         """Open the page with the question of its link, what the browser kept, or else the first example.
 
         Returns form, about, picture note, and kept.
-
         The checkpoint is the one that the address names, else the one promoted last, else that of the question.
         """
         usable = [each.name for each in self.services.registry.usable()]
@@ -399,6 +399,7 @@ def build(app: gr.Blocks, services: Services) -> None:
     _wire_results(page, parts)
     with parts.middle:
         build_several(services, parts.form)
+        build_more_models(services, parts.form)
     _add_endpoint(page)
 
 

@@ -12,11 +12,9 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import safe_open
@@ -25,7 +23,7 @@ from tqdm.auto import tqdm
 from grain.checkpoint import CARD, CONFIG, WEIGHTS, checkpoint_folder
 from grain.command import run_command
 from grain.hub.owl import OWL_FAMILIES, load_owl
-from grain.hub.published_models import DEFAULT_REVISION, PUBLISHED_MODELS
+from grain.hub.published_models import DEFAULT_REVISION, PUBLISHED_MODELS, BringConfig
 from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
 from grain.progress import report_progress
@@ -39,20 +37,6 @@ PROCESSOR_FILES = (
     *("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
 )
-
-
-@dataclass(frozen=True)
-class BringConfig:
-    """Make a checkpoint of a published model that grounds (OWLv2, OWL-ViT) or recognises (open_clip's CLIPs)."""
-
-    model: tyro.conf.Positional[str]
-    """`owlv2`, `owlv2-large`, `owlvit`, `clip-b-16`, `clip-l-14`; another owner/model of the hub; or a folder."""
-    out: Path
-    """Folder to write; put it under $GRAIN_HOME/checkpoints to see it in the app."""
-    revision: str = ""
-    """Branch, tag or commit on the hub; "": the one that the model is known by."""
-    fetch: bool = False
-    """Download from the hub what is not on this machine."""
 
 
 def bring(config: BringConfig) -> None:

@@ -6,6 +6,9 @@ Licences and sizes are those of the models' cards; what is fetched is read from 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
 
 APACHE, MIT = "Apache-2.0", "MIT"
 DEFAULT_REVISION = "main"
@@ -51,3 +54,17 @@ PUBLISHED_MODELS = {
     )
 }
 """By the name of the checkpoint."""
+
+
+@dataclass(frozen=True)
+class BringConfig:
+    """Make a checkpoint of a published model that grounds (OWLv2, OWL-ViT) or recognises (open_clip's CLIPs)."""
+
+    model: tyro.conf.Positional[str]
+    """`owlv2`, `owlv2-large`, `owlvit`, `clip-b-16`, `clip-l-14`; another owner/model of the hub; or a folder."""
+    out: Path
+    """Folder to write; put it under $GRAIN_HOME/checkpoints to see it in the app."""
+    revision: str = ""
+    """Branch, tag or commit on the hub; "": the one that the model is known by."""
+    fetch: bool = False
+    """Download from the hub what is not on this machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +31,12 @@ class FakeHub:
     url: str = ""
     requests: list[str] = field(default_factory=list)
 
-    def info(self, model: str) -> dict[str, Any]:
-        """What the hub says of a model."""
+    def info(self, model: str, commit: str = COMMIT) -> dict[str, Any]:
+        """What the hub says of a model at a commit."""
         files = sorted(self.models[model].iterdir())
         return {
             "id": model,
-            "sha": COMMIT,
+            "sha": commit,
             "cardData": {"license": self.licence},
             "siblings": [{"rfilename": file.name, "size": file.stat().st_size} for file in files],
         }
@@ -71,20 +72,22 @@ def serve_hub(models: dict[str, Path]) -> Iterator[FakeHub]:
             model = next((each for each in hub.models if f"/{each}/" in f"{path}/"), None)
             if model is None:
                 return self.send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"}, body=body)
+            named = re.search(r"/([0-9a-f]{40})(/|$)", path)
+            commit = named[1] if named else COMMIT  # a branch or a tag is at this one
             if path.startswith(f"/api/models/{model}/tree/"):
                 return self.send(200, json.dumps(hub.tree(model)).encode(), {}, body=body)
             if path.startswith("/api/models/"):
-                return self.send(200, json.dumps(hub.info(model)).encode(), {}, body=body)
+                return self.send(200, json.dumps(hub.info(model, commit)).encode(), {}, body=body)
             file = hub.models[model] / Path(path).name
             if not file.is_file():
                 return self.send(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
-            return self.send_file(file, body=body)
+            return self.send_file(file, commit, body=body)
 
-        def send_file(self, file: Path, *, body: bool) -> None:
+        def send_file(self, file: Path, commit: str, *, body: bool) -> None:
             content, start = file.read_bytes(), 0
             if asked := self.headers.get("Range"):
                 start = int(asked.removeprefix("bytes=").split("-")[0])
-            headers = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT}
+            headers = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": commit}
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             if body and file.suffix == LARGE and hub.cut_after is not None:

@@ -15,6 +15,7 @@ from app.ground import panels
 from app.ground.actions import CheckpointResult
 from app.ground.examples import load_examples
 from app.ground.model_comparison import BoxComparison
+from app.ground.more_models import ModelRow, models_panel
 from app.ground.overlay import drawn_regions, stage
 from app.ground.several import PictureAnswer
 from app.ui.html import render
@@ -24,6 +25,7 @@ from curation.audit.claims import Claim
 from curation.audit.evidence import Evidence
 from grain.checkpoint import CheckpointInfo
 from grain.detections import PicturePrediction
+from grain.hub.published_models import PublishedModel
 from grain.structures import ClassScore, DescriptionScore, Prediction, Region
 from tests.support.hostile import HOSTILE
 
@@ -55,6 +57,7 @@ GOOD, BROKEN = Checkpoint(HOSTILE, Path(HOSTILE), INFO), Checkpoint(f"bad {HOSTI
 RESULT = CheckpointResult(GOOD, INFO, PREDICTION)
 QUESTION = GroundQuestion("x.png", HOSTILE, f"{HOSTILE.replace(':', '')}: {HOSTILE}", HOSTILE)
 
+MODEL = PublishedModel(*[HOSTILE] * 5)
 SEVERAL = (
     PictureAnswer(Path(HOSTILE.replace("/", "")), "", PicturePrediction(HOSTILE, PREDICTION), "data:,"),
     PictureAnswer(Path("broken.png"), problem=HOSTILE),
@@ -106,5 +109,9 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     ),
     "ground/templates/several.html": (partial(panels.several_panel, SEVERAL),),
     "ground/templates/several_note.html": (partial(panels.several_note, SEVERAL, total=3, last=True),),
+    "ground/templates/more_models.html": (
+        partial(models_panel, [ModelRow(MODEL, here=False, coming=False, command=HOSTILE)], ""),
+        partial(models_panel, [ModelRow(MODEL, here=True, coming=False, command=HOSTILE)], HOSTILE),
+    ),
     "ground/templates/link.html": (partial(panels.link_panel, f"?q={HOSTILE}"),),
 }

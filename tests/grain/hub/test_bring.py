@@ -15,7 +15,8 @@ import pytest
 
 from benchmarks.random_detectors import write_random_detector
 from grain.checkpoint import read_info, verify
-from grain.hub.bring import BringConfig, bring
+from grain.hub.bring import bring
+from grain.hub.published_models import BringConfig
 from grain.model.pretrained import export_open_clip
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_config
 from grain.predict import Predictor
