@@ -77,8 +77,8 @@ def _file(answers: list[PictureAnswer] | None, name: str, kind: str, content: An
 def build_several(services: Services, form: GroundForm) -> None:
     """Lay the part out inside the current column and wire its events; it asks the page's own descriptions."""
     page = SeveralPictures(services)
-    accordion = gr.Accordion("Several pictures: the same descriptions in each", open=False, elem_id="several")
-    with gr.Column(elem_classes="card"), accordion:
+    title = "Several pictures at once"
+    with gr.Column(elem_classes="card"), gr.Accordion(title, open=False, elem_id="several"):
         with gr.Row(elem_classes="controls"):
             files = UploadedFiles(label=f"pictures, up to {MOST_PICTURES}", file_count="multiple", elem_id="files")
             folder = UploadedFiles(label="or a folder", file_count="directory", elem_id="folder")

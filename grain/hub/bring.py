@@ -170,6 +170,7 @@ def _card(name: str, trained_on: str) -> str:
 def main(config: BringConfig) -> None:
     """Run the command line."""
     bring(config)
+    report_progress(1, 1, f"{config.out.name} is ready")
     print(f"wrote {config.out}")
 
 

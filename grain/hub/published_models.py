@@ -26,8 +26,8 @@ class PublishedModel:
     revision: str = DEFAULT_REVISION
 
 
-_FINDS = "finds descriptions: a detector that was trained on web pictures"
-_RECOGNISES = "recognises classes by the whole picture; finds no boxes"
+_FINDS = "finds descriptions"
+_RECOGNISES = "recognises classes, finds no boxes"
 OWLV2 = PublishedModel(
     "owlv2",
     "google/owlv2-base-patch16-ensemble",
