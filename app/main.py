@@ -210,7 +210,8 @@ def serve(app: gr.Blocks, services: Services) -> None:
     settings = services.settings
     services.people.must_exist()
     try:
-        _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+        # _frontend: without it Gradio does not give up where the first page takes three seconds, on a busy machine
+        _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True, _frontend=False)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise UserError(f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another") from error

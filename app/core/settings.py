@@ -15,6 +15,7 @@ from curation.files.decode import Limits
 from user_errors import UserError
 
 PREFIX = "GRAIN_"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROOT = Path(__file__).parents[2]  # `python -m room.stage` runs from here, and relative paths begin here
 
 
@@ -174,10 +175,13 @@ def prepare_home(settings: Settings) -> None:
 
 
 def prepare_gradio(settings: Settings) -> None:
-    """Set what Gradio reads from the environment while it is imported: call this first.
+    """Set what Gradio and the jobs read from the environment: call this before Gradio is imported.
 
-    Uploads lie under home instead of a /tmp that users share.
+    Uploads lie under home instead of a /tmp that users share. This machine is asked directly, whatever proxy leads
+    outside: Gradio asks the app itself while it starts, and the pages ask Label Studio and model servers here.
     """
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(dict.fromkeys([*filter(None, [os.environ.get(name)]), *LOOPBACK, settings.host]))
     os.environ["GRADIO_TEMP_DIR"] = str(settings.cache)
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's own belief in loopback; app/access/proxies.py decides
 

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.core.settings import Settings, load_settings
 from app.services import open_database
+from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_MS
 from user_errors import UserError
 
 
@@ -113,6 +116,16 @@ def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> Non
     assert "cannot be listened on" in start(home).stderr
     open_database(f"sqlite:///{tmp_path / 'other' / 'grain.sqlite'}").dispose()
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("home", "other")] == ["0o700", "0o700"]
+
+
+def test_the_app_starts_behind_a_proxy_that_does_not_know_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("no_proxy", "intranet.example")
+    with app_at(tmp_path / "home") as (address, _), httpx.Client(trust_env=False) as client:
+        assert client.get(f"{address}health", timeout=PATIENCE_MS / 1000).status_code == 200
 
 
 @pytest.mark.parametrize("inside", ["", "made/by/the/app"])
