@@ -26,6 +26,7 @@ from benchmarks import (
     gallery,
     inference,
     matching,
+    oracles,
     people,
     photographs,
     phrases,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for room in (
         recognition,
         experiments,
+        oracles,
         region_rules,
         training_step,
         training_scale,
