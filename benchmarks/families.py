@@ -85,7 +85,8 @@ def measure_arm(checkpoint: Path, worlds: Sequence[World]) -> ArmScores:
 def table_of(arms: Mapping[tuple[str, int], ArmScores]) -> dict[str, Any]:
     """Make the tables of a row. arms: model and training seed -> its scores; twins begin with CLIP, the first is GRAIN.
 
-    The strongest twin is that with the best way, texts and mean over seeds: GRAIN's regions are told by phrases alone.
+    The strongest twin is that with the best way, texts and mean over seeds, and an image embedding counts by its best
+    texts; GRAIN's regions are told by phrases alone.
     """
     top = [
         {"model": model, "training seed": seed, "by": way, **_top1(one, way)}
@@ -136,15 +137,22 @@ def _leads(arms: Mapping[tuple[str, int], ArmScores]) -> dict[str, Any]:
     twins = {key: hits for key, hits in means.items() if key[0].startswith("CLIP")}
     image_twins = {key: hits for key, hits in twins.items() if key[1].way == IMAGE}
     strongest, by_image = (max(some, key=lambda key: float(some[key].mean())) for some in (twins, image_twins))
-    grain = next(iter(models))
-    image = max((means[grain, Asked(IMAGE, texts)] for texts in TEXTS), key=lambda hits: float(hits.mean()))
+    grain, *variants = [model for model in models if not model.startswith("CLIP")]
+    by_images = {
+        model: max((means[model, Asked(IMAGE, texts)] for texts in TEXTS), key=lambda hits: float(hits.mean()))
+        for model in (grain, *variants)
+    }
     return {
         "strongest twin": f"{strongest[0]}; by its {strongest[1].way}, told by {strongest[1].texts}",
         "strongest twin %": percent(twins[strongest]),
         f"{grain} by regions over the strongest twin, points": lead(
             means[grain, Asked(REGIONS, TEXTS[0])], twins[strongest]
         ),
-        f"{grain} by image embedding over the strongest twin's, points": lead(image, image_twins[by_image]),
+        f"{grain} by image embedding over the strongest twin's, points": lead(by_images[grain], image_twins[by_image]),
+        **{
+            f"{model} over {grain} by image embedding, points": lead(by_images[model], by_images[grain])
+            for model in variants
+        },
     }
 
 
@@ -238,13 +246,13 @@ def _patches(encoder: TorchEncoder, records: Iterator[ShardRecord[Any]]) -> Iter
         given.clear()
         with torch.inference_mode():
             tokens, _ = vision(torch.from_numpy(pixels).to(encoder.device))
-            values = vision.trunk.ln_post(_values(block, given[0]))
+            values = vision.trunk.ln_post(attention_values(block, given[0]))
             both = [F.normalize(some[:, 1:] @ projection, dim=-1).cpu().numpy() for some in (tokens, values)]
         yield from zip(*both, strict=True)
     hook.remove()
 
 
-def _values(block: Any, hidden: torch.Tensor) -> torch.Tensor:
+def attention_values(block: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Return what the attention of a block mixes, before it is mixed. Source: Zhou et al. 2022 (MaskCLIP)."""
     attention, width = block.attn, hidden.shape[-1]
     mixed = F.linear(block.ln_1(hidden), attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from random import Random
 
 from curation.sample.colors import COLORS
@@ -65,46 +65,53 @@ def draw_seen_product(rng: Random) -> dict[str, Part]:
             return parts
 
 
-def with_other_kind(parts: Parts) -> list[Parts]:
-    """List the products that differ in the kind of one part and that training cannot show either."""
-    found = [
-        (*parts[:row], replace(part, kind=kind), *parts[row + 1 :])
-        for row, part in enumerate(parts)
-        for kind in KINDS[part.slot]
-        if kind != part.kind
-    ]
+def other_kinds(parts: Parts, rng: Random) -> list[Parts]:
+    """Give one part each other kind, but for what training may show; the part is drawn."""
+    row = rng.choice([row for row, part in enumerate(parts) if len(KINDS[part.slot]) > NEAR_MISSES])
+    found = [_changed(parts, row, kind=kind) for kind in KINDS[parts[row].slot] if kind != parts[row].kind]
     return [other for other in found if holds_novel_pair({part.slot: part for part in other})]
 
 
-def with_other_color(parts: Parts) -> list[Parts]:
-    """List the products that differ in the color of one part."""
-    found = [
-        (*parts[:row], replace(part, color=color), *parts[row + 1 :])
-        for row, part in enumerate(parts)
-        for color in COLORS
-        if color != part.color
-    ]
+def other_colors(parts: Parts, rng: Random) -> list[Parts]:
+    """Give one part each other color in which the body still stands out; the part is drawn."""
+    row = rng.randrange(len(parts))
+    found = [_changed(parts, row, color=color) for color in COLORS if color != parts[row].color]
     return [other for other in found if _body_stands_out(other)]
 
 
-def with_swapped_colors(parts: Parts) -> list[Parts]:
-    """List the products in which two parts have each other's color."""
-    pairs = combinations(range(len(parts)), 2)
-    found = [_swapped(parts, one, two) for one, two in pairs if parts[one].color != parts[two].color]
-    return [other for other in found if _body_stands_out(other)]
+def other_arrangements(parts: Parts, rng: Random) -> list[Parts]:
+    """Arrange the colors of three parts in the other five ways; the parts are drawn, with three colors."""
+    triples = [rows for rows in combinations(range(len(parts)), 3) if len({parts[row].color for row in rows}) == 3]
+    rng.shuffle(triples)
+    for rows in triples:
+        found = []
+        for colors in permutations([parts[row].color for row in rows]):
+            other = parts
+            for row, color in zip(rows, colors, strict=True):
+                other = _changed(other, row, color=color)
+            found.append(other)
+        if all(map(_body_stands_out, found)):
+            return found[1:]
+    raise ValueError("expected three colors on the parts beside the body, got fewer: draw another product")
 
 
-DIFFERENCES: Mapping[str, Callable[[Parts], list[Parts]]] = {
-    "kind": with_other_kind,
-    "color": with_other_color,
-    "swap": with_swapped_colors,
+DIFFERENCES: Mapping[str, Callable[[Parts, Random], list[Parts]]] = {
+    "kind": other_kinds,
+    "color": other_colors,
+    "swap": other_arrangements,
 }
 
 
 def near_misses(one: NovelClass, difference: str, rng: Random) -> list[NovelClass]:
-    """Draw five products that differ from a class in one thing: a kind, a color, or two colors swapped."""
-    drawn = rng.sample(DIFFERENCES[difference](one.parts), NEAR_MISSES)
-    return [NovelClass(one.name, parts, one.side) for parts in drawn]
+    """Draw five products that differ from a class in one thing: a part's kind or color, or which part has which color.
+
+    The six differ from one another as each does from the class, so that who sees nothing is right in one of six. (Where
+    each of five changes another part, the class lies in their middle, and who sees nothing hardly ever picks it.)
+    """
+    others: list[Parts] = []
+    while len(others) < NEAR_MISSES:
+        others = DIFFERENCES[difference](one.parts, rng)
+    return [NovelClass(one.name, parts, one.side) for parts in rng.sample(others, NEAR_MISSES)]
 
 
 def draw_family(rng: Random) -> list[tuple[Parts, str]]:
@@ -116,26 +123,28 @@ def draw_family(rng: Random) -> list[tuple[Parts, str]]:
         color = rng.choice([color for color in COLORS if color != first[color_row].color])
         products = []
         for other_kind, other_color, swapped in product((False, True), repeat=3):
-            parts = list(first)
+            parts = first
             if other_kind:
-                parts[kind_row] = replace(parts[kind_row], kind=kind)
+                parts = _changed(parts, kind_row, kind=kind)
             if other_color:
-                parts[color_row] = replace(parts[color_row], color=color)
-            products.append(_swapped(tuple(parts), one, two) if swapped else tuple(parts))
+                parts = _changed(parts, color_row, color=color)
+            products.append(_swapped(parts, one, two) if swapped else parts)
         if len(set(products)) == len(products) and all(map(_may_be_novel, products)):
             other_side = "left" if side == "right" else "right"
             return [(parts, at) for at in (side, other_side) for parts in products]
 
 
 def _may_be_novel(parts: Parts) -> bool:
-    enough = len(with_swapped_colors(parts)) >= NEAR_MISSES
+    enough = len({part.color for part in parts[1:]}) >= 3  # to be arranged in six ways
     return enough and _body_stands_out(parts) and holds_novel_pair({part.slot: part for part in parts})
 
 
+def _changed(parts: Parts, row: int, **change: str) -> Parts:
+    return (*parts[:row], replace(parts[row], **change), *parts[row + 1 :])
+
+
 def _swapped(parts: Parts, one: int, two: int) -> Parts:
-    others = list(parts)
-    others[one], others[two] = replace(parts[one], color=parts[two].color), replace(parts[two], color=parts[one].color)
-    return tuple(others)
+    return _changed(_changed(parts, one, color=parts[two].color), two, color=parts[one].color)
 
 
 @lru_cache(maxsize=8)

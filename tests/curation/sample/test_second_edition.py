@@ -113,14 +113,22 @@ def test_a_fresh_seed_gives_fresh_classes_and_fewer_are_the_first_of_more() -> N
 
 
 @pytest.mark.parametrize("difference", list(DIFFERENCES))
-def test_near_misses_differ_in_one_thing_and_can_be_drawn(difference: str) -> None:
+def test_near_misses_differ_in_one_thing_and_none_lies_in_the_middle(difference: str) -> None:
     for one in family_classes(3, FAMILY):
-        others = near_misses(one, difference, Random(one.name))
-        assert len({other.parts for other in others}) == NEAR_MISSES
-        for other in others:
-            assert other.side == one.side and things_that_differ(one, other) == 1
-            colors = [part.color for part in other.parts]
+        six = [one, *near_misses(one, difference, Random(one.name))]
+        assert len({each.parts for each in six}) == NEAR_MISSES + 1
+        assert {each.side for each in six} == {one.side}
+        for each in six:
+            colors = [part.color for part in each.parts]
             assert colors.count(colors[0]) == 1, "the body stands out"
+            assert sum(things_that_differ(each, other) == 1 for other in six) == (3 if difference == "swap" else 5)
+        assert (len({frozenset(part.color for part in each.parts) for each in six}) == 1) or difference != "swap"
+
+
+def test_colors_that_cannot_be_arranged_in_six_ways_are_refused() -> None:
+    parts = tuple(Part(slot, KINDS[slot][0], "red" if slot == "body" else "blue") for slot in SLOTS)
+    with pytest.raises(ValueError, match="expected three colors"):
+        near_misses(NovelClass("x", parts, "left"), "swap", Random(0))
 
 
 def test_a_novel_picture_shows_its_class_and_its_side() -> None:
