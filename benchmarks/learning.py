@@ -39,7 +39,7 @@ class World:
     """A sample world, by the flags that write it.
 
     told: its training pictures as annotators that err describe them, made from `source`, the same world with the truth.
-    dropped: what the audit takes out of that; None: nothing.
+    dropped: what the audit takes out of that; None: nothing. place: the folder of all such worlds in the bench folder.
     """
 
     name: str
@@ -47,11 +47,12 @@ class World:
     source: World | None = None
     told: SampleConfig | None = None
     dropped: Dropped | None = None
+    place: str = ""
 
     @property
     def folder(self) -> Path:
         """Where it lies."""
-        return bench_folder() / "worlds" / self.name
+        return bench_folder() / self.place / "worlds" / self.name
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Training:
     @property
     def folder(self) -> Path:
         """Its run folder."""
-        return bench_folder() / "runs" / self.name
+        return bench_folder() / self.world.place / "runs" / self.name
 
     @property
     def final(self) -> Path:
@@ -187,7 +188,14 @@ def train(name: str) -> Path:
 
     Raises: KeyError: no such training. subprocess.CalledProcessError: the command failed; what it said is on stderr.
     """
-    training = TRAININGS[name]
+    return finish(TRAININGS[name])
+
+
+def finish(training: Training) -> Path:
+    """Train to the end unless that is done; returns the checkpoint folder.
+
+    Raises: subprocess.CalledProcessError: the command failed; what it said is on stderr.
+    """
     training.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{training.folder}.lock"):
         if not training.final.is_dir():

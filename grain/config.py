@@ -163,7 +163,12 @@ def _with_queries(config: GrainConfig, num_queries: int) -> GrainConfig:
     return replace(config, decoder=decoder)
 
 
-# the last three are for comparisons at equal size: docs/experiments.md
+def _with_context(config: GrainConfig, context_length: int) -> GrainConfig:
+    """Return the same model that reads longer texts."""
+    return replace(config, text_cfg={**config.text_cfg, "context_length": context_length})
+
+
+# the last four are for comparisons: docs/experiments.md
 PRESETS: dict[str, GrainConfig] = {
     "vit-b-16": _vit(embed_dim=512, image=224, patch=16, width=768, layers=12, text_width=512),
     "vit-b-32": _vit(embed_dim=512, image=224, patch=32, width=768, layers=12, text_width=512),
@@ -171,6 +176,7 @@ PRESETS: dict[str, GrainConfig] = {
     "sample": _sample(),
     "sample-two-queries": _with_queries(_sample(), 2),
     "sample-small": _resized(_sample(), width=128, head_width=32),
+    "sample-sentences": _with_context(_sample(), 64),
     "sample-wide": _resized(_sample(), width=240, head_width=48),
 }
 

@@ -1,4 +1,4 @@
-"""Split a sentence into the phrases that name one thing each, by plain rules.
+"""Split a sentence into the phrases that name one thing each, by plain rules, and join phrases to a sentence.
 
 "It has a red lid, a star and a belt with blue stripes." is "a red lid", "a star" and "a belt with blue stripes": a new
 phrase begins where a joining word or a comma is followed by an article, a possessive or a number.
@@ -7,6 +7,7 @@ phrase begins where a joining word or a comma is followed by an article, a posse
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _BEGINS = r"(?=(?:an?|the|its|their|his|her|one|two|three|four|five|six|several|some|many)\s)"
 _VERB = r"(?:has|have|having|is|are|features?)"
@@ -31,6 +32,14 @@ def split_phrases(text: str, *, class_name: str = "") -> list[str]:
     nothing = {*_PRONOUNS, class_name.casefold()}
     kept = [phrase for phrase in phrases if _ARTICLE.sub("", phrase).casefold() not in nothing]
     return list(dict.fromkeys(kept)) if len(phrases) > 1 and kept else [text]
+
+
+def join_phrases(phrases: Sequence[str]) -> str:
+    """Put phrases into one sentence: the first with all the others; "" for none."""
+    if len(phrases) < 2:
+        return "".join(phrases)
+    first, *others, last = phrases
+    return f"{first} with {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 def _listed(piece: str) -> list[str]:

@@ -13,7 +13,7 @@ from grain.command import command_line
 from grain.config import Queries
 from grain.structures import RegionRule
 
-CaptionSource = Literal["caption", "either", "with_descriptions"]
+CaptionSource = Literal["caption", "either", "with_descriptions", "with_sentence"]
 Sampling = Literal["exactly_once", "resampled"]
 RegionChoice = Literal["drawn", "best"]
 MINIMUMS: Mapping[str, float] = {
@@ -53,7 +53,7 @@ class TrainConfig:
     out: Path
     """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
     preset: str = "sample"
-    """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small or sample-wide."""
+    """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small, sample-wide or sample-sentences."""
     init: str | None = None
     """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
     configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the
@@ -92,7 +92,8 @@ class TrainConfig:
     losses: LossWeights = field(default_factory=LossWeights)
     caption_source: CaptionSource = "caption"
     """either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
-    with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin)."""
+    with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin).
+    with_sentence: the caption or all descriptions in one sentence, drawn evenly."""
     max_regions: int = 5
     """Regions an image."""
     regions: RegionChoice = "drawn"

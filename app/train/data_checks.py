@@ -154,7 +154,8 @@ def caption_check(plan: TrainPlan, census: TrainingCensus) -> PreflightCheck:
 def _used_captions(plan: TrainPlan, census: TrainingCensus) -> Counter[str]:
     """Return the captions of the kind that is drawn from, the better one where a picture's is drawn from two."""
     chosen = census.captions[plan.request.caption]  # type: ignore[index]
-    other = {"either": "written", "with_descriptions": "descriptions"}.get(plan.config.caption_source)
+    others = {"either": "written", "with_descriptions": "descriptions", "with_sentence": "descriptions"}
+    other = others.get(plan.config.caption_source)
     if other is None:
         return chosen
     return max(chosen, census.captions[other], key=lambda texts: (texts.total(), len(texts)))  # type: ignore[index]

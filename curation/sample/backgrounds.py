@@ -35,26 +35,28 @@ WALLS: dict[str, Color] = {
 WOODS: tuple[Color, ...] = ((196, 154, 108), (168, 124, 84), (214, 180, 138))
 
 
-def _array_image(pixels: npt.NDArray[np.float64], size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+def resized_image(pixels: npt.NDArray[np.float64], size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Make an image of rows of colors [H, W, 3], 0 to 255, in another size."""
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).resize(size, how)
 
 
-def _numbers(rng: Random) -> np.random.Generator:
+def random_numbers(rng: Random) -> np.random.Generator:
+    """Start numpy's generator from a draw of Python's."""
     return np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
 
 
 def _backdrop(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
     tones = np.array([[jittered(WALLS[name], rng, 22) for _ in range(2)] for _ in range(2)], dtype=np.float64)
-    image = _array_image(tones, size, Image.Resampling.BILINEAR)
+    image = resized_image(tones, size, Image.Resampling.BILINEAR)
     places = (f"against a {name} wall", f"in front of a {name} backdrop", f"on a plain {name} background")
     return Background(image, places)
 
 
 def _wood(size: tuple[int, int], rng: Random) -> Background:
     base = np.array(jittered(rng.choice(WOODS), rng))
-    veins = _numbers(rng).normal(0, 9, (rng.randint(24, 48), 3, 1))
-    image = _array_image(base + veins, size, Image.Resampling.BICUBIC)
+    veins = random_numbers(rng).normal(0, 9, (rng.randint(24, 48), 3, 1))
+    image = resized_image(base + veins, size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
     planks = rng.randint(3, 6)
     for i in range(1, planks):
@@ -68,7 +70,9 @@ def _checker(size: tuple[int, int], rng: Random) -> Background:
     light = np.array(toned(WALLS[name], 0.55))
     squares = rng.randint(5, 9)
     odd = (np.add.outer(np.arange(squares), np.arange(squares)) % 2)[:, :, None]
-    image = _array_image(np.where(odd, np.array(WALLS[name]), light).astype(np.float64), size, Image.Resampling.NEAREST)
+    image = resized_image(
+        np.where(odd, np.array(WALLS[name]), light).astype(np.float64), size, Image.Resampling.NEAREST
+    )
     return Background(image, (f"on a {name} checkered cloth", "on a checkered cloth", "on a picnic cloth"))
 
 
@@ -83,8 +87,8 @@ GROUNDS: dict[str, tuple[Color, float]] = {
 def _ground(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(GROUNDS))
     color, rough = GROUNDS[name]
-    speckle = _numbers(rng).normal(0, rough, (size[1] // 3, size[0] // 3, 1))
-    image = _array_image(np.array(jittered(color, rng)) + speckle, size, Image.Resampling.BILINEAR)
+    speckle = random_numbers(rng).normal(0, rough, (size[1] // 3, size[0] // 3, 1))
+    image = resized_image(np.array(jittered(color, rng)) + speckle, size, Image.Resampling.BILINEAR)
     return Background(image, (f"on {name}", f"lying on {name}", f"outside on {name}"))
 
 
@@ -113,15 +117,15 @@ def _two_tone(size: tuple[int, int], rng: Random, *, above: Color, below: Color,
     fade = np.linspace(0, 14, rows)[:, None, None]
     upper = np.arange(rows)[:, None, None] < line
     pixels = np.where(upper, np.array(jittered(above, rng)), np.array(jittered(below, rng))) + fade - 7
-    return Background(_array_image(pixels, size, Image.Resampling.BILINEAR), places)
+    return Background(resized_image(pixels, size, Image.Resampling.BILINEAR), places)
 
 
 def _bricks(size: tuple[int, int], rng: Random) -> Background:
     width, height = size
     base = jittered(rng.choice(((190, 126, 104), (206, 190, 172), (176, 148, 130))), rng)
     rows, columns = rng.randint(7, 11), rng.randint(4, 6)
-    tones = np.array(base) + _numbers(rng).normal(0, 7, (rows, 2 * columns, 1))
-    image = _array_image(tones, size, Image.Resampling.NEAREST)
+    tones = np.array(base) + random_numbers(rng).normal(0, 7, (rows, 2 * columns, 1))
+    image = resized_image(tones, size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
     mortar = toned(base, 0.45)
     for row in range(rows):
@@ -136,8 +140,8 @@ def _bricks(size: tuple[int, int], rng: Random) -> Background:
 def _tiles(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
     count = rng.randint(4, 7)
-    tones = np.array(toned(WALLS[name], 0.3)) + _numbers(rng).normal(0, 4, (count, count, 1))
-    image = _array_image(tones, size, Image.Resampling.NEAREST)
+    tones = np.array(toned(WALLS[name], 0.3)) + random_numbers(rng).normal(0, 4, (count, count, 1))
+    image = resized_image(tones, size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
     for i in range(1, count):
         x, y = size[0] * i / count, size[1] * i / count
@@ -150,7 +154,7 @@ def _wallpaper(size: tuple[int, int], rng: Random) -> Background:
     name = rng.choice(list(WALLS))
     odd = (np.arange(2 * rng.randint(5, 9)) % 2)[None, :, None]
     pixels = np.where(odd, np.array(WALLS[name]), np.array(toned(WALLS[name], 0.4))).astype(np.float64)
-    image = _array_image(pixels, size, Image.Resampling.NEAREST)
+    image = resized_image(pixels, size, Image.Resampling.NEAREST)
     return Background(image, (f"against {name} wallpaper", "against striped wallpaper"))
 
 

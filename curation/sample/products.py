@@ -42,15 +42,22 @@ def holds_novel_pair(parts: dict[str, Part]) -> bool:
 
 @dataclass(frozen=True)
 class NovelClass:
-    """A made-up product: its name, its parts in the order of the slots, and a description of each."""
+    """A made-up product: its name, its parts in the order of the slots, and a description of each.
+
+    side: "left" or "right" where the class has its side part there; None: on either side.
+    """
 
     name: str
     parts: tuple[Part, ...]
+    side: str | None = None
 
     @property
     def descriptions(self) -> tuple[str, ...]:
         """Give one canonical description for each part."""
-        return tuple(descriptions_of(part)[0] for part in self.parts)
+        sided = self.side is not None
+        return tuple(
+            descriptions_of(part, side=self.side)[-1 if sided and part.slot == "side" else 0] for part in self.parts
+        )
 
 
 def _colored(kinds: dict[str, str], rng: Random) -> dict[str, Part]:
@@ -62,12 +69,16 @@ def _colored(kinds: dict[str, str], rng: Random) -> dict[str, Part]:
     }
 
 
+def draw_kinds(rng: Random) -> dict[str, str]:
+    """Draw a kind for each slot that is there: a slot other than the body is left out now and then."""
+    kinds = {slot: rng.choice(KINDS[slot]) for slot in SLOTS}
+    return {slot: kind for slot, kind in kinds.items() if slot == "body" or rng.random() >= ABSENT_SHARE}
+
+
 def draw_known_product(rng: Random) -> dict[str, Part]:
     """Draw a product that training may show: slot -> part, a slot left out now and then."""
     while True:
-        kinds = {slot: rng.choice(KINDS[slot]) for slot in SLOTS}
-        present = {slot: kind for slot, kind in kinds.items() if slot == "body" or rng.random() >= ABSENT_SHARE}
-        parts = _colored(present, rng)
+        parts = _colored(draw_kinds(rng), rng)
         if not holds_novel_pair(parts):
             return parts
 
@@ -89,12 +100,22 @@ _MIDDLES = ("zb", "vk", "jm", "zv", "bz", "fv", "pv", "zk", "kv", "dv", "vd", "j
 _ENDINGS = ("x", "n", "m", "p", "k", "l", "t", "")
 
 
-def _made_up_name(rng: Random) -> str:
+def made_up_name(rng: Random) -> str:
+    """Draw a name that can be spoken and is no English word."""
     return "".join(rng.choice(part) for part in (_ONSETS, _VOWELS, _MIDDLES, _VOWELS, _ENDINGS))
 
 
 def _different_parts(one: tuple[Part, ...], other: tuple[Part, ...]) -> int:
     return sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def check_class_count(count: int) -> None:
+    """Check that there can be so many novel classes.
+
+    Raises:  ValueError: count is not between 1 and 1000.
+    """
+    if not 1 <= count <= MOST_CLASSES:
+        raise ValueError(f"the number of novel classes must lie between 1 and {MOST_CLASSES}, got {count}")
 
 
 def novel_classes(seed: int, count: int = 100) -> dict[str, NovelClass]:
@@ -108,12 +129,11 @@ def novel_classes(seed: int, count: int = 100) -> dict[str, NovelClass]:
 @lru_cache(maxsize=8)
 def novel_class_list(seed: int, count: int) -> tuple[NovelClass, ...]:
     """Return the classes of `novel_classes` in the order in which they were drawn."""
-    if not 1 <= count <= MOST_CLASSES:
-        raise ValueError(f"the number of novel classes must lie between 1 and {MOST_CLASSES}, got {count}")
+    check_class_count(count)
     rng = Random(f"{seed}/classes")
     found: dict[str, NovelClass] = {}
     while len(found) < count:
-        name = _made_up_name(rng)
+        name = made_up_name(rng)
         parts = tuple(draw_novel_product(rng).values())
         far = all(_different_parts(parts, other.parts) >= LEAST_DIFFERENT_PARTS for other in found.values())
         if far and name not in found:

@@ -7,6 +7,8 @@ then turned, scaled and moved into *pixels* of the picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -37,6 +39,8 @@ SUPERSAMPLE = 2  # the product is drawn at this scale and reduced: smooth edges 
 OUTLINE_PIXELS = 1.5  # width of the dark outline in the finished picture
 
 EMBLEM_SIZE = 0.40  # of the body's height
+
+PRODUCT_SHARE = (0.62, 0.90)  # of the picture's shorter side
 
 PICTURE_SIDES = (144, 256)  # pixels, each side drawn alone, so that pictures are not square
 
@@ -86,13 +90,15 @@ def assemble(parts: dict[str, Part], rng: Random, *, side: str) -> list[PlacedPa
     return [PlacedPart(parts[slot], _place(parts[slot], body, rng, side=side)) for slot in order if slot in parts]
 
 
-def to_pixels(placed: list[PlacedPart], rng: Random, *, width: int, height: int) -> list[PlacedPart]:
-    """Turn the product by up to 8 degrees, scale it to 62-90 % of the shorter side, put it anywhere in the picture."""
+def to_pixels(
+    placed: list[PlacedPart], rng: Random, *, width: int, height: int, share: tuple[float, float] = PRODUCT_SHARE
+) -> list[PlacedPart]:
+    """Turn the product by up to 8 degrees, scale it to a share of the shorter side, put it anywhere in the picture."""
     degrees = rng.uniform(-8, 8)
     turned = [PlacedPart(p.part, _tilted(p.shape, degrees)) for p in placed]
     low, high = extent_of(turned)
     size = high - low
-    scale = (rng.uniform(0.62, 0.90) * min(width, height) - OUTLINE_PIXELS) / float(size.max())
+    scale = (rng.uniform(*share) * min(width, height) - OUTLINE_PIXELS) / float(size.max())
     margin = 2.0  # pixels between product and picture edge
     free = np.array([width, height]) - size * scale - 2 * margin
     shift = margin + free * (rng.random(), rng.random()) - low * scale
@@ -120,6 +126,8 @@ def draw_part(draw: ImageDraw.ImageDraw, placed: PlacedPart, color: Color) -> No
 
 def _draw_shadow(draw: ImageDraw.ImageDraw, placed: list[PlacedPart]) -> None:
     body = [p for p in placed if p.part.slot == "body"]
+    if not body:
+        return
     low, high = (edge * SUPERSAMPLE for edge in extent_of(body))
     reach = 0.06 * float(high[0] - low[0])
     for grow in (1.0, 0.5):
@@ -128,14 +136,15 @@ def _draw_shadow(draw: ImageDraw.ImageDraw, placed: list[PlacedPart]) -> None:
         draw.ellipse((x0, y0, x1, y1), fill=(0, 0, 0, 38))
 
 
-def draw_product(background: Image.Image, placed: list[PlacedPart], rng: Random) -> Image.Image:
-    """Draw the product and its shadow on the background, edges smoothed."""
+def draw_products(background: Image.Image, products: Sequence[list[PlacedPart]], rng: Random) -> Image.Image:
+    """Draw products on the background, edges smoothed; the later lie in front, and those with a body throw a shadow."""
     width, height = background.size
     canvas = background.resize((width * SUPERSAMPLE, height * SUPERSAMPLE), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(canvas, "RGBA")
-    _draw_shadow(draw, placed)
-    for part in placed:
-        draw_part(draw, part, jittered(COLORS[part.part.color], rng))
+    for placed in products:
+        _draw_shadow(draw, placed)
+        for part in placed:
+            draw_part(draw, part, jittered(COLORS[part.part.color], rng))
     return canvas.reduce(SUPERSAMPLE)
 
 
@@ -144,13 +153,37 @@ _GRAIN_SIDE = PICTURE_SIDES[1] + 64
 _GRAIN = np.random.Generator(np.random.PCG64(7)).normal(0, 3.0, (_GRAIN_SIDE, _GRAIN_SIDE, 3)).astype(np.float32)
 
 
-def light_and_noise(image: Image.Image, rng: Random) -> Image.Image:
-    """Add a light that falls off to one side, and mild sensor noise."""
+@dataclass(frozen=True)
+class Lighting:
+    """How light and noise vary: each is drawn evenly from its range.
+
+    level: of the light. across, down: how far it rises or falls from one edge to the other, at most. cast: of each
+    color channel, at most. noise: of the sensor, 1 is mild.
+    """
+
+    level: tuple[float, float] = (0.92, 1.04)
+    across: float = 0.14
+    down: float = 0.10
+    cast: float = 0.0
+    noise: tuple[float, float] = (1.0, 1.0)
+
+
+MILD = Lighting()
+
+
+def light_and_noise(image: Image.Image, rng: Random, lighting: Lighting = MILD) -> Image.Image:
+    """Add a light that falls off to one side, and sensor noise."""
     width, height = image.size
-    level, across, down = rng.uniform(0.92, 1.04), rng.uniform(-0.14, 0.14), rng.uniform(-0.10, 0.10)
+    level = rng.uniform(*lighting.level)
+    across, down = rng.uniform(-lighting.across, lighting.across), rng.uniform(-lighting.down, lighting.down)
     x = np.linspace(-across, across, width, dtype=np.float32)
     y = np.linspace(-down, down, height, dtype=np.float32)
     light = level + x[None, :] + y[:, None]
     left, top = rng.randint(0, 63), rng.randint(0, 63)
-    pixels = np.asarray(image) * light[:, :, None] + _GRAIN[top : top + height, left : left + width]
+    noise = _GRAIN[top : top + height, left : left + width]
+    if lighting == MILD:
+        pixels = np.asarray(image) * light[:, :, None] + noise
+    else:
+        cast = np.array([1 + rng.uniform(-lighting.cast, lighting.cast) for _ in range(3)], dtype=np.float32)
+        pixels = np.asarray(image) * light[:, :, None] * cast + noise * np.float32(rng.uniform(*lighting.noise))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

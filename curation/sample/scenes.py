@@ -9,13 +9,17 @@ from typing import Literal, get_args
 from PIL import Image
 
 from curation.sample.backgrounds import Background, draw_background, draw_clutter
-from curation.sample.products import draw_known_product, novel_class_list
-from curation.sample.render import PICTURE_SIDES, Box, assemble, draw_product, light_and_noise, part_box, to_pixels
+from curation.sample.crowd import compose
+from curation.sample.families import draw_seen_product, family_classes
+from curation.sample.products import NovelClass, draw_known_product, novel_class_list
+from curation.sample.render import PICTURE_SIDES, Box, assemble, draw_products, light_and_noise, part_box, to_pixels
 from curation.sample.shapes import Part, PlacedPart
 from curation.sample.sketch import draw_sketch
-from curation.sample.words import descriptions_of, write_caption
+from curation.sample.words import descriptions_of, trained_wordings, write_caption
 
 Rendering = Literal["painted", "sketch"]
+
+Edition = Literal[1, 2]
 
 SPLITS = ("train", "held_out", "novel")
 
@@ -49,38 +53,66 @@ def render_scene(
     part_share: float = 0.3,
     classes: int = 100,
     rendering: Rendering = "painted",
+    edition: Edition = 1,
 ) -> Scene:
     """Picture number index of a split; the same arguments give the same scene, alone or among others.
 
     Args:    split: train, held_out or novel. part_share: chance that the caption mentions a part. classes: novel ones;
              picture i of novel shows class i modulo classes. rendering: another one shows the same product with the
-             same boxes and descriptions.
-    Raises:  ValueError: no such split or rendering, or classes not between 1 and 1000.
+             same boxes and descriptions. edition: 1, a product alone; 2, a main product among others and behind things,
+             phrases that training never says, and novel classes that differ in one thing.
+    Raises:  ValueError: no such split, rendering or edition, or classes not between 1 and 1000.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if rendering not in get_args(Rendering):
         raise ValueError(f"rendering must be one of {', '.join(get_args(Rendering))}, got {rendering!r}")
+    check_edition(edition, rendering)
     rng = Random(f"{seed}/{split}/{index}")
-    novel = novel_class_list(seed, classes)[index % classes] if split == "novel" else None
-    parts = {part.slot: part for part in novel.parts} if novel else draw_known_product(rng)
-    width, height = rng.randint(*PICTURE_SIDES), rng.randint(*PICTURE_SIDES)
+    novel = classes_of(edition, seed, classes)[index % classes] if split == "novel" else None
+    draw_product = draw_known_product if edition == 1 else draw_seen_product
+    parts = {part.slot: part for part in novel.parts} if novel else draw_product(rng)
+    size = width, height = rng.randint(*PICTURE_SIDES), rng.randint(*PICTURE_SIDES)
     side = rng.choice(("left", "right"))
-    placed = to_pixels(assemble(parts, rng, side=side), rng, width=width, height=height)
-    drawn = draw_sketch((width, height), placed, rng) if rendering == "sketch" else _paint((width, height), placed, rng)
+    if edition == 2:
+        side = novel.side or side if novel else side
+        placed, drawn = compose(parts, side, size=size, rng=rng)
+    else:
+        placed = to_pixels(assemble(parts, rng, side=side), rng, width=width, height=height)
+        drawn = draw_sketch(size, placed, rng) if rendering == "sketch" else _paint(size, placed, rng)
     boxes = {one.part.slot: part_box(one, width=width, height=height) for one in placed}
     words = Random(f"{seed}/{split}/{index}/words")  # a stream of its own: other words, same picture
+    wordings = descriptions_of if edition == 1 else trained_wordings
     regions = tuple(
-        SceneRegion(part, words.choice(descriptions_of(part, side=side)), boxes[slot]) for slot, part in parts.items()
+        SceneRegion(part, words.choice(wordings(part, side=side)), boxes[slot]) for slot, part in parts.items()
     )
     caption = write_caption(parts, side, places=drawn.places, rng=words, part_share=part_share)
     return Scene(drawn.image, caption, regions, novel.name if novel else None)
 
 
+def check_edition(edition: int, rendering: Rendering) -> None:
+    """Check that there is such an edition, and that it can be drawn so.
+
+    Raises:  ValueError: another edition, or the second one as a sketch.
+    """
+    if edition not in get_args(Edition):
+        raise ValueError(f"edition must be one of {', '.join(map(str, get_args(Edition)))}, got {edition}")
+    if edition == 2 and rendering != "painted":
+        raise ValueError(f"edition 2 is painted only, got rendering {rendering!r}: leave it out, or take edition 1")
+
+
+def classes_of(edition: Edition, seed: int, count: int) -> tuple[NovelClass, ...]:
+    """Novel classes of an edition, in the order of its pictures.
+
+    Raises:  ValueError: count is not between 1 and 1000.
+    """
+    return novel_class_list(seed, count) if edition == 1 else family_classes(seed, count)
+
+
 def _paint(size: tuple[int, int], placed: list[PlacedPart], rng: Random) -> Background:
     background = draw_background(size, rng)
     draw_clutter(background.image, placed, rng)
-    return Background(light_and_noise(draw_product(background.image, placed, rng), rng), background.places)
+    return Background(light_and_noise(draw_products(background.image, [placed], rng), rng), background.places)
 
 
 def propose(scene: Scene, rng: Random, count: int) -> list[Box]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from curation.sample.shapes import SLOTS, Part
@@ -27,6 +28,26 @@ def descriptions_of(part: Part, *, side: str | None = None) -> tuple[str, ...]:
     if side is None:
         return plain
     return (*plain, f"{with_article(f'{color} {kind}')} on the {side}")
+
+
+def trained_wordings(part: Part, *, side: str | None = None) -> tuple[str, ...]:
+    """List what training in the second edition says of a part: the wordings of `descriptions_of` and one more."""
+    return (*descriptions_of(part, side=side), f"its {part.kind} {'are' if part.slot == 'band' else 'is'} {part.color}")
+
+
+def paraphrases_of(part: Part, *, side: str) -> tuple[str, ...]:
+    """List wordings that no training in the second edition says, though it says each of their words."""
+    kind, color = part.kind, part.color
+    if part.slot == "band":
+        return (f"a belt painted with {kind} in {color}", f"around it {color} {kind}")
+    place = {"body": "in a photo", "top": "on top of it", "emblem": "on its front", "side": f"on its {side}"}[part.slot]
+    return (f"{with_article(kind)} {place}, painted {color}", f"{place} {with_article(f'{color} {kind}')}")
+
+
+def sentence_of(phrases: Sequence[str]) -> str:
+    """Describe a product in one sentence, its body first."""
+    *others, last = phrases[1:]
+    return f"It is {phrases[0]} with {', '.join(others)} and {last}."
 
 
 CAPTIONS = (

@@ -25,9 +25,20 @@ import tyro
 from tqdm import tqdm
 
 from atomic_files import atomic_file, clean_leftovers, is_temporary, write_atomically
-from curation.sample.products import MOST_CLASSES, novel_classes
+from curation.sample.families import class_texts
+from curation.sample.products import MOST_CLASSES
 from curation.sample.render import Box
-from curation.sample.scenes import SPLITS, Rendering, Scene, SceneRegion, propose, render_scene
+from curation.sample.scenes import (
+    SPLITS,
+    Edition,
+    Rendering,
+    Scene,
+    SceneRegion,
+    check_edition,
+    classes_of,
+    propose,
+    render_scene,
+)
 from curation.sample.shapes import KINDS, SLOTS
 from grain.checkpoint import file_sha256
 from user_errors import UserError
@@ -43,6 +54,8 @@ TRAINED_ON = (
 )
 
 JPEG_QUALITY = 88
+
+CLASSES = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,9 @@ class WorldConfig:
     rendering: Rendering = "painted"
     """sketch: the same products in coloured pencil on paper, a look that no
     embedded checkpoint was trained on."""
+    edition: Edition = 1
+    """1: a product alone before a plain place. 2: beside others, partly hidden, in busy places and uneven light; some
+    phrases are never trained on, and novel classes differ in one thing."""
     workers: int = 1
     """Processes that draw; the bytes do not depend on it."""
 
@@ -92,6 +108,7 @@ class WorldConfig:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
         if self.classes > MOST_CLASSES:
             raise ValueError(f"classes must be at most {MOST_CLASSES}, got {self.classes}")
+        check_edition(self.edition, self.rendering)
 
     def counts(self) -> dict[str, int]:
         """Pictures in each split."""
@@ -100,9 +117,21 @@ class WorldConfig:
             held_out = min(2000, max(200, self.images // 50))
         return {"train": self.images, "held_out": held_out, "novel": self.classes * self.novel_images_per_class}
 
+    def class_files(self) -> dict[str, dict[str, list[str]]]:
+        """Return what describes the novel classes: file name -> class -> descriptions."""
+        classes = classes_of(self.edition, self.seed, self.classes)
+        if self.edition == 1:
+            return {CLASSES: {one.name: list(one.descriptions) for one in classes}}
+        ways = class_texts(classes)
+        return {CLASSES if way == "phrases" else f"classes_{way}.json": texts for way, texts in ways.items()}
+
     def options(self) -> dict[str, Any]:
         """Return the settings that decide the bytes, besides the seed."""
-        later = {"proposals": 0, "rendering": "painted"}  # older data sets do not have them: left out where not used
+        later = {
+            "proposals": 0,
+            "rendering": "painted",
+            "edition": 1,
+        }  # older data sets do not have them: left out where not used
         told = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
         told = {key: value for key, value in told.items() if key not in ("out", "seed", "workers")}
         return told | {"held_out_images": self.counts()["held_out"]}
@@ -197,6 +226,7 @@ def _write_shard(task: _ShardTask) -> _WrittenShard:
                 part_share=config.part_share,
                 classes=config.classes,
                 rendering=config.rendering,
+                edition=config.edition,
             )
             key = f"{task.split}-{index:07d}"
             proposed = propose(scene, Random(f"{config.seed}/{task.split}/{index}/proposals"), config.proposals)
@@ -256,7 +286,9 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 _SPLIT_NAMES = "|".join(SPLITS)
 
-_OWN_FILE = re.compile(rf"(manifest\.json|classes\.json|coco_({_SPLIT_NAMES})\.json|({_SPLIT_NAMES})-\d{{6}}\.tar)")
+_OWN_FILE = re.compile(
+    rf"(manifest\.json|classes(_\w+)?\.json|coco_({_SPLIT_NAMES})\.json|({_SPLIT_NAMES})-\d{{6}}\.tar)"
+)
 
 
 def _existing_manifest(config: WorldConfig) -> dict[str, Any] | None:
@@ -287,9 +319,10 @@ def _existing_manifest(config: WorldConfig) -> dict[str, Any] | None:
     return manifest
 
 
-def _intact(folder: Path, manifest: dict[str, Any]) -> bool:
+def _intact(config: WorldConfig, manifest: dict[str, Any]) -> bool:
+    folder = config.out
     shards = [shard for split in manifest["splits"].values() for shard in split]
-    others = ["classes.json", *(f"coco_{split}.json" for split in SPLITS)]
+    others = [*config.class_files(), *(f"coco_{split}.json" for split in SPLITS)]
     digests = {folder / shard["file"]: shard["sha256"] for shard in shards}
     return all((folder / name).is_file() for name in others) and all(
         file.is_file() and file_sha256(file) == digest for file, digest in digests.items()
@@ -306,7 +339,7 @@ def write_world(config: WorldConfig) -> Path:
         raise UserError(f"--out must be a folder, but {config.out} is a file: choose another --out")
     config.out.mkdir(parents=True, exist_ok=True)
     manifest = _existing_manifest(config)
-    if manifest is not None and _intact(config.out, manifest):
+    if manifest is not None and _intact(config, manifest):
         return config.out
     (config.out / "manifest.json").unlink(missing_ok=True)
     try:
@@ -317,8 +350,8 @@ def write_world(config: WorldConfig) -> Path:
 
 
 def _write_files(config: WorldConfig) -> None:
-    classes = novel_classes(config.seed, config.classes)
-    _write_json(config.out / "classes.json", {name: list(one.descriptions) for name, one in classes.items()})
+    for name, texts in config.class_files().items():
+        _write_json(config.out / name, texts)
     with tqdm(total=sum(config.counts().values()), unit="img", desc=SOURCE) as bar:
         splits = {split: _write_split(config, split, bar.update) for split in SPLITS}
     _remove_stale(config.out, splits)

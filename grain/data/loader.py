@@ -23,6 +23,7 @@ from grain.config import GrainConfig
 from grain.data.jpeg import image_tensor
 from grain.data.shards import ExactlyOnce, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
 from grain.data.tokenizer import Tokenizer, text_id
+from grain.sentences import join_phrases
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.train_config import CaptionSource, RegionChoice, Sampling
 
@@ -269,6 +270,7 @@ class TrainingStream(IterableDataset[Batch]):
         others: Mapping[CaptionSource, tuple[str, ...]] = {
             "either": (record.written_caption,),
             "with_descriptions": record.texts[: self.max_regions],
+            "with_sentence": (join_phrases(record.texts[: self.max_regions]),),
         }
         there = (record.caption, *others.get(self.caption_source, ()))
         choices = [text for text in there if text] or [record.caption]

@@ -58,6 +58,10 @@ from grain.train_config import TrainConfig, shared_command
 
 METRICS_LOG = "metrics.jsonl"
 MAX_ROLL_BACKS = 3
+DESCRIPTIONS_TOO = {
+    "with_descriptions": "captions, and descriptions as extra captions",
+    "with_sentence": "captions, and for every other one all descriptions in a sentence",
+}
 
 
 class Trainer:
@@ -352,8 +356,8 @@ class Trainer:
         config = self.config
         seen = f"{config.images:,} images seen"
         what = "captions and described regions" if self.model_config.decoder else "captions only"
-        if config.caption_source == "with_descriptions":
-            what = "captions, and descriptions as extra captions"
+        if config.caption_source in DESCRIPTIONS_TOO and not self.model_config.decoder:
+            what = DESCRIPTIONS_TOO[config.caption_source]
         return ModelCard(
             name=config.name or config.out.name,
             trained_on=f"{self.shards.trained_on}; {seen}: {what}",

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from curation.sample.products import novel_classes
 from curation.sample.words import descriptions_of
-from grain.sentences import split_phrases
+from grain.sentences import join_phrases, split_phrases
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,17 @@ def test_nothing_is_lost_to_an_empty_answer_and_nothing_stands_there_twice(text:
     phrases = split_phrases(text, class_name=name)
     assert phrases and len(set(phrases)) == len(phrases)
     assert phrases == [text] or all(phrases)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "sentence"),
+    [
+        ([], ""),
+        (["a box"], "a box"),
+        (["a box", "a lid"], "a box with a lid"),
+        (["a box", "a lid", "two wings", "a star"], "a box with a lid, two wings and a star"),
+    ],
+)
+def test_phrases_join_to_a_sentence_that_splits_into_them(phrases: list[str], sentence: str) -> None:
+    assert join_phrases(phrases) == sentence
+    assert split_phrases(sentence) == (phrases or [""])

@@ -271,6 +271,21 @@ def test_the_stronger_twin_reads_captions_and_descriptions_evenly_and_repeatably
     assert share == pytest.approx(expected, abs=0.07)
 
 
+def test_every_other_caption_is_all_descriptions_in_a_sentence(tmp_path: Path) -> None:
+    samples = []
+    for number in range(4):
+        files = sample(f"{number}", number, regions=0)
+        regions = [region([0.1, 0.1, 0.9, 0.9], text, 1.0) for text in ("a box", "a lid", "a star")]
+        facts = json.loads(files[f"{number}.json"]) | {"caption": "own", "regions": regions}
+        samples.append(files | {f"{number}.json": json.dumps(facts).encode()})
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    drawn = torch.cat([b.captions.sum(1) for b in stream(tmp_path, caption_source="with_sentence", last_step=100)])
+    own, sentence = (int(TOKENIZER([text]).sum()) for text in ("own", "a box with a lid and a star"))
+    assert set(drawn.tolist()) == {own, sentence}
+    assert (drawn == own).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
 def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(tmp_path: Path) -> None:
     samples = []
     for number, (own, written) in enumerate([("own", "written"), ("own", ""), ("", "written"), ("", "")]):

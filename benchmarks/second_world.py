@@ -1,0 +1,151 @@
+"""Train and measure GRAIN and the strong CLIP twins on the second edition of the sample world.
+
+    python -m benchmarks.second_world train --images 300000 --seeds 0 1 2
+    python -m benchmarks.second_world measure --images 300000 --seeds 0 1 2
+
+Trainings lie in GRAIN_BENCH_DIR/world2, go on where they were and see the same pictures in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from benchmarks.evaluation import GRAIN
+from benchmarks.families import measure_arm, table_of
+from benchmarks.learning import EVALUATION_SEEDS, Training, World, finish, flags_of
+from benchmarks.oracles import CLASSES
+from benchmarks.rows import AS_MEASURED, Benchmark, Finding
+
+PLACE = "world2"
+FEW_PICTURES, MANY_PICTURES = 12_800, 100_000  # to train on
+TRIAL_IMAGES, FULL_IMAGES = 6_400, 300_000
+CLIP = ("--clip",)
+WARM = ("--init", "grain/checkpoints/sample", "--learning-rate", "5e-4")
+ARMS: Mapping[str, tuple[str, ...]] = {
+    "grain": (),
+    "clip-sentence": (*CLIP, "--caption-source", "with_sentence"),
+    "clip-descriptions": (*CLIP, "--caption-source", "with_descriptions"),
+    "clip": CLIP,
+    "grain-sentence": ("--caption-source", "with_sentence"),
+    "grain-warm": WARM,
+    "clip-descriptions-warm": (*WARM, *CLIP, "--caption-source", "with_descriptions"),
+    "grain-descriptions-warm": (*WARM, "--caption-source", "with_descriptions"),
+}
+"""Arm -> what grain.train is told of it. Those that end in warm begin with the towers of the embedded GRAIN."""
+FROM_SCRATCH = tuple(arm for arm in ARMS if not arm.endswith("-warm"))
+WARM_ARMS = tuple(arm for arm in ARMS if arm.endswith("-warm"))
+SAID = {
+    "grain": "GRAIN",
+    "clip-sentence": "CLIP, half its captions all descriptions in a sentence",
+    "clip-descriptions": "CLIP, descriptions as captions too",
+    "clip": "CLIP on captions",
+    "grain-sentence": "GRAIN, half its captions all descriptions in a sentence",
+    "grain-warm": "GRAIN, warm",
+    "clip-descriptions-warm": "CLIP, warm, descriptions as captions too",
+    "grain-descriptions-warm": "GRAIN, warm, descriptions as captions too",
+}
+
+
+def training_world(images: int) -> World:
+    """Pictures to train on, few for a short training; no novel ones."""
+    pictures = FEW_PICTURES if images <= 4 * FEW_PICTURES else MANY_PICTURES
+    none = ("--classes", "1", "--novel-images-per-class", "0")
+    flags = ("--images", str(pictures), "--held-out-images", "300", *none, "--edition", "2", "--seed", "1")
+    return World(f"train-{pictures}", flags, place=PLACE)
+
+
+def evaluation_world(seed: int) -> World:
+    """Pictures to measure on: novel classes in families, and held-out pictures."""
+    flags = ("--images", "0", "--held-out-images", "300", "--classes", str(CLASSES), "--edition", "2")
+    return World(f"evaluate-{seed}", (*flags, "--seed", str(seed)), place=PLACE)
+
+
+def training_of(arm: str, images: int, seed: int) -> Training:
+    """Define one training: all arms of a seed see the same pictures in the same order."""
+    kept = ("--checkpoint-images", str(min(images // 4, 12_800)))  # what a stop loses at most
+    flags = ("--preset", "sample-sentences", "--warmup-images", str(images // 10), "--seed", str(seed), *kept)
+    return Training(f"{arm}-{images}-seed-{seed}", training_world(images), images, (*flags, *ARMS[arm]))
+
+
+def measured(
+    images: int, seeds: tuple[int, ...], arms: tuple[str, ...], *, others: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Measure arms, training those that were not trained; returns the detail of a row. others: model -> checkpoint."""
+    worlds = tuple(evaluation_world(seed) for seed in EVALUATION_SEEDS)
+    folders = {(SAID[arm], seed): finish(training_of(arm, images, seed)) for arm in arms for seed in seeds}
+    folders |= {(model, seeds[0]): folder for model, folder in (others or {}).items()}
+    return {
+        "images seen": images,
+        "training seeds": ", ".join(map(str, seeds)),
+        "evaluation seeds": ", ".join(map(str, EVALUATION_SEEDS)),
+        "classes": f"{CLASSES} a world in families of 16, 10 pictures each, chance {100 / CLASSES:.2g} %",
+        "intervals": "95 % bootstrap over classes",
+        **table_of({key: measure_arm(folder, worlds) for key, folder in folders.items()}),
+    }
+
+
+def trial() -> Finding:
+    """The warm arms after a short training of one seed."""
+    detail = measured(TRIAL_IMAGES, (0,), WARM_ARMS, others={"GRAIN, embedded, first edition only": GRAIN})
+    return Finding(detail[f"{SAID['grain-warm']} by regions over the strongest twin, points"][0], None, detail)
+
+
+@dataclass(frozen=True)
+class SecondWorldConfig:
+    """Train the arms, measure them, or list what is done."""
+
+    action: tyro.conf.Positional[Literal["train", "measure", "list"]]
+    images: int = FULL_IMAGES
+    """Images that each training sees."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the trainings."""
+    arms: tuple[str, ...] = FROM_SCRATCH
+    """Which of them, in this order."""
+
+    def __post_init__(self) -> None:
+        """Refuse an arm that is not there."""
+        unknown = [arm for arm in self.arms if arm not in ARMS]
+        if unknown:
+            raise ValueError(f"no arm {unknown[0]!r}: choose of {', '.join(ARMS)}")
+
+
+def main(config: SecondWorldConfig) -> None:
+    """The command line."""
+    if config.action == "measure":
+        print(json.dumps(measured(config.images, config.seeds, config.arms), ensure_ascii=False, indent=1))
+        return
+    for seed in config.seeds:
+        for arm in config.arms:
+            training = training_of(arm, config.images, seed)
+            if config.action == "train":
+                finish(training)
+            done = "finished" if training.final.is_dir() else "to do"
+            print(f"{training.name}: {done}: {' '.join(flags_of(training))}", flush=True)
+
+
+BENCHMARKS = (
+    Benchmark(
+        "families_trial",
+        f"novel classes that differ in one thing, after {TRIAL_IMAGES:,} images of the second sample world from the "
+        "embedded GRAIN's towers: GRAIN by its regions against CLIP that has the descriptions too, in its best way",
+        AS_MEASURED,
+        "points",
+        EVALUATION_SEEDS[0],
+        trial,
+    ),
+)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(SecondWorldConfig))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"benchmarks.second_world: {error.cmd[2]} failed, see above; the same command goes on where it was")
