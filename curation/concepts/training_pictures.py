@@ -17,7 +17,7 @@ from curation.files.archives import open_archive
 from curation.files.decode import Limits, RefusedError
 from curation.files.pictures import DecoderPool
 from curation.ingest.ingest import THUMBNAIL_SIDE, thumbnail_path
-from curation.versions.versions import open_version
+from curation.versions.versions import dataset_of_version, open_version
 from db.engine import Engine, reading
 from db.models import Image
 from db.queries.bulk import batches
@@ -49,8 +49,7 @@ def version_pictures(engine: Engine, home: Path, *, dataset: str, version: str) 
     Raises: UserError: as open_version.
     """
     state = open_version(engine, home, dataset=dataset, version=version)
-    with reading(engine) as session:
-        dataset_id = dataset_id_of(session, state.head.dataset)
+    dataset_id = dataset_of_version(engine, sha256=state.sha256, dataset=dataset).id
     for some in batches(state, BATCH):
         with reading(engine) as session:
             found = find_images(session, dataset_id=dataset_id, sha256s=[record.sha256 for record in some])

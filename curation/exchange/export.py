@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from curation.exchange.export_selection import ExportSelection
 from curation.exchange.formats import losses
 from curation.files.home import database_url, home_folder, report_progress
 from curation.versions.state_file import FrozenState
-from curation.versions.versions import check_statuses, open_version, write_current_state
+from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
 from db.engine import Engine, open_engine, reading
+from db.models import Dataset
 from db.queries.audit_queries import latest_audit
 from db.queries.data_set_queries import get_dataset
 from grain.command import flags_of, run_command
@@ -87,7 +88,7 @@ class _ExportRun:
     config: ExportConfig
     on_losses: Callable[[list[str]], object]
     on_progress: Callable[[int, int], object]
-    dataset_id: int = 0
+    dataset: Dataset = field(init=False)
 
     @property
     def out(self) -> Path:
@@ -103,9 +104,9 @@ class _ExportRun:
         classes = self._classes(selection, class_tally)
         lost = losses(self.config.format, selection)
         self.on_losses(lost)
-        mark = {"schema": 1, "dataset": state.head.dataset, "state_sha256": state.sha256, **self.config.options()}
+        mark = {"schema": 1, "dataset": self.dataset.name, "state_sha256": state.sha256, **self.config.options()}
         self._mark(mark | {"state": "writing"})
-        writer = ExportWriter(self.engine, self.config, self.dataset_id, self.on_progress, tally)
+        writer = ExportWriter(self.engine, self.config, self.dataset.id, self.on_progress, tally)
         writer.write(selection, classes)
         answer = {
             **mark,
@@ -131,15 +132,15 @@ class _ExportRun:
         if config.version:
             state = open_version(self.engine, self.home, dataset=config.dataset, version=config.version)
             check_statuses(state, config.statuses, version=config.version)
-        with reading(self.engine) as session:
-            name = state.head.dataset if config.version else config.dataset
-            dataset = get_dataset(session, name=name)
-        if dataset is None:
-            raise UserError(f"expected the name of a data set, got {name!r}, which none has: correct it")
-        self.dataset_id = dataset.id
-        self._prepare_folder(name)
-        if config.version:
+            self.dataset = dataset_of_version(self.engine, sha256=state.sha256, dataset=config.dataset)
+            self._prepare_folder(self.dataset.name)
             return state
+        with reading(self.engine) as session:
+            dataset = get_dataset(session, name=config.dataset)
+        if dataset is None:
+            raise UserError(f"expected the name of a data set, got {config.dataset!r}, which none has: correct it")
+        self.dataset = dataset
+        self._prepare_folder(dataset.name)
         return write_current_state(self.out / STATE, self.engine, dataset, statuses=config.statuses)
 
     def _classes(self, selection: ExportSelection, tally: ClassTally) -> Classes:
@@ -160,7 +161,7 @@ class _ExportRun:
         if self.config.audit == "keep":
             return ""
         with reading(self.engine) as session:
-            recipe = latest_audit(session, dataset_id=self.dataset_id)
+            recipe = latest_audit(session, dataset_id=self.dataset.id)
         if not recipe:
             raise UserError(
                 f"expected an audited data set for the policy {self.config.audit!r}, got one without an audit: run "

@@ -10,7 +10,7 @@ from typing import cast
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from db.models import DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
+from db.models import Dataset, DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
 from db.queries.bulk import batches
 from db.queries.region_queries import VISIBLE
 from db.queries.values import check_line, must_be_sha256, storable
@@ -69,6 +69,12 @@ def get_version(session: Session, *, dataset_id: int, name: str) -> DatasetVersi
     """Return the version of that name; None when there is none."""
     mine = (DatasetVersion.dataset_id == dataset_id, DatasetVersion.name == storable(name))
     return session.exec(select(DatasetVersion).where(*mine)).first()
+
+
+def datasets_of_version(session: Session, *, sha256: str) -> Sequence[Dataset]:
+    """Return the data sets that have a version of that hash, the first one first."""
+    asked = select(Dataset).join(DatasetVersion, col(DatasetVersion.dataset_id) == Dataset.id)
+    return session.exec(asked.where(DatasetVersion.sha256 == sha256).order_by(col(Dataset.id))).all()
 
 
 def list_versions(session: Session, *, dataset_id: int) -> Sequence[DatasetVersion]:
