@@ -20,6 +20,9 @@ DOES: dict[ActKind, str] = {
     "delete": "Delete",
     "restore": "Restore",
     "keep one": "Reject",
+    "restore version": "Restore",
+    "undo run": "Undo",
+    "undo import": "Undo",
 }
 DID: dict[ActKind, str] = {
     "accept": "accepted",
@@ -32,6 +35,9 @@ DID: dict[ActKind, str] = {
     "restore": "restored",
     "keep one": "rejected as copies",
     "empty trash": "removed for good",
+    "restore version": "as in a version",
+    "undo run": "taken back with a run",
+    "undo import": "taken back with an import",
 }
 
 

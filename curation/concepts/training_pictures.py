@@ -72,6 +72,17 @@ def shard_pictures(folder: Path) -> Iterator[ComparedPicture]:
                 raise UserError(f"{path.name} cannot be read as a shard ({error}): copy or write it again") from error
 
 
+def count_in_shards(folder: Path) -> int:
+    """Return how many pictures the shards of a folder's manifest hold, without the split novel; 0 where it says none.
+
+    Raises: UserError: no such folder.
+    """
+    _shards(folder)
+    splits = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["splits"]
+    entries = [entry for split, each in splits.items() if split != "novel" for entry in each]
+    return sum(int(entry.get("images") or 0) for entry in entries)
+
+
 def _compared(image: Image, home: Path, numbered: bool) -> ComparedPicture:
     file = thumbnail_path(home, image.sha256)
     picture = None

@@ -29,6 +29,7 @@ from curation.exchange.dataset_card import CARD, ExportTally, dataset_card
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_files import ExportWriter
 from curation.exchange.export_selection import ExportSelection
+from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
 from curation.files.home import database_url, home_folder, report_progress
 from curation.versions.state_file import FrozenState
@@ -57,19 +58,20 @@ def export(
     config: ExportConfig,
     *,
     on_losses: Callable[[list[str]], object] = lambda sentences: None,
+    on_share: Callable[[ExportShare], object] = lambda share: None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write an export and return its counts and losses.
 
-    Args:    on_losses: called with what the format cannot store before the first picture is written. on_progress:
-             called with the pictures done and in all.
+    Args:    on_losses: called with what the format cannot store before the first picture is written. on_share: likewise
+             with what the filter takes and leaves out. on_progress: called with the pictures done and in all.
     Returns: counts and losses, as printed.
     Raises:  UserError: the folder holds something else or cannot be written, there is no such data set or version,
              the version lacks a status, parquet without pyarrow, or the disk is full.
     """
     start = time.perf_counter()
     try:
-        answer = _ExportRun(engine, home, config, on_losses, on_progress).run()
+        answer = _ExportRun(engine, home, config, on_losses, on_share, on_progress).run()
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -87,6 +89,7 @@ class _ExportRun:
     home: Path
     config: ExportConfig
     on_losses: Callable[[list[str]], object]
+    on_share: Callable[[ExportShare], object]
     on_progress: Callable[[int, int], object]
     dataset: Dataset = field(init=False)
 
@@ -96,6 +99,8 @@ class _ExportRun:
 
     def run(self) -> dict[str, Any]:
         state = self._state()
+        share = self._share(state)
+        self.on_share(share)
         selection = ExportSelection(state, self.config, self.engine, self._audit())
         tally, class_tally = ExportTally(), ClassTally()
         for record in selection:
@@ -118,6 +123,7 @@ class _ExportRun:
             "class_list": self.config.classes is not None,
             "left_out": dict(sorted((writer.progress.left_out + selection.not_settled()).items())),
             "losses": lost,
+            "filter": share.sentences(),
             **({"concepts": state.head.concepts} if selection.classes else {}),
         }
         write_atomically(self.out / CARD, dataset_card(tally, answer))
@@ -125,6 +131,10 @@ class _ExportRun:
             state.path.unlink()
         self._mark(answer | {"state": "complete"})
         return {"out": str(self.out), **answer}
+
+    def _share(self, state: FrozenState) -> ExportShare:
+        frozen = state if self.config.version else None
+        return export_share(self.engine, self.config, dataset_id=self.dataset.id, frozen=frozen)
 
     def _state(self) -> FrozenState:
         """Write what is exported to a file, which is read several times and is the same each time."""
@@ -224,7 +234,9 @@ def main(config: ExportConfig) -> None:
                 for sentence in sentences:
                     bar.write(sentence, file=sys.stderr)
 
-            answer = export(engine, home, config, on_losses=say, on_progress=show)
+            answer = export(
+                engine, home, config, on_losses=say, on_share=lambda share: say(share.sentences()), on_progress=show
+            )
     finally:
         engine.dispose()
     json.dump(answer, sys.stdout, indent=1, ensure_ascii=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from db.models import Dataset, DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
@@ -136,6 +136,21 @@ def count_described(session: Session, *, dataset_id: int) -> int:
     region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(VISIBLE))
     asked = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id, region.exists())
     return session.exec(asked).one()
+
+
+def count_verdicts(session: Session, *, dataset_id: int) -> dict[Status, int]:
+    """Return how many descriptions of a data set have each verdict, exactly, also of regions that just came."""
+    mine = (RegionRow.dataset_id == dataset_id, col(RegionRow.status).in_(VISIBLE))
+    asked = select(RegionRow.status, func.count()).where(*mine).group_by(col(RegionRow.status))
+    return cast("dict[Status, int]", dict(session.exec(asked).all()))
+
+
+def count_exportable(session: Session, *, dataset_id: int, statuses: Collection[Status]) -> tuple[int, int]:
+    """Return how many images of a data set are reviewed or have a description of some verdicts, and how many it has."""
+    region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(statuses))
+    images = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id)
+    taken = images.where(or_(col(Image.review) != "open", region.exists()))
+    return session.exec(taken).one(), session.exec(images).one()
 
 
 def edited_at(session: Session, *, dataset_id: int) -> datetime | None:

@@ -101,7 +101,7 @@ def test_thirty_pictures_go_there_and_thirty_decisions_come_back_and_again_nothi
         said = tuple(replace(each, editor=who) for each in region.descriptions)
         assert decision.reading.said == replace(accepted(record), regions=(replace(region, descriptions=said),))
         assert (decision.who, decision.task) == (who, first.tasks[record.sha256])
-    assert read_decisions(label_studio, project) == pulled and pulled.problems == {}
+    assert read_decisions(label_studio, project) == pulled and pulled.unread == ()
     assert counts(push_pictures(label_studio, project, records, address=address, batch=12)) == (0, 0, 30)
 
 
@@ -163,8 +163,11 @@ def test_a_rotated_box_is_a_problem_of_its_picture_alone_and_a_skipped_task_is_n
     submit(label_studio_server, seven, picture(7))
     call(label_studio_server, "POST", f"/api/tasks/{eight}/annotations/", json={"result": [], "was_cancelled": True})
     pulled = read_decisions(label_studio, project)
-    assert [decision.task for decision in pulled.decisions] == [seven]
-    assert pulled.problems == {six: "A box of 6.png is rotated: draw it upright."}
+    assert [decision.task for decision in pulled.decisions] == [six, seven] and pulled.unread == ()
+    assert [decision.reading.left for decision in pulled.decisions] == [
+        (f"A box is rotated: draw it upright. (“{picture(6).regions[0].descriptions[0].text}”)",),
+        (),
+    ]
 
 
 def test_the_editor_can_show_the_pictures(label_studio_server: Running, label_studio: LabelStudio) -> None:
@@ -347,6 +350,9 @@ def test_what_people_decided_while_the_server_failed_is_taken_later(
         assert between.faults == []
 
 
+LISTED = "(words) => [...document.querySelectorAll('input, textarea')].some((field) => field.value === words)"
+
+
 def selects(page: Page, canvas: Locator) -> bool:
     """Click into the region; whether it is selected by that. Until the picture is drawn there is nothing to select."""
     box = canvas.bounding_box()
@@ -380,6 +386,8 @@ def test_a_person_in_the_editor_judges_writes_and_submits_and_the_rest_comes_bac
     expect(marked).to_be_visible()
     canvas = page.locator("[class*=image-element] canvas").first
     expect(canvas).to_be_visible()
+    words = shown.regions[0].descriptions[0].text
+    until(lambda: page.evaluate(LISTED, words))  # before any region is chosen
     until(lambda: selects(page, canvas))
     page.get_by_text(re.compile("^wrong")).nth(1).click()
     page.locator("[name=description_3]").fill("with a knob")
