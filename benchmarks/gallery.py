@@ -127,29 +127,46 @@ def _spread(times: list[float]) -> dict[str, float]:
     return {"median, ms": float(np.median(times)), "p95, ms": float(np.quantile(times, 0.95)), "most, ms": max(times)}
 
 
-@contextmanager
-def served(home: Path) -> Iterator[Page]:
-    """The Curate page of an app in a process of its own, in a real Chromium."""
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@contextmanager
+def started(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The app in a process of its own: its address, and the process."""
     environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **pipes) as app:
         try:
             assert app.stdout
-            address = next(line.split()[-1] for line in app.stdout if "GRAIN is at" in line)
-            with sync_playwright() as playwright:
-                path = str(CHROMIUM) if CHROMIUM.exists() else None
-                browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1400, "height": 1400})
-                page.set_default_timeout(60_000)
-                page.goto(f"{address}curate")
-                page.wait_for_selector("#regions .tile")
-                yield page
-                browser.close()
+            yield next(line.split()[-1] for line in app.stdout if "GRAIN is at" in line), app
         finally:
             app.kill()
+
+
+@contextmanager
+def chromium() -> Iterator[Page]:
+    """An empty page of a real Chromium."""
+    with sync_playwright() as playwright:
+        path = str(CHROMIUM) if CHROMIUM.exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1400})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@contextmanager
+def served(home: Path) -> Iterator[Page]:
+    """The Curate page of an app in a process of its own, in a real Chromium."""
+    with started(home, free_port()) as (address, _), chromium() as page:
+        page.goto(f"{address}curate")
+        page.wait_for_selector("#regions .tile")
+        yield page
 
 
 SHOWN = """([marked, name, before]) => new Promise((done) => {

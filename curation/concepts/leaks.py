@@ -149,7 +149,7 @@ def check(
             match.image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
             write_atomically(file, buffer.getvalue(), sync="content")
 
-    total = len(ours) + _count_theirs(engine, home, config, len(ours))
+    total = len(ours) + _count_theirs(engine, home, config, ours=len(ours))
     suspects, compared, skipped = compare(
         ours, theirs, config.settings, embed=embed, on_progress=lambda done: on_progress(done, total), keep=keep
     )
@@ -173,7 +173,7 @@ def check(
     return result
 
 
-def _count_theirs(engine: Engine, home: Path, config: LeaksConfig, ours: int) -> int:
+def _count_theirs(engine: Engine, home: Path, config: LeaksConfig, *, ours: int) -> int:
     """Return how many training pictures there are."""
     if config.itself:
         return ours
