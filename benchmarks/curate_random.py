@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page
-
 from benchmarks.curate_hand import MOST_PAUSE_S, VERDICTS, LateRoutes, filled
 from benchmarks.database import SQLITE
 from benchmarks.gallery import chromium, free_port, started
