@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -86,6 +87,7 @@ class Sync:
             known = task_contents(session, project=self.name) if only is None and not self.project.made else {}
         pushed = push_pictures(self.label_studio, self.project, records(), address=picture_address, known=known)
         pushed.refused |= refused
+        self.project = replace(self.project, made=False)  # from now on, what is gone there was deleted
         retrying(self.engine, lambda session: self._save_tasks(session, pushed, digests))
         return pushed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
@@ -25,7 +25,7 @@ class Project:
     title: str
     template: Template
     slots: int = SLOTS
-    made: bool = False
+    made: bool = field(default=False, compare=False)
     """Whether it was just made: what was pushed before went to another one."""
 
 

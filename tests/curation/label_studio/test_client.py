@@ -332,6 +332,20 @@ def test_a_picture_that_is_gone_is_said_and_the_others_go(make_sync: Callable[[s
     ]
 
 
+def test_a_task_that_was_deleted_there_comes_again_only_where_it_is_named(
+    label_studio_server: Running, make_sync: Callable[[str], Sync]
+) -> None:
+    sync = make_sync("deleted")
+    first = sync.push()
+    [record, *_] = records_in(sync)
+    call(label_studio_server, "DELETE", f"/api/tasks/{first.tasks[record.sha256]}/")
+    again = sync.push()
+    assert (again.added, again.deleted) == (0, {record.sha256: first.tasks[record.sha256]})
+    named = sync.push(only={record.id})
+    assert (named.added, named.same, named.deleted) == (1, 0, {})
+    assert sync.push().added == 0 and tasks_in(label_studio_server, sync.project) == len(first.tasks)
+
+
 def test_what_people_decided_while_the_server_failed_is_taken_later(
     label_studio_server: Running, make_sync: Callable[[str], Sync]
 ) -> None:
