@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Page
+
 from benchmarks.curate_hand import MOST_PAUSE_S, VERDICTS, LateRoutes, filled
 from benchmarks.database import SQLITE
 from benchmarks.gallery import chromium, free_port, started
@@ -20,7 +22,8 @@ from db.models import RegionRow
 from db.queries.history_queries import history_page
 from db.queries.version_queries import dataset_batch
 
-SEEDS, ACTS = 50, 20
+SEEDS, ACTS = 50, 12
+KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
 KINDS = ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge undo undo redo next open filter".split()
 LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
 STATUSES: Any = ("pending", "accepted", "rejected", "deleted")
@@ -276,6 +279,87 @@ def random_acts() -> Finding:
     return Finding(good, good == SEEDS, SQLITE | detail)
 
 
+class KilledApp:
+    """An app that is killed while a person acts, and started again at the same address."""
+
+    def __init__(self, home: Path, engine: Engine, page: Page) -> None:
+        self.home, self.engine, self.page, self.port = home, engine, page, free_port()
+        self.first, self.model, self.faults = _rows(engine), HandModel(), list[str]()
+        self.late = LateRoutes(page, random.Random())
+        self.unsaved, self.half, self.counts = 0, ("", 0, ""), Counter[str]()
+
+    def round(self, number: int, *, last: bool = False) -> None:
+        """Start the app, send what was left over, compare, act, and kill it. last: compare only."""
+        self.late.held.clear()
+        with started(self.home, self.port) as (address, app):
+            self.page.goto("about:blank")  # else the old page would send by itself, before it is left
+            self.late.held.clear()
+            self.page.goto(f"{address}curate")
+            self.late.wait(lambda: self.page.locator("#regions .tile").count() > 0)
+            self.page.evaluate(WATCH)
+            hand = RandomHand(self.late, self.model, f"kill {number}")
+            self.model.done, self.model.undone = [], []  # of this sitting
+            if self.unsaved or self.half[1]:
+                self.take_up()
+                hand.settle()
+            self.faults += [f"kill {number}: {fault}" for fault in _faults(self.engine, self.first, self.model)]
+            self.faults += ["a conflict with oneself"] * self.page.locator("#editor .conflict").count()
+            if not last:
+                self.act(hand, number)
+                app.kill()
+
+    def take_up(self) -> None:
+        """Send what is offered, and finish the words that were being written."""
+        offer = self.page.locator("#editor .left-over")
+        self.late.wait(lambda: offer.count() == 1)
+        offer.get_by_text("send them").click()
+        words, region, before = self.half
+        if not region:
+            return
+        field = self.page.locator(".prompt input")
+        self.late.wait(lambda: field.count() == 1)
+        if field.input_value() != words:
+            self.faults.append(f"“{words}” was written, “{field.input_value()}” is offered")
+        field.press("Enter")
+        self.model.act((region, "text"), before, words)
+        self.counts["words offered again"] += 1
+
+    def act(self, hand: RandomHand, number: int) -> None:
+        """Act a few times, half the time write words that nobody finishes, at once before the kill."""
+        self.late.chance = hand.chance = random.Random(number)
+        self.page.locator("#review").click()
+        for _ in range(hand.chance.randint(1, MOST_BEFORE)):
+            hand.act()
+        self.half = ("", 0, "")
+        if (
+            hand.chance.random() < 0.5
+            and self.page.locator("#editor .text.chosen").count()
+            and (seen := hand.begin_typing())
+        ):
+            words = f"half a sentence {number}"
+            self.page.keyboard.type(words)
+            self.half = (words, seen["region"], seen["text"])
+        self.unsaved = int(self.page.locator("#editor .stage").get_attribute("data-unsaved") or 0)
+        self.counts["acts not saved at a kill"] += self.unsaved
+        self.counts += hand.counts
+
+
+def killed_app() -> Finding:
+    """Kill the app 20 times while somebody acts at random, and compare after each new start."""
+    good = 0
+    with tempfile.TemporaryDirectory() as folder, chromium() as page:
+        engine = filled(Path(folder))
+        killed = KilledApp(Path(folder), engine, page)
+        for number in range(KILLS + 1):
+            killed.round(number, last=number == KILLS)
+            if killed.faults:
+                break
+            good = number
+        engine.dispose()
+    detail = {"counts": dict(killed.counts), "faults": killed.faults[:20], "load of the machine": os.getloadavg()[0]}
+    return Finding(good, good == KILLS, SQLITE | detail)
+
+
 BENCHMARKS = (
     Benchmark(
         "curate_random",
@@ -286,5 +370,14 @@ BENCHMARKS = (
         "seeds",
         0,
         random_acts,
+    ),
+    Benchmark(
+        "curate_kills",
+        f"kills (-9) of {KILLS} of the app while somebody acts on Curate at random, after which nothing is lost: what "
+        "was saved is there, what was not is offered and sent, what was being written is open again",
+        f"= {KILLS}",
+        "kills",
+        0,
+        killed_app,
     ),
 )

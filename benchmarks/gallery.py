@@ -33,7 +33,7 @@ from db.queries.region_index_queries import Similarity, index_regions, set_simil
 PICTURES = ROWS // 5
 FILES = 450  # pictures that there are: the newest, which clicks and keys come to; the others have a row only
 DEPTHS = 40  # pages of each question
-MOST_DATABASE_MS, MOST_BROWSER_MS, MOST_KEY_MS = 20.0, 300.0, 150.0
+MOST_DATABASE_MS, MOST_BROWSER_MS, MOST_KEY_MS = 20.0, 300.0, 50.0
 CLICKS = 40
 KEYS = 60
 CHROMIUM = Path("/usr/bin/chromium")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.curate.actions import dataset_of
-from app.curate.map_cache import MapSelection, atlas_of
+from app.curate.map_cache import MapSelection, atlas_of, example_search
 from app.jobs.control import NewJob
 from app.services import Services
 from curation.explore.atlas import Atlas, AtlasConfig
@@ -105,6 +105,19 @@ def select(services: Services, dataset: str, what: What, *, corners: Sequence[Se
     if atlas is None:
         return "", 0
     return selection.to_text(), len(atlas.inside(np.array(selection.polygon, np.float32)))
+
+
+def alike(services: Services, dataset: str, what: What, number: int) -> tuple[str, int]:
+    """Return the selection of what is most like an example, as the page keeps it, and how many that are.
+
+    Raises: UserError: there is no map, or the example is not on it.
+    """
+    atlas = _atlas(services, dataset, what)
+    if atlas is None:
+        raise UserError(f"Similar {what} come from their map: draw it first.")
+    home, dataset_id = services.settings.home, dataset_of(services, dataset)
+    ids = example_search(services.engine, home, dataset_id, atlas).most_alike(number)
+    return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
 
 
 def new_job(kind: str, dataset: str, what: What, *, checkpoint: str, owner: str) -> NewJob:

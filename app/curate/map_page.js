@@ -28,6 +28,7 @@ new MutationObserver(wireMap).observe(document.body, { childList: true, subtree:
 wireMap();
 
 element.addEventListener("click", (event) => {
+  if (event.target.closest("[data-like]")) trigger("click", { ask: { do: "like" } });
   if (!event.target.closest("[data-clear]")) return;
   const graph = document.querySelector("#map .js-plotly-plot");
   if (graph && window.Plotly) window.Plotly.restyle(graph, { selectedpoints: [null] });

@@ -32,7 +32,7 @@ COMMANDS = (
     ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
     ("-m", "curation.explore.similarity", "--dataset", "NAME"),
 )
-NO_SELECTION = render("curate/templates/selection.html", count=0, what="")
+NO_SELECTION = render("curate/templates/selection.html", count=0, what="", alike=False)
 
 OpenPicture = Callable[[int, int | None], list[Any]]
 """(picture, region) -> view, place"""
@@ -91,8 +91,11 @@ class MapSection:
             return ""
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
-    def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
-        """Select the points that were drawn around or all, or open one. Returns selection, bridge, view, place."""
+    def ask(self, dataset: str | None, what: str, place: Any, event: gr.EventData) -> list[Any]:
+        """Select points: those drawn around, those like the open one, or all; or open one.
+
+        Returns selection, bridge, view, place.
+        """
         from app.curate import actions, map_actions
 
         kept, ask = [gr.skip()] * 4, event.ask
@@ -104,6 +107,8 @@ class MapSection:
                 image = number if what == "pictures" else actions.image_of(self.services, number)
                 chosen = None if what == "pictures" else number
                 return [gr.skip(), gr.skip(), *self.open_picture(image, chosen)]
+            if ask.get("do") == "like":
+                return [*self._alike(dataset, what, place.image if what == "pictures" else place.chosen), *kept[2:]]
             corners = ask.get("corners") if ask.get("do") == "select" else None
             if not isinstance(corners, list):
                 return ["", NO_SELECTION, gr.skip(), gr.skip()]
@@ -111,8 +116,17 @@ class MapSection:
         except (KeyError, TypeError, ValueError) as error:
             warn(error)
             return kept
-        shown = render("curate/templates/selection.html", count=count, what=what)
+        shown = render("curate/templates/selection.html", count=count, what=what, alike=False)
         return [selection if count else "", shown, gr.skip(), gr.skip()]
+
+    def _alike(self, dataset: str | None, what: str, number: int) -> list[Any]:
+        """Select what is most like what is open. Returns selection, bridge."""
+        from app.curate import map_actions
+
+        if not number:
+            raise UserError("Open a region first: it is the example.")
+        selection, count = map_actions.alike(self.services, dataset or "", _what(what), number)
+        return [selection, render("curate/templates/selection.html", count=count, what=what, alike=True)]
 
     def forget(self) -> list[Any]:
         """Forget the selection, which belongs to the map of another data set. Returns selection, bridge."""
@@ -230,7 +244,9 @@ def wire(
     gr.on(changes, page.draw, drawing, parts.map, **turn)
     dataset.change(page.forget, None, [selection, parts.bridge], **turn)
     gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
-    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL))
+    parts.bridge.click(
+        page.ask, [dataset, parts.what, viewed[-1]], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL)
+    )
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.curate.bulk_panels import things
 from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
-from app.ui.html import empty_state, render
+from app.ui.html import empty_state, render, things
 from app.ui.marks import PALETTE
 from app.ui.plots import empty_figure, scatter
 from app.ui.regions import thumbnail

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.ui.html import empty_state, notice, render, render_macro
 from app.ui.regions import placed_thumbnail
+from curation.files.records import shown
 
 if TYPE_CHECKING:
     from app.data.actions import DatasetOverview, ExportLosses, VersionDifference, WrittenExport
@@ -36,6 +36,7 @@ IMPORT_FORMATS = FORMATS | {
 }
 SIGNS = {"added": "+", "changed": "~", "removed": "−"}
 MOST_EXPORTS = 6
+BOOKKEEPING = ("version", "editor", "sha256")  # of a change: it says them otherwise
 NO_VERSION = empty_state("No version yet", "Freeze the data set: training and evaluation can then name what they saw.")
 NO_EXPORT = empty_state("No export yet", "Choose a format: what it cannot store is listed before you export.")
 
@@ -131,9 +132,10 @@ def _picture_difference(found: PictureDifference, home: Path) -> dict[str, objec
 def _change(change: VersionChange) -> str:
     """Return what there is now, or was; of a change, both."""
     before, after = change.fields.get("text", (None, None))
-    if change.kind == "changed" or change.what == "picture":
-        return replace(change, who="").sentence().removeprefix(f"{change.kind} ")
-    return f"“{after if before is None else before}”"
+    if change.what == "description" and change.kind != "changed":
+        return f"“{after if before is None else before}”"
+    told = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
+    return "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items()) or "made by another"
 
 
 def losses_panel(found: ExportLosses) -> str:

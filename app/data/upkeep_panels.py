@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
-from app.ui.html import render
+from app.ui.html import render, things
 from curation.data_sets.delete import STAYS
 from curation.data_sets.dependents import DatasetDependents
 from curation.review.restore_version import RestoreCount
@@ -34,16 +34,16 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
     """Return what would change, and the buttons: their words and what they ask."""
     count, ask = found.count, dict(found.ask)
     if isinstance(count, RestoreCount):
-        said = [f"{count.regions:,} descriptions on {count.pictures:,} pictures change."]
+        said = [f"{things(count.regions, 'description')} on {things(count.pictures, 'picture')} change."]
         if count.newer:
             said.append(f"{count.newer:,} of them are not in that version: they get no verdict, or go into the trash.")
         if count.gone or count.gone_pictures:
-            said.append(
-                f"{count.gone:,} descriptions and {count.gone_pictures:,} pictures of it were removed for good."
-            )
+            gone = f"{things(count.gone, 'description')} and {things(count.gone_pictures, 'picture')}"
+            said.append(f"{gone} of it were removed for good.")
         return said, [("restore", ask)] if count.pictures else []
     if isinstance(count, BroughtCount):
-        said = [f"{count.regions:,} regions on {count.pictures:,} pictures are left of it; they go into the trash."]
+        left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
+        said = [f"{left} are left of it; they go into the trash."]
         untouched = ("undo all but those", ask) if count.decided else ("undo", ask)
         if count.decided:
             said.append(f"{count.decided:,} of them somebody judged or edited since.")

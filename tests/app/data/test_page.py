@@ -142,7 +142,7 @@ def test_what_a_filter_leaves_out_is_told_before_anything_is_written(services: S
 def test_a_restore_and_an_undo_are_asked_first_and_queued_as_jobs(services: Services) -> None:
     asked = upkeep_actions.question(services, "lids", {"do": "restore", "of": "first"})
     said = upkeep_panels.question_panel(asked)
-    assert "1 descriptions on 1 pictures change." in said and "can be undone" in said
+    assert "1 description on 1 picture change." in said and "can be undone" in said
     nothing = upkeep_panels.question_panel(upkeep_actions.question(services, "lids", {"do": "restore", "of": "second"}))
     assert "Nothing would change" in nothing
     for ask, sentence in (({"do": "run", "of": 9}, "number of a run"), ({"do": "act", "of": "x"}, "reload the page")):
@@ -255,7 +255,7 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
 
 def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: Page, services: Services) -> None:
     page.locator("#versions li", has_text="first").get_by_text("restore …").click()
-    expect(page.locator("#restore-question")).to_contain_text("1 descriptions on 1 pictures change.")
+    expect(page.locator("#restore-question")).to_contain_text("1 description on 1 picture change.")
     page.locator("#restore-question").get_by_text("restore", exact=True).click()
     expect(job_of(page, "restore-version")).to_have_class(re.compile("done"), timeout=JOB)
     page.get_by_text("Undo a run or an import").click()
