@@ -130,7 +130,7 @@ EVENTS: dict[str, Rule] = _table(
     ),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "experiments pick_experiment plan_experiment"),
     _in(f"{EVALUATE}.EvaluatePage", "curator", "start start_experiment ask judge"),
-    _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask forget tick"),
+    _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask peek forget tick"),
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh show_task"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),

@@ -375,7 +375,7 @@ function editorQueue(newId) {
   function view() {
     const picture = pictures.get(at.image) ?? null, held = acts.filter((entry) => entry.conflict);
     const conflicts = held.map(({ ask, conflict }) => ({ act: ask.act, panel: conflict.panel }));
-    return { at, picture, overlay: picture && overlay(at.image), conflicts, unsaved: acts.length, message };
+    return { at, picture, overlay: picture && overlay(at.image), conflicts, unsaved: acts.length, ahead: chain.length, message };
   }
 
   // The verdicts of all descriptions that are known: a description's id -> its status and text, where that was changed.

@@ -47,6 +47,7 @@ class MapComponents:
     colour: Any
     map: Any
     bridge: Any
+    peek: Any
     draw: Any
     score: Any
     jobs: Any
@@ -128,6 +129,17 @@ class MapSection:
         selection, count = map_actions.alike(self.services, dataset or "", _what(what), number)
         return [selection, render("curate/templates/selection.html", count=count, what=what, alike=True)]
 
+    def peek(self, what: str, event: gr.EventData) -> str:
+        """Show the thumbnail of the point under the pointer. Returns peek."""
+        from app.curate import map_actions, map_panels
+
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        try:
+            found = map_actions.point_shown(self.services, _what(what), whole_number("point", ask.get("id")))
+        except UserError:
+            return ""
+        return map_panels.peek_panel(*found, self.services.settings.home) if found else ""
+
     def forget(self) -> list[Any]:
         """Forget the selection, which belongs to the map of another data set. Returns selection, bridge."""
         return ["", NO_SELECTION]
@@ -203,6 +215,7 @@ def lay_out() -> MapComponents:
                 what = gr.Radio(["regions", "pictures"], value="regions", label="points are", elem_id="map-what")
                 colour = gr.Radio(COLOURS, value="status", label="coloured by", elem_id="map-colour")
             plot = gr.Plot(show_label=False, elem_id="map")
+            peek = html(elem_id="map-peek")
             bridge = gr.HTML(
                 NO_SELECTION,
                 js_on_load=script(Path(__file__)),
@@ -223,6 +236,7 @@ def lay_out() -> MapComponents:
         colour=colour,
         map=plot,
         bridge=bridge,
+        peek=peek,
         draw=draw,
         score=score,
         jobs=jobs,
@@ -247,6 +261,7 @@ def wire(
     parts.bridge.click(
         page.ask, [dataset, parts.what, viewed[-1]], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL)
     )
+    parts.bridge.select(page.peek, parts.what, parts.peek, **LIGHT)
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))

@@ -44,10 +44,14 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
     if isinstance(count, BroughtCount):
         left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
         said = [f"{left} are left of it; they go into the trash."]
-        untouched = ("undo all but those", ask) if count.decided else ("undo", ask)
+        choices: list[tuple[str, dict[str, object]]] = (
+            [("undo all", ask | {"everything": True})] if count.decided else []
+        )
         if count.decided:
             said.append(f"{count.decided:,} of them somebody judged or edited since.")
-        return said, [untouched, *([("undo all", ask | {"everything": True})] if count.decided else [])]
+        if count.regions > count.decided:
+            choices = [("undo all but those" if count.decided else "undo", ask), *choices]
+        return said, choices
     return ["What somebody changed since stays as it is."], [(found.what.split()[0].lower(), ask)]
 
 

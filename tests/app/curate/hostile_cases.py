@@ -86,6 +86,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "curate/templates/selection.html": (
         lambda: render("curate/templates/selection.html", count=1, what=HOSTILE, alike=True),
     ),
+    "curate/templates/peek.html": (lambda: map_panels.peek_panel(IMAGE, row(1), HOME),),
     "curate/templates/similar_groups.html": (
         lambda: map_panels.similar_groups_panel([SimilarPictures((IMAGE, IMAGE), (1, 2), (1, 1))], HOSTILE, HOME),
         lambda: map_panels.similar_groups_panel([SimilarPictures((IMAGE,), (1,), (0,))], HOSTILE, HOME),
