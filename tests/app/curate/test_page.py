@@ -342,10 +342,14 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
       return range[1] - range[0];
     }"""
     whole = page.evaluate(width)
-    page.mouse.wheel(0, -300)
-    until(lambda: page.evaluate(width) < 0.95 * whole)
-    page.mouse.wheel(0, 1200)
-    until(lambda: page.evaluate(width) > 0.95 * whole)
+
+    def wheeled(step: int) -> float:
+        page.mouse.wheel(0, step)
+        share: float = page.evaluate(width) / whole
+        return share
+
+    until(lambda: wheeled(-100) < 0.95)  # each turn is a tenth
+    until(lambda: wheeled(100) > 0.99)
     corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
     page.mouse.move(*corners[0])
     page.mouse.down()
