@@ -33,9 +33,10 @@ from db.queries.region_index_queries import Similarity, index_regions, set_simil
 PICTURES = ROWS // 5
 FILES = 450  # pictures that there are: the newest, which clicks and keys come to; the others have a row only
 DEPTHS = 40  # pages of each question
-MOST_DATABASE_MS, MOST_BROWSER_MS, MOST_KEY_MS = 20.0, 300.0, 150.0
+MOST_DATABASE_MS, MOST_BROWSER_MS, MOST_KEY_MS = 20.0, 300.0, 50.0
 CLICKS = 40
 KEYS = 60
+AHEAD = 12  # pictures that are there before their turn when the first key is pressed
 CHROMIUM = Path("/usr/bin/chromium")
 OWNER = "human:ada"
 QUESTIONS: dict[str, tuple[CurateFilter, Sort]] = {
@@ -127,29 +128,46 @@ def _spread(times: list[float]) -> dict[str, float]:
     return {"median, ms": float(np.median(times)), "p95, ms": float(np.quantile(times, 0.95)), "most, ms": max(times)}
 
 
-@contextmanager
-def served(home: Path) -> Iterator[Page]:
-    """The Curate page of an app in a process of its own, in a real Chromium."""
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@contextmanager
+def started(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The app in a process of its own: its address, and the process."""
     environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **pipes) as app:
         try:
             assert app.stdout
-            address = next(line.split()[-1] for line in app.stdout if "GRAIN is at" in line)
-            with sync_playwright() as playwright:
-                path = str(CHROMIUM) if CHROMIUM.exists() else None
-                browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1400, "height": 1400})
-                page.set_default_timeout(60_000)
-                page.goto(f"{address}curate")
-                page.wait_for_selector("#regions .tile")
-                yield page
-                browser.close()
+            yield next(line.split()[-1] for line in app.stdout if "GRAIN is at" in line), app
         finally:
             app.kill()
+
+
+@contextmanager
+def chromium() -> Iterator[Page]:
+    """An empty page of a real Chromium."""
+    with sync_playwright() as playwright:
+        path = str(CHROMIUM) if CHROMIUM.exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1400})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@contextmanager
+def served(home: Path) -> Iterator[Page]:
+    """The Curate page of an app in a process of its own, in a real Chromium."""
+    with started(home, free_port()) as (address, _), chromium() as page:
+        page.goto(f"{address}curate")
+        page.wait_for_selector("#regions .tile")
+        yield page
 
 
 SHOWN = """([marked, name, before]) => new Promise((done) => {
@@ -194,6 +212,7 @@ def keys_on(page: Page) -> Finding:
     page.locator("#review").click()
     page.wait_for_selector("#editor .text.chosen")
     page.locator("#editor .text.chosen .quiet").click()
+    page.wait_for_function(f"Number(document.querySelector('#editor .stage').dataset.ahead) >= {AHEAD}")
     chosen = ("#editor .editor", "chosen")
     kinds = {"accept": "a", "next": "ArrowRight"}
     times = {
@@ -239,7 +258,8 @@ BENCHMARKS = (
     ),
     Benchmark(
         "review_queue",
-        "from the key (accept, next) to the next region with its picture, at 1,000,000 regions: 95 of 100 within",
+        "from the key (accept, next) to the next region with its picture, at 1,000,000 regions, the next pictures "
+        "being there: 95 of 100 within",
         f"≤ {MOST_KEY_MS:g} ms",
         "ms",
         SEED,

@@ -98,6 +98,7 @@ SOLE_HOMES = {
         "app/*/layout.py",
         "app/curate/map_page.py",
         "app/curate/bulk_page.py",
+        "app/data/upkeep_page.py",
         "app/ground/several_page.py",
         "app/ground/more_models_page.py",
         "app/curate/filter_controls.py",

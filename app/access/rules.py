@@ -93,6 +93,7 @@ GROUND, ANNOTATE, CURATE = "app.ground.page", "app.annotate.page", "app.curate.p
 HOME, TRAIN = "app.home.page", "app.train.page"
 EVALUATE = "app.evaluate.page"
 CURATE_BULK = "app.curate.bulk_page"
+DATA_UPKEEP = "app.data.upkeep_page"
 CURATE_MAP, DATA, LABEL_STUDIO = "app.curate.map_page", "app.data.page", "app.label_studio.page"
 CONCEPTS, AUDIT, API = "app.concepts.page", "app.audit.page", "app.api"
 EVENTS: dict[str, Rule] = _table(
@@ -131,13 +132,16 @@ EVENTS: dict[str, Rule] = _table(
     ),
     _in(f"{EVALUATE}.EvaluatePage", "viewer", "experiments pick_experiment plan_experiment"),
     _in(f"{EVALUATE}.EvaluatePage", "curator", "start start_experiment ask judge"),
-    _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask forget tick"),
+    _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask peek forget tick"),
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh show_task"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
-    _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare tick"),
+    _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare turn tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "import_annotations"),  # as with imports
+    _in(f"{DATA_UPKEEP}.UpkeepSection", "viewer", "works question deletion"),
+    _in(f"{DATA_UPKEEP}.UpkeepSection", "curator", "act"),
+    _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "delete rename"),  # nothing brings back what it deletes
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset check recheck choose address tick"),

@@ -11,7 +11,7 @@ from app.services import Services
 from curation.concepts.class_list import save_classes, set_class_fact
 from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class
 from curation.concepts.metadata import set_metadata
-from curation.concepts.status import ConceptSetStatus
+from curation.concepts.status import BOTH_SEEN, ConceptSetStatus
 from db.engine import reading, retrying
 from db.models import Image
 from db.queries.concept_label_queries import undo_label
@@ -98,7 +98,7 @@ class ConceptEdit:
             name,
             expected_version=int(self.ask["version"]),
             who=self._editor(),
-            reason="both labels seen",
+            reason=BOTH_SEEN,
         )
         return f"Settled: {name}."
 

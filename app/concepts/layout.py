@@ -15,6 +15,11 @@ from app.ui.html import empty_state, heading, page_head
 TITLE = "Novel concepts"
 LEAD = "A test set of things that no model has seen: checked for leaks, labelled by two people, frozen, evaluated."
 SCRIPT = script(Path(__file__).with_name("page.js"))
+CLASSES_LEAD = (
+    'A line each, “name: description; description”, or JSON: {"name": "text"}, {"name": ["text", …]} as of DCLIP and '
+    'CuPL, or with facts: {"name": {"descriptions": ["text"], "brand": "…", "product class": "…", '
+    '"release date": "2026-09"}}. Facts can also be written in the list below, class by class.'
+)
 STEPS = ("pictures", "leaks", "classes", "labels", "agreement", "freeze", "evaluate")
 NO_EMBEDDINGS = ("contents and looks only", "")
 NO_SET = empty_state("No set yet", "Choose a data set above, or import a folder of found pictures.")
@@ -139,7 +144,7 @@ def _leak_form() -> dict[str, Any]:
 
 
 def _class_form() -> dict[str, Any]:
-    html(heading("Classes", "A line each, “name: description; description”, or a JSON of DCLIP or CuPL."))
+    html(heading("Classes", CLASSES_LEAD))
     classes = gr.Textbox(label="classes", lines=6, max_lines=14, elem_id="classes")
     with gr.Row(elem_classes="form-row"):
         return {

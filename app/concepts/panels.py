@@ -193,9 +193,18 @@ def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus
         "uri": thumbnail(home, image.sha256),
         "name": _name(image),
         "labels": [(person_name(who), name) for who, name in sorted(labels.items())],
+        "decided": _decided(image, now),
         "chosen": buttons[:chosen],
         "others": buttons[chosen:],
     }
+
+
+def _decided(image: Image, now: ConceptSetStatus) -> str:
+    """Return who decided a disputed picture; "" where nobody has."""
+    if image.id not in now.deciders:
+        return ""
+    role = "one of its labellers" if now.is_own_decision(image.id) else "a third person"
+    return f"decided by {person_name(now.deciders[image.id])}, {role}"
 
 
 def _settled(image: Image) -> str:

@@ -45,10 +45,10 @@ def refused_answer(asked: str, sentence: str, opened: OpenedPicture | None = Non
     return _answer(asked) | {"refused": sentence, "pictures": [picture_answer(opened)] if opened else []}
 
 
-def edit_answer(done: EditResult, opened: OpenedPicture, *, asked: str, what: str) -> Answer:
-    """Return what came of an edit, and its picture after it. what: the kind of edit."""
+def edit_answer(done: EditResult, opened: OpenedPicture | None, *, asked: str, what: str) -> Answer:
+    """Return what came of an edit, and its picture after it, unless another answer has it. what: the kind of edit."""
     return _answer(asked) | {
-        "pictures": [picture_answer(opened)],
+        "pictures": [picture_answer(opened)] if opened else [],
         "wrote": [[region, version] for region, version in done.wrote],
         "made": done.chosen if what in MADE else None,
         "message": done.message,

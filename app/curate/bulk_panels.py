@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from app.curate.bulk_actions import ReviewLibrary
-from app.ui.html import render
+from app.ui.html import render, things
 from curation.review.acts import ActCount, WantedAct
 from db.models import ActKind, ReviewAct
 from db.queries.bulk_edit_queries import ManyEdited
@@ -20,6 +20,9 @@ DOES: dict[ActKind, str] = {
     "delete": "Delete",
     "restore": "Restore",
     "keep one": "Reject",
+    "restore version": "Restore",
+    "undo run": "Undo",
+    "undo import": "Undo",
 }
 DID: dict[ActKind, str] = {
     "accept": "accepted",
@@ -32,12 +35,10 @@ DID: dict[ActKind, str] = {
     "restore": "restored",
     "keep one": "rejected as copies",
     "empty trash": "removed for good",
+    "restore version": "as in a version",
+    "undo run": "taken back with a run",
+    "undo import": "taken back with an import",
 }
-
-
-def things(count: int, name: str, many: str = "") -> str:
-    """Return a count with the name of what is counted. many: its plural, where that is not name + s."""
-    return f"{count:,} {name if count == 1 else many or name + 's'}"
 
 
 def question_panel(act: WantedAct, count: ActCount) -> str:

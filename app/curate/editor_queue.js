@@ -3,7 +3,8 @@
 // return, one at a time. An act is bound when it is made to the region and version then on the screen, is shown at once,
 // and is named, so that one that is sent twice counts once. newId: returns a name that was never used.
 const PICTURE = "picture"; // among the versions on the screen: that of the picture itself
-const AHEAD = 12; // pictures known before their turn; fewer than half of them: more are asked for
+const AHEAD = 24, IN_ANSWER = 12; // pictures known before their turn; of those in one answer
+const TOGETHER = 25; // acts in one question
 const MOST_PICTURES = 80, MOST_VISITED = 200, MOST_JOURNAL = 500;
 
 function editorQueue(newId) {
@@ -14,7 +15,7 @@ function editorQueue(newId) {
   let journal = []; // acts of this sitting that an undo can name, the last one last: { act, image, region, before } or { many }
   let undone = []; // of the journal, the last one last, each with its undo and what was shown before it: a redo can name them
   let back = null; // an act on many regions to be undone or redone, which gallery.js asks for: { action, back }
-  let sent = "", viewing = null; // the act and the question whose answers are awaited
+  let sent = new Set(), viewing = null; // the acts and the question whose answers are awaited
   let at = { image: 0, region: 0, state: "empty" }; // empty, open, waiting (for the next picture), finished
   let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
   let wish = null; // a region to open, or a place to go to once nobody is writing
@@ -220,7 +221,7 @@ function editorQueue(newId) {
 
   // What was made of a version that one's own act has replaced is now of the version that it brought.
   function rebase(image, wrote) {
-    const waiting = [...acts.filter((entry) => entry.ask.act !== sent && !entry.conflict).map((entry) => entry.ask), ...drafts.values()];
+    const waiting = [...acts.filter((entry) => !sent.has(entry.ask.act) && !entry.conflict).map((entry) => entry.ask), ...drafts.values()];
     for (const [id, version] of wrote) {
       const key = id ?? PICTURE;
       for (const ask of waiting) if (ask.image === image && keyOf(ask) === key && ask.version === version - 1) ask.version = version;
@@ -280,12 +281,14 @@ function editorQueue(newId) {
 
   function answered(answer) {
     if (!answer) return;
-    const entry = acts.find((each) => each.ask.act === answer.asked && !each.conflict);
-    if (answer.asked && answer.asked === sent) sent = "";
-    if (entry) settle(entry, answer);
+    for (const each of [answer, ...(answer.more ?? [])]) {
+      const entry = acts.find(({ ask, conflict }) => ask.act === each.asked && !conflict);
+      if (entry) settle(entry, each);
+      for (const picture of each.pictures ?? []) take(picture);
+    }
+    if (sent.has(answer.asked)) sent = new Set();
     const asked = viewing?.asked === answer.asked ? viewing : null;
     if (asked) viewing = null;
-    for (const each of answer.pictures ?? []) take(each);
     if (answer.ahead && asked && !asked.stale) queueUp(answer.ahead);
     if (answer.refused && asked?.do === "ahead" && !asked.stale) queueUp({ order: [], after, end: true });
     if (answer.go && (asked || !answer.asked)) wish = answer.go;
@@ -312,24 +315,32 @@ function editorQueue(newId) {
   // ---------------------------------------------------------------- what is sent
   const blocks = (one, other) => one.ask.image === other.ask.image && (["undo", "redo"].includes(other.ask.do) || keyOf(one.ask) === keyOf(other.ask));
 
-  // The first act that waits for nothing, once; null while an answer is awaited.
+  // The first act that waits for nothing, once; null while an answer is awaited. Quick verdicts go together, each on a
+  // region of its own, in their order.
   function nextAct() {
-    if (sent) return null;
+    if (sent.size) return null;
     const held = acts.filter((entry) => entry.conflict);
-    const entry = acts.find((each) => !each.conflict && !held.some((other) => acts.indexOf(other) < acts.indexOf(each) && blocks(other, each)));
-    if (!entry) return null;
-    sent = entry.ask.act;
+    const free = (each) => !each.conflict && !held.some((other) => acts.indexOf(other) < acts.indexOf(each) && blocks(other, each));
+    const first = acts.find(free);
+    if (!first) return null;
+    const out = [first];
+    for (const each of first.ask.do === "verdict" ? acts.slice(acts.indexOf(first) + 1) : []) {
+      if (out.length >= TOGETHER || each.ask.do !== "verdict" || !free(each) || out.some((other) => keyOf(other.ask) === keyOf(each.ask))) break;
+      out.push(each);
+    }
+    sent = new Set(out.map(({ ask }) => ask.act));
     told = at.image;
-    return { ...entry.ask, at: [at.image, at.region] };
+    const more = out.slice(1).map(({ ask }) => ({ ...ask }));
+    return { ...first.ask, at: [at.image, at.region], ...(more.length ? { more } : {}) };
   }
 
   function nextView() {
     if (viewing) return null;
     if (wish?.id) return ask({ do: "open", id: wish.id });
-    const enough = at.state === "empty" || end || chain.length > AHEAD / 2;
+    const enough = at.state === "empty" || end || chain.length > AHEAD - IN_ANSWER;
     if (enough) return told === at.image ? null : ask({ do: "place" });
     const skip = new Set([at.image, ...visited, ...chain.map((each) => each.image), ...acts.map((entry) => entry.ask.image)]);
-    const count = at.state === "waiting" ? 1 : AHEAD - chain.length;
+    const count = at.state === "waiting" ? 1 : IN_ANSWER;
     return ask({ do: "ahead", after, count, skip: [...skip].filter(Boolean) });
   }
 
@@ -342,7 +353,7 @@ function editorQueue(newId) {
 
   // Nothing came back: the same is sent again, under the same name.
   function actFailed(act) {
-    if (sent === act) sent = "";
+    if (sent.has(act)) sent = new Set();
   }
   function viewFailed(asked) {
     if (viewing?.asked === asked) viewing = null;
@@ -364,7 +375,7 @@ function editorQueue(newId) {
   function view() {
     const picture = pictures.get(at.image) ?? null, held = acts.filter((entry) => entry.conflict);
     const conflicts = held.map(({ ask, conflict }) => ({ act: ask.act, panel: conflict.panel }));
-    return { at, picture, overlay: picture && overlay(at.image), conflicts, unsaved: acts.length, message };
+    return { at, picture, overlay: picture && overlay(at.image), conflicts, unsaved: acts.length, ahead: chain.length, message };
   }
 
   // The verdicts of all descriptions that are known: a description's id -> its status and text, where that was changed.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.curate.actions import dataset_of
-from app.curate.map_cache import MapSelection, atlas_of
+from app.curate.map_cache import MapSelection, atlas_of, example_search
 from app.jobs.control import NewJob
 from app.services import Services
 from curation.explore.atlas import Atlas, AtlasConfig
@@ -22,11 +22,11 @@ from curation.explore.similarity import command_line as scores_command
 from curation.review.acts import ActCount, WantedAct, count_act, do_act
 from curation.review.near_duplicates import copies_of
 from db.engine import Session, reading
-from db.models import Image, ReviewAct
+from db.models import Image, RegionRow, ReviewAct
 from db.queries.curate_filter import ChosenRegions, CurateFilter
 from db.queries.data_set_queries import get_image, lookalike_page
 from db.queries.embedding_map_queries import PointFacts, picture_facts, pictures_by_id, region_facts
-from db.queries.region_queries import regions_of
+from db.queries.region_queries import get_region, regions_of
 from db.queries.review_queries import RegionSelection
 from grain.structures import Array
 from user_errors import UserError
@@ -105,6 +105,29 @@ def select(services: Services, dataset: str, what: What, *, corners: Sequence[Se
     if atlas is None:
         return "", 0
     return selection.to_text(), len(atlas.inside(np.array(selection.polygon, np.float32)))
+
+
+def alike(services: Services, dataset: str, what: What, number: int) -> tuple[str, int]:
+    """Return the selection of what is most like an example, as the page keeps it, and how many that are.
+
+    Raises: UserError: there is no map, or the example is not on it.
+    """
+    atlas = _atlas(services, dataset, what)
+    if atlas is None:
+        raise UserError(f"Similar {what} come from their map: draw it first.")
+    home, dataset_id = services.settings.home, dataset_of(services, dataset)
+    ids = example_search(services.engine, home, dataset_id, atlas).most_alike(number)
+    return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
+
+
+def point_shown(services: Services, what: What, number: int) -> tuple[Image, RegionRow | None] | None:
+    """Return the picture of a point, and its region where points are regions; None where either is gone."""
+    with reading(services.engine) as session:
+        region = get_region(session, region_id=number) if what == "regions" else None
+        if what == "regions" and region is None:
+            return None
+        image = get_image(session, image_id=region.image_id if region else number)
+        return (image, region) if image else None
 
 
 def new_job(kind: str, dataset: str, what: What, *, checkpoint: str, owner: str) -> NewJob:

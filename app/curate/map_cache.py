@@ -12,22 +12,25 @@ from typing import cast, get_args
 
 import numpy as np
 
+from curation.explore.alike import ExampleSearch
 from curation.explore.atlas import Atlas, atlas_path, load
 from curation.explore.embedding_store import What
+from db.engine import Engine
 from db.queries.curate_filter import ChosenRegions
 from user_errors import UserError
 
 KEPT = 4  # maps in memory
-MOST_CORNERS = 2_000
+MOST_CORNERS, MOST_IDS = 2_000, 1_000
 _kept: OrderedDict[tuple[Path, int], Atlas] = OrderedDict()
 
 
 @dataclass(frozen=True)
 class MapSelection:
-    """An outline that a person drew around points. polygon: corners on the map."""
+    """An outline that a person drew around points, or a list of them. polygon: corners on the map. ids: else these."""
 
     what: What
-    polygon: tuple[tuple[float, float], ...]
+    polygon: tuple[tuple[float, float], ...] = ()
+    ids: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, what: str, corners: Sequence[Sequence[float]]) -> MapSelection:
@@ -51,14 +54,16 @@ class MapSelection:
         """
         try:
             given = json.loads(text)
-            what, corners = given["what"], given["polygon"]
-        except (ValueError, KeyError, TypeError) as error:
+            what, corners, ids = given["what"], given["polygon"], tuple(int(each) for each in given.get("ids", ()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError("expected a selection of the map, got something else: draw around points again") from error
+        if ids and what in get_args(What) and len(ids) <= MOST_IDS:
+            return cls(cast(What, what), ids=ids)
         return cls.of(what, corners)
 
     def to_text(self) -> str:
         """Return the selection as the page keeps it."""
-        return json.dumps({"what": self.what, "polygon": self.polygon})
+        return json.dumps({"what": self.what, "polygon": self.polygon, "ids": self.ids})
 
 
 def atlas_of(home: Path, dataset_id: int, what: What) -> Atlas | None:
@@ -86,6 +91,8 @@ def chosen_by(home: Path, dataset_id: int, selection: str) -> ChosenRegions | No
     if not selection:
         return None
     outline = MapSelection.from_text(selection)
+    if outline.ids:
+        return ChosenRegions(outline.ids, of=outline.what)
     atlas = atlas_of(home, dataset_id, outline.what)
     if atlas is None:
         raise UserError("the map of this selection is gone: draw it again")
@@ -96,6 +103,15 @@ def chosen_by(home: Path, dataset_id: int, selection: str) -> ChosenRegions | No
 def _within(atlas: Atlas, outline: MapSelection) -> ChosenRegions:
     ids = atlas.inside(np.array(outline.polygon, np.float32))
     return ChosenRegions(tuple(ids.tolist()), of=outline.what)
+
+
+@lru_cache(2)  # the next example of the same map
+def example_search(engine: Engine, home: Path, dataset_id: int, atlas: Atlas) -> ExampleSearch:
+    """Return the search by example among the points of a map.
+
+    Raises: UserError: their vectors are gone.
+    """
+    return ExampleSearch.of(engine, home, dataset_id, atlas=atlas)
 
 
 def outliers_of(home: Path, dataset_id: int) -> list[int]:

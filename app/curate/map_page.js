@@ -1,6 +1,8 @@
 // The map of the Curate page in the browser: what is drawn around goes to Python as corners, a click as the point's id.
 // Runs once, as js_on_load of the line below the map; `element` is that line, `trigger` sends to Python.
 const MOST_CORNERS = 300;
+const PEEK_MS = 120; // that the pointer rests on a point before its picture is asked
+let peeking = 0;
 
 function corners({ lassoPoints, range }) {
   if (lassoPoints) {
@@ -22,12 +24,17 @@ function wireMap() {
     if (drawn) trigger("click", { ask: { do: "select", corners: drawn } });
   });
   graph.on("plotly_click", ({ points }) => trigger("click", { ask: { do: "open", id: points[0].customdata } }));
+  graph.on("plotly_hover", ({ points }) => {
+    clearTimeout(peeking); // of the points that the pointer only passes, nothing is asked
+    peeking = setTimeout(() => trigger("select", { ask: { id: points[0].customdata } }), PEEK_MS);
+  });
   graph.on("plotly_deselect", () => trigger("click", { ask: { do: "clear" } }));
 }
 new MutationObserver(wireMap).observe(document.body, { childList: true, subtree: true });
 wireMap();
 
 element.addEventListener("click", (event) => {
+  if (event.target.closest("[data-like]")) trigger("click", { ask: { do: "like" } });
   if (!event.target.closest("[data-clear]")) return;
   const graph = document.querySelector("#map .js-plotly-plot");
   if (graph && window.Plotly) window.Plotly.restyle(graph, { selectedpoints: [null] });

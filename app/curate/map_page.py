@@ -32,7 +32,7 @@ COMMANDS = (
     ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
     ("-m", "curation.explore.similarity", "--dataset", "NAME"),
 )
-NO_SELECTION = render("curate/templates/selection.html", count=0, what="")
+NO_SELECTION = render("curate/templates/selection.html", count=0, what="", alike=False)
 
 OpenPicture = Callable[[int, int | None], list[Any]]
 """(picture, region) -> view, place"""
@@ -47,6 +47,7 @@ class MapComponents:
     colour: Any
     map: Any
     bridge: Any
+    peek: Any
     draw: Any
     score: Any
     jobs: Any
@@ -91,8 +92,11 @@ class MapSection:
             return ""
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
-    def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
-        """Select the points that were drawn around or all, or open one. Returns selection, bridge, view, place."""
+    def ask(self, dataset: str | None, what: str, place: Any, event: gr.EventData) -> list[Any]:
+        """Select points: those drawn around, those like the open one, or all; or open one.
+
+        Returns selection, bridge, view, place.
+        """
         from app.curate import actions, map_actions
 
         kept, ask = [gr.skip()] * 4, event.ask
@@ -104,6 +108,8 @@ class MapSection:
                 image = number if what == "pictures" else actions.image_of(self.services, number)
                 chosen = None if what == "pictures" else number
                 return [gr.skip(), gr.skip(), *self.open_picture(image, chosen)]
+            if ask.get("do") == "like":
+                return [*self._alike(dataset, what, place.image if what == "pictures" else place.chosen), *kept[2:]]
             corners = ask.get("corners") if ask.get("do") == "select" else None
             if not isinstance(corners, list):
                 return ["", NO_SELECTION, gr.skip(), gr.skip()]
@@ -111,8 +117,28 @@ class MapSection:
         except (KeyError, TypeError, ValueError) as error:
             warn(error)
             return kept
-        shown = render("curate/templates/selection.html", count=count, what=what)
+        shown = render("curate/templates/selection.html", count=count, what=what, alike=False)
         return [selection if count else "", shown, gr.skip(), gr.skip()]
+
+    def _alike(self, dataset: str | None, what: str, number: int) -> list[Any]:
+        """Select what is most like what is open. Returns selection, bridge."""
+        from app.curate import map_actions
+
+        if not number:
+            raise UserError("Open a region first: it is the example.")
+        selection, count = map_actions.alike(self.services, dataset or "", _what(what), number)
+        return [selection, render("curate/templates/selection.html", count=count, what=what, alike=True)]
+
+    def peek(self, what: str, event: gr.EventData) -> str:
+        """Show the thumbnail of the point under the pointer. Returns peek."""
+        from app.curate import map_actions, map_panels
+
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        try:
+            found = map_actions.point_shown(self.services, _what(what), whole_number("point", ask.get("id")))
+        except UserError:
+            return ""
+        return map_panels.peek_panel(*found, self.services.settings.home) if found else ""
 
     def forget(self) -> list[Any]:
         """Forget the selection, which belongs to the map of another data set. Returns selection, bridge."""
@@ -189,6 +215,7 @@ def lay_out() -> MapComponents:
                 what = gr.Radio(["regions", "pictures"], value="regions", label="points are", elem_id="map-what")
                 colour = gr.Radio(COLOURS, value="status", label="coloured by", elem_id="map-colour")
             plot = gr.Plot(show_label=False, elem_id="map")
+            peek = html(elem_id="map-peek")
             bridge = gr.HTML(
                 NO_SELECTION,
                 js_on_load=script(Path(__file__)),
@@ -209,6 +236,7 @@ def lay_out() -> MapComponents:
         colour=colour,
         map=plot,
         bridge=bridge,
+        peek=peek,
         draw=draw,
         score=score,
         jobs=jobs,
@@ -230,7 +258,10 @@ def wire(
     gr.on(changes, page.draw, drawing, parts.map, **turn)
     dataset.change(page.forget, None, [selection, parts.bridge], **turn)
     gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
-    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL))
+    parts.bridge.click(
+        page.ask, [dataset, parts.what, viewed[-1]], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL)
+    )
+    parts.bridge.select(page.peek, parts.what, parts.peek, **LIGHT)
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.curate.bulk_panels import things
 from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
-from app.ui.html import empty_state, render
+from app.ui.html import empty_state, render, things
 from app.ui.marks import PALETTE
 from app.ui.plots import empty_figure, scatter
-from app.ui.regions import thumbnail
+from app.ui.regions import boxed_thumbnail, thumbnail
 from curation.review.acts import ActCount
+from curation.versions.state import name_of
+from db.models import Image, RegionRow
 
 STATUS_COLOURS = {"accepted": "#009E73", "rejected": "#D55E00", "pending": "#0072B2"}
 REVIEW_COLOURS = {"reviewed": "#009E73", "empty": "#E69F00", "open": "#0072B2"}
@@ -43,6 +44,13 @@ def similar_groups_panel(groups: Sequence[SimilarPictures], by: str, home: Path,
         return empty_state("No similar pictures", f"Searched by {by}.")
     rows = [_group(group, home) for group in groups]
     return render("curate/templates/similar_groups.html", groups=rows, by=by, question=question)
+
+
+def peek_panel(image: Image, region: RegionRow | None, home: Path) -> str:
+    """Render the thumbnail of the point under the pointer, with its box and words."""
+    boxes = [((region.x1, region.y1, region.x2, region.y2), "line")] if region else []
+    words = region.text if region else name_of(image)
+    return render("curate/templates/peek.html", picture=boxed_thumbnail(image, home, boxes), words=words)
 
 
 def keep_question(count: ActCount, keep: int) -> str:

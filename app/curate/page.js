@@ -102,6 +102,7 @@ function update() {
   if (!writing()) rebuild(view);
   if (view.at.state === "open" && view.picture?.image === shownPicture()) showOverlay(view);
   stage.dataset.unsaved = view.unsaved;
+  stage.dataset.ahead = view.ahead;
   stage.dataset.open = view.at.state === "empty" ? "" : "1";
   if (opening && stage.dataset.open) toEditor();
   setText(said, notice || view.message);

@@ -6,7 +6,7 @@ Handlers import what they need of the data's side: the first page must not wait 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ STATES = (
 STAGE = render("curate/templates/stage.html", states=STATES)
 """All that Gradio puts into the editor: its script draws there what it is answered, when nobody is writing."""
 MOST_AHEAD, MOST_SKIPPED = 12, 2_000  # pictures in an answer, and known ones that a page names
+MOST_TOGETHER = 25  # edits that are asked after another in one event
 KEYS = (("A", "accept"), ("R", "reject"), ("N", "nothing here"), ("Z", "undo"), ("→", "next"))
 
 
@@ -225,19 +226,33 @@ class CuratePage(Paged):
         return answers.ahead_answer(ahead, pictures, asked)
 
     def ask(self, checkpoint: str, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Do an edit of the editor. Returns editor, place."""
+        """Do an edit of the editor, and the quick verdicts after it that came along. Returns editor, place."""
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        more = ask.get("more")
+        asks = [ask, *(each for each in (more if isinstance(more, list) else [])[:MOST_TOGETHER] if _is_verdict(each))]
+        who = person_of(request).name
+        answers = [self._answer(each, asks[index + 1 :], who, checkpoint or "") for index, each in enumerate(asks)]
+        refused = all("refused" in each for each in answers)
+        try:
+            place: Any = gr.skip() if refused else _place_of(ask)
+        except UserError:
+            place = gr.skip()
+        return [answers[0] | {"more": answers[1:]}, place]
+
+    def _answer(self, ask: Mapping[str, Any], later: Sequence[Mapping[str, Any]], who: str, checkpoint: str) -> Answer:
+        """Do one edit. later: those that follow; a picture is answered once, after the last edit of it."""
         from app.curate import actions, answers, editor
 
-        ask = event.ask if isinstance(event.ask, Mapping) else {}
-        asked = str(ask.get("act", ""))
+        asked, image = str(ask.get("act", "")), ask.get("image")
         try:
-            place = _place_of(ask)
-            done = editor.apply_edit(self.services, ask, who=person_of(request).name, checkpoint=checkpoint or "")
-            opened = actions.open_picture(self.services, done.image_id, done.chosen)
+            _place_of(ask)
+            done = editor.apply_edit(self.services, ask, who=who, checkpoint=checkpoint)
+            again = any(each.get("image") == image for each in later)
+            opened = None if again else actions.open_picture(self.services, done.image_id, done.chosen)
         except UserError as error:
             warn(error)
-            return [answers.refused_answer(asked, error.sentence, self._picture(ask.get("image"))), gr.skip()]
-        return [answers.edit_answer(done, opened, asked=asked, what=str(ask.get("do"))), place]
+            return answers.refused_answer(asked, error.sentence, self._picture(image))
+        return answers.edit_answer(done, opened, asked=asked, what=str(ask.get("do")))
 
     def _picture(self, image: Any) -> Any:
         """Return a picture as it is; None where there is none any more."""
@@ -254,6 +269,10 @@ class CuratePage(Paged):
 
         found = actions.open_picture(self.services, image, chosen)
         return [answers.open_answer(found), CuratePlace(image, found.chosen or 0)]
+
+
+def _is_verdict(ask: Any) -> bool:
+    return isinstance(ask, Mapping) and ask.get("do") == "verdict"
 
 
 def _place_of(ask: Mapping[str, Any]) -> CuratePlace:

@@ -1,4 +1,4 @@
 """The Data page: data sets, frozen versions, import and export.
 
-May import: app.access, app.jobs, app.services, app.ui.
+May import: app.access, app.core, app.jobs, app.services, app.ui.
 """

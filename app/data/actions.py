@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import cast, get_args
 
+from app.data.upkeep_actions import DELETE, RESTORE, UNDO
 from app.jobs.control import NewJob
 from app.services import Services
 from curation.exchange.dataset_card import CARD
@@ -20,11 +21,12 @@ from curation.exchange.export import MARK
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import select
+from curation.exchange.export_share import export_share
 from curation.exchange.formats import IMPORT_FORMATS, Format, losses
 from curation.exchange.import_annotations import ImportAnnotationsConfig
 from curation.exchange.import_annotations import command_line as import_command
-from curation.files.records import PictureRecord, Status
-from curation.versions.diff import VersionChange, diff, last_editor
+from curation.files.records import Status
+from curation.versions.diff import PictureDifference, last_editor, picture_differences
 from curation.versions.freeze import FreezeConfig
 from curation.versions.freeze import command_line as freeze_command
 from curation.versions.state import state_of
@@ -38,9 +40,9 @@ from db.queries.values import check_line
 from db.queries.version_queries import count_reviews, list_versions
 from user_errors import UserError
 
-KINDS = ("freeze", "export", "import-annotations")  # of jobs that the page shows
+KINDS = ("freeze", "export", "import-annotations", RESTORE, UNDO, DELETE)  # of jobs that the page shows
 MOST_CHECKED = 5_000  # pictures that losses are counted on before an export; its job counts all of them
-MOST_CHANGES = 200  # of a difference, listed one by one
+MOST_DIFFERENT = 12  # pictures of a difference that are shown at a time
 NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -55,25 +57,32 @@ class DatasetOverview:
 
 @dataclass(frozen=True)
 class VersionDifference:
-    """The changes between two versions, the first MOST_CHANGES of them one by one.
+    """The changes between two versions, with MOST_DIFFERENT of the pictures that differ, from `start` on.
 
-    kinds: (added | changed | removed, picture | description) -> how many. people: who -> how many.
+    kinds: (added | changed | removed, picture | description) -> how many. people: who -> how many. pictures: of how
+    many that differ.
     """
 
     before: str
     after: str
     kinds: Mapping[tuple[str, str], int]
     people: Mapping[str, int]
-    changes: Sequence[VersionChange]
+    shown: Sequence[PictureDifference]
+    start: int = 0
+    pictures: int = 0
 
 
 @dataclass(frozen=True)
 class ExportLosses:
-    """The losses of an export, a sentence each. pictures: counted. complete: they are all that go into it."""
+    """The losses of an export, a sentence each. pictures: counted. complete: they are all that go into it.
+
+    share: what its filter takes and leaves out, a sentence each.
+    """
 
     sentences: Sequence[str]
     pictures: int
     complete: bool
+    share: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,8 @@ def freeze(services: Services, config: FreezeConfig) -> int:
     return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=freeze_command(config)))
 
 
-def difference(services: Services, dataset: str, *, before: str, after: str) -> VersionDifference:
-    """Compare two versions of a data set.
+def difference(services: Services, dataset: str, *, before: str, after: str, start: int = 0) -> VersionDifference:
+    """Compare two versions of a data set. start: how many of the pictures that differ come before those to be shown.
 
     Raises: UserError: one of them is gone, damaged or not chosen.
     """
@@ -144,13 +153,14 @@ def difference(services: Services, dataset: str, *, before: str, after: str) -> 
     old, new = (open_version(services.engine, home, dataset=dataset, version=name) for name in (before, after))
     kinds: Counter[tuple[str, str]] = Counter()
     people: Counter[str] = Counter()
-    changes: list[VersionChange] = []
-    for change in diff(old, new, last_editor=last_editor(services.engine)):
-        kinds[change.kind, change.what] += 1
-        people[change.who] += bool(change.who)
-        if len(changes) < MOST_CHANGES:
-            changes.append(change)
-    return VersionDifference(before, after, kinds, +people, changes)
+    shown: list[PictureDifference] = []
+    pictures = 0
+    for pictures, each in enumerate(picture_differences(old, new, last_editor=last_editor(services.engine)), start=1):
+        kinds.update((change.kind, change.what) for change in each.changes)
+        people.update(change.who for change in each.changes if change.who)
+        if start < pictures <= start + MOST_DIFFERENT:
+            shown.append(each)
+    return VersionDifference(before, after, kinds, people, shown, start, pictures)
 
 
 def export_config(
@@ -184,9 +194,12 @@ def export_losses(services: Services, config: ExportConfig) -> ExportLosses:
 
     Raises: UserError: there is no such data set or version, or it does not hold these verdicts.
     """
-    records = _records(services, config)
+    dataset_id, frozen = _exported(services, config)
+    records = iter(frozen) if frozen else state_of(services.engine, dataset_id, statuses=config.statuses)
     some = list(islice((chosen for each in records if (chosen := select(each, config)) is not None), MOST_CHECKED + 1))
-    return ExportLosses(losses(config.format, some[:MOST_CHECKED]), len(some[:MOST_CHECKED]), len(some) <= MOST_CHECKED)
+    checked, complete = some[:MOST_CHECKED], len(some) <= MOST_CHECKED
+    share = export_share(services.engine, config, dataset_id=dataset_id, frozen=frozen).sentences()
+    return ExportLosses(losses(config.format, checked), len(checked), complete, share)
 
 
 def export(services: Services, config: ExportConfig, who: str) -> int:
@@ -238,12 +251,11 @@ def _open_version(services: Services, config: ExportConfig) -> FrozenState:
     return frozen
 
 
-def _records(services: Services, config: ExportConfig) -> Iterator[PictureRecord]:
-    if config.version:
-        return iter(_open_version(services, config))
+def _exported(services: Services, config: ExportConfig) -> tuple[int, FrozenState | None]:
+    """Return the data set's id, and the version that is exported; None for the present data set."""
+    frozen = _open_version(services, config) if config.version else None
     with reading(services.engine) as session:
-        dataset_id = _dataset(session, config.dataset)
-    return state_of(services.engine, dataset_id, statuses=config.statuses)
+        return _dataset(session, config.dataset), frozen
 
 
 def _dataset(session: Session, name: str) -> int:

@@ -5,18 +5,19 @@ Handlers import what they need of the data's side: the first page must not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.data import panels
+from app.data import panels, upkeep_page
 from app.services import Services
 from app.ui.dataset_choice import open_dataset
 from app.ui.events import (
     LIGHT,
+    ON_ASK,
     ON_JOB,
     QUEUE_ALL,
     TICK_SECONDS,
@@ -104,6 +105,7 @@ class DataComponents:
     export: Any
     export_note: Any
     jobs: Any
+    upkeep: upkeep_page.UpkeepComponents
 
 
 class DataPage:
@@ -115,7 +117,7 @@ class DataPage:
 
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set that a link names. Returns dataset and jobs."""
-        return [open_dataset(self.services, request).field, self._jobs()]
+        return [open_dataset(self.services, request).field, self.jobs()]
 
     def show(self, dataset: str | None, before: str | None, after: str | None, held: list[str] | None) -> list[Any]:
         """Show another data set, or what a job changed; chosen versions stay chosen. Returns DatasetOutputs."""
@@ -180,13 +182,23 @@ class DataPage:
 
     def compare(self, dataset: str | None, before: str | None, after: str | None) -> Any:
         """Compare two versions. Returns difference."""
+        return self._difference(dataset, before, after, start=0)
+
+    def turn(self, dataset: str | None, before: str | None, after: str | None, event: gr.EventData) -> Any:
+        """Show other pictures of the comparison. Returns difference."""
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        return self._difference(dataset, before, after, start=ask.get("start"))
+
+    def _difference(self, dataset: str | None, before: str | None, after: str | None, *, start: Any) -> Any:
+        from app.core.page_values import whole_number
         from app.data import actions
 
+        named = {"before": before or "", "after": after or ""}
         try:
-            found = actions.difference(self.services, dataset or "", before=before or "", after=after or "")
+            found = actions.difference(self.services, dataset or "", **named, start=whole_number("start", start))
         except UserError as error:
             return notice(error.sentence)
-        return panels.difference_panel(found)
+        return panels.difference_panel(found, self.services.settings.home)
 
     def export(self, request: gr.Request, *form: Any) -> list[Any]:
         """Queue an export. Returns its note and jobs."""
@@ -217,11 +229,11 @@ class DataPage:
     def ask(self, request: gr.Request, event: gr.EventData) -> Any:
         """Control a job: pause, resume or cancel it. Returns jobs."""
         control_job_by_button(self.services, request, event)
-        return self._jobs()
+        return self.jobs()
 
     def tick(self, before: str) -> Any:
         """Return the jobs if they changed; asked every two seconds."""
-        jobs = self._jobs()
+        jobs = self.jobs()
         return gr.skip() if jobs == before else jobs
 
     def _config(self, form: tuple[Any, ...]) -> ExportConfig:
@@ -240,11 +252,12 @@ class DataPage:
     def _queued(self, work: Callable[[], str]) -> list[Any]:
         """Return the note of `work`, which queues a job, or what is wrong; and jobs."""
         try:
-            return [work(), self._jobs()]
+            return [work(), self.jobs()]
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
 
-    def _jobs(self) -> str:
+    def jobs(self) -> str:
+        """Render the latest jobs."""
         from app.data import actions
         from app.ui import jobs_list
 
@@ -264,10 +277,12 @@ def _lay_out(dataset: Any) -> DataComponents:
             html(heading("Data set"))
             overview = html(NO_DATASET, elem_id="overview")
             imports = _import_fields()
+            upkeep = upkeep_page.lay_out()
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
                 html(heading("Versions"))
-                versions = html(elem_id="versions")
+                versions = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="versions")
+                restore = upkeep_page.lay_out_restore()
                 freeze = _freeze_fields()
             with gr.Column(elem_classes="card"):
                 html(heading("What changed between two versions"))
@@ -275,7 +290,7 @@ def _lay_out(dataset: Any) -> DataComponents:
                     before = gr.Dropdown([], label="from", elem_id="before", min_width=100)
                     after = gr.Dropdown([], label="to", elem_id="after", min_width=100)
                 compare = gr.Button("Compare", size="sm", elem_id="compare-versions")
-                difference = html(elem_id="difference")
+                difference = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="difference")
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
                 html(heading("Export"))
@@ -301,6 +316,7 @@ def _lay_out(dataset: Any) -> DataComponents:
         export=export,
         export_note=export_note,
         jobs=jobs,
+        upkeep=replace(upkeep, restore=restore),
     )
 
 
@@ -361,9 +377,12 @@ def _wire(app: gr.Blocks, page: DataPage, parts: DataComponents) -> None:
     freezing = [dataset, freeze.name, freeze.remark, freeze.held]
     freeze.button.click(page.freeze, freezing, [freeze.note, parts.jobs], **LIGHT)
     parts.compare.click(page.compare, compared, parts.difference, **READING)
+    parts.difference.click(page.turn, compared, parts.difference, **(READING | QUEUE_ALL))
     parts.export.click(page.export, form, [parts.export_note, parts.jobs], **LIGHT)
     importing = [dataset, imports.file, imports.format, imports.accept]
     imports.button.click(page.import_annotations, importing, [imports.note, parts.jobs], **LIGHT)
     parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | QUEUE_ALL))
+    section = upkeep_page.UpkeepSection(page.services, page.jobs)
+    upkeep_page.wire(section, parts.upkeep, dataset=dataset, versions=parts.outputs.versions, jobs=parts.jobs)
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     parts.jobs.change(page.show, known, outputs, **READING)  # a job may have changed the data set

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.ui.html import empty_state, notice, render, render_macro
+from app.ui.regions import placed_thumbnail
+from curation.files.records import shown
 
 if TYPE_CHECKING:
     from app.data.actions import DatasetOverview, ExportLosses, VersionDifference, WrittenExport
-    from curation.versions.diff import VersionChange
+    from curation.versions.diff import PictureDifference, VersionChange
     from db.models import DatasetVersion
 
 REVIEWS = {"reviewed": "reviewed", "empty": "reviewed, nothing to mark", "open": "not finished"}
@@ -34,6 +36,7 @@ IMPORT_FORMATS = FORMATS | {
 }
 SIGNS = {"added": "+", "changed": "~", "removed": "−"}
 MOST_EXPORTS = 6
+BOOKKEEPING = ("version", "editor", "sha256")  # of a change: it says them otherwise
 NO_VERSION = empty_state("No version yet", "Freeze the data set: training and evaluation can then name what they saw.")
 NO_EXPORT = empty_state("No export yet", "Choose a format: what it cannot store is listed before you export.")
 
@@ -79,39 +82,69 @@ def versions_panel(versions: Sequence[DatasetVersion]) -> str:
     return render("data/templates/versions.html", versions=versions) if versions else NO_VERSION
 
 
-def difference_panel(found: VersionDifference) -> str:
-    """Render how many were added, changed and removed, by whom, and the first of them one by one."""
+def difference_panel(found: VersionDifference, home: Path) -> str:
+    """Render how many were added, changed and removed, by whom, and some pictures with both versions of their boxes."""
     if not found.kinds:
-        return render(
-            "data/templates/difference.html", finding="The two versions are the same.", people="", changes=(), more=0
-        )
+        return render_macro("finding", "The two versions are the same.")
     counts = ", ".join(
         f"{count:,} {what}{'s' * (count != 1)} {kind}" for (kind, what), count in sorted(found.kinds.items())
     )
     people = ", ".join(f"{who} {count:,}" for who, count in sorted(found.people.items(), key=lambda each: -each[1]))
+    last = found.start + len(found.shown)
     return render(
         "data/templates/difference.html",
         finding=f"{counts}.",
         people=f"By {people}." if people else "",
-        changes=[(each.kind, SIGNS[each.kind], _change(each), each.who) for each in found.changes],
-        more=sum(found.kinds.values()) - len(found.changes),
+        before=found.before,
+        after=found.after,
+        pictures=[_picture_difference(each, home) for each in found.shown],
+        place=f"{found.start + 1:,} to {last:,} of {found.pictures:,} pictures that differ",
+        back=max(0, found.start - len(found.shown)) if found.start else None,
+        forward=last if last < found.pictures else None,
     )
+
+
+def _picture_difference(found: PictureDifference, home: Path) -> dict[str, object]:
+    """Return a picture that differs as the template needs it: its boxes then and now, and its changes."""
+    record = found.after or found.before
+    assert record is not None
+    changed = {change.id: change.kind for change in found.changes if change.id}
+    then, now = (
+        [
+            (region.xyxy, f"line {kind}")
+            for region in (each.regions if each else ())
+            for kind in [next((changed[one.id] for one in region.descriptions if one.id in changed), "same")]
+        ]
+        for each in (found.before, found.after)
+    )
+    size = {"width": record.width, "height": record.height}
+    sides = [placed_thumbnail(record.sha256, home, boxes, **size) for boxes in (then, now)]
+    changes = [(each.kind, SIGNS[each.kind], _change(each), each.who) for each in found.changes]
+    return {
+        "link": f"/curate?image={record.id}",
+        "name": record.file_name,
+        "then": sides[0],
+        "now": sides[1],
+        "changes": changes,
+    }
 
 
 def _change(change: VersionChange) -> str:
     """Return what there is now, or was; of a change, both."""
     before, after = change.fields.get("text", (None, None))
-    if change.kind == "changed" or change.what == "picture":
-        return replace(change, who="").sentence().removeprefix(f"{change.kind} ")
-    return f"“{after if before is None else before}” on {change.file_name}"
+    if change.what == "description" and change.kind != "changed":
+        return f"“{after if before is None else before}”"
+    told = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
+    return "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items()) or "made by another"
 
 
 def losses_panel(found: ExportLosses) -> str:
     """Render what an export loses, before it does."""
     if not found.pictures:
-        return notice("No picture to export: review some on the Curate page, or include pictures that nobody reviewed.")
+        words = "No picture to export: review some on the Curate page, or include pictures that nobody reviewed."
+        return notice(" ".join([words, *found.share]))
     pictures = f"{found.pictures:,}" if found.complete else f"the first {found.pictures:,}"
-    return render("data/templates/losses.html", pictures=pictures, sentences=found.sentences)
+    return render("data/templates/losses.html", pictures=pictures, sentences=found.sentences, share=found.share)
 
 
 def exports_panel(found: Sequence[WrittenExport]) -> str:

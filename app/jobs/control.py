@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.jobs.devices import slots_here
+from app.jobs.devices import LIGHT, LIGHT_SLOTS, slots_here
 from app.jobs.folder import Log, job_folder
 from app.jobs.launch import Pace, RunnerConfig, keep_watchdog, start_process
 from app.jobs.processes import Worker, end, find, of_job
@@ -96,8 +96,10 @@ class Jobs:
         """
         self._engine, self._home = engine, home.absolute()
         self.slots = dict(slots or slots_here())
+        """Those that a person chooses from; light jobs have slots of their own, so that none waits for a heavy one."""
+        self._all_slots = {LIGHT: LIGHT_SLOTS} | self.slots
         self._pace = pace or Pace()
-        self._config = RunnerConfig(self._home, self.slots, self._pace, watched)
+        self._config = RunnerConfig(self._home, self._all_slots, self._pace, watched)
         self._started: list[subprocess.Popen[bytes]] = []
         self._starting, self._reconciling = threading.Lock(), threading.Lock()
 
@@ -106,11 +108,11 @@ class Jobs:
 
         Raises: UserError: no such device or not so wide, or argv is not the words of a command.
         """
-        if self.slots.get(new.device, 0) < 1:
+        if self._all_slots.get(new.device, 0) < 1:
             known = ", ".join(self.slots)
             raise UserError(f"expected a device with a slot ({known}), got {new.device!r}: choose one")
-        if new.width > self.slots[new.device]:
-            most = self.slots[new.device]
+        if new.width > self._all_slots[new.device]:
+            most = self._all_slots[new.device]
             raise UserError(f"expected at most the {most} slots of {new.device}, got {new.width}: take fewer")
         with transaction(self._engine) as session:
             job = enqueue_job(
@@ -207,7 +209,7 @@ class Jobs:
     def has_work(self) -> bool:
         """Return whether a job runs, waits for a slot or will be tried again on a device that this machine has."""
         with reading(self._engine) as session:
-            return not busy_devices(session).isdisjoint(self.slots)
+            return not busy_devices(session).isdisjoint(self._all_slots)
 
     def keep_watched(self) -> None:
         """See that a watchdog lives while there is work, and that runners started from now on see to it as well.
@@ -220,7 +222,7 @@ class Jobs:
 
     def _fitting(self, ready: Sequence[Job], running: Sequence[Job]) -> int:
         """Return how many jobs could start now; none overtakes a wider one of its device."""
-        free = Counter(self.slots)
+        free = Counter(self._all_slots)
         for job in running:
             free[job.device] -= job.width
         fitting = 0

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-CPU, GPU = "cpu", "gpu"
+CPU, GPU, LIGHT = "cpu", "gpu", "light"
+LIGHT_SLOTS = 1  # jobs that mostly wait for a server, beside those that compute
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NODES = Path("/dev")
 

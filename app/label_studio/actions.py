@@ -6,15 +6,16 @@ A server that is down, slow or failing costs a sentence, never a page.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast, get_args
 
 from app.core.page_values import whole_number
 from app.core.settings import is_loopback
 from app.jobs.control import NewJob
+from app.jobs.devices import LIGHT
 from app.label_studio.backend import Annotate
 from app.services import Services
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -31,16 +32,22 @@ from curation.label_studio.projects import list_projects, project_name
 from curation.label_studio.sync import SyncConfig, command_line
 from curation.versions.state import name_of
 from db.engine import reading, retrying
-from db.models import Image
+from db.models import Image, LabelLeftover
 from db.queries.data_set_queries import find_images, get_dataset, list_datasets
-from db.queries.label_studio_queries import ProjectCount, projects_of, tasks_of_image
+from db.queries.label_studio_queries import (
+    ProjectCount,
+    count_leftovers,
+    leftovers_of,
+    projects_of,
+    tasks_of_image,
+)
 from user_errors import UserError
 
 log = logging.getLogger(__name__)
 
 KINDS = ("label-studio",)  # of jobs that the panel shows
 START = "Label Studio is not connected: start it with make label-studio."
-MOST_CONFLICTS = 20  # shown at a time
+MOST_CONFLICTS, MOST_LEFTOVERS = 20, 20  # shown at a time
 ANNOTATORS = AnnotateConfig("", DescriberChoice("photo"), LocalizerChoice("photo"))  # need no weights
 
 
@@ -71,8 +78,10 @@ def connection(services: Services, dataset: str, within: int = HEALTH_S) -> Conn
         return Connection("", str(error), projects)
 
 
-def queue_sync(services: Services, dataset: str, *, template: str, do: str, owner: str) -> int:
+def queue_sync(services: Services, dataset: str, *, template: str, do: str, owner: str, tag: str = "") -> int:
     """Queue a push or a pull; return the id of its job. The project is connected with this app on the way.
+
+    Args:   tag: push only pictures with a region of this tag; "" for all.
 
     Raises: UserError: there is no such data set, template or server.
     """
@@ -82,8 +91,29 @@ def queue_sync(services: Services, dataset: str, *, template: str, do: str, owne
         raise UserError(f"Expected a template and push or pull, got {template!r} and {do!r}: reload the page.")
     if read_access(services.settings.home) is None:
         raise UserError(START)
-    config = SyncConfig(dataset, cast(Template, template), do=do, app=address(services))  # type: ignore[arg-type]
-    return services.jobs.submit(NewJob(kind=KINDS[0], owner=owner, config=config, argv=command_line(config)))
+    config = SyncConfig(dataset, cast(Template, template), do=do, tag=tag.strip(), app=address(services))  # type: ignore[arg-type]
+    job = NewJob(kind=KINDS[0], owner=owner, config=config, argv=command_line(config))
+    if do == "pull":  # it mostly waits for the server, and people for it
+        job = replace(job, device=LIGHT)
+    return services.jobs.submit(job)
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """What could not be taken of annotations of a data set: the latest of them, each with its image, and how many."""
+
+    latest: Sequence[tuple[LabelLeftover, Image]]
+    annotations: int
+
+
+def not_taken(services: Services, dataset: str) -> NotTaken:
+    """Return what could not be taken of a data set's annotations, by pull or webhook."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset) if dataset else None
+        if found is None:
+            return NotTaken((), 0)
+        latest = leftovers_of(session, dataset_id=found.id, limit=MOST_LEFTOVERS)
+        return NotTaken(latest, count_leftovers(session, dataset_id=found.id))
 
 
 def waiting_conflicts(services: Services, dataset: str) -> list[Conflict]:

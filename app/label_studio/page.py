@@ -28,15 +28,15 @@ class LabelStudioPanel:
         self.services = services
 
     def show(self, dataset: str | None) -> list[Any]:
-        """Show the state of a data set in Label Studio. Returns status, jobs, conflicts."""
+        """Show the state of a data set in Label Studio. Returns status, jobs, conflicts, not taken."""
         from app.label_studio import actions, panels
 
         status = panels.connection_panel(actions.connection(self.services, dataset or ""))
-        return [status, self._jobs(), self._conflicts(dataset)]
+        return [status, self._jobs(), self._conflicts(dataset), self._not_taken(dataset)]
 
-    def push(self, dataset: str | None, template: str, request: gr.Request) -> Any:
-        """Queue a push. Returns jobs."""
-        return self._queue(dataset, request, template=template, do="push")
+    def push(self, dataset: str | None, template: str, tag: str, request: gr.Request) -> Any:
+        """Queue a push, of all pictures or those of a tag. Returns jobs."""
+        return self._queue(dataset, request, template=template, do="push", tag=tag or "")
 
     def pull(self, dataset: str | None, template: str, request: gr.Request) -> Any:
         """Queue a pull. Returns jobs."""
@@ -58,8 +58,8 @@ class LabelStudioPanel:
         return self._conflicts(dataset)
 
     def refresh(self, dataset: str | None, *before: str) -> list[Any]:
-        """Show every few seconds how far the jobs are, and new conflicts. Returns jobs, conflicts."""
-        now = self._jobs(), self._conflicts(dataset)
+        """Show every few seconds how far the jobs are, and what came in. Returns jobs, conflicts, not taken."""
+        now = self._jobs(), self._conflicts(dataset), self._not_taken(dataset)
         return [gr.skip() if new == old else new for new, old in zip(now, before, strict=True)]
 
     def show_task(self, place: Any) -> str:
@@ -84,6 +84,11 @@ class LabelStudioPanel:
         waiting = actions.waiting_conflicts(self.services, dataset or "")
         return panels.conflicts_panel(waiting, self.services.settings.home)
 
+    def _not_taken(self, dataset: str | None) -> str:
+        from app.label_studio import actions, panels
+
+        return panels.not_taken_panel(actions.not_taken(self.services, dataset or ""), self.services.settings.home)
+
     def _jobs(self) -> str:
         from app.label_studio import actions
         from app.ui import jobs_list
@@ -107,6 +112,11 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
                 template = gr.Dropdown(
                     TEMPLATES, value="regions", label="people are asked to", filterable=False, elem_id="template"
                 )
+                tag = gr.Textbox(
+                    label="push only pictures with the tag",
+                    placeholder="all; tag a selection above",
+                    elem_id="push-tag",
+                )
                 with gr.Row(elem_classes="label-studio-acts"):
                     push = gr.Button("Push pictures", size="sm", min_width=90, elem_id="push")
                     pull = gr.Button("Pull decisions", size="sm", min_width=90, elem_id="pull")
@@ -114,12 +124,13 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
             with gr.Column(min_width=260, scale=3):
                 jobs = gr.HTML(js_on_load=ON_JOB, apply_default_css=False, elem_id="label-studio-jobs")
         conflicts = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="conflicts")
-    outputs = [status, jobs, conflicts]
+        left = html(elem_id="not-taken")
+    outputs = [status, jobs, conflicts, left]
     for event in (app.load, dataset.change, refresh.click, jobs.change):
         event(panel.show, dataset, outputs, **ORDERED)
-    push.click(panel.push, [dataset, template], jobs, **LIGHT)
+    push.click(panel.push, [dataset, template, tag], jobs, **LIGHT)
     pull.click(panel.pull, [dataset, template], jobs, **LIGHT)
     jobs.click(panel.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     place.change(panel.show_task, place, link, **LIGHT)
     conflicts.click(panel.choose, dataset, conflicts, **(ORDERED | QUEUE_ALL))
-    gr.Timer(TICK_SECONDS).tick(panel.refresh, [dataset, jobs, conflicts], [jobs, conflicts], **LIGHT)
+    gr.Timer(TICK_SECONDS).tick(panel.refresh, [dataset, jobs, conflicts, left], [jobs, conflicts, left], **LIGHT)

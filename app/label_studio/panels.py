@@ -12,7 +12,7 @@ from curation.label_studio.conflicts import Conflict
 from curation.versions.state import name_of
 
 if TYPE_CHECKING:
-    from app.label_studio.actions import Connection
+    from app.label_studio.actions import Connection, NotTaken
 
 
 def conflicts_panel(conflicts: Sequence[Conflict], home: Path) -> str:
@@ -21,6 +21,26 @@ def conflicts_panel(conflicts: Sequence[Conflict], home: Path) -> str:
         return ""
     rows = [_conflict(each, home) for each in conflicts]
     return render("label_studio/templates/conflicts.html", conflicts=rows)
+
+
+def not_taken_panel(found: NotTaken, home: Path) -> str:
+    """Render annotations of which something could not be taken: the picture, the task, and why; "" for none."""
+    if not found.annotations:
+        return ""
+    rows = [
+        {
+            "picture": boxed_thumbnail(image, home, ()),
+            "name": name_of(image),
+            "link": f"{each.project}/data?task={each.task_id}",
+            "task": each.task_id,
+            "who": each.who,
+            "at": each.at,
+            "reasons": each.reasons,
+        }
+        for each, image in found.latest
+    ]
+    more = found.annotations - len(rows)
+    return render("label_studio/templates/not_taken.html", rows=rows, annotations=found.annotations, more=more)
 
 
 def _conflict(conflict: Conflict, home: Path) -> dict[str, object]:

@@ -68,3 +68,8 @@ def command_details(*commands: Sequence[str]) -> Markup:
 def render_macro(name: str, *values: object) -> Markup:
     """Render one macro of the pages' common parts by its name."""
     return Markup(getattr(environment().get_template(MACROS).module, name)(*values))
+
+
+def things(count: int, name: str, many: str = "") -> str:
+    """Return a count with the name of what is counted. many: its plural, where that is not name + s."""
+    return f"{count:,} {name if count == 1 else many or name + 's'}"

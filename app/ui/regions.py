@@ -16,8 +16,15 @@ COMPUTED = ("similarity", "disagreement")  # nobody edits them
 
 def boxed_thumbnail(image: Image, home: Path, boxes: Iterable[tuple[Sequence[float], str]]) -> str:
     """Render a picture's thumbnail under boxes, normalized xyxy, each with the class of its line."""
+    return placed_thumbnail(image.sha256, home, boxes, width=image.width, height=image.height)
+
+
+def placed_thumbnail(
+    sha256: str, home: Path, boxes: Iterable[tuple[Sequence[float], str]], *, width: int, height: int
+) -> str:
+    """Render the thumbnail of a content under boxes, as `boxed_thumbnail`. width, height: of the picture, pixels."""
     placed = [(x1, y1, x2 - x1, y2 - y1, line) for (x1, y1, x2, y2), line in boxes]
-    return render_macro("boxed_thumbnail", thumbnail(home, image.sha256), image.width, image.height, placed)
+    return render_macro("boxed_thumbnail", thumbnail(home, sha256), width, height, placed)
 
 
 def thumbnail(home: Path, sha256: str) -> str:

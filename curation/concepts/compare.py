@@ -96,22 +96,22 @@ def compare(
     settings: LeakSettings,
     *,
     embed: Embed | None = None,
-    on_progress: Callable[[int], object] = lambda done: None,
+    on_progress: Callable[[int], object] = lambda pictures: None,
     keep: Callable[[ComparedPicture], object] = lambda match: None,
 ) -> tuple[list[NewSuspect], int, int]:
     """Compare each of our pictures with all of theirs.
 
-    Args:    theirs: iterated once, a batch at a time. embed: None leaves embeddings out. keep: called with every match
-             while its picture is in memory.
+    Args:    theirs: iterated once, a batch at a time. embed: None leaves embeddings out. on_progress: hears how many
+             pictures are looked at, ours first. keep: called with every match while its picture is in memory.
     Returns: suspects by picture, the strongest MOST_MATCHES of each; how many theirs are; how many had no picture.
     """
-    work = _Comparison(ours, settings, embed=embed, keep=keep)
+    work = _Comparison(ours, settings, embed=embed, keep=keep, on_progress=on_progress)
     compared = skipped = 0
     for batch in batches(theirs, BATCH):
         work.take(batch)
         compared += len(batch)
         skipped += sum(one.image is None for one in batch)
-        on_progress(compared)
+        on_progress(len(ours) + compared)
     return work.suspects(), compared, skipped
 
 
@@ -125,11 +125,18 @@ class _Comparison:
         *,
         embed: Embed | None,
         keep: Callable[[ComparedPicture], object],
+        on_progress: Callable[[int], object],
     ) -> None:
         self.ours, self.settings, self.embed, self.keep = ours, settings, embed, keep
         self.by_content = {content: row for row, one in enumerate(ours) for content in (one.sha256, *one.others)}
-        self.hashes, self.hashed = _hashes(ours)
-        self.embeds, self.embedded = self._embeds(ours)
+        hashes, embeds = [_hashes(())], [self._embeds(())]
+        for batch in batches(ours, BATCH):
+            hashes.append(_hashes(batch))
+            embeds.append(self._embeds(batch))
+            on_progress(sum(len(known) for _, known in hashes))
+        self.hashes, self.hashed = (np.concatenate(parts) for parts in zip(*hashes, strict=True))
+        self.embedded = np.concatenate([there for _, there in embeds])
+        self.embeds = np.concatenate([each for each, _ in embeds if len(each)] or [embeds[0][0]])
         self.found: dict[int, list[NewSuspect]] = {}
 
     def take(self, batch: Sequence[ComparedPicture]) -> None:

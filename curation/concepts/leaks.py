@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from tqdm import tqdm
 from atomic_files import write_atomically
 from curation.concepts.compare import ITSELF, ORDER, ComparedPicture, Embed, LeakSettings, compare
 from curation.concepts.status import dataset_id_of
-from curation.concepts.training_pictures import pictures_of, shard_pictures, version_pictures
+from curation.concepts.training_pictures import count_in_shards, pictures_of, shard_pictures, version_pictures
 from curation.files.home import database_url, home_folder, report_progress
 from curation.ingest.ingest import THUMBNAIL_QUALITY, thumbnail_path
+from curation.versions.versions import open_version
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.queries.concept_queries import NewSuspect, save_leak_check
+from db.queries.data_set_queries import count_images
 from grain.command import flags_of, run_command
 from user_errors import UserError
 
@@ -118,10 +121,11 @@ def check(
     config: LeaksConfig,
     *,
     embed: Embed | None = None,
-    on_progress: Callable[[int], object] = lambda done: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> LeakResult:
     """Compare, and save the suspects.
 
+    Args:   on_progress: hears how many pictures are looked at, of both sides together, and of how many.
     Raises: UserError: no such data set, nothing in it, shards that cannot be read, or as open_version.
     """
     with reading(engine) as session:
@@ -145,8 +149,9 @@ def check(
             match.image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
             write_atomically(file, buffer.getvalue(), sync="content")
 
+    total = len(ours) + _count_theirs(engine, home, config, ours=len(ours))
     suspects, compared, skipped = compare(
-        ours, theirs, config.settings, embed=embed, on_progress=on_progress, keep=keep
+        ours, theirs, config.settings, embed=embed, on_progress=lambda done: on_progress(done, total), keep=keep
     )
     result = LeakResult(config.words(), len(ours), compared, skipped, tuple(suspects))
     settings: dict[str, Any] = asdict(config.settings) | ({} if embed else {"checkpoint": ""})
@@ -168,16 +173,39 @@ def check(
     return result
 
 
+def _count_theirs(engine: Engine, home: Path, config: LeaksConfig, *, ours: int) -> int:
+    """Return how many training pictures there are."""
+    if config.itself:
+        return ours
+    if config.shards is not None:
+        return count_in_shards(config.shards.expanduser())
+    if config.version:
+        return open_version(engine, home, dataset=config.against, version=config.version).pictures
+    with reading(engine) as session:
+        return count_images(session, dataset_id=dataset_id_of(session, config.against))
+
+
+def minutes_left(done: int, total: int, seconds: float) -> str:
+    """Return how long the rest takes at the pace so far, in words; "" while nobody can say."""
+    if not 0 < done < total:
+        return ""
+    left = seconds * (total - done) / done
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
 def main(config: LeaksConfig) -> None:
     """Run the command line."""
     home = config.home.expanduser().absolute() if config.home else home_folder()
     engine = open_engine(database_url(home))
     try:
         with tqdm(unit=" pictures", smoothing=0.1) as bar:
+            began = time.monotonic()
 
-            def show(done: int) -> None:
+            def show(done: int, total: int) -> None:
+                bar.total = total
                 bar.update(done - bar.n)
-                report_progress(done, 0, f"{done:,} training pictures compared")
+                left = minutes_left(done, total, time.monotonic() - began)
+                report_progress(done, total, f"{done:,} of {total:,} pictures looked at{left}")
 
             embed = None if config.itself else embed_with(config.settings.checkpoint)
             result = check(engine, home, config, embed=embed, on_progress=show)

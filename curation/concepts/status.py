@@ -22,11 +22,13 @@ from db.models import ConceptSet, DatasetVersion, Image, LeakCheck, LeakSuspect
 from db.queries.concept_label_queries import labels_by_picture
 from db.queries.concept_queries import changed_at, get_concept_set, leak_checks, suspects_of
 from db.queries.data_set_queries import get_dataset, image_page
+from db.queries.history_queries import last_editors
 from db.queries.version_queries import list_versions
 from user_errors import UserError
 
 LEAK = "lies in training data"
 NO_CLASS = "shows none of the classes"
+BOTH_SEEN = "both labels seen"  # the reason of a decision on a disputed picture
 STATED = "stated:"  # before the name of somebody who labels without a login
 LABELLERS = 2
 PAGE = 1_000
@@ -63,7 +65,7 @@ class Step:
 class ConceptSetStatus:
     """The status of a novel-concept data set, as of one moment.
 
-    changed: time of the last edit.
+    deciders: whoever decided the class of a disputed picture, by picture. changed: time of the last edit.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class ConceptSetStatus:
     checks: tuple[LeakCheck, ...]
     suspects: tuple[LeakSuspect, ...]
     versions: tuple[DatasetVersion, ...]
+    deciders: Mapping[int, str]
     changed: datetime | None
 
     @cached_property
@@ -129,6 +132,17 @@ class ConceptSetStatus:
     def disagreements(self) -> list[Disagreement]:
         """Return the pictures whose labels differ."""
         return disagreements(self.judged_labels)
+
+    def decided_disputes(self) -> tuple[int, int]:
+        """Return how many disputed pictures a third person decided, and how many one of their labellers."""
+        disputed = [one for one in self.disagreements() if one.image_id in self.deciders]
+        own = sum(self.is_own_decision(one.image_id) for one in disputed)
+        return len(disputed) - own, own
+
+    def is_own_decision(self, image_id: int) -> bool:
+        """Return whether one of a picture's labellers decided its class."""
+        decider = person_name(self.deciders.get(image_id, ""))
+        return decider in {person_name(who) for who in self.labels.get(image_id, {})}
 
     def is_settled(self, image: Image) -> bool:
         """Return whether a picture's class is decided."""
@@ -229,15 +243,18 @@ def status_of(engine: Engine, dataset: str) -> ConceptSetStatus:
         images: list[Image] = []
         while page := image_page(session, dataset_id=dataset_id, after=images[-1].id if images else 0, limit=PAGE):
             images += page
+        labels = labels_by_picture(session, dataset_id=dataset_id)
+        disputed = [number for number, by in labels.items() if len({*by.values()}) > 1]
         return ConceptSetStatus(
             dataset,
             dataset_id,
             get_concept_set(session, dataset_id=dataset_id),
             tuple(images),
-            labels_by_picture(session, dataset_id=dataset_id),
+            labels,
             tuple(leak_checks(session, dataset_id=dataset_id)),
             tuple(suspects_of(session, dataset_id=dataset_id)),
             tuple(list_versions(session, dataset_id=dataset_id)),
+            last_editors(session, image_ids=disputed, reason=BOTH_SEEN),
             changed_at(session, dataset_id=dataset_id),
         )
 

@@ -17,7 +17,7 @@ from curation.files.archives import open_archive
 from curation.files.decode import Limits, RefusedError
 from curation.files.pictures import DecoderPool
 from curation.ingest.ingest import THUMBNAIL_SIDE, thumbnail_path
-from curation.versions.versions import open_version
+from curation.versions.versions import dataset_of_version, open_version
 from db.engine import Engine, reading
 from db.models import Image
 from db.queries.bulk import batches
@@ -49,8 +49,7 @@ def version_pictures(engine: Engine, home: Path, *, dataset: str, version: str) 
     Raises: UserError: as open_version.
     """
     state = open_version(engine, home, dataset=dataset, version=version)
-    with reading(engine) as session:
-        dataset_id = dataset_id_of(session, state.head.dataset)
+    dataset_id = dataset_of_version(engine, sha256=state.sha256, dataset=dataset).id
     for some in batches(state, BATCH):
         with reading(engine) as session:
             found = find_images(session, dataset_id=dataset_id, sha256s=[record.sha256 for record in some])
@@ -71,6 +70,17 @@ def shard_pictures(folder: Path) -> Iterator[ComparedPicture]:
                 yield from _shard(path, pool, limits)
             except (UserError, OSError) as error:
                 raise UserError(f"{path.name} cannot be read as a shard ({error}): copy or write it again") from error
+
+
+def count_in_shards(folder: Path) -> int:
+    """Return how many pictures the shards of a folder's manifest hold, without the split novel; 0 where it says none.
+
+    Raises: UserError: no such folder.
+    """
+    _shards(folder)
+    splits = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["splits"]
+    entries = [entry for split, each in splits.items() if split != "novel" for entry in each]
+    return sum(int(entry.get("images") or 0) for entry in entries)
 
 
 def _compared(image: Image, home: Path, numbered: bool) -> ComparedPicture:

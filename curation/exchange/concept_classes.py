@@ -1,7 +1,7 @@
 """Parse the classes of a novel-concept data set: names that no model knows yet, with descriptions and facts.
 
-They come as lines `name: description; description`, as the JSON that DCLIP and CuPL publish, or as ours, which adds
-facts: {"name": {"descriptions": [...], "product class": "", "brand": "", "release date": ""}}.
+They come as lines `name: description; description`, as the JSON that DCLIP and CuPL publish, as {"name": "text"}, or as
+ours, which adds facts: {"name": {"descriptions": [...], "product class": "", "brand": "", "release date": ""}}.
 """
 
 from __future__ import annotations
@@ -122,8 +122,12 @@ def _rich(text: str) -> dict[str, Any] | None:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    fits = isinstance(data, dict) and data and all(isinstance(entry, dict) for entry in data.values())
-    return data if fits else None
+    if not isinstance(data, dict) or not data:
+        return None
+    if any(isinstance(entry, str) for entry in data.values()):
+        lists = {name: [entry] if isinstance(entry, str) else entry for name, entry in data.items()}
+        data = {name: {DESCRIPTIONS: entry} if isinstance(entry, list) else entry for name, entry in lists.items()}
+    return data if all(isinstance(entry, dict) for entry in data.values()) else None
 
 
 def _from_entry(name: str, entry: Mapping[str, Any]) -> ConceptClass:

@@ -85,7 +85,9 @@ def dataset_card(tally: ExportTally, answer: dict[str, Any]) -> str:
         "",
         *(sources or ["- none"]),
         "",
-        f"{people} {'person' if people == 1 else 'people'} wrote, edited or judged them.",
+        f"{people} {'person' if people == 1 else 'people'} wrote, edited or judged them."
+        if people
+        else "Nobody wrote, edited or judged them one by one.",
         "",
         "## How it was made",
         "",

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ from curation.exchange.dataset_card import CARD, ExportTally, dataset_card
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_files import ExportWriter
 from curation.exchange.export_selection import ExportSelection
+from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
 from curation.files.home import database_url, home_folder, report_progress
 from curation.versions.state_file import FrozenState
-from curation.versions.versions import check_statuses, open_version, write_current_state
+from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
 from db.engine import Engine, open_engine, reading
+from db.models import Dataset
 from db.queries.audit_queries import latest_audit
 from db.queries.data_set_queries import get_dataset
 from grain.command import flags_of, run_command
@@ -56,19 +58,20 @@ def export(
     config: ExportConfig,
     *,
     on_losses: Callable[[list[str]], object] = lambda sentences: None,
+    on_share: Callable[[ExportShare], object] = lambda share: None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write an export and return its counts and losses.
 
-    Args:    on_losses: called with what the format cannot store before the first picture is written. on_progress:
-             called with the pictures done and in all.
+    Args:    on_losses: called with what the format cannot store before the first picture is written. on_share: likewise
+             with what the filter takes and leaves out. on_progress: called with the pictures done and in all.
     Returns: counts and losses, as printed.
     Raises:  UserError: the folder holds something else or cannot be written, there is no such data set or version,
              the version lacks a status, parquet without pyarrow, or the disk is full.
     """
     start = time.perf_counter()
     try:
-        answer = _ExportRun(engine, home, config, on_losses, on_progress).run()
+        answer = _ExportRun(engine, home, config, on_losses, on_share, on_progress).run()
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -86,8 +89,9 @@ class _ExportRun:
     home: Path
     config: ExportConfig
     on_losses: Callable[[list[str]], object]
+    on_share: Callable[[ExportShare], object]
     on_progress: Callable[[int, int], object]
-    dataset_id: int = 0
+    dataset: Dataset = field(init=False)
 
     @property
     def out(self) -> Path:
@@ -95,6 +99,8 @@ class _ExportRun:
 
     def run(self) -> dict[str, Any]:
         state = self._state()
+        share = self._share(state)
+        self.on_share(share)
         selection = ExportSelection(state, self.config, self.engine, self._audit())
         tally, class_tally = ExportTally(), ClassTally()
         for record in selection:
@@ -103,9 +109,9 @@ class _ExportRun:
         classes = self._classes(selection, class_tally)
         lost = losses(self.config.format, selection)
         self.on_losses(lost)
-        mark = {"schema": 1, "dataset": state.head.dataset, "state_sha256": state.sha256, **self.config.options()}
+        mark = {"schema": 1, "dataset": self.dataset.name, "state_sha256": state.sha256, **self.config.options()}
         self._mark(mark | {"state": "writing"})
-        writer = ExportWriter(self.engine, self.config, self.dataset_id, self.on_progress, tally)
+        writer = ExportWriter(self.engine, self.config, self.dataset.id, self.on_progress, tally)
         writer.write(selection, classes)
         answer = {
             **mark,
@@ -117,6 +123,7 @@ class _ExportRun:
             "class_list": self.config.classes is not None,
             "left_out": dict(sorted((writer.progress.left_out + selection.not_settled()).items())),
             "losses": lost,
+            "filter": share.sentences(),
             **({"concepts": state.head.concepts} if selection.classes else {}),
         }
         write_atomically(self.out / CARD, dataset_card(tally, answer))
@@ -125,21 +132,25 @@ class _ExportRun:
         self._mark(answer | {"state": "complete"})
         return {"out": str(self.out), **answer}
 
+    def _share(self, state: FrozenState) -> ExportShare:
+        frozen = state if self.config.version else None
+        return export_share(self.engine, self.config, dataset_id=self.dataset.id, frozen=frozen)
+
     def _state(self) -> FrozenState:
         """Write what is exported to a file, which is read several times and is the same each time."""
         config = self.config
         if config.version:
             state = open_version(self.engine, self.home, dataset=config.dataset, version=config.version)
             check_statuses(state, config.statuses, version=config.version)
-        with reading(self.engine) as session:
-            name = state.head.dataset if config.version else config.dataset
-            dataset = get_dataset(session, name=name)
-        if dataset is None:
-            raise UserError(f"expected the name of a data set, got {name!r}, which none has: correct it")
-        self.dataset_id = dataset.id
-        self._prepare_folder(name)
-        if config.version:
+            self.dataset = dataset_of_version(self.engine, sha256=state.sha256, dataset=config.dataset)
+            self._prepare_folder(self.dataset.name)
             return state
+        with reading(self.engine) as session:
+            dataset = get_dataset(session, name=config.dataset)
+        if dataset is None:
+            raise UserError(f"expected the name of a data set, got {config.dataset!r}, which none has: correct it")
+        self.dataset = dataset
+        self._prepare_folder(dataset.name)
         return write_current_state(self.out / STATE, self.engine, dataset, statuses=config.statuses)
 
     def _classes(self, selection: ExportSelection, tally: ClassTally) -> Classes:
@@ -160,7 +171,7 @@ class _ExportRun:
         if self.config.audit == "keep":
             return ""
         with reading(self.engine) as session:
-            recipe = latest_audit(session, dataset_id=self.dataset_id)
+            recipe = latest_audit(session, dataset_id=self.dataset.id)
         if not recipe:
             raise UserError(
                 f"expected an audited data set for the policy {self.config.audit!r}, got one without an audit: run "
@@ -223,7 +234,9 @@ def main(config: ExportConfig) -> None:
                 for sentence in sentences:
                     bar.write(sentence, file=sys.stderr)
 
-            answer = export(engine, home, config, on_losses=say, on_progress=show)
+            answer = export(
+                engine, home, config, on_losses=say, on_share=lambda share: say(share.sentences()), on_progress=show
+            )
     finally:
         engine.dispose()
     json.dump(answer, sys.stdout, indent=1, ensure_ascii=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,7 @@ from db.queries.region_index_queries import index_regions
 from db.queries.region_queries import STATUSES, NewRegion, add_regions
 from db.queries.values import storable
 from db.queries.version_queries import PictureRegions, pictures_of
+from db.queries.wide_act_queries import note_brought, start_import
 from grain.command import flags_of, run_command
 from user_errors import UserError
 
@@ -51,7 +53,7 @@ class AnnotationImport:
 
     pictures: found. added, known: descriptions. accepted: known ones that were pending and are accepted now.
     not_found: pictures that the data set lacks. left_out: kind of content that cannot be stored here -> how many.
-    refusals: a sentence for each picture whose files cannot be read.
+    refusals: a sentence for each picture whose files cannot be read. number: of the import, by which it is undone.
     """
 
     pictures: int = 0
@@ -63,11 +65,16 @@ class AnnotationImport:
     examples: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     refusals: list[str] = field(default_factory=list)
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for people and pages, and the first refusals."""
         names = ("pictures", "added", "known", "accepted", "edited_pictures", "not_found", "examples")
-        counts = {**{name: getattr(self, name) for name in names}, "left_out": dict(sorted(self.left_out.items()))}
+        counts = {
+            "import": self.number,
+            **{name: getattr(self, name) for name in names},
+            "left_out": dict(sorted(self.left_out.items())),
+        }
         return counts | {"refused": len(self.refusals), "refusals": self.refusals[:MOST_REFUSALS]}
 
 
@@ -83,8 +90,8 @@ def import_file(
     result = AnnotationImport()
     records = read_file(path, format, result.left_out, refused=result.refusals)
     by_stem = format in ENTITIES_FORMATS  # its files name pictures by their id
-    source = f"import:{path.name}"
-    return import_records(engine, dataset, records, who=who, source=source, into=result, by_stem=by_stem, accept=accept)
+    named: dict[str, Any] = {"source": f"import:{path.name}", "file": path.name, "format": format}
+    return import_records(engine, dataset, records, who=who, into=result, by_stem=by_stem, accept=accept, **named)
 
 
 def import_records(
@@ -97,6 +104,8 @@ def import_records(
     into: AnnotationImport | None = None,
     by_stem: bool = False,
     accept: bool = False,
+    file: str = "",
+    format: str = "",
 ) -> AnnotationImport:
     """Add what records know of a data set's pictures.
 
@@ -106,7 +115,7 @@ def import_records(
     Args:   who: author, for the history. source: for descriptions that name none. into: counts are added here.
             by_stem: find pictures by the stem of their name (see PictureFinder). accept: people made these
             annotations, so that those without a verdict are accepted, also those that an earlier import brought and
-            nobody has decided since.
+            nobody has decided since. file, format: for the list of imports.
     Raises: UserError: no such data set. ValueError: a record that the database does not take.
     """
     with reading(engine) as session:
@@ -114,10 +123,12 @@ def import_records(
     if found is None:
         raise UserError(f"expected the name of a data set, got {dataset!r}, which none has: import the pictures first")
     result = into or AnnotationImport()
-    finder = PictureFinder(engine, found.id, by_stem)
+    finder, action = PictureFinder(engine, found.id, by_stem), secrets.token_hex(8)
+    begun: dict[str, Any] = {"dataset_id": found.id, "action": action, "file": file, "format": format, "who": who}
+    result.number = retrying(engine, lambda session: start_import(session, **begun).id)
     for some in batches(records, BATCH):
         pairs, missing = finder.find(some)
-        work = _ImportBatch(found.id, pairs, who, source, accept)
+        work = _ImportBatch(found.id, pairs, who, source, accept, result.number, action)
         done = retrying(engine, work)
         result.pictures += len(pairs)
         result.not_found += len(missing)
@@ -140,9 +151,19 @@ class _ImportBatch:
     who: str
     source: str
     accept: bool
+    import_id: int
+    action: str
 
     def __call__(self, session: Session) -> dict[str, int]:
-        there = self._there(session)
+        before = self._there(session)
+        counts = self._add(session, before)
+        if counts["added"]:
+            known = {row.id for one in before.values() for row in one.regions}
+            now = {row.id for one in self._there(session).values() for row in one.regions}
+            note_brought(session, import_id=self.import_id, ids=now - known)
+        return counts
+
+    def _add(self, session: Session, there: dict[int, PictureRegions]) -> dict[str, int]:
         counts = {"added": 0, "known": 0, "accepted": 0, "edited": 0}
         firsts = []
         rest: list[tuple[int, RegionRecord, list[DescriptionRecord]]] = []
@@ -186,7 +207,8 @@ class _ImportBatch:
         accepted = {self._content_of(region, one) for region, one in described if self._status(one) == "accepted"}
         waiting = [row for row in rows if (row.status, row.version) == ("pending", 1) and _content(row) in accepted]
         for row in waiting:
-            set_status(session, region_id=row.id, expected_version=1, who=self.who, status="accepted", reason=IMPORTED)
+            judged: dict[str, Any] = {"status": "accepted", "reason": IMPORTED, "action": self.action}
+            set_status(session, region_id=row.id, expected_version=1, who=self.who, **judged)
         return len(waiting)
 
     def _content_of(self, region: RegionRecord, one: DescriptionRecord) -> Content:
@@ -218,6 +240,7 @@ class _ImportBatch:
                 source=one.source or self.source,
                 score=one.score,
                 key=repr((self._content_of(region, one), "import")),
+                action=self.action,
             )
         counts["added"] += len(descriptions)
 
@@ -235,9 +258,8 @@ class _ImportBatch:
         )
         if change == ImageChange():
             return False
-        edit_image(
-            session, image_id=image.id, expected_version=image.version, who=self.who, change=change, reason=IMPORTED
-        )
+        named: dict[str, Any] = {"who": self.who, "reason": IMPORTED, "action": self.action}
+        edit_image(session, image_id=image.id, expected_version=image.version, change=change, **named)
         return True
 
 

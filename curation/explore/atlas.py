@@ -181,7 +181,7 @@ def draw(
         on_progress(progress.seen, 2 * progress.total, f"{progress.embedded:,} embedded")
 
     progress = embed(engine, dataset, model, what=what, home=home, load=load_model, on_progress=embedding)
-    points = _points(engine, dataset_id, EmbeddingStore.of(home, model.id, what), what=what)
+    points = points_of(engine, dataset_id, EmbeddingStore.of(home, model.id, what), what=what)
     on_progress(progress.total, 2 * progress.total, f"neighbours of {len(points.vectors):,}")
     near = nearest(points.vectors, points.vectors, NEIGHBOURS + 1)
     on_progress(progress.total + progress.total // 2, 2 * progress.total, f"map of {len(points.vectors):,}")
@@ -197,8 +197,8 @@ def draw(
 
 
 @dataclass(frozen=True)
-class _Points:
-    """The points of a map.
+class MapPointVectors:
+    """The points of a map and what it is drawn from.
 
     ids: [N]. row: [N] of its vector; descriptions of one box share it. vectors: [V, E]. hashes: [V] perceptual.
     """
@@ -209,7 +209,11 @@ class _Points:
     hashes: list[str]
 
 
-def _points(engine: Engine, dataset_id: int, store: EmbeddingStore, *, what: What) -> _Points:
+def points_of(engine: Engine, dataset_id: int, store: EmbeddingStore, *, what: What) -> MapPointVectors:
+    """Return the points of a data set that have a vector.
+
+    Raises: UserError: there are none, or a file of them cannot be read.
+    """
     ids: list[int] = []
     rows: list[int] = []
     vectors: list[Array] = []
@@ -232,7 +236,7 @@ def _points(engine: Engine, dataset_id: int, store: EmbeddingStore, *, what: Wha
         rows += [known[key] for _, key, _ in keys if key in known]
     if not ids:
         raise UserError(f"there are no {what} to draw: import or annotate the data set first")
-    return _Points(np.array(ids), np.array(rows), np.concatenate(vectors), hashes)
+    return MapPointVectors(np.array(ids), np.array(rows), np.concatenate(vectors), hashes)
 
 
 def _near_pairs(near: Nearest, least: float) -> NDArray[np.int64]:

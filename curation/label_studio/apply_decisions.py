@@ -7,7 +7,7 @@ the conflict is kept (curation/label_studio/conflicts.py) until a person chooses
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
@@ -21,7 +21,7 @@ from db.queries.data_set_queries import get_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page, image_state, region_state
-from db.queries.label_studio_queries import TaskState, find_task, keep_conflicts, set_tasks
+from db.queries.label_studio_queries import TaskState, find_task, keep_conflicts, keep_leftovers, set_tasks
 from db.queries.region_queries import get_region
 from db.queries.values import storable
 
@@ -103,6 +103,7 @@ class _DecisionEdits:
         self.session, self.decision, self.image, self.template = session, decision, image, template
         self.summary, self.project, self.who = summary, project, decision.who
         self.before = {name: _field(image, name) for name in ("caption", "review", *FACTS)}
+        self.left = list(decision.reading.left)
         self.mark = f"Label Studio annotation {decision.annotation}"
         self.history = _history(session, image.id)
         self.made = {  # by an earlier form of this decision: what was new then
@@ -128,6 +129,7 @@ class _DecisionEdits:
             if region_id is not None:
                 self.change(region_id, 1, shown={}, wanted={"status": "deleted"})
         self.apply_image_fields()
+        self.keep_left()
         keep_conflicts(
             self.session,
             image=self.image,
@@ -136,6 +138,13 @@ class _DecisionEdits:
             who=self.who,
             wanted={each.target: (each.region_id, each.wanted) for each in self.summary.conflicts[known:]},
         )
+
+    def keep_left(self) -> None:
+        """Keep what could not be taken, for the page, and tell it."""
+        named: dict[str, Any] = {"task_id": self.decision.task, "remote_id": self.decision.annotation, "who": self.who}
+        keep_leftovers(self.session, image=self.image, project=self.project, reasons=self.left, **named)
+        name = self.decision.reading.said.file_name
+        self.summary.problems += [f"{name}, task {self.decision.task}: {sentence}" for sentence in self.left]
 
     def apply_known(self, before: RegionRecord, after: RegionRecord | None) -> None:
         """Change a region's descriptions that the database has."""
@@ -157,8 +166,7 @@ class _DecisionEdits:
         if not after.descriptions and not box_id:
             facts = self.decision.reading.said.facts
             if not (text := facts.get("name") or facts.get("class")):
-                name = self.decision.reading.said.file_name
-                self.summary.problems.append(f"A new box of {name} has no description: write one in Label Studio.")
+                self.left.append("A new box has no description: write one in Label Studio.")
                 return
             descriptions = [DescriptionRecord(text, source=f"human:{self.who}")]
         for number, one in enumerate(descriptions):
@@ -235,6 +243,8 @@ class _DecisionEdits:
     def apply_image_fields(self) -> None:
         """Apply caption, review and facts, each alone, since the editor knows no version of the whole picture."""
         seen, said = self.decision.reading.seen, self.decision.reading.said
+        if self.left:  # somebody must look at it again
+            said = replace(said, review="open")
         facts = FACTS if self.template == "novel" else ()
         change: dict[str, Any] = {}
         for name in ("caption", "review", *facts):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import quoteattr
 
 from curation.files.records import (
@@ -50,13 +51,15 @@ class LabelStudioError(UserError):
 class Reading:
     """What one annotation says. seen: the picture as it was shown to the annotator. said: as it should be now.
 
-    Regions of both are matched by `key`; one that is only in seen was deleted, one that is only in said is new.
+    Regions of both are matched by `key`; one that is only in seen was deleted, one that is only in said is new. left:
+    what could not be taken, a sentence each; the rest of the annotation is valid without it.
     """
 
     seen: PictureRecord
     said: PictureRecord
     seen_keys: tuple[str, ...]
     said_keys: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
 
 def labeling_config(template: Template, slots: int = SLOTS) -> str:
@@ -163,12 +166,12 @@ def from_results(
     """Read one annotation back.
 
     Args:   data: of its task. who: the annotator's name.
-    Raises: LabelStudioError: a task that is not ours, or a shape that is no upright box within the picture.
+    Raises: LabelStudioError: a task or an annotation that is not in our form.
     """
     mine = _mine(data)
     try:
         shown = picture_from(mine["picture"], regions=())
-        regions, alone = _grouped(results)
+        regions, alone, others, left = _grouped(results)
         review = _review(alone.get("review"))
         pushes = [int(meta["push"]) for meta in (_mine(result.get("meta")) for result in results) if "push" in meta]
         # one that began with nothing speaks of what was pushed only if it says that the picture is done
@@ -178,10 +181,12 @@ def from_results(
         states = {key: meta["region"] for key, meta in metas.items() if meta.get("key") == key}
         pushed = {key: state for key, state in mine["regions"].items() if state["since"] <= push or key in states}
         seen = {key: _region(state) for key, state in {**pushed, **states}.items()}
-        said = {
-            key: _read_region(parts, seen.get(key), who=who, file_name=shown.file_name)
-            for key, parts in regions.items()
-        }
+        said = {key: seen[key] for key in others if key in seen}  # what is drawn otherwise is not deleted
+        for key, parts in regions.items():
+            region, problem = _read_region(parts, seen.get(key), who=who)
+            left += [problem] * bool(problem)
+            if region is not None:
+                said[key] = region
         seen_alone = {name: _text_shown(alone.get(name), text) for name, text in _texts(shown, template).items()}
         said_alone = {name: _text(alone.get(name)) for name in seen_alone}
     except LabelStudioError:
@@ -195,6 +200,7 @@ def from_results(
         said=_picture(shown, texts=said_alone, review=review, regions=said),
         seen_keys=tuple(seen),
         said_keys=tuple(said),
+        left=tuple(left),
     )
 
 
@@ -216,15 +222,21 @@ def _picture(
 
 def _slot(slot: int) -> list[str]:
     return [
-        "  " + _text_area(f"description_{slot}", f"Description {slot}", per_region=True),
+        # the first one stands in the list of regions, so that each can be told from the others
+        "  " + _text_area(f"description_{slot}", _slot_words(slot), per_region=True, listed=slot == 1),
         f'    <Choices name="verdict_{slot}" toName="image" perRegion="true" choice="single-radio" showInline="true">',
         *(f'      <Choice value="{word}"/>' for word in VERDICTS.values()),
         "    </Choices>",
     ]
 
 
-def _text_area(name: str, words: str, *, per_region: bool = False) -> str:
+def _slot_words(slot: int) -> str:
+    return "Description 1, as in the list of regions" if slot == 1 else f"Description {slot}"
+
+
+def _text_area(name: str, words: str, *, per_region: bool = False, listed: bool = False) -> str:
     region = 'perRegion="true" ' if per_region else ""
+    region += 'displayMode="region-list" ' if listed else ""
     return (
         f'  <Header value={quoteattr(words)} size="6"/>'  # a placeholder would go with the first letter
         f'<TextArea name="{name}" toName="image" {region}editable="true" maxSubmissions="1" rows="1"/>'
@@ -288,13 +300,24 @@ def _alone(name: str, kind: str, value: Json, *, push: int) -> Json:
     return {"id": name, "from_name": name, "to_name": "image", "type": kind, "value": value, "meta": meta}
 
 
-def _grouped(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str, Json]], dict[str, Json]]:
-    """Group results of regions by region and name, and those of the whole picture by name.
+class _Grouped(NamedTuple):
+    """Results of regions by region and name, and of the whole picture by name. others: shapes that are no rectangle.
 
-    Raises: LabelStudioError: a shape that is no rectangle.
+    left: what is none of these, a sentence each.
     """
+
+    regions: dict[str, dict[str, Json]]
+    alone: dict[str, Json]
+    others: dict[str, str]
+    left: list[str]
+
+
+def _grouped(results: Sequence[Mapping[str, Any]]) -> _Grouped:
+    """Group the results of an annotation."""
     regions: dict[str, dict[str, Json]] = {}
     alone: dict[str, Json] = {}
+    others: dict[str, str] = {}
+    left: list[str] = []
     for result in results:
         kind, name = result.get("type"), str(result.get("from_name"))
         if kind == "relation":
@@ -304,17 +327,34 @@ def _grouped(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str, 
         elif name in SINGLE:
             alone[name] = dict(result)
         elif kind not in ("textarea", "choices"):
-            raise LabelStudioError(f"The annotation has a {kind}: only upright boxes can be taken, draw one instead.")
+            others[str(result.get("id"))] = str(kind)
     for result in results:
         key, name = str(result.get("id")), str(result.get("from_name"))
         if key in regions and result.get("type") in ("textarea", "choices") and name not in SINGLE:
             regions[key][name] = dict(result)
-    return regions, alone
+        elif key not in regions and key not in others and name not in SINGLE and result.get("type") != "relation":
+            left.append(f"“{name}” is no field of GRAIN's form: its answer cannot be taken.")
+    shapes = Counter(others.values())
+    left += [f"{count} × {kind}: only upright boxes can be taken, draw one instead." for kind, count in shapes.items()]
+    return _Grouped(regions, alone, others, left)
 
 
-def _read_region(parts: Mapping[str, Json], seen: RegionRecord | None, *, who: str, file_name: str) -> RegionRecord:
-    """Read a region from its results by name. seen: the region as it was shown; None for a new one."""
-    box = _read_box(parts["box"], seen, file_name)
+def _read_region(parts: Mapping[str, Json], seen: RegionRecord | None, *, who: str) -> tuple[RegionRecord | None, str]:
+    """Read a region from its results by name, with what could not be taken of it, in a sentence.
+
+    Args:    seen: the region as it was shown, which keeps its box where the one drawn cannot be taken; None for a new
+             one.
+    Returns: None where nothing of a new region can be taken; and "" where all can.
+    """
+    problem = ""
+    try:
+        box = _read_box(parts["box"], seen)
+    except LabelStudioError as error:
+        words = " ".join(str(part) for part in parts.get("description_1", {}).get("value", {}).get("text", []))
+        problem = f"{error} (“{words}”)" if words else str(error)
+        if seen is None:
+            return None, problem
+        box = seen.xyxy
     before = seen.descriptions if seen else ()
     moved = who if seen and box != seen.xyxy else ""
     said: list[DescriptionRecord] = []
@@ -323,7 +363,7 @@ def _read_region(parts: Mapping[str, Json], seen: RegionRecord | None, *, who: s
         for place, text in enumerate(parts[f"description_{slot}"]["value"]["text"]):
             known = before[slot - 1] if place == 0 and slot <= len(before) else None
             said += _read_description(str(text), status, known, who=who, moved=moved)
-    return RegionRecord(box, tuple(said), seen.id if seen else 0)
+    return RegionRecord(box, tuple(said), seen.id if seen else 0), problem
 
 
 def _read_description(
@@ -339,14 +379,14 @@ def _read_description(
     return [replace(known, text=text.strip(), status=status, score=None, editor=who)]
 
 
-def _read_box(result: Mapping[str, Any], seen: RegionRecord | None, file_name: str) -> Box:
+def _read_box(result: Mapping[str, Any], seen: RegionRecord | None) -> Box:
     """Read the box, normalized; exactly the one that was shown where nobody moved it.
 
     Raises: LabelStudioError: it is turned, or has no area within the picture.
     """
     value = result["value"]
     if value.get("rotation") or result.get("image_rotation"):
-        raise LabelStudioError(f"A box of {file_name} is rotated: draw it upright.")
+        raise LabelStudioError("A box is rotated: draw it upright.")
     x, y, width, height = (float(value[name]) for name in ("x", "y", "width", "height"))
     if seen is not None:
         shown = _percent(seen.xyxy).values()
@@ -354,7 +394,7 @@ def _read_box(result: Mapping[str, Any], seen: RegionRecord | None, file_name: s
             return seen.xyxy
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge / 100)) for edge in (x, y, x + width, y + height))
     if not (x1 < x2 and y1 < y2):
-        raise LabelStudioError(f"A box of {file_name} has no area within the picture: draw it again or delete it.")
+        raise LabelStudioError("A box has no area within the picture: draw it again or delete it.")
     return x1, y1, x2, y2
 
 

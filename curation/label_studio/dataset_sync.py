@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from atomic_files import write_atomically
 from curation.files.decode import Limits
@@ -18,13 +20,21 @@ from curation.label_studio.access import FILES, FOLDER
 from curation.label_studio.apply_decisions import PullSummary, apply_decisions
 from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import digest
-from curation.label_studio.decisions import Decision, read_decisions
+from curation.label_studio.decisions import Decision, DecisionBatch, read_decisions
 from curation.label_studio.projects import Project, project_name
 from curation.label_studio.push import PushSummary, push_pictures
 from curation.versions.state import state_of
 from db.engine import Engine, Session, reading, retrying
 from db.queries.data_set_queries import get_image
-from db.queries.label_studio_queries import TaskState, set_tasks, tasks_of
+from db.queries.label_studio_queries import (
+    TaskState,
+    drop_leftovers,
+    find_task,
+    keep_leftovers,
+    set_tasks,
+    task_contents,
+    tasks_of,
+)
 
 PICTURES = "pictures"  # folder of what the editor shows, below the server's document root
 SIDE = 2048  # pixels of the longer side there; boxes are in percent
@@ -46,18 +56,24 @@ class Sync:
         self._state_file = home / FOLDER / f"step-{project.id}.json"
 
     def push(
-        self, limits: Limits | None = None, *, on_progress: Callable[[int], object] = lambda done: None
+        self,
+        limits: Limits | None = None,
+        *,
+        only: Collection[int] | None = None,
+        on_progress: Callable[[int], object] = lambda done: None,
     ) -> PushSummary:
-        """See that each picture has an up-to-date task.
+        """See that each picture has an up-to-date task; one whose task somebody deleted there gets none again.
 
-        Args:   on_progress: told how many pictures have been looked at.
+        Args:   only: ids of the pictures to push, also those whose tasks were deleted; None for all others.
+                on_progress: told how many pictures have been looked at.
         Raises: LabelStudioError: the server does not answer; the next push does the rest.
         """
         refused: dict[str, str] = {}
         digests: dict[str, tuple[int, str]] = {}
 
         def records() -> Iterator[PictureRecord]:
-            visible = state_of(self.engine, self.dataset_id, statuses=("pending", "accepted", "rejected"))
+            every = state_of(self.engine, self.dataset_id, statuses=("pending", "accepted", "rejected"))
+            visible = (record for record in every if only is None or record.id in only)
             with PictureReader(limits, side=SIDE) as reader:
                 while chunk := list(islice(visible, CHUNK)):
                     refused.update(self._copy_pictures(reader, chunk))
@@ -67,8 +83,11 @@ class Sync:
                             digests[record.sha256] = record.id, digest(record)
                             yield record
 
-        pushed = push_pictures(self.label_studio, self.project, records(), address=picture_address)
+        with reading(self.engine) as session:
+            known = task_contents(session, project=self.name) if only is None and not self.project.made else {}
+        pushed = push_pictures(self.label_studio, self.project, records(), address=picture_address, known=known)
         pushed.refused |= refused
+        self.project = replace(self.project, made=False)  # from now on, what is gone there was deleted
         retrying(self.engine, lambda session: self._save_tasks(session, pushed, digests))
         return pushed
 
@@ -78,7 +97,7 @@ class Sync:
         Raises: LabelStudioError: the server does not answer; the next pull does all of it.
         """
         pulled = read_decisions(self.label_studio, self.project, self._last_pull())
-        total = PullSummary(problems=list(pulled.problems.values()))
+        total = PullSummary(problems=retrying(self.engine, partial(self._keep_unread, pulled)))
         by_task: dict[int, list[Decision]] = {}
         for decision in pulled.decisions:
             by_task.setdefault(decision.task, []).append(decision)
@@ -93,6 +112,18 @@ class Sync:
 
     def _apply(self, decisions: Sequence[Decision], session: Session) -> PullSummary:
         return apply_decisions(session, decisions, project=self.name, template=self.project.template)
+
+    def _keep_unread(self, pulled: DecisionBatch, session: Session) -> list[str]:
+        """Keep annotations of which nothing can be taken, and forget what was left of those that are gone."""
+        for task_id, there in pulled.annotations.items():
+            drop_leftovers(session, project=self.name, task_id=task_id, but=there)
+        for each in pulled.unread:
+            task = find_task(session, project=self.name, task_id=each.task)
+            image = get_image(session, image_id=task.image_id) if task else None
+            if image is not None:
+                named: dict[str, Any] = {"task_id": each.task, "remote_id": each.annotation, "who": each.who}
+                keep_leftovers(session, image=image, project=self.name, reasons=[each.sentence], **named)
+        return [f"Task {each.task}: {each.sentence}" for each in pulled.unread]
 
     def _last_pull(self) -> datetime | None:
         """Return where the last pull ended; None asks for everything, which costs time and nothing else."""
@@ -127,6 +158,8 @@ class Sync:
             moments = (same.pulled_at, same.remote_updated_at) if same else (None, None)
             states.append(TaskState(image_id, task_id, pushed_hash, *moments))
         set_tasks(session, project=self.name, tasks=states)
+        for sha256 in pushed.deleted:
+            drop_leftovers(session, project=self.name, task_id=pushed.deleted[sha256])
 
 
 def pictures_folder(home: Path) -> Path:

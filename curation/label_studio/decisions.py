@@ -33,14 +33,25 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionBatch:
-    """decisions: oldest first. problems: task -> one sentence why its annotation cannot be taken; it stays there.
+class UnreadAnnotation:
+    """An annotation of which nothing can be taken, and why, in a sentence; it stays there."""
 
-    until: ask from here the next time.
+    task: int
+    annotation: int
+    who: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBatch:
+    """decisions: oldest first. unread: annotations of which nothing can be taken.
+
+    annotations: task -> all of its annotations. until: ask from here the next time.
     """
 
     decisions: tuple[Decision, ...]
-    problems: Mapping[int, str]
+    unread: tuple[UnreadAnnotation, ...]
+    annotations: Mapping[int, tuple[int, ...]]
     until: datetime
 
 
@@ -53,19 +64,21 @@ def read_decisions(label_studio: LabelStudio, project: Project, since: datetime 
     newest = label_studio.task_page(project.id, 1, size=1, query={"ordering": ["-tasks:updated_at"]})
     until = max([since, *(_moment(task["updated_at"]) - OVERLAP for task in newest)])
     decisions: dict[int, Decision] = {}
-    problems: dict[int, str] = {}
+    unread: list[UnreadAnnotation] = []
+    there: dict[int, tuple[int, ...]] = {}
     for task in label_studio.tasks(project.id, _annotated_since(since), fields="all"):
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
-                continue
+        submitted = [each for each in task["annotations"] if not each.get("was_cancelled")]
+        there[task["id"]] = tuple(each["id"] for each in submitted)
+        for annotation in submitted:
             try:
                 decision = _decision(label_studio, project, task=task, annotation=annotation)
             except LabelStudioError as error:
-                problems[task["id"]] = str(error)
+                who = _annotator(label_studio, annotation)
+                unread.append(UnreadAnnotation(task["id"], annotation["id"], who, str(error)))
             else:
                 decisions[decision.annotation] = decision
     ordered = sorted(decisions.values(), key=lambda decision: (decision.updated_at, decision.annotation))
-    return DecisionBatch(tuple(ordered), problems, until)
+    return DecisionBatch(tuple(ordered), tuple(unread), there, until)
 
 
 def _annotated_since(since: datetime) -> dict[str, Any]:
@@ -81,10 +94,14 @@ def _annotated_since(since: datetime) -> dict[str, Any]:
 def _decision(
     label_studio: LabelStudio, project: Project, *, task: Mapping[str, Any], annotation: Mapping[str, Any]
 ) -> Decision:
-    who = label_studio.person_name(annotation.get("updated_by") or annotation.get("completed_by"))
+    who = _annotator(label_studio, annotation)
     reading = from_results(annotation["result"] or [], task["data"], template=project.template, who=who)
     moments = _moment(annotation["updated_at"]), _moment(task["updated_at"])
     return Decision(task["id"], annotation["id"], who, *moments, reading)
+
+
+def _annotator(label_studio: LabelStudio, annotation: Mapping[str, Any]) -> str:
+    return label_studio.person_name(annotation.get("updated_by") or annotation.get("completed_by"))
 
 
 def _moment(value: datetime | str) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
@@ -25,6 +25,8 @@ class Project:
     title: str
     template: Template
     slots: int = SLOTS
+    made: bool = field(default=False, compare=False)
+    """Whether it was just made: what was pushed before went to another one."""
 
 
 def ensure_project(
@@ -131,7 +133,7 @@ def _find_or_make(label_studio: LabelStudio, title: str, template: Template, *, 
             enable_empty_annotation=True,
             show_collab_predictions=True,
         )
-        return Project(made.id, title, template, slots)
+        return Project(made.id, title, template, slots, made=True)
     there = (ours[0].description or "").removeprefix(MARK)
     if there != template or there not in get_args(Template):
         raise LabelStudioError(f"The project {title!r} is made for {there!r}, not {template!r}: choose another title.")

@@ -25,6 +25,8 @@ class PushSummary:
     refused: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, int] = field(default_factory=dict)
     """Their tasks' ids."""
+    deleted: dict[str, int] = field(default_factory=dict)
+    """Tasks that were pushed before and that somebody deleted there: these stay deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ def push_pictures(
     *,
     address: Callable[[PictureRecord], str],
     batch: int = BATCH,
+    known: Mapping[str, int] | None = None,
 ) -> PushSummary:
     """See that each picture has a task, as the record has it now; decisions there are not touched.
 
     Args:   records: taken as they are needed. address: where the editor finds a picture, as in
-            /data/local-files/?d=pictures/1.jpg. batch: tasks an import.
+            /data/local-files/?d=pictures/1.jpg. batch: tasks an import. known: tasks of earlier pushes, by content;
+            those that are there no longer were deleted by a person.
     Raises: LabelStudioError: the server does not answer; what has arrived stays, and the next push does the rest.
     """
     push = _Push(label_studio, project, address)
@@ -57,7 +61,9 @@ def push_pictures(
     for record in records:
         wanted.add(record.sha256)
         old = there.get(record.sha256)
-        if old is None:
+        if old is None and record.sha256 in (known or {}):
+            push.summary.deleted[record.sha256] = (known or {})[record.sha256]
+        elif old is None:
             new[record.sha256] = record
         elif old.digest == digest(record):
             push.summary.same += 1

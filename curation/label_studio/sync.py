@@ -24,6 +24,7 @@ from curation.label_studio.follower import Follower
 from curation.label_studio.projects import Project, ensure_backend, ensure_project, ensure_webhook
 from db.engine import Engine, open_engine, reading
 from db.queries.data_set_queries import count_images, get_dataset
+from db.queries.review_queries import images_with_tag
 from db.queries.version_queries import last_ids
 from grain.command import run_command
 
@@ -40,6 +41,8 @@ class SyncConfig:
     """Of the project in Label Studio; "" for the data set's name."""
     do: Literal["both", "push", "pull"] = "both"
     """push: pictures there. pull: decisions back."""
+    tag: str = ""
+    """Push only pictures with a region of this tag, also those whose tasks were deleted there; "" for all others."""
     follow: bool = False
     """Go on until interrupted."""
     app: str = ""
@@ -49,7 +52,7 @@ class SyncConfig:
 def command_line(config: SyncConfig) -> list[str]:
     """Return the words that run it from a terminal, after the name of Python."""
     values = {"dataset": config.dataset, "template": config.template, "title": config.title, "do": config.do}
-    words = [f"--{name}={value}" for name, value in (values | {"app": config.app}).items() if value]
+    words = [f"--{name}={value}" for name, value in (values | {"tag": config.tag, "app": config.app}).items() if value]
     return ["-m", "curation.label_studio.sync", *words, *["--follow"] * config.follow]
 
 
@@ -112,10 +115,20 @@ class SyncRounds:
 
     def _push(self) -> None:
         with reading(self.sync.engine) as session:
-            total = count_images(session, dataset_id=self.sync.dataset_id)
-        pushed = self.sync.push(on_progress=lambda done: report_progress(done, total, "pictures to Label Studio"))
+            dataset_id, tag = self.sync.dataset_id, self.config.tag
+            only = images_with_tag(session, dataset_id=dataset_id, tag=tag) if tag else None
+            total = count_images(session, dataset_id=dataset_id) if only is None else len(only)
+        if only is not None and not only:
+            raise LabelStudioError(f"No region has the tag {tag!r}: tag some on the Curate page.")
+
+        def told(done: int) -> None:
+            report_progress(done, total, "pictures to Label Studio")
+
+        pushed = self.sync.push(only=only, on_progress=told)
         if pushed.added or pushed.changed or not self.config.follow:
             counts = f"{pushed.added:,} new, {pushed.changed:,} changed, {pushed.same:,} as they were"
+            if pushed.deleted:
+                counts += f", {len(pushed.deleted):,} deleted there and not pushed again"
             print(f"pictures: {counts}", flush=True)
             report_progress(total, total, f"pictures: {counts}")
         for name, sentence in pushed.refused.items():

@@ -1,4 +1,4 @@
-"""Review many regions at once: acts with one undo, and what counts as a copy of a picture.
+"""Review many regions at once: acts with one undo, restored versions, and what counts as a copy of a picture.
 
-May import: nothing else of the room.
+May import: curation.files, curation.versions.
 """

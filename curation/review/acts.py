@@ -162,9 +162,7 @@ def redo_act(engine: Engine, *, undone: str, who: str, action: str) -> ManyEdite
 
 
 def _take_back(session: Session, *, undone: str, who: str, action: str, redo: bool) -> ManyEdited:
-    act = lock_act(session, action=undone)
-    if act.who != who or act.kind == "empty trash":
-        raise UserError(f"expected an act of {who} that can be undone, got “{act.kind}” of {act.who}: ask them")
+    act = check_own_act(session, action=undone, who=who)
     if bool(act.undone_by) != redo:
         return ManyEdited()
     back = act.undone_by if redo else act.action
@@ -174,6 +172,17 @@ def _take_back(session: Session, *, undone: str, who: str, action: str, redo: bo
     act.undone_by = "" if redo else action
     session.add(act)
     return done + ManyEdited(tags)
+
+
+def check_own_act(session: Session, *, action: str, who: str) -> ReviewAct:
+    """Lock and return a person's act, if it can be undone.
+
+    Raises: UserError: it is somebody else's, cannot be undone, or there is none.
+    """
+    act = lock_act(session, action=action)
+    if act.who != who or act.kind == "empty trash":
+        raise UserError(f"expected an act of {who} that can be undone, got “{act.kind}” of {act.who}: ask them")
+    return act
 
 
 def count_trash(engine: Engine, dataset_id: int) -> tuple[int, int]:

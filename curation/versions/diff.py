@@ -57,29 +57,53 @@ def last_editor(engine: Engine) -> Callable[[int, int], str]:
     return last
 
 
+@dataclass(frozen=True)
+class PictureDifference:
+    """A picture that two versions do not have alike. before, after: None where a version does not have it."""
+
+    before: PictureRecord | None
+    after: PictureRecord | None
+    changes: tuple[VersionChange, ...]
+
+
+def picture_differences(
+    before: Iterable[PictureRecord],
+    after: Iterable[PictureRecord],
+    *,
+    last_editor: Callable[[int, int], str] = lambda image_id, region_id: "",
+) -> Iterator[PictureDifference]:
+    """Yield the pictures that differ between two versions of one data set, by id; neither is whole in memory.
+
+    Args: last_editor: who took an annotation away or changed a picture, which no version holds: see `last_editor`.
+    """
+    for old, new in _pairs(before, after):
+        if changes := tuple(_between(old, new, last_editor)):
+            yield PictureDifference(old, new, changes)
+
+
 def diff(
     before: Iterable[PictureRecord],
     after: Iterable[PictureRecord],
     *,
     last_editor: Callable[[int, int], str] = lambda image_id, region_id: "",
 ) -> Iterator[VersionChange]:
-    """Yield what happened between two versions of one data set, picture by picture; neither is whole in memory.
+    """Yield what happened between two versions of one data set, picture by picture; as `picture_differences`."""
+    for each in picture_differences(before, after, last_editor=last_editor):
+        yield from each.changes
 
-    Args: last_editor: who took an annotation away or changed a picture, which no version holds: see `last_editor`.
-    """
+
+def _pairs(
+    before: Iterable[PictureRecord], after: Iterable[PictureRecord]
+) -> Iterator[tuple[PictureRecord | None, PictureRecord | None]]:
+    """Yield each picture as both have it, in the order of the ids."""
     old_ones, new_ones = iter(before), iter(after)
     old, new = next(old_ones, None), next(new_ones, None)
     while old is not None or new is not None:
-        if new is None or (old is not None and old.id < new.id):
-            assert old is not None
-            yield from _between(old, None, last_editor)
-            old = next(old_ones, None)
-        elif old is None or new.id < old.id:
-            yield from _between(None, new, last_editor)
-            new = next(new_ones, None)
-        else:
-            yield from _between(old, new, last_editor)
-            old, new = next(old_ones, None), next(new_ones, None)
+        first = min(each.id for each in (old, new) if each is not None)
+        there = tuple(each if each is not None and each.id == first else None for each in (old, new))
+        yield there[0], there[1]
+        old = next(old_ones, None) if there[0] is not None else old
+        new = next(new_ones, None) if there[1] is not None else new
 
 
 PICTURE_FIELDS = ("sha256", "width", "height", "file_name", "caption", "review")

@@ -19,7 +19,13 @@ from curation.versions.state_file import FrozenState, StateHead, read_state, wri
 from db import models
 from db.engine import Engine, Session, reading, retrying
 from db.queries.data_set_queries import get_dataset
-from db.queries.version_queries import create_version, get_version, last_edit_id, list_versions
+from db.queries.version_queries import (
+    create_version,
+    datasets_of_version,
+    get_version,
+    last_edit_id,
+    list_versions,
+)
 from user_errors import UserError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -143,9 +149,24 @@ def open_version(engine: Engine, home: Path, *, version: str, dataset: str = "")
             )
         sha256 = row.sha256
     frozen = read_version(home, sha256)
-    if dataset and frozen.head.dataset != dataset:
-        raise UserError(f"expected a version of {dataset!r}, got one of {frozen.head.dataset!r}: name another")
+    if dataset:
+        dataset_of_version(engine, dataset=dataset, sha256=sha256)
     return frozen
+
+
+def dataset_of_version(engine: Engine, *, sha256: str, dataset: str = "") -> models.Dataset:
+    """Return the data set that a version is of, whatever it is called by now.
+
+    Args:   dataset: the name that it is expected to have; "" for any.
+    Raises: UserError: there is no such version of that data set.
+    """
+    with reading(engine) as session:
+        owners = datasets_of_version(session, sha256=sha256)
+    named = [each for each in owners if each.name == dataset or not dataset]
+    if not named:
+        others = " and ".join(repr(each.name) for each in owners) or "none that is here"
+        raise UserError(f"expected a version of {dataset!r}, got one of {others}: name another")
+    return named[0]
 
 
 def check_statuses(frozen: FrozenState, statuses: Sequence[Status], *, version: str) -> None:

@@ -12,8 +12,8 @@ from db.models.concepts import ConceptLabel, ConceptSet, LeakCheck, LeakSuspect,
 from db.models.data_sets import Dataset, Image, RefusedFile, Review
 from db.models.ground import GroundQuery
 from db.models.jobs import Job, JobRequest, JobState
-from db.models.label_studio import ConflictChoice, LabelConflict, LabelTask
-from db.models.regions import EditKind, RegionEdit, RegionRow, RegionTally, Status
+from db.models.label_studio import ConflictChoice, LabelConflict, LabelLeftover, LabelTask
+from db.models.regions import EditKind, ImportRecord, RegionEdit, RegionRow, RegionTally, Status
 from db.models.review import ActKind, RegionTag, ReviewAct, SavedFilter
 from db.models.runs import AnnotationRun, Description, ImageLease, RunState, RunTally, Stage, StageResult, StageState
 from db.models.versions import DatasetVersion
@@ -36,10 +36,12 @@ __all__ = [
     "GroundQuery",
     "Image",
     "ImageLease",
+    "ImportRecord",
     "Job",
     "JobRequest",
     "JobState",
     "LabelConflict",
+    "LabelLeftover",
     "LabelTask",
     "LeakCheck",
     "LeakSuspect",

@@ -1,4 +1,4 @@
-"""Tables of the sync with Label Studio: tasks and conflicts."""
+"""Tables of the sync with Label Studio: tasks, conflicts, and what could not be taken."""
 
 from __future__ import annotations
 
@@ -31,6 +31,30 @@ class LabelTask(SQLModel, table=True):
     pulled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_updated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """`updated_at` of the task as it was pulled last."""
+
+
+class LabelLeftover(SQLModel, table=True):
+    """What could not be taken of an annotation in Label Studio, until it is mended there or its task is gone."""
+
+    __tablename__ = "label_leftover"
+    __table_args__ = (
+        UniqueConstraint("project", "remote_id"),
+        Index("ix_label_leftover_page", "dataset_id", "id"),
+        Index("ix_label_leftover_task", "project", "task_id"),
+    )
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    image_id: int = Field(foreign_key="image.id", sa_type=BIG)
+    project: str
+    task_id: int = Field(sa_type=BIG)
+    remote_id: int = Field(sa_type=BIG)
+    """The annotation in Label Studio."""
+    who: str
+    """Its annotator."""
+    reasons: list[str] = Field(sa_type=JSON)
+    """A sentence each."""
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 class LabelConflict(SQLModel, table=True):

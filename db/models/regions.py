@@ -75,6 +75,26 @@ class RegionRow(SQLModel, table=True):
     """Whether score order, text search, run and tallies know it."""
 
 
+class ImportRecord(SQLModel, table=True):
+    """An import of annotations, and what it brought, so that it can be undone whole."""
+
+    __tablename__ = "annotation_import"
+    __table_args__ = (UniqueConstraint("action"), Index("ix_annotation_import_page", "dataset_id", "id"))
+
+    id: int = Field(default=None, primary_key=True)
+    dataset_id: int = Field(foreign_key="dataset.id")
+    action: str
+    """Of the edits in the history that it made of what was there."""
+    file: str
+    format: str
+    who: str
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    regions: int = Field(default=0, sa_type=BIG)
+    """That it added."""
+    ranges: list[list[int]] = Field(default_factory=list, sa_type=JSON)
+    """The first and the last id of each row of regions that it added."""
+
+
 class RegionTally(SQLModel, table=True):
     """The number of indexed regions with one data set, source and status, so that nobody counts millions."""
 

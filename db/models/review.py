@@ -12,7 +12,19 @@ from sqlmodel import Field, SQLModel
 from db.models.columns import BIG, UtcDateTime, now, one_of, partial_index
 
 ActKind = Literal[
-    "accept", "reject", "reopen", "relabel", "tag", "untag", "delete", "restore", "keep one", "empty trash"
+    "accept",
+    "reject",
+    "reopen",
+    "relabel",
+    "tag",
+    "untag",
+    "delete",
+    "restore",
+    "keep one",
+    "empty trash",
+    "restore version",
+    "undo run",
+    "undo import",
 ]
 """What an act does to all of its regions."""
 
@@ -34,7 +46,7 @@ class ReviewAct(SQLModel, table=True):
     who: str
     kind: ActKind = Field(sa_type=String)
     text: str = ""
-    """The new words, or the tag."""
+    """The new words, the tag, the version, the run or the import."""
     regions: int
     """That it changed."""
     pictures: int

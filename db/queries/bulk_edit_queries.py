@@ -68,25 +68,50 @@ def undo_many(session: Session, *, undone: str, edit: EditAction, redo: bool = F
           history says again what was done first.
     """
     done, last = ManyEdited(), 0
-    while True:
-        asked = select(RegionEdit).where(RegionEdit.action == undone, RegionEdit.id > last)
-        edits = session.exec(asked.order_by(col(RegionEdit.id)).limit(IN_LIST)).all()
-        if not edits:
-            return done
-        last = edits[-1].id
-        of_regions = {each.region_id: each for each in edits if each.region_id is not None}
-        changes, skipped = [], 0
-        for row in _locked(session, sorted(of_regions)):
-            each = of_regions[row.id]
-            if any(region_state(row)[name] != each.after[name] for name in DECIDED):
-                skipped += 1
-                continue
-            values = _columns(each.before if each.before is not None else each.after | {"status": "deleted"})
-            changes.append((row, values, edit_kind(row, values) if redo else edit.what))
-        done += _write(session, changes, edit) + ManyEdited(skipped=skipped)
-        for each in edits:
-            if each.region_id is None:
-                _undo_image(session, each, edit)
+    while part := undo_part(session, undone=undone, edit=edit, redo=redo, after=last):
+        done, last = done + part.done, part.last
+    return done
+
+
+@dataclass(frozen=True)
+class UndonePart:
+    """A part of an action that was taken back, and the id of its last edit."""
+
+    done: ManyEdited
+    last: int
+
+
+def undo_part(
+    session: Session, *, undone: str, edit: EditAction, redo: bool = False, after: int = 0
+) -> UndonePart | None:
+    """Take back the next edits of an action, as `undo_many`; None where there are no more. after: `UndonePart.last`."""
+    asked = select(RegionEdit).where(RegionEdit.action == undone, RegionEdit.id > after)
+    edits = session.exec(asked.order_by(col(RegionEdit.id)).limit(IN_LIST)).all()
+    if not edits:
+        return None
+    of_regions = {each.region_id: each for each in edits if each.region_id is not None}
+    changes, skipped = [], 0
+    for row in _locked(session, sorted(of_regions)):
+        each = of_regions[row.id]
+        if any(region_state(row)[name] != each.after[name] for name in DECIDED):
+            skipped += 1
+            continue
+        values = _columns(each.before if each.before is not None else each.after | {"status": "deleted"})
+        changes.append((row, values, edit_kind(row, values) if redo else edit.what))
+    done = _write(session, changes, edit) + ManyEdited(skipped=skipped)
+    for each in edits:
+        if each.region_id is None:
+            _undo_image(session, each, edit)
+    return UndonePart(done, edits[-1].id)
+
+
+def set_each(session: Session, *, values: Mapping[int, Mapping[str, Any]], edit: EditAction) -> ManyEdited:
+    """Set columns of regions, others for each, by id; what would change nothing is left out."""
+    done = ManyEdited()
+    for some in batches(sorted(values), IN_LIST):
+        rows = _locked(session, some)
+        done += _write(session, [(row, values[row.id], edit_kind(row, values[row.id])) for row in rows], edit)
+    return done
 
 
 def _columns(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from db.models import Image, RegionEdit, RegionRow, ReviewAct, Status
+from db.models import Image, ImportRecord, RegionEdit, RegionRow, ReviewAct, Status
 from db.queries.data_set_queries import lock_image
 from db.queries.edit_conflicts import edit_conflict, is_own_edit
 from db.queries.edit_records import DECIDED, EditAction, edit_kind, note_edit, reopen_if_empty, update_index, write_edit
@@ -202,7 +202,7 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     An undo is an edit like others and stays in the history; what was drawn is deleted by it, and keeps its row.
 
     Args:    action: as of `edit_region`. only: the name of the action to take back; "" for the last one, but for acts
-             on many regions, which are undone whole (curation/review/acts.py).
+             on many regions and imports, which are undone whole (curation/review/).
     Returns: [] when there is nothing left to undo.
     Raises:  EditConflictError: somebody changed the same since; nothing is undone.
     """
@@ -214,7 +214,8 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     if only:
         asked = asked.where(RegionEdit.action == only)
     else:
-        asked = asked.where(~exists().where(col(ReviewAct.action) == RegionEdit.action))
+        for whole in (ReviewAct, ImportRecord):
+            asked = asked.where(~exists().where(col(whole.action) == RegionEdit.action))
     last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
     if last is None:
         return []

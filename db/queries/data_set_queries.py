@@ -128,6 +128,16 @@ def find_images(session: Session, *, dataset_id: int, sha256s: Collection[str]) 
     return {image.sha256: image for image in found}
 
 
+def shared_contents(session: Session, *, dataset_id: int, sha256s: Collection[str]) -> set[str]:
+    """Return those of some contents that another data set has too."""
+    found: set[str] = set()
+    others = select(Dataset.id).where(Dataset.id != dataset_id)  # so that the index of contents is used
+    for some in batches(sha256s, IN_LIST):
+        asked = select(Image.sha256).where(col(Image.dataset_id).in_(others), col(Image.sha256).in_(some))
+        found |= set(session.exec(asked).all())
+    return found
+
+
 def lookalike_page(session: Session, *, dataset_id: int, after: str = "", limit: int = 50) -> list[list[Image]]:
     """Return groups of images whose perceptual hashes are equal, by that hash.
 

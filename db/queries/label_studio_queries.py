@@ -1,4 +1,4 @@
-"""Queries of the tasks and conflicts of the sync with Label Studio."""
+"""Queries of the tasks, conflicts and leftovers of the sync with Label Studio."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import ConflictChoice, Image, LabelConflict, LabelTask, now
+from db.models import ConflictChoice, Image, LabelConflict, LabelLeftover, LabelTask, now
 from db.queries.bulk import IN_LIST, batches, insert_into
 from db.queries.values import storable
 
@@ -130,6 +130,62 @@ def keep_conflicts(
             )
             session.add(row)
     session.flush()
+
+
+def keep_leftovers(
+    session: Session,
+    *,
+    image: Image,
+    project: str,
+    task_id: int,
+    remote_id: int,
+    who: str,
+    reasons: Sequence[str],
+) -> None:
+    """Keep what could not be taken of one annotation, in place of what was left of it before; nothing for none."""
+    mine = (LabelLeftover.project == project, LabelLeftover.remote_id == remote_id)
+    known = session.exec(select(LabelLeftover).where(*mine)).first()
+    if not reasons:
+        if known is not None:
+            session.delete(known)
+    elif known is None:
+        named: dict[str, Any] = {"dataset_id": image.dataset_id, "image_id": image.id, "project": project}
+        session.add(
+            LabelLeftover(**named, task_id=task_id, remote_id=remote_id, who=storable(who), reasons=_stored(reasons))
+        )
+    elif known.reasons != _stored(reasons):
+        known.reasons, known.who, known.at = _stored(reasons), storable(who), now()
+        session.add(known)
+    session.flush()
+
+
+def _stored(reasons: Sequence[str]) -> list[str]:
+    return [storable(reason) for reason in reasons]
+
+
+def drop_leftovers(session: Session, *, project: str, task_id: int, but: Collection[int] = ()) -> None:
+    """Forget what was left of a task's annotations that are gone. but: annotations that are still there."""
+    mine = (col(LabelLeftover.project) == project, col(LabelLeftover.task_id) == task_id)
+    session.connection().execute(delete(LabelLeftover).where(*mine, col(LabelLeftover.remote_id).not_in(but)))
+
+
+def leftovers_of(session: Session, *, dataset_id: int, limit: int = 50) -> Sequence[tuple[LabelLeftover, Image]]:
+    """Return what could not be taken of annotations of a data set, the latest first, each with its image."""
+    asked = select(LabelLeftover, Image).join(Image, col(Image.id) == LabelLeftover.image_id)
+    mine = asked.where(LabelLeftover.dataset_id == dataset_id).order_by(col(LabelLeftover.id).desc())
+    return session.exec(mine.limit(limit)).all()
+
+
+def count_leftovers(session: Session, *, dataset_id: int) -> int:
+    """Return of how many annotations of a data set something could not be taken."""
+    asked = select(func.count()).select_from(LabelLeftover).where(LabelLeftover.dataset_id == dataset_id)
+    return session.exec(asked).one()
+
+
+def task_contents(session: Session, *, project: str) -> dict[str, int]:
+    """Return the tasks that were pushed to a project, by the content of their images."""
+    asked = select(Image.sha256, LabelTask.task_id).join(Image, col(Image.id) == LabelTask.image_id)
+    return dict(session.exec(asked.where(LabelTask.project == project)).all())
 
 
 def open_conflicts(

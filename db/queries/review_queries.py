@@ -195,6 +195,13 @@ def count_tags(session: Session, *, dataset_id: int) -> dict[str, int]:
     return {str(tag): int(count) for tag, count in rows}
 
 
+def images_with_tag(session: Session, *, dataset_id: int, tag: str) -> set[int]:
+    """Return the images that have a region with a tag."""
+    asked = select(RegionRow.image_id).join(RegionTag, col(RegionTag.region_id) == RegionRow.id)
+    mine = (RegionTag.dataset_id == dataset_id, RegionTag.tag == tag, TAG_IS_THERE)
+    return set(session.exec(asked.where(*mine).where(RegionRow.status != "deleted")).all())
+
+
 def tags_of(session: Session, *, ids: Collection[int]) -> dict[int, list[str]]:
     """Return the tags of regions, by region; those without one are left out."""
     found: dict[int, list[str]] = {}

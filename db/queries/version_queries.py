@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
-from db.models import DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
+from db.models import Dataset, DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
 from db.queries.bulk import batches
 from db.queries.region_queries import VISIBLE
 from db.queries.values import check_line, must_be_sha256, storable
@@ -69,6 +69,12 @@ def get_version(session: Session, *, dataset_id: int, name: str) -> DatasetVersi
     """Return the version of that name; None when there is none."""
     mine = (DatasetVersion.dataset_id == dataset_id, DatasetVersion.name == storable(name))
     return session.exec(select(DatasetVersion).where(*mine)).first()
+
+
+def datasets_of_version(session: Session, *, sha256: str) -> Sequence[Dataset]:
+    """Return the data sets that have a version of that hash, the first one first."""
+    asked = select(Dataset).join(DatasetVersion, col(DatasetVersion.dataset_id) == Dataset.id)
+    return session.exec(asked.where(DatasetVersion.sha256 == sha256).order_by(col(Dataset.id))).all()
 
 
 def list_versions(session: Session, *, dataset_id: int) -> Sequence[DatasetVersion]:
@@ -130,6 +136,21 @@ def count_described(session: Session, *, dataset_id: int) -> int:
     region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(VISIBLE))
     asked = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id, region.exists())
     return session.exec(asked).one()
+
+
+def count_verdicts(session: Session, *, dataset_id: int) -> dict[Status, int]:
+    """Return how many descriptions of a data set have each verdict, exactly, also of regions that just came."""
+    mine = (RegionRow.dataset_id == dataset_id, col(RegionRow.status).in_(VISIBLE))
+    asked = select(RegionRow.status, func.count()).where(*mine).group_by(col(RegionRow.status))
+    return cast("dict[Status, int]", dict(session.exec(asked).all()))
+
+
+def count_exportable(session: Session, *, dataset_id: int, statuses: Collection[Status]) -> tuple[int, int]:
+    """Return how many images of a data set are reviewed or have a description of some verdicts, and how many it has."""
+    region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(statuses))
+    images = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id)
+    taken = images.where(or_(col(Image.review) != "open", region.exists()))
+    return session.exec(taken).one(), session.exec(images).one()
 
 
 def edited_at(session: Session, *, dataset_id: int) -> datetime | None:

@@ -52,7 +52,7 @@ def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
         options = {"compare_type": True, "compare_server_default": True, "include_name": is_declared}
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, SQLModel.metadata)
-    assert len(SQLModel.metadata.tables) == 28
+    assert len(SQLModel.metadata.tables) == 30
     assert differences == []
 
 

@@ -59,6 +59,7 @@ SET = ConceptSetStatus(
     (CHECK,),
     SUSPECTS,
     (VERSION,),
+    {1: HOSTILE},
     None,
 )
 EVALUATED = ExportedVersion(VERSION, Path(HOSTILE), (ConceptEvaluation(HOSTILE, 7, 2, {HOSTILE: (0.5, 0.4, 0.6)}),))

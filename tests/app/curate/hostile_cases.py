@@ -83,7 +83,10 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: render("curate/templates/stage.html", states=[("empty", HOSTILE, HOSTILE)]),
     ),
     "curate/templates/conflict.html": (lambda: panels.conflict_panel(conflict()),),
-    "curate/templates/selection.html": (lambda: render("curate/templates/selection.html", count=1, what=HOSTILE),),
+    "curate/templates/selection.html": (
+        lambda: render("curate/templates/selection.html", count=1, what=HOSTILE, alike=True),
+    ),
+    "curate/templates/peek.html": (lambda: map_panels.peek_panel(IMAGE, row(1), HOME),),
     "curate/templates/similar_groups.html": (
         lambda: map_panels.similar_groups_panel([SimilarPictures((IMAGE, IMAGE), (1, 2), (1, 1))], HOSTILE, HOME),
         lambda: map_panels.similar_groups_panel([SimilarPictures((IMAGE,), (1,), (0,))], HOSTILE, HOME),

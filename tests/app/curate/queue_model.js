@@ -87,7 +87,7 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
   const queue = editorQueue(() => `name${++names}`), server = new QueueServer(25, 4), first = server.ids;
   const wires = { edit: [], view: [] }, back = []; // questions on their way there, answers on their way back
   const undoing = new Map(); // an undo -> the act that it was meant for
-  const model = new Map(), undos = [], redos = [], seen = new Map(), faults = [], chosen = new Set(), counts = { acts: 0, conflicts: 0, lost: 0, redone: 0 };
+  const model = new Map(), undos = [], redos = [], seen = new Map(), faults = [], chosen = new Set(), counts = { acts: 0, conflicts: 0, lost: 0, redone: 0, together: 0 };
   const get = (key) => model.get(key) ?? (key.startsWith("review") ? "open" : key.startsWith("text") ? "" : "pending");
   const set = (key, value) => (undos.push([key, get(key)]), (redos.length = 0), model.set(key, value));
   const foreign = (id) => shown?.regions.find((row) => row.id === id)?.foreign ?? 0;
@@ -202,15 +202,25 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
     if (!wanted) return;
     const fails = what === "edit" ? () => queue.actFailed(wanted.act) : () => queue.viewFailed(wanted.asked);
     if (random() < lost / 2) return (counts.lost += 1), fails(); // it did not come there
-    if (what === "edit" && wanted.id && !server.done.has(wanted.act) && server.row(wanted.image, wanted.id).version === wanted.version) {
+    const answer = what === "edit" ? editAll(wanted) : server.view(wanted);
+    back.push({ answer: structuredClone(answer), fails });
+  }
+  // What goes together is done one after the other, and answered together.
+  function editAll({ more = [], ...first }) {
+    counts.together = Math.max(counts.together, 1 + more.length);
+    const [answer, ...answers] = [first, ...more].map(edit);
+    return { ...answer, more: answers };
+  }
+  function edit(wanted) {
+    if (wanted.id && !server.done.has(wanted.act) && server.row(wanted.image, wanted.id).version === wanted.version) {
       const row = server.row(wanted.image, wanted.id);
       if (row.foreign !== seen.get(wanted.act) && !chosen.has(wanted.act)) faults.push(`${wanted.act} overwrote what somebody else wrote`);
     }
     const undoes = undoing.get(wanted.act);
     if (undoes && !server.done.has(wanted.act) && !server.done.has(undoes)) faults.push(`${undoes} was undone before it was done`);
-    const answer = what === "edit" ? server.edit(wanted) : server.view(wanted);
+    const answer = server.edit(wanted);
     if (answer.conflict && !others) faults.push(`a conflict with oneself: ${JSON.stringify(wanted)}`);
-    back.push({ answer: structuredClone(answer), fails });
+    return answer;
   }
 
   queue.first();

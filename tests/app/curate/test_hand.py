@@ -179,6 +179,7 @@ def test_random_acts_end_as_a_plain_model_of_them(scripts: Page, others: bool) -
         found = scripts.evaluate("([seed, others]) => runQueue(seed, { others })", [seed, others])
         assert found.pop("faults") == [], f"seed {seed}"
         counts.update(found)
+    assert counts["together"] > 2 * len(SEEDS), "quick verdicts are sent together"
     assert counts["acts"] > 3_000 and counts["lost"] > 100 and counts["redone"] > 50, counts
     assert (counts["conflicts"] > 100) == others, counts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from app.curate.panels import curators_panel
 from app.jobs.control import NewJob
 from app.services import Services
 from app.ui.jobs_list import latest_jobs
+from curation.explore.alike import ExampleSearch
 from curation.explore.atlas import (
     ALONE,
     Atlas,
@@ -228,6 +230,34 @@ def test_a_map_that_is_gone_takes_its_selection_and_its_order_with_it(services: 
         with pytest.raises(UserError, match="draw it"):
             curate_actions.gallery(services, asked)
     assert atlas_of(services.settings.home, 1, "regions") is None
+
+
+def test_an_example_finds_what_is_most_like_it(services: Services, model: EmbeddingModel) -> None:
+    with pytest.raises(UserError, match="draw it first"):
+        map_actions.alike(services, "lids", "regions", 1)
+    flat: dict[str, Any] = {"alike": 0.99, "bits": 0, "layout": lambda vectors, near: vectors[:, :2]}
+    draw(services.engine, "lids", model, what="regions", home=services.settings.home, load_model=predictor, **flat)
+    rows = [row for row in all_regions(services.engine, 1) if row.status != "deleted"]
+    example = rows[4]
+    selection, count = map_actions.alike(services, "lids", "regions", example.id)
+    found = MapSelection.from_text(selection)
+    assert found.ids[0] == example.id and count == len(found.ids) == len(rows), "fewer than a search finds at most"
+    shown = chosen_by(services.settings.home, 1, selection)
+    assert shown is not None and shown.ids == found.ids
+    atlas = atlas_of(services.settings.home, 1, "regions")
+    assert atlas is not None
+    search = ExampleSearch.of(services.engine, services.settings.home, 1, atlas=atlas)
+    points = search.points
+    vector = {number: points.vectors[row] for number, row in zip(points.ids.tolist(), points.row, strict=True)}
+    three = search.most_alike(example.id, 3)
+    cosines = {number: float(vector[example.id] @ each) for number, each in vector.items()}
+    assert sorted((cosines[number] for number in three), reverse=True) == pytest.approx(
+        sorted(cosines.values())[:-4:-1]
+    )
+    with pytest.raises(UserError, match="came later: draw it again"):
+        search.most_alike(999)
+    with pytest.raises(UserError, match="draw around points again"):
+        MapSelection.from_text('{"what": "regions", "polygon": [], "ids": ["x"]}')
 
 
 def test_what_stands_apart_comes_first_and_filters_hold(services: Services) -> None:

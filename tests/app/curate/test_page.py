@@ -334,6 +334,22 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     page.locator("#map-section > button").first.click()
     expect(page.locator("#map .js-plotly-plot .scatterlayer .point").first).to_be_visible()
     page.locator("#map").scroll_into_view_if_needed()
+    page.mouse.move(*on_map(page, *xy[-1]))
+    expect(page.locator("#map-peek figcaption")).to_have_text(next(row.text for row in found if row.id == ids[-1]))
+    expect(page.locator("#map-peek img")).to_be_visible()
+    width = """() => {
+      const { range } = document.querySelector("#map .js-plotly-plot")._fullLayout.xaxis;
+      return range[1] - range[0];
+    }"""
+    whole = page.evaluate(width)
+
+    def wheeled(step: int) -> float:
+        page.mouse.wheel(0, step)
+        share: float = page.evaluate(width) / whole
+        return share
+
+    until(lambda: wheeled(-100) < 0.95)  # each turn is a tenth
+    until(lambda: wheeled(100) > 0.99)
     corners = [on_map(page, x, y) for x, y in ((-0.2, -0.2), (-0.2, 1.2), (1.2, 1.2), (1.2, -0.2), (-0.2, -0.2))]
     page.mouse.move(*corners[0])
     page.mouse.down()
@@ -343,13 +359,15 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     expect(page.locator("#map-bridge .picked")).to_contain_text("7 regions")
     expect(page.locator("#regions .tile")).to_have_count(7)
     assert {int(tile.get_attribute("data-id") or 0) for tile in page.locator("#regions .tile").all()} == {*ids[left]}
-    page.locator("#map-bridge button").click()
+    page.locator("#map-bridge [data-clear]").click()
     expect(page.locator("#regions .tile")).to_have_count(min(50, len(ids)))
     settled(page)  # the larger gallery has moved the map: look for it as a person does
     page.locator("#map").scroll_into_view_if_needed()
     last = int(ids[-1])
     page.mouse.click(*on_map(page, *xy[-1]))
     expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()
+    page.locator("#map-bridge [data-like]").click()
+    expect(page.locator(".toast-body")).to_be_visible()  # this map was drawn by a test, without any vectors
 
 
 def on_map(page: Page, x: float, y: float) -> tuple[float, float]:

@@ -8,11 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.data import panels
+from app.data import panels, upkeep_panels
 from app.data.actions import DatasetOverview, ExportLosses, VersionDifference, WrittenExport
-from curation.versions.diff import VersionChange
-from db.models import DatasetVersion
+from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
+from curation.data_sets.dependents import DatasetDependents
+from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.review.restore_version import RestoreCount
+from curation.versions.diff import PictureDifference, VersionChange
+from db.models import AnnotationRun, Dataset, DatasetVersion, ImportRecord, ReviewAct
 from db.queries.region_index_queries import SourceCount
+from db.queries.wide_act_queries import BroughtCount
 from tests.support.hostile import HOSTILE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,13 +39,50 @@ def difference() -> str:
     changed = replace(added, kind="changed", fields={"text": (HOSTILE, "a lid"), HOSTILE: ("", HOSTILE)})
     removed = VersionChange("removed", "picture", HOSTILE, HOSTILE, who=HOSTILE)
     kinds = {("added", "description"): 1, ("changed", "description"): 1, ("removed", "picture"): 300}
-    return panels.difference_panel(VersionDifference(HOSTILE, HOSTILE, kinds, {HOSTILE: 2}, [added, changed, removed]))
+    picture = PictureRecord(
+        HOSTILE, 40, 30, HOSTILE, regions=(RegionRecord((0, 0, 1, 1), (DescriptionRecord(HOSTILE, id=1),)),)
+    )
+    shown = [PictureDifference(picture, None, (removed, added)), PictureDifference(None, picture, (changed,))]
+    found = VersionDifference(HOSTILE, HOSTILE, kinds, {HOSTILE: 2}, shown, start=12, pictures=300)
+    return panels.difference_panel(found, Path("/nowhere"))
+
+
+def works() -> str:
+    run = AnnotationRun(id=1, dataset_id=1, config={}, recipes={}, created_at=NOW)
+    brought = ImportRecord(id=2, dataset_id=1, action=HOSTILE, file=HOSTILE, format=HOSTILE, who=HOSTILE, at=NOW)
+    texts: dict[str, Any] = {"action": HOSTILE, "who": HOSTILE, "text": HOSTILE, "undone_by": HOSTILE}
+    act = ReviewAct(dataset_id=1, kind="undo import", regions=1, pictures=1, at=NOW, **texts)
+    return upkeep_panels.works_panel(DatasetWorks([run], [brought], [act], HOSTILE))
+
+
+def upkeep_question() -> str:
+    count = RestoreCount(regions=3, pictures=2, newer=1, gone=1)
+    return upkeep_panels.question_panel(UpkeepQuestion(HOSTILE, {"do": "restore", "of": HOSTILE}, count))
+
+
+def undo_question() -> str:
+    return upkeep_panels.question_panel(UpkeepQuestion(HOSTILE, {"of": HOSTILE}, BroughtCount(3, 2, 1)))
+
+
+def deletion() -> str:
+    version = DatasetVersion(
+        dataset_id=1, name=HOSTILE, sha256="", file_name="", pictures=1, regions=2, created_by=HOSTILE
+    )
+    dataset = Dataset(id=1, name=HOSTILE)
+    return upkeep_panels.deletion_panel(DatasetDependents(dataset, {HOSTILE: 3}, [version], [], [Path(HOSTILE)]))
+
+
+def losses() -> str:
+    return panels.losses_panel(ExportLosses([HOSTILE], 7, complete=True, share=[HOSTILE]))
 
 
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "data/templates/overview.html": (overview,),
     "data/templates/versions.html": (versions,),
     "data/templates/difference.html": (difference,),
-    "data/templates/losses.html": (lambda: panels.losses_panel(ExportLosses([HOSTILE], 7, complete=True)),),
+    "data/templates/losses.html": (losses,),
+    "data/templates/works.html": (works,),
+    "data/templates/upkeep_question.html": (upkeep_question, undo_question),
+    "data/templates/deletion.html": (deletion,),
     "data/templates/exports.html": (lambda: panels.exports_panel([WrittenExport(Path(HOSTILE), "coco", HOSTILE, 7)]),),
 }

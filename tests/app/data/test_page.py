@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from app.data import actions as data_actions
 from app.data import panels as data_panels
+from app.data import upkeep_actions, upkeep_panels
 from app.data.page import DataPage, DatasetOutputs
 from app.services import Services
+from curation.exchange.export import export
+from curation.review.undo import UndoConfig
+from curation.review.undo import command_line as undo_command
 from curation.versions.freeze import FreezeConfig, command_line, warning
 from curation.versions.versions import freeze
 from db.engine import transaction
@@ -75,10 +80,10 @@ def test_a_version_without_a_region_is_warned_of_before_it_is_frozen(services: S
 def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None:
     found = data_actions.difference(services, "lids", before="first", after="second")
     assert (found.kinds, found.people) == ({("changed", "description"): 1}, {"bo": 1})
-    said = data_panels.difference_panel(found)
+    said = data_panels.difference_panel(found, services.settings.home)
     assert "1 description changed" in said and "&lt;i&gt;a kettle&lt;/i&gt;" in said and "<i>a" not in said
     backwards = data_actions.difference(services, "lids", before="second", after="second")
-    assert "are the same" in data_panels.difference_panel(backwards)
+    assert "are the same" in data_panels.difference_panel(backwards, services.settings.home)
     with pytest.raises(UserError, match="Choose two versions"):
         data_actions.difference(services, "lids", before="first", after="")
     with pytest.raises(UserError, match="which none has"):
@@ -104,6 +109,46 @@ def test_losses_are_listed_before_anything_is_written(services: Services, versio
         services, "lids", "first!" if version else "now", format="odvg", statuses=["accepted"], unreviewed=False
     )
     assert other.out != config.out, "names that differ in signs only"
+
+
+def test_what_a_filter_leaves_out_is_told_before_anything_is_written(services: Services) -> None:
+    def share(version: str, *statuses: str, unreviewed: bool = False) -> list[str]:
+        config = data_actions.export_config(
+            services, "lids", version, format="coco", statuses=statuses, unreviewed=unreviewed
+        )
+        return list(data_actions.export_losses(services, config).share)
+
+    assert share("", "accepted") == [
+        "12 of 20 descriptions: the others are left out by their verdict (2 pending, 6 rejected).",
+        "7 of 8 pictures: 1 have no such description and are not reviewed.",
+    ]
+    assert share("", "pending", "accepted", "rejected", unreviewed=True) == [
+        "20 of 20 descriptions.",
+        "8 of 8 pictures.",
+    ]
+    held = share("first", "accepted")
+    assert held[:2] == ["12 of 12 descriptions.", "The version holds no pending or rejected descriptions."]
+    heard: list[str] = []
+    config = data_actions.export_config(services, "lids", "", format="coco", statuses=["pending"], unreviewed=False)
+    answer = export(
+        services.engine,
+        services.settings.home,
+        replace(config, out=services.settings.home / "elsewhere"),
+        on_share=lambda each: heard.extend(each.sentences()),
+    )
+    assert heard == answer["filter"] and heard[0].startswith("2 of 20 descriptions: the others")
+
+
+def test_a_restore_and_an_undo_are_asked_first_and_queued_as_jobs(services: Services) -> None:
+    asked = upkeep_actions.question(services, "lids", {"do": "restore", "of": "first"})
+    said = upkeep_panels.question_panel(asked)
+    assert "1 description on 1 picture change." in said and "can be undone" in said
+    nothing = upkeep_panels.question_panel(upkeep_actions.question(services, "lids", {"do": "restore", "of": "second"}))
+    assert "Nothing would change" in nothing
+    for ask, sentence in (({"do": "run", "of": 9}, "number of a run"), ({"do": "act", "of": "x"}, "reload the page")):
+        with pytest.raises(UserError, match=sentence):
+            upkeep_actions.question(services, "lids", ask)
+    assert "--import-number=3" in undo_command(UndoConfig(import_number=3, who="ana"))
 
 
 def test_verdicts_that_a_version_does_not_hold_are_said_before_an_export_is_queued(services: Services) -> None:
@@ -206,6 +251,30 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     expect(job_of(page, "import-annotations")).to_have_class(re.compile("done"), timeout=JOB)
     expect(job_of(page, "import-annotations")).to_contain_text("0 added, 12 known")
     fits(page, 400)
+
+
+def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: Page, services: Services) -> None:
+    page.locator("#versions li", has_text="first").get_by_text("restore …").click()
+    expect(page.locator("#restore-question")).to_contain_text("1 description on 1 picture change.")
+    page.locator("#restore-question").get_by_text("restore", exact=True).click()
+    expect(job_of(page, "restore-version")).to_have_class(re.compile("done"), timeout=JOB)
+    page.get_by_text("Undo a run or an import").click()
+    expect(page.locator("#works")).to_contain_text("restore version first")
+    page.locator("#works").get_by_text("undo …").last.click()
+    page.locator("#undo-question").get_by_text("undo", exact=True).click()
+    expect(page.locator("#works")).to_contain_text("redo …", timeout=JOB)
+    page.get_by_text("Rename or delete").click()
+    page.locator("#delete-dataset").click()
+    expect(page.locator("#deletion")).to_contain_text("8 pictures")
+    page.locator("#deletion").get_by_text("cancel").click()
+    page.locator("#new-name input, #new-name textarea").fill("caps")
+    page.locator("#rename").click()
+    expect(page.locator("#dataset input")).to_have_value("caps")
+    expect(page.locator("#versions li", has_text="first")).to_be_visible()
+    fits(page, 400)
+    page.locator("#new-name input, #new-name textarea").fill("lids")
+    page.locator("#rename").click()
+    expect(page.locator("#dataset input")).to_have_value("lids")
 
 
 def test_an_export_that_cannot_be_read_is_passed_over(services: Services) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from app.label_studio import panels
-from app.label_studio.actions import Connection
+from app.label_studio.actions import Connection, NotTaken
 from curation.label_studio.conflicts import Conflict
-from db.models import Image, LabelConflict
+from db.models import Image, LabelConflict, LabelLeftover
 from db.queries.label_studio_queries import ProjectCount
 from tests.support.hostile import HOSTILE
 
@@ -33,8 +33,16 @@ def connected(problem: str) -> str:
     return panels.connection_panel(Connection(URL, problem, counts))
 
 
+def not_taken() -> str:
+    image = Image(id=1, dataset_id=1, sha256="ab", location=HOSTILE, width=4, height=3)
+    ids: dict[str, Any] = {"dataset_id": 1, "image_id": 1, "task_id": 1, "remote_id": 1}
+    row = LabelLeftover(project=URL, who=HOSTILE, reasons=[HOSTILE], **ids)
+    return panels.not_taken_panel(NotTaken([(row, image)], 30), Path("nowhere"))
+
+
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "label_studio/templates/conflicts.html": (conflicts,),
+    "label_studio/templates/not_taken.html": (not_taken,),
     "label_studio/templates/connection.html": (partial(connected, ""), partial(connected, HOSTILE)),
     "label_studio/templates/links.html": (partial(panels.links_panel, [f"{URL}=1", f"{URL}={HOSTILE}"]),),
 }

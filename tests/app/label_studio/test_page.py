@@ -150,11 +150,12 @@ def test_the_panel_shows_both_versions_and_takes_the_choice(
     panel = LabelStudioPanel(services)
     assert panel.show("three")[2] == "" and panel.show(None)[2] == ""
     lid_changed_on_both_sides(services)
-    _, shown = panel.refresh("three", "", "")
+    _, shown, left = panel.refresh("three", "", "", "old")
+    assert left == ""
     for words in ("region 1", "here · bob", "Label Studio · ann", "&lt;b&gt;bob", "a red lid", "rejected", "keep ours"):
         assert words in shown
     assert "<b>bob" not in shown
-    assert panel.refresh("three", "", shown)[1] == gr.skip(), "as it was"
+    assert panel.refresh("three", "", shown, "")[1] == gr.skip(), "as it was"
     [conflict] = waiting_conflicts(services, "three")
     said: list[str] = []
     monkeypatch.setattr(gr, "Warning", lambda sentence, **_: said.append(sentence))

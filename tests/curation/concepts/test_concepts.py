@@ -16,10 +16,10 @@ from PIL import Image
 from curation.concepts import concepts
 from curation.concepts.class_list import NONE_OF_THESE, parse_keeping_facts, save_classes, set_class_fact
 from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class
-from curation.concepts.freeze_set import freeze_set
+from curation.concepts.freeze_set import freeze_set, frozen_facts
 from curation.concepts.leaks import LeaksConfig, check
 from curation.concepts.metadata import import_pictures, set_metadata
-from curation.concepts.status import LEAK, NO_CLASS, status_of
+from curation.concepts.status import BOTH_SEEN, LEAK, NO_CLASS, status_of
 from curation.exchange.concept_classes import ConceptClass
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -210,9 +210,9 @@ def test_what_both_say_is_taken_over_and_the_rest_is_decided_by_somebody(engine:
     [one] = now.disagreements()
     assert one.labels == {"ana": NAMES[0], "bo": NAMES[1]}
     image = next(image for image in now.kept if image.id == one.image_id)
-    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason="both labels seen")
+    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
     with pytest.raises(UserError, match="was changed by cy meanwhile"):
-        settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="di", reason="both labels seen")
+        settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="di", reason=BOTH_SEEN)
     assert "agreement" in done(engine)
     facts = next(each.facts for each in status_of(engine, "fair").kept if each.id == image.id)
     assert facts == {
@@ -254,13 +254,21 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     now = status_of(engine, "fair")
     [one] = now.disagreements()
     image = next(image for image in now.kept if image.id == one.image_id)
-    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason="both labels seen")
+    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
     version = freeze_set(engine, home, "fair", name="v1", who="ana")
     assert "freeze" in done(engine)
     head = read_version(home, version.sha256).head.concepts
     assert head["classes"][0]["brand"] == "Acme" and head["licence"] == "CC-BY-4.0"
     assert "Cohen's kappa 0.83 [" in head["labelling"][0] and "agreed on 8" in head["labelling"][0]
-    assert "1 disputed pictures were decided by a person who saw both labels." in head["labelling"]
+    assert "1 disputed pictures were decided by a third person, who saw both labels." in head["labelling"]
+    image = next(each for each in status_of(engine, "fair").kept if each.id == one.image_id)
+    settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="ana", reason=BOTH_SEEN)
+    now = status_of(engine, "fair")
+    assert now.decided_disputes() == (0, 1) and now.is_own_decision(image.id)
+    own = "1 disputed pictures were decided by one of the two labellers, who saw both labels."
+    assert own in frozen_facts(now)["labelling"]
+    image = next(each for each in now.kept if each.id == one.image_id)
+    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
     assert "10 pictures against the data set seen (3 pictures)" in head["leaks"][0]
     assert "ana" not in json.dumps(head), "people are counted, not named"
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from curation.concepts.compare import ComparedPicture, LeakSettings, compare, look_distances, looks
 from curation.concepts.decisions import decide_leak
-from curation.concepts.leaks import LeaksConfig, check
+from curation.concepts.leaks import LeaksConfig, check, minutes_left
 from curation.concepts.status import status_of
 from curation.concepts.training_pictures import pictures_of
 from curation.exchange.export import export
@@ -98,7 +98,12 @@ def test_looks_are_eleven_distances_at_their_least() -> None:
 
 
 def test_a_planted_leak_is_found_in_another_data_set(engine: Engine, home: Path) -> None:
-    result = check(engine, home, LeaksConfig("found", against="seen"))
+    heard: list[tuple[int, int]] = []
+    told = LeaksConfig("found", against="seen")
+    result = check(engine, home, told, on_progress=lambda done, total: heard.append((done, total)))
+    assert heard[0][0] == result.checked and heard[-1] == (result.checked + result.compared,) * 2
+    assert minutes_left(1, 4, 100) == ", about 5 min left" and minutes_left(2, 4, 60) == ", about 60 s left"
+    assert minutes_left(4, 4, 60) == minutes_left(0, 4, 60) == ""
     found = suspects(engine, "the data set seen")
     assert {name: found[name][0] for name in PLANTED} == PLANTED
     assert [found[name][1] for name in PLANTED] == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]

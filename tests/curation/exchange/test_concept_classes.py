@@ -25,6 +25,10 @@ def test_lines_dclips_json_and_ours_say_the_same() -> None:
     bare = [ConceptClass("Visio", ("a white visor", "a grey band")), ConceptClass("Pin", ())]
     assert parse("Visio: a white visor; a grey band\nPin") == bare
     assert parse(json.dumps({"Visio": ["a white visor", "a grey band"], "Pin": []})) == bare
+    assert parse('{"Visio": ["a white visor", "a grey band"], "Pin": "a round pin"}') == [
+        bare[0],
+        ConceptClass("Pin", ("a round pin",)),
+    ]
     rich = {"Visio": {"descriptions": ["a white visor", "a grey band"], "product class": "headset", "brand": "Acme"}}
     rich["Visio"]["release date"] = "2024-02"  # type: ignore[assignment]
     assert parse(json.dumps(rich)) == [VISION]

@@ -22,6 +22,7 @@ from db.queries.curate_queries import add_region_by_hand, edit_image, edit_regio
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page
+from db.queries.label_studio_queries import count_leftovers, drop_leftovers, leftovers_of
 from db.queries.region_queries import NewRegion, add_regions
 from tests.support.databases import sha
 from user_errors import UserError
@@ -80,6 +81,11 @@ class Desk:
     def choose(self, conflict: Conflict, take: Any, who: str = "dan") -> None:
         with transaction(self.engine) as session:
             resolve_conflict(session, conflict_id=conflict.row.id, version=conflict.version, take=take, who=who)
+
+    def left(self) -> list[list[str]]:
+        """What could not be taken, by annotation."""
+        with reading(self.engine) as session:
+            return [each.reasons for each, _ in leftovers_of(session, dataset_id=self.dataset_id)]
 
     def edits(self) -> int:
         with reading(self.engine) as session:
@@ -332,11 +338,32 @@ def test_an_annotation_begun_from_nothing_deletes_nothing_unless_it_ends_the_rev
 
 
 def test_a_new_box_without_a_description_takes_the_products_name_or_is_said(desk: Desk) -> None:
-    assert desk.decide(drawn(desk.results(), "nEw", "")).problems == [
-        f"A new box of {desk.shown.file_name} has no description: write one in Label Studio."
-    ]
+    words = "A new box has no description: write one in Label Studio."
+    assert desk.decide(drawn(desk.results(), "nEw", "")).problems == [f"{desk.shown.file_name}, task 5: {words}"]
+    assert desk.left() == [[words]]
     desk.decide(fact(drawn(desk.results(), "nEw", ""), "fact_name", "Lidl’o"), minute=2)
     assert desk.texts()[-1] == ("Lidl’o", "accepted")
+    assert desk.left() == [], "it is mended"
+
+
+def test_the_rest_of_an_annotation_is_taken_and_its_picture_is_not_reviewed(desk: Desk) -> None:
+    tilted = verdict(desk.results(), 1, "right")
+    part(tilted, "box")["value"]["rotation"] = 20
+    summary = desk.decide(review(tilted, REVIEWS["reviewed"]))
+    assert desk.texts()[0] == ("a lid", "accepted"), "its verdict is valid"
+    assert desk.record().review == "open" and len(summary.problems) == 1
+    assert desk.left() == [["A box is rotated: draw it upright. (“a lid”)"]]
+    desk.decide(review(verdict(desk.results(), 1, "right"), REVIEWS["reviewed"]), minute=2)
+    assert (desk.record().review, desk.left()) == ("reviewed", [])
+
+
+def test_what_was_left_of_an_annotation_goes_with_it(desk: Desk) -> None:
+    for annotation in (1, 2):
+        desk.decide(drawn(desk.results(), "nEw", ""), annotation=annotation, minute=annotation)
+    assert len(desk.left()) == 2
+    with transaction(desk.engine) as session:
+        drop_leftovers(session, project=PROJECT, task_id=5, but=(2,))
+        assert count_leftovers(session, dataset_id=desk.dataset_id) == 1
 
 
 def test_what_our_annotators_proposed_there_keeps_its_source_and_score(desk: Desk) -> None:

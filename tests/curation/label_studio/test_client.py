@@ -101,7 +101,7 @@ def test_thirty_pictures_go_there_and_thirty_decisions_come_back_and_again_nothi
         said = tuple(replace(each, editor=who) for each in region.descriptions)
         assert decision.reading.said == replace(accepted(record), regions=(replace(region, descriptions=said),))
         assert (decision.who, decision.task) == (who, first.tasks[record.sha256])
-    assert read_decisions(label_studio, project) == pulled and pulled.problems == {}
+    assert read_decisions(label_studio, project) == pulled and pulled.unread == ()
     assert counts(push_pictures(label_studio, project, records, address=address, batch=12)) == (0, 0, 30)
 
 
@@ -163,8 +163,11 @@ def test_a_rotated_box_is_a_problem_of_its_picture_alone_and_a_skipped_task_is_n
     submit(label_studio_server, seven, picture(7))
     call(label_studio_server, "POST", f"/api/tasks/{eight}/annotations/", json={"result": [], "was_cancelled": True})
     pulled = read_decisions(label_studio, project)
-    assert [decision.task for decision in pulled.decisions] == [seven]
-    assert pulled.problems == {six: "A box of 6.png is rotated: draw it upright."}
+    assert [decision.task for decision in pulled.decisions] == [six, seven] and pulled.unread == ()
+    assert [decision.reading.left for decision in pulled.decisions] == [
+        (f"A box is rotated: draw it upright. (“{picture(6).regions[0].descriptions[0].text}”)",),
+        (),
+    ]
 
 
 def test_the_editor_can_show_the_pictures(label_studio_server: Running, label_studio: LabelStudio) -> None:
@@ -329,6 +332,20 @@ def test_a_picture_that_is_gone_is_said_and_the_others_go(make_sync: Callable[[s
     ]
 
 
+def test_a_task_that_was_deleted_there_comes_again_only_where_it_is_named(
+    label_studio_server: Running, make_sync: Callable[[str], Sync]
+) -> None:
+    sync = make_sync("deleted")
+    first = sync.push()
+    [record, *_] = records_in(sync)
+    call(label_studio_server, "DELETE", f"/api/tasks/{first.tasks[record.sha256]}/")
+    again = sync.push()
+    assert (again.added, again.deleted) == (0, {record.sha256: first.tasks[record.sha256]})
+    named = sync.push(only={record.id})
+    assert (named.added, named.same, named.deleted) == (1, 0, {})
+    assert sync.push().added == 0 and tasks_in(label_studio_server, sync.project) == len(first.tasks)
+
+
 def test_what_people_decided_while_the_server_failed_is_taken_later(
     label_studio_server: Running, make_sync: Callable[[str], Sync]
 ) -> None:
@@ -345,6 +362,9 @@ def test_what_people_decided_while_the_server_failed_is_taken_later(
         follower.stop()
         sync.label_studio.close()
         assert between.faults == []
+
+
+LISTED = "(words) => [...document.querySelectorAll('input, textarea')].some((field) => field.value === words)"
 
 
 def selects(page: Page, canvas: Locator) -> bool:
@@ -380,6 +400,8 @@ def test_a_person_in_the_editor_judges_writes_and_submits_and_the_rest_comes_bac
     expect(marked).to_be_visible()
     canvas = page.locator("[class*=image-element] canvas").first
     expect(canvas).to_be_visible()
+    words = shown.regions[0].descriptions[0].text
+    until(lambda: page.evaluate(LISTED, words))  # before any region is chosen
     until(lambda: selects(page, canvas))
     page.get_by_text(re.compile("^wrong")).nth(1).click()
     page.locator("[name=description_3]").fill("with a knob")

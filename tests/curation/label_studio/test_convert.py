@@ -257,14 +257,6 @@ def test_equal_records_have_equal_digests() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (
-            {"value": {"x": 1, "y": 1, "width": 5, "height": 5, "rotation": 30}},
-            "A box of lids/1.jpg is rotated: draw it",
-        ),
-        ({"image_rotation": 90}, "is rotated"),
-        ({"type": "polygon", "from_name": "p"}, "has a polygon: only upright boxes can be taken"),
-        ({"value": {"x": 100, "y": 1, "width": 5, "height": 5}}, "has no area within the picture"),
-        ({"value": {"x": float("nan"), "y": 1, "width": 5, "height": 5}}, "has no area|not in the form"),
         ({"value": {"x": 1}}, "is not in the form that GRAIN pushed"),
         ({"value": None}, "is not in the form that GRAIN pushed"),
         ({"meta": {"grain": {"key": "r11", "push": 1, "region": {"xyxy": [1]}}}}, "is not in the form"),
@@ -276,6 +268,45 @@ def test_what_cannot_be_taken_is_refused_in_one_sentence(change: dict[str, Any],
     with pytest.raises(LabelStudioError, match=sentence) as refused:
         read(results, data)
     assert str(refused.value).count("\n") == 0 and str(refused.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"value": {"x": 1, "y": 1, "width": 5, "height": 5, "rotation": 30}}, "A box is rotated: draw it upright."),
+        ({"image_rotation": 90}, "A box is rotated"),
+        ({"type": "polygon", "from_name": "p"}, "1 × polygon: only upright boxes can be taken"),
+        ({"value": {"x": 100, "y": 1, "width": 5, "height": 5}}, "has no area within the picture"),
+    ],
+)
+def test_a_shape_that_cannot_be_taken_leaves_its_region_as_it_was_and_the_rest_is_taken(
+    change: dict[str, Any], sentence: str
+) -> None:
+    results, data = shown()
+    named(results, "box").update(change)
+    found = read(results, data)
+    [left] = found.left
+    assert sentence in left and left.count("\n") == 0
+    assert found.said_keys and {*found.said_keys} == {*found.seen_keys}, "nothing is deleted"
+    assert {region.xyxy for region in found.said.regions} == {region.xyxy for region in found.seen.regions}
+
+
+def test_what_is_no_field_of_ours_is_told_and_a_new_shape_is_left() -> None:
+    results, data = shown()
+    common = {"to_name": "image", "original_width": 4, "original_height": 3, "image_rotation": 0}
+    point = {"id": "k1", "from_name": "dots", "type": "keypoint", "value": {"x": 1, "y": 1, "width": 1}}
+    other = {"id": "c1", "from_name": "weather", "type": "choices", "value": {"choices": ["rain"]}}
+    tilted = {"id": "b9", "from_name": "box", "type": "rectangle"}
+    tilted["value"] = {"x": 1, "y": 1, "width": 5, "height": 5, "rotation": 9}  # type: ignore[assignment]
+    words = {"id": "b9", "from_name": "description_1", "type": "textarea", "value": {"text": ["a spoon"]}}
+    found = read([*results, *({**common, **each} for each in (point, other, tilted, words))], data)
+    assert found.left == (
+        "“weather” is no field of GRAIN's form: its answer cannot be taken.",
+        "1 × keypoint: only upright boxes can be taken, draw one instead.",
+        "A box is rotated: draw it upright. (“a spoon”)",
+    )
+    assert {*found.said_keys} == {*found.seen_keys}
+    assert read(results, data).left == ()
 
 
 def test_a_task_of_other_people_is_refused() -> None:

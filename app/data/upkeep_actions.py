@@ -1,0 +1,135 @@
+"""Answer what the Data page takes back: versions restored, runs and imports undone, data sets renamed and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.core.page_values import whole_number
+from app.jobs.control import NewJob
+from app.services import Services
+from curation.data_sets.delete import DeleteConfig
+from curation.data_sets.delete import command_line as delete_command
+from curation.data_sets.dependents import DatasetDependents, dependents_of
+from curation.data_sets.rename import rename
+from curation.review.restore import RestoreConfig
+from curation.review.restore import command_line as restore_command
+from curation.review.restore_version import RestoreCount, count_restore
+from curation.review.undo import UndoConfig
+from curation.review.undo import command_line as undo_command
+from curation.review.wide_acts import count_work, import_work, run_work
+from db.engine import reading
+from db.models import AnnotationRun, ImportRecord, ReviewAct
+from db.queries.data_set_queries import get_dataset
+from db.queries.review_queries import get_act, latest_acts
+from db.queries.run_queries import list_runs
+from db.queries.wide_act_queries import BroughtCount, list_imports
+from user_errors import UserError
+
+RESTORE, UNDO, DELETE = "restore-version", "undo", "delete-dataset"  # kinds of jobs
+MOST_WORKS = 8  # runs, imports and acts that are listed, each
+WIDE = ("restore version", "undo run", "undo import")
+
+
+@dataclass(frozen=True)
+class DatasetWorks:
+    """What can be undone whole, the latest first. acts: of any size; who: whoever looks."""
+
+    runs: Sequence[AnnotationRun]
+    imports: Sequence[ImportRecord]
+    acts: Sequence[ReviewAct]
+    who: str
+
+
+@dataclass(frozen=True)
+class UpkeepQuestion:
+    """What would be done, to be asked first. ask: what the page sends for it. count: what it changes."""
+
+    what: str
+    ask: Mapping[str, Any]
+    count: RestoreCount | BroughtCount | None = None
+
+
+def works(services: Services, dataset: str, *, who: str) -> DatasetWorks:
+    """Return the latest runs, imports and acts of any size of a data set; none where there is no such data set."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset) if dataset else None
+        if found is None:
+            return DatasetWorks((), (), (), who)
+        runs = list_runs(session, dataset_id=found.id, limit=MOST_WORKS)
+        imports = list_imports(session, dataset_id=found.id, limit=MOST_WORKS)
+        acts = [act for act in latest_acts(session, dataset_id=found.id) if act.kind in WIDE]
+    return DatasetWorks(runs, imports, acts[:MOST_WORKS], who)
+
+
+def question(services: Services, dataset: str, ask: Mapping[str, Any]) -> UpkeepQuestion:
+    """Count what a restore or an undo would change.
+
+    Raises: UserError: there is no such version, run, import or act.
+    """
+    what, of = str(ask.get("do")), ask.get("of")
+    if what == "restore":
+        named = {"dataset": dataset, "version": str(of)}
+        return UpkeepQuestion(f"Restore {of}", ask, count_restore(services.engine, services.settings.home, **named))
+    if what == "act":
+        with reading(services.engine) as session:
+            act = get_act(session, action=str(of))
+        if act is None:
+            raise UserError("Expected an act of this data set, got another: reload the page.")
+        return UpkeepQuestion(f"{'Redo' if act.undone_by else 'Undo'} “{act.kind} {act.text}”", ask)
+    number = whole_number(what, of)
+    work = run_work(services.engine, number) if what == "run" else import_work(services.engine, number)
+    return UpkeepQuestion(f"Undo {work.text}", ask, count_work(services.engine, work))
+
+
+def queue(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str) -> list[str]:
+    """Queue what was asked; return its command.
+
+    Raises: UserError: as of `question`.
+    """
+    what, of, everything = str(ask.get("do")), ask.get("of"), bool(ask.get("everything"))
+    config: RestoreConfig | UndoConfig
+    if what == "restore":
+        config = RestoreConfig(dataset, str(of), who=who)
+        argv, kind = restore_command(config), RESTORE
+    else:
+        given: dict[str, Any]
+        if what == "act":
+            with reading(services.engine) as session:
+                act = get_act(session, action=str(of))
+            given = {"act": str(of), "redo": bool(act and act.undone_by)}
+        else:
+            given = {"run" if what == "run" else "import_number": whole_number(what, of)}
+        config = UndoConfig(**given, everything=everything, who=who)
+        argv, kind = undo_command(config), UNDO
+    settings = {"dataset": dataset, **asdict(config)}
+    services.jobs.submit(NewJob(kind=kind, owner=who, config=settings, argv=argv))
+    return argv
+
+
+def dependents(services: Services, dataset: str) -> DatasetDependents:
+    """Return what depends on a data set.
+
+    Raises: UserError: there is none of that name.
+    """
+    return dependents_of(services.engine, services.settings.home, dataset=dataset)
+
+
+def queue_deletion(services: Services, dataset: str, *, who: str) -> None:
+    """Queue the deletion of a data set.
+
+    Raises: UserError: there is none of that name, or a job needs it.
+    """
+    dependents(services, dataset).check_no_job()
+    config = DeleteConfig(dataset, yes=True)
+    services.jobs.submit(NewJob(kind=DELETE, owner=who, config=config, argv=delete_command(config)))
+
+
+def give_name(services: Services, dataset: str, name: str) -> str:
+    """Rename a data set; return its new name.
+
+    Raises: UserError: as of `curation.data_sets.rename.rename`.
+    """
+    rename(services.engine, services.settings.home, dataset=dataset, name=name)
+    return name.strip()

@@ -1,0 +1,145 @@
+"""Lay out what the Data page takes back: restored versions, undone runs and imports, renamed and deleted data sets.
+
+Handlers import what they need of the data's side: the first page must not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.access.accounts import person_of
+from app.services import Services
+from app.ui.events import ON_ASK, QUEUE_ALL, in_order
+from app.ui.html import command_details, notice
+from user_errors import UserError
+
+READING = in_order("upkeep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpkeepComponents:
+    """The components that events come from or go to."""
+
+    works: Any
+    question: Any
+    name: Any
+    rename: Any
+    delete: Any
+    deletion: Any
+    restore: Any
+
+
+@dataclass(frozen=True)
+class UpkeepSection:
+    """The handlers. Each makes one call and shows what came of it. jobs: renders the page's list of jobs."""
+
+    services: Services
+    jobs: Callable[[], str]
+
+    def works(self, dataset: str | None, request: gr.Request) -> str:
+        """Show what can be undone whole. Returns works."""
+        from app.data import upkeep_actions, upkeep_panels
+
+        return upkeep_panels.works_panel(
+            upkeep_actions.works(self.services, dataset or "", who=person_of(request).name)
+        )
+
+    def question(self, dataset: str | None, event: gr.EventData) -> str:
+        """Say what a restore or an undo would change. Returns its question."""
+        from app.data import upkeep_actions, upkeep_panels
+
+        try:
+            return upkeep_panels.question_panel(upkeep_actions.question(self.services, dataset or "", _asked(event)))
+        except UserError as error:
+            return notice(error.sentence)
+
+    def act(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Queue what its question asked. Returns question, jobs."""
+        from app.data import upkeep_actions
+
+        ask = _asked(event)
+        if ask.get("do") == "cancel":
+            return ["", gr.skip()]
+        try:
+            argv = upkeep_actions.queue(self.services, dataset or "", ask, who=person_of(request).name)
+        except UserError as error:
+            return [notice(error.sentence), gr.skip()]
+        return [command_details(argv), self.jobs()]
+
+    def deletion(self, dataset: str | None) -> str:
+        """Say what depends on the data set. Returns the question of its deletion."""
+        from app.data import upkeep_actions, upkeep_panels
+
+        try:
+            return upkeep_panels.deletion_panel(upkeep_actions.dependents(self.services, dataset or ""))
+        except UserError as error:
+            return notice(error.sentence)
+
+    def delete(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Queue the deletion that its question asked. Returns deletion, jobs."""
+        from app.data import upkeep_actions
+
+        ask = _asked(event)
+        if ask.get("do") != "delete":
+            return ["", gr.skip()]
+        try:
+            if ask.get("of") != dataset:
+                raise UserError("Another data set is chosen by now: press Delete again.")
+            upkeep_actions.queue_deletion(self.services, dataset or "", who=person_of(request).name)
+        except UserError as error:
+            return [notice(error.sentence), gr.skip()]
+        return ["", self.jobs()]
+
+    def rename(self, dataset: str | None, name: str) -> list[Any]:
+        """Rename the data set. Returns dataset, name, deletion (for what is wrong)."""
+        from app.data import upkeep_actions
+        from app.ui.jobs_list import dataset_names
+
+        try:
+            new = upkeep_actions.give_name(self.services, dataset or "", name or "")
+        except UserError as error:
+            return [gr.skip(), gr.skip(), notice(error.sentence)]
+        return [gr.Dropdown(choices=dataset_names(self.services), value=new), "", ""]
+
+
+def _asked(event: gr.EventData) -> Mapping[str, Any]:
+    return event.ask if isinstance(event.ask, Mapping) else {}
+
+
+def lay_out_restore() -> Any:
+    """Lay out the question of a restore, to stand below the versions."""
+    return gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="restore-question")
+
+
+def lay_out() -> UpkeepComponents:
+    """Lay out the lists and fields; the question of a restore stands elsewhere."""
+    with gr.Accordion("Undo a run or an import", open=False, elem_id="undo-works"):
+        works = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="works")
+        question = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="undo-question")
+    with gr.Accordion("Rename or delete", open=False, elem_id="rename-delete"):
+        name = gr.Textbox(label="new name", placeholder="street, November", elem_id="new-name")
+        with gr.Row():
+            rename = gr.Button("Rename", size="sm", min_width=90, elem_id="rename")
+            delete = gr.Button("Delete …", size="sm", min_width=90, elem_id="delete-dataset")
+        deletion = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="deletion")
+    return UpkeepComponents(
+        works=works, question=question, name=name, rename=rename, delete=delete, deletion=deletion, restore=None
+    )
+
+
+def wire(section: UpkeepSection, parts: UpkeepComponents, *, dataset: Any, versions: Any, jobs: Any) -> None:
+    """Wire its events. versions: the list whose buttons ask for a restore. jobs: the page's list of jobs."""
+    versions.click(section.question, dataset, parts.restore, **(READING | QUEUE_ALL))
+    parts.works.click(section.question, dataset, parts.question, **(READING | QUEUE_ALL))
+    for question in (parts.restore, parts.question):
+        question.click(section.act, dataset, [question, jobs], **(READING | QUEUE_ALL))
+    parts.delete.click(section.deletion, dataset, parts.deletion, **READING)
+    parts.deletion.click(section.delete, dataset, [parts.deletion, jobs], **(READING | QUEUE_ALL))
+    renamed = [dataset, parts.name, parts.deletion]
+    parts.rename.click(section.rename, [dataset, parts.name], renamed, **READING)
+    for event in (dataset.change, jobs.change):
+        event(section.works, dataset, parts.works, **READING)

@@ -1,0 +1,61 @@
+"""Render what the Data page takes back: what can be undone, and the questions before it is."""
+
+from __future__ import annotations
+
+from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
+from app.ui.html import render, things
+from curation.data_sets.delete import STAYS
+from curation.data_sets.dependents import DatasetDependents
+from curation.review.restore_version import RestoreCount
+from db.queries.wide_act_queries import BroughtCount
+
+
+def works_panel(found: DatasetWorks) -> str:
+    """Render runs, imports and acts, each with its undo."""
+    runs = [(f"run {run.id}", run.created_at, run.state, {"do": "run", "of": run.id}) for run in found.runs]
+    imports = [
+        (f"import {each.id}: {each.file}", each.at, f"{each.regions:,} regions", {"do": "import", "of": each.id})
+        for each in found.imports
+    ]
+    acts = [
+        (f"{each.kind} {each.text}", each.at, f"{each.regions:,} regions", {"do": "act", "of": each.action}, each)
+        for each in found.acts
+    ]
+    return render("data/templates/works.html", works=[*runs, *imports], acts=acts, who=found.who)
+
+
+def question_panel(found: UpkeepQuestion) -> str:
+    """Render what a restore or an undo would change, and the buttons that do it or not."""
+    sentences, choices = _sentences(found)
+    return render("data/templates/upkeep_question.html", what=found.what, sentences=sentences, choices=choices)
+
+
+def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[str, object]]]]:
+    """Return what would change, and the buttons: their words and what they ask."""
+    count, ask = found.count, dict(found.ask)
+    if isinstance(count, RestoreCount):
+        said = [f"{things(count.regions, 'description')} on {things(count.pictures, 'picture')} change."]
+        if count.newer:
+            said.append(f"{count.newer:,} of them are not in that version: they get no verdict, or go into the trash.")
+        if count.gone or count.gone_pictures:
+            gone = f"{things(count.gone, 'description')} and {things(count.gone_pictures, 'picture')}"
+            said.append(f"{gone} of it were removed for good.")
+        return said, [("restore", ask)] if count.pictures else []
+    if isinstance(count, BroughtCount):
+        left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
+        said = [f"{left} are left of it; they go into the trash."]
+        choices: list[tuple[str, dict[str, object]]] = (
+            [("undo all", ask | {"everything": True})] if count.decided else []
+        )
+        if count.decided:
+            said.append(f"{count.decided:,} of them somebody judged or edited since.")
+        if count.regions > count.decided:
+            choices = [("undo all but those" if count.decided else "undo", ask), *choices]
+        return said, choices
+    return ["What somebody changed since stays as it is."], [(found.what.split()[0].lower(), ask)]
+
+
+def deletion_panel(found: DatasetDependents) -> str:
+    """Render what goes when a data set is deleted, and the button that does it."""
+    name = found.dataset.name
+    return render("data/templates/deletion.html", name=name, sentences=found.sentences(), stays=STAYS)

@@ -1,0 +1,383 @@
+"""Curate under random acts in a real Chromium, its questions late: the database equals a model of the same acts."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from benchmarks.curate_hand import MOST_PAUSE_S, VERDICTS, LateRoutes, filled
+from benchmarks.database import SQLITE
+from benchmarks.gallery import chromium, free_port, started
+from benchmarks.rows import Benchmark, Finding
+from db.engine import Engine, reading
+from db.models import RegionRow
+from db.queries.history_queries import history_page
+from db.queries.version_queries import dataset_batch
+
+SEEDS, ACTS = 50, 12
+KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
+KINDS = ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge undo undo redo next open filter".split()
+LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
+STATUSES: Any = ("pending", "accepted", "rejected", "deleted")
+LEAST_MOVE = 1e-6
+CLOSE = 1e-5  # of a side: a box that was moved by keys, as the page draws it and as it is stored
+WATCH = """() => {
+  window.seen = null;
+  const look = () => {
+    const row = document.querySelector("#editor .text.chosen"), group = document.querySelector("#editor .region.chosen rect.line");
+    const sides = group && ["x", "y", "width", "height"].map((name) => Number(group.getAttribute(name)));
+    window.seen = row && {
+      region: Number(row.dataset.id), status: row.dataset.status, text: row.querySelector("input").value,
+      box: sides && [sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3]],
+    };
+  };
+  for (const name of ["keydown", "pointerdown"]) window.addEventListener(name, look, { capture: true });
+}"""  # noqa: E501
+BOX = """() => {
+  const group = document.querySelector("#editor .region.chosen rect.line");
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(group.getAttribute(name)));
+  return [x, y, x + width, y + height];
+}"""
+Key = tuple[int | str, str]
+
+
+@dataclass
+class HandModel:
+    """What the database must be: (region, what) or (words, "drawn") -> value. done, undone: for undo and redo."""
+
+    values: dict[Key, Any] = field(default_factory=dict)
+    done: list[tuple[Key, Any, Any]] = field(default_factory=list)
+    undone: list[tuple[Key, Any, Any]] = field(default_factory=list)
+
+    def act(self, key: Key, before: Any, after: Any) -> None:
+        """Note an act."""
+        self.values[key] = after
+        self.done.append((key, before, after))
+        self.undone = []
+
+    def undo(self) -> None:
+        """Take the last one back."""
+        key, before, _ = last = self.done.pop()
+        self.values[key] = before
+        self.undone.append(last)
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        key, _, after = last = self.undone.pop()
+        self.values[key] = after
+        self.done.append(last)
+
+
+class RandomHand:
+    """A person who acts at random on a page whose questions come late."""
+
+    def __init__(self, late: LateRoutes, model: HandModel, name: str) -> None:
+        self.page, self.late, self.chance, self.model, self.name = late.page, late, late.chance, model, name
+        self.counts = Counter[str]()
+
+    def act(self) -> None:
+        """Wait a moment, and do something."""
+        rest = time.monotonic() + self.chance.uniform(0, MOST_PAUSE_S)
+        self.late.wait(lambda: time.monotonic() >= rest)
+        shown = self.page.locator("#editor .text.chosen")
+        if not shown.count():
+            self.late.wait(lambda: shown.count() == 1 or self.finished())
+        if not shown.count():
+            self.open()
+            self.late.wait(lambda: shown.count() == 1)
+        kinds = (
+            ["verdict"] * 6
+            + ["type"] * 3
+            + ["draw", "nudge", "nudge", "undo", "undo", "redo", "next", "open", "filter"]
+        )
+        kind = self.chance.choice(kinds)
+        if kind in ("undo", "redo") and not (self.model.done if kind == "undo" else self.model.undone):
+            kind = "verdict"
+        self.counts[kind] += 1
+        getattr(self, kind)()
+
+    def finished(self) -> bool:
+        """Return whether the queue is at its end."""
+        return "Nothing left" in (self.page.locator("#editor").text_content() or "")
+
+    def seen(self) -> dict[str, Any]:
+        """Return what was on the screen at the last key or press."""
+        found: dict[str, Any] = self.page.evaluate("window.seen")
+        return found
+
+    def verdict(self) -> None:
+        """Judge what is on the screen."""
+        key = self.chance.choice("ar")
+        self.page.keyboard.press(key)
+        seen = self.seen()
+        if seen and seen["status"] != VERDICTS[key]:
+            self.model.act((seen["region"], "status"), seen["status"], VERDICTS[key])
+
+    def words(self) -> str:
+        """Return words that nobody has written yet."""
+        return f"{LETTERS} {self.name} {self.counts.total()}"
+
+    def type(self) -> None:
+        """Write other words."""
+        seen, words = self.begin_typing(), self.words()
+        if not seen:
+            return
+        self.page.keyboard.type(words)
+        self.page.keyboard.press("Enter")
+        self.model.act((seen["region"], "text"), seen["text"], words)
+
+    def begin_typing(self) -> dict[str, Any] | None:
+        """Go into the words of what is on the screen; return what that is."""
+        self.page.keyboard.press("e")
+        seen = self.seen()
+        if not self.page.evaluate("document.activeElement.matches('#editor input')"):
+            return None
+        self.page.keyboard.press("Control+a")
+        return seen
+
+    def draw(self) -> None:
+        """Draw a box and write its words."""
+        frame, words = self.page.locator("#editor .frame").bounding_box(), self.words()
+        if frame is None or not 0 <= frame["y"] <= 1_200:
+            return
+        x, y = frame["x"] + 5, frame["y"] + 5
+        self.page.keyboard.down("Shift")
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + 60, y + 50, steps=3)
+        self.page.mouse.up()
+        self.page.keyboard.up("Shift")
+        if not self.page.evaluate("document.activeElement.matches('.prompt input')"):
+            return
+        self.page.keyboard.type(words)
+        self.page.keyboard.press("Enter")
+        self.model.act((words, "drawn"), False, True)
+
+    def nudge(self) -> None:
+        """Move the box, or its right and lower side, by a few pixels."""
+        self.page.keyboard.down("Shift")
+        if self.chance.random() < 0.5:
+            self.page.keyboard.down("Control")
+        self.page.keyboard.press("ArrowRight")
+        seen = self.seen()
+        for _ in range(self.chance.randint(0, 3)):
+            self.page.keyboard.press(self.chance.choice(("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp")))
+        after = self.page.evaluate(BOX)  # the keys are held still: no answer draws the box again
+        self.page.keyboard.up("Control")
+        self.page.keyboard.up("Shift")
+        if max(abs(one - other) for one, other in zip(seen["box"], after, strict=True)) >= LEAST_MOVE:
+            self.model.act((seen["region"], "box"), seen["box"], after)
+
+    def undo(self) -> None:
+        """Take back what was done last."""
+        self.page.keyboard.press("z")
+        self.model.undo()
+
+    def redo(self) -> None:
+        """Do it again."""
+        self.page.keyboard.press("Shift+z")
+        self.model.redo()
+
+    def next(self) -> None:
+        """Go on without a verdict."""
+        self.page.keyboard.press("ArrowRight")
+
+    def open(self) -> None:
+        """Open a region of the gallery."""
+        tiles = self.page.locator("#regions .tile")
+        if not tiles.count():
+            self.page.locator("#review").click()
+            return
+        tiles.nth(self.chance.randrange(tiles.count())).click()
+
+    def filter(self) -> None:
+        """Choose another verdict in the filters."""
+        self.page.locator("#statuses input").nth(self.chance.randrange(3)).click()
+
+    def settle(self) -> None:
+        """Wait until all is saved."""
+        stage = self.page.locator("#editor .stage")
+        self.late.wait(lambda: stage.get_attribute("data-unsaved") == "0")
+
+
+def _rows(engine: Engine) -> dict[int, RegionRow]:
+    """All regions, by id."""
+    found, after = dict[int, RegionRow](), 0
+    while True:
+        with reading(engine) as session:
+            page = dataset_batch(session, dataset_id=1, statuses=STATUSES, after=after)
+        if not page:
+            return found
+        found |= {row.id: row for each in page for row in each.regions}
+        after = page[-1].image.id
+
+
+def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> list[str]:
+    """Compare the database with the model: every region, whether somebody acted on it or not."""
+    faults, drawn = list[str](), Counter[str]()
+    for number, row in _rows(engine).items():
+        was = first.get(number)
+        status, text = ("accepted", row.text) if was is None else (was.status, was.text)
+        if was is None:
+            with reading(engine) as session:
+                made = history_page(session, image_id=row.image_id, region_id=number, limit=200)[-1]
+            words = str(made.after["text"])
+            drawn[words] += 1
+            text = words
+            if not model.values.get((words, "drawn")):
+                model.values.setdefault((number, "status"), "deleted")
+                status = "deleted"
+        wanted = model.values.get((number, "status"), status), model.values.get((number, "text"), text)
+        if wanted != (row.status, row.text):
+            faults.append(f"region {number}: {wanted} was wanted, {(row.status, row.text)} is there")
+        box = model.values.get((number, "box")) or (was and (was.x1, was.y1, was.x2, was.y2))
+        sides = (row.x1, row.y1, row.x2, row.y2)
+        if box and max(abs(one - other) for one, other in zip(box, sides, strict=True)) > CLOSE:
+            faults.append(f"box of region {number}: {box} was wanted, {sides} is there")
+    wanted_drawn = {str(words) for (words, what) in model.values if what == "drawn"}
+    faults += [f"drawn {count} times: {words}" for words, count in drawn.items() if count > 1]
+    faults += [f"not there: {words}" for words in wanted_drawn if model.values[words, "drawn"] and not drawn[words]]
+    return faults
+
+
+def random_acts() -> Finding:
+    """Act at random from 50 seeds, 20 times each, and compare every region after each seed."""
+    model, faults, counts = HandModel(), list[str](), Counter[str]()
+    good = 0
+    with tempfile.TemporaryDirectory() as folder:
+        engine = filled(Path(folder))
+        first = _rows(engine)
+        with started(Path(folder), free_port()) as (address, _), chromium() as page:
+            page.goto(f"{address}curate")
+            page.wait_for_selector("#regions .tile")
+            page.locator("#review").click()
+            page.wait_for_selector("#editor .text.chosen")
+            page.evaluate(WATCH)
+            late = LateRoutes(page, random.Random())
+            for seed in range(SEEDS):
+                late.chance = random.Random(seed)
+                hand = RandomHand(late, model, f"seed {seed}")
+                for _ in range(ACTS):
+                    hand.act()
+                hand.settle()
+                counts += hand.counts
+                found = _faults(engine, first, model)
+                good += not found and not page.locator("#editor .conflict").count()
+                faults += [f"seed {seed}, {fault}" for fault in found]
+                if found:
+                    break  # what follows would fail for the same reason
+        engine.dispose()
+    detail = {"acts": dict(counts), "faults": faults[:20], "load of the machine": os.getloadavg()[0]}
+    return Finding(good, good == SEEDS, SQLITE | detail)
+
+
+class KilledApp:
+    """An app that is killed while a person acts, and started again at the same address."""
+
+    def __init__(self, home: Path, engine: Engine, page: Page) -> None:
+        self.home, self.engine, self.page, self.port = home, engine, page, free_port()
+        self.first, self.model, self.faults = _rows(engine), HandModel(), list[str]()
+        self.late = LateRoutes(page, random.Random())
+        self.unsaved, self.half, self.counts = 0, ("", 0, ""), Counter[str]()
+
+    def round(self, number: int, *, last: bool = False) -> None:
+        """Start the app, send what was left over, compare, act, and kill it. last: compare only."""
+        self.late.held.clear()
+        with started(self.home, self.port) as (address, app):
+            self.page.goto("about:blank")  # else the old page would send by itself, before it is left
+            self.late.held.clear()
+            self.page.goto(f"{address}curate")
+            self.late.wait(lambda: self.page.locator("#regions .tile").count() > 0)
+            self.page.evaluate(WATCH)
+            hand = RandomHand(self.late, self.model, f"kill {number}")
+            self.model.done, self.model.undone = [], []  # of this sitting
+            if self.unsaved or self.half[1]:
+                self.take_up()
+                hand.settle()
+            self.faults += [f"kill {number}: {fault}" for fault in _faults(self.engine, self.first, self.model)]
+            self.faults += ["a conflict with oneself"] * self.page.locator("#editor .conflict").count()
+            if not last:
+                self.act(hand, number)
+                app.kill()
+
+    def take_up(self) -> None:
+        """Send what is offered, and finish the words that were being written."""
+        offer = self.page.locator("#editor .left-over")
+        self.late.wait(lambda: offer.count() == 1)
+        offer.get_by_text("send them").click()
+        words, region, before = self.half
+        if not region:
+            return
+        field = self.page.locator(".prompt input")
+        self.late.wait(lambda: field.count() == 1)
+        if field.input_value() != words:
+            self.faults.append(f"“{words}” was written, “{field.input_value()}” is offered")
+        field.press("Enter")
+        self.model.act((region, "text"), before, words)
+        self.counts["words offered again"] += 1
+
+    def act(self, hand: RandomHand, number: int) -> None:
+        """Act a few times, half the time write words that nobody finishes, at once before the kill."""
+        self.late.chance = hand.chance = random.Random(number)
+        self.page.locator("#review").click()
+        for _ in range(hand.chance.randint(1, MOST_BEFORE)):
+            hand.act()
+        self.half = ("", 0, "")
+        if (
+            hand.chance.random() < 0.5
+            and self.page.locator("#editor .text.chosen").count()
+            and (seen := hand.begin_typing())
+        ):
+            words = f"half a sentence {number}"
+            self.page.keyboard.type(words)
+            self.half = (words, seen["region"], seen["text"])
+        self.unsaved = int(self.page.locator("#editor .stage").get_attribute("data-unsaved") or 0)
+        self.counts["acts not saved at a kill"] += self.unsaved
+        self.counts += hand.counts
+
+
+def killed_app() -> Finding:
+    """Kill the app 20 times while somebody acts at random, and compare after each new start."""
+    good = 0
+    with tempfile.TemporaryDirectory() as folder, chromium() as page:
+        engine = filled(Path(folder))
+        killed = KilledApp(Path(folder), engine, page)
+        for number in range(KILLS + 1):
+            killed.round(number, last=number == KILLS)
+            if killed.faults:
+                break
+            good = number
+        engine.dispose()
+    detail = {"counts": dict(killed.counts), "faults": killed.faults[:20], "load of the machine": os.getloadavg()[0]}
+    return Finding(good, good == KILLS, SQLITE | detail)
+
+
+BENCHMARKS = (
+    Benchmark(
+        "curate_random",
+        f"seeds of {SEEDS} whose {ACTS} random acts on Curate (verdicts, words, boxes drawn and moved, undo, redo, "
+        "filters, going on; questions 0 to 1,500 ms late and out of order) leave every region as a model has it that "
+        "was fed the same; no letter of the words acts as a key",
+        f"= {SEEDS}",
+        "seeds",
+        0,
+        random_acts,
+    ),
+    Benchmark(
+        "curate_kills",
+        f"kills (-9) of {KILLS} of the app while somebody acts on Curate at random, after which nothing is lost: what "
+        "was saved is there, what was not is offered and sent, what was being written is open again",
+        f"= {KILLS}",
+        "kills",
+        0,
+        killed_app,
+    ),
+)

@@ -1,0 +1,100 @@
+"""Say what depends on a data set: its rows, its files, and what goes by its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.exchange.export import MARK
+from curation.versions.versions import version_path
+from db.engine import Engine, reading
+from db.models import Dataset, DatasetVersion, Job
+from db.queries.data_set_queries import get_dataset
+from db.queries.dataset_removal_queries import count_rows, jobs_of_dataset
+from db.queries.version_queries import list_versions
+from user_errors import UserError
+
+COUNTED = {
+    "image": "pictures",
+    "region": "descriptions in boxes",
+    "region_edit": "edits in the history",
+    "annotation_run": "annotation runs",
+    "annotation_import": "imports of annotations",
+    "audited_claim": "audited claims",
+    "claim_verdict": "people's verdicts on claims",
+    "concept_label": "people's labels of classes",
+    "label_task": "links to tasks in Label Studio",
+    "saved_filter": "saved filters",
+}
+"""What people hear of, by table; other rows belong to one of these."""
+
+
+@dataclass(frozen=True)
+class DatasetDependents:
+    """What depends on a data set.
+
+    counts: what there is of it -> how many. jobs: that are not over and name it. exports: folders below
+    GRAIN_HOME/exports; they stay when it is deleted.
+    """
+
+    dataset: Dataset
+    counts: Mapping[str, int]
+    versions: Sequence[DatasetVersion]
+    jobs: Sequence[Job]
+    exports: Sequence[Path]
+
+    def sentences(self) -> list[str]:
+        """Return what depends on it, for people."""
+        found = [f"{count:,} {what}" for what, count in self.counts.items()]
+        if self.versions:
+            names = ", ".join(version.name for version in self.versions)
+            found.append(f"{len(self.versions):,} frozen version{'s' * (len(self.versions) != 1)} ({names})")
+        if self.exports:
+            found.append(f"{len(self.exports):,} export{'s' * (len(self.exports) != 1)} below GRAIN_HOME/exports")
+        return found
+
+    def check_no_job(self) -> None:
+        """Refuse to touch a data set that a job works on or waits for.
+
+        Raises: UserError.
+        """
+        if self.jobs:
+            job = self.jobs[0]
+            raise UserError(
+                f"expected a data set that no job needs, but job {job.id} ({job.kind}) is {job.state}: wait for it, or "
+                "cancel it"
+            )
+
+
+def dependents_of(engine: Engine, home: Path, *, dataset: str) -> DatasetDependents:
+    """Return what depends on a data set.
+
+    Raises: UserError: there is none of that name.
+    """
+    with reading(engine) as session:
+        found = get_dataset(session, name=dataset)
+        if found is None:
+            raise UserError(f"expected the name of a data set, got {dataset!r}, which none has: correct it")
+        rows = count_rows(session, dataset_id=found.id)
+        versions = list_versions(session, dataset_id=found.id)
+        jobs = jobs_of_dataset(session, name=dataset)
+    counts = {what: rows[table] for table, what in COUNTED.items() if table in rows}
+    return DatasetDependents(found, counts, versions, jobs, exports_of(home, dataset))
+
+
+def exports_of(home: Path, dataset: str) -> list[Path]:
+    """Return the marks of a data set's exports below GRAIN_HOME."""
+    found = []
+    for mark in sorted((home / "exports").glob(f"*/{MARK}")):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            if json.loads(mark.read_text(encoding="utf-8"))["dataset"] == dataset:
+                found.append(mark)
+    return found
+
+
+def version_files(home: Path, versions: Sequence[DatasetVersion]) -> list[Path]:
+    """Return the files of versions."""
+    return [version_path(home, version.sha256) for version in versions]

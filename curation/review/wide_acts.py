@@ -1,0 +1,195 @@
+"""Do an act of any size with one undo, a part at a time, so that others hardly wait: undo a run or an import whole.
+
+The act is noted before its first part and counted after its last, and parts that are done change nothing when they
+are done again: stopped at any moment, the same call goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from curation.review.acts import check_own_act
+from db.engine import Engine, Session, reading, retrying
+from db.models import ActKind, AnnotationRun, ReviewAct
+from db.queries.bulk_edit_queries import ManyEdited, UndonePart, edit_many, undo_part
+from db.queries.edit_records import EditAction
+from db.queries.region_index_queries import index_regions
+from db.queries.review_queries import get_act, lock_act
+from db.queries.wide_act_queries import (
+    BroughtCount,
+    BroughtRegions,
+    count_action,
+    count_brought,
+    get_import,
+    next_brought,
+)
+from user_errors import UserError
+
+Part = Callable[[Session, EditAction], ManyEdited]
+Told = Callable[[int], object]
+"""Hears how many regions are done so far."""
+
+
+@dataclass(frozen=True)
+class WideAct:
+    """An act of any size. text: what it is about, as of `ReviewAct`. who: does it. action: its name in the history."""
+
+    dataset_id: int
+    kind: ActKind
+    text: str
+    who: str
+    action: str
+
+
+def do_wide_act(engine: Engine, act: WideAct, parts: Iterable[Part], *, told: Told = lambda regions: None) -> ReviewAct:
+    """Do an act a part at a time, each whole or not at all.
+
+    Args:   parts: what each writes, asked for one after the other.
+    """
+
+    def begin(session: Session) -> None:
+        if get_act(session, action=act.action) is None:
+            session.add(ReviewAct(**_columns(act), regions=0, pictures=0))
+
+    retrying(engine, begin)
+    edit, done = EditAction(act.who, "edited", action=act.action), 0
+    for part in parts:
+        done += retrying(engine, partial(_do_part, part=part, edit=edit)).regions
+        told(done)
+    return retrying(engine, partial(_counted, action=act.action))
+
+
+def _columns(act: WideAct) -> dict[str, Any]:
+    return {"dataset_id": act.dataset_id, "kind": act.kind, "text": act.text, "who": act.who, "action": act.action}
+
+
+def _do_part(session: Session, *, part: Part, edit: EditAction) -> ManyEdited:
+    return part(session, edit)
+
+
+def _counted(session: Session, *, action: str) -> ReviewAct:
+    """Note how much an act has changed, by the history."""
+    act = lock_act(session, action=action)
+    act.regions, act.pictures = count_action(session, action=action)
+    session.add(act)
+    session.flush()
+    return act
+
+
+# ---------------------------------------------------------------- runs and imports
+
+
+@dataclass(frozen=True)
+class UndoneWork:
+    """What is to be undone: a run of the annotators, or an import of annotations. edits: the import's own action."""
+
+    kind: ActKind
+    text: str
+    brought: BroughtRegions
+    edits: str = ""
+
+
+def run_work(engine: Engine, run_id: int) -> UndoneWork:
+    """Return a run, to be undone.
+
+    Raises: UserError: there is no such run.
+    """
+    while retrying(engine, lambda session: index_regions(session)):  # regions know their run once they are indexed
+        pass
+    with reading(engine) as session:
+        run = session.get(AnnotationRun, run_id)
+    if run is None:
+        raise UserError(f"expected the number of a run, got {run_id}: look at the list on the Data page")
+    return UndoneWork("undo run", f"run {run_id}", BroughtRegions(run.dataset_id, run_id=run_id))
+
+
+def import_work(engine: Engine, import_id: int) -> UndoneWork:
+    """Return an import, to be undone.
+
+    Raises: UserError: there is no such import.
+    """
+    with reading(engine) as session:
+        found = get_import(session, import_id=import_id)
+    ranges = tuple((first, last) for first, last in found.ranges)
+    brought = BroughtRegions(found.dataset_id, ranges=ranges)
+    return UndoneWork("undo import", f"import {import_id}, {found.file}".rstrip(", "), brought, found.action)
+
+
+def count_work(engine: Engine, work: UndoneWork) -> BroughtCount:
+    """Count what is left of a run or an import."""
+    with reading(engine) as session:
+        return count_brought(session, work.brought)
+
+
+def undo_work(
+    engine: Engine,
+    work: UndoneWork,
+    *,
+    who: str,
+    action: str,
+    everything: bool = False,
+    told: Told = lambda regions: None,
+) -> ReviewAct:
+    """Put into the trash what a run or an import brought, and take back what an import changed, as one act.
+
+    Args:   everything: also regions that somebody judged or edited since; else these stay.
+    """
+    act = WideAct(work.brought.dataset_id, work.kind, work.text, who, action)
+    return do_wide_act(engine, act, _parts(engine, work, everything), told=told)
+
+
+def _parts(engine: Engine, work: UndoneWork, everything: bool) -> Iterable[Part]:
+    taken: list[UndonePart | None] = []
+    while work.edits and (not taken or taken[-1]):
+        after = taken[-1].last if taken and taken[-1] else 0
+        yield partial(_take_back_part, undone=work.edits, after=after, into=taken)
+    while True:
+        with reading(engine) as session:
+            ids = next_brought(session, work.brought, everything=everything)
+        if not ids:
+            return
+        yield partial(_trash, ids=ids)
+
+
+def _take_back_part(
+    session: Session, edit: EditAction, *, undone: str, after: int, into: list[UndonePart | None]
+) -> ManyEdited:
+    into.append(part := undo_part(session, undone=undone, edit=edit, after=after))
+    return part.done if part else ManyEdited()
+
+
+def _trash(session: Session, edit: EditAction, *, ids: list[int]) -> ManyEdited:
+    return edit_many(session, ids=ids, edit=edit, values={"status": "deleted"})
+
+
+# ---------------------------------------------------------------- undo of a wide act
+
+
+def take_back_wide(
+    engine: Engine, *, undone: str, who: str, action: str, redo: bool = False, told: Told = lambda regions: None
+) -> ManyEdited:
+    """Undo an act of any size, or redo it, a part at a time; as `undo_act`.
+
+    Raises: UserError: there is no such act of this person, or it cannot be undone.
+    """
+
+    def begin(session: Session) -> str:
+        act = check_own_act(session, action=undone, who=who)
+        if act.undone_by == action and not redo:
+            return act.action  # this call was stopped, and goes on
+        if bool(act.undone_by) != redo:
+            return ""
+        back = act.undone_by if redo else act.action
+        act.undone_by = "" if redo else action
+        session.add(act)
+        return back
+
+    back, last, done = retrying(engine, begin), 0, ManyEdited()
+    edit = EditAction(who, "undone", undoes=back, action=action)
+    while back and (part := retrying(engine, partial(undo_part, undone=back, edit=edit, redo=redo, after=last))):
+        done, last = done + part.done, part.last
+        told(done.regions)
+    return done
