@@ -6,17 +6,21 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from app.access.accounts import Person
+from app.core.ground_links import GroundQuestion, QuestionError, save_question
 from app.jobs.control import NewJob
-from app.jobs.run_logs import METRICS_LOG, Moment, RunLog, moments
+from app.jobs.run_logs import METRICS_LOG, WATCHED, Moment, RunLog, moments
 from app.services import Services
 from app.train.alerts import Alert, alerts
 from app.train.form import values_of
-from app.train.plan import newest_version
+from app.train.plan import CHECKPOINT, newest_version
+from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
 from db.engine import reading
 from db.models import Job, now
@@ -111,8 +115,12 @@ def are_runs(services: Services, numbers: Sequence[str]) -> list[str]:
 
 
 def first_form(services: Services, dataset: str | None) -> dict[str, Any]:
-    """Return the form that the page opens with: defaults, a free name, and the latest version of a data set."""
-    return {"name": _free_name(services, FIRST_NAME), "data": newest_version(services, dataset)}
+    """Return the form that the page opens with: a fine-tune on the latest version of a data set, under a free name.
+
+    Where there is no version, or nothing to learn from in it, all has its default.
+    """
+    data = newest_version(services, dataset)
+    return {"name": _free_name(services, FIRST_NAME), "data": data} | fine_tune_form(services, data)
 
 
 def form_of(services: Services, job_id: int) -> dict[str, Any]:
@@ -137,6 +145,28 @@ def promote(services: Services, job_id: int, which: str) -> str:
     except (CheckpointError, OSError) as error:
         raise UserError(sentence(error)) from error
     return services.registry.promoted()
+
+
+def ground_link(services: Services, job_id: int, name: str, *, versus: str) -> str:
+    """Return the address of Ground with a promoted checkpoint, on a picture that its run held out, if one was kept.
+
+    Args: versus: the checkpoint beside it, "" for none.
+    """
+    seen = view(services, job_id, lines=1)
+    picture = seen.moments[-1].pictures[0] if seen.moments and seen.moments[-1].pictures else None
+    if picture is not None:
+        file = seen.folder / WATCHED / Path(str(picture["file"])).name
+        texts = "\n".join(str(region["text"]) for region in picture["regions"])
+        question = GroundQuestion(str(file), texts, "", name, versus)
+        with suppress(QuestionError):
+            return "/?" + urlencode({"q": save_question(services.settings, services.engine, question)})
+    return "/?" + urlencode({"checkpoint": name} | ({"versus": versus} if versus else {}))
+
+
+def start_checkpoint(services: Services, job_id: int) -> str:
+    """Return the name of the checkpoint that a run started from; "" where it was none, or is gone."""
+    kind, _, name = str(view(services, job_id, lines=1).job.config["asked"].get("start")).partition(":")
+    return name if kind == CHECKPOINT and name in [each.name for each in services.registry.usable()] else ""
 
 
 def keep(services: Services, person: Person, job_id: int, *, which: str, push_to: str = "") -> int:
