@@ -133,6 +133,9 @@ class TrainPage:
                 before = before if before not in ("", name) else runs.start_checkpoint(self.services, run)
                 ground = runs.ground_link(self.services, run, name, versus=before)
                 return panels.promoted_panel(name, before, ground)
+            if what == "onnx":
+                job = runs.keep_onnx(self.services, person_of(request), run, which=which)
+                return render_macro("finding", f"Job {job} writes it.")
             push_to = str(event.to) if what == "push" else ""
             job = runs.keep(self.services, person_of(request), run, which=which, push_to=push_to)
         except UserError as error:

@@ -127,7 +127,8 @@ def newest_version(services: Services, dataset: str | None) -> str:
 
 def start_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
-    usable = [each.name for each in services.registry.usable() if each.info and each.info.kind in ("grain", "clip")]
+    infos = {each.name: each.info for each in services.registry.usable() if each.info}
+    usable = [name for name, info in infos.items() if info.kind in ("grain", "clip") and info.runtime == "torch"]
     checkpoints = [(f"checkpoint {name}", f"{CHECKPOINT}:{name}") for name in usable]
     return [("scratch", SCRATCH), *checkpoints, ("open_clip weights", OPEN_CLIP)]
 

@@ -58,7 +58,8 @@ def suggested_form(services: Services, values: Mapping[str, Any], recipe: str) -
 
 def fine_tune_start(services: Services) -> str:
     """Return the start point of a fine-tune: what was promoted last, or the first GRAIN; "" where there is none."""
-    able = [each.name for each in services.registry.usable() if each.info and each.info.kind == "grain"]
+    infos = {each.name: each.info for each in services.registry.usable() if each.info}
+    able = [name for name, info in infos.items() if info.kind == "grain" and info.runtime == "torch"]
     promoted = services.registry.promoted()
     chosen = promoted if promoted in able else next(iter(able), "")
     return f"{CHECKPOINT}:{chosen}" if chosen else ""

@@ -26,6 +26,7 @@ from db.engine import reading
 from db.models import Job, now
 from db.queries.job_queries import get_job, job_page
 from grain.checkpoint import METRICS, CheckpointError, read_info
+from grain.portable.files import check_onnx
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
@@ -182,6 +183,19 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
     argv = ["-m", "grain.model.publish", f"--run={kept.folder.parent}", f"--which={which}", f"--out={out}"]
     argv += [f"--push-to={push_to}"] if push_to else []
     config = {"out": str(out), "push_to": push_to, "run": job_id}
+    return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
+
+
+def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) -> int:
+    """Queue an export to ONNX, which runs without torch; return the id of the job.
+
+    Raises: UserError: there is no such checkpoint, or the package that writes ONNX is not installed.
+    """
+    check_onnx()
+    kept = _kept_checkpoint(services, job_id, which)
+    out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}-onnx"
+    argv = ["-m", "grain.model.onnx_export", f"--checkpoint={kept.folder}", f"--out={out}"]
+    config = {"out": str(out), "run": job_id}
     return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
 
 
