@@ -27,6 +27,7 @@ from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from tests.support.browser_fixtures import ARGUMENTS
 from tests.support.fake_app import app_at
+from tests.support.road import walk_the_road
 from tests.support.system_parts import find_chromium
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +166,8 @@ class Shot:
     height: int = HEIGHT
 
 
+ROAD = "road"
+STATIONS = ("road-1-home", "road-3-curate", "road-5-train", "road-7-evaluate", "road-8-ground")
 SHOTS = (
     Shot("home", "home?dataset=products", "ol.road", height=620),
     Shot("ground", "", "#stage img", height=960),
@@ -188,10 +191,29 @@ def take(page: Page, address: str, shot: Shot) -> None:
     shot.act(page)
     page.wait_for_timeout(SETTLED_MS)
     page.evaluate("window.scrollTo(0, 0)")
+    save(page, shot.name)
+
+
+def save(page: Page, name: str) -> None:
+    """Save what the window shows in a palette."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    path = IMAGES / f"{shot.name}.png"
+    path = IMAGES / f"{name}.png"
     picture.quantize(palette=palette_of(picture), dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
+
+
+def take_the_road(page: Page) -> None:
+    """Walk the road in a home of its own, and take a picture of each station that the guide shows."""
+
+    def seen(station: str) -> None:
+        if station in STATIONS:
+            page.wait_for_timeout(SETTLED_MS)
+            page.evaluate("window.scrollTo(0, 0)")
+            save(page, station)
+
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    with tempfile.TemporaryDirectory() as home, app_at(Path(home)) as (address, _):
+        walk_the_road(page, address, seen=seen)
 
 
 def palette_of(picture: Image.Image) -> Image.Image:
@@ -213,21 +235,25 @@ class Command:
     home: Path = Path(tempfile.gettempdir()) / "grain"
     """Kept between runs."""
     only: tuple[str, ...] = ()
-    """Names of pictures; left out: all."""
+    """Names of pictures, and `road` for those of the guide to it; left out: all."""
 
 
 def main(command: Command) -> None:
     """Fill the home, run the app over it, and take the pictures."""
-    fill(command.home)
-    with app_at(command.home) as (address, _), sync_playwright() as playwright:
-        work(Client(address, verbose=False, analytics_enabled=False))
+    shots = [shot for shot in SHOTS if not command.only or shot.name in command.only]
+    with sync_playwright() as playwright:
         path = find_chromium(playwright.chromium.executable_path) or None
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        for shot in SHOTS:
-            if not command.only or shot.name in command.only:
-                take(page, address, shot)
+        if shots:
+            fill(command.home)
+            with app_at(command.home) as (address, _):
+                work(Client(address, verbose=False, analytics_enabled=False))
+                for shot in shots:
+                    take(page, address, shot)
+        if not command.only or ROAD in command.only:
+            take_the_road(page)
         browser.close()
 
 

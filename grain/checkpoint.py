@@ -16,6 +16,7 @@ from user_errors import UserError
 
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
+ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 EMBEDDED = Path(__file__).parent / "checkpoints"
@@ -32,7 +33,7 @@ class CheckpointInfo:
     """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
 
     from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
-    score a class, see grain.zero_shot.region_scores.
+    score a class, see grain.zero_shot.region_scores. runtime: torch, or onnx, which nothing can be trained from.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CheckpointInfo:
     parameters: int
     from_proposals: bool = False
     region_rule: RegionRule = "best_region"
+    runtime: str = "torch"
 
     @property
     def origin(self) -> str:
@@ -76,7 +78,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if folder.suffix in PICKLES:
             raise CheckpointError(f"{folder.name} is a pickle, which can run code: expected a folder with {WEIGHTS}")
         raise CheckpointError(f"{folder.name} is no checkpoint folder: expected a folder with {CONFIG} and {WEIGHTS}")
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / WEIGHTS).is_file() and not (folder / IMAGE_GRAPH).is_file():
         pickles = [path.name for path in folder.iterdir() if path.suffix in PICKLES]
         got = f"got the pickle {pickles[0]}, which can run code" if pickles else "it is missing"
         raise CheckpointError(f"{folder.name}: expected {WEIGHTS}, {got}: save the weights as safetensors")
@@ -116,6 +118,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         parameters=parameters,
         from_proposals=isinstance(decoder, dict) and decoder.get("queries") == "proposals",
         region_rule=region_rule,
+        runtime=ONNX if config.get("runtime") == ONNX else "torch",
     )
 
 
@@ -125,7 +128,7 @@ def verify(folder: Path) -> None:
     Raises: CheckpointError: no manifest, or it does not name the weights; a file is missing, truncated or changed.
     """
     expected = _digests(folder)
-    for name in (WEIGHTS, CONFIG):
+    for name in (WEIGHTS, CONFIG, IMAGE_GRAPH, TEXT_GRAPH):
         if name not in expected and (folder / name).exists():
             raise CheckpointError(f"{folder.name}: {MANIFEST} does not name {name}: copy the checkpoint again")
     for name, digest in expected.items():

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from atomic_files import write_atomically
-from grain.checkpoint import CheckpointInfo, locate, read_info
+from grain.checkpoint import ONNX, CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
@@ -93,15 +93,19 @@ def load_encoder(folder: Path, *, precision: str = "auto") -> Encoder:
 
     Raises: CheckpointError: it cannot be used; one sentence says why.
     """
-    kind = read_info(folder).kind
-    if kind == "photo":
+    info = read_info(folder)
+    if info.kind == "photo":
         from grain.photo.learned import load_photo  # here, so that `import grain` stays quick
 
         return load_photo(folder)
-    if kind in OWL_FAMILIES:
+    if info.kind in OWL_FAMILIES:
         from grain.hub.owl_encoder import OwlEncoder
 
         return OwlEncoder.load(folder, precision=precision)
+    if info.runtime == ONNX:
+        from grain.portable.encoder import OnnxEncoder
+
+        return OnnxEncoder(folder)
     from grain.model.encode import TorchEncoder  # here for the same reason: torch takes seconds
 
     return TorchEncoder.load(folder, precision=precision)

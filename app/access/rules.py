@@ -114,7 +114,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{HOME}.HomePage", "viewer", "open show tick"),
     _in(f"{HOME}.HomePage", "curator", "import_example"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more show_left_out"),
-    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets"),
+    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets suit_annotators"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
     _in("app.ui.events", "viewer", "keep_stream_alive"),
@@ -144,7 +144,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "delete rename"),  # nothing brings back what it deletes
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
-    _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset check recheck choose address tick"),
+    _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train/runs.py
     _in(f"{API}.Api", "viewer", "data_sets annotation_plan regions evaluation training_choices job"),
     _in(f"{API}.Api", "curator", "annotate decide freeze audit evaluate train control_job"),

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.annotate.form import AnnotateForm
+from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
@@ -97,6 +97,15 @@ class AnnotatePage:
         shown = [gr.update(visible=name in uses) for name, uses in (("vocabulary", described), ("ask", described))]
         sample = gr.update(visible="sample" in used)
         return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1]]
+
+    def suit_annotators(self, dataset: str | None, describer: str, localizer: str) -> list[Any]:
+        """Choose the annotators that know the example's pictures, and the first ones again for other pictures.
+
+        Returns describer and localizer; what else a person has chosen stays.
+        """
+        first, own = (DEFAULTS.describer, DEFAULTS.localizer), (EXAMPLE.annotator, EXAMPLE.annotator)
+        before, after = (first, own) if dataset == EXAMPLE.name else (own, first)
+        return [*after] if (describer, localizer) == before else [gr.skip(), gr.skip()]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
@@ -210,6 +219,7 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
     hiding += [*(getattr(form, name) for name in LEVERS), form.tokens]
+    form.dataset.change(page.suit_annotators, [form.dataset, *kinds], kinds, **LIGHT)
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered

@@ -47,24 +47,25 @@ class EvaluatePage:
         self.services = services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the checkpoints that a link names as a and b; nothing else is chosen.
+        """Open the page with the checkpoints that a link names as a and b, and its data; nothing else is chosen.
 
-        Returns models, data sets, missing data sets, jobs, evaluations, the newest.
+        Returns models, data sets, paths, missing data sets, jobs, evaluations, the newest.
         """
         from app.evaluate import panels
-        from app.evaluate.request import data_set_choices, missing_data_sets, model_names
+        from app.evaluate.request import data_set_choices, is_place, missing_data_sets, model_names
 
         names = model_names(self.services)
         query = dict(request.query_params)
         linked = [name for name in dict.fromkeys((query.get("a"), query.get("b"))) if name]
-        first = [name for name in linked if choose_linked(names, name, "model") == name]
+        first = [name for name in linked if is_place(name) or choose_linked(names, name, "model") == name]
         sets = data_set_choices(self.services)
         missing = panels.missing_panel(missing_data_sets(self.services))
         models = gr.Dropdown(choices=names, value=first)
         found = self._names()
         newest = found[0] if found else ""
         results = self._results(found, newest)
-        return [models, gr.Dropdown(choices=sets, value=[]), missing, self._jobs(), results, newest]
+        paths = query.get("data", "")
+        return [models, gr.Dropdown(choices=sets, value=[]), paths, missing, self._jobs(), results, newest]
 
     def plan(self, request: gr.Request, *form: Any) -> list[Any]:
         """Show the command of a form that changed. Returns the command and the sentence beside it."""
@@ -327,7 +328,7 @@ def _wire(app: gr.Blocks, page: EvaluatePage, parts: EvaluatePageParts) -> None:
     kept: Any = gr.JSON(visible=False)
     query = gr.Textbox(visible=False)
     newest = gr.State("")
-    opened = [form.models, form.data_sets, parts.missing, parts.jobs, choice.result, newest]
+    opened = [form.models, form.data_sets, form.paths, parts.missing, parts.jobs, choice.result, newest]
     app.load(page.open, None, opened, **LIGHT).then(page.plan, [*form], [parts.command, parts.note], **PLAN)
     app.load(page.reviews, None, parts.review, **LIGHT)
     drafts = in_order("drafts")

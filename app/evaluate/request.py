@@ -116,6 +116,11 @@ def model_spec(services: Services, name: str, role: Role) -> str:
     return name if folder.parent == EMBEDDED else str(folder)
 
 
+def is_place(name: str) -> bool:
+    """Return whether a model is named by its folder or as open_clip's weights, not as a checkpoint of the list."""
+    return "/" in name or name.startswith(OPEN_CLIP)
+
+
 def _compared(services: Services, request: EvaluateRequest, role: Role) -> list[str]:
     """Return the flags for the models.
 

@@ -17,6 +17,7 @@ from grain.train_config import TrainConfig
 from user_errors import UserError
 
 MANY_EPOCHS = 200
+FEW_HELD_OUT = 5  # pictures
 FEW_DISTINCT = 0.5  # share of the pictures: with fewer different captions, many negatives of L_ic are positives
 LEAST_CAPTIONS = 2  # different ones, for one to be told from another
 MATTERS = 0.01  # share of the descriptions that are left out, from which on it is a warning
@@ -93,10 +94,10 @@ def picture_check(
         advice = "review some on the Curate page, or also take pictures without a region, for their captions"
         return PreflightCheck("data", "bad", f"{whole}no picture to train on{lost}: {advice}.")
     if train < config.batch_size and not whole:
-        found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: take less{lost}."
+        found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: lower batch size{lost}."
         return PreflightCheck("data", "bad", found)
     if not held_out and not whole:
-        found = "No picture is held out to evaluate on: freeze a version with more pictures."
+        found = "No picture is held out to evaluate on: hold out a larger share, or freeze more pictures."
         return PreflightCheck("data", "bad", found)
     epochs = config.images / train
     found = f"{whole}{train:,} pictures to train on, {held_out:,} held out"
@@ -105,6 +106,8 @@ def picture_check(
     if epochs > MANY_EPOCHS and not whole:
         advice = "each picture is seen very often, take fewer images or more data."
         return PreflightCheck("data", "warn", f"{found}: {advice}")
+    if held_out < FEW_HELD_OUT and not whole:
+        return PreflightCheck("data", "warn", f"{found}; so few held-out pictures tell large differences only.")
     return PreflightCheck("data", "ok", found)
 
 

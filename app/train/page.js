@@ -18,7 +18,7 @@ function values() {
 function showWhatMatters() {
   const found = values();
   const version = found.data.startsWith("version:");
-  const seen = { caption: version, unreviewed: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  const seen = { caption: version, unreviewed: version, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
   for (const [name, shown] of Object.entries(seen)) {
     const label = element.querySelector(`[data-own="${name}"]`);
     if (label) label.hidden = !shown;
@@ -46,6 +46,10 @@ element.addEventListener("input", () => {
   waiting = setTimeout(check, PAUSE);
 });
 element.addEventListener("change", check);
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-recipe]");
+  if (button) trigger("select", { recipe: button.dataset.recipe, values: values() });
+});
 element.addEventListener("submit", (event) => event.preventDefault());
 element.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();

@@ -56,6 +56,16 @@ class TrainPage:
 
         return self._form(values | {"data": newest_version(self.services, dataset)}, dataset)
 
+    def suggest(self, event: gr.EventData) -> Any:
+        """Fill the settings in for a fine-tune on the chosen data, or with the defaults. Returns form."""
+        from app.train.recipe import suggested_form
+
+        try:
+            return self._form(suggested_form(self.services, dict(event.values), str(event.recipe)))
+        except UserError as error:
+            warn(error)
+            return gr.skip()
+
     def check(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Check a form that changed. Returns values, plan, note."""
         values = dict(event.values) if isinstance(event.values, Mapping) else {}
@@ -119,7 +129,13 @@ class TrainPage:
         try:
             if what == "promote":
                 before = self.services.registry.promoted()
-                return panels.promoted_panel(runs.promote(self.services, run, which), before)
+                name = runs.promote(self.services, run, which)
+                before = before if before not in ("", name) else runs.start_checkpoint(self.services, run)
+                ground = runs.ground_link(self.services, run, name, versus=before)
+                return panels.promoted_panel(name, before, ground)
+            if what == "onnx":
+                job = runs.keep_onnx(self.services, person_of(request), run, which=which)
+                return render_macro("finding", f"Job {job} writes it.")
             push_to = str(event.to) if what == "push" else ""
             job = runs.keep(self.services, person_of(request), run, which=which, push_to=push_to)
         except UserError as error:
@@ -208,6 +224,7 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, dataset: Any) 
     dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **LIGHT)
     plan = in_order("train-plan")
     parts.form.input(page.check, None, [parts.values, *planned], **(plan | QUEUE_ALL))
+    parts.form.select(page.suggest, None, parts.form, **(LIGHT | QUEUE_ALL))
     parts.measure.click(page.measure, parts.values, planned, **plan)
     parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **LIGHT)
     parts.runs.select(

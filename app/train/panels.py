@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from app.train.data_checks import PreflightCheck
 from app.train.form import FIRST, form_fields
-from app.train.plan import TrainPlan
+from app.train.plan import HELD_OUT, OPEN_CLIP, TrainPlan
 from app.train.run_jobs import DATA, DRY, KEEP, TRAIN, name_of
 from app.train.runs import KeptCheckpoint, RunRow, RunView, seconds_left, settings_difference
 from app.ui.frames import Box, comparison_frame
@@ -69,14 +69,14 @@ class SideLine:
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """A chosen run in words. metrics: names of the numbers that kept has of each checkpoint."""
+    """A chosen run in words. metrics: names of the numbers that kept has of each checkpoint, beside its evaluation."""
 
     view: RunView
     facts: Sequence[str]
     waits: str
     ended: str
     metrics: list[str]
-    kept: Sequence[tuple[KeptCheckpoint, Sequence[str]]]
+    kept: Sequence[tuple[KeptCheckpoint, Sequence[str], str]]
     settings: str
 
 
@@ -87,7 +87,7 @@ def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, pla
     return render(
         "train/templates/form.html",
         drawn=uuid4().hex,
-        values=EMPTY_FORM | {"processes": 1, "priority": 0} | dict(values),
+        values=EMPTY_FORM | {"processes": 1, "priority": 0, "held_out": f"{HELD_OUT:g}"} | dict(values),
         data=data,
         starts=starts,
         places=places,
@@ -172,7 +172,10 @@ def _watched(view: RunView) -> WatchedRun:
         waits=f"Waits for job {waits.id} ({waits.kind}), which is {waits.state}." if waits else "",
         ended=job.exit_reason if job.state in ("failed", "interrupted") else "",
         metrics=[SHOWN_METRICS[name] for name in metrics],
-        kept=[(each, [_number(each.metrics.get(name)) for name in metrics]) for each in view.kept],
+        kept=[
+            (each, [_number(each.metrics.get(name)) for name in metrics], evaluation_link(job, each))
+            for each in view.kept
+        ],
         settings=json.dumps(job.config["train"], indent=1),
     )
 
@@ -197,12 +200,20 @@ def _facts(view: RunView) -> list[str]:
     return facts
 
 
-def promoted_panel(name: str, before: str) -> str:
-    """Render the links to a checkpoint that was promoted. before: the one promoted until then."""
-    before = before if before != name else ""
-    ground = {"checkpoint": name} | ({"versus": before} if before else {})
+def evaluation_link(job: Job, kept: KeptCheckpoint) -> str:
+    """Return the address that compares a checkpoint with the run's start on the pictures that the run held out."""
+    asked = dict(job.config.get("asked") or {})
+    kind, _, name = str(asked.get("start") or "").partition(":")
+    if kind == OPEN_CLIP:
+        name = f"{OPEN_CLIP}:{str(asked.get('open_clip')).replace(':', '=', 1)}"
+    models = ({"a": name} if name else {}) | {"b": str(kept.folder)}
+    return "/evaluate?" + urlencode(models | {"data": f"{job.config['train']['data']}#held_out"})
+
+
+def promoted_panel(name: str, before: str, ground: str) -> str:
+    """Render the links to a checkpoint that was promoted. before: the one beside it, "" for none. ground: a link."""
     evaluate = {"a": name} | ({"b": before} if before else {})
-    links = {"ground": f"/?{urlencode(ground)}", "evaluate": f"/evaluate?{urlencode(evaluate)}"}
+    links = {"ground": ground, "evaluate": f"/evaluate?{urlencode(evaluate)}"}
     return render("train/templates/promoted.html", name=name, before=before, **links)
 
 

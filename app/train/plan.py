@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from user_errors import UserError
 
 WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
 WORLDS = (2_000, 20_000)  # pictures of the sample worlds that the page offers to draw
-HELD_OUT = 0.05  # share of a version's pictures that is evaluated on
+HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
 CAPTIONS = ("picture", "written", "descriptions")
@@ -39,7 +40,7 @@ CAPTIONS = ("picture", "written", "descriptions")
 class TrainRequest:
     """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig.
 
-    caption, unreviewed: of a version's export (see ExportConfig).
+    caption, unreviewed, held_out: of a version's export (see ExportConfig).
     """
 
     name: str
@@ -51,6 +52,7 @@ class TrainRequest:
     priority: int
     caption: str
     unreviewed: bool
+    held_out: str
     fields: Mapping[str, Any]
 
     @classmethod
@@ -68,6 +70,7 @@ class TrainRequest:
                 priority=int(values.get("priority") or 0),
                 caption=str(values.get("caption") or "picture"),
                 unreviewed=values.get("unreviewed") is True,
+                held_out=str(values.get("held_out") or HELD_OUT).strip(),
                 fields=dict(values.get("fields") or {}),
             )
         except (TypeError, ValueError) as error:
@@ -124,7 +127,8 @@ def newest_version(services: Services, dataset: str | None) -> str:
 
 def start_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
-    usable = [each.name for each in services.registry.usable() if each.info and each.info.kind in ("grain", "clip")]
+    infos = {each.name: each.info for each in services.registry.usable() if each.info}
+    usable = [name for name, info in infos.items() if info.kind in ("grain", "clip") and info.runtime == "torch"]
     checkpoints = [(f"checkpoint {name}", f"{CHECKPOINT}:{name}") for name in usable]
     return [("scratch", SCRATCH), *checkpoints, ("open_clip weights", OPEN_CLIP)]
 
@@ -148,7 +152,7 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
-    folder, export, words = _data(services, request)
+    folder, export, words = data_of(services, request)
     prepare = () if (folder / "manifest.json").is_file() else tuple(words)
     config = config_from(
         request.fields,
@@ -176,8 +180,11 @@ def _gpus(services: Services, where: str) -> tuple[int, int]:
     return {CPU: (0, 1), GPU: (1, services.jobs.slots.get(GPU, 0))}.get(where, (0, MOST_GPUS))
 
 
-def _data(services: Services, request: TrainRequest) -> tuple[Path, ExportConfig | None, list[str]]:
-    """Return the data folder, the settings of the export that fills it, and the words that make it."""
+def data_of(services: Services, request: TrainRequest) -> tuple[Path, ExportConfig | None, list[str]]:
+    """Return the data folder, the settings of the export that fills it, and the words that make it.
+
+    Raises: UserError: there are no such data, or its settings cannot be used.
+    """
     kind, _, key = request.data.partition(":")
     if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
         folder = _worlds(services) / str(int(key))
@@ -194,8 +201,10 @@ def _export(services: Services, request: TrainRequest, sha256: str) -> ExportCon
     statuses = trained_statuses(head)
     if not statuses:
         raise UserError("This version holds rejected descriptions only: freeze one with accepted ones.")
+    held_out = _held_out(request.held_out)
     parts = [sha256[:16], request.caption, *(statuses if statuses != ("accepted",) else ())]
-    folder = services.settings.home / "shards" / "-".join([*parts, *(["unreviewed"] if request.unreviewed else [])])
+    parts += ["unreviewed"] * request.unreviewed + [f"held-out-{held_out:g}"] * (held_out != HELD_OUT)
+    folder = services.settings.home / "shards" / "-".join(parts)
     return ExportConfig(
         "shards",
         folder,
@@ -203,8 +212,23 @@ def _export(services: Services, request: TrainRequest, sha256: str) -> ExportCon
         statuses=statuses,
         caption=cast(Literal["picture", "written", "descriptions"], request.caption),
         unreviewed=request.unreviewed,
-        held_out=HELD_OUT,
+        held_out=held_out,
     )
+
+
+def _held_out(text: str) -> float:
+    """Return the share of the pictures to hold out.
+
+    Raises: UserError: it is none.
+    """
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= MOST_HELD_OUT:  # nan neither
+        expected = f"a share above 0, at most {MOST_HELD_OUT:g}"
+        raise UserError(f"Held out: expected {expected}, got {text[:20]!r}: write 0.2 for a fifth of the pictures.")
+    return share
 
 
 def _worlds(services: Services) -> Path:

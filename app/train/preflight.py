@@ -10,7 +10,7 @@ from typing import Any
 from app.services import Services
 from app.train.data_checks import PreflightCheck, data_checks
 from app.train.estimate import need
-from app.train.plan import TrainPlan
+from app.train.plan import CHECKPOINT, TrainPlan
 from app.train.run_jobs import DRY, name_taken, run_jobs
 from app.ui.html import duration
 from db.engine import reading
@@ -31,6 +31,7 @@ def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     return [
         _name_check(services, plan.config),
         *data_checks(services, plan),
+        *_start_check(services, plan),
         _disk_check(plan),
         _memory_check(plan, report),
         _time_check(plan, report),
@@ -64,6 +65,13 @@ def _name_check(services: Services, config: TrainConfig) -> PreflightCheck:
     if config.out.exists() or any(job.config["train"]["out"] == str(config.out) for job in run_jobs(services, 1000)):
         return PreflightCheck("name", "bad", name_taken(config.name))
     return PreflightCheck("name", "ok", f"{config.out}")
+
+
+def _start_check(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
+    """Say what a checkpoint to start from was trained on: of other pictures it knows little."""
+    kind, _, name = plan.request.start.partition(":")
+    info = services.registry.find(name).info if kind == CHECKPOINT else None
+    return [PreflightCheck("start", "ok", f"{info.name}, trained on {info.trained_on}")] if info else []
 
 
 def _disk_check(plan: TrainPlan) -> PreflightCheck:

@@ -6,22 +6,27 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from app.access.accounts import Person
+from app.core.ground_links import GroundQuestion, QuestionError, save_question
 from app.jobs.control import NewJob
-from app.jobs.run_logs import METRICS_LOG, Moment, RunLog, moments
+from app.jobs.run_logs import METRICS_LOG, WATCHED, Moment, RunLog, moments
 from app.services import Services
 from app.train.alerts import Alert, alerts
 from app.train.form import values_of
-from app.train.plan import newest_version
+from app.train.plan import CHECKPOINT, newest_version
+from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
 from db.engine import reading
 from db.models import Job, now
 from db.queries.job_queries import get_job, job_page
 from grain.checkpoint import METRICS, CheckpointError, read_info
+from grain.portable.files import check_onnx
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
@@ -111,8 +116,12 @@ def are_runs(services: Services, numbers: Sequence[str]) -> list[str]:
 
 
 def first_form(services: Services, dataset: str | None) -> dict[str, Any]:
-    """Return the form that the page opens with: defaults, a free name, and the latest version of a data set."""
-    return {"name": _free_name(services, FIRST_NAME), "data": newest_version(services, dataset)}
+    """Return the form that the page opens with: a fine-tune on the latest version of a data set, under a free name.
+
+    Where there is no version, or nothing to learn from in it, all has its default.
+    """
+    data = newest_version(services, dataset)
+    return {"name": _free_name(services, FIRST_NAME), "data": data} | fine_tune_form(services, data)
 
 
 def form_of(services: Services, job_id: int) -> dict[str, Any]:
@@ -139,6 +148,28 @@ def promote(services: Services, job_id: int, which: str) -> str:
     return services.registry.promoted()
 
 
+def ground_link(services: Services, job_id: int, name: str, *, versus: str) -> str:
+    """Return the address of Ground with a promoted checkpoint, on a picture that its run held out, if one was kept.
+
+    Args: versus: the checkpoint beside it, "" for none.
+    """
+    seen = view(services, job_id, lines=1)
+    picture = seen.moments[-1].pictures[0] if seen.moments and seen.moments[-1].pictures else None
+    if picture is not None:
+        file = seen.folder / WATCHED / Path(str(picture["file"])).name
+        texts = "\n".join(str(region["text"]) for region in picture["regions"])
+        question = GroundQuestion(str(file), texts, "", name, versus)
+        with suppress(QuestionError):
+            return "/?" + urlencode({"q": save_question(services.settings, services.engine, question)})
+    return "/?" + urlencode({"checkpoint": name} | ({"versus": versus} if versus else {}))
+
+
+def start_checkpoint(services: Services, job_id: int) -> str:
+    """Return the name of the checkpoint that a run started from; "" where it was none, or is gone."""
+    kind, _, name = str(view(services, job_id, lines=1).job.config["asked"].get("start")).partition(":")
+    return name if kind == CHECKPOINT and name in [each.name for each in services.registry.usable()] else ""
+
+
 def keep(services: Services, person: Person, job_id: int, *, which: str, push_to: str = "") -> int:
     """Queue an export: the checkpoint, its towers as open_clip reads them, a model card; return the id of the job.
 
@@ -152,6 +183,19 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
     argv = ["-m", "grain.model.publish", f"--run={kept.folder.parent}", f"--which={which}", f"--out={out}"]
     argv += [f"--push-to={push_to}"] if push_to else []
     config = {"out": str(out), "push_to": push_to, "run": job_id}
+    return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
+
+
+def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) -> int:
+    """Queue an export to ONNX, which runs without torch; return the id of the job.
+
+    Raises: UserError: there is no such checkpoint, or the package that writes ONNX is not installed.
+    """
+    check_onnx()
+    kept = _kept_checkpoint(services, job_id, which)
+    out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}-onnx"
+    argv = ["-m", "grain.model.onnx_export", f"--checkpoint={kept.folder}", f"--out={out}"]
+    config = {"out": str(out), "run": job_id}
     return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
 
 

@@ -14,6 +14,8 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from torch import Tensor
 
+from grain.portable.files import write_tokenizer
+
 FULL_VOCABULARY = 49408
 NOT_MERGES = 2 * 256 + 2  # bytes, bytes at a word's end, start and end of text
 MAX_REMEMBERED = 20_000  # texts, some 5 MB; cleaning a text costs more than encoding it, and data sets repeat theirs
@@ -44,6 +46,11 @@ class Tokenizer:
         for row, ids in zip(table, rows, strict=True):
             row[: len(ids)] = ids
         return torch.from_numpy(table)
+
+    def save(self, folder: Path) -> None:
+        """Write it as a file that needs neither torch nor open_clip, see grain.portable.files."""
+        ranked = [pair for pair in sorted(self._bpe.bpe_ranks, key=self._bpe.bpe_ranks.__getitem__) if len(pair) == 2]
+        write_tokenizer(folder, vocabulary=self._bpe.encoder, merges=ranked, context_length=self.context_length)
 
     def _ids(self, text: str) -> bytes:
         if (known := self._known.get(text)) is not None:

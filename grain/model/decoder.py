@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         if self.position is not None:
             memory = memory + self.position.to(memory.dtype)
         queries = self.queries.weight.to(memory.dtype)
-        hidden = torch.zeros_like(queries).expand(len(memory), -1, -1)
+        hidden = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)  # len() would fix an ONNX graph's batch
         padding = None
         if proposals is not None:
             position = sine_embedding(xyxy_to_cxcywh(proposals.boxes_xyxy), queries.shape[-1])

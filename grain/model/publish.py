@@ -16,8 +16,10 @@ from typing import Any, Literal
 from grain.checkpoint import CARD, CONFIG, MANIFEST, METRICS, CheckpointError, checkpoint_folder, read_config, verify
 from grain.command import run_command
 from grain.config import GrainConfig
+from grain.data.tokenizer import Tokenizer
 from grain.model.pretrained import export_open_clip, from_pretrained, push_to_hub
 
+HERE = "."  # open_clip reads the tokenizer of a `local-dir:` from that folder, whatever the name
 OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -49,6 +51,8 @@ def publish(config: PublishConfig) -> Path:
             if file.is_file() and file.name not in (MANIFEST, CARD):
                 shutil.copyfile(file, place / file.name)
         export_open_clip(model, place / OPEN_CLIP_WEIGHTS)
+        text = model_config.text_cfg
+        Tokenizer(vocab_size=text["vocab_size"], context_length=text["context_length"]).save(place)
         (place / OPEN_CLIP_CONFIG).write_text(json.dumps(open_clip_config(model_config), indent=1), encoding="utf-8")
         (place / CARD).write_text(card(config, facts, model_config), encoding="utf-8")
     return config.out
@@ -56,7 +60,8 @@ def publish(config: PublishConfig) -> Path:
 
 def open_clip_config(config: GrainConfig) -> dict[str, Any]:
     """Return the configuration of the towers without our decoder, for open_clip's `local-dir:` and `hf-hub:`."""
-    model = {"embed_dim": config.embed_dim, "vision_cfg": config.vision_cfg, "text_cfg": config.text_cfg}
+    tokenizer = {"hf_tokenizer_name": HERE, "tokenizer_kwargs": {"clean": "lower"}}  # the files beside it
+    model = {"embed_dim": config.embed_dim, "vision_cfg": config.vision_cfg, "text_cfg": config.text_cfg | tokenizer}
     model |= {"quick_gelu": config.quick_gelu, "custom_text": True}
     seen = {"mean": list(config.mean), "std": list(config.std), "interpolation": "bicubic", "resize_mode": "squash"}
     return {"model_cfg": model, "preprocess_cfg": seen}
@@ -96,16 +101,35 @@ def card(config: PublishConfig, facts: Mapping[str, Any], model: GrainConfig) ->
         f'predictor = Predictor.from_pretrained("{config.out.name}")',
         "```",
         "",
-        "The towers alone, without the decoder and so without regions:",
+        *_towers_alone(model),
         "",
         "```python",
         "import open_clip",
         "",
         f'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{config.out.name}")',
+        f'tokenizer = open_clip.get_tokenizer("local-dir:{config.out.name}")  # needs transformers',
         "```",
         "",
     ]
     return "\n".join(lines)
+
+
+def _towers_alone(model: GrainConfig) -> list[str]:
+    """Say what open_clip's image embedding of these towers is worth."""
+    if model.decoder is None:
+        return ["The same with open_clip:"]
+    lines = ["The towers alone, without the decoder and so without regions:", ""]
+    if model.decoder.add_pooled or model.decoder.queries == "proposals":
+        return [
+            *lines,
+            "Their image embedding is one of two parts of this model's: the decoder's is added to it, and both were "
+            "trained as a sum. Alone it is near this model's, but not the same: use Predictor for the numbers above.",
+        ]
+    return [
+        *lines,
+        "**Their image embedding was not trained:** this model's image embedding is its decoder's alone, and the "
+        "towers' own projection is what it was at the start. Use open_clip for texts and tokens, Predictor for images.",
+    ]
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

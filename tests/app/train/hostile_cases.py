@@ -84,7 +84,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "train/templates/parts.html": (runs,),
     "train/templates/side_jobs.html": (lambda: panels.side_panel([job(kind="keep"), job(kind="keep", state="done")]),),
     "train/templates/watched.html": (lambda: panels.watch_panel([view(1, Path()), view(2, Path())]),),
-    "train/templates/promoted.html": (lambda: panels.promoted_panel(HOSTILE, HOSTILE + "2"),),
+    "train/templates/promoted.html": (lambda: panels.promoted_panel(HOSTILE, HOSTILE + "2", "/?" + HOSTILE),),
     "train/templates/pictures.html": (pictures,),
     "train/templates/log.html": (lambda: panels.log_panel([view(1, Path())]),),
 }

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from grain.checkpoint import CheckpointError, verify
+from grain.config import GrainConfig
+from grain.data.tokenizer import Tokenizer
 from grain.model.pretrained import from_pretrained
-from grain.model.publish import PublishConfig, publish
+from grain.model.publish import PublishConfig, card, publish
 from grain.preprocess import image_to_array
 from grain.train.train import train
 from tests.grain.train.test_train import settings
-from tests.support.tiny import picture
+from tests.support.tiny import picture, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,29 @@ def test_the_card_is_filled_from_the_run_and_names_no_folder_of_this_machine(run
     assert len(metrics) >= 3 and all(f"| {name} | {value:.4g} |" in text for name, value in metrics.items())
     assert "| batch_size | 4 |" in text and "| losses.box | 1.0 |" in text and "local-dir:export" in text
     assert str(tmp_path) not in text and str(run.parent) not in text
+
+
+def test_the_towers_come_with_a_tokenizer_that_open_clip_loads(run: Path, tmp_path: Path) -> None:
+    out = publish(PublishConfig(run, tmp_path / "export"))
+    theirs = open_clip.get_tokenizer(f"local-dir:{out}")
+    config = from_pretrained(out)[1]
+    ours = Tokenizer(vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"])
+    texts = ["A red lid", "Zorbex’s &amp; friends: 12.5 °C", "word " * 99, ""]
+    found, expected = theirs(texts), ours(texts)
+    assert torch.equal(found[:, : expected.shape[1]], expected) and not found[:, expected.shape[1] :].any()
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (tiny_config(), "image embedding was not trained"),
+        (tiny_config(add_pooled=True), "is one of two parts"),
+        (tiny_config().as_clip(), "The same with open_clip"),
+    ],
+)
+def test_the_card_says_what_the_towers_own_image_embedding_is(run: Path, config: GrainConfig, sentence: str) -> None:
+    facts = {"name": "n", "parameters": 1, "trained_on": "t"}
+    assert sentence in card(PublishConfig(run, Path("export")), facts, config)
 
 
 def test_what_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:

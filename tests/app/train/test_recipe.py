@@ -1,0 +1,106 @@
+"""What the Train page suggests for a version, and how a run's checkpoint is compared with its start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from app.services import Services
+from app.train import panels as train_panels
+from app.train import runs as train_runs
+from app.train.form import config_from
+from app.train.plan import TrainRequest, plan_run
+from app.train.preflight import check_plan
+from app.train.recipe import fine_tune_fields, held_out_share, suggested_form
+from app.train.runs import KeptCheckpoint
+from db.models import Job
+from tests.app.train.test_data_checks import frozen
+from tests.support.fake_app import fake_services
+from tests.support.still_services import StillServices
+from user_errors import UserError
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = fake_services(tmp_path, StillServices)
+    yield services
+    services.engine.dispose()
+
+
+@pytest.fixture
+def form(services: Services) -> dict[str, Any]:
+    """The form that the page opens with on a version of ninety reviewed pictures."""
+    frozen(services, "accepted", status="accepted")
+    return train_runs.first_form(services, "boxes") | {"where": "cpu", "caption": "descriptions"}
+
+
+def test_a_fine_tune_is_suggested_that_can_be_queued_at_once(services: Services, form: dict[str, Any]) -> None:
+    assert (form["start"], form["name"]) == ("checkpoint:sample", "run-1")
+    plan = plan_run(services, TrainRequest.read(form), "curator")
+    assert plan.export is not None and plan.export.held_out == float(form["held_out"]) > 0.05
+    checks = {each.name: each for each in check_plan(services, plan)}
+    assert not [each.found for each in checks.values() if each.state == "bad"]
+    assert checks["start"].found.startswith("sample, trained on")
+    few = plan_run(services, TrainRequest.read(form | {"held_out": "0.01"}), "curator")
+    assert check_plan(services, few)[1].found.endswith("so few held-out pictures tell large differences only.")
+
+
+def test_settings_are_suggested_again_and_taken_back_and_other_choices_stay(
+    services: Services, form: dict[str, Any]
+) -> None:
+    plain = suggested_form(services, form | {"name": "kept"}, "defaults")
+    assert (plain["start"], plain["fields"], plain["name"], plain["data"]) == ("scratch", {}, "kept", form["data"])
+    assert suggested_form(services, plain, "fine_tune") == form | {"name": "kept"}
+    with pytest.raises(UserError, match="nothing to fine-tune on here: choose a frozen version"):
+        suggested_form(services, {"data": "world:12"}, "fine_tune")
+    assert train_runs.first_form(services, "nobody") == {"name": "run-1", "data": ""}
+
+
+@pytest.mark.parametrize(
+    ("counts", "pictures", "share"),
+    [
+        ({0.05: 25}, 500, 0.05),
+        ({0.05: 8, 0.1: 16, 0.2: 36, 0.3: 61}, 200, 0.2),
+        ({0.05: 0, 0.1: 0, 0.2: 1, 0.3: 2}, 7, 0.2),
+        ({0.05: 0, 0.1: 0, 0.4: 0}, 3, 0.4),
+    ],
+)
+def test_of_fewer_pictures_a_larger_share_is_held_out(counts: dict[float, int], pictures: int, share: float) -> None:
+    assert held_out_share(counts, pictures) == share
+
+
+@pytest.mark.parametrize("pictures", [2, 3, 27, 164, 5_000, 1_000_000])
+def test_the_settings_of_a_fine_tune_can_run_on_any_number_of_pictures(pictures: int) -> None:
+    config = config_from(fine_tune_fields(pictures), data=Path("d"), out=Path("o"), init="sample", name="n")
+    assert 2 <= config.batch_size <= min(64, pictures) and 400 <= config.images <= 50_000
+    assert config.evaluations in (4, 5) and config.warmup_images < config.images / 2 and config.learning_rate < 5e-4
+
+
+@pytest.mark.parametrize("text", ["0.0", "1", "0,2", "nan", "a fifth", "-0.1"])
+def test_a_share_to_hold_out_that_is_none_is_refused_in_one_sentence(
+    services: Services, form: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(UserError, match="Held out: expected a share above 0, at most"):
+        plan_run(services, TrainRequest.read(form | {"held_out": text}), "admin")
+
+
+@pytest.mark.parametrize(
+    ("asked", "start"),
+    [
+        ({"start": "checkpoint:sample"}, ["sample"]),
+        ({"start": "open_clip", "open_clip": "ViT-B-16:openai"}, ["open_clip:ViT-B-16=openai"]),
+        ({"start": "scratch"}, []),
+    ],
+)
+def test_a_checkpoint_is_compared_with_its_start_on_the_pictures_held_out(
+    asked: dict[str, str], start: list[str]
+) -> None:
+    job = Job(kind="train", owner="ada", argv=[], config={"asked": asked, "train": {"data": "/d"}})
+    link = urlsplit(train_panels.evaluation_link(job, KeptCheckpoint("best", Path("/runs/one/best"), {})))
+    query = parse_qs(link.query)
+    assert (link.path, query["b"], query["data"]) == ("/evaluate", ["/runs/one/best"], ["/d#held_out"])
+    assert query.get("a", []) == start
