@@ -299,8 +299,6 @@ class KilledApp:
         """Start the app, send what was left over, compare, act, and kill it. last: compare only."""
         self.late.held.clear()
         with started(self.home, self.port) as (address, app):
-            self.page.goto("about:blank")  # else the old page would send by itself, before it is left
-            self.late.held.clear()
             self.page.goto(f"{address}curate")
             self.late.wait(lambda: self.page.locator("#regions .tile").count() > 0)
             self.page.evaluate(WATCH)
@@ -314,6 +312,7 @@ class KilledApp:
             if not last:
                 self.act(hand, number)
                 app.kill()
+                self.page.goto("about:blank")  # the old page would come again by itself once the app is back
 
     def take_up(self) -> None:
         """Send what is offered, and finish the words that were being written."""
