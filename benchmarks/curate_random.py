@@ -25,6 +25,7 @@ from db.queries.version_queries import dataset_batch
 SEEDS, ACTS = 50, 12
 KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
 KINDS = ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge undo undo redo next open filter".split()
+MOST_FAULTS = 20  # that a row lists
 LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
 STATUSES: Any = ("pending", "accepted", "rejected", "deleted")
 LEAST_MOVE = 1e-6
@@ -248,6 +249,13 @@ def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> li
     return faults
 
 
+def _detail(counts: Counter[str], faults: list[str]) -> dict[str, Any]:
+    """The detail of a row: acts of each kind, and what went wrong."""
+    acts = [{"act": name, "times": count} for name, count in counts.most_common()]
+    told = [{"fault": fault} for fault in faults[:MOST_FAULTS]]
+    return SQLITE | {"load of the machine": os.getloadavg()[0], "acts": acts} | ({"faults": told} if told else {})
+
+
 def random_acts() -> Finding:
     """Act at random from 50 seeds, 20 times each, and compare every region after each seed."""
     model, faults, counts = HandModel(), list[str](), Counter[str]()
@@ -275,8 +283,7 @@ def random_acts() -> Finding:
                 if found:
                     break  # what follows would fail for the same reason
         engine.dispose()
-    detail = {"acts": dict(counts), "faults": faults[:20], "load of the machine": os.getloadavg()[0]}
-    return Finding(good, good == SEEDS, SQLITE | detail)
+    return Finding(good, good == SEEDS, _detail(counts, faults))
 
 
 class KilledApp:
@@ -292,8 +299,6 @@ class KilledApp:
         """Start the app, send what was left over, compare, act, and kill it. last: compare only."""
         self.late.held.clear()
         with started(self.home, self.port) as (address, app):
-            self.page.goto("about:blank")  # else the old page would send by itself, before it is left
-            self.late.held.clear()
             self.page.goto(f"{address}curate")
             self.late.wait(lambda: self.page.locator("#regions .tile").count() > 0)
             self.page.evaluate(WATCH)
@@ -307,6 +312,7 @@ class KilledApp:
             if not last:
                 self.act(hand, number)
                 app.kill()
+                self.page.goto("about:blank")  # the old page would come again by itself once the app is back
 
     def take_up(self) -> None:
         """Send what is offered, and finish the words that were being written."""
@@ -356,8 +362,7 @@ def killed_app() -> Finding:
                 break
             good = number
         engine.dispose()
-    detail = {"counts": dict(killed.counts), "faults": killed.faults[:20], "load of the machine": os.getloadavg()[0]}
-    return Finding(good, good == KILLS, SQLITE | detail)
+    return Finding(good, good == KILLS, _detail(killed.counts, killed.faults))
 
 
 BENCHMARKS = (

@@ -107,7 +107,7 @@ def select(services: Services, dataset: str, what: What, *, corners: Sequence[Se
     return selection.to_text(), len(atlas.inside(np.array(selection.polygon, np.float32)))
 
 
-def alike(services: Services, dataset: str, what: What, number: int) -> tuple[str, int]:
+def alike(services: Services, dataset: str, what: What, *, number: int) -> tuple[str, int]:
     """Return the selection of what is most like an example, as the page keeps it, and how many that are.
 
     Raises: UserError: there is no map, or the example is not on it.
@@ -116,7 +116,7 @@ def alike(services: Services, dataset: str, what: What, number: int) -> tuple[st
     if atlas is None:
         raise UserError(f"Similar {what} come from their map: draw it first.")
     home, dataset_id = services.settings.home, dataset_of(services, dataset)
-    ids = example_search(services.engine, home, dataset_id, atlas).most_alike(number)
+    ids = example_search(services.engine, home, dataset_id=dataset_id, atlas=atlas).most_alike(number)
     return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
 
 

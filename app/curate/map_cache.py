@@ -106,7 +106,7 @@ def _within(atlas: Atlas, outline: MapSelection) -> ChosenRegions:
 
 
 @lru_cache(2)  # the next example of the same map
-def example_search(engine: Engine, home: Path, dataset_id: int, atlas: Atlas) -> ExampleSearch:
+def example_search(engine: Engine, home: Path, *, dataset_id: int, atlas: Atlas) -> ExampleSearch:
     """Return the search by example among the points of a map.
 
     Raises: UserError: their vectors are gone.

@@ -126,7 +126,7 @@ class MapSection:
 
         if not number:
             raise UserError("Open a region first: it is the example.")
-        selection, count = map_actions.alike(self.services, dataset or "", _what(what), number)
+        selection, count = map_actions.alike(self.services, dataset or "", _what(what), number=number)
         return [selection, render("curate/templates/selection.html", count=count, what=what, alike=True)]
 
     def peek(self, what: str, event: gr.EventData) -> str:

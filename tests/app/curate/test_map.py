@@ -234,12 +234,12 @@ def test_a_map_that_is_gone_takes_its_selection_and_its_order_with_it(services: 
 
 def test_an_example_finds_what_is_most_like_it(services: Services, model: EmbeddingModel) -> None:
     with pytest.raises(UserError, match="draw it first"):
-        map_actions.alike(services, "lids", "regions", 1)
+        map_actions.alike(services, "lids", "regions", number=1)
     flat: dict[str, Any] = {"alike": 0.99, "bits": 0, "layout": lambda vectors, near: vectors[:, :2]}
     draw(services.engine, "lids", model, what="regions", home=services.settings.home, load_model=predictor, **flat)
     rows = [row for row in all_regions(services.engine, 1) if row.status != "deleted"]
     example = rows[4]
-    selection, count = map_actions.alike(services, "lids", "regions", example.id)
+    selection, count = map_actions.alike(services, "lids", "regions", number=example.id)
     found = MapSelection.from_text(selection)
     assert found.ids[0] == example.id and count == len(found.ids) == len(rows), "fewer than a search finds at most"
     shown = chosen_by(services.settings.home, 1, selection)
