@@ -59,6 +59,16 @@ class Settings(BaseSettings):
     """Offer the Slurm cluster whose sbatch is on this machine."""
     cluster_jobs: int = Field(default=4, ge=1)
     """Jobs at a time on each cluster."""
+    cluster_partition: str = ""
+    """Slurm's partition for a job that names none; empty: the cluster's own."""
+    cluster_account: str = ""
+    """Slurm's account likewise."""
+    cluster_hours: float = Field(default=24.0, gt=0)
+    """Hours after which Slurm ends a job that names no others."""
+    cluster_cpus: int = Field(default=0, ge=0)
+    """Processor cores of a job that names no others; 0: one for each of its processes and of their loaders."""
+    cluster_memory_gb: int = Field(default=0, ge=0)
+    """GB of memory of a job that names no others; 0: the cluster's own."""
     upload_bytes: int = Field(default=Limits.file_bytes, ge=1)
     """Bytes of one uploaded file."""
     upload_pixels: int = Field(default=Limits.pixels, ge=1)

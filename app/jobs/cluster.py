@@ -12,6 +12,7 @@ from pathlib import Path
 from app.jobs.backend import Submitted
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.node import PROGRESS_FILE, Order
+from app.jobs.resources import ClusterResources
 from app.jobs.shared import Shared
 from db.models import Job
 from user_errors import UserError
@@ -41,9 +42,10 @@ class ClusterJob(ABC):
         self._stop, self._force = threading.Event(), False
 
     @property
-    def gpus(self) -> int:
-        """Return the number of GPUs it needs, on one node."""
-        return int(self._job.config["asked"]["processes"])
+    def resources(self) -> ClusterResources:
+        """Return what it asks of a node, as the page showed it."""
+        asked = self._job.config["asked"]
+        return ClusterResources.of(asked.get("resources") or {"gpus": int(asked["processes"])})
 
     @abstractmethod
     def start(self, order: Order) -> None:

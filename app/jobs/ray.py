@@ -65,8 +65,7 @@ class RayJob(ClusterJob):
             entrypoint=shlex.join(["python", "-m", "app.jobs.node"]),
             submission_id=self.name,
             runtime_env={"working_dir": str(ROOT), "excludes": NOT_SENT, "env_vars": environment},
-            entrypoint_num_cpus=1,
-            entrypoint_num_gpus=self.gpus,
+            **self.resources.ray(),
         )
 
     def look(self) -> int | None:

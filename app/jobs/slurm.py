@@ -14,7 +14,6 @@ from db.models import Job
 from user_errors import UserError
 
 PATIENCE_S = 60  # for a word of Slurm's
-MINUTES = 14 * 24 * 60  # a job may take; the partition's own limit is the smaller one
 
 
 class SlurmJob(ClusterJob):
@@ -40,10 +39,8 @@ class SlurmJob(ClusterJob):
         """Submit it: submitit writes a batch script that runs app/jobs/node.py with the order as its argument."""
         self._place.mkdir(parents=True, exist_ok=True)
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
-        extra = {"gpus_per_node": self.gpus} if self.gpus else {}
-        executor.update_parameters(
-            job_name=self.name, time=MINUTES, nodes=1, ntasks_per_node=1, setup=[f"cd {ROOT}"], **extra
-        )
+        asked = {name.replace("-", "_"): value for name, value in self.resources.sbatch().items()}
+        executor.update_parameters(job_name=self.name, setup=[f"cd {ROOT}"], **asked)
         told = Order(**vars(order) | {"verdict": str(self._verdict)})
         write_atomically(self._number, str(executor.submit(run, told.to_json()).job_id))
 

@@ -19,6 +19,8 @@ function showWhatMatters() {
   const found = values();
   const version = found.data.startsWith("version:");
   const seen = { caption: version, unreviewed: version, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  for (const name of ["cpus", "memory_gb"]) seen[name] = ["slurm", "ray"].includes(found.where);
+  for (const name of ["partition", "account", "hours"]) seen[name] = found.where === "slurm";
   for (const [name, shown] of Object.entries(seen)) {
     const label = element.querySelector(`[data-own="${name}"]`);
     if (label) label.hidden = !shown;

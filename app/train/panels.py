@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from app.jobs.resources import FIELDS
 from app.train.data_checks import PreflightCheck
 from app.train.form import FIRST, form_fields
 from app.train.plan import HELD_OUT, OPEN_CLIP, TrainPlan
@@ -34,7 +35,14 @@ CAPTIONS = (
     ("the one that a describer wrote", "written"),
     ("its descriptions in a row", "descriptions"),
 )
-EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where"), "")
+CLUSTER_FIELDS = (
+    ("partition", "partition of Slurm", "as in the settings"),
+    ("account", "account of Slurm", "as in the settings"),
+    ("hours", "hours, at most", "as in the settings"),
+    ("cpus", "processor cores", "one a process and one a loader"),
+    ("memory_gb", "GB of memory", "as the cluster gives"),
+)
+EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where", *FIELDS), "")
 GIGABYTE = 2**30
 MOST_CHARACTERS = 40  # of a setting in the table of differences
 NO_RUN = empty_state("No run yet", "Choose data and a start on the left, read the preflight, and press Queue.")
@@ -92,6 +100,7 @@ def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, pla
         starts=starts,
         places=places,
         captions=CAPTIONS,
+        cluster=CLUSTER_FIELDS,
         first=[fields[name] for name in FIRST],
         rest=[row for name, row in fields.items() if name not in FIRST],
     )

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from app.access.permissions import check_weights
 from app.access.rules import Role
 from app.jobs.devices import CPU, GPU
+from app.jobs.resources import FIELDS, ClusterResources, read_resources
 from app.services import Services
 from app.train.form import config_from
 from curation.exchange.export import command_line as export_command
@@ -40,7 +41,7 @@ CAPTIONS = ("picture", "written", "descriptions")
 class TrainRequest:
     """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig.
 
-    caption, unreviewed, held_out: of a version's export (see ExportConfig).
+    caption, unreviewed, held_out: of a version's export (see ExportConfig). cluster: see app.jobs.resources.FIELDS.
     """
 
     name: str
@@ -53,6 +54,7 @@ class TrainRequest:
     caption: str
     unreviewed: bool
     held_out: str
+    cluster: Mapping[str, str]
     fields: Mapping[str, Any]
 
     @classmethod
@@ -71,6 +73,7 @@ class TrainRequest:
                 caption=str(values.get("caption") or "picture"),
                 unreviewed=values.get("unreviewed") is True,
                 held_out=str(values.get("held_out") or HELD_OUT).strip(),
+                cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
         except (TypeError, ValueError) as error:
@@ -89,16 +92,23 @@ class TrainPlan:
     export: ExportConfig | None
     prepare: tuple[str, ...]
     argv: tuple[str, ...]
+    resources: ClusterResources
 
     @property
     def command(self) -> str:
         """Return what runs, to be copied into a terminal."""
-        lines = [shlex.join(["python", *words]) for words in (self.prepare, self.argv) if words]
+        launcher = self.resources.launcher(self.request.where)
+        lines = [
+            shlex.join([*before, "python", *words])
+            for before, words in (([], self.prepare), (launcher, self.argv))
+            if words
+        ]
         return " && \\\n".join(lines)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the job keeps: the settings that run, and the form."""
-        asked = {name: value for name, value in vars(self.request).items() if name != "fields"}
+        asked = {name: value for name, value in vars(self.request).items() if name not in ("fields", "cluster")}
+        asked |= {**self.request.cluster, "resources": self.resources.to_json()}
         return {"train": json.loads(json.dumps(asdict(self.config), default=str)), "asked": asked}
 
 
@@ -161,7 +171,9 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
         init=_init(services, request, role),
         name=request.name,
     )
-    return TrainPlan(request, config, export, prepare, launch_words(request, config, "grain.train"))
+    kept = {name: getattr(services.settings, f"cluster_{name}") for name in FIELDS}
+    resources = read_resources(request.cluster, kept, gpus=request.processes, workers=config.workers)
+    return TrainPlan(request, config, export, prepare, launch_words(request, config, "grain.train"), resources)
 
 
 def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:

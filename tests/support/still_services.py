@@ -18,6 +18,6 @@ class StillServices(Services):
 
     @property
     def jobs(self) -> Jobs:
-        slots = {"cpu": 1, "gpu": 2, "ray": 4}
+        slots = {"cpu": 1, "gpu": 2, "ray": 4, "slurm": 4}
         self._jobs = self._jobs or StillJobs(self.engine, self.settings.home, slots)
         return self._jobs

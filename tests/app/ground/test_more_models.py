@@ -15,7 +15,7 @@ from benchmarks.random_detectors import write_random_detector
 from grain.hub.published_models import OWLV2
 from tests.support.browser_fixtures import opened, settled
 from tests.support.fake_app import app_at, fake_services
-from tests.support.hub_server import serve_hub
+from tests.support.hub_downloads import serve_hub
 from user_errors import UserError
 
 ADMIN, CURATOR = Person("Ada", "admin"), Person("Bo", "curator")

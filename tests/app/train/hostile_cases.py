@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from app.jobs.resources import ClusterResources
 from app.jobs.run_logs import Moment, Rows, RunLog
 from app.train import panels
 from app.train.alerts import Alert
@@ -61,7 +62,9 @@ def plan() -> str:
     request = TrainRequest.read({"name": HOSTILE})
     config = TrainConfig(Path("data"), Path("out"), name=HOSTILE)
     checks = [PreflightCheck(HOSTILE, "ok", HOSTILE)]
-    return panels.plan_panel(TrainPlan(request, config, None, (HOSTILE,), (HOSTILE,)), checks)
+    return panels.plan_panel(
+        TrainPlan(request, config, None, (HOSTILE,), (HOSTILE,), ClusterResources(partition=HOSTILE)), checks
+    )
 
 
 def runs() -> str:

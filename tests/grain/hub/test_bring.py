@@ -21,7 +21,7 @@ from grain.model.pretrained import export_open_clip
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_config
 from grain.predict import Predictor
 from grain.progress import PROGRESS
-from tests.support.hub_server import FakeHub, serve_hub
+from tests.support.hub_downloads import FakeHub, serve_hub
 from tests.support.paths import ROOT
 from tests.support.tiny import picture, tiny_config, tiny_model
 from user_errors import UserError

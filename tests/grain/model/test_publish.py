@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import open_clip
@@ -17,7 +20,10 @@ from grain.model.publish import PublishConfig, card, publish
 from grain.preprocess import image_to_array
 from grain.train.train import train
 from tests.grain.train.test_train import settings
+from tests.support.hub_uploads import running_hub
+from tests.support.paths import ROOT
 from tests.support.tiny import picture, tiny_config
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +86,20 @@ def test_what_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="best is no checkpoint folder"):
         publish(PublishConfig(tmp_path, tmp_path / "export"))
     assert not (tmp_path / "export").exists()
+
+
+def test_a_push_arrives_whole_and_private_at_a_hub(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    words = ["-m", "grain.model.publish", f"--run={run}", f"--out={out}", "--push-to=ada/first"]
+    with running_hub() as hub:
+        own = {"HF_ENDPOINT": hub.address, "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        own |= {"HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=PATIENCE_S
+        )
+    assert done.returncode == 0, done.stderr
+    assert "pushed to" in done.stdout and "hf_secret" not in done.stdout + done.stderr
+    [made] = hub.repositories
+    assert (made["organization"], made["name"], made["visibility"]) == ("ada", "first", "private")
+    assert hub.files == {file.name: file.read_bytes() for file in out.iterdir()} and len(hub.large) == 2
+    assert hub.tokens - {""} == {"Bearer hf_secret"}
