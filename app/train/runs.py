@@ -26,7 +26,6 @@ from db.engine import reading
 from db.models import Job, now
 from db.queries.job_queries import get_job, job_page
 from grain.checkpoint import METRICS, CheckpointError, read_info
-from grain.portable.files import check_onnx
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
@@ -189,9 +188,8 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
 def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) -> int:
     """Queue an export to ONNX, which runs without torch; return the id of the job.
 
-    Raises: UserError: there is no such checkpoint, or the package that writes ONNX is not installed.
+    Raises: UserError: there is no such checkpoint.
     """
-    check_onnx()
     kept = _kept_checkpoint(services, job_id, which)
     out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}-onnx"
     argv = ["-m", "grain.model.onnx_export", f"--checkpoint={kept.folder}", f"--out={out}"]

@@ -3,7 +3,7 @@
 `python -m grain.model.onnx_export --checkpoint runs/first/best --out exports/first-onnx`
 
 The folder is a checkpoint like any other, for Predictor and every page, but needs neither torch nor open_clip: two
-graphs (pictures with their regions; texts) and a tokenizer. Writing it needs the package `onnx`.
+graphs (pictures with their regions; texts) and a tokenizer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from grain.command import run_command
 from grain.data.tokenizer import Tokenizer
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_pretrained
-from grain.portable.files import check_onnx
 
 OPSET = 17
 OUTPUTS = ("image_embeds", "region_embeds", "boxes_xyxy")
@@ -80,9 +79,8 @@ class TextGraph(nn.Module):
 def export_onnx(config: OnnxExportConfig) -> Path:
     """Write the folder.
 
-    Raises: CheckpointError: there is no such checkpoint, or it is damaged or needs proposals. UserError: no `onnx`.
+    Raises: CheckpointError: there is no such checkpoint, or it is damaged or needs proposals.
     """
-    check_onnx()
     checkpoint = locate(config.checkpoint)
     facts = read_config(checkpoint)
     model, model_config = from_pretrained(checkpoint)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from user_errors import UserError
-
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 START, END = "<start_of_text>", "<end_of_text>"
 PIECES = r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # open_clip's
-
-
-def check_onnx() -> None:
-    """Check that graphs can be written here.
-
-    Raises: UserError: the package is not installed.
-    """
-    if importlib.util.find_spec("onnx") is None:
-        raise UserError("To write ONNX needs the package onnx, which is not installed here: pip install onnx.")
 
 
 def write_tokenizer(
