@@ -1,9 +1,10 @@
-"""Name the example data set that a newcomer gets with one click. Imports nothing heavy: pages need it."""
+"""Name the example data sets that a newcomer gets with one click. Imports nothing heavy: pages need it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -11,14 +12,27 @@ from typing import Any
 class ExampleDataSet:
     """A data set to begin with.
 
-    what: it in words. settings: of its import (see curation.ingest's IngestConfig). annotator: the describer and the
-    localizer that know its pictures.
+    title, what: it in words, for a button. settings: of its import (see curation.ingest's IngestConfig). annotator: the
+    describer and the localizer that know its pictures.
     """
 
     name: str
+    title: str
     what: str
     settings: Mapping[str, Any]
     annotator: str
 
 
-EXAMPLE = ExampleDataSet("sample-world", "200 drawn pictures of a made-up world", {"sample": 200}, "sample")
+GROCERIES = Path(__file__).parents[2] / "curation" / "sample" / "groceries" / "pictures"
+EXAMPLE = ExampleDataSet(
+    "sample-world", "Try the example", "200 drawn pictures of a made-up world", {"sample": 200}, "sample"
+)
+PHOTOGRAPHS = ExampleDataSet(
+    "groceries",
+    "Try photographs",
+    "120 photographs of fruit and vegetables in grocery stores",
+    {"source": str(GROCERIES)},
+    "photo",
+)
+EXAMPLES = {each.name: each for each in (EXAMPLE, PHOTOGRAPHS)}
+"""By name, in the order in which they are offered."""

@@ -64,9 +64,12 @@ class DatasetRoad:
         return -1
 
 
-def import_example(services: Services, person: Person) -> int:
-    """Queue the import of the example data set; return the id of the job."""
-    return queue_example(services.jobs, owner=person.name)
+def import_example(services: Services, name: str, person: Person) -> int:
+    """Queue the import of an example data set; return the id of the job.
+
+    Raises: UserError: there is no such example.
+    """
+    return queue_example(services.jobs, name, owner=person.name)
 
 
 def road(services: Services, dataset: str) -> DatasetRoad:

@@ -11,7 +11,6 @@ import gradio as gr
 
 from app.access.accounts import person_of
 from app.access.rules import allows
-from app.core.example_data import EXAMPLE
 from app.home import panels
 from app.services import Services
 from app.ui.dataset_choice import open_dataset, refreshed_dataset
@@ -22,7 +21,7 @@ from user_errors import UserError
 TITLE, PATH = "Home", "home"
 LEAD = "From pictures to a model that knows what is on them: how far is it, and what comes next?"
 NO_DATASET = empty_state("No data set yet", "Begin with one of the ways below.")
-COMING = empty_state("The example is on its way", f"{EXAMPLE.what}: they appear here as soon as they are drawn.")
+COMING = empty_state("The example is on its way", "Its pictures appear here as soon as they are imported.")
 
 
 class HomePage:
@@ -35,8 +34,7 @@ class HomePage:
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set of its link, or the last one. Returns dataset, known, road, ways in."""
         dataset = open_dataset(self.services, request)
-        edits = allows(person_of(request).role, "curator") and EXAMPLE.name not in dataset.names
-        ways = panels.ways_in_panel(first=not dataset.names, edits=edits)
+        ways = panels.ways_in_panel(dataset.names, edits=allows(person_of(request).role, "curator"))
         return [dataset.field, dataset.names, self._road(dataset.chosen), ways]
 
     def show(self, dataset: str | None) -> str:
@@ -52,16 +50,16 @@ class HomePage:
         new = names != known
         return [chosen, names if new else gr.skip(), gr.skip() if road == before else road]
 
-    def import_example(self, request: gr.Request) -> list[Any]:
-        """Import the example data set. Returns road, ways in."""
+    def import_example(self, known: list[str], request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Import an example data set. Returns road, ways in."""
         from app.home import actions
 
         try:
-            actions.import_example(self.services, person_of(request))
+            actions.import_example(self.services, str(event.ask), person_of(request))
         except UserError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
-        return [COMING, panels.ways_in_panel(first=False, edits=False)]
+        return [COMING, panels.ways_in_panel([*known, str(event.ask)], edits=True)]
 
     def _road(self, dataset: str | None) -> str:
         from app.home import actions
@@ -87,5 +85,5 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     known = gr.State([])
     app.load(page.open, None, [dataset, known, road, ways], **LIGHT)
     dataset.change(page.show, dataset, road, **LIGHT)
-    ways.click(page.import_example, None, [road, ways], **(LIGHT | QUEUE_ALL))
+    ways.click(page.import_example, known, [road, ways], **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, [dataset, known, road], [dataset, known, road], **LIGHT)

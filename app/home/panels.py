@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from app.core.example_data import EXAMPLE
+from app.core.example_data import EXAMPLES
 from app.ui.html import render
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def road_panel(found: DatasetRoad, home: Path) -> str:
     return render("home/templates/road.html", steps=steps, pictures=pictures)
 
 
-def ways_in_panel(*, first: bool, edits: bool) -> str:
-    """Render the ways in. first: there is no data set yet. edits: the person may import the example."""
-    return render("home/templates/ways_in.html", first=first, edits=edits, example=EXAMPLE)
+def ways_in_panel(known: Collection[str], *, edits: bool) -> str:
+    """Render the ways in. known: the names of the data sets that there are. edits: the person may import an example."""
+    examples = [each for name, each in EXAMPLES.items() if edits and name not in known]
+    return render("home/templates/ways_in.html", first=not known, examples=examples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.core.example_data import EXAMPLE
+from app.core.example_data import EXAMPLES
 from app.jobs.control import Jobs, NewJob
 from curation.ingest.ingest import IngestConfig, command_line
 from db.queries.values import check_line
@@ -29,6 +29,11 @@ def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
     return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config)))
 
 
-def queue_example(jobs: Jobs, *, owner: str) -> int:
-    """Queue the import of the example data set; return the id of the job."""
-    return queue_import(jobs, name=EXAMPLE.name, owner=owner, **EXAMPLE.settings)
+def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:
+    """Queue the import of an example data set; return the id of the job.
+
+    Raises: UserError: there is no such example.
+    """
+    if name not in EXAMPLES:
+        raise UserError(f"There is no example {name[:40]!r}: choose one of {', '.join(EXAMPLES)}.")
+    return queue_import(jobs, name=name, owner=owner, **EXAMPLES[name].settings)

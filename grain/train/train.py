@@ -59,8 +59,8 @@ from grain.train_config import TrainConfig, shared_command
 METRICS_LOG = "metrics.jsonl"
 MAX_ROLL_BACKS = 3
 DESCRIPTIONS_TOO = {
-    "with_descriptions": "captions, and descriptions as extra captions",
-    "with_sentence": "captions, and for every other one all descriptions in a sentence",
+    "with_descriptions": "captions, descriptions as extra captions",
+    "with_sentence": "captions, for every other one all descriptions in a sentence",
 }
 
 
@@ -355,9 +355,9 @@ class Trainer:
     def _card(self) -> ModelCard:
         config = self.config
         seen = f"{config.images:,} images seen"
-        what = "captions and described regions" if self.model_config.decoder else "captions only"
-        if config.caption_source in DESCRIPTIONS_TOO and not self.model_config.decoder:
-            what = DESCRIPTIONS_TOO[config.caption_source]
+        grounds = self.model_config.decoder is not None
+        what = DESCRIPTIONS_TOO.get(config.caption_source, "captions" if grounds else "captions only")
+        what += " and described regions" if grounds else ""
         return ModelCard(
             name=config.name or config.out.name,
             trained_on=f"{self.shards.trained_on}; {seen}: {what}",

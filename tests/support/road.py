@@ -46,9 +46,10 @@ class RoadWalk:
     def import_and_describe(self) -> None:
         """Import the example with one click, and let its annotators describe it."""
         self.page.goto(f"{self.address}home")
-        expect(self.page.locator("#ways-in button")).to_be_visible()
+        example = self.page.locator("#ways-in button", has_text="Try the example")
+        expect(example).to_be_visible()
         self.seen("road-1-home")
-        self.click(self.page.locator("#ways-in button"))
+        self.click(example)
         self.click(self.on_home("Imported", "200").locator("..").get_by_role("link", name="Describe the pictures"))
         expect(self.page.locator("#describer input")).to_have_value("sample truth, offline")
         expect(self.page.locator("#command")).to_contain_text("--describer.kind=sample")

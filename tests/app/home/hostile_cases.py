@@ -27,7 +27,9 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "home/templates/road.html": (road,),
     "home/templates/ways_in.html": (
         lambda: render(
-            "home/templates/ways_in.html", first=True, edits=True, example=ExampleDataSet(HOSTILE, HOSTILE, {}, HOSTILE)
+            "home/templates/ways_in.html",
+            first=True,
+            examples=[ExampleDataSet(HOSTILE, HOSTILE, HOSTILE, {}, HOSTILE)],
         ),
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from app.access.accounts import Person
-from app.core.example_data import EXAMPLE
+from app.core.example_data import EXAMPLES, GROCERIES
 from app.home import actions as home_actions
 from app.home.actions import DatasetRoad, road
+from app.home.panels import ways_in_panel
 from app.jobs.imports import queue_import
 from app.services import Services
 from app.ui.dataset_choice import kept_dataset, refreshed_dataset
@@ -118,10 +121,30 @@ def test_a_new_data_set_of_ones_own_is_chosen_and_nobody_elses(services: Service
     assert refreshed_dataset(services, "gone", ["lids"], who="bo")[0].value == "lids"
 
 
-def test_the_example_is_one_row_and_one_click(services: Services) -> None:
-    job = services.jobs.get(home_actions.import_example(services, ADA))
-    assert isinstance(job, Job) and job.config["dataset"] == EXAMPLE.name and job.owner == "ada"
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_one_row_and_one_click(services: Services, name: str) -> None:
+    job = services.jobs.get(home_actions.import_example(services, name, ADA))
+    assert isinstance(job, Job) and job.config["dataset"] == name and job.owner == "ada"
     assert kept_dataset(object()) == ""  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="There is no example '/etc': choose one of sample-world, groceries"):
+        home_actions.import_example(services, "/etc", ADA)
+
+
+def test_the_example_photographs_are_whole_and_have_captions_and_texts_of_their_kinds() -> None:
+    pictures, texts = sorted(GROCERIES.glob("*/*.jpg")), json.loads((GROCERIES.parent / "classes.json").read_text())
+    assert len(pictures) == 120 and sum(each.stat().st_size for each in pictures) < 4e6
+    assert {each.parent.name.replace("-", " ") for each in pictures} == texts.keys() and all(texts.values())
+    with (GROCERIES / "metadata.csv").open(newline="") as file:
+        captions = {row["file_name"]: row["text"] for row in csv.DictReader(file)}
+    assert captions == {f"{p.parent.name}/{p.name}": p.parent.name.replace("-", " ") for p in pictures}
+    assert "MIT License" in (GROCERIES.parent / "LICENSE").read_text()
+
+
+def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_import() -> None:
+    both, drawn = ways_in_panel([], edits=True), ways_in_panel(["groceries"], edits=True)
+    assert both.count("data-ask") == 2 and both.count('class="next"') == 1
+    assert "Try the example" in drawn and "Try photographs" not in drawn and 'class="next"' not in drawn
+    assert "data-ask" not in ways_in_panel([], edits=False)
 
 
 def test_a_data_set_is_chosen_once_for_all_pages(tmp_path: Path, visitor: BrowserContext) -> None:
