@@ -94,12 +94,7 @@ class RandomHand:
         if not shown.count():
             self.open()
             self.late.wait(lambda: shown.count() == 1)
-        kinds = (
-            ["verdict"] * 6
-            + ["type"] * 3
-            + ["draw", "nudge", "nudge", "undo", "undo", "redo", "next", "open", "filter"]
-        )
-        kind = self.chance.choice(kinds)
+        kind = self.chance.choice(KINDS)
         if kind in ("undo", "redo") and not (self.model.done if kind == "undo" else self.model.undone):
             kind = "verdict"
         self.counts[kind] += 1

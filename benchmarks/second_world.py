@@ -39,7 +39,10 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "clip-descriptions-warm": (*WARM, *CLIP, "--caption-source", "with_descriptions"),
     "grain-descriptions-warm": (*WARM, "--caption-source", "with_descriptions"),
 }
-"""Arm -> what grain.train is told of it. Those that end in warm begin with the towers of the embedded GRAIN."""
+"""Arm -> what grain.train is told of it.
+
+Those that end in warm begin with the embedded GRAIN: a CLIP with its towers, a GRAIN with its decoder too.
+"""
 FROM_SCRATCH = tuple(arm for arm in ARMS if not arm.endswith("-warm"))
 WARM_ARMS = tuple(arm for arm in ARMS if arm.endswith("-warm"))
 SAID = {

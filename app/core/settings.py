@@ -16,6 +16,7 @@ from user_errors import UserError
 
 PREFIX = "GRAIN_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NO_PROXY = ("no_proxy", "NO_PROXY")  # libraries read the first, and the second only where the first is not set
 ROOT = Path(__file__).parents[2]  # `python -m room.stage` runs from here, and relative paths begin here
 
 
@@ -190,8 +191,9 @@ def prepare_gradio(settings: Settings) -> None:
     Uploads lie under home instead of a /tmp that users share. This machine is asked directly, whatever proxy leads
     outside: Gradio asks the app itself while it starts, and the pages ask Label Studio and model servers here.
     """
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(dict.fromkeys([*filter(None, [os.environ.get(name)]), *LOOPBACK, settings.host]))
+    named = [host.strip() for name in NO_PROXY for host in os.environ.get(name, "").split(",") if host.strip()]
+    direct = ["*"] if "*" in named else [*named, *LOOPBACK, settings.host]  # * means every host where it stands alone
+    os.environ |= dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys(direct)))
     os.environ["GRADIO_TEMP_DIR"] = str(settings.cache)
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's own belief in loopback; app/access/proxies.py decides
 

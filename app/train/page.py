@@ -135,13 +135,13 @@ class TrainPage:
                 return panels.promoted_panel(name, before, ground)
             if what == "onnx":
                 job = runs.keep_onnx(self.services, person_of(request), run, which=which)
-                return render_macro("finding", f"Job {job} writes it.")
-            push_to = str(event.to) if what == "push" else ""
-            job = runs.keep(self.services, person_of(request), run, which=which, push_to=push_to)
+            else:
+                push_to = str(event.to) if what == "push" else ""
+                job = runs.keep(self.services, person_of(request), run, which=which, push_to=push_to)
         except UserError as error:
             warn(error)
             return gr.skip()
-        return render_macro("finding", f"Job {job} writes it.")
+        return render_macro("finding", f"Job {job} writes it to a folder in exports, in GRAIN_HOME.")
 
     def tick(self, chosen: list[int], limit: int, seen: dict[str, Any]) -> list[Any]:
         """Draw what is new, every two seconds and at once after a choice. Returns the outputs of `_wire` and seen."""

@@ -39,8 +39,8 @@ CLUSTER_FIELDS = (
     ("partition", "partition of Slurm", "as in the settings"),
     ("account", "account of Slurm", "as in the settings"),
     ("hours", "hours, at most", "as in the settings"),
-    ("cpus", "processor cores", "one a process and one a loader"),
-    ("memory_gb", "GB of memory", "as the cluster gives"),
+    ("cpus", "processor cores", "one for each process and loader"),
+    ("memory_gb", "GB of memory", "the cluster's own"),
 )
 EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where", *FIELDS), "")
 GIGABYTE = 2**30

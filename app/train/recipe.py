@@ -57,9 +57,13 @@ def suggested_form(services: Services, values: Mapping[str, Any], recipe: str) -
 
 
 def fine_tune_start(services: Services) -> str:
-    """Return the start point of a fine-tune: what was promoted last, or the first GRAIN; "" where there is none."""
+    """Return the start point of a fine-tune: what was promoted last, or the first GRAIN; "" where there is none.
+
+    One that starts its regions from proposals would lose its decoder: versions have no proposals.
+    """
     infos = {each.name: each.info for each in services.registry.usable() if each.info}
-    able = [name for name, info in infos.items() if info.kind == "grain" and info.runtime == "torch"]
+    grains = {name: info for name, info in infos.items() if info.kind == "grain" and not info.from_proposals}
+    able = [name for name, info in grains.items() if info.runtime == "torch"]
     promoted = services.registry.promoted()
     chosen = promoted if promoted in able else next(iter(able), "")
     return f"{CHECKPOINT}:{chosen}" if chosen else ""

@@ -45,11 +45,14 @@ def _never_said() -> tuple[dict[str, str], frozenset[tuple[str, str, str]]]:
 
 
 ABSENT_COLORS, NEVER_SAID = _never_said()
-"""Slot -> a color that training shows in other slots only; and slot, kind, color of all phrases that it never says."""
+"""Slot -> a color that training names in other slots only; and slot, kind, color of all phrases that it never says."""
 
 
 def is_unseen(part: Part) -> bool:
-    """Tell whether training in the second edition never shows a part of this kind and color."""
+    """Tell whether training in the second edition never says a part of this kind and color, nor draws it on a product.
+
+    A loose part behind the products, which nothing describes, may be one (see curation.sample.crowd).
+    """
     return (part.slot, part.kind, part.color) in NEVER_SAID
 
 

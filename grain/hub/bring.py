@@ -26,12 +26,13 @@ from grain.hub.owl import OWL_FAMILIES, load_owl
 from grain.hub.published_models import DEFAULT_REVISION, PUBLISHED_MODELS, BringConfig
 from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
+from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-OPEN_CLIP_FILES = (OPEN_CLIP_CONFIG, "open_clip*.safetensors")
+OPEN_CLIP_SAFE = (OPEN_CLIP_WEIGHTS, "open_clip_pytorch_model.safetensors")  # read before any pickle beside them
+OPEN_CLIP_FILES = (OPEN_CLIP_CONFIG, *OPEN_CLIP_SAFE)
 TEXT_FILES = (".json", ".txt")
 PROCESSOR_FILES = (
     *("preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
@@ -50,8 +51,7 @@ def bring(config: BringConfig) -> None:
     found = fetch(model, revision) if config.fetch and not Path(model).is_dir() else _find(model, revision)
     trained_on = f"whatever {found.name if found.hub else found.folder.name} was trained on"
     if (found.folder / OPEN_CLIP_CONFIG).is_file():
-        clip, clip_config = from_open_clip(f"local-dir:{found.folder}", None)
-        save_pretrained(clip, clip_config, config.out, card=ModelCard(config.out.name, trained_on))
+        _save_clip(found, config.out, trained_on=trained_on)
     elif found.kind in OWL_FAMILIES:
         _save_owl(found, config.out, trained_on=trained_on)
     else:
@@ -79,7 +79,7 @@ def fetch(model: str, revision: str) -> LocalModel:
     except (OSError, HFValidationError, HfHubHTTPError) as error:
         raise _unreachable(model, error) from error
     if not any(name.endswith(".safetensors") for name in files):
-        raise UserError(f"{model} has no weights as .safetensors, and a pickle can run code: choose another model.")
+        raise _only_pickles(model)
     licence = getattr(info.card_data, "license", None) or "no licence that its card names"
     size = sum(files.values())
     print(f"{model}: {size / 1e6:,.0f} MB, {licence}", flush=True)
@@ -95,8 +95,12 @@ def _needed(sizes: dict[str, int]) -> dict[str, int]:
     texts = {name: size for name, size in sizes.items() if name.endswith(TEXT_FILES) and "/" not in name}
     weights = {name: size for name, size in sizes.items() if name.endswith(".safetensors") and "/" not in name}
     if OPEN_CLIP_CONFIG in texts:
-        weights = {name: size for name, size in weights.items() if name.startswith("open_clip")}
+        weights = {name: size for name, size in weights.items() if name in OPEN_CLIP_SAFE}
     return texts | weights
+
+
+def _only_pickles(model: str) -> UserError:
+    return UserError(f"{model} has no weights as .safetensors, and a pickle can run code: choose another model.")
 
 
 def _unreachable(model: str, error: Exception) -> UserError:
@@ -122,6 +126,20 @@ def _bar(model: str, size: int) -> Any:
             return super().update(n)
 
     return ReportingBar
+
+
+def _save_clip(found: LocalModel, out: Path, *, trained_on: str) -> None:
+    """Write a CLIP of open_clip, which would read a pickle where no safe file of its own is there.
+
+    Raises: UserError: there is none, or its configuration is none of open_clip's.
+    """
+    if not any((found.folder / name).is_file() for name in OPEN_CLIP_SAFE):
+        raise _only_pickles(found.model)
+    try:
+        clip, config = from_open_clip(f"local-dir:{found.folder}", None)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"{found.model}: {OPEN_CLIP_CONFIG} cannot be read: copy the whole model again.") from error
+    save_pretrained(clip, config, out, card=ModelCard(out.name, trained_on))
 
 
 def _save_owl(found: LocalModel, out: Path, *, trained_on: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from grain.checkpoint import WEIGHTS, CheckpointError, CheckpointInfo, read_config, read_info, verify
@@ -47,7 +46,7 @@ class OwlEncoder:
             model = model_class(model_class.config_class(**config["model"]))
             model.load_state_dict({key: value.float() for key, value in load_file(folder / WEIGHTS).items()})
             processor = processor_class.from_pretrained(folder, local_files_only=True)
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        except Exception as error:  # whatever a foreign configuration makes transformers raise, it cannot be used
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{folder.name}: weights and configuration do not fit: {reason}") from error
         return cls(OwlNetwork(model, processor, name=info.name, precision=precision), info)

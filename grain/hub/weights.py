@@ -1,4 +1,4 @@
-"""Find an annotator's weights on this machine, and name exactly which they are; nothing is ever downloaded."""
+"""Find a published model's weights on this machine, and name exactly which they are; nothing is ever downloaded."""
 
 from __future__ import annotations
 

@@ -18,7 +18,19 @@ from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from grain.checkpoint import CARD, CONFIG, METRICS, WEIGHTS, CheckpointError, checkpoint_folder, read_config, verify
+from grain.checkpoint import (
+    CARD,
+    CONFIG,
+    COSINE_KINDS,
+    METRICS,
+    ONNX,
+    WEIGHTS,
+    CheckpointError,
+    checkpoint_folder,
+    read_config,
+    read_info,
+    verify,
+)
 from grain.command import run_command
 from grain.config import DecoderConfig, GrainConfig
 from grain.model.model import GrainModel
@@ -74,9 +86,13 @@ def save_pretrained(
 def from_pretrained(folder: Path) -> tuple[GrainModel, GrainConfig]:
     """Read and verify a checkpoint folder; weights come back as float32, the model in eval mode.
 
-    Raises: CheckpointError: not a checkpoint, damaged, a pickle, or weights that do not fit the configuration.
+    Raises: CheckpointError: not a checkpoint of a GRAIN or a CLIP with its weights, damaged, a pickle, or weights that
+            do not fit the configuration.
     """
-    facts = read_config(folder)
+    facts, info = read_config(folder), read_info(folder)
+    if info.kind not in COSINE_KINDS or info.runtime == ONNX:
+        got = f"one of kind {info.kind[:40]}" if info.kind not in COSINE_KINDS else "its export to ONNX"
+        raise CheckpointError(f"{folder.name}: expected a checkpoint of a GRAIN or CLIP, got {got}: choose another")
     verify(folder)
     try:
         config = GrainConfig.from_json(facts["model"])

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from curation.versions.state import state_of
 from db.engine import Engine, open_engine, transaction
 from db.queries.data_set_queries import NewImage, add_images, create_dataset
 from db.queries.region_queries import NewRegion, add_regions
+from tests.support.loopback import listening
 from tests.support.waiting import PATIENCE_S, until
 
 FRESH = ENVIRONMENT / "fresh"  # GRAIN_HOME of a server that has just been made
@@ -141,17 +142,11 @@ def proxy(target: str) -> Iterator[Proxy]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    between.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield between
-    finally:
-        between._release.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as between.url:
+        try:
+            yield between
+        finally:
+            between._release.set()
 
 
 @pytest.fixture(scope="session")

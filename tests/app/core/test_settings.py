@@ -3,11 +3,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # it has no types
 
 import httpx
 import pytest
 
-from app.core.settings import Settings, load_settings
+from app.core.settings import Settings, load_settings, prepare_gradio
 from app.services import open_database
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
@@ -126,6 +127,28 @@ def test_the_app_starts_behind_a_proxy_that_does_not_know_this_machine(
     monkeypatch.setenv("no_proxy", "intranet.example")
     with app_at(tmp_path / "home") as (address, _), httpx.Client(trust_env=False) as client:
         assert client.get(f"{address}health", timeout=PATIENCE_MS / 1000).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("named", "direct", "through"),
+    [
+        ({}, ["127.0.0.1", "localhost", "10.0.0.7"], ["hub.example"]),
+        ({"NO_PROXY": "a.example, b.example"}, ["a.example", "b.example", "localhost"], ["hub.example"]),
+        ({"no_proxy": "a.example", "NO_PROXY": "b.example"}, ["a.example", "b.example", "127.0.0.1"], ["hub.example"]),
+        ({"NO_PROXY": "*"}, ["hub.example", "127.0.0.1"], []),
+    ],
+)
+def test_hosts_that_are_asked_directly_still_are_and_this_machine_is_one_of_them(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], direct: list[str], through: list[str]
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "GRADIO_TEMP_DIR", "FORWARDED_ALLOW_IPS"):
+        monkeypatch.setenv(name, named.get(name, ""))  # put back after the test
+    prepare_gradio(Settings(host="10.0.0.7"))
+    kept = dict(os.environ)
+    prepare_gradio(Settings(host="10.0.0.7"))
+    assert dict(os.environ) == kept, "a second start adds nothing"
+    assert all(proxy_bypass_environment(host) for host in direct)
+    assert not any(proxy_bypass_environment(host) for host in through)
 
 
 @pytest.mark.parametrize("inside", ["", "made/by/the/app"])

@@ -34,6 +34,7 @@ from db.queries.job_queries import JobStateError, enqueue_job, request_cancel, r
 from db.queries.job_runner_queries import claim_job, finish_job, hand_over_job
 from grain.command import flags_of
 from grain.config import preset
+from grain.model.onnx_export import OnnxExportConfig
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import write_fake_checkpoint
@@ -342,6 +343,10 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     assert "--push-to=ada/model" in pushed.argv
     with pytest.raises(UserError, match="OWNER/NAME"):
         train_runs.keep(services, ADA, job.id, which="best", push_to="../x; rm")
+    graphs = enqueued(services, train_runs.keep_onnx(services, ADA, job.id, which="best"))
+    words = graphs.argv[graphs.argv.index("grain.model.onnx_export") + 1 :]
+    out = services.settings.home / "exports" / f"{run.name}-best-onnx"
+    assert tyro.cli(OnnxExportConfig, args=words) == OnnxExportConfig(run / "best", out)
 
 
 # devices, wide jobs, jobs elsewhere

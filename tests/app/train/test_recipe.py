@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from app.core.checkpoints import PROMOTED
 from app.services import Services
 from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.form import config_from
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
-from app.train.recipe import fine_tune_fields, held_out_share, suggested_form
+from app.train.recipe import fine_tune_fields, fine_tune_start, held_out_share, suggested_form
 from app.train.runs import KeptCheckpoint
 from db.models import Job
 from tests.app.train.test_data_checks import frozen
 from tests.support.fake_app import fake_services
+from tests.support.fake_predictor import write_fake_checkpoint
 from tests.support.still_services import StillServices
 from user_errors import UserError
 
@@ -47,6 +50,26 @@ def test_a_fine_tune_is_suggested_that_can_be_queued_at_once(services: Services,
     assert checks["start"].found.startswith("sample, trained on")
     few = plan_run(services, TrainRequest.read(form | {"held_out": "0.01"}), "curator")
     assert check_plan(services, few)[1].found.endswith("so few held-out pictures tell large differences only.")
+
+
+@pytest.mark.parametrize(
+    ("facts", "start"),
+    [
+        ({"kind": "grain"}, "mine"),
+        ({"kind": "grain", "runtime": "onnx"}, "sample"),
+        ({"kind": "grain", "model": {"decoder": {"queries": "proposals"}}}, "sample"),
+        ({"kind": "owlv2"}, "sample"),
+        ({"kind": "clip"}, "sample"),
+    ],
+)
+def test_a_fine_tune_begins_with_what_was_promoted_where_its_regions_can_be_trained_on(
+    services: Services, facts: dict[str, Any], start: str
+) -> None:
+    mine = write_fake_checkpoint(services.settings.checkpoints / "mine")
+    (mine / "config.json").write_text(json.dumps({"schema_version": 1, "name": "mine"} | facts))
+    (services.settings.checkpoints / PROMOTED).write_text("mine")
+    assert services.registry.promoted() == "mine"
+    assert fine_tune_start(services) == f"checkpoint:{start}"
 
 
 def test_settings_are_suggested_again_and_taken_back_and_other_choices_stay(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.random_detectors import write_random_detector
-from grain.checkpoint import read_info, verify
+from grain.checkpoint import MANIFEST, CheckpointError, checkpoint_folder, read_info, verify
 from grain.hub.bring import bring
 from grain.hub.published_models import BringConfig
 from grain.model.pretrained import export_open_clip
@@ -117,6 +118,42 @@ def test_a_folder_serves_without_a_network_and_a_model_of_another_kind_is_named(
     with pytest.raises(UserError, match="hf download google/owlv2-base-patch16-ensemble --revision cfd3195"):
         bring(BringConfig("owlv2", tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_clip_of_open_clip_is_never_read_from_a_pickle(published: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(published["owner/clip"], folder)
+    (folder / OPEN_CLIP_WEIGHTS).unlink()
+    torch.save(tiny_model(tiny_config().as_clip()).state_dict(), folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no weights as \.safetensors, and a pickle can run code"):
+        bring(BringConfig(str(folder), tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", "{}", '{"model_cfg": 3}', '{"model_cfg": {}}'])
+def test_a_damaged_configuration_of_open_clip_is_refused_in_a_sentence(
+    published: dict[str, Path], damaged: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(published["owner/clip"], folder)
+    (folder / OPEN_CLIP_CONFIG).write_text(damaged)
+    with pytest.raises(UserError, match=r"open_clip_config\.json cannot be read: copy the whole model again"):
+        bring(BringConfig(str(folder), tmp_path / "none"))
+
+
+@pytest.mark.parametrize("foreign", [3, {"text_config": 3}, {"text_config": {"num_attention_heads": 0}}])
+def test_a_detector_with_a_foreign_configuration_is_refused_as_a_checkpoint(
+    published: dict[str, Path], foreign: object, tmp_path: Path
+) -> None:
+    bring(BringConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
+    with checkpoint_folder(tmp_path / "foreign") as place:
+        for file in (tmp_path / "owl").iterdir():
+            shutil.copyfile(file, place / file.name)
+        config = json.loads((place / "config.json").read_text()) | {"model": foreign}
+        (place / "config.json").write_text(json.dumps(config))
+        (place / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="foreign: weights and configuration do not fit"):
+        Predictor.from_pretrained(tmp_path / "foreign")
 
 
 def test_a_changed_checkpoint_of_a_detector_is_refused(published: dict[str, Path], tmp_path: Path) -> None:

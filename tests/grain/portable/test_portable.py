@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grain.checkpoint import CheckpointError, read_info, verify
+from grain.checkpoint import CheckpointError, locate, read_info, verify
 from grain.data.tokenizer import Tokenizer
 from grain.model.onnx_export import OnnxExportConfig, export_onnx
-from grain.model.pretrained import ModelCard, save_pretrained
+from grain.model.pretrained import ModelCard, from_pretrained, save_pretrained
 from grain.portable.encoder import OnnxEncoder
 from grain.predict import Predictor
 from tests.support.paths import ROOT
@@ -116,6 +116,9 @@ def test_what_cannot_be_exported_or_opened_is_said_in_one_sentence(sample: Path,
     with pytest.raises(CheckpointError, match="starts its regions from proposals"):
         export_onnx(OnnxExportConfig(tmp_path / "tiny", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+    for start, got in ((sample, "its export to ONNX"), (locate("photo"), "one of kind photo")):
+        with pytest.raises(CheckpointError, match=f"expected a checkpoint of a GRAIN or CLIP, got {got}: choose"):
+            from_pretrained(start)  # as a training begins
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in sample.iterdir():
