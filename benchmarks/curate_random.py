@@ -94,12 +94,7 @@ class RandomHand:
         if not shown.count():
             self.open()
             self.late.wait(lambda: shown.count() == 1)
-        kinds = (
-            ["verdict"] * 6
-            + ["type"] * 3
-            + ["draw", "nudge", "nudge", "undo", "undo", "redo", "next", "open", "filter"]
-        )
-        kind = self.chance.choice(kinds)
+        kind = self.chance.choice(KINDS)
         if kind in ("undo", "redo") and not (self.model.done if kind == "undo" else self.model.undone):
             kind = "verdict"
         self.counts[kind] += 1
@@ -257,7 +252,7 @@ def _detail(counts: Counter[str], faults: list[str]) -> dict[str, Any]:
 
 
 def random_acts() -> Finding:
-    """Act at random from 50 seeds, 20 times each, and compare every region after each seed."""
+    """Act at random from SEEDS seeds, ACTS times each, and compare every region after each seed."""
     model, faults, counts = HandModel(), list[str](), Counter[str]()
     good = 0
     with tempfile.TemporaryDirectory() as folder:
