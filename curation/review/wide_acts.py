@@ -7,7 +7,7 @@ are done again: stopped at any moment, the same call goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from db.queries.wide_act_queries import (
     BroughtRegions,
     count_action,
     count_brought,
+    count_changes,
     get_import,
     next_brought,
 )
@@ -119,9 +120,10 @@ def import_work(engine: Engine, import_id: int) -> UndoneWork:
 
 
 def count_work(engine: Engine, work: UndoneWork) -> BroughtCount:
-    """Count what is left of a run or an import."""
+    """Count what is left of a run or an import, and what an import changed."""
     with reading(engine) as session:
-        return count_brought(session, work.brought)
+        changes = count_changes(session, action=work.edits) if work.edits else 0
+        return replace(count_brought(session, work.brought), changes=changes)
 
 
 def undo_work(

@@ -28,7 +28,7 @@ from db.queries.review_queries import RegionSelection, latest_acts
 from db.queries.run_queries import start_run
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
 from db.queries.trash_queries import remove_deleted
-from db.queries.wide_act_queries import list_imports
+from db.queries.wide_act_queries import BroughtCount, list_imports
 from tests.support.curated import curated
 from user_errors import UserError
 
@@ -203,10 +203,13 @@ def test_an_import_is_undone_whole_with_what_it_changed(lids: Engine) -> None:
         image = next(row.image_id for row in every(lids) if row.text == "an oven")
         assert undo_last(session, image_id=image, who="cy") == [], "one key never takes back a part of it"
     after = states(lids)
+    count = count_work(lids, import_work(lids, result.number))
+    assert (count.regions, count.decided, count.changes) == (2, 0, 2), "a verdict and the facts of a picture"
     act = undo_work(lids, import_work(lids, result.number), who="ana", action="away")
     assert (act.kind, act.text, act.regions) == ("undo import", f"import {result.number}, ovens.json", 3)
     left = {row[0]: row for row in states(lids) if row[1] != "deleted"}
     assert [row for row in states(lids) if row[1] != "deleted"] == before and left
+    assert count_work(lids, import_work(lids, result.number)) == BroughtCount()
     take_back_wide(lids, undone="away", who="ana", action="undo")
     assert states(lids) == after
     with reading(lids) as session:
