@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlmodel import col, select
 
 from curation.exchange.import_annotations import AnnotationImport, import_records
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.review.acts import WantedAct, count_act, do_act
+from curation.review.acts import WantedAct, count_act, do_act, undo_act
 from curation.review.restore import RestoreConfig
 from curation.review.restore_version import count_restore, restore_version
 from curation.review.undo import UndoConfig
@@ -136,6 +137,34 @@ def test_an_undo_leaves_what_somebody_changed_since_and_belongs_to_its_person(li
     assert (done.regions, done.skipped) == (regions - 1, 1)
     assert every(lids)[-1].status == "rejected"
     assert take_back_wide(lids, undone="back", who="ana", action="other").regions == 0, "once"
+
+
+def test_a_redo_that_was_stopped_goes_on(lids: Engine, tmp_path: Path) -> None:
+    with transaction(lids) as session:
+        edited(session, every(lids))
+    restore_version(lids, tmp_path, **ANA)
+    restored, redo = states(lids), partial(take_back_wide, lids, undone="back", who="ana", action="redo", redo=True)
+    take_back_wide(lids, undone="back", who="ana", action="undo")
+
+    def stop(_regions: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        redo(told=stop)
+    with reading(lids) as session:
+        assert latest_acts(session, dataset_id=1)[0].undone_by == "undo", "it is not done again before its end"
+    redo()
+    assert states(lids) == restored
+    with reading(lids) as session:
+        assert latest_acts(session, dataset_id=1)[0].undone_by == ""
+
+
+def test_an_act_on_tags_is_not_undone_by_halves(lids: Engine) -> None:
+    selection, tag = RegionSelection(1, CurateFilter()), WantedAct("tag", "odd")
+    do_act(lids, selection, tag, who="ana", action="act", seen=count_act(lids, selection, tag).seen)
+    with pytest.raises(UserError, match="undo it on Curate"):
+        take_back_wide(lids, undone="act", who="ana", action="undo")
+    assert undo_act(lids, undone="act", who="ana", action="undo").regions == count_act(lids, selection, tag).regions
 
 
 def run(engine: Engine) -> int:
