@@ -84,6 +84,9 @@ def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None
     assert (found.kinds, found.people) == ({("changed", "description"): 1}, {"bo": 1})
     said = data_panels.difference_panel(found, services.settings.home)
     assert "1 description changed" in said and "&lt;i&gt;a kettle&lt;/i&gt;" in said and "<i>a" not in said
+    last = data_panels.difference_panel(replace(found, start=24, pictures=25), services.settings.home)
+    assert "25 to 25 of 25 pictures" in last
+    assert re.findall(r"start&#34;: (\d+)", last) == ["12"], "back by a whole page"
     backwards = data_actions.difference(services, "lids", before="second", after="second")
     assert "are the same" in data_panels.difference_panel(backwards, services.settings.home)
     with pytest.raises(UserError, match="Choose two versions"):
