@@ -137,7 +137,10 @@ def _change(change: VersionChange) -> str:
     if change.what == "description" and change.kind != "changed":
         return f"“{after if before is None else before}”"
     told = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
-    return "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items()) or "made by another"
+    return (
+        "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items())
+        or "edited by somebody else"
+    )
 
 
 def losses_panel(found: ExportLosses) -> str:

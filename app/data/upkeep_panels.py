@@ -43,7 +43,7 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
         return said, [("restore", ask)] if count.pictures else []
     if isinstance(count, BroughtCount):
         left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
-        said = [f"{left} are left of it; they go into the trash."] if count.regions or not count.changes else []
+        said = [f"What is left of it goes into the trash: {left}."] if count.regions or not count.changes else []
         if count.changes:
             changed = things(count.changes, "region or picture", "regions and pictures")
             said.append(f"It changed {changed} that were there before: they become as they were.")
