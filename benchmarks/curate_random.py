@@ -252,7 +252,7 @@ def _detail(counts: Counter[str], faults: list[str]) -> dict[str, Any]:
 
 
 def random_acts() -> Finding:
-    """Act at random from 50 seeds, 20 times each, and compare every region after each seed."""
+    """Act at random from SEEDS seeds, ACTS times each, and compare every region after each seed."""
     model, faults, counts = HandModel(), list[str](), Counter[str]()
     good = 0
     with tempfile.TemporaryDirectory() as folder:

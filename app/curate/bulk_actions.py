@@ -31,11 +31,11 @@ from db.queries.review_queries import (
     RegionSelection,
     count_tags,
     drop_filter,
-    get_act,
     latest_acts,
     save_filter,
     saved_filters,
 )
+from db.queries.wide_act_queries import count_action
 from user_errors import UserError
 
 
@@ -102,9 +102,9 @@ def take_back(services: Services, ask: Mapping[str, Any], *, who: str) -> ManyEd
     Raises: UserError: there is no such act of this person, or it is too large for a page.
     """
     with reading(services.engine) as session:
-        known = get_act(session, action=str(ask.get("action")))
-    if known is not None and known.regions > MOST_AT_ONCE:
-        raise UserError(f"That act has {known.regions:,} regions: undo it on the Data page, as a job.")
+        regions, _ = count_action(session, action=str(ask.get("action")))  # also of an act that was stopped
+    if regions > MOST_AT_ONCE:
+        raise UserError(f"That act has {regions:,} regions: undo it on the Data page, as a job.")
     done = redo_act if ask.get("do") == "redo" else undo_act
     return done(services.engine, undone=str(ask.get("action")), who=who, action=secrets.token_hex(8))
 

@@ -84,6 +84,8 @@ def versions_panel(versions: Sequence[DatasetVersion]) -> str:
 
 def difference_panel(found: VersionDifference, home: Path) -> str:
     """Render how many were added, changed and removed, by whom, and some pictures with both versions of their boxes."""
+    from app.data.actions import MOST_DIFFERENT
+
     if not found.kinds:
         return render_macro("finding", "The two versions are the same.")
     counts = ", ".join(
@@ -99,7 +101,7 @@ def difference_panel(found: VersionDifference, home: Path) -> str:
         after=found.after,
         pictures=[_picture_difference(each, home) for each in found.shown],
         place=f"{found.start + 1:,} to {last:,} of {found.pictures:,} pictures that differ",
-        back=max(0, found.start - len(found.shown)) if found.start else None,
+        back=max(0, found.start - MOST_DIFFERENT) if found.start else None,
         forward=last if last < found.pictures else None,
     )
 
@@ -135,7 +137,10 @@ def _change(change: VersionChange) -> str:
     if change.what == "description" and change.kind != "changed":
         return f"“{after if before is None else before}”"
     told = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
-    return "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items()) or "made by another"
+    return (
+        "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items())
+        or "edited by somebody else"
+    )
 
 
 def losses_panel(found: ExportLosses) -> str:

@@ -43,13 +43,16 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
         return said, [("restore", ask)] if count.pictures else []
     if isinstance(count, BroughtCount):
         left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
-        said = [f"{left} are left of it; they go into the trash."]
+        said = [f"What is left of it goes into the trash: {left}."] if count.regions or not count.changes else []
+        if count.changes:
+            changed = things(count.changes, "region or picture", "regions and pictures")
+            said.append(f"It changed {changed} that were there before: they become as they were.")
         choices: list[tuple[str, dict[str, object]]] = (
             [("undo all", ask | {"everything": True})] if count.decided else []
         )
         if count.decided:
             said.append(f"{count.decided:,} of them somebody judged or edited since.")
-        if count.regions > count.decided:
+        if count.regions > count.decided or count.changes:
             choices = [("undo all but those" if count.decided else "undo", ask), *choices]
         return said, choices
     return ["What somebody changed since stays as it is."], [(found.what.split()[0].lower(), ask)]

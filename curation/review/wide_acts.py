@@ -7,7 +7,7 @@ are done again: stopped at any moment, the same call goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from db.queries.wide_act_queries import (
     BroughtRegions,
     count_action,
     count_brought,
+    count_changes,
     get_import,
     next_brought,
 )
@@ -119,9 +120,10 @@ def import_work(engine: Engine, import_id: int) -> UndoneWork:
 
 
 def count_work(engine: Engine, work: UndoneWork) -> BroughtCount:
-    """Count what is left of a run or an import."""
+    """Count what is left of a run or an import, and what an import changed."""
     with reading(engine) as session:
-        return count_brought(session, work.brought)
+        changes = count_changes(session, action=work.edits) if work.edits else 0
+        return replace(count_brought(session, work.brought), changes=changes)
 
 
 def undo_work(
@@ -178,18 +180,29 @@ def take_back_wide(
 
     def begin(session: Session) -> str:
         act = check_own_act(session, action=undone, who=who)
+        if act.kind in ("tag", "untag"):
+            raise UserError(f"expected an act that changed regions, got “{act.kind} {act.text}”: undo it on Curate")
         if act.undone_by == action and not redo:
             return act.action  # this call was stopped, and goes on
         if bool(act.undone_by) != redo:
             return ""
         back = act.undone_by if redo else act.action
-        act.undone_by = "" if redo else action
-        session.add(act)
+        if not redo:
+            act.undone_by = action
+            session.add(act)
         return back
+
+    def end(session: Session) -> None:
+        act = lock_act(session, action=undone)
+        if act.undone_by == back:
+            act.undone_by = ""
+            session.add(act)
 
     back, last, done = retrying(engine, begin), 0, ManyEdited()
     edit = EditAction(who, "undone", undoes=back, action=action)
     while back and (part := retrying(engine, partial(undo_part, undone=back, edit=edit, redo=redo, after=last))):
         done, last = done + part.done, part.last
         told(done.regions)
+    if back and redo:  # at the end, so that one that was stopped goes on
+        retrying(engine, end)
     return done

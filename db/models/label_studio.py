@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, Index, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from db.models.columns import BIG, UtcDateTime, now, one_of
+from db.models.columns import BIG, UtcDateTime, now, one_of, partial_index
 
 ConflictChoice = Literal["", "ours", "theirs", "agreed"]
 """What became of a conflict. "": nobody has chosen. agreed: the decision was changed, so that none is left."""
@@ -18,7 +18,11 @@ class LabelTask(SQLModel, table=True):
     """An image's task in Label Studio, and when both sides were last synced."""
 
     __tablename__ = "label_task"
-    __table_args__ = (UniqueConstraint("project", "image_id"), UniqueConstraint("project", "task_id"))
+    __table_args__ = (
+        UniqueConstraint("project", "image_id"),
+        UniqueConstraint("project", "task_id"),
+        Index("ix_label_task_image", "image_id"),
+    )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)
     project: str
@@ -41,6 +45,7 @@ class LabelLeftover(SQLModel, table=True):
         UniqueConstraint("project", "remote_id"),
         Index("ix_label_leftover_page", "dataset_id", "id"),
         Index("ix_label_leftover_task", "project", "task_id"),
+        Index("ix_label_leftover_image", "image_id"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)
@@ -65,6 +70,8 @@ class LabelConflict(SQLModel, table=True):
         UniqueConstraint("project", "remote_id", "image_id", "target"),
         one_of("choice", ConflictChoice),
         Index("ix_label_conflict_open", "dataset_id", "choice", "id"),
+        Index("ix_label_conflict_image", "image_id"),
+        partial_index("ix_label_conflict_region", "region_id", where="region_id IS NOT NULL"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)

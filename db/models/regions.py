@@ -40,6 +40,10 @@ class RegionRow(SQLModel, table=True):
             where="disagreement IS NOT NULL",
         ),
         partial_index("ix_region_run", "run_id", "status", "id", where="run_id IS NOT NULL"),
+        # with each row that is deleted the database looks for rows that point at it
+        partial_index("ix_region_box", "box_id", where="box_id IS NOT NULL"),
+        partial_index("ix_region_description", "description_id", where="description_id IS NOT NULL"),
+        partial_index("ix_region_stage_result", "stage_result_id", where="stage_result_id IS NOT NULL"),
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)

@@ -10,7 +10,7 @@ from sqlalchemy import case, distinct, func, or_
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import ImportRecord, RegionEdit, RegionRow
+from db.models import Image, ImportRecord, RegionEdit, RegionRow
 from db.queries.bulk import IN_LIST
 from user_errors import UserError
 
@@ -37,11 +37,15 @@ class BroughtRegions:
 
 @dataclass(frozen=True)
 class BroughtCount:
-    """The regions that are left of a run or an import. decided: of them, those that somebody edited."""
+    """The regions that are left of a run or an import. decided: of them, those that somebody edited.
+
+    changes: of what was there before, the regions and pictures that it changed and nobody has changed since.
+    """
 
     regions: int = 0
     pictures: int = 0
     decided: int = 0
+    changes: int = 0
 
 
 def count_brought(session: Session, brought: BroughtRegions) -> BroughtCount:
@@ -72,6 +76,18 @@ def count_action(session: Session, *, action: str) -> tuple[int, int]:
     asked = select_rows(regions, func.count(distinct(col(RegionEdit.image_id)))).where(col(RegionEdit.action) == action)
     found = session.connection().execute(asked).one()
     return int(found[0]), int(found[1])
+
+
+def count_changes(session: Session, *, action: str) -> int:
+    """Count the edits of an action, of regions that were there before it and of pictures, that nobody changed since."""
+    mine = select(func.count()).select_from(RegionEdit).where(RegionEdit.action == action, RegionEdit.what != "created")
+    regions = mine.join(RegionRow, col(RegionRow.id) == RegionEdit.region_id)
+    pictures = mine.join(Image, col(Image.id) == RegionEdit.image_id).where(col(RegionEdit.region_id).is_(None))
+    standing = (
+        regions.where(RegionRow.version == RegionEdit.version),
+        pictures.where(Image.version == RegionEdit.version),
+    )
+    return sum(session.exec(asked).one() for asked in standing)
 
 
 # ---------------------------------------------------------------- imports

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from app.core.settings import Settings
+from app.curate import bulk_actions
 from app.curate.actions import CurateQuery, next_pictures
 from app.curate.editor import EditResult, apply_edit
 from app.curate.filter_controls import CONTROLS
 from app.services import Services
-from db.engine import reading, transaction
+from curation.review.wide_acts import WideAct, do_wide_act
+from db.engine import Session, reading, transaction
 from db.models import RegionRow
+from db.queries.bulk_edit_queries import ManyEdited, edit_many
 from db.queries.curate_filter import CurateFilter
+from db.queries.edit_records import EditAction
 from db.queries.history_queries import history_page
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region
@@ -122,3 +126,25 @@ def test_the_queue_ahead_names_each_picture_once_and_none_that_is_known(services
 def test_every_filter_has_its_control() -> None:
     asked = {each.name for each in fields(CurateFilter)} | {each.name for each in fields(CurateQuery)}
     assert {control.name for control in CONTROLS} == asked - {"filters", "chosen"} and len(CONTROLS) >= 11
+
+
+def test_a_wide_act_that_was_stopped_is_too_large_for_the_page_too(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [(row.id, row.status) for row in all_regions(services.engine, 1)]
+    ids = [number for number, status in before if status == "accepted"][:2]
+
+    def part(session: Session, edit: EditAction) -> ManyEdited:
+        return edit_many(session, ids=ids, edit=edit, values={"status": "rejected"})
+
+    def stop(_regions: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do_wide_act(services.engine, WideAct(1, "undo run", "run 1", "ana", "stopped"), [part], told=stop)
+    with monkeypatch.context() as few:
+        few.setattr(bulk_actions, "MOST_AT_ONCE", 1)
+        with pytest.raises(UserError, match="has 2 regions: undo it on the Data page"):
+            bulk_actions.take_back(services, {"do": "undo", "action": "stopped"}, who="ana")
+    bulk_actions.take_back(services, {"do": "undo", "action": "stopped"}, who="ana")
+    assert [(row.id, row.status) for row in all_regions(services.engine, 1)] == before

@@ -17,6 +17,7 @@ from app.data import actions as data_actions
 from app.data import panels as data_panels
 from app.data import upkeep_actions, upkeep_panels
 from app.data.page import DataPage, DatasetOutputs
+from app.data.upkeep_actions import UpkeepQuestion
 from app.services import Services
 from curation.exchange.export import export
 from curation.review.undo import UndoConfig
@@ -27,6 +28,7 @@ from db.engine import transaction
 from db.queries.curate_queries import edit_region
 from db.queries.edit_values import RegionChange
 from db.queries.version_queries import count_reviews, last_ids
+from db.queries.wide_act_queries import BroughtCount
 from tests.support.browser_fixtures import fits, job_of, opened
 from tests.support.curated import all_regions, curated
 from tests.support.fake_app import fake_services, running
@@ -82,6 +84,9 @@ def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None
     assert (found.kinds, found.people) == ({("changed", "description"): 1}, {"bo": 1})
     said = data_panels.difference_panel(found, services.settings.home)
     assert "1 description changed" in said and "&lt;i&gt;a kettle&lt;/i&gt;" in said and "<i>a" not in said
+    last = data_panels.difference_panel(replace(found, start=24, pictures=25), services.settings.home)
+    assert "25 to 25 of 25 pictures" in last
+    assert re.findall(r"start&#34;: (\d+)", last) == ["12"], "back by a whole page"
     backwards = data_actions.difference(services, "lids", before="second", after="second")
     assert "are the same" in data_panels.difference_panel(backwards, services.settings.home)
     with pytest.raises(UserError, match="Choose two versions"):
@@ -145,6 +150,9 @@ def test_a_restore_and_an_undo_are_asked_first_and_queued_as_jobs(services: Serv
     assert "1 description on 1 picture change." in said and "can be undone" in said
     nothing = upkeep_panels.question_panel(upkeep_actions.question(services, "lids", {"do": "restore", "of": "second"}))
     assert "Nothing would change" in nothing
+    changed = UpkeepQuestion("Undo import 3", {"do": "import", "of": 3}, BroughtCount(changes=2))
+    said = upkeep_panels.question_panel(changed)
+    assert "It changed 2 regions and pictures" in said and "Nothing would change" not in said, "it can be undone"
     for ask, sentence in (({"do": "run", "of": 9}, "number of a run"), ({"do": "act", "of": "x"}, "reload the page")):
         with pytest.raises(UserError, match=sentence):
             upkeep_actions.question(services, "lids", ask)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import UniqueConstraint
 from sqlmodel import Session, SQLModel, func, select
 
 from curation.audit.judges import judge_path
@@ -118,6 +119,14 @@ def test_boxes_that_share_descriptions_go_a_part_at_a_time(lids: Engine) -> None
         while part := remove_rows(session, dataset_id=1, limit=1):
             assert part[1] == 1 or "id" not in SQLModel.metadata.tables[part[0]].c
         assert get_dataset(session, name="lids") is None
+
+
+def test_no_row_is_deleted_by_a_look_at_a_whole_table() -> None:
+    """The database looks for rows that point at a row with each one that goes: at a million it needs an index."""
+    for table in tables_of_datasets():
+        led = {index.expressions[0] for index in table.indexes} | {table.primary_key.columns.values()[0]}
+        led |= {each.columns.values()[0] for each in table.constraints if isinstance(each, UniqueConstraint)}
+        assert {key.parent for key in table.foreign_keys if key.column.table.name not in NOT_OF_A_DATA_SET} <= led
 
 
 def test_a_job_that_needs_it_refuses_both(lids: Engine, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlmodel import col, select
 
 from curation.exchange.import_annotations import AnnotationImport, import_records
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.review.acts import WantedAct, count_act, do_act
+from curation.review.acts import WantedAct, count_act, do_act, undo_act
 from curation.review.restore import RestoreConfig
 from curation.review.restore_version import count_restore, restore_version
 from curation.review.undo import UndoConfig
@@ -28,7 +29,7 @@ from db.queries.review_queries import RegionSelection, latest_acts
 from db.queries.run_queries import start_run
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
 from db.queries.trash_queries import remove_deleted
-from db.queries.wide_act_queries import list_imports
+from db.queries.wide_act_queries import BroughtCount, list_imports
 from tests.support.curated import curated
 from user_errors import UserError
 
@@ -138,6 +139,34 @@ def test_an_undo_leaves_what_somebody_changed_since_and_belongs_to_its_person(li
     assert take_back_wide(lids, undone="back", who="ana", action="other").regions == 0, "once"
 
 
+def test_a_redo_that_was_stopped_goes_on(lids: Engine, tmp_path: Path) -> None:
+    with transaction(lids) as session:
+        edited(session, every(lids))
+    restore_version(lids, tmp_path, **ANA)
+    restored, redo = states(lids), partial(take_back_wide, lids, undone="back", who="ana", action="redo", redo=True)
+    take_back_wide(lids, undone="back", who="ana", action="undo")
+
+    def stop(_regions: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        redo(told=stop)
+    with reading(lids) as session:
+        assert latest_acts(session, dataset_id=1)[0].undone_by == "undo", "it is not done again before its end"
+    redo()
+    assert states(lids) == restored
+    with reading(lids) as session:
+        assert latest_acts(session, dataset_id=1)[0].undone_by == ""
+
+
+def test_an_act_on_tags_is_not_undone_by_halves(lids: Engine) -> None:
+    selection, tag = RegionSelection(1, CurateFilter()), WantedAct("tag", "odd")
+    do_act(lids, selection, tag, who="ana", action="act", seen=count_act(lids, selection, tag).seen)
+    with pytest.raises(UserError, match="undo it on Curate"):
+        take_back_wide(lids, undone="act", who="ana", action="undo")
+    assert undo_act(lids, undone="act", who="ana", action="undo").regions == count_act(lids, selection, tag).regions
+
+
 def run(engine: Engine) -> int:
     """Return the number of a run that found two regions on each of two pictures."""
     with transaction(engine) as session:
@@ -203,10 +232,13 @@ def test_an_import_is_undone_whole_with_what_it_changed(lids: Engine) -> None:
         image = next(row.image_id for row in every(lids) if row.text == "an oven")
         assert undo_last(session, image_id=image, who="cy") == [], "one key never takes back a part of it"
     after = states(lids)
+    count = count_work(lids, import_work(lids, result.number))
+    assert (count.regions, count.decided, count.changes) == (2, 0, 2), "a verdict and the facts of a picture"
     act = undo_work(lids, import_work(lids, result.number), who="ana", action="away")
     assert (act.kind, act.text, act.regions) == ("undo import", f"import {result.number}, ovens.json", 3)
     left = {row[0]: row for row in states(lids) if row[1] != "deleted"}
     assert [row for row in states(lids) if row[1] != "deleted"] == before and left
+    assert count_work(lids, import_work(lids, result.number)) == BroughtCount()
     take_back_wide(lids, undone="away", who="ana", action="undo")
     assert states(lids) == after
     with reading(lids) as session:
