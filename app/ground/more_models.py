@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from db.engine import reading
 from db.models import JobState
 from db.queries.job_queries import job_page
 from grain.command import flags_of
-from grain.hub.published_models import PUBLISHED_MODELS, BringConfig, PublishedModel
+from grain.hub.published_models import OFFLINE, PUBLISHED_MODELS, BringConfig, PublishedModel, is_offline
 from user_errors import UserError
 
 KIND = "bring"  # of jobs
-OFFLINE = "HF_HUB_OFFLINE"
 WAITING: tuple[JobState, ...] = ("queued", "running", "paused", "interrupted")  # states of a job that is not over
 MOST_JOBS = 50  # looked through
 
@@ -50,7 +48,7 @@ def model_rows(services: Services) -> list[ModelRow]:
 
 def fetch_problem(role: str) -> str:
     """Return why a person of that role cannot fetch here; "" if nothing is in the way."""
-    if os.environ.get(OFFLINE):
+    if is_offline():
         return f"This app keeps away from the hub ({OFFLINE} is set): run the command where the hub can be reached."
     return "" if role == ROLES[-1] else "An admin can fetch these, or run the command."
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,7 +22,7 @@ from tqdm.auto import tqdm
 from grain.checkpoint import CARD, CONFIG, WEIGHTS, checkpoint_folder
 from grain.command import run_command
 from grain.hub.owl import OWL_FAMILIES, load_owl
-from grain.hub.published_models import DEFAULT_REVISION, PUBLISHED_MODELS, BringConfig
+from grain.hub.published_models import DEFAULT_REVISION, OFFLINE, PUBLISHED_MODELS, BringConfig, is_offline
 from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
@@ -104,8 +103,8 @@ def _only_pickles(model: str) -> UserError:
 
 
 def _unreachable(model: str, error: Exception) -> UserError:
-    if os.environ.get("HF_HUB_OFFLINE"):
-        return UserError(f"{model} cannot be fetched while HF_HUB_OFFLINE is set: unset it, and start the app again.")
+    if is_offline():
+        return UserError(f"{model} cannot be fetched while {OFFLINE} is set: unset it, and start the app again.")
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{model} cannot be fetched from the hub: {reason}. Try again when it can be reached.")
 

@@ -5,12 +5,14 @@ Licences and sizes are those of the models' cards; what is fetched is read from 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 APACHE, MIT = "Apache-2.0", "MIT"
+OFFLINE = "HF_HUB_OFFLINE"
 DEFAULT_REVISION = "main"
 
 
@@ -68,3 +70,8 @@ class BringConfig:
     """Branch, tag or commit on the hub; "": the one that the model is known by."""
     fetch: bool = False
     """Download from the hub what is not on this machine."""
+
+
+def is_offline() -> bool:
+    """Return whether the environment keeps this program away from the hub, as the hub's own library reads it."""
+    return os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")

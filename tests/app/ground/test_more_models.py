@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from app.access.accounts import Person
-from app.ground.more_models import OFFLINE, fetch, fetch_problem, model_rows
+from app.ground.more_models import fetch, fetch_problem, model_rows
 from app.services import Services
 from benchmarks.random_detectors import write_random_detector
-from grain.hub.published_models import OWLV2
+from grain.hub.published_models import OFFLINE, OWLV2
 from tests.support.browser_fixtures import opened, settled
 from tests.support.fake_app import app_at, fake_services
 from tests.support.hub_downloads import serve_hub
@@ -58,7 +58,7 @@ def test_a_model_is_fetched_once_by_an_admin_where_the_hub_may_be_asked(
     monkeypatch.setenv(OFFLINE, "1")
     with pytest.raises(UserError, match=r"keeps away from the hub \(HF_HUB_OFFLINE is set\): run the command"):
         fetch(services, "owlv2", ADMIN)
-    monkeypatch.delenv(OFFLINE)
+    monkeypatch.setenv(OFFLINE, "0")
     assert fetch_problem(ADMIN.role) == "" and "An admin" in fetch_problem(CURATOR.role)
     with pytest.raises(UserError, match="An admin can fetch"):
         fetch(services, "owlv2", CURATOR)
