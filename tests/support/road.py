@@ -66,7 +66,11 @@ class RoadWalk:
         expect(self.page.locator("#editor .text.chosen")).to_be_visible()
         expect(stage).to_have_attribute("data-unsaved", "0")
         self.seen("road-3-curate")
-        for _ in range(REVIEWED):
+        judged: str | None = ""
+        for _ in range(REVIEWED):  # a key is for the region on the screen: while the next one is fetched there is none
+            chosen = self.page.locator(f'#editor .text.chosen:not([data-id="{judged}"])')
+            expect(chosen).to_be_visible()
+            judged = chosen.get_attribute("data-id")
             self.page.keyboard.press("a")
         expect(stage).to_have_attribute("data-unsaved", "0")
 
