@@ -45,7 +45,7 @@ STAGES = (
     "curation.explore.embeddings --dataset products --checkpoint sample --what regions",
     "curation.explore.similarity --dataset products --checkpoint sample",
     "curation.explore.atlas --dataset products --checkpoint sample --what regions",
-    "curation.audit --dataset products --sources.detector sample --sources.vqa sample",
+    "curation.audit --dataset products --sources.detector sample --sources.vqa sample --sources.checkpoint sample",
 )
 
 
@@ -157,13 +157,17 @@ def nothing(page: Page) -> None:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture. seen: a selector of what must be there first. act: what is done on the page before it is taken."""
+    """A picture. seen: a selector of what must be there first. act: what is done on the page before it is taken.
+
+    top: a selector of what stands at the top of the picture.
+    """
 
     name: str
     address: str
     seen: str
     act: Callable[[Page], None] = nothing
     height: int = HEIGHT
+    top: str = "body"
 
 
 ROAD = "road"
@@ -173,7 +177,7 @@ SHOTS = (
     Shot("ground", "", "#stage img", height=960),
     Shot("annotate", "annotate?dataset=products", "#plan .meter", annotate),
     Shot("curate", "curate?dataset=products&sort=disagreement", "#regions .tile", curate),
-    Shot("map", "curate?dataset=products", "#regions .tile", map_of_regions),
+    Shot("map", "curate?dataset=products", "#regions .tile", map_of_regions, top="#map-section"),
     Shot("audit", "audit?dataset=products", "#claims .claim", audit),
     Shot("evaluate", "evaluate", "#table table"),
     Shot("train", "train", "#runs .run", train, height=1300),
@@ -190,7 +194,7 @@ def take(page: Page, address: str, shot: Shot) -> None:
     page.wait_for_timeout(SETTLED_MS)
     shot.act(page)
     page.wait_for_timeout(SETTLED_MS)
-    page.evaluate("window.scrollTo(0, 0)")
+    page.locator(shot.top).first.evaluate("element => element.scrollIntoView()")
     save(page, shot.name)
 
 
