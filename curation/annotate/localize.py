@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation.annotate import model_facts
+from grain.hub import published_models
 from grain.hub.owl import OwlNetwork, load_owl
 from grain.hub.weights import find_model
 from grain.structures import Array, Region
@@ -23,8 +24,8 @@ from grain.time_limit import check_time
 if TYPE_CHECKING:
     from torch import Tensor
 
-OWLV2 = model_facts.OWLV2.model
-REVISIONS = {OWLV2: "cfd3195ba4ea9592eec887ded089f4c08eff231d"}  # of other models: `main`
+OWLV2 = published_models.OWLV2.repository
+REVISIONS = {OWLV2: published_models.OWLV2.revision}  # of other models: `main`
 TEXTS_AT_ONCE = 256
 MOST_REMEMBERED = 20_000  # text embeddings
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from grain.hub import published_models
+from grain.hub.published_models import APACHE
 from grain.hub.weights import LocalModel
 from user_errors import UserError
 
@@ -31,7 +33,6 @@ class ModelFacts:
         return " · ".join(filter(None, (self.model, self.licence, self.size, f"needs {self.needs}")))
 
 
-APACHE = "Apache-2.0"
 STAND_IN = ModelFacts(licence="part of GRAIN")
 SAMPLE = ModelFacts(licence="part of GRAIN", needs="pictures of the sample world")
 SERVER = ModelFacts(licence="the served model's", needs="a server with OpenAI's API, such as vLLM")
@@ -66,8 +67,10 @@ SMOLVLM = ModelFacts(
     "HuggingFaceTB/SmolVLM-Instruct",
     ("idefics3", "smolvlm"),
 )
-OWLV2 = ModelFacts(APACHE, "155 M parameters, 0.6 GB", "a CPU", "google/owlv2-base-patch16-ensemble", ("owlv2",))
-OWLVIT = ModelFacts(APACHE, "153 M parameters, 0.6 GB", "a CPU", "google/owlvit-base-patch32", ("owlvit",))
+OWLV2, OWLVIT = (
+    ModelFacts(each.licence, each.size, "a CPU", each.repository, (each.name,))
+    for each in (published_models.OWLV2, published_models.OWLVIT)
+)
 GROUNDING_DINO = ModelFacts(
     APACHE, "172 M parameters, 0.7 GB", "a GPU, or patience", "IDEA-Research/grounding-dino-tiny", ("grounding-dino",)
 )
