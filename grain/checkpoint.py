@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import ArrayLike
 
 from atomic_files import atomic_folder
 from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
@@ -51,6 +53,14 @@ class CheckpointInfo:
     def origin(self) -> str:
         """Describe where it comes from, as the end of a sentence that begins with its name."""
         return f"is {self.trained_on}" if self.kind == "photo" else f"was trained on {self.trained_on}"
+
+    def refuse_proposals(self, proposals: Sequence[ArrayLike] | None) -> None:
+        """Refuse boxes for a checkpoint that finds its own.
+
+        Raises: ValueError: there are some.
+        """
+        if proposals is not None:
+            raise ValueError(f"the {self.name} checkpoint proposes its own regions: leave the proposals out")
 
     def to_json(self) -> dict[str, Any]:
         """Return what accompanies every answer of the checkpoint."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from curation.annotate import model_facts
 from curation.annotate.localize import LocalizeConfig, check_asked, check_batch, choose
-from grain.hub.owl import device_of, load_detector
+from grain.hub.detectors import device_of, load_detector
 from grain.hub.weights import find_model
 from grain.structures import Array, Region
 from grain.time_limit import check_time

@@ -73,8 +73,7 @@ class OwlEncoder:
 
         Raises: ValueError: proposals are given.
         """
-        if proposals is not None:
-            raise ValueError(f"the {self.info.name} checkpoint proposes its own regions: leave the proposals out")
+        self.info.refuse_proposals(proposals)
         return [self._recent(image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
