@@ -94,7 +94,7 @@ def index_some(services: Services) -> bool:
     """Index regions that came in bulk, for INDEX_SECONDS; return whether there may be more."""
     deadline = time.monotonic() + INDEX_SECONDS
     while time.monotonic() < deadline:
-        if not retrying(services.engine, lambda session: index_regions(session)):
+        if not retrying(services.engine, index_regions):
             return False
     return True
 

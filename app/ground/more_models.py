@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.access.accounts import Person
-from app.access.rules import ROLES
+from app.access.rules import Role, allows
 from app.jobs.control import NewJob
 from app.services import Services
 from app.ui.html import render
@@ -39,18 +39,18 @@ def model_rows(services: Services) -> list[ModelRow]:
     here = {each.name for each in services.registry.checkpoints()}
     with reading(services.engine) as session:
         jobs = job_page(session, kind=KIND, states=WAITING, limit=MOST_JOBS)
-    coming = {str(job.config.get("dataset")) for job in jobs}
+    coming = {str(job.config.get("model")) for job in jobs}
     return [
         ModelRow(each, each.name in here, each.name in coming, shlex.join(["python", *_words(services, each.name)]))
         for each in PUBLISHED_MODELS.values()
     ]
 
 
-def fetch_problem(role: str) -> str:
+def fetch_problem(role: Role) -> str:
     """Return why a person of that role cannot fetch here; "" if nothing is in the way."""
     if is_offline():
         return f"This app keeps away from the hub ({OFFLINE} is set): run the command where the hub can be reached."
-    return "" if role == ROLES[-1] else "An admin can fetch these, or run the command."
+    return "" if allows(role, "admin") else "An admin can fetch these, or run the command."
 
 
 def fetch(services: Services, name: str, person: Person) -> int:
@@ -65,7 +65,7 @@ def fetch(services: Services, name: str, person: Person) -> int:
         raise UserError(f"{name} is {'in the menu' if row.here else 'being fetched'} already.")
     if problem := fetch_problem(person.role):
         raise UserError(problem)
-    config = {"dataset": name, "model": row.model.repository}
+    config = {"model": name, "repository": row.model.repository}
     return services.jobs.submit(NewJob(kind=KIND, owner=person.name, config=config, argv=_words(services, name)))
 
 

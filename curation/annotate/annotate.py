@@ -78,7 +78,7 @@ def main(config: AnnotateConfig) -> None:
         engine, config, annotators, worker=worker_name(job), job_id=job, report=report, stop=stopped.is_set
     )
     bar.close()
-    while retrying(engine, lambda session: index_regions(session)):  # for the Curate page
+    while retrying(engine, index_regions):  # for the Curate page
         continue
     print(f"{config.dataset}: {state}", *outcome(engine, config), sep="\n")
     if state == "failed":

@@ -137,7 +137,7 @@ def import_records(
         result.known += done["known"]
         result.accepted += done["accepted"]
         result.edited_pictures += done["edited"]
-    while retrying(engine, lambda session: index_regions(session)):
+    while retrying(engine, index_regions):
         pass
     return result
 

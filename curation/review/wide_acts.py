@@ -98,7 +98,7 @@ def run_work(engine: Engine, run_id: int) -> UndoneWork:
 
     Raises: UserError: there is no such run.
     """
-    while retrying(engine, lambda session: index_regions(session)):  # regions know their run once they are indexed
+    while retrying(engine, index_regions):  # regions know their run once they are indexed
         pass
     with reading(engine) as session:
         run = session.get(AnnotationRun, run_id)
