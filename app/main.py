@@ -28,6 +28,7 @@ from app.concepts import page as concepts_page
 from app.core.health import health_route
 from app.core.plain_errors import PlainErrors, error_sentence
 from app.core.templates import STYLE, render
+from app.core.thumbnails import thumbnail_route
 from app.curate import page as curate_page
 from app.data import page as data_page
 from app.evaluate import page as evaluate_page
@@ -245,7 +246,11 @@ def launch_options(services: Services) -> dict[str, Any]:
                 Middleware(PlainErrors),
                 Middleware(Gate, people=services.people),
             ],
-            "routes": [label_studio_mount.mount(services), health_route(services.check_database)],
+            "routes": [
+                label_studio_mount.mount(services),
+                health_route(services.check_database),
+                thumbnail_route(settings.home),
+            ],
         },
     }
 

@@ -50,6 +50,7 @@ ROUTES: dict[str, Rule] = _table(
     _each("viewer", f"{HOME_PATH} {HOME_PATH}/"),
     _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
     _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
+    _each("viewer", "/thumbnails/{sha256}"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -120,7 +121,7 @@ EVENTS: dict[str, Rule] = _table(
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
     _in(f"{CURATE}.CuratePage", "viewer", "open show again restore session counts view"),
-    _in(f"{CURATE}.CuratePage", "curator", "ask"),
+    _in(f"{CURATE}.CuratePage", "curator", "ask suggest"),
     _in(f"{CURATE_BULK}.BulkSection", "viewer", "count library"),
     _in(f"{CURATE_BULK}.BulkSection", "curator", "act keep"),
     _in(f"{CURATE_BULK}.BulkSection", "admin", "empty_trash"),  # nothing brings back what it removes

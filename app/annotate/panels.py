@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 from PIL import Image
 
 from app.annotate.actions import ResultView
+from app.core.thumbnails import thumbnail_address
 from app.ui.frames import regions_frame, regions_picture
 from app.ui.html import command_block, duration, empty_state, render
-from app.ui.regions import thumbnail
 from curation.annotate.plan import AnnotationPlan
 from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.trial import PictureTrial
@@ -92,4 +92,6 @@ def _result(view: ResultView, home: Path) -> tuple[str, list[Region]]:
         for row, each in enumerate(view.regions)
     ]
     image = view.image
-    return regions_frame(thumbnail(home, image.sha256), regions, width=image.width, height=image.height), regions
+    return regions_frame(
+        thumbnail_address(home, image.sha256), regions, width=image.width, height=image.height
+    ), regions

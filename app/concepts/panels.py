@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.concepts.actions import ConceptEvaluation, ExportedVersion
+from app.core.thumbnails import thumbnail_address
 from app.ui.html import empty_state, render, utc
-from app.ui.regions import thumbnail
 from curation.audit.agreement import Agreement
 from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.freeze_set import frozen_facts
@@ -48,13 +48,13 @@ def pictures_panel(now: ConceptSetStatus, home: Path) -> str:
     return render(
         "concepts/templates/pictures.html",
         unfound=[
-            (thumbnail(home, image.sha256), _name(image), _provenance_fields(image))
+            (thumbnail_address(home, image.sha256), _name(image), _provenance_fields(image))
             for image in now.unfound[:MOST_SHOWN]
         ],
         more=len(now.unfound) - MOST_SHOWN,
-        left_out=[(thumbnail(home, image.sha256), _name(image), reason) for image, reason in left_out if reason][
-            :MOST_SHOWN
-        ],
+        left_out=[
+            (thumbnail_address(home, image.sha256), _name(image), reason) for image, reason in left_out if reason
+        ][:MOST_SHOWN],
     )
 
 
@@ -103,9 +103,9 @@ def _suspect(one: LeakSuspect, image: Image, home: Path) -> dict[str, Any]:
     value = {"content": "", "look": f", {one.value:.0f} of 64 bits apart", "embedding": f", cosine {one.value:.2f}"}
     ask = {"do": "decide_leak", "id": one.id, "expected": one.decision}
     return {
-        "uri": thumbnail(home, image.sha256),
+        "uri": thumbnail_address(home, image.sha256),
         "name": _name(image),
-        "match_uri": thumbnail(home, one.match_sha256),
+        "match_uri": thumbnail_address(home, one.match_sha256),
         "match_name": one.match_name,
         "against": one.against,
         "likeness": LIKENESS[one.how],
@@ -190,7 +190,7 @@ def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus
     buttons = [(name, name == settled, ask | {"label": name}) for name in names]
     chosen = len(set(labels.values()))
     return {
-        "uri": thumbnail(home, image.sha256),
+        "uri": thumbnail_address(home, image.sha256),
         "name": _name(image),
         "labels": [(person_name(who), name) for who, name in sorted(labels.items())],
         "decided": _decided(image, now),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from app.curate.actions import OpenedPicture, QueueAhead
 from app.curate.editor import EditResult
 from app.curate.panels import conflict_panel, editor_panel
+from app.curate.suggestions import SuggestedBox
 from db.queries.edit_conflicts import EditConflictError
 
 MADE = ("draw", "describe")  # acts that add a description
 
 Answer = dict[str, Any]
+
+
+def sent(answer: Answer) -> str:
+    """Write an answer as text: what a component holds as an object, Gradio copies piece by piece at every event."""
+    return json.dumps(answer)
 
 
 def picture_answer(opened: OpenedPicture) -> Answer:
@@ -54,6 +62,12 @@ def edit_answer(done: EditResult, opened: OpenedPicture | None, *, asked: str, w
         "message": done.message,
         "conflict": _conflict(done.conflict),
     }
+
+
+def suggest_answer(ask: Mapping[str, Any], found: Iterable[SuggestedBox], refused: str = "") -> Answer:
+    """Return suggested boxes, or why there are none."""
+    told = {name: ask.get(name) for name in ("image", "words")}
+    return _answer(str(ask.get("asked", ""))) | told | {"boxes": [asdict(each) for each in found], "refused": refused}
 
 
 def _conflict(conflict: EditConflictError | None) -> Answer | None:

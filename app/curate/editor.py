@@ -127,7 +127,7 @@ class EditCommand:
         return EditResult(edited.image_id, edited.id, self._difference(before, after), wrote=_wrote(edited))
 
     def _box(self) -> EditResult:
-        row, box = self._row(), _box_of(self.ask["box"])
+        row, box = self._row(), box_of(self.ask["box"])
         with reading(self.services.engine) as session:
             others = [each for each in region_of(session, region_id=row.id) if each.id != row.id]
         pairs = [(_xyxy(row), row.text), (box, row.text), *((box, other.text) for other in others)]
@@ -142,7 +142,7 @@ class EditCommand:
         return EditResult(edited.image_id, edited.id, self._difference(before, after), wrote=_wrote(edited))
 
     def _draw(self) -> EditResult:
-        image_id, box, text = self._number("image"), _box_of(self.ask["box"]), self._words("text")
+        image_id, box, text = self._number("image"), box_of(self.ask["box"]), self._words("text")
         return self._scored(
             self._write(partial(add_region_by_hand, image_id=image_id, xyxy=box, text=text, **self._new()))
         )
@@ -285,7 +285,11 @@ def _xyxy(row: RegionRow) -> Box:
     return row.x1, row.y1, row.x2, row.y2
 
 
-def _box_of(numbers: Any) -> Box:
+def box_of(numbers: Any) -> Box:
+    """Read a box that the page's script sends.
+
+    Raises: UserError: it has not four numbers.
+    """
     try:
         x0, y0, x1, y1 = (float(number) for number in numbers)
     except (TypeError, ValueError) as error:

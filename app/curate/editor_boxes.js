@@ -64,12 +64,12 @@ element.addEventListener("pointerdown", (event) => {
   if (!handle && !event.target.closest("svg")) return;
   event.preventDefault();
   if (drag) endDrag(true);
-  const from = place(event), image = shownPicture();
+  const from = place(event), image = shownPicture(), taken = handle ? null : suggestionAt(from, group);
   if (handle) drag = { kind: "size", image, group: chosenBox(), from, box: boxOf(chosenBox()), side: handle.dataset.side };
-  else if (group && !event.shiftKey) {
+  else if (group && !event.shiftKey && !taken) {
     choose(Number(group.dataset.id));
     drag = { kind: "move", image, group, from, box: boxOf(group) };
-  } else drag = { kind: "draw", image, group: newBox(), from, box: [...from, ...from] };
+  } else drag = { kind: "draw", image, group: newBox(), from, box: [...from, ...from], taken };
   // of what is on the screen now, whatever is answered until the pointer is lifted
   if (drag.kind !== "draw") drag.ask = askOfBox(drag.group);
   if (drag.ask) queue.drafts.set("drag", drag.ask);
@@ -123,13 +123,17 @@ element.addEventListener("pointermove", (event) => {
 
 function endDrag(done) {
   if (!drag) return;
-  const { kind, group, box, now, image, ask } = drag;
+  const { kind, group, box, now, image, ask, taken } = drag;
   drag = null;
   queue.drafts.delete("drag");
   if (kind === "draw") {
     const small = !now || now[2] - now[0] < LEAST || now[3] - now[1] < LEAST;
-    if (!done || small) group.remove();
-    else write("What is in the box?", "", { do: "draw", image, box: now }, group);
+    if (!done || (small && !taken)) group.remove();
+    else {
+      const drawn = small ? taken.box : now;
+      show(group, drawn);
+      write("What is in the box?", small ? taken.text : "", { do: "draw", image, box: drawn }, group);
+    }
   } else if (done && now?.some((value, index) => Math.abs(value - box[index]) >= 1e-6)) act(() => queue.add({ ...ask, box: now }));
   update();
 }

@@ -2,9 +2,9 @@
 // what the other boxes look like. Where the picture lies is picture_view.js's.
 const windowView = pictureView();
 const LOUPE_PX = 20, LOUPE_SIDE = 132, LOUPE_SHARE = 0.5; // a smaller box has a loupe; its side; the share that the box takes
-const OTHERS = ["shown", "dimmed", "hidden"], COLOURS = ["description", "verdict"];
+const OTHERS = ["shown", "dimmed", "hidden"], COLOURS = ["description", "verdict"], SUGGESTS = ["off", "on"];
 const LOOKS = "grain.curate.looks";
-const looks = { others: "shown", colour: "description", ...readLooks() };
+const looks = { others: "shown", colour: "description", suggest: "off", ...readLooks() };
 const fingers = new Map(); // of a touch: id -> where it is
 let panning = null; // the pointer that moves the picture, and where it was
 let spaceDown = false;
@@ -34,6 +34,7 @@ function showView() {
   showLooks();
   placeHandles();
   showChosen();
+  drawSuggestions();
 }
 
 function showLooks() {
@@ -155,6 +156,7 @@ const VIEWS = {
   "-": () => windowView.zoomAt([0.5, 0.5], 1 / 1.5),
   h: () => turnLook("others", OTHERS),
   c: () => turnLook("colour", COLOURS),
+  s: () => turnLook("suggest", SUGGESTS),
 };
 VIEWS["="] = VIEWS["+"];
 
@@ -162,6 +164,7 @@ function look(key) {
   if (!viewport()) return;
   VIEWS[key]();
   showView();
+  send();
 }
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-view]");

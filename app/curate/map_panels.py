@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.core.thumbnails import thumbnail_address
 from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
 from app.ui.html import empty_state, render, things
 from app.ui.marks import PALETTE
 from app.ui.plots import empty_figure, scatter
-from app.ui.regions import boxed_thumbnail, thumbnail
+from app.ui.regions import boxed_thumbnail
 from curation.review.acts import ActCount
 from curation.versions.state import name_of
 from db.models import Image, RegionRow
@@ -68,7 +69,7 @@ def _group(group: SimilarPictures, home: Path) -> list[tuple[str, str, int, bool
     left = [image.id for image, count in zip(group.images, group.regions, strict=True) if count]
     return [
         (
-            thumbnail(home, image.sha256),
+            thumbnail_address(home, image.sha256),
             Path(image.member or image.location).name,
             count,
             left == [image.id],

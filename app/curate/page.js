@@ -30,6 +30,8 @@ const timers = { edit: 0, view: 0 };
 function send() {
   if (resting) return;
   const wanted = { edit: queue.nextAct(), view: queue.nextView() };
+  const suggest = nextSuggestions(newId());
+  if (suggest) trigger("input", { ask: suggest });
   // what changes nothing is an event of its own: a viewer may send it
   for (const [what, ask] of Object.entries(wanted)) {
     if (!ask) continue;
@@ -73,8 +75,10 @@ function answered(what, answer) {
   if (refused?.ask.text) write(refused.sentence, refused.ask.text, refused.ask); // the words are not lost
   update();
 }
-watch("value", () => answered("edit", props.value));
-document.addEventListener("curate:viewed", (event) => answered("view", event.detail));
+for (const [what, told] of Object.entries({ edit: "edited", view: "viewed" })) document.addEventListener(`curate:${told}`, (event) => answered(what, event.detail));
+document.addEventListener("curate:suggested", (event) => suggestionsCame(event.detail));
+document.addEventListener("curate:suggest-ended", () => setTimeout((asked) => suggestionsCame({ asked, image: shownPicture(), words: lastWords() }), GRACE_MS, suggesting));
+document.addEventListener("curate:scored-otherwise", () => ((suggested = { image: 0, words: "", boxes: [] }), update()));
 for (const what of ["edit", "view"]) document.addEventListener(`curate:${what}-ended`, () => asked[what] && expect(what, GRACE_MS));
 
 // Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.
@@ -225,6 +229,7 @@ function write(label, text, ask, group = null) {
     form.remove();
     group?.remove(); // the queue shows it from now on
     const words = field.value.trim() || (save === "entered" ? again : "");
+    if (save && words && ask.do === "draw") lastBox = { image: ask.image, box: ask.box, text: words };
     if (save && words) noteWords(words), act(() => queue.add({ ...ask, text: words }));
     update();
     nextDraft();
@@ -232,6 +237,7 @@ function write(label, text, ask, group = null) {
   prompt = { ask, field, label, end };
   queue.drafts.set("prompt", ask);
   field.focus();
+  field.select();
   form.addEventListener("submit", (event) => (event.preventDefault(), end("entered")));
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
   field.addEventListener("input", keep);
@@ -382,6 +388,8 @@ const KEYS = [
   ["0", "see the whole picture"],
   ["H", "other boxes: shown, dimmed, hidden"],
   ["C", "colours: by description or by verdict"],
+  ["S", "boxes that the model suggests: a press takes the one under the pointer"],
+  ["T", "take the likeliest suggestion that has words"],
   ["Esc", "back to the gallery"],
   ["?", "this list"],
 ];
@@ -394,7 +402,7 @@ function chooseBy(step) {
 }
 
 const ACTS = {
-  a: () => queue.judge("accepted", { follow: follow() }),
+  a: () => (noteBox(), queue.judge("accepted", { follow: follow() })),
   r: () => queue.judge("rejected", { follow: follow() }),
   n: () => queue.review("empty", { follow: follow() }),
   d: () => queue.review("reviewed", { follow: follow() }),
@@ -440,6 +448,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "arrowright" || key === "j") queue.next(), update();
   else if (ACTS[key]) act(() => ACTS[key](event));
   else if (VIEWS[key]) look(key);
+  else if (key === "t") takeSuggestion();
   else if (key === "escape" && queue.view().at.state !== "empty") closeEditor();
   else if (key === "tab" && panel.querySelector(".text") && !event.target.closest?.("button, a")) event.preventDefault(), chooseBy(event.shiftKey ? -1 : 1);
   else if (key === "e" && chosenRow()) event.preventDefault(), chosenRow().querySelector("input").focus();

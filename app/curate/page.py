@@ -39,12 +39,13 @@ SCRIPT = script(
     "editor_boxes.js",
     "editor_view.js",
     "editor_words.js",
+    "editor_suggest.js",
 )
-VIEWED_SCRIPT = (
-    "watch('value', () => document.dispatchEvent(new CustomEvent('curate:viewed', { detail: props.value })));"
-)
-EDIT_ENDED, VIEW_ENDED = (
-    f"() => {{ document.dispatchEvent(new Event('curate:{what}-ended')); }}" for what in ("edit", "view")
+ANSWERED = """watch("value", () => props.value &&
+  document.dispatchEvent(new CustomEvent("curate:%s", { detail: JSON.parse(props.value) })));"""
+EDIT_ENDED, VIEW_ENDED, SUGGEST_ENDED, SCORED_OTHERWISE = (
+    f"() => {{ document.dispatchEvent(new Event('curate:{what}')); }}"
+    for what in ("edit-ended", "view-ended", "suggest-ended", "scored-otherwise")
 )
 SESSION_SCRIPT = (
     "(found) => { document.dispatchEvent(new CustomEvent('curate:session', { detail: JSON.parse(found) })); }"
@@ -84,7 +85,9 @@ class CurateComponents:
     back: Any
     forward: Any
     editor: Any
+    edits: Any
     views: Any
+    suggested: Any
     counts: Any
     curators: Any
     map: map_page.MapComponents
@@ -202,10 +205,10 @@ class CuratePage(Paged):
             answer = self._view(ask, filters)
         except UserError as error:
             warn(error)
-            return [answers.refused_answer(str(ask.get("asked", "")), error.sentence), gr.skip()]
+            return [answers.sent(answers.refused_answer(str(ask.get("asked", "")), error.sentence)), gr.skip()]
         if go := answer.get("go"):
             place = CuratePlace(go["image"], go["region"])
-        return [answer, place]
+        return [answers.sent(answer), place]
 
     def _view(self, ask: Mapping[str, Any], filters: tuple[Any, ...]) -> Answer:
         from app.curate import actions, answers
@@ -226,7 +229,9 @@ class CuratePage(Paged):
         return answers.ahead_answer(ahead, pictures, asked)
 
     def ask(self, checkpoint: str, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Do an edit of the editor, and the quick verdicts after it that came along. Returns editor, place."""
+        """Do an edit of the editor, and the quick verdicts after it that came along. Returns edits, place."""
+        from app.curate.answers import sent
+
         ask = event.ask if isinstance(event.ask, Mapping) else {}
         more = ask.get("more")
         asks = [ask, *(each for each in (more if isinstance(more, list) else [])[:MOST_TOGETHER] if _is_verdict(each))]
@@ -237,7 +242,7 @@ class CuratePage(Paged):
             place: Any = gr.skip() if refused else _place_of(ask)
         except UserError:
             place = gr.skip()
-        return [answers[0] | {"more": answers[1:]}, place]
+        return [sent(answers[0] | {"more": answers[1:]}), place]
 
     def _answer(self, ask: Mapping[str, Any], later: Sequence[Mapping[str, Any]], who: str, checkpoint: str) -> Answer:
         """Do one edit. later: those that follow; a picture is answered once, after the last edit of it."""
@@ -254,6 +259,17 @@ class CuratePage(Paged):
             return answers.refused_answer(asked, error.sentence, self._picture(image))
         return answers.edit_answer(done, opened, asked=asked, what=str(ask.get("do")))
 
+    def suggest(self, checkpoint: str, dataset: str | None, event: gr.EventData) -> Any:
+        """Suggest boxes of the picture on the screen. Returns suggested."""
+        from app.curate import answers, suggestions
+
+        ask = event.ask if isinstance(event.ask, Mapping) else {}
+        try:
+            found = suggestions.suggest_boxes(self.services, ask, dataset=dataset or "", checkpoint=checkpoint or "")
+        except UserError as error:
+            return answers.sent(answers.suggest_answer(ask, [], error.sentence))
+        return answers.sent(answers.suggest_answer(ask, found))
+
     def _picture(self, image: Any) -> Any:
         """Return a picture as it is; None where there is none any more."""
         from app.curate import actions
@@ -268,7 +284,7 @@ class CuratePage(Paged):
         from app.curate import actions, answers
 
         found = actions.open_picture(self.services, image, chosen)
-        return [answers.open_answer(found), CuratePlace(image, found.chosen or 0)]
+        return [answers.sent(answers.open_answer(found)), CuratePlace(image, found.chosen or 0)]
 
 
 def _is_verdict(ask: Any) -> bool:
@@ -319,7 +335,11 @@ def _lay_out(dataset: Any) -> CurateComponents:
                 html(heading("Review"))
                 gr.Button("Gallery", size="sm", min_width=60, elem_id="close-editor")
             editor = gr.HTML(None, html_template=STAGE, js_on_load=SCRIPT, apply_default_css=False, elem_id="editor")
-            views = gr.HTML(None, html_template="<i></i>", js_on_load=VIEWED_SCRIPT, apply_default_css=False)
+            # not the editor itself: Gradio copies all that an answered component holds, its script too, at every event
+            edits, views, suggested = (
+                gr.HTML(None, html_template="<i></i>", js_on_load=ANSWERED % what, apply_default_css=False)
+                for what in ("edited", "viewed", "suggested")
+            )
             html(keys_hint(KEYS))
     map_components = map_page.lay_out()
     return CurateComponents(
@@ -332,7 +352,9 @@ def _lay_out(dataset: Any) -> CurateComponents:
         back=back,
         forward=forward,
         editor=editor,
+        edits=edits,
         views=views,
+        suggested=suggested,
         counts=counts,
         curators=curators,
         map=map_components,
@@ -402,8 +424,11 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     parts.back.click(page.back, [parts.pages, *filters], page_outputs, **regions)
     # the page's script hears of every answer, and of every end without one: it sends what it has one after the other
     views = parts.editor.select(page.view, filters, viewed, **(LIGHT | QUEUE_ALL))
-    edits = parts.editor.click(page.ask, parts.checkpoint, [parts.editor, parts.place], **(LIGHT | QUEUE_ALL))
-    for ended, told in ((views, VIEW_ENDED), (edits, EDIT_ENDED)):
+    edits = parts.editor.click(page.ask, parts.checkpoint, [parts.edits, parts.place], **(LIGHT | QUEUE_ALL))
+    asked = [parts.checkpoint, dataset]
+    suggested = parts.editor.input(page.suggest, asked, parts.suggested, **(in_order("suggest") | QUEUE_ALL))
+    parts.checkpoint.change(None, None, None, js=SCORED_OTHERWISE, api_visibility="private")
+    for ended, told in ((views, VIEW_ENDED), (edits, EDIT_ENDED), (suggested, SUGGEST_ENDED)):
         for each in (ended.then, ended.failure):
             each(None, None, None, js=told, api_visibility="private")
     edits.then(page.counts, parts.filters["dataset"], parts.counts, **LIGHT)

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from app.core.thumbnails import thumbnail_address
 from app.curate.actions import FACTS, GalleryPage, OpenedPicture
 from app.ui.html import empty_state, render
 from app.ui.marks import mark_of
-from app.ui.regions import COMPUTED, thumbnail, versions_table
+from app.ui.regions import COMPUTED, versions_table
 from db.models import RegionEdit, RegionRow
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.history_queries import Throughput
@@ -32,7 +33,7 @@ def gallery_panel(found: GalleryPage, home: Path) -> str:
         (
             row.id,
             image.id,
-            thumbnail(home, image.sha256),
+            thumbnail_address(home, image.sha256),
             image.width,
             image.height,
             (row.x1, row.y1, row.x2 - row.x1, row.y2 - row.y1, "line"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from app.core.example_data import EXAMPLES
+from app.core.thumbnails import thumbnail_address
 from app.ui.html import render
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ MARKS = {"done": "✓", "going": "◐", "open": "○", "bad": "✕"}
 
 def road_panel(found: DatasetRoad, home: Path) -> str:
     """Render the steps with their counts and states, the next one as a button, and the first pictures."""
-    from app.ui.regions import thumbnail
-
     pictures = [
-        (thumbnail(home, image.sha256), "/curate?" + urlencode({"dataset": found.dataset, "image": image.id}))
+        (thumbnail_address(home, image.sha256), "/curate?" + urlencode({"dataset": found.dataset, "image": image.id}))
         for image in found.pictures
     ]
     steps = [(step, MARKS[step.state], place == found.next_step) for place, step in enumerate(found.steps)]

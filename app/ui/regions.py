@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.core.thumbnails import thumbnail_address
 from app.ui.html import render_macro
-from curation.ingest.ingest import thumbnail_path
 from db.models import Image
 
 COMPUTED = ("similarity", "disagreement")  # nobody edits them
@@ -24,13 +23,7 @@ def placed_thumbnail(
 ) -> str:
     """Render the thumbnail of a content under boxes, as `boxed_thumbnail`. width, height: of the picture, pixels."""
     placed = [(x1, y1, x2 - x1, y2 - y1, line) for (x1, y1, x2, y2), line in boxes]
-    return render_macro("boxed_thumbnail", thumbnail(home, sha256), width, height, placed)
-
-
-def thumbnail(home: Path, sha256: str) -> str:
-    """Return a picture's thumbnail as a data URI; "" where it has none."""
-    file = thumbnail_path(home, sha256)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else ""
+    return render_macro("boxed_thumbnail", thumbnail_address(home, sha256), width, height, placed)
 
 
 def versions_table(present: Mapping[str, Any], other: Mapping[str, Any], *, left: str, right: str) -> str:

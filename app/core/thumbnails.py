@@ -1,0 +1,38 @@
+"""Serve pictures' thumbnails at addresses that browsers keep.
+
+What a component shows, Gradio copies at every event of the page: fifty thumbnails written into it make that slow.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from curation.ingest.ingest import thumbnail_path
+
+PLACE = "/thumbnails/"
+CONTENT = re.compile("[0-9a-f]{64}")
+KEPT = "private, max-age=86400, immutable"  # by the browser of whoever may see it: an address has one content for ever
+
+
+def thumbnail_address(home: Path, sha256: str) -> str:
+    """Return where a page finds a picture's thumbnail; "" where it has none."""
+    return f"{PLACE}{sha256}" if thumbnail_path(home, sha256).is_file() else ""
+
+
+def thumbnail_route(home: Path) -> Route:
+    """Return the route: the JPEG, or 404. Who may ask is app/access/rules.py's."""
+
+    async def answer(request: Request) -> Response:
+        sha256 = request.path_params["sha256"]
+        file = thumbnail_path(home, sha256)
+        if not CONTENT.fullmatch(sha256) or not await run_in_threadpool(file.is_file):
+            return PlainTextResponse("There is no such thumbnail.", status_code=404)
+        return FileResponse(file, media_type="image/jpeg", headers={"cache-control": KEPT})
+
+    return Route(f"{PLACE}{{sha256}}", answer, methods=["GET"])
