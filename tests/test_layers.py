@@ -101,6 +101,8 @@ SOLE_HOMES = {
         "app/curate/bulk_page.py",
         "app/data/upkeep_page.py",
         "app/ground/several_page.py",
+        "app/ground/send_page.py",
+        "app/home/own_pictures_page.py",
         "app/ground/more_models_page.py",
         "app/curate/filter_controls.py",
         "app/ui/",

@@ -120,6 +120,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
+    _in("app.home.own_pictures_page.OwnPictures", "curator", "start"),
+    _in("app.ground.send_page.SendToCurate", "curator", "send_one send_all"),
     _in(f"{CURATE}.CuratePage", "viewer", "open show again restore session counts view"),
     _in(f"{CURATE}.CuratePage", "curator", "ask suggest"),
     _in(f"{CURATE_BULK}.BulkSection", "viewer", "count library"),

@@ -110,7 +110,10 @@ def lay_out(dataset: Any) -> AnnotateParts:
 def _import_fields() -> ImportParts:
     with gr.Accordion("Import pictures", open=False, elem_id="import") as accordion:
         source = gr.Textbox(
-            label="folder, archive or table on this machine", placeholder="/data/photos or photos.zip", elem_id="source"
+            label="folder, archive or table on the server's disk",
+            info="Pictures on your own machine are imported on Home.",
+            placeholder="/data/photos or photos.zip",
+            elem_id="source",
         )
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         start = gr.Button("Import", size="sm", elem_id="import-button")

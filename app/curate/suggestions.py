@@ -78,7 +78,7 @@ def suggest_boxes(services: Services, ask: Mapping[str, Any], *, dataset: str, c
     before = _picture(services, last.image) if last and last.image != image else None
     with services.model_turn:
         model = services.registry.load(checkpoint)
-        alike = _alike(model, picture, before, last) if before and last else []
+        alike = _alike(model, picture, before, last=last) if before and last else []
         return _distinct([*alike, *_found(model, picture, list(dict.fromkeys(texts))[:MOST_TEXTS])])
 
 
@@ -90,7 +90,7 @@ def _found(model: Model, picture: Image.Image, texts: list[str]) -> list[Suggest
     return [*named, *(SuggestedBox(tuple(box)) for box in prediction.boxes_xyxy.tolist())]
 
 
-def _alike(model: Model, picture: Image.Image, before: Image.Image, last: LastBox) -> list[SuggestedBox]:
+def _alike(model: Model, picture: Image.Image, before: Image.Image, *, last: LastBox) -> list[SuggestedBox]:
     """Return the region that looks most like the last box, if of all regions there that box looks most like it too."""
     here, there = model.batch_features([picture, before])
     if not len(here.boxes_xyxy) or not len(there.boxes_xyxy):

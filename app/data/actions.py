@@ -15,6 +15,7 @@ from typing import cast, get_args
 
 from app.data.upkeep_actions import DELETE, RESTORE, UNDO
 from app.jobs.control import NewJob
+from app.jobs.imports import ANNOTATIONS
 from app.services import Services
 from curation.exchange.dataset_card import CARD
 from curation.exchange.export import MARK
@@ -24,7 +25,6 @@ from curation.exchange.export_selection import select
 from curation.exchange.export_share import export_share
 from curation.exchange.formats import IMPORT_FORMATS, Format, losses
 from curation.exchange.import_annotations import ImportAnnotationsConfig
-from curation.exchange.import_annotations import command_line as import_command
 from curation.files.records import Status
 from curation.versions.diff import PictureDifference, last_editor, picture_differences
 from curation.versions.freeze import FreezeConfig
@@ -40,7 +40,7 @@ from db.queries.values import check_line
 from db.queries.version_queries import count_reviews, list_versions
 from user_errors import UserError
 
-KINDS = ("freeze", "export", "import-annotations", RESTORE, UNDO, DELETE)  # of jobs that the page shows
+KINDS = ("freeze", "export", ANNOTATIONS, RESTORE, UNDO, DELETE)  # of jobs that the page shows
 MOST_CHECKED = 5_000  # pictures that losses are counted on before an export; its job counts all of them
 MOST_DIFFERENT = 12  # pictures of a difference that are shown at a time
 NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -225,12 +225,6 @@ def import_config(dataset: str, file: str, format: str, *, who: str, accept: boo
     if format not in IMPORT_FORMATS:
         raise UserError(f"Expected the format {', '.join(IMPORT_FORMATS)}, got {format!r}: choose one.")
     return ImportAnnotationsConfig(path, dataset, format, who=who, accept=accept)
-
-
-def import_annotations(services: Services, config: ImportAnnotationsConfig) -> int:
-    """Queue an import and return its job's id."""
-    argv = import_command(config)
-    return services.jobs.submit(NewJob(kind="import-annotations", owner=config.who, config=config, argv=argv))
 
 
 def written_exports(services: Services, dataset: str) -> list[WrittenExport]:

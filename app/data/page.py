@@ -215,13 +215,14 @@ class DataPage:
     ) -> list[Any]:
         """Queue an import of annotations. Returns its note and jobs."""
         from app.data import actions
+        from app.jobs.imports import queue_annotations
         from curation.exchange.import_annotations import command_line
 
         def work() -> str:
             config = actions.import_config(
                 dataset or "", file or "", file_format or "", who=person_of(request).name, accept=bool(accept)
             )
-            actions.import_annotations(self.services, config)
+            queue_annotations(self.services.jobs, config)
             return command_details(command_line(config))
 
         return self._queued(work)

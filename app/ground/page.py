@@ -398,7 +398,7 @@ def build(app: gr.Blocks, services: Services) -> None:
     _wire_questions(app, page, parts)
     _wire_results(page, parts)
     with parts.middle:
-        build_several(services, parts.form)
+        build_several(services, parts.form, view=parts.outputs.view)
         build_more_models(services, parts.form)
     _add_endpoint(page)
 

@@ -13,6 +13,7 @@ from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground import panels
 from app.ground.browser_events import SAVE
 from app.ground.layout import GroundForm
+from app.ground.send_page import build_send
 from app.ground.several import MOST_PICTURES, PictureAnswer, crops_zip, found_of, ground_files
 from app.services import Services
 from app.ui.events import LIGHT, html, warn
@@ -74,8 +75,11 @@ def _file(answers: list[PictureAnswer] | None, name: str, kind: str, content: An
     return {"name": name, "uri": file_uri(kind, content(answers))}
 
 
-def build_several(services: Services, form: GroundForm) -> None:
-    """Lay the part out inside the current column and wire its events; it asks the page's own descriptions."""
+def build_several(services: Services, form: GroundForm, *, view: Any) -> None:
+    """Lay the part out inside the current column and wire its events; it asks the page's own descriptions.
+
+    view: the state of the page's own result, which can be sent to Curate as these can.
+    """
     page = SeveralPictures(services)
     title = "Several pictures at once"
     with gr.Column(elem_classes="card"), gr.Accordion(title, open=False, elem_id="several"):
@@ -102,3 +106,4 @@ def build_several(services: Services, form: GroundForm) -> None:
         (as_crops, page.download_crops),
     ):
         button.click(download, results, file, **LIGHT).then(None, file, None, js=SAVE)
+    build_send(services, view=view, several=results, checkpoint=form.checkpoint)

@@ -12,6 +12,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.access.rules import allows
 from app.home import panels
+from app.home.own_pictures_page import build_own_pictures
 from app.services import Services
 from app.ui.dataset_choice import open_dataset, refreshed_dataset
 from app.ui.events import LIGHT, ON_ASK, QUEUE_ALL, TICK_SECONDS, html, warn
@@ -82,6 +83,9 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     with gr.Column(elem_classes="card home"):
         html(heading("Ways in"))
         ways = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="ways-in")
+    with gr.Column(elem_classes="card home", elem_id="own"):
+        html(heading("Your own pictures"))
+        build_own_pictures(services)
     known = gr.State([])
     app.load(page.open, None, [dataset, known, road, ways], **LIGHT)
     dataset.change(page.show, dataset, road, **LIGHT)

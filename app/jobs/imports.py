@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from app.core.example_data import EXAMPLES
 from app.jobs.control import Jobs, NewJob
+from curation.exchange.import_annotations import ImportAnnotationsConfig
+from curation.exchange.import_annotations import command_line as annotations_command
 from curation.ingest.ingest import IngestConfig, command_line
+from curation.ingest.uploads import keep_upload
 from db.queries.values import check_line
 from user_errors import UserError
 
-IMPORT = "import"  # the kind of these jobs
+IMPORT, ANNOTATIONS = "import", "import-annotations"  # the kinds of these jobs
 
 
 def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
@@ -19,14 +24,43 @@ def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
     Args:   settings: of IngestConfig: source, a path on this machine, or sample, new pictures of the sample world.
     Raises: UserError: there is no name, or neither source nor sample.
     """
-    if not name.strip():
-        raise UserError("The data set needs a name: write one.")
-    check_line(name.strip(), "a name for the data set")
     try:
-        config = IngestConfig(dataset=name.strip(), **settings)
+        config = IngestConfig(dataset=_checked(name), **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
     return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config)))
+
+
+def queue_upload(
+    jobs: Jobs, home: Path, *, files: Mapping[str, Path], name: str, owner: str, accept: bool = False
+) -> int:
+    """Queue the import of uploaded pictures and archives, and after it that of the COCO files among them.
+
+    Args:    files: name to keep it by -> file; they are kept below the home. accept: people made the annotations.
+    Returns: the id of the last job.
+    Raises:  UserError: there is no name, or no picture, or a file is gone; nothing is kept then.
+    """
+    name = _checked(name)
+    kept = keep_upload(home, files)
+    last = queue_import(jobs, name=name, owner=owner, source=str(kept.pictures))
+    for file in kept.annotations:
+        last = queue_annotations(
+            jobs, ImportAnnotationsConfig(file, name, "coco", who=owner, accept=accept), after=last
+        )
+    return last
+
+
+def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: int | None = None) -> int:
+    """Queue an import of annotations; return the id of the job. after: a job that has to be done before."""
+    argv = annotations_command(config)
+    return jobs.submit(NewJob(kind=ANNOTATIONS, owner=config.who, config=config, argv=argv, after=after))
+
+
+def _checked(name: str) -> str:
+    if not name.strip():
+        raise UserError("The data set needs a name: write one.")
+    check_line(name.strip(), "a name for the data set")
+    return name.strip()
 
 
 def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:

@@ -16,15 +16,19 @@ from curation.data_sets.dependents import DatasetDependents, dependents_of, vers
 from curation.explore.atlas import atlas_path
 from curation.files.home import database_url, home_folder, job_id, report_progress
 from curation.ingest.ingest import thumbnail_path
+from curation.ingest.uploads import uploads_of
 from db.engine import Engine, open_engine, reading, retrying
-from db.queries.data_set_queries import image_page, shared_contents
+from db.queries.data_set_queries import image_page, others_have_pictures_below, shared_contents
 from db.queries.dataset_removal_queries import count_rows, remove_rows
 from db.queries.version_queries import datasets_of_version
 from grain.command import flags_of, run_command
 from user_errors import UserError
 
 PAGE = 2_000  # pictures whose thumbnails are removed at a time
-STAYS = "Your own picture files, exports, trained models and reports stay; nothing brings the rest back."
+STAYS = (
+    "Picture files stay where they were imported from, and so do exports, trained models and reports. Pictures that "
+    "were uploaded here go; nothing brings the rest back."
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def delete(
 
 
 def _remove_files(engine: Engine, home: Path, found: DatasetDependents) -> None:
-    """Remove versions, maps, the judge and thumbnails that no other data set has too."""
+    """Remove versions, maps, the judge, and thumbnails and uploads that no other data set has too."""
     for version, file in zip(found.versions, version_files(home, found.versions), strict=True):
         with reading(engine) as session:
             owners = datasets_of_version(session, sha256=version.sha256)
@@ -79,17 +83,23 @@ def _remove_files(engine: Engine, home: Path, found: DatasetDependents) -> None:
             file.unlink(missing_ok=True)
     shutil.rmtree(atlas_path(home, found.dataset.id, "pictures").parent, ignore_errors=True)
     judge_path(home, found.dataset.name).unlink(missing_ok=True)
-    after = 0
+    after, uploads = 0, set[Path]()
     while True:
         with reading(engine) as session:
             page = image_page(session, dataset_id=found.dataset.id, after=after, limit=PAGE)
             contents = {image.sha256 for image in page if image.has_thumbnail}
             shared = shared_contents(session, dataset_id=found.dataset.id, sha256s=contents)
         if not page:
-            return
+            break
+        uploads |= uploads_of(home, (image.location for image in page))
         for sha256 in contents - shared:
             thumbnail_path(home, sha256).unlink(missing_ok=True)
         after = page[-1].id
+    for upload in uploads:
+        with reading(engine) as session:
+            shared_too = others_have_pictures_below(session, dataset_id=found.dataset.id, folder=str(upload))
+        if not shared_too:
+            shutil.rmtree(upload, ignore_errors=True)
 
 
 def main(config: DeleteConfig) -> None:

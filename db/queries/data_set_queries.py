@@ -138,6 +138,12 @@ def shared_contents(session: Session, *, dataset_id: int, sha256s: Collection[st
     return found
 
 
+def others_have_pictures_below(session: Session, *, dataset_id: int, folder: str) -> bool:
+    """Tell whether another data set has pictures whose files lie in a folder; all pictures are looked through."""
+    below = col(Image.location).startswith(f"{folder}/", autoescape=True)
+    return session.exec(select(Image.id).where(Image.dataset_id != dataset_id, below).limit(1)).first() is not None
+
+
 def lookalike_page(session: Session, *, dataset_id: int, after: str = "", limit: int = 50) -> list[list[Image]]:
     """Return groups of images whose perceptual hashes are equal, by that hash.
 

@@ -81,7 +81,7 @@ PATH_FIELDS: dict[str, Field] = {
 """Every field of a page or of the API that takes a path, but for imports on Annotate and Data, which are an admin's."""
 
 # What else a person may write, by label; a new field stands here or above.
-ADMINS_PATHS = {"folder, archive or table on this machine", "file or folder on this machine"}
+ADMINS_PATHS = {"folder, archive or table on the server's disk", "file or folder on this machine"}
 PATH_LABELS = {
     *("the describer's model", "the localizer's model", "folder on this machine", "arm"),
     *("or a folder of shards", "checkpoints, by name or folder, or open_clip:ViT-B-16=FILE; CLIP twins are added"),

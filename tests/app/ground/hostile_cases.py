@@ -113,5 +113,8 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         partial(models_panel, [ModelRow(MODEL, here=False, coming=False, command=HOSTILE)], ""),
         partial(models_panel, [ModelRow(MODEL, here=True, coming=False, command=HOSTILE)], HOSTILE),
     ),
+    "ground/templates/sent.html": (
+        partial(render, "ground/templates/sent.html", pictures=2, dataset=HOSTILE, link=HOSTILE),
+    ),
     "ground/templates/link.html": (partial(panels.link_panel, f"?q={HOSTILE}"),),
 }

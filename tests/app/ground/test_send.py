@@ -1,0 +1,88 @@
+"""What Ground finds goes to Curate: pictures and regions, pending, named by the checkpoint that found them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.access.accounts import Person
+from app.core.ground_links import GroundQuestion
+from app.ground.send import send_to_curate
+from app.ground.several import ground_files
+from app.services import Services
+from curation.exchange.import_annotations import import_file
+from curation.ingest.ingest import ingest
+from db.engine import reading
+from db.models import Job
+from db.queries.data_set_queries import image_page
+from db.queries.job_queries import job_page
+from db.queries.region_queries import regions_of
+from tests.support.fake_app import fake_services
+from tests.support.fake_predictor import BOXES_XYXY
+from tests.support.still_services import StillServices
+from user_errors import UserError
+
+ADA = Person("ada", "curator")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    made = fake_services(tmp_path, StillServices)
+    made.settings.cache.mkdir(parents=True)
+    return made
+
+
+def jobs_of(services: Services) -> list[Job]:
+    with reading(services.engine) as session:
+        return sorted(job_page(session), key=lambda job: job.id)
+
+
+def test_pictures_and_what_was_found_in_them_become_regions_to_judge(services: Services, tmp_path: Path) -> None:
+    paths = []
+    for folder, colour in (("x", "red"), ("y", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (120, 80), colour).save(tmp_path / folder / "a.jpg")
+        paths.append(str(tmp_path / folder / "a.jpg"))
+    question = GroundQuestion("", "a lid", "", "sample", threshold=-1.0)
+    answers = ground_files(services, paths, question)
+    found = [(each.path, each.found.prediction) for each in answers if each.found]
+    send_to_curate(services, found, checkpoint="sample", dataset=" lids ", person=ADA)
+    pictures, annotations = jobs_of(services)
+    assert (pictures.kind, annotations.kind, annotations.after_id) == ("import", "import-annotations", pictures.id)
+    assert pictures.config["dataset"] == annotations.config["dataset"] == "lids"
+    # as the jobs do
+    ingest(services.engine, Path(pictures.config["source"]), dataset="lids", home=services.settings.home)
+    file = Path(annotations.config["file"])
+    import_file(services.engine, dataset="lids", path=file, format="coco", who="ada")
+    with reading(services.engine) as session:
+        images = image_page(session, dataset_id=1)
+        rows = regions_of(session, image_ids=[image.id for image in images])
+    assert sorted(Path(image.location).name for image in images) == ["a-2.jpg", "a.jpg"]
+    regions = [row for each in rows.values() for row in each]
+    assert [(row.text, row.status, row.source) for row in regions] == 2 * [
+        ("a lid", "pending", "import:found-by-sample.json")
+    ]
+    by_name = {Path(image.location).name: rows[image.id][0] for image in images}
+    for name, (_, prediction) in zip(("a.jpg", "a-2.jpg"), found, strict=True):
+        box = [getattr(by_name[name], side) for side in ("x1", "y1", "x2", "y2")]
+        assert box == pytest.approx(BOXES_XYXY[prediction.regions[0].index], abs=1e-3)
+
+
+def test_without_a_result_or_a_name_or_a_picture_nothing_is_sent(services: Services, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no result yet"):
+        send_to_curate(services, [], checkpoint="sample", dataset="lids", person=ADA)
+    Image.new("RGB", (120, 80), "red").save(tmp_path / "a.png")
+    question = GroundQuestion("", "a lid", "", "sample", threshold=-1.0)
+    found = [
+        (each.path, each.found.prediction)
+        for each in ground_files(services, [str(tmp_path / "a.png")], question)
+        if each.found
+    ]
+    with pytest.raises(UserError, match="needs a name"):
+        send_to_curate(services, found, checkpoint="sample", dataset=" ", person=ADA)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match="are gone"):
+        send_to_curate(services, found, checkpoint="sample", dataset="lids", person=ADA)
+    assert not jobs_of(services)

@@ -1,0 +1,78 @@
+"""Pictures that came through a browser are kept whole, apart from the annotations among them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curation.data_sets.delete import delete
+from curation.ingest.ingest import ingest
+from curation.ingest.uploads import is_coco, keep_upload, named, uploads_folder, uploads_of
+from db.engine import Engine
+from tests.support.curated import picture_files
+from user_errors import UserError
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> list[Path]:
+    """Two pictures of one name, a COCO file, and JSON that is none."""
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(folder.encode())
+    (tmp_path / "instances.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    (tmp_path / "notes.json").write_text('{"images": 3}')
+    return [tmp_path / name for name in ("monday/a.jpg", "tuesday/a.jpg", "instances.json", "notes.json")]
+
+
+def test_all_is_kept_under_names_of_its_own_and_what_was_sent_stays(chosen: list[Path], tmp_path: Path) -> None:
+    kept = keep_upload(tmp_path / "home", named(chosen))
+    assert {file.name: file.read_bytes() for file in kept.pictures.iterdir()} == {
+        "a.jpg": b"monday",
+        "a-2.jpg": b"tuesday",
+        "notes.json": b'{"images": 3}',
+    }
+    assert [file.name for file in kept.annotations] == ["instances.json"]
+    assert all(file.is_file() for file in chosen)
+    other = keep_upload(tmp_path / "home", named(chosen))
+    assert other.pictures != kept.pictures, "a second upload never meets the first"
+
+
+def test_what_is_no_upload_of_pictures_is_said_and_leaves_nothing(chosen: list[Path], tmp_path: Path) -> None:
+    for files in ([], chosen[2:3]):
+        with pytest.raises(UserError, match="no pictures yet"):
+            keep_upload(tmp_path / "home", named(files))
+    with pytest.raises(UserError, match=r"1 of the chosen files, b\.jpg among them, are gone"):
+        keep_upload(tmp_path / "home", named([*chosen, tmp_path / "b.jpg"]))
+    assert not uploads_folder(tmp_path / "home").exists()
+
+
+def test_names_of_three_files_that_are_called_the_same(tmp_path: Path) -> None:
+    files = [tmp_path / at / name for at, name in (("x", "a.jpg"), ("y", "a-2.jpg"), ("y", "a.jpg"), ("z", "a.jpg"))]
+    assert list(named(files)) == ["a.jpg", "a-2.jpg", "a-3.jpg", "a-4.jpg"]
+
+
+def test_an_empty_file_and_another_ending_are_no_coco_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").touch()
+    (tmp_path / "a.txt").write_text('{"images": [], "annotations": []}')
+    assert not is_coco(tmp_path / "empty.json") and not is_coco(tmp_path / "a.txt")
+
+
+def test_uploads_are_found_by_the_places_of_their_pictures(tmp_path: Path) -> None:
+    uploads = uploads_folder(tmp_path)
+    places = [str(uploads / "one" / "pictures" / "a.jpg"), str(tmp_path / "elsewhere.jpg"), str(uploads), ""]
+    assert uploads_of(tmp_path, places) == {uploads / "one"}
+
+
+def test_a_deleted_data_set_takes_its_uploads_along_unless_another_has_them(engine: Engine, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for folder in ("mine", "shared"):
+        picture_files(tmp_path / folder, 2)
+    mine, shared = (keep_upload(home, named(sorted((tmp_path / name).iterdir()))) for name in ("mine", "shared"))
+    for source, dataset in ((mine, "first"), (shared, "first"), (shared, "second")):
+        ingest(engine, source.pictures, dataset=dataset, home=home)
+    delete(engine, home, dataset="first")
+    assert not mine.pictures.exists() and shared.pictures.exists()
+    delete(engine, home, dataset="second")
+    assert not any(uploads_folder(home).iterdir())
