@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -114,7 +115,13 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         partial(models_panel, [ModelRow(MODEL, here=True, coming=False, command=HOSTILE)], HOSTILE),
     ),
     "ground/templates/sent.html": (
-        partial(render, "ground/templates/sent.html", pictures=2, dataset=HOSTILE, link=HOSTILE),
+        partial(
+            render,
+            "ground/templates/sent.html",
+            pictures=2,
+            dataset=HOSTILE,
+            link="/curate?" + urlencode({"dataset": HOSTILE}),
+        ),
     ),
     "ground/templates/link.html": (partial(panels.link_panel, f"?q={HOSTILE}"),),
 }
