@@ -88,6 +88,7 @@ def gallery() -> str:
     return panels.gallery_panel([replace(load_examples()[0], title=HOSTILE)])
 
 
+SENT = {"dataset": HOSTILE}
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "ground/templates/stage.html": (picture,),
     "ground/templates/described.html": (
