@@ -33,10 +33,10 @@ class HomePage:
         self.services = services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page on the data set of its link, or the last one. Returns dataset, known, road, ways in."""
-        dataset = open_dataset(self.services, request)
-        ways = panels.ways_in_panel(dataset.names, edits=allows(person_of(request).role, "curator"))
-        return [dataset.field, dataset.names, self._road(dataset.chosen), ways]
+        """Open the page on the data set of its link, or the last one. Returns dataset, known, road, ways in, own."""
+        dataset, edits = open_dataset(self.services, request), allows(person_of(request).role, "curator")
+        ways = panels.ways_in_panel(dataset.names, edits=edits)
+        return [dataset.field, dataset.names, self._road(dataset.chosen), ways, gr.Column(visible=edits)]
 
     def show(self, dataset: str | None) -> str:
         """Show the road of another data set. Returns road."""
@@ -83,11 +83,11 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     with gr.Column(elem_classes="card home"):
         html(heading("Ways in"))
         ways = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="ways-in")
-    with gr.Column(elem_classes="card home", elem_id="own"):
+    with gr.Column(elem_classes="card home", elem_id="own", visible=False) as own:
         html(heading("Your own pictures"))
         build_own_pictures(services)
     known = gr.State([])
-    app.load(page.open, None, [dataset, known, road, ways], **LIGHT)
+    app.load(page.open, None, [dataset, known, road, ways, own], **LIGHT)
     dataset.change(page.show, dataset, road, **LIGHT)
     ways.click(page.import_example, known, [road, ways], **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, [dataset, known, road], [dataset, known, road], **LIGHT)

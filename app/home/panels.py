@@ -28,6 +28,6 @@ def road_panel(found: DatasetRoad, home: Path) -> str:
 
 
 def ways_in_panel(known: Collection[str], *, edits: bool) -> str:
-    """Render the ways in. known: the names of the data sets that there are. edits: the person may import an example."""
+    """Render the ways in. known: the names of the data sets that there are. edits: the person may import."""
     examples = [each for name, each in EXAMPLES.items() if edits and name not in known]
-    return render("home/templates/ways_in.html", first=not known, examples=examples)
+    return render("home/templates/ways_in.html", first=not known, examples=examples, edits=edits)

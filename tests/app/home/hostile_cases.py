@@ -28,6 +28,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "home/templates/ways_in.html": (
         lambda: render(
             "home/templates/ways_in.html",
+            edits=True,
             first=True,
             examples=[ExampleDataSet(HOSTILE, HOSTILE, HOSTILE, {}, HOSTILE)],
         ),
