@@ -21,11 +21,18 @@ MINIMUMS: Mapping[str, float] = {
     **dict.fromkeys(("keep", "patience"), 1),
     **dict.fromkeys(("learning_rate", "final_learning_rate", "warmup_images", "weight_decay", "max_regions"), 0),
     **dict.fromkeys(("losses.image_caption", "losses.box", "losses.region_description", "losses.box_scale"), 0),
-    **dict.fromkeys(("seed", "workers"), 0),
+    **dict.fromkeys(("seed", "workers", "average", "towers_rate", "decoder_rate", "heads_rate"), 0),
+    "colors": 0,
+    "smallest_crop": 0.05,
     "clip_norm": 1e-6,  # 0 would stop every step
 }
 """The smallest value of each number of a TrainConfig."""
-MAXIMUMS: Mapping[str, float] = {"seed": 2**31 - 1}  # with the step and the process in it, a seed of torch has 64 bits
+MAXIMUMS: Mapping[str, float] = {
+    "seed": 2**31 - 1,  # with the step and the process in it, a seed of torch has 64 bits
+    "smallest_crop": 1,
+    "colors": 0.9,
+    "average": 0.99999,  # 1 would keep the start for ever
+}
 LARGEST_INTEGER, LARGEST_FLOAT = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
 
@@ -85,10 +92,19 @@ class TrainConfig:
     """End of the cosine."""
     warmup_images: int = 10_000
     """Images over which the rate rises from 1e-6."""
+    towers_rate: float = 1.0
+    """Learning rate of both towers as a share of learning_rate: less than 1 keeps more of what they know."""
+    decoder_rate: float = 1.0
+    """Learning rate of the decoder as a share of learning_rate."""
+    heads_rate: float = 1.0
+    """Learning rate of boxes' and regions' heads and of the logit scale, as a share of learning_rate."""
     weight_decay: float = 0.1
     """On matrices only."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
+    average: float = 0.0
+    """Decay of a moving average of the weights (EMA), as 0.999, which is evaluated and kept as best/ and final/. It
+    is lower in the first steps. 0: none."""
     losses: LossWeights = field(default_factory=LossWeights)
     caption_source: CaptionSource = "caption"
     """either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
@@ -98,6 +114,14 @@ class TrainConfig:
     """Regions an image."""
     regions: RegionChoice = "drawn"
     """Of an image that has more: drawn, anew each epoch; or best, always those of the best scores."""
+    flip: bool = False
+    """Mirror half of the pictures, anew each epoch: boxes move along, left and right are exchanged in the words."""
+    smallest_crop: float = 1.0
+    """Cut each picture at random to a window of at least this share of its area; regions of which less than half is
+    left are left out. 1: whole pictures."""
+    colors: float = 0.0
+    """Change brightness, contrast and saturation by up to this share, and the hue a little, of pictures whose words
+    name no colour. 0: not."""
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
     precision: Literal["bf16", "no"] = "bf16"

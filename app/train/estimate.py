@@ -33,8 +33,9 @@ def need(config: TrainConfig, *, processes: int = 1) -> Need | None:
     whole = vision + text + decoder
     images = config.batch_size / processes / config.pieces
     width = 2 if config.precision == "bf16" else 4
-    memory = whole * WEIGHT + trainable * (GRADIENT + ADAM) + images * _activations(model, config) * width
-    disk = (config.keep + 1) * (whole * WEIGHT + trainable * ADAM) + 2 * whole * WEIGHT
+    weights = whole * WEIGHT * (2 if config.average else 1)
+    memory = weights + trainable * (GRADIENT + ADAM) + images * _activations(model, config) * width
+    disk = (config.keep + 1) * (weights + trainable * ADAM) + 2 * whole * WEIGHT
     return Need(whole, trainable, memory + CONTEXT_BYTES, float(disk))
 
 

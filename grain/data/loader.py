@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,34 +20,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from grain.boxes import pad_boxes
 from grain.config import GrainConfig
-from grain.data.jpeg import image_tensor
+from grain.data.augment import UNCHANGED, Augmentation
+from grain.data.jpeg import image_levels, image_tensor, network_input
+from grain.data.record import Box, Pixels, ShardRecord
 from grain.data.shards import ExactlyOnce, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
 from grain.data.tokenizer import Tokenizer, text_id
 from grain.sentences import join_phrases
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.train_config import CaptionSource, RegionChoice, Sampling
-
-Box = tuple[float, float, float, float]  # xyxy, normalized
-Pixels = TypeVar("Pixels")
-
-
-@dataclass(frozen=True)
-class ShardRecord(Generic[Pixels]):
-    """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
-
-    written_caption: what a describer wrote of the whole picture; empty where nobody did.
-    image: a PIL picture, or in training what the image tower reads, [3, S, S].
-    proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
-    """
-
-    key: str
-    image: Pixels
-    caption: str
-    boxes_xyxy: tuple[Box, ...]
-    texts: tuple[str, ...]
-    class_name: str | None
-    written_caption: str = ""
-    proposals: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +191,7 @@ class TrainingStream(IterableDataset[Batch]):
         caption_source: CaptionSource = "caption",
         with_regions: bool = True,
         sampling: Sampling = "exactly_once",
+        augmentation: Augmentation = UNCHANGED,
     ) -> None:
         """first_step, last_step: half-open range of global steps. Other arguments as in TrainConfig.
 
@@ -230,7 +211,7 @@ class TrainingStream(IterableDataset[Batch]):
         self.first_step, self.last_step = first_step, last_step
         self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
-        self.regions = regions
+        self.regions, self.augmentation = regions, augmentation
         self.tokenizer = Tokenizer(
             vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
         )
@@ -239,22 +220,31 @@ class TrainingStream(IterableDataset[Batch]):
         """Batches in order; of several loader workers each makes every n-th, and the loader restores the order."""
         worker = get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        config = self.config
-        read = partial(image_tensor, size=config.image_size, mean=config.mean, std=config.std)
         for step in range(self.first_step + first, self.last_step, workers):
             records, captions = [], []
             for row in self.rows:
                 sample, turn = self.reader.read(step * self.global_batch + row)
-                records.append(self._chosen(decode(sample, read), turn))
+                records.append(self._record(sample, turn))
                 captions.append(self._caption(records[-1], turn))
             yield collate(
                 records,
                 captions,
-                config=config,
+                config=self.config,
                 tokenizer=self.tokenizer,
                 max_regions=self.max_regions,
                 with_regions=self.with_regions,
             )
+
+    def _record(self, sample: dict[str, Any], turn: int) -> ShardRecord[Tensor]:
+        """Return a sample as this turn shows it: its regions, its image as the image tower reads it."""
+        config = self.config
+        shaped = partial(network_input, size=config.image_size, mean=config.mean, std=config.std)
+        if not self.augmentation.changes:
+            read = partial(image_tensor, size=config.image_size, mean=config.mean, std=config.std)
+            return self._chosen(decode(sample, read), turn)
+        record = self._chosen(decode(sample, image_levels), turn)
+        record = self.augmentation.apply(record, seed_of(self.seed, turn, record.key, "augment"))
+        return replace(record, image=shaped(record.image))
 
     def _chosen(self, record: ShardRecord[Tensor], turn: int) -> ShardRecord[Tensor]:
         """Return a record with the regions of this turn; they keep their order."""

@@ -51,7 +51,7 @@ class Cost:
     parameters: int
     trained: int
     weights_bytes: int
-    """Weights, gradients, AdamW's two moments; with several processes the buffers that gradients travel in."""
+    """Weights, their average, gradients, AdamW's two moments; with several processes the buffers of gradients."""
     activation_bytes: int
     """What a piece keeps for its gradient, and the weights in 16 bits."""
     batch_bytes: int
@@ -95,7 +95,7 @@ def cost_of(
     return Cost(
         parameters=total,
         trained=trained,
-        weights_bytes=4 * total + (12 + 4 * (processes > 1)) * trained,
+        weights_bytes=4 * total * (2 if config.average else 1) + (12 + 4 * (processes > 1)) * trained,
         activation_bytes=one + (piece - 1) * (two - one),
         batch_bytes=int(
             local * 4 * 3 * shape.image_size**2

@@ -30,14 +30,17 @@ from atomic_files import clean_leftovers
 from grain.checkpoint import CheckpointInfo
 from grain.command import exit_sentence
 from grain.config_file import read_fields
-from grain.data.loader import ShardRecord, TrainingStream, find_shards, loader, read_records, to_device
+from grain.data.augment import Augmentation
+from grain.data.loader import TrainingStream, find_shards, loader, read_records, to_device
+from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, held_out_metrics
 from grain.model.blocks import compile_blocks, recompute_blocks
 from grain.model.encode import TorchEncoder
-from grain.model.model import parameter_groups
+from grain.model.model import GrainModel, ParameterGroup, parameter_groups
 from grain.model.pretrained import ModelCard, save_pretrained
 from grain.predict import Predictor
 from grain.structures import Batch, GrainOutput
+from grain.train.averaging import AveragedWeights
 from grain.train.gradcache import cached_backward
 from grain.train.guard import LossGuard, StepVerdict
 from grain.train.losses import Losses, grain_losses
@@ -82,13 +85,21 @@ class Trainer:
         self._check_pieces()
         self.shards = find_shards(config.data, "train")
         self.model, self.model_config = initial_model(config)
+        self.average = AveragedWeights(self.model, config.average) if config.average else None
         if config.compile:
             compile_blocks(self.model)
         if config.recompute:
             recompute_blocks(self.model)
-        groups = parameter_groups(self.model, config.weight_decay)
+        rates: dict[ParameterGroup, float] = {
+            "towers": config.towers_rate,
+            "decoder": config.decoder_rate,
+            "heads": config.heads_rate,
+        }
+        groups = parameter_groups(self.model, config.weight_decay, rates)
         optimiser = torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.98), eps=1e-8, fused=True)
         self.wrapped, self.optimiser = self.accelerator.prepare(self.model, optimiser)
+        if self.average:
+            self.average.to(self.accelerator.device)
         self.guard = LossGuard(patience=config.patience)
         self.step = 0
         self.roll_backs = 0
@@ -169,6 +180,7 @@ class Trainer:
             caption_source=self.config.caption_source,
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,
+            augmentation=Augmentation(self.config.flip, self.config.smallest_crop, self.config.colors),
         )
         return loader(stream, self.config.workers)
 
@@ -177,7 +189,7 @@ class Trainer:
         config = self.config
         rate = learning_rate(self.step, config)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         seed = (config.seed * 1_000_003 + self.step) * self.accelerator.num_processes + self.accelerator.process_index
         losses = self._backward(batch, seed)
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
@@ -187,6 +199,8 @@ class Trainer:
         if verdict is StepVerdict.TAKE:
             self.optimiser.step()
             self.model.clamp_logit_scale()
+            if self.average:
+                self.average.update(self.model)
         self.optimiser.zero_grad(set_to_none=True)
         if verdict is StepVerdict.ROLL_BACK:
             self._roll_back()
@@ -247,9 +261,21 @@ class Trainer:
         """Save the state in the main process; returns False in a bad stretch, into which nothing should roll back."""
         sound = self.guard.in_a_row == 0 and self._finite()
         if self.main and sound:
-            folder, keep = self.config.out / "checkpoints", self.config.keep
-            save_state(folder, self.step, model=self.model, optimiser=self.optimiser, guard=self.guard, keep=keep)
+            save_state(
+                self.config.out / "checkpoints",
+                self.step,
+                model=self.model,
+                optimiser=self.optimiser,
+                guard=self.guard,
+                keep=self.config.keep,
+                average=self.average,
+            )
         return sound
+
+    @property
+    def kept_model(self) -> GrainModel:
+        """Return the model that is evaluated and kept: the averaged one, where there is one."""
+        return self.average.model if self.average else self.model
 
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
@@ -282,7 +308,7 @@ class Trainer:
         if not self.held_out:
             shards = find_shards(self.config.data, "held_out")
             self.held_out = list(read_records(shards, limit=self.config.held_out_images))
-        encoder = TorchEncoder(self.model, self.model_config, self._info(), precision="fp32")
+        encoder = TorchEncoder(self.kept_model, self.model_config, self._info(), precision="fp32")
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
         found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
@@ -307,16 +333,15 @@ class Trainer:
 
     def _save(self, name: str, metrics: dict[str, float]) -> None:
         dtype = torch.float16 if self.config.stored == "float16" else torch.float32
-        save_pretrained(
-            self.model, self.model_config, self.config.out / name, card=self._card(), metrics=metrics, dtype=dtype
-        )
+        folder, model = self.config.out / name, self.kept_model
+        save_pretrained(model, self.model_config, folder, card=self._card(), metrics=metrics, dtype=dtype)
 
     def _resume(self) -> None:
         if self.main:
             clean_leftovers(self.config.out)
             clean_leftovers(self.config.out / "checkpoints")
         self.accelerator.wait_for_everyone()
-        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        found = self._load_state()
         if found is not None:
             self.step, self.guard, refused = found
             for sentence in refused:
@@ -324,6 +349,10 @@ class Trainer:
             self.accelerator.print(f"resuming from step {self.step} of {self.config.steps}")
         if self.main:
             self.best = trim_log(self.config.out / METRICS_LOG, self.step, finished=self.step == self.config.steps)
+
+    def _load_state(self) -> tuple[int, LossGuard, list[str]] | None:
+        folder = self.config.out / "checkpoints"
+        return load_state(folder, self.model, self.optimiser.optimizer, average=self.average)
 
     def _roll_back(self) -> None:
         """Restore the last saved weights; the data continue, so that a bad stretch is passed over."""
@@ -334,10 +363,12 @@ class Trainer:
                 f" step {self.step}: look at the data around there, or lower learning_rate and choose another --out"
             )
         skipped = self.guard.skipped
-        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        found = self._load_state()
         if found is None:
             self.model.load_state_dict(initial_model(self.config)[0].state_dict())
             self.optimiser.optimizer.state.clear()
+            if self.average:
+                self.average.restart(self.model)
             self.guard = LossGuard(patience=self.config.patience)
         else:
             self.guard = found[1]

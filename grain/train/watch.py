@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from atomic_files import atomic_file, write_atomically
-from grain.data.loader import ShardRecord
+from grain.data.record import ShardRecord
 from grain.predict import Predictor
 from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION, ImageFeatures

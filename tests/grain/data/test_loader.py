@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from grain.data.loader import (
-    ShardRecord,
     TrainingStream,
     collate,
     decode,
@@ -21,6 +20,7 @@ from grain.data.loader import (
     read_records,
     to_device,
 )
+from grain.data.record import ShardRecord
 from grain.data.tokenizer import Tokenizer, text_id
 from grain.structures import Batch
 from tests.support.tiny import sample, tiny_config, write_data, write_shard
