@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +22,7 @@ MINIMUMS: Mapping[str, float] = {
     **dict.fromkeys(("keep", "patience"), 1),
     **dict.fromkeys(("learning_rate", "final_learning_rate", "warmup_images", "weight_decay", "max_regions"), 0),
     **dict.fromkeys(("losses.image_caption", "losses.box", "losses.region_description", "losses.box_scale"), 0),
-    **dict.fromkeys(("seed", "workers", "average", "towers_rate", "decoder_rate", "heads_rate"), 0),
+    **dict.fromkeys(("seed", "workers", "average", "adapter_rank", "towers_rate", "decoder_rate", "heads_rate"), 0),
     "colors": 0,
     "smallest_crop": 0.05,
     "clip_norm": 1e-6,  # 0 would stop every step
@@ -33,6 +34,7 @@ MAXIMUMS: Mapping[str, float] = {
     "colors": 0.9,
     "average": 0.99999,  # 1 would keep the start for ever
 }
+MOST_WEIGHT = 1000.0  # of a data folder beside another
 LARGEST_INTEGER, LARGEST_FLOAT = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
 
@@ -59,6 +61,9 @@ class TrainConfig:
     """Data folder with manifest.json and the splits train and held_out."""
     out: Path
     """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
+    mix: tuple[str, ...] = ()
+    """More data folders to learn from, each FOLDER or FOLDER=WEIGHT: of weight 2, their pictures are seen twice as
+    often as those of `data`. Held-out pictures are those of `data` alone."""
     preset: str = "sample"
     """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small, sample-wide or sample-sentences."""
     init: str | None = None
@@ -76,6 +81,9 @@ class TrainConfig:
     """Freeze the image tower."""
     lock_text: bool = False
     """Freeze the text tower."""
+    adapter_rank: int = 0
+    """Train the towers by low-rank adapters (LoRA) of this rank, 8 or so, and nothing else of them: less memory, and
+    less is forgotten. The checkpoint holds them merged. 0: none."""
     images: int = 300_000
     """Images seen in all."""
     batch_size: int = 128
@@ -124,8 +132,8 @@ class TrainConfig:
     name no colour. 0: not."""
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
-    precision: Literal["bf16", "no"] = "bf16"
-    """Mixed precision; `no` is float32."""
+    precision: Literal["bf16", "tf32", "no"] = "bf16"
+    """Mixed precision; `no` is float32; tf32 too, but NVIDIA's cards multiply in TF32, with 10 bits of each number."""
     seed: int = 0
     checkpoint_images: int = 25_600
     """Images between two saved states."""
@@ -133,6 +141,9 @@ class TrainConfig:
     """Images between two evaluations on the held-out split."""
     held_out_images: int = 500
     """Pictures of the held-out split to evaluate on."""
+    zero_shot: str | None = None
+    """Also classify at each evaluation, by names and descriptions: a data folder (PATH#SPLIT for another split than
+    novel) or an ImageFolder. As many pictures as held_out_images."""
     keep: int = 2
     """Saved states kept."""
     stored: Literal["float32", "float16"] = "float32"
@@ -169,10 +180,33 @@ class TrainConfig:
         """
         for name, least in MINIMUMS.items():
             _check_number(name, attrgetter(name)(self), least)
+        mixed_folders(self.mix)
         if self.pieces > self.batch_size:
             raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
         if self.steps < 1:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def mixed_folders(mix: Sequence[str]) -> list[tuple[Path, float]]:
+    """Return the folders of `mix` with their weights.
+
+    Raises: ValueError: an entry is no folder with a weight above 0.
+    """
+    found = []
+    for entry in mix:
+        folder, equals, text = entry.rpartition("=")
+        try:
+            weight = float(text) if equals else 1.0
+        except ValueError:
+            weight = math.nan
+        folder = folder if equals else text
+        if not folder or not 0 < weight <= MOST_WEIGHT:  # nan neither
+            raise ValueError(
+                f"expected mix to name FOLDER or FOLDER=WEIGHT with a weight above 0, at most {MOST_WEIGHT:,g}, got"
+                f" {entry!r}: correct it"
+            )
+        found.append((Path(folder), weight))
+    return found
 
 
 def _check_number(name: str, value: float, least: float) -> None:
@@ -184,5 +218,7 @@ def _check_number(name: str, value: float, least: float) -> None:
 
 def shared_command(config: TrainConfig) -> str:
     """Return the command of a training for its card: folders by their last name only, no path of a machine."""
-    named = replace(config, data=Path(config.data.name), out=Path(config.out.name))
+    mix = tuple(f"{folder.name}={weight:g}" for folder, weight in mixed_folders(config.mix))
+    zero_shot = config.zero_shot and Path(config.zero_shot).name
+    named = replace(config, data=Path(config.data.name), out=Path(config.out.name), mix=mix, zero_shot=zero_shot)
     return shlex.join(["python", *command_line(named, "grain.train")])

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from grain.command import run_command
 from grain.config import GrainConfig, preset
 from grain.config_file import read_fields
+from grain.model.adapters import add_adapters
 from grain.model.blocks import blocks_of
 from grain.model.model import GrainModel
 from grain.structures import Proposals
@@ -86,6 +87,8 @@ def cost_of(
     with FakeTensorMode():
         built = GrainModel(shape)
         built.lock(image=config.lock_image, text=config.lock_text)
+        if config.adapter_rank:
+            add_adapters(built, config.adapter_rank)
         one, two = (_kept(built, shape, texts, images=n, config=config) for n in (1, 2))
         forward, backward = _flops(built, shape, texts)
     total = sum(p.numel() for p in built.parameters())

@@ -31,9 +31,10 @@ from grain.checkpoint import CheckpointInfo
 from grain.command import exit_sentence
 from grain.config_file import read_fields
 from grain.data.augment import Augmentation
-from grain.data.loader import TrainingStream, find_shards, loader, read_records, to_device
+from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
 from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, held_out_metrics
+from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
 from grain.model.encode import TorchEncoder
 from grain.model.model import GrainModel, ParameterGroup, parameter_groups
@@ -57,7 +58,8 @@ from grain.train.watch import (
     keep_pictures,
     memory_bytes,
 )
-from grain.train_config import TrainConfig, shared_command
+from grain.train.zero_shot_set import ZeroShotSet
+from grain.train_config import TrainConfig, mixed_folders, shared_command
 
 METRICS_LOG = "metrics.jsonl"
 MAX_ROLL_BACKS = 3
@@ -77,13 +79,14 @@ class Trainer:
         """
         self.config = config
         self.accelerator = Accelerator(
-            mixed_precision=config.precision,
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=None if config.tracker == "none" else config.tracker,
             project_dir=str(config.out),
         )
         self.main = self.accelerator.is_main_process
+        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
         self._check_pieces()
-        self.shards = find_shards(config.data, "train")
+        self.shards = find_mixed(config.data, mixed_folders(config.mix))
         self.model, self.model_config = initial_model(config)
         self.average = AveragedWeights(self.model, config.average) if config.average else None
         if config.compile:
@@ -106,6 +109,8 @@ class Trainer:
         self.progress = ProgressReporter()
         self.best = -math.inf
         self.held_out: list[ShardRecord[Image.Image]] = []
+        limit = config.held_out_images
+        self.zero_shot = ZeroShotSet(config.zero_shot, limit=limit) if config.zero_shot else None
         claim_folder(config, write=self.main)
         self.accelerator.wait_for_everyone()
         if config.tracker != "none":
@@ -182,7 +187,7 @@ class Trainer:
             sampling=self.config.sampling,
             augmentation=Augmentation(self.config.flip, self.config.smallest_crop, self.config.colors),
         )
-        return loader(stream, self.config.workers)
+        return loader(stream, self.config.workers, pinned=self.accelerator.device.type == "cuda")
 
     def take_step(self, batch: Batch) -> dict[str, float]:
         """Take one step: gradients, the guard's verdict, the update."""
@@ -312,10 +317,13 @@ class Trainer:
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
         found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
+        watched = box_spread(features)
         keep_pictures(self.config.out / WATCHED, self.step, predictor=predictor, features=features, records=records)
-        self.wrapped.train()
+        if self.zero_shot:
+            watched |= self.zero_shot.accuracies(predictor, encoder.class_texts)
         finite = sum(bool(np.isfinite(feature.image_embed).all()) for feature in features) / len(features)
-        return found, finite, box_spread(features)
+        self.wrapped.train()
+        return found, finite, watched
 
     def _finish(self) -> None:
         self._main_does(self._keep_final)
@@ -334,6 +342,8 @@ class Trainer:
     def _save(self, name: str, metrics: dict[str, float]) -> None:
         dtype = torch.float16 if self.config.stored == "float16" else torch.float32
         folder, model = self.config.out / name, self.kept_model
+        if self.config.adapter_rank:
+            model = merged_model(model, self.model_config)
         save_pretrained(model, self.model_config, folder, card=self._card(), metrics=metrics, dtype=dtype)
 
     def _resume(self) -> None:

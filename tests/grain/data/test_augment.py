@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grain.config import GrainConfig
 from grain.data.augment import MIN_VISIBLE, Augmentation, cropped, flipped
-from grain.data.loader import TrainingStream, find_shards
+from grain.data.loader import TrainingStream, find_mixed
 from grain.data.record import ShardRecord
 from grain.sentences import mirror_words, names_colour
 from grain.structures import Batch
@@ -100,7 +100,7 @@ def test_words_of_sides_and_colours() -> None:
 
 def batches(data: Path, augmentation: Augmentation, config: GrainConfig | None = None) -> list[Batch]:
     stream = TrainingStream(
-        find_shards(data, "train"),
+        find_mixed(data, ()),
         config or tiny_config(),
         global_batch=6,
         seed=1,

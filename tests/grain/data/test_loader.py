@@ -14,6 +14,7 @@ from grain.data.loader import (
     TrainingStream,
     collate,
     decode,
+    find_mixed,
     find_shards,
     loader,
     picture,
@@ -31,7 +32,7 @@ TOKENIZER = Tokenizer(vocab_size=1000, context_length=24)
 
 def stream(folder: Path, **changes: Any) -> TrainingStream:
     options: dict = {"global_batch": 4, "seed": 3, "last_step": 7} | changes
-    return TrainingStream(find_shards(folder, "train"), CONFIG, **options)
+    return TrainingStream(find_mixed(folder, ()), CONFIG, **options)
 
 
 def record(key: str, texts: list[str], *, caption: str = "c") -> ShardRecord[Tensor]:
