@@ -43,6 +43,7 @@ PANELS = (
         "R@1 text · image",
         True,
     ),
+    CurvePanel("Zero-shot", ("zero_shot_acc1", "zero_shot_described_acc1"), "names · descriptions", True),
     CurvePanel("Spread of boxes", ("box_spread_least", "box_spread_mean"), "least · mean", True),
     CurvePanel("Learning rate", ("learning_rate",), "a step"),
     CurvePanel("Gradient norm", ("gradient_norm",), "before clipping", logarithmic=True),

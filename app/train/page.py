@@ -202,6 +202,7 @@ class TrainPage:
             data=data,
             starts=plan.start_choices(self.services),
             places=plan.where_choices(self.services),
+            zero_shot=plan.zero_shot_choices(self.services),
         )
 
 

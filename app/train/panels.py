@@ -43,6 +43,7 @@ CLUSTER_FIELDS = (
     ("memory_gb", "GB of memory", "the cluster's own"),
 )
 EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where", *FIELDS), "")
+EMPTY_FORM |= {"mix": "", "mix_weight": "1", "zero_shot": "", "zero_shot_folder": ""}
 GIGABYTE = 2**30
 MOST_CHARACTERS = 40  # of a setting in the table of differences
 NO_RUN = empty_state("No run yet", "Choose data and a start on the left, read the preflight, and press Queue.")
@@ -88,7 +89,9 @@ class WatchedRun:
     settings: str
 
 
-def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, places: Choices) -> str:
+def form_panel(
+    values: Mapping[str, Any], *, data: Choices, starts: Choices, places: Choices, zero_shot: Choices = ()
+) -> str:
     """Render the form. values: as app.train.plan.TrainRequest reads them."""
     given = dict(values.get("fields") or {})
     fields = {each.name: (each, given.get(each.name, each.default)) for each in form_fields()}
@@ -97,6 +100,8 @@ def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, pla
         drawn=uuid4().hex,
         values=EMPTY_FORM | {"processes": 1, "priority": 0, "held_out": f"{HELD_OUT:g}"} | dict(values),
         data=data,
+        mixable=[("nothing", ""), *((label, key) for label, key in data if key)],
+        zero_shot=zero_shot,
         starts=starts,
         places=places,
         captions=CAPTIONS,

@@ -18,7 +18,7 @@ from app.jobs.control import NewJob
 from app.jobs.run_logs import METRICS_LOG, WATCHED, Moment, RunLog, moments
 from app.services import Services
 from app.train.alerts import Alert, alerts
-from app.train.form import values_of
+from app.train.form import CHOSEN_ELSEWHERE, values_of
 from app.train.plan import CHECKPOINT, newest_version
 from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
@@ -219,9 +219,9 @@ def _kept_checkpoints(folder: Path) -> list[KeptCheckpoint]:
 
 def settings_difference(jobs: Sequence[Job]) -> dict[str, list[Any]]:
     """Return the settings in which some runs differ: name -> the value of each."""
-    flat = [
-        values_of(job.config["train"]) | {key: job.config["train"].get(key) for key in ("data", "init")} for job in jobs
-    ]
+    chosen = [key for key in CHOSEN_ELSEWHERE if key not in ("out", "name")]
+    trained = [job.config["train"] for job in jobs]
+    flat = [values_of(one) | {key: one.get(key) for key in chosen} for one in trained]
     names = dict.fromkeys(key for one in flat for key in one)
     rows = {name: [one.get(name) for one in flat] for name in names}
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}

@@ -56,10 +56,11 @@ class ZeroShotSet:
             features = predictor.batch_features([item.open() for item in items], proposals)
             target = np.array([item.label for item in items])
             images: Array = np.stack([feature.image_embed for feature in features])
-            _count(hits, "zero_shot_acc1", global_scores(images, names), target)
+            _count(hits, "zero_shot_acc1", scores=global_scores(images, names), target=target)
             if described is not None:
                 scores = np.concatenate([region_scores(each.region_embeds[None], described) for each in features])
-                _count(hits, "zero_shot_described_acc1", mix(global_scores(images, described), scores, ALPHA), target)
+                scores = mix(global_scores(images, described), scores, ALPHA)
+                _count(hits, "zero_shot_described_acc1", scores=scores, target=target)
         return {name: float(np.mean(rows)) for name, rows in hits.items()}
 
     def _items(self) -> Iterator[EvaluationItem]:
@@ -71,5 +72,5 @@ class ZeroShotSet:
             yield batch
 
 
-def _count(hits: dict[str, list[bool]], name: str, scores: Array, target: NDArray[np.int64]) -> None:
+def _count(hits: dict[str, list[bool]], name: str, *, scores: Array, target: NDArray[np.int64]) -> None:
     hits.setdefault(name, []).extend((scores.argmax(axis=1) == target).tolist())

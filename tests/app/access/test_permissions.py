@@ -61,6 +61,9 @@ PATH_FIELDS: dict[str, Field] = {
     "Novel concepts: folder of shards": lambda all_, who, path: concepts_actions.start_leak_check(
         all_, LeaksConfig("set", shards=Path(path)), who
     ),
+    "Train: folder of the zero-shot set": lambda all_, who, path: plan_run(
+        all_, replace(TRAINING, start="scratch", zero_shot="folder", zero_shot_folder=path), who.role
+    ),
     "Train: open_clip weights": lambda all_, who, path: plan_run(
         all_, replace(TRAINING, open_clip=f"ViT-B-16:{path}"), who.role
     ),

@@ -16,7 +16,7 @@ from app.jobs.run_logs import Moment, Rows, RunLog
 from app.train import panels
 from app.train.alerts import Alert
 from app.train.data_checks import PreflightCheck
-from app.train.plan import TrainPlan, TrainRequest
+from app.train.plan import PlannedData, TrainPlan, TrainRequest
 from app.train.runs import KeptCheckpoint, RunRow, RunView
 from db.models import Job
 from grain.train_config import TrainConfig
@@ -51,7 +51,9 @@ def view(number: int, folder: Path) -> RunView:
 
 def form() -> str:
     """The form but for its own tag: no hostile text may make one."""
-    values = dict.fromkeys(("name", "data", "caption", "start", "open_clip", "where"), HOSTILE)
+    values = dict.fromkeys(
+        ("name", "data", "caption", "start", "open_clip", "where", "mix_weight", "zero_shot_folder"), HOSTILE
+    )
     fields = {"twin": HOSTILE, "preset": HOSTILE, "images": HOSTILE}
     found = panels.form_panel(values | {"fields": fields}, data=CHOICES, starts=CHOICES, places=CHOICES)
     assert found.count("<form ") == 1
@@ -63,7 +65,14 @@ def plan() -> str:
     config = TrainConfig(Path("data"), Path("out"), name=HOSTILE)
     checks = [PreflightCheck(HOSTILE, "ok", HOSTILE)]
     return panels.plan_panel(
-        TrainPlan(request, config, None, (HOSTILE,), (HOSTILE,), ClusterResources(partition=HOSTILE)), checks
+        TrainPlan(
+            request,
+            config,
+            (PlannedData(Path(HOSTILE), None, (HOSTILE,)),),
+            (HOSTILE,),
+            ClusterResources(partition=HOSTILE),
+        ),
+        checks,
     )
 
 
