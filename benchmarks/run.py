@@ -41,6 +41,7 @@ from benchmarks import (
     train_page,
     training_scale,
     training_step,
+    training_switches,
 )
 from benchmarks.page import Row, merge
 from benchmarks.rows import ROOT, Benchmark, failure, row_of
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         second_world,
         region_rules,
         training_step,
+        training_switches,
         training_scale,
         matching,
         inference,

@@ -82,7 +82,7 @@ def test_data_that_are_not_there_are_made_one_after_the_other_before_the_trainin
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"mix": "world:12"}, "The data and what is mixed in are the same: choose others, or nothing"),
     ({"mix": "nonsense"}, "Choose the data: a frozen version, or the sample world"),
-    ({"mix": "world:6", "mix_weight": "0"}, "Weight of what is mixed in: expected a number above 0, at most 1,000, got"),
+    ({"mix": "world:6", "mix_weight": "0"}, "Weight of what is mixed in: expected a number above 0, at most 1,000"),
     ({"mix": "world:6", "mix_weight": "1,5"}, "got '1,5': write 2 for twice as often"),
     ({"zero_shot": "folder"}, "Name the folder to classify, a folder of pictures for each class, or choose none"),
     ({"zero_shot": "folder", "zero_shot_folder": "/etc"}, "lies outside GRAIN_HOME, where only an admin may read"),
