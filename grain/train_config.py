@@ -152,8 +152,8 @@ class TrainConfig:
     """Loader processes."""
     patience: int = 5
     """Bad steps (NaN, Inf, spike) in a row before a roll-back."""
-    tracker: Literal["none", "tensorboard"] = "none"
-    """Also send the numbers to a tracker of accelerate."""
+    tracker: Literal["none", "tensorboard", "trackio", "wandb", "mlflow"] = "none"
+    """Also send the numbers to a tracker, through accelerate, where it is installed; wandb sends them to its makers."""
     name: str = ""
     """Name of the checkpoint; by default the out folder's."""
     twin: str | None = None

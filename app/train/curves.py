@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
 from app.train.alerts import CHANCE, guessing
 from app.ui.marks import mark_of
-from app.ui.plots import TRANSPARENT, empty_figure, hover_text, plot_text
+from app.ui.plots import TRANSPARENT, hover_text, plot_text
 
 HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
 GIGABYTE = 2**30
@@ -48,14 +48,16 @@ PANELS = (
     CurvePanel("Learning rate", ("learning_rate",), "a step"),
     CurvePanel("Gradient norm", ("gradient_norm",), "before clipping", logarithmic=True),
     CurvePanel("Pace", ("images_per_second",), "images a second"),
+    CurvePanel("Processors", ("cpu_cores",), "cores busy, loaders not counted"),
+    CurvePanel("GPU", ("gpu_percent",), "% busy"),
     CurvePanel("Memory", ("memory_bytes",), "GB, most at once", scale=GIGABYTE),
 )
 
 
-def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure:
-    """Draw one panel of some runs, by label."""
+def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure | None:
+    """Draw one panel of some runs, by label; None where none of them has such a number."""
     if not any(np.isfinite(_column(_rows(panel, log), panel.columns[0])).any() for _, log in logs):
-        return _nothing_yet(panel)
+        return None
     figure = go.Figure()
     for index, (label, log) in enumerate(logs):
         rows = _rows(panel, log).thinned()
@@ -95,12 +97,6 @@ def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure:
 
 def _rows(panel: CurvePanel, log: RunLog) -> Rows:
     return log.evaluations if panel.held_out else log.steps
-
-
-def _nothing_yet(panel: CurvePanel) -> go.Figure:
-    figure = empty_figure(f"{panel.name}: nothing yet")
-    figure.update_layout(height=HEIGHT)
-    return figure
 
 
 def _column(rows: Rows, name: str) -> Values:

@@ -54,6 +54,8 @@ from grain.train.watch import (
     ProgressReporter,
     StopSignal,
     box_spread,
+    check_tracker,
+    device_use,
     distinct_share,
     keep_pictures,
     memory_bytes,
@@ -77,6 +79,7 @@ class Trainer:
 
         Raises: ValueError: the folder holds another run, or the data cannot be used.
         """
+        check_tracker(config.tracker)
         self.config = config
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
@@ -152,15 +155,18 @@ class Trainer:
     def _train(self) -> None:
         self._resume()
         self.wrapped.train()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         with tqdm(
             total=self.config.images, initial=self.step * self.config.batch_size, unit="img", disable=not self.main
         ) as bar:
             for batch in self._batches():
                 numbers = self.take_step(to_device(batch, self.accelerator.device))
                 numbers["memory_bytes"] = memory_bytes(self.accelerator.device)
-                numbers["images_per_second"] = self.config.batch_size / (time.perf_counter() - began)
-                began = time.perf_counter()
+                numbers |= device_use(self.accelerator.device)
+                took = time.perf_counter() - began
+                numbers["images_per_second"] = self.config.batch_size / took
+                numbers["cpu_cores"] = (time.process_time() - busy) / took
+                began, busy = time.perf_counter(), time.process_time()
                 self._log(numbers)
                 bar.update(self.config.batch_size)
                 bar.set_postfix({key: f"{numbers[key]:.3f}" for key in ("loss", "box_iou") if key in numbers})

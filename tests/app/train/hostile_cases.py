@@ -16,6 +16,7 @@ from app.jobs.run_logs import Moment, Rows, RunLog
 from app.train import panels
 from app.train.alerts import Alert
 from app.train.data_checks import PreflightCheck
+from app.train.notes import RunNotes
 from app.train.plan import PlannedData, TrainPlan, TrainRequest
 from app.train.runs import KeptCheckpoint, RunRow, RunView
 from db.models import Job
@@ -45,6 +46,7 @@ def view(number: int, folder: Path) -> RunView:
         kept=[KeptCheckpoint("best", folder, {"grounding_acc50": 0.5})],
         states=[HOSTILE],
         tail=HOSTILE,
+        notes=RunNotes(HOSTILE, (HOSTILE,)),
         waits_for=job(3, state=HOSTILE, kind=HOSTILE),
     )
 
@@ -77,7 +79,9 @@ def plan() -> str:
 
 
 def runs() -> str:
-    return panels.runs_panel([RunRow(job(), {"loss": HOSTILE}), RunRow(job(2), {})], [1], more=True)
+    return panels.runs_panel(
+        [RunRow(job(), {"loss": HOSTILE}, RunNotes(HOSTILE, (HOSTILE,))), RunRow(job(2), {})], [1], more=True
+    )
 
 
 def pictures() -> str:
