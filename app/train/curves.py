@@ -48,7 +48,7 @@ PANELS = (
     CurvePanel("Learning rate", ("learning_rate",), "a step"),
     CurvePanel("Gradient norm", ("gradient_norm",), "before clipping", logarithmic=True),
     CurvePanel("Pace", ("images_per_second",), "images a second"),
-    CurvePanel("Processors", ("cpu_cores",), "cores busy, loaders not counted"),
+    CurvePanel("Processors", ("cpu_cores",), "cores busy"),
     CurvePanel("GPU", ("gpu_percent",), "% busy"),
     CurvePanel("Memory", ("memory_bytes",), "GB, most at once", scale=GIGABYTE),
 )
@@ -105,14 +105,16 @@ def _column(rows: Rows, name: str) -> Values:
 
 
 def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:
-    """Return the finding of the first run's curve."""
-    if not logs:
-        return panel.name
-    log = logs[0][1]
-    values = _column(log.evaluations if panel.held_out else log.steps, panel.columns[0]) / panel.scale
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return f"{panel.name}: nothing yet"
+    """Return the finding of the curve of the first run that has one, named where it is not the first."""
+    curves = [
+        (place, label, log, _column(_rows(panel, log), panel.columns[0])) for place, (label, log) in enumerate(logs)
+    ]
+    place, label, log, values = next(each for each in curves if np.isfinite(each[-1]).any())
+    found = _finding_of(panel, log, values[np.isfinite(values)] / panel.scale)
+    return f"{found} ({label})" if place else found
+
+
+def _finding_of(panel: CurvePanel, log: RunLog, values: Values) -> str:
     if len(values) == 1 or panel.name == "Memory":
         return f"{panel.name} {values[-1]:.3g}"
     guess = guessing(log) if panel.columns == ("image_caption",) else math.nan

@@ -288,5 +288,6 @@ def _number(value: object) -> str:
 
 def _setting(value: object) -> str:
     """Return a setting's value, its end where it is long."""
-    text = "none" if value is None else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = "none" if value is None or not text else text
     return text if len(text) <= MOST_CHARACTERS else f"…{text[1 - MOST_CHARACTERS :]}"
