@@ -39,7 +39,17 @@ def data_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
         mixed_in = mix_checks(services, plan)
     except UserError as error:
         return [PreflightCheck("data", "bad", error.sentence)]
-    return [*_own_checks(plan, census, counts), *mixed_in]
+    return [*_own_checks(plan, census, counts), *mixed_in, *_proposal_check(plan)]
+
+
+def _proposal_check(plan: TrainPlan) -> list[PreflightCheck]:
+    """Refuse a training whose regions start from proposals on a version, which has none."""
+    if plan.config.queries != "proposals" or plan.config.clip or all(each.export is None for each in plan.data):
+        return []
+    found = (
+        "a version has no boxes for region queries to start from: set queries to learned, or train on a sample world"
+    )
+    return [PreflightCheck("queries", "bad", f"{found}.")]
 
 
 def _census(services: Services, data: PlannedData) -> TrainingCensus | None:

@@ -32,6 +32,7 @@ from user_errors import UserError
 WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
 FOLDER = "folder"
 WORLDS = (2_000, 20_000)  # pictures of the sample worlds that the page offers to draw
+WORLD_PROPOSALS = 8  # boxes a picture of a sample world, where region queries start from some
 HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
@@ -231,9 +232,10 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
     """
     kind, _, key = request.data.partition(":")
     if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
-        folder = _worlds(services) / str(int(key))
+        proposing = request.fields.get("queries") == "proposals"
+        folder = _worlds(services) / f"{int(key)}{'-proposals' * proposing}"
         words = ("-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}")
-        return PlannedData(folder, None, words)
+        return PlannedData(folder, None, (*words, *([f"--proposals={WORLD_PROPOSALS}"] * proposing)))
     if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
         export = _export(services, request, key)
         return PlannedData(export.out, export, tuple(export_command(export)))

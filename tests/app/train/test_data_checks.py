@@ -97,6 +97,8 @@ def test_a_version_is_trained_on_with_the_verdicts_that_it_holds(services: Servi
         "captions": "ok",
     }
     assert "(38%) out: of a picture with more than 5, so many are drawn, others" in checks["regions"].found
+    proposing = planned(services, version, fields=SMALL | {"queries": "proposals"})[1]["queries"]
+    assert proposing.state == "bad" and proposing.found.startswith("a version has no boxes for region queries")
     best = planned(services, version, caption="descriptions", fields=SMALL | {"regions": "best"})[1]["regions"]
     assert best.state == "warn" and "(38%) are never used" in best.found and best.found.endswith("raise it up to 8.")
     plan, checks = planned(services, version, caption="descriptions", fields=SMALL | {"max_regions": 8})

@@ -95,6 +95,12 @@ def test_what_cannot_be_mixed_or_classified_is_refused(
         plan_run(services, asked(**changes), "curator")
 
 
+def test_queries_from_proposals_are_trained_on_a_world_that_is_drawn_with_some(services: Services) -> None:
+    plan = plan_run(services, asked(fields=FIELDS | {"queries": "proposals"}), "curator")
+    assert plan.config.data.name == "12-proposals" and plan.data[0].words[-1] == "--proposals=8"
+    assert plan.config.queries == "proposals" and all(each.name != "queries" for each in check_plan(services, plan))
+
+
 def test_a_world_without_a_picture_to_train_on_cannot_be_mixed_in(services: Services) -> None:
     write_data(services.settings.home / "worlds" / "1", train=0)
     plan = plan_run(services, asked(mix="world:1"), "curator")
