@@ -24,7 +24,8 @@ from benchmarks.oracles import CLASSES
 from curation.sample.families import DIFFERENCES, class_texts, is_unseen, near_misses
 from curation.sample.products import NovelClass
 from curation.sample.scenes import classes_of
-from grain.data.loader import ShardRecord, find_shards, read_records
+from grain.data.loader import find_shards, read_records
+from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, grounding_ious
 from grain.model.encode import TorchEncoder
 from grain.predict import Predictor

@@ -35,12 +35,14 @@ from benchmarks import (
     recognition,
     region_rules,
     retrieving,
+    road_counts,
     same_numbers,
     second_world,
     significance,
     train_page,
     training_scale,
     training_step,
+    training_switches,
 )
 from benchmarks.page import Row, merge
 from benchmarks.rows import ROOT, Benchmark, failure, row_of
@@ -54,10 +56,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         second_world,
         region_rules,
         training_step,
+        training_switches,
         training_scale,
         matching,
         inference,
         retrieving,
+        road_counts,
         classifier,
         same_numbers,
         significance,

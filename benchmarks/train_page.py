@@ -46,15 +46,15 @@ def page_of_runs() -> Finding:
         services = StillServices(Settings(home=Path(folder)))
         first = _write_runs(services, Path(folder))
         page = TrainPage(services)
-        cold = _times(lambda: page.tick([first], PAGE, {}), 1)
-        opened = _times(lambda: page.tick([first], PAGE, {}), ROUNDS)
+        cold = _times(lambda: page.tick([first], PAGE, {}, "", "newest"), 1)
+        opened = _times(lambda: page.tick([first], PAGE, {}, "", "newest"), ROUNDS)
         seen: dict[str, Any] = {}
 
         def live() -> None:
             nonlocal seen
             _log(Path(folder) / "runs" / "run-0", LONG + 1 + len(live_steps), 1)
             live_steps.append(0)
-            told = page.tick([first], PAGE, seen)[-1]
+            told = page.tick([first], PAGE, seen, "", "newest")[-1]
             seen = told if isinstance(told, dict) and "runs" in told else seen
 
         live_steps: list[int] = []

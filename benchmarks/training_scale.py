@@ -38,7 +38,7 @@ from benchmarks.learning import World, write
 from benchmarks.rows import ROOT, Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.config import CLIP_MEAN, CLIP_STD, DecoderConfig, GrainConfig, preset
-from grain.data.loader import TrainingStream, find_shards
+from grain.data.loader import TrainingStream, find_mixed, find_shards
 from grain.model.model import GrainModel
 from grain.structures import Batch, GrainOutput, RegionTargets
 from grain.train.gradcache import cached_backward
@@ -294,7 +294,7 @@ def data_loading() -> Finding:
         folder = write_photographs(Path(place), PHOTOGRAPHS)
         config = preset("vit-b-16")
         stream = TrainingStream(
-            find_shards(folder, "train"),
+            find_mixed(folder, ()),
             config,
             global_batch=LOADED_BATCH,
             seed=SEED,

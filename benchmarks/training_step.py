@@ -23,7 +23,8 @@ from benchmarks.learning import World, write
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.config import GrainConfig, preset
-from grain.data.loader import ShardRecord, collate, find_shards, read_records
+from grain.data.loader import collate, find_shards, read_records
+from grain.data.record import ShardRecord
 from grain.data.tokenizer import Tokenizer
 from grain.model.model import GrainModel, parameter_groups
 from grain.preprocess import image_to_array

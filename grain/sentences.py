@@ -7,7 +7,7 @@ phrase begins where a joining word or a comma is followed by an article, a posse
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _BEGINS = r"(?=(?:an?|the|its|their|his|her|one|two|three|four|five|six|several|some|many)\s)"
 _VERB = r"(?:has|have|having|is|are|features?)"
@@ -19,6 +19,13 @@ _JOINT = re.compile(
 _LEAD = re.compile(rf"^(?:and|with|(?:it|this|that|they|there|he|she)\s+(?:also\s+)?{_VERB})\s+(?=\S)", re.IGNORECASE)
 _PRONOUNS = ("", "it", "this", "that", "they", "there", "he", "she")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
+_SIDE = re.compile(r"\b(left|right)(?=(?:most|wards?)?\b)", re.IGNORECASE)
+_SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+_COLOURS = (
+    "black white gr[ae]y red orange yellow green blue purple pink brown violet beige tan gold golden silver turquoise"
+    " teal navy maroon cream crimson scarlet lilac ginger blonde? dark light bright pale shiny colou?rful colou?red"
+).replace(" ", "|")
+_COLOUR = re.compile(rf"\b(?:{_COLOURS})(?:d?ish|er|est|s)?\b", re.IGNORECASE)
 _COMMA = re.compile(r",\s*(?:and\s+)?")
 
 
@@ -40,6 +47,16 @@ def join_phrases(phrases: Sequence[str]) -> str:
         return "".join(phrases)
     first, *others, last = phrases
     return f"{first} with {', '.join(others)}{' and ' if others else ''}{last}"
+
+
+def mirror_words(text: str) -> str:
+    """Exchange left and right, as a mirrored picture does."""
+    return _SIDE.sub(lambda word: _SIDES.get(word[0], word[0]), text)
+
+
+def names_colour(texts: Iterable[str]) -> bool:
+    """Return whether a text names a colour, or how light something is: changed colours would make it untrue."""
+    return any(_COLOUR.search(text) for text in texts)
 
 
 def _listed(piece: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -226,6 +226,17 @@ class Batch:
     description_ids: Tensor
     regions: RegionTargets
     proposals: Proposals | None = None
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the same batch with every tensor changed."""
+        texts = (change(self.captions), change(self.descriptions), change(self.description_ids))
+        regions = RegionTargets(*map(change, vars(self.regions).values()))
+        proposals = None if self.proposals is None else Proposals(*map(change, vars(self.proposals).values()))
+        return Batch(change(self.images), *texts, regions, proposals)
+
+    def pin_memory(self) -> Batch:
+        """Return the same batch in page-locked memory; a DataLoader calls it."""
+        return self.mapped(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -21,11 +22,19 @@ MINIMUMS: Mapping[str, float] = {
     **dict.fromkeys(("keep", "patience"), 1),
     **dict.fromkeys(("learning_rate", "final_learning_rate", "warmup_images", "weight_decay", "max_regions"), 0),
     **dict.fromkeys(("losses.image_caption", "losses.box", "losses.region_description", "losses.box_scale"), 0),
-    **dict.fromkeys(("seed", "workers"), 0),
+    **dict.fromkeys(("seed", "workers", "average", "adapter_rank", "towers_rate", "decoder_rate", "heads_rate"), 0),
+    "colors": 0,
+    "smallest_crop": 0.05,
     "clip_norm": 1e-6,  # 0 would stop every step
 }
 """The smallest value of each number of a TrainConfig."""
-MAXIMUMS: Mapping[str, float] = {"seed": 2**31 - 1}  # with the step and the process in it, a seed of torch has 64 bits
+MAXIMUMS: Mapping[str, float] = {
+    "seed": 2**31 - 1,  # with the step and the process in it, a seed of torch has 64 bits
+    "smallest_crop": 1,
+    "colors": 0.9,
+    "average": 0.99999,  # 1 would keep the start for ever
+}
+MOST_WEIGHT = 1000.0  # of a data folder beside another
 LARGEST_INTEGER, LARGEST_FLOAT = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
 
@@ -52,6 +61,9 @@ class TrainConfig:
     """Data folder with manifest.json and the splits train and held_out."""
     out: Path
     """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
+    mix: tuple[str, ...] = ()
+    """More data folders to learn from, each FOLDER or FOLDER=WEIGHT: of weight 2, their pictures are seen twice as
+    often as those of `data`. Held-out pictures are those of `data` alone."""
     preset: str = "sample"
     """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small, sample-wide or sample-sentences."""
     init: str | None = None
@@ -69,6 +81,9 @@ class TrainConfig:
     """Freeze the image tower."""
     lock_text: bool = False
     """Freeze the text tower."""
+    adapter_rank: int = 0
+    """Train the towers by low-rank adapters (LoRA) of this rank, 8 or so, and nothing else of them: less memory, and
+    less is forgotten. The checkpoint holds them merged. 0: none."""
     images: int = 300_000
     """Images seen in all."""
     batch_size: int = 128
@@ -85,10 +100,19 @@ class TrainConfig:
     """End of the cosine."""
     warmup_images: int = 10_000
     """Images over which the rate rises from 1e-6."""
+    towers_rate: float = 1.0
+    """Learning rate of both towers as a share of learning_rate: less than 1 keeps more of what they know."""
+    decoder_rate: float = 1.0
+    """Learning rate of the decoder as a share of learning_rate."""
+    heads_rate: float = 1.0
+    """Learning rate of boxes' and regions' heads and of the logit scale, as a share of learning_rate."""
     weight_decay: float = 0.1
     """On matrices only."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
+    average: float = 0.0
+    """Decay of a moving average of the weights (EMA), as 0.999, which is evaluated and kept as best/ and final/. It
+    is lower in the first steps. 0: none."""
     losses: LossWeights = field(default_factory=LossWeights)
     caption_source: CaptionSource = "caption"
     """either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
@@ -98,10 +122,18 @@ class TrainConfig:
     """Regions an image."""
     regions: RegionChoice = "drawn"
     """Of an image that has more: drawn, anew each epoch; or best, always those of the best scores."""
+    flip: bool = False
+    """Mirror half of the pictures, anew each epoch: boxes move along, left and right are exchanged in the words."""
+    smallest_crop: float = 1.0
+    """Cut each picture at random to a window of at least this share of its area; regions of which less than half is
+    left are left out. 1: whole pictures."""
+    colors: float = 0.0
+    """Change brightness, contrast and saturation by up to this share, and the hue a little, of pictures whose words
+    name no colour. 0: not."""
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
-    precision: Literal["bf16", "no"] = "bf16"
-    """Mixed precision; `no` is float32."""
+    precision: Literal["bf16", "tf32", "no"] = "bf16"
+    """Mixed precision; `no` is float32; tf32 too, but NVIDIA's cards multiply in TF32, with 10 bits of each number."""
     seed: int = 0
     checkpoint_images: int = 25_600
     """Images between two saved states."""
@@ -109,6 +141,9 @@ class TrainConfig:
     """Images between two evaluations on the held-out split."""
     held_out_images: int = 500
     """Pictures of the held-out split to evaluate on."""
+    zero_shot: str | None = None
+    """Also classify at each evaluation, by names and descriptions: a data folder (PATH#SPLIT for another split than
+    novel) or an ImageFolder. As many pictures as held_out_images."""
     keep: int = 2
     """Saved states kept."""
     stored: Literal["float32", "float16"] = "float32"
@@ -117,8 +152,8 @@ class TrainConfig:
     """Loader processes."""
     patience: int = 5
     """Bad steps (NaN, Inf, spike) in a row before a roll-back."""
-    tracker: Literal["none", "tensorboard"] = "none"
-    """Also send the numbers to a tracker of accelerate."""
+    tracker: Literal["none", "tensorboard", "trackio", "wandb", "mlflow"] = "none"
+    """Also send the numbers to a tracker, through accelerate, where it is installed; wandb sends them to its makers."""
     name: str = ""
     """Name of the checkpoint; by default the out folder's."""
     twin: str | None = None
@@ -145,10 +180,33 @@ class TrainConfig:
         """
         for name, least in MINIMUMS.items():
             _check_number(name, attrgetter(name)(self), least)
+        mixed_folders(self.mix)
         if self.pieces > self.batch_size:
             raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
         if self.steps < 1:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def mixed_folders(mix: Sequence[str]) -> list[tuple[Path, float]]:
+    """Return the folders of `mix` with their weights.
+
+    Raises: ValueError: an entry is no folder with a weight above 0.
+    """
+    found = []
+    for entry in mix:
+        folder, equals, text = entry.rpartition("=")
+        try:
+            weight = float(text) if equals else 1.0
+        except ValueError:
+            weight = math.nan
+        folder = folder if equals else text
+        if not folder or not 0 < weight <= MOST_WEIGHT:  # nan neither
+            raise ValueError(
+                f"expected mix to name FOLDER or FOLDER=WEIGHT with a weight above 0, at most {MOST_WEIGHT:,g}, got"
+                f" {entry!r}: correct it"
+            )
+        found.append((Path(folder), weight))
+    return found
 
 
 def _check_number(name: str, value: float, least: float) -> None:
@@ -160,5 +218,7 @@ def _check_number(name: str, value: float, least: float) -> None:
 
 def shared_command(config: TrainConfig) -> str:
     """Return the command of a training for its card: folders by their last name only, no path of a machine."""
-    named = replace(config, data=Path(config.data.name), out=Path(config.out.name))
+    mix = tuple(f"{folder.name}={weight:g}" for folder, weight in mixed_folders(config.mix))
+    zero_shot = config.zero_shot and Path(config.zero_shot).name
+    named = replace(config, data=Path(config.data.name), out=Path(config.out.name), mix=mix, zero_shot=zero_shot)
     return shlex.join(["python", *command_line(named, "grain.train")])

@@ -147,8 +147,8 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "delete rename"),  # nothing brings back what it deletes
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
-    _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick"),
-    _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train/runs.py
+    _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick download"),
+    _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep note"),  # who may stop a job: app/train/runs.py
     _in(f"{API}.Api", "viewer", "data_sets annotation_plan regions evaluation training_choices job"),
     _in(f"{API}.Api", "curator", "annotate decide freeze audit evaluate train control_job"),
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),

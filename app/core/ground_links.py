@@ -15,6 +15,7 @@ from user_errors import UserError, WriteError, sentence
 if TYPE_CHECKING:
     from db.engine import Engine
 
+MOST_TEXTS = 6  # descriptions of a data set's picture that are asked for at once
 Field = Literal["picture", "descriptions", "classes", "checkpoint"]
 
 
@@ -89,6 +90,30 @@ def save_question(settings: Settings, engine: Engine, question: GroundQuestion) 
             ).id
     except (WriteError, DatabaseError) as error:
         raise QuestionError("picture", sentence(error)) from error
+
+
+def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpoint: str) -> GroundQuestion:
+    """Return a question of a data set's picture: where is what is described on it.
+
+    Raises: QuestionError: there is none, or it cannot be read.
+    """
+    from curation.files.images import open_image
+    from db.engine import reading
+    from db.queries.data_set_queries import get_image
+    from db.queries.region_queries import regions_of
+
+    with reading(engine) as session:
+        image = get_image(session, image_id=image_id)
+        regions = regions_of(session, image_ids=[image_id])[image_id]
+    if image is None:
+        raise QuestionError("picture", f"There is no picture {image_id}: choose another on Curate.")
+    texts = list(dict.fromkeys(region.text for region in regions if region.text and region.status != "rejected"))
+    try:
+        digest = save_picture(open_image(image, settings.limits), settings.pictures)
+    except (UserError, OSError) as error:
+        raise QuestionError("picture", sentence(error)) from error
+    descriptions = "\n".join(texts[:MOST_TEXTS]) or image.caption
+    return GroundQuestion(str(picture_path(settings.pictures, digest)), descriptions, "", checkpoint)
 
 
 def find_question(settings: Settings, engine: Engine, query_id: str) -> GroundQuestion:

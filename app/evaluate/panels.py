@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from app.evaluate.experiments import ArmView, ExperimentView
 from app.evaluate.results import BEST, REGION_WAYS, RETRIEVAL, WAYS, find_pair, model_of, way_label
-from app.ui.html import empty_state, render, render_macro, thousands
+from app.ui.html import render, render_macro, thousands
 from curation.annotate.describe_classes import DraftDescription, Drafts
 from grain.evaluate.comparison import FEWEST_GROUPS
 from grain.evaluate.experiments import EXPERIMENTS
@@ -80,7 +80,7 @@ def head_panel(data: Mapping[str, Any]) -> str:
 def table_panel(data: Mapping[str, Any]) -> str:
     """Render a row for each model and way of prompting: top-1 with its interval as a bar, and the rest."""
     if not data["rows"]:
-        return empty_state("No classes here", "These pictures have captions or regions alone: see below.")
+        return ""
     best = max(row["top1"][0] for row in data["rows"])
     rows = [
         ResultLine(

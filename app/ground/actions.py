@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from app.core.checkpoints import Checkpoint
-from app.core.ground_links import GroundQuestion, QuestionError, open_picture
+from app.core.ground_links import GroundQuestion, QuestionError, find_question, image_question, open_picture
 from app.ground.typed_texts import split_descriptions
 from app.services import Services
 from grain.checkpoint import CheckpointInfo
@@ -43,6 +44,22 @@ class GroundAnswer:
     image: Image.Image
     result: CheckpointResult
     versus: CheckpointResult | None
+
+
+def linked_question(services: Services, first: GroundQuestion, *, query: str, image: str) -> tuple[GroundQuestion, str]:
+    """Return the question of a link, or else the first one; and what is wrong with the link, if anything.
+
+    Args: query: id of a question. image: id of a data set's picture.
+    """
+    try:
+        if re.fullmatch("[0-9]{1,18}", image):
+            return image_question(services.settings, services.engine, int(image), checkpoint=first.checkpoint), ""
+        if not query:
+            return first, ""
+        question = find_question(services.settings, services.engine, query)
+    except QuestionError as error:
+        return first, error.sentence
+    return question, "" if question.picture else "The picture of this link is no longer there."
 
 
 def answer(services: Services, question: GroundQuestion) -> GroundAnswer:

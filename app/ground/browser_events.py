@@ -9,7 +9,8 @@ READ_KEPT = """() => {
     }
   };
   const own = read(sessionStorage), last = own ?? read(localStorage);
-  const linked = new URLSearchParams(location.search).has("q");
+  const query = new URLSearchParams(location.search);
+  const linked = query.has("q") || query.has("image");
   const kept = linked && own?.search !== location.search ? null : last;
   return [kept ? JSON.stringify(kept) : ""];
 }"""

@@ -13,10 +13,15 @@ import gradio as gr
 
 from app.access.accounts import person_of
 from app.core.data_uri import file_uri, picture_uri
-from app.core.ground_links import GroundQuestion, QuestionError, find_question, open_picture, save_question
+from app.core.ground_links import (
+    GroundQuestion,
+    QuestionError,
+    open_picture,
+    save_question,
+)
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
-from app.ground.actions import CheckpointResult, answer, embed_class_texts, result_json, seen_names
+from app.ground.actions import CheckpointResult, answer, embed_class_texts, linked_question, result_json, seen_names
 from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
@@ -192,9 +197,9 @@ class GroundPage:
         """
         usable = [each.name for each in self.services.registry.usable()]
         asked = dict(request.query_params)
-        linked = asked.get("q", "")
+        linked, image = asked.get("q", ""), asked.get("image", "")
         restored = kept_question(self.services.settings, person_of(request).name, kept or "")
-        question, problem = (restored, "") if restored else self._first_question(linked)
+        question, problem = (restored, "") if restored else self._linked_question(linked, image)
         promoted = "" if linked or restored else self.services.registry.promoted()
         candidates = (asked.get("checkpoint", ""), promoted, question.checkpoint, *usable)
         chosen = next((name for name in candidates if name in usable), "")
@@ -330,19 +335,11 @@ class GroundPage:
         except QuestionError as error:
             raise gr.Error(error.sentence, print_exception=False) from error
 
-    def _first_question(self, query: str) -> tuple[GroundQuestion, str]:
-        """Return the question of a link, or else of the first example; and what is wrong with the link, if anything."""
+    def _linked_question(self, query: str, image: str) -> tuple[GroundQuestion, str]:
         example = self.examples[0]
-        first = GroundQuestion(
-            str(example.path), example.descriptions, example.classes, example.checkpoint, alpha=DEFAULT_ALPHA
-        )
-        if not query:
-            return first, ""
-        try:
-            question = find_question(self.services.settings, self.services.engine, query)
-        except QuestionError as error:
-            return first, error.sentence
-        return question, "" if question.picture else "The picture of this link is no longer there."
+        texts = (example.descriptions, example.classes, example.checkpoint)
+        first = GroundQuestion(str(example.path), *texts, alpha=DEFAULT_ALPHA)
+        return linked_question(self.services, first, query=query, image=image)
 
     def _answer(self, question: GroundQuestion, which: overlay.Which) -> GroundOutputs:
         found = answer(self.services, question)

@@ -21,6 +21,7 @@ from db.models import DatasetVersion, Image, Job
 from db.queries.data_set_queries import count_images, get_dataset, image_page
 from db.queries.job_queries import job_page
 from db.queries.region_index_queries import count_by_status
+from db.queries.region_queries import regions_of
 from db.queries.version_queries import count_described, count_reviews, edited_at, last_ids, list_versions
 from user_errors import UserError
 
@@ -94,6 +95,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
         described = _described(services.engine, found.id, last_ids(session))
         edited = edited_at(session, dataset_id=found.id)
         first = image_page(session, dataset_id=found.id, limit=SHOWN_PICTURES)
+        regions = regions_of(session, image_ids=[image.id for image in first])
     changed = bool(versions and edited and edited > versions[0].created_at)
     finished = reviewed.get("reviewed", 0) + reviewed.get("empty", 0)
     run = _run_of(trainings, versions)
@@ -103,7 +105,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
         reviewed_step(dataset, verdicts, finished),
         version_step(dataset, versions, verdicts["accepted"], changed=changed),
         trained_step(dataset, versions, run),
-        promoted_step(services, run),
+        promoted_step(services, run, max(regions, key=lambda image: bool(regions[image]), default=None)),
     ]
     return DatasetRoad(dataset, steps, first)
 
@@ -180,8 +182,11 @@ def trained_step(dataset: str, versions: Sequence[DatasetVersion], run: Job | No
     return replace(step, state="done", action="Train again")
 
 
-def promoted_step(services: Services, run: Job | None) -> RoadStep:
-    """Return the step of the model: how well the run's best checkpoint grounds held-out pictures, and where it is."""
+def promoted_step(services: Services, run: Job | None, picture: int | None = None) -> RoadStep:
+    """Return the step of the model: how well the run's best checkpoint grounds held-out pictures, and where it is.
+
+    Args: picture: id of one of the data set, on which Ground opens.
+    """
     if run is None:
         return RoadStep("Promoted", "open", "–", "a model for Ground")
     name, folder = str(run.config["train"]["name"]), Path(run.config["train"]["out"])
@@ -190,7 +195,7 @@ def promoted_step(services: Services, run: Job | None) -> RoadStep:
     count = f"{scores.max():.0%}" if len(scores) else "–"
     words = "of held-out descriptions grounded" if len(scores) else "no evaluation yet"
     if any(each.name in (name, f"{name}-final") for each in services.registry.usable()):
-        link = "/?" + urlencode({"checkpoint": name})
+        link = "/?" + urlencode({"checkpoint": name} | ({} if picture is None else {"image": picture}))
         return RoadStep("Promoted", "done", count, words, action="Ground with it", link=link)
     if not (folder / "best").is_dir():
         return RoadStep("Promoted", "open", count, words)

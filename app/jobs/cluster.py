@@ -15,15 +15,23 @@ from app.jobs.node import PROGRESS_FILE, Order
 from app.jobs.resources import ClusterResources
 from app.jobs.shared import Shared
 from db.models import Job
+from grain.train_config import mixed_folders
 from user_errors import UserError
 
 SHARED_URL = "GRAIN_SHARED_URL"
 LOOK_S = 2.0  # between two looks at the cluster
 MOST_FAILURES = 150  # looks in a row that come to nothing, five minutes, before it counts as lost
+MOST_CHARACTERS = 200  # of what a cluster says
 MOST_STARTS = 150  # tries to hand it over, five minutes
 GONE = 75  # exit code of what the cluster knows no more
 REMEMBERED_LINES = 60
 NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
+
+
+def refused(error: Exception) -> UserError:
+    """Return the error of a cluster that does not take a job, with the cluster's own last line."""
+    said = str(error).strip().rpartition("\n")[2][:MOST_CHARACTERS] or type(error).__name__
+    return UserError(f"the cluster refused the job ({said}): correct its partition, account, hours, cores and memory")
 
 
 class ClusterJob(ABC):
@@ -72,7 +80,7 @@ class ClusterJob(ABC):
     def submit(self) -> Submitted:
         """Start sending what it needs, or find it again if it runs already.
 
-        Raises: UserError, UserError: it is not set up for that.
+        Raises: UserError: it is not set up for that.
         """
         self._shared = Shared(self._url())
         threading.Thread(target=self._follow, name="cluster", daemon=True).start()
@@ -99,7 +107,9 @@ class ClusterJob(ABC):
         """Return the node's instructions: the job's words, and the folders below GRAIN_HOME that they name."""
         train = self._job.config["train"]
         paths = [train["data"], *([train["init"]] if str(train.get("init") or "").startswith("/") else [])]
-        names = tuple(self._below(path) for path in paths)
+        paths += [str(folder) for folder, _ in mixed_folders(train.get("mix") or ())]
+        paths += [place] if (place := str(train.get("zero_shot") or "").partition("#")[0]) else []
+        names = tuple(dict.fromkeys(self._below(path) for path in paths))
         return Order(str(self._home), self._url(), tuple(self._job.argv), names, self._below(train["out"]), "")
 
     def _url(self) -> str:
@@ -123,6 +133,9 @@ class ClusterJob(ABC):
                 if not self._stop.is_set():
                     self._start(order)
             self._code = self._wait(order)
+        except UserError as error:
+            self._say(f"{__name__}: {error}\n")
+            self._code = 1
         except Exception as error:  # whatever a cluster's client raises: the job has failed, and says why
             traceback.print_exc()
             self._say(f"{type(error).__name__}: {error}\n")
@@ -133,9 +146,9 @@ class ClusterJob(ABC):
         for left in reversed(range(MOST_STARTS)):
             try:
                 return self.start(order)
-            except (OSError, RuntimeError):
+            except (OSError, RuntimeError) as error:
                 if not left or self._stop.wait(LOOK_S):
-                    raise
+                    raise refused(error) from error
                 if not self._is_unknown():
                     return None
         return None

@@ -19,10 +19,11 @@ SHELL = 128  # a shell adds a signal to it to tell of its child
 CHILD_KILLED = re.compile(r"^.*CalledProcessError: .*\bSIGKILL\b|\bSignal 9 \(SIGKILL\)", re.MULTILINE)
 """What accelerate and torch say of their children."""
 OUT_OF_MEMORY = re.compile(
-    r"^(\S+: )?[\w.]*(MemoryError|OutOfMemoryError)\b|\bstd::bad_alloc\b",  # Python, torch and numpy; C++
+    r"^(\S+: )?[\w.]*(MemoryError|OutOfMemoryError)\b|\bstd::bad_alloc\b"  # Python, torch and numpy; C++
+    r"|\bDefaultCPUAllocator: |\bCUDA error: out of memory",  # torch where it raises a RuntimeError
     re.MULTILINE,
 )
-SENTENCE = re.compile(r"^(?:\[[^\]\n]*\]:? *)?(?:grain|curation|benchmarks)(?:\.\w+)+: (\S.*)$", re.MULTILINE)
+SENTENCE = re.compile(r"^(?:\[[^\]\n]*\]:? *)?(?:app|grain|curation|benchmarks)(?:\.\w+)+: (\S.*)$", re.MULTILINE)
 """How our own commands end, whatever their launcher says after them (grain/command.py's exit_sentence)."""
 LAUNCHED = re.compile(r"CalledProcessError: .*\Z")
 TRACEBACK = "Traceback (most recent call last):"

@@ -37,6 +37,7 @@ from db.queries.job_runner_queries import (
     set_job_process,
     set_job_progress,
 )
+from user_errors import UserError
 
 
 def _on_ray(job: Job, folder: Path) -> Backend:
@@ -123,6 +124,8 @@ class Attempt:
             self._open_log()
             backend = BACKENDS[job.backend](job, self._folder)
             self._submitted = backend.submit()
+        except UserError as error:
+            return Outcome("failed", error.sentence)
         except (OSError, ValueError) as error:
             return Outcome("failed", f"cannot start {job.argv[0]!r} ({error}): correct the command or install it")
         asked, code = self._watch(backend)

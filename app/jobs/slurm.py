@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from app.core.settings import ROOT
-from app.jobs.cluster import ClusterJob
+from app.jobs.cluster import ClusterJob, refused
 from app.jobs.node import Order, run
 from atomic_files import write_atomically
 from db.models import Job
 from user_errors import UserError
 
 PATIENCE_S = 60  # for a word of Slurm's
+PASSES = re.compile(r"contact slurm controller|timed out|temporarily|connect failure|connection refused", re.IGNORECASE)
+"""What sbatch says where it is worth trying again."""
 
 
 class SlurmJob(ClusterJob):
@@ -36,13 +39,22 @@ class SlurmJob(ClusterJob):
             raise UserError(f"expected sbatch and submitit here ({error}): install them") from error
 
     def start(self, order: Order) -> None:
-        """Submit it: submitit writes a batch script that runs app/jobs/node.py with the order as its argument."""
+        """Submit it: submitit writes a batch script that runs app/jobs/node.py with the order as its argument.
+
+        Raises: UserError: Slurm refuses it. RuntimeError: it may take it later.
+        """
         self._place.mkdir(parents=True, exist_ok=True)
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
         asked = {name.replace("-", "_"): value for name, value in self.resources.sbatch().items()}
         executor.update_parameters(job_name=self.name, setup=[f"cd {ROOT}"], **asked)
         told = Order(**vars(order) | {"verdict": str(self._verdict)})
-        write_atomically(self._number, str(executor.submit(run, told.to_json()).job_id))
+        try:
+            number = executor.submit(run, told.to_json()).job_id
+        except RuntimeError as error:
+            if PASSES.search(str(error)):
+                raise
+            raise refused(error) from error
+        write_atomically(self._number, str(number))
 
     def look(self) -> int | None:
         """Return the exit code that the node left; without one, whether Slurm still has the job."""

@@ -65,17 +65,21 @@ def reserved_folder(config: TrainConfig) -> Iterator[None]:
 
 
 def _prepare(services: Services, person: Person, plan: TrainPlan) -> int | None:
-    """Return the job that makes the data, queued unless one is in progress; None where the data are there."""
-    if not plan.prepare:
-        return None
-    folder = str(plan.config.data)
+    """Return the last job that makes data, queued unless one is in progress; None where the data are there.
+
+    Those that are queued wait for each other.
+    """
     with reading(services.engine) as session:
-        for job in job_page(session, kind=DATA, states=IN_PROGRESS, limit=100):
-            if job.config.get("out") == folder:
-                return job.id
-    priority = plan.request.priority
-    new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=plan.prepare, priority=priority)
-    return services.jobs.submit(new)
+        jobs = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
+    running = {str(job.config.get("out")): job.id for job in jobs}
+    after = max((running[str(each.folder)] for each in plan.missing if str(each.folder) in running), default=None)
+    for each in plan.missing:
+        folder, priority = str(each.folder), plan.request.priority
+        if folder not in running:
+            config = {"out": folder}
+            new = NewJob(kind=DATA, owner=person.name, config=config, argv=each.words, priority=priority, after=after)
+            after = services.jobs.submit(new)
+    return after
 
 
 def _new_job(

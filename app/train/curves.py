@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
 from app.train.alerts import CHANCE, guessing
 from app.ui.marks import mark_of
-from app.ui.plots import TRANSPARENT, empty_figure, hover_text, plot_text
+from app.ui.plots import TRANSPARENT, hover_text, plot_text
 
 HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
 GIGABYTE = 2**30
@@ -43,18 +43,21 @@ PANELS = (
         "R@1 text · image",
         True,
     ),
+    CurvePanel("Zero-shot", ("zero_shot_acc1", "zero_shot_described_acc1"), "names · descriptions", True),
     CurvePanel("Spread of boxes", ("box_spread_least", "box_spread_mean"), "least · mean", True),
     CurvePanel("Learning rate", ("learning_rate",), "a step"),
     CurvePanel("Gradient norm", ("gradient_norm",), "before clipping", logarithmic=True),
     CurvePanel("Pace", ("images_per_second",), "images a second"),
+    CurvePanel("Processors", ("cpu_cores",), "cores busy"),
+    CurvePanel("GPU", ("gpu_percent",), "% busy"),
     CurvePanel("Memory", ("memory_bytes",), "GB, most at once", scale=GIGABYTE),
 )
 
 
-def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure:
-    """Draw one panel of some runs, by label."""
+def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure | None:
+    """Draw one panel of some runs, by label; None where none of them has such a number."""
     if not any(np.isfinite(_column(_rows(panel, log), panel.columns[0])).any() for _, log in logs):
-        return _nothing_yet(panel)
+        return None
     figure = go.Figure()
     for index, (label, log) in enumerate(logs):
         rows = _rows(panel, log).thinned()
@@ -96,26 +99,22 @@ def _rows(panel: CurvePanel, log: RunLog) -> Rows:
     return log.evaluations if panel.held_out else log.steps
 
 
-def _nothing_yet(panel: CurvePanel) -> go.Figure:
-    figure = empty_figure(f"{panel.name}: nothing yet")
-    figure.update_layout(height=HEIGHT)
-    return figure
-
-
 def _column(rows: Rows, name: str) -> Values:
     """Return a held-out number under its own name, or as the log calls it."""
     return rows.get(HELD_OUT + name) if HELD_OUT + name in rows.columns else rows.get(name)
 
 
 def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:
-    """Return the finding of the first run's curve."""
-    if not logs:
-        return panel.name
-    log = logs[0][1]
-    values = _column(log.evaluations if panel.held_out else log.steps, panel.columns[0]) / panel.scale
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return f"{panel.name}: nothing yet"
+    """Return the finding of the curve of the first run that has one, named where it is not the first."""
+    curves = [
+        (place, label, log, _column(_rows(panel, log), panel.columns[0])) for place, (label, log) in enumerate(logs)
+    ]
+    place, label, log, values = next(each for each in curves if np.isfinite(each[-1]).any())
+    found = _finding_of(panel, log, values[np.isfinite(values)] / panel.scale)
+    return f"{found} ({label})" if place else found
+
+
+def _finding_of(panel: CurvePanel, log: RunLog, values: Values) -> str:
     if len(values) == 1 or panel.name == "Memory":
         return f"{panel.name} {values[-1]:.3g}"
     guess = guessing(log) if panel.columns == ("image_caption",) else math.nan

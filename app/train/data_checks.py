@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.services import Services
-from app.train.plan import TrainPlan
+from app.train.plan import PlannedData, TrainPlan
 from curation.exchange.training_census import TrainingCensus, version_census
 from curation.versions.versions import version_path
 from grain.structures import SCHEMA_VERSION
-from grain.train_config import TrainConfig
+from grain.train_config import TrainConfig, mixed_folders
 from user_errors import UserError
 
 MANY_EPOCHS = 200
@@ -34,39 +34,89 @@ class PreflightCheck:
 
 def data_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     """Return what a training finds in its data, and what it would not learn from them."""
-    census = None
     try:
-        if plan.export is not None:
-            census = version_census(version_path(services.settings.home, plan.export.version), plan.export)
-        counts = {} if plan.prepare else split_counts(plan.config)
+        census, counts = _census(services, plan.data[0]), split_counts(plan.data[0])
+        mixed_in = mix_checks(services, plan)
     except UserError as error:
         return [PreflightCheck("data", "bad", error.sentence)]
+    return [*_own_checks(plan, census, counts), *mixed_in, *_proposal_check(plan)]
+
+
+def _proposal_check(plan: TrainPlan) -> list[PreflightCheck]:
+    """Refuse a training whose regions start from proposals on a version, which has none."""
+    if plan.config.queries != "proposals" or plan.config.clip or all(each.export is None for each in plan.data):
+        return []
+    found = (
+        "a version has no boxes for region queries to start from: set queries to learned, or train on a sample world"
+    )
+    return [PreflightCheck("queries", "bad", f"{found}.")]
+
+
+def _census(services: Services, data: PlannedData) -> TrainingCensus | None:
+    """Return what a version holds for a training; None for the sample world."""
+    if data.export is None:
+        return None
+    return version_census(version_path(services.settings.home, data.export.version), data.export)
+
+
+def _own_checks(plan: TrainPlan, census: TrainingCensus | None, counts: Mapping[str, int]) -> list[PreflightCheck]:
+    """Check the data themselves, without what is mixed in."""
+    written = plan.data[0].written
     if census is None:
-        if plan.prepare:
+        if not written:
             found = "Not there yet: a job makes it first, and the training waits for that."
             return [PreflightCheck("data", "open", found)]
         return [picture_check(plan.config, counts, written=True)]
     whole = "" if census.complete else "of the first pictures, "
     counts = counts or {str(split): count for split, count in census.pictures.items()}
-    checks = [picture_check(plan.config, counts, written=not plan.prepare, whole=whole, left_out=census.left_out)]
+    checks = [picture_check(plan.config, counts, written=written, whole=whole, left_out=census.left_out)]
     if checks[0].state == "bad":
         return checks
     regions = region_check(plan.config, census)
     return [*checks, *([regions] if regions else []), caption_check(plan, census)]
 
 
-def split_counts(config: TrainConfig) -> dict[str, int]:
-    """Return the pictures of each split of a data folder.
+def mix_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
+    """Say of data that are mixed in how many pictures they add, and which share of what is seen is theirs.
+
+    Raises: UserError: as of split_counts.
+    """
+    found = []
+    for data, (_, weight) in zip(plan.data[1:], mixed_folders(plan.config.mix), strict=True):
+        counts = [_train_count(services, each) for each in (plan.data[0], data)]
+        if counts[1] == 0:
+            return [PreflightCheck("mix", "bad", "what is mixed in has no picture to train on: choose other data.")]
+        if None in counts:
+            return [PreflightCheck("mix", "open", "how much is mixed in is known once the data are there")]
+        own, more = (float(count or 0) for count in counts)
+        share = weight * more / (own + weight * more)
+        seen = f"{more:,.0f} pictures more, seen {weight:g} × as often: {share:.0%} of all that are seen"
+        found.append(PreflightCheck("mix", "ok", seen))
+    return found
+
+
+def _train_count(services: Services, data: PlannedData) -> int | None:
+    """Return how many pictures there are to train on; None while nobody can tell."""
+    if data.written:
+        return split_counts(data).get("train", 0)
+    census = _census(services, data)
+    return census.pictures["train"] if census and census.complete else None
+
+
+def split_counts(data: PlannedData) -> dict[str, int]:
+    """Return the pictures of each split of a data folder; none before it is written.
 
     Raises: UserError: its manifest cannot be read or is of another schema, or a shard is missing.
     """
+    if not data.written:
+        return {}
     try:
-        manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((data.folder / "manifest.json").read_text(encoding="utf-8"))
         schema, splits = manifest["schema_version"], manifest["splits"]
         counts = {name: sum(int(entry["images"]) for entry in entries) for name, entries in splits.items()}
-        missing = [e["file"] for rows in splits.values() for e in rows if not (config.data / str(e["file"])).is_file()]
+        missing = [e["file"] for rows in splits.values() for e in rows if not (data.folder / str(e["file"])).is_file()]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{config.data} has no readable manifest: remove the folder and queue again.") from error
+        raise UserError(f"{data.folder} has no readable manifest: remove the folder and queue again.") from error
     if schema != SCHEMA_VERSION:
         raise UserError(f"The shards have schema {schema}, not {SCHEMA_VERSION}: write them again.")
     if missing:

@@ -29,12 +29,14 @@ def need(config: TrainConfig, *, processes: int = 1) -> Need | None:
     model = preset(config.preset)
     model = model.as_clip() if config.clip else model
     vision, text, decoder = parameters(model)
-    trainable = vision * (not config.lock_image) + text * (not config.lock_text) + decoder
+    towers = (vision * (not config.lock_image), text * (not config.lock_text))
+    trainable = (_adapters(model, config) if config.adapter_rank else sum(towers)) + decoder
     whole = vision + text + decoder
     images = config.batch_size / processes / config.pieces
     width = 2 if config.precision == "bf16" else 4
-    memory = whole * WEIGHT + trainable * (GRADIENT + ADAM) + images * _activations(model, config) * width
-    disk = (config.keep + 1) * (whole * WEIGHT + trainable * ADAM) + 2 * whole * WEIGHT
+    weights = whole * WEIGHT * (2 if config.average else 1)
+    memory = weights + trainable * (GRADIENT + ADAM) + images * _activations(model, config) * width
+    disk = (config.keep + 1) * (weights + trainable * ADAM) + 2 * whole * WEIGHT
     return Need(whole, trainable, memory + CONTEXT_BYTES, float(disk))
 
 
@@ -52,6 +54,14 @@ def parameters(config: GrainConfig) -> tuple[int, int, int]:
     layer = 8 * d * d + 2 * d * decoder.ffn + 16 * d  # self- and cross-attention, feed-forward
     heads = 2 * d * d + 2 * d * config.embed_dim + width * d
     return image, texts, decoder.layers * layer + heads + (decoder.num_queries + 1) * d
+
+
+def _adapters(model: GrainConfig, config: TrainConfig) -> int:
+    """Count what low-rank adapters of the towers' blocks have: attention's two matrices, the feed-forward's two."""
+    towers = ((model.vision_cfg, config.lock_image), (model.text_cfg, config.lock_text))
+    return sum(
+        config.adapter_rank * 16 * int(each["width"]) * int(each["layers"]) for each, locked in towers if not locked
+    )
 
 
 def _blocks(width: int, layers: int) -> int:

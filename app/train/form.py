@@ -18,7 +18,7 @@ from grain.config import PRESETS
 from grain.train_config import MINIMUMS, TrainConfig
 from user_errors import UserError
 
-CHOSEN_ELSEWHERE = ("data", "out", "init", "name")  # by the page's own fields
+CHOSEN_ELSEWHERE = ("data", "out", "init", "name", "mix", "zero_shot")  # by the page's own fields
 LOSSES = "losses."
 FIRST = (
     *("preset", "clip", "lock_image", "lock_text"),
@@ -30,6 +30,7 @@ CHOICES = {"preset": tuple(PRESETS)}  # a str to the command line, so that its e
 MOST_CHARACTERS = 200
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 MOST = {"learning_rate": 1.0, "final_learning_rate": 1.0, "workers": 256.0, "weight_decay": 10.0, "max_regions": 1000.0}
+MOST |= {"adapter_rank": 1024.0, "towers_rate": 100.0, "decoder_rate": 100.0, "heads_rate": 100.0}
 """What a person may write on the page: beyond it a number is a slip. The command line takes any."""
 
 
@@ -65,9 +66,10 @@ def form_fields() -> tuple[FormField, ...]:
     return tuple(each for each in _fields(TrainConfig, "") if each.name not in CHOSEN_ELSEWHERE)
 
 
-def config_from(values: Mapping[str, Any], *, data: Path, out: Path, init: str | None, name: str) -> TrainConfig:
+def config_from(values: Mapping[str, Any], *, data: Path, out: Path, init: str | None, **others: Any) -> TrainConfig:
     """Return the configuration of a form; fields that it lacks have their defaults.
 
+    Args:   others: of CHOSEN_ELSEWHERE.
     Raises: UserError: a value is of another kind, or there is no such field.
     """
     known = {each.name: each for each in form_fields()}
@@ -79,7 +81,7 @@ def config_from(values: Mapping[str, Any], *, data: Path, out: Path, init: str |
     defaults = TrainConfig(data, out)
     losses = type(defaults.losses)(**nested)
     try:
-        return TrainConfig(data=data, out=out, init=init, name=name, losses=losses, **plain)
+        return TrainConfig(data=data, out=out, init=init, losses=losses, **others, **plain)
     except ValueError as error:
         raise UserError(f"{error}.") from error
 

@@ -12,6 +12,8 @@ from app.ui.events import html, script
 from app.ui.html import empty_state, heading, page_head
 
 PAGE = 20  # runs of the table
+WORDS = "name, owner, state, tag or words of a note"
+ORDERS = ("newest", "name", "lowest loss", "best grounded")
 SCRIPT = script(Path(__file__).with_name("page.py"))
 LEAD = "Train on curated data. A run continues when this page is closed, and resumes after an interruption."
 NO_PLAN = empty_state("No plan yet", "Fill in the form: what the run needs is checked here before anything starts.")
@@ -22,6 +24,14 @@ ON_RUNS = """element.addEventListener("click", (event) => {
   else if (run) trigger("select", { run: Number(run.dataset.watch) });
 });"""
 ON_WATCHED = """element.addEventListener("click", (event) => {
+  const words = event.target.closest("[data-words]"), file = event.target.closest("[data-file]");
+  if (words) {
+    const asked = words.dataset.words === "tags" ? "Tags, separated by commas" : "Note";
+    const text = window.prompt(asked, words.dataset.now);
+    if (text !== null) trigger("select", { run: Number(words.dataset.run), what: words.dataset.words, text });
+    return;
+  }
+  if (file) return trigger("input", { run: Number(file.dataset.run), what: file.dataset.file });
   const button = event.target.closest("[data-keep]");
   if (!button) return;
   const { run, which, keep } = button.dataset;
@@ -54,6 +64,9 @@ class TrainPageParts:
     pictures: Any
     log: Any
     details: list[Any]
+    words: Any
+    order: Any
+    download: Any
     chosen: Any
     limit: Any
     seen: Any
@@ -79,6 +92,9 @@ def lay_out() -> TrainPageParts:
                     queue = gr.Button("Queue", variant="primary", elem_id="queue")
             with gr.Column(elem_classes="card"):
                 html(heading("Runs"))
+                with gr.Row(elem_classes="controls"):
+                    words = gr.Textbox(label="search runs", placeholder=WORDS, max_lines=1, elem_id="run-words")
+                    order = gr.Dropdown([*ORDERS], value=ORDERS[0], label="order", min_width=140, elem_id="run-order")
                 runs = gr.HTML(js_on_load=ON_RUNS, apply_default_css=False, elem_id="runs")
                 side = gr.HTML(js_on_load=ON_RUNS, apply_default_css=False, elem_id="side")
             with gr.Column(elem_classes="card"):
@@ -95,5 +111,5 @@ def lay_out() -> TrainPageParts:
                 log = html(elem_id="log")
     return TrainPageParts(
         form, gr.State({}), plan, note, measure, queue, runs, side, watched, kept, plots, pictures, log,
-        [curves, moments, lines], gr.State([]), gr.State(PAGE), gr.State({}),
+        [curves, moments, lines], words, order, gr.JSON(visible=False), gr.State([]), gr.State(PAGE), gr.State({}),
     )  # fmt: skip

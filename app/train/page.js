@@ -18,7 +18,7 @@ function values() {
 function showWhatMatters() {
   const found = values();
   const version = found.data.startsWith("version:");
-  const seen = { caption: version, unreviewed: version, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" };
+  const seen = { caption: version, unreviewed: version, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu", mix_weight: found.mix !== "", zero_shot_folder: found.zero_shot === "folder" };
   for (const name of ["cpus", "memory_gb"]) seen[name] = ["slurm", "ray"].includes(found.where);
   for (const name of ["partition", "account", "hours"]) seen[name] = found.where === "slurm";
   for (const [name, shown] of Object.entries(seen)) {

@@ -5,6 +5,7 @@ Handlers import what needs the database: the first page must not wait for it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,13 @@ from user_errors import UserError
 
 if TYPE_CHECKING:
     from app.train.plan import TrainRequest
-    from app.train.runs import RunView
+    from app.train.runs import RunOrder, RunView
 
 TITLE, PATH = "Train", "train"
 MOST_CHOSEN = 6  # runs over each other
+SAVE = """(file) => {
+  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
+}"""
 INTO_ADDRESS = """(runs) => {
   const query = new URLSearchParams(location.search);
   if (runs) query.set("run", runs);
@@ -143,15 +147,35 @@ class TrainPage:
             return gr.skip()
         return render_macro("finding", f"Job {job} writes it to a folder in exports, in GRAIN_HOME.")
 
-    def tick(self, chosen: list[int], limit: int, seen: dict[str, Any]) -> list[Any]:
+    def note(self, request: gr.Request, event: gr.EventData) -> None:
+        """Write the note or the tags of a run."""
+        from app.train import runs
+
+        try:
+            runs.write_words(self.services, int(event.run), what=str(event.what), text=str(event.text))
+        except UserError as error:
+            warn(error)
+
+    def download(self, event: gr.EventData) -> dict[str, str]:
+        """Return the log of a run, or its metrics, for the browser to save."""
+        from app.train import runs
+
+        try:
+            name, content = runs.file_of(self.services, int(event.run), str(event.what))
+        except UserError as error:
+            warn(error)
+            return {}
+        return {"name": name, "uri": f"data:text/plain;base64,{base64.b64encode(content).decode()}"}
+
+    def tick(self, chosen: list[int], limit: int, seen: dict[str, Any], words: str, order: RunOrder) -> list[Any]:
         """Draw what is new, every two seconds and at once after a choice. Returns the outputs of `_wire` and seen."""
         from app.train import panels, runs
         from app.train.curves import PANELS, curves
 
-        rows = runs.runs(self.services, limit + 1)
+        rows = runs.runs(self.services, limit + 1, words=words or "", order=order or "newest")
         views = self._views(chosen)
         now = {
-            "runs": panels.runs_panel(rows[:limit], chosen, more=len(rows) > limit),
+            "runs": panels.runs_panel(rows[:limit], chosen, more=len(rows) > limit, searched=bool(words)),
             "side": panels.side_panel(runs.side_jobs(self.services)),
             "watched": panels.watch_panel(views),
             "log": panels.log_panel(views),
@@ -162,7 +186,7 @@ class TrainPage:
         marks["details"] = bool(views)
         new = {name for name, mark in marks.items() if seen.get(name) != mark}
         logs = [(view.label, view.log) for view in views]
-        plots = [curves(panel, logs) if "curves" in new else gr.skip() for panel in PANELS]
+        plots = [_plot(curves(panel, logs)) if "curves" in new else gr.skip() for panel in PANELS]
         pictures = panels.pictures_panel(views) if "pictures" in new else gr.skip()
         shown = [now[name] if name in new else gr.skip() for name in now]
         details = gr.update(visible=bool(views)) if "details" in new else gr.skip()
@@ -202,7 +226,12 @@ class TrainPage:
             data=data,
             starts=plan.start_choices(self.services),
             places=plan.where_choices(self.services),
+            zero_shot=plan.zero_shot_choices(self.services),
         )
+
+
+def _plot(figure: Any | None) -> Any:
+    return gr.update(value=figure, visible=figure is not None)
 
 
 def _read(values: Mapping[str, Any]) -> TrainRequest:
@@ -217,7 +246,7 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
 
 
 def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, dataset: Any) -> None:
-    inputs = [parts.chosen, parts.limit, parts.seen]
+    inputs = [parts.chosen, parts.limit, parts.seen, parts.words, parts.order]
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
     app.load(page.open, None, [dataset, parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
@@ -233,6 +262,12 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, dataset: Any) 
     for jobs in (parts.runs, parts.side):
         jobs.click(page.ask, None, parts.form, **(LIGHT | QUEUE_ALL)).then(page.tick, inputs, shown, **LIGHT)
     parts.watched.click(page.keep, None, parts.kept, **(LIGHT | QUEUE_ALL))
+    parts.watched.select(page.note, None, None, **(LIGHT | QUEUE_ALL)).then(page.tick, inputs, shown, **LIGHT)
+    parts.watched.input(page.download, None, parts.download, **(LIGHT | QUEUE_ALL)).then(
+        None, parts.download, None, js=SAVE, api_visibility="private"
+    )
+    for field in (parts.words, parts.order):
+        field.change(page.tick, inputs, shown, **(in_order("train-search") | QUEUE_ALL))
     parts.chosen.change(page.tick, inputs, shown, **LIGHT)
     query = gr.Textbox(visible=False)  # the browser never has a gr.State
     parts.chosen.change(page.address, parts.chosen, query, **LIGHT).then(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,11 @@ CLUSTER_FIELDS = (
     ("memory_gb", "GB of memory", "the cluster's own"),
 )
 EMPTY_FORM = dict.fromkeys(("name", "data", "caption", "unreviewed", "start", "open_clip", "where", *FIELDS), "")
+EMPTY_FORM |= {"mix": "", "mix_weight": "1", "zero_shot": "", "zero_shot_folder": ""}
 GIGABYTE = 2**30
 MOST_CHARACTERS = 40  # of a setting in the table of differences
 NO_RUN = empty_state("No run yet", "Choose data and a start on the left, read the preflight, and press Queue.")
+NOTHING_FOUND = empty_state("No such run", "No name, owner, state, tag or note holds these words: write others.")
 NOTHING_CHOSEN = empty_state("No run chosen", "Press one or several runs in the table to draw their curves together.")
 NO_PICTURE = empty_state("No picture yet", "A few fixed pictures are grounded at each evaluation.")
 Choices = Sequence[tuple[str, str]]
@@ -61,7 +64,9 @@ class RunLine:
     state: str
     done: str
     loss: str
+    grounded: str
     left: str
+    tags: tuple[str, ...]
     buttons: tuple[str, ...]
 
 
@@ -88,7 +93,9 @@ class WatchedRun:
     settings: str
 
 
-def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, places: Choices) -> str:
+def form_panel(
+    values: Mapping[str, Any], *, data: Choices, starts: Choices, places: Choices, zero_shot: Choices = ()
+) -> str:
     """Render the form. values: as app.train.plan.TrainRequest reads them."""
     given = dict(values.get("fields") or {})
     fields = {each.name: (each, given.get(each.name, each.default)) for each in form_fields()}
@@ -97,6 +104,8 @@ def form_panel(values: Mapping[str, Any], *, data: Choices, starts: Choices, pla
         drawn=uuid4().hex,
         values=EMPTY_FORM | {"processes": 1, "priority": 0, "held_out": f"{HELD_OUT:g}"} | dict(values),
         data=data,
+        mixable=[("nothing", ""), *((label, key) for label, key in data if key)],
+        zero_shot=zero_shot,
         starts=starts,
         places=places,
         captions=CAPTIONS,
@@ -111,10 +120,10 @@ def plan_panel(plan: TrainPlan, checks: Sequence[PreflightCheck]) -> str:
     return render("train/templates/plan.html", checks=checks, marks=MARKS, command=plan.command)
 
 
-def runs_panel(rows: Sequence[RunRow], chosen: Sequence[int], *, more: bool) -> str:
-    """Render the table of runs."""
+def runs_panel(rows: Sequence[RunRow], chosen: Sequence[int], *, more: bool, searched: bool = False) -> str:
+    """Render the table of runs. searched: they are those that hold some words."""
     if not rows:
-        return NO_RUN
+        return NOTHING_FOUND if searched else NO_RUN
     return render("train/templates/runs.html", rows=[_run_line(row, chosen) for row in rows], more=more)
 
 
@@ -131,6 +140,8 @@ def _run_line(row: RunRow, chosen: Sequence[int]) -> RunLine:
         state=f"{job.state}{requested}{priority}",
         done="–" if share is None else f"{100 * share:.0f} %",
         loss=_number(row.latest.get("loss")),
+        grounded="–" if math.isnan(row.grounding) else f"{row.grounding:.0%}",
+        tags=row.notes.tags,
         left="–" if left is None else duration(left),
         buttons=_buttons(job),
     )
@@ -277,5 +288,6 @@ def _number(value: object) -> str:
 
 def _setting(value: object) -> str:
     """Return a setting's value, its end where it is long."""
-    text = "none" if value is None else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = "none" if value is None or not text else text
     return text if len(text) <= MOST_CHARACTERS else f"…{text[1 - MOST_CHARACTERS :]}"

@@ -7,11 +7,11 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from app.access.permissions import check_weights
+from app.access.permissions import check_readable, check_weights
 from app.access.rules import Role
 from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
@@ -26,11 +26,13 @@ from db.engine import reading
 from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.version_queries import list_versions
 from grain.command import command_line
-from grain.train_config import TrainConfig
+from grain.train_config import MOST_WEIGHT, TrainConfig
 from user_errors import UserError
 
 WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
+FOLDER = "folder"
 WORLDS = (2_000, 20_000)  # pictures of the sample worlds that the page offers to draw
+WORLD_PROPOSALS = 8  # boxes a picture of a sample world, where region queries start from some
 HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
@@ -42,6 +44,7 @@ class TrainRequest:
     """The form of the page. data, start: keys of `data_choices` and `start_choices`. fields: of TrainConfig.
 
     caption, unreviewed, held_out: of a version's export (see ExportConfig). cluster: see app.jobs.resources.FIELDS.
+    mix, mix_weight: further data, "" for none, and their weight. zero_shot: a key of `zero_shot_choices`.
     """
 
     name: str
@@ -54,6 +57,10 @@ class TrainRequest:
     caption: str
     unreviewed: bool
     held_out: str
+    mix: str
+    mix_weight: str
+    zero_shot: str
+    zero_shot_folder: str
     cluster: Mapping[str, str]
     fields: Mapping[str, Any]
 
@@ -64,7 +71,8 @@ class TrainRequest:
         Raises: UserError: it is no form.
         """
         try:
-            own = {name: str(values.get(name) or "").strip() for name in ("name", "data", "start", "open_clip")}
+            names = ("name", "data", "start", "open_clip", "mix", "mix_weight", "zero_shot", "zero_shot_folder")
+            own = {name: str(values.get(name) or "").strip() for name in names}
             return cls(
                 **own,
                 where=str(values.get("where") or CPU),
@@ -81,18 +89,33 @@ class TrainRequest:
 
 
 @dataclass(frozen=True)
-class TrainPlan:
-    """A training as it would run. prepare: the words that make its data first; none when these are there.
+class PlannedData:
+    """Data of a training. export: how a version becomes them; None for the sample world. words: what makes them."""
 
-    export: how a version becomes its data; None for the sample world.
-    """
+    folder: Path
+    export: ExportConfig | None
+    words: tuple[str, ...]
+
+    @property
+    def written(self) -> bool:
+        """Return whether they are there."""
+        return (self.folder / "manifest.json").is_file()
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A training as it would run. data: what it learns from, then what is mixed in."""
 
     request: TrainRequest
     config: TrainConfig
-    export: ExportConfig | None
-    prepare: tuple[str, ...]
+    data: tuple[PlannedData, ...]
     argv: tuple[str, ...]
     resources: ClusterResources
+
+    @property
+    def missing(self) -> tuple[PlannedData, ...]:
+        """Return the data that jobs make first."""
+        return tuple(each for each in self.data if not each.written)
 
     @property
     def command(self) -> str:
@@ -100,8 +123,7 @@ class TrainPlan:
         launcher = self.resources.launcher(self.request.where)
         lines = [
             shlex.join([*before, "python", *words])
-            for before, words in (([], self.prepare), (launcher, self.argv))
-            if words
+            for before, words in (*(([], each.words) for each in self.missing), (launcher, self.argv))
         ]
         return " && \\\n".join(lines)
 
@@ -135,6 +157,16 @@ def newest_version(services: Services, dataset: str | None) -> str:
     return f"{VERSION}:{versions[0].sha256}" if versions else ""
 
 
+def zero_shot_choices(services: Services) -> list[tuple[str, str]]:
+    """Return the label and the key of what can be classified at each evaluation."""
+    worlds = [(f"novel classes of {label}", key) for label, key in data_choices(services) if key in _drawn(services)]
+    return [("none", ""), *worlds, ("a folder", FOLDER)]
+
+
+def _drawn(services: Services) -> list[str]:
+    return [f"{WORLD}:{int(folder.name)}" for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+
+
 def start_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
     infos = {each.name: each.info for each in services.registry.usable() if each.info}
@@ -162,18 +194,19 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
-    folder, export, words = data_of(services, request)
-    prepare = () if (folder / "manifest.json").is_file() else tuple(words)
+    data = (data_of(services, request), *_mixed_in(services, request))
     config = config_from(
         request.fields,
-        data=folder,
+        data=data[0].folder,
         out=services.settings.home / "runs" / request.name,
         init=_init(services, request, role),
         name=request.name,
+        mix=tuple(f"{each.folder}={_mix_weight(request.mix_weight):g}" for each in data[1:]),
+        zero_shot=_zero_shot(services, request, role),
     )
     kept = {name: getattr(services.settings, f"cluster_{name}") for name in FIELDS}
     resources = read_resources(request.cluster, kept, gpus=request.processes, workers=config.workers)
-    return TrainPlan(request, config, export, prepare, launch_words(request, config, "grain.train"), resources)
+    return TrainPlan(request, config, data, launch_words(request, config, "grain.train"), resources)
 
 
 def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:
@@ -192,19 +225,63 @@ def _gpus(services: Services, where: str) -> tuple[int, int]:
     return {CPU: (0, 1), GPU: (1, services.jobs.slots.get(GPU, 0))}.get(where, (0, MOST_GPUS))
 
 
-def data_of(services: Services, request: TrainRequest) -> tuple[Path, ExportConfig | None, list[str]]:
-    """Return the data folder, the settings of the export that fills it, and the words that make it.
+def data_of(services: Services, request: TrainRequest) -> PlannedData:
+    """Return the data that a form chooses.
 
     Raises: UserError: there are no such data, or its settings cannot be used.
     """
     kind, _, key = request.data.partition(":")
     if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
-        folder = _worlds(services) / str(int(key))
-        return folder, None, ["-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}"]
+        proposing = request.fields.get("queries") == "proposals"
+        folder = _worlds(services) / f"{int(key)}{'-proposals' * proposing}"
+        words = ("-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}")
+        return PlannedData(folder, None, (*words, *([f"--proposals={WORLD_PROPOSALS}"] * proposing)))
     if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
         export = _export(services, request, key)
-        return export.out, export, export_command(export)
+        return PlannedData(export.out, export, tuple(export_command(export)))
     raise UserError("Choose the data: a frozen version, or the sample world.")
+
+
+def _mixed_in(services: Services, request: TrainRequest) -> list[PlannedData]:
+    """Return the further data of a form.
+
+    Raises: UserError: they are the data themselves, or there are none such.
+    """
+    if not request.mix:
+        return []
+    if request.mix == request.data:
+        raise UserError("The data and what is mixed in are the same: choose others, or nothing.")
+    return [data_of(services, replace(request, data=request.mix))]
+
+
+def _mix_weight(text: str) -> float:
+    try:
+        weight = float(text or 1)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight <= MOST_WEIGHT:  # nan neither
+        expected = f"a number above 0, at most {MOST_WEIGHT:,g}"
+        raise UserError(
+            f"Weight of what is mixed in: expected {expected}, got {text[:20]!r}: write 2 for twice as often."
+        )
+    return weight
+
+
+def _zero_shot(services: Services, request: TrainRequest, role: Role) -> str | None:
+    """Return TrainConfig.zero_shot of a form.
+
+    Raises: UserError: it is a folder that the person may not have read, or none is named.
+    """
+    kind, _, key = request.zero_shot.partition(":")
+    if not kind:
+        return None
+    if kind == WORLD and key.isdigit():
+        return f"{_worlds(services) / str(int(key))}#novel"
+    place, _, split = request.zero_shot_folder.partition("#")
+    if kind != FOLDER or not place:
+        raise UserError("Name the folder to classify, a folder of pictures for each class, or choose none.")
+    check_readable(services.settings.home, role, place, str(Path(place) / split))
+    return request.zero_shot_folder
 
 
 def _export(services: Services, request: TrainRequest, sha256: str) -> ExportConfig:

@@ -26,7 +26,7 @@ def fine_tune_form(services: Services, data: str) -> dict[str, Any]:
     """
     start = fine_tune_start(services)
     try:
-        export = data_of(services, TrainRequest.read({"data": data}))[1]
+        export = data_of(services, TrainRequest.read({"data": data})).export
         if export is None or not start:
             return {}
         path = version_path(services.settings.home, export.version)

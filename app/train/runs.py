@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from app.access.accounts import Person
@@ -18,7 +19,8 @@ from app.jobs.control import NewJob
 from app.jobs.run_logs import METRICS_LOG, WATCHED, Moment, RunLog, moments
 from app.services import Services
 from app.train.alerts import Alert, alerts
-from app.train.form import values_of
+from app.train.form import CHOSEN_ELSEWHERE, values_of
+from app.train.notes import RunNotes, read_notes, write_note, write_tags
 from app.train.plan import CHECKPOINT, newest_version
 from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
@@ -29,14 +31,25 @@ from grain.checkpoint import METRICS, CheckpointError, read_info
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
+MOST_DOWNLOAD_BYTES, MOST_LOG_LINES = 32 * 2**20, 1_000_000
+MOST_SEARCHED = 1000  # latest runs
+RunOrder = Literal["newest", "name", "lowest loss", "best grounded"]
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run in the table. latest: the last row of its log."""
+    """A run in the table. latest: the last row of its log. grounding: of its best checkpoint, held-out; nan without."""
 
     job: Job
     latest: Mapping[str, Any]
+    notes: RunNotes = field(default_factory=RunNotes)
+    grounding: float = math.nan
+
+    def matches(self, words: Sequence[str]) -> bool:
+        """Return whether its name, owner, state, tags or note hold every word, whatever their case."""
+        job, notes = self.job, self.notes
+        text = "\n".join((name_of(job), job.owner, job.state, *notes.tags, notes.note)).casefold()
+        return all(word.casefold() in text for word in words)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class RunView:
     kept: Sequence[KeptCheckpoint]
     states: Sequence[str]
     tail: str
+    notes: RunNotes
     waits_for: Job | None
 
     @property
@@ -68,10 +82,40 @@ class RunView:
         return f"{name_of(self.job)} · {self.job.id}"
 
 
-def runs(services: Services, limit: int) -> list[RunRow]:
-    """Return the latest runs, newest first; note jobs whose process is dead."""
+def runs(services: Services, limit: int, *, words: str = "", order: RunOrder = "newest") -> list[RunRow]:
+    """Return runs in an order; note jobs whose process is dead.
+
+    Args: words: that a run must hold, see RunRow.matches; of the latest MOST_SEARCHED runs, as with another order.
+    """
     services.jobs.reconcile()
-    return [RunRow(job, services.run_logs.latest(folder_of(job))) for job in run_jobs(services, limit)]
+    plain = not words.split() and order == "newest"
+    rows = [_row(services, job) for job in run_jobs(services, limit if plain else MOST_SEARCHED)]
+    return sorted((row for row in rows if row.matches(words.split())), key=ORDERS[order])[:limit]
+
+
+def _row(services: Services, job: Job) -> RunRow:
+    folder = folder_of(job)
+    return RunRow(job, services.run_logs.latest(folder), read_notes(folder), _grounding(folder))
+
+
+def _grounding(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / "best" / METRICS).read_text(encoding="utf-8"))["grounding_acc50"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return math.nan
+
+
+def _rising(value: object) -> float:
+    """Return a number to sort by, what is none last."""
+    return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
+
+
+ORDERS: Mapping[RunOrder, Callable[[RunRow], Any]] = {
+    "newest": lambda row: -row.job.id,
+    "name": lambda row: (name_of(row.job).casefold(), -row.job.id),
+    "lowest loss": lambda row: (_rising(row.latest.get("loss")), -row.job.id),
+    "best grounded": lambda row: (_rising(-row.grounding), -row.job.id),
+}
 
 
 def side_jobs(services: Services, limit: int = 4) -> list[Job]:
@@ -102,6 +146,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         kept=_kept_checkpoints(folder),
         states=sorted(each.name for each in (folder / "checkpoints").glob("step-*")),
         tail=services.jobs.log_tail(job.id, lines),
+        notes=read_notes(folder),
         waits_for=waits_for if waits_for and waits_for.state != "done" else None,
     )
 
@@ -169,6 +214,34 @@ def start_checkpoint(services: Services, job_id: int) -> str:
     return name if kind == CHECKPOINT and name in [each.name for each in services.registry.usable()] else ""
 
 
+def write_words(services: Services, job_id: int, *, what: str, text: str) -> None:
+    """Write the note of a run, or its tags.
+
+    Raises: UserError: there is no such run, or the text is too long.
+    """
+    folder = view(services, job_id, lines=1).folder
+    (write_tags if what == "tags" else write_note)(folder, text)
+
+
+def file_of(services: Services, job_id: int, what: str) -> tuple[str, bytes]:
+    """Return the name and the content of a run's log, or of its metrics a step.
+
+    Raises: UserError: there is no such run or no file yet, or it is too large for a browser.
+    """
+    seen = view(services, job_id, lines=1)
+    if what == "log":
+        return f"{name_of(seen.job)}.log", services.jobs.log_tail(job_id, MOST_LOG_LINES).encode()
+    file = seen.folder / METRICS_LOG
+    try:
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= MOST_DOWNLOAD_BYTES else b""
+    except OSError as error:
+        raise UserError("Nothing is logged yet: wait for the first step.") from error
+    if not content:
+        raise UserError(f"The metrics have {size / 2**20:,.0f} MB, too many for a browser: copy {file}.")
+    return f"{name_of(seen.job)}.{METRICS_LOG}", content
+
+
 def keep(services: Services, person: Person, job_id: int, *, which: str, push_to: str = "") -> int:
     """Queue an export: the checkpoint, its towers as open_clip reads them, a model card; return the id of the job.
 
@@ -219,9 +292,9 @@ def _kept_checkpoints(folder: Path) -> list[KeptCheckpoint]:
 
 def settings_difference(jobs: Sequence[Job]) -> dict[str, list[Any]]:
     """Return the settings in which some runs differ: name -> the value of each."""
-    flat = [
-        values_of(job.config["train"]) | {key: job.config["train"].get(key) for key in ("data", "init")} for job in jobs
-    ]
+    chosen = [key for key in CHOSEN_ELSEWHERE if key not in ("out", "name")]
+    trained = [job.config["train"] for job in jobs]
+    flat = [values_of(one) | {key: one.get(key) for key in chosen} for one in trained]
     names = dict.fromkeys(key for one in flat for key in one)
     rows = {name: [one.get(name) for one in flat] for name in names}
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}

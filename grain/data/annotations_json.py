@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import Box
+    from grain.data.record import Box
 
 MOST_BYTES = 1_500 * 2**20  # LVIS's largest published file has 1.1 GB
 

@@ -17,7 +17,7 @@ from grain.preprocess import upright_rgb
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import Box
+    from grain.data.record import Box
 
 NO_LABEL = -1
 

@@ -16,7 +16,7 @@ from grain.data.data_sets import DataSet, EvaluationItem, PictureObjects, of_ite
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import Box
+    from grain.data.record import Box
 
 PATTERNS = (
     "annotations_without_background.json",

@@ -19,7 +19,7 @@ from grain.data.plain_pickle import read_plain_pickle
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import Box
+    from grain.data.record import Box
 
 REFER = "the layout of lichengunc/refer (refs(unc).p or refs(umd).p, and instances.json)"
 ENTITIES = "Flickr30k Entities' Annotations/*.xml and Sentences/*.txt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from functools import cache
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -25,12 +26,33 @@ def image_tensor(content: bytes, *, size: int, mean: tuple[float, ...], std: tup
     picture = Image.open(io.BytesIO(content))  # the header only: what it is, and how large
     if picture.format != "JPEG":
         return torch.from_numpy(image_to_array(picture, size=size, mean=mean, std=std))
+    return network_input(_decoded_jpeg(content), size=size, mean=mean, std=std)
+
+
+def image_levels(content: bytes) -> Tensor:
+    """Decode a picture file to [3, H, W] uint8.
+
+    Raises: OSError, ValueError: it cannot be read.
+    """
+    picture = Image.open(io.BytesIO(content))
+    if picture.format != "JPEG":
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    return _decoded_jpeg(content)
+
+
+def network_input(levels: Tensor, *, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Resize [3, H, W] uint8 to size x size (bicubic, no crop) and normalize."""
+    small = F.interpolate(levels[None], (size, size), mode="bicubic", antialias=True)[0]
+    return small.float().sub_(_levels(mean)).div_(_levels(std))
+
+
+def _decoded_jpeg(content: bytes) -> Tensor:
     try:
-        decoded = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        levels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB)
     except RuntimeError as error:
         raise OSError(str(error).split(", ")[-1]) from error
-    small = F.interpolate(decoded[None], (size, size), mode="bicubic", antialias=True)[0]
-    return small.float().sub_(_levels(mean)).div_(_levels(std))
+    return levels
 
 
 @cache

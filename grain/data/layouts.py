@@ -19,7 +19,7 @@ from grain.config import ClassTexts
 from user_errors import UserError
 
 if TYPE_CHECKING:
-    from grain.data.loader import Box, ShardRecord
+    from grain.data.record import Box, ShardRecord
 from grain.data.data_sets import (
     NO_LABEL,
     DataSet,

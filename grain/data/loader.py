@@ -7,11 +7,11 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,34 +20,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from grain.boxes import pad_boxes
 from grain.config import GrainConfig
-from grain.data.jpeg import image_tensor
-from grain.data.shards import ExactlyOnce, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
+from grain.data.augment import UNCHANGED, Augmentation
+from grain.data.jpeg import image_levels, image_tensor, network_input
+from grain.data.record import Box, Pixels, ShardRecord
+from grain.data.shards import ExactlyOnce, Mixed, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
 from grain.data.tokenizer import Tokenizer, text_id
 from grain.sentences import join_phrases
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.train_config import CaptionSource, RegionChoice, Sampling
-
-Box = tuple[float, float, float, float]  # xyxy, normalized
-Pixels = TypeVar("Pixels")
-
-
-@dataclass(frozen=True)
-class ShardRecord(Generic[Pixels]):
-    """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
-
-    written_caption: what a describer wrote of the whole picture; empty where nobody did.
-    image: a PIL picture, or in training what the image tower reads, [3, S, S].
-    proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
-    """
-
-    key: str
-    image: Pixels
-    caption: str
-    boxes_xyxy: tuple[Box, ...]
-    texts: tuple[str, ...]
-    class_name: str | None
-    written_caption: str = ""
-    proposals: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +66,51 @@ def find_shards(folder: Path, split: str) -> Shards:
     if missing:
         raise ValueError(f"{folder} lacks {missing[0]} and {len(missing) - 1} more shards: copy or write them again")
     return Shards(paths, tuple(int(entry["images"]) for entry in splits[split]), trained_on)
+
+
+@dataclass(frozen=True)
+class MixedShards:
+    """Several splits that are trained on together. weights: how often a picture of each is seen, relative to others."""
+
+    parts: tuple[Shards, ...]
+    weights: tuple[float, ...] = (1.0,)
+
+    @property
+    def images(self) -> int:
+        """Images in all."""
+        return sum(part.images for part in self.parts)
+
+    @property
+    def trained_on(self) -> str:
+        """Return what they are, in words."""
+        return "; ".join(dict.fromkeys(part.trained_on for part in self.parts))
+
+    def order(self, *, sampling: Sampling, seed: int, batch: int) -> SampleOrder:
+        """Return the order in which they are read; of one part that of the part itself."""
+
+        def own(part: Shards, *, batch: int) -> SampleOrder:
+            return (
+                Resampled(part.counts, seed=seed)
+                if sampling == "resampled"
+                else ExactlyOnce(part.counts, seed=seed, batch=batch)
+            )
+
+        if len(self.parts) == 1:
+            return own(self.parts[0], batch=batch)
+        firsts = accumulate((len(part.paths) for part in self.parts[:-1]), initial=0)
+        shares = [part.images * weight for part, weight in zip(self.parts, self.weights, strict=True)]
+        return Mixed([own(part, batch=1) for part in self.parts], list(firsts), shares=shares, seed=seed)
+
+
+def find_mixed(folder: Path, mix: Sequence[tuple[Path, float]]) -> MixedShards:
+    """Find the training splits of a data folder and of those that are mixed in.
+
+    Raises: ValueError: as of find_shards; one of several has no pictures.
+    """
+    parts = tuple(find_shards(each, "train") for each in (folder, *(other for other, _ in mix)))
+    if mix and (empty := [part for part in parts if not part.images]):
+        raise ValueError(f"the split train of {empty[0].trained_on} has no pictures: leave it out")
+    return MixedShards(parts, (1.0, *(weight for _, weight in mix)))
 
 
 def read_records(shards: Shards, *, limit: int | None = None) -> Iterator[ShardRecord[Image.Image]]:
@@ -177,16 +202,7 @@ def collate(
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to a device."""
-
-    def moved(item: Any) -> Any:
-        if isinstance(item, Tensor):
-            return item.to(device, non_blocking=True)
-        if item is None:
-            return None
-        return replace(item, **{field.name: moved(getattr(item, field.name)) for field in fields(item)})
-
-    result: Batch = moved(batch)
-    return result
+    return batch.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 class TrainingStream(IterableDataset[Batch]):
@@ -197,7 +213,7 @@ class TrainingStream(IterableDataset[Batch]):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: MixedShards,
         config: GrainConfig,
         *,
         global_batch: int,
@@ -211,6 +227,7 @@ class TrainingStream(IterableDataset[Batch]):
         caption_source: CaptionSource = "caption",
         with_regions: bool = True,
         sampling: Sampling = "exactly_once",
+        augmentation: Augmentation = UNCHANGED,
     ) -> None:
         """first_step, last_step: half-open range of global steps. Other arguments as in TrainConfig.
 
@@ -221,16 +238,15 @@ class TrainingStream(IterableDataset[Batch]):
         if shards.images < global_batch:
             raise ValueError(f"the data has {shards.images} images, fewer than one batch of {global_batch}: use less")
         self.config, self.global_batch, self.seed = config, global_batch, seed
-        order: SampleOrder
-        if sampling == "resampled":
-            order = Resampled(shards.counts, seed=seed)
-        else:
-            order = ExactlyOnce(shards.counts, seed=seed, batch=global_batch)
-        self.reader = SampleReader(shards.paths, shards.counts, order)
+        self.reader = SampleReader(
+            [path for part in shards.parts for path in part.paths],
+            [count for part in shards.parts for count in part.counts],
+            shards.order(sampling=sampling, seed=seed, batch=global_batch),
+        )
         self.first_step, self.last_step = first_step, last_step
         self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
-        self.regions = regions
+        self.regions, self.augmentation = regions, augmentation
         self.tokenizer = Tokenizer(
             vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
         )
@@ -239,22 +255,31 @@ class TrainingStream(IterableDataset[Batch]):
         """Batches in order; of several loader workers each makes every n-th, and the loader restores the order."""
         worker = get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        config = self.config
-        read = partial(image_tensor, size=config.image_size, mean=config.mean, std=config.std)
         for step in range(self.first_step + first, self.last_step, workers):
             records, captions = [], []
             for row in self.rows:
                 sample, turn = self.reader.read(step * self.global_batch + row)
-                records.append(self._chosen(decode(sample, read), turn))
+                records.append(self._record(sample, turn))
                 captions.append(self._caption(records[-1], turn))
             yield collate(
                 records,
                 captions,
-                config=config,
+                config=self.config,
                 tokenizer=self.tokenizer,
                 max_regions=self.max_regions,
                 with_regions=self.with_regions,
             )
+
+    def _record(self, sample: dict[str, Any], turn: int) -> ShardRecord[Tensor]:
+        """Return a sample as this turn shows it: its regions, its image as the image tower reads it."""
+        config = self.config
+        shaped = partial(network_input, size=config.image_size, mean=config.mean, std=config.std)
+        if not self.augmentation.changes:
+            read = partial(image_tensor, size=config.image_size, mean=config.mean, std=config.std)
+            return self._chosen(decode(sample, read), turn)
+        record = self._chosen(decode(sample, image_levels), turn)
+        record = self.augmentation.apply(record, seed_of(self.seed, turn, record.key, "augment"))
+        return replace(record, image=shaped(record.image))
 
     def _chosen(self, record: ShardRecord[Tensor], turn: int) -> ShardRecord[Tensor]:
         """Return a record with the regions of this turn; they keep their order."""
@@ -297,13 +322,18 @@ class _StreamWithErrors(IterableDataset[Batch | _LoadError]):
             yield _LoadError(str(error))
 
 
-def loader(stream: TrainingStream, workers: int) -> Iterator[Batch]:
+def loader(stream: TrainingStream, workers: int, *, pinned: bool = False) -> Iterator[Batch]:
     """Read a stream in worker processes (0: in this one).
 
+    Args:   pinned: put batches where a GPU can fetch them while it works on the one before.
     Raises: ValueError: a sample cannot be read; one sentence, wherever it was read.
     """
     batches = DataLoader(
-        _StreamWithErrors(stream), batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+        _StreamWithErrors(stream),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pinned,
     )
     for batch in batches:
         if isinstance(batch, _LoadError):

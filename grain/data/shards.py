@@ -109,13 +109,13 @@ def _any_files(path: Path) -> Iterator[tuple[str, Span]]:
 class ShuffleWindow:
     """A stretch of the order: position first + i is row rows[i] of shard shards[i].
 
-    turn: what drawn captions vary by.
+    turns: what drawn captions and regions vary by.
     """
 
     first: int
     shards: NDArray[np.int64]
     rows: NDArray[np.int64]
-    turn: int
+    turns: NDArray[np.int64]
 
     def holds(self, position: int) -> bool:
         """Return whether a position is in the window."""
@@ -154,7 +154,7 @@ class ExactlyOnce:
         rows = np.concatenate([np.arange(self._counts[member]) for member in members])
         mixed = np.random.default_rng(seed_of(self._seed, epoch, low)).permutation(len(rows))
         mixed = mixed[: self._epoch_length - first]
-        return ShuffleWindow(epoch * self._epoch_length + first, shards[mixed], rows[mixed], epoch)
+        return ShuffleWindow(epoch * self._epoch_length + first, shards[mixed], rows[mixed], np.full(len(mixed), epoch))
 
 
 def _window_end(ends: NDArray[np.int64], low: int, first: int) -> int:
@@ -177,7 +177,53 @@ class Resampled:
         few = draw.choice(len(self._counts), size=WINDOW_SHARDS, p=self._counts / self._counts.sum())
         shards = few[draw.integers(WINDOW_SHARDS, size=WINDOW_SAMPLES)]
         rows = (draw.random(WINDOW_SAMPLES) * self._counts[shards]).astype(np.int64)
-        return ShuffleWindow(turn * WINDOW_SAMPLES, shards, rows, turn)
+        return ShuffleWindow(turn * WINDOW_SAMPLES, shards, rows, np.full(WINDOW_SAMPLES, turn))
+
+
+class Mixed:
+    """Samples of several orders, of each a fixed number in every window, in an order of the seed's.
+
+    Each order goes on where it was in the window before, so that what it promises of its own samples still holds.
+    """
+
+    def __init__(
+        self, orders: Sequence[SampleOrder], firsts: Sequence[int], *, shares: Sequence[float], seed: int
+    ) -> None:
+        """firsts: of each order the number of its first shard. shares: of the samples, of each order; they sum to 1."""
+        self._orders, self._firsts, self._seed = orders, firsts, seed
+        self._numbers = window_numbers(shares)
+
+    def window(self, position: int) -> ShuffleWindow:
+        """See SampleOrder."""
+        turn = position // WINDOW_SAMPLES
+        parts = [
+            self._part(order, first, range(turn * number, (turn + 1) * number))
+            for order, first, number in zip(self._orders, self._firsts, self._numbers, strict=True)
+        ]
+        mixed = np.random.default_rng(seed_of(self._seed, "mixed", turn)).permutation(WINDOW_SAMPLES)
+        shards, rows, turns = (np.concatenate(columns)[mixed] for columns in zip(*parts, strict=True))
+        return ShuffleWindow(turn * WINDOW_SAMPLES, shards, rows, turns)
+
+    @staticmethod
+    def _part(order: SampleOrder, first_shard: int, positions: range) -> tuple[NDArray[np.int64], ...]:
+        """Return shards, rows and turns of some positions of an order."""
+        pieces, place = [], positions.start
+        while place < positions.stop:
+            window = order.window(place)
+            cut = slice(place - window.first, min(positions.stop - window.first, len(window.rows)))
+            pieces.append((window.shards[cut] + first_shard, window.rows[cut], window.turns[cut]))
+            place = window.first + len(window.rows)
+        return tuple(np.concatenate(columns) for columns in zip(*pieces, strict=True))
+
+
+def window_numbers(shares: Sequence[float]) -> list[int]:
+    """Return how many samples of a window each share is, by largest remainders, at least one."""
+    exact = np.array(shares) / sum(shares) * WINDOW_SAMPLES
+    numbers = np.maximum(np.floor(exact).astype(int), 1)
+    for row in np.argsort(np.floor(exact) - exact)[: max(0, WINDOW_SAMPLES - int(numbers.sum()))]:
+        numbers[row] += 1
+    numbers[int(numbers.argmax())] += WINDOW_SAMPLES - int(numbers.sum())
+    return [int(number) for number in numbers]
 
 
 class SampleReader:
@@ -200,7 +246,7 @@ class SampleReader:
         shard, row = int(window.shards[i]), int(window.rows[i])
         if shard not in self._indexes:
             self._indexes[shard] = self._index(shard)
-        return read_entry(self._paths[shard], self._indexes[shard][row]), window.turn
+        return read_entry(self._paths[shard], self._indexes[shard][row]), int(window.turns[i])
 
     def _index(self, shard: int) -> list[ShardEntry]:
         path, count = self._paths[shard], self._counts[shard]

@@ -24,7 +24,8 @@ from torchvision.ops import box_iou
 from atomic_files import write_atomically
 from grain.box_overlap import distinct_rows
 from grain.command import run_command
-from grain.data.loader import ShardRecord, find_shards, read_records
+from grain.data.loader import find_shards, read_records
+from grain.data.record import ShardRecord
 from grain.dense.changed_words import change_word, last_words
 from grain.dense.features import entities_of, words_of
 from grain.dense.measure import RIGHT_IOU

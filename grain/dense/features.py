@@ -8,7 +8,6 @@ Each shard becomes three files; a command that was stopped goes on with the firs
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ from PIL import Image, ImageOps
 from atomic_files import write_atomically
 from grain.checkpoint import EMBEDDED
 from grain.command import run_command
-from grain.data.loader import Box, ShardRecord, Shards, find_shards, read_records
+from grain.data.loader import Shards, find_shards, read_records
+from grain.data.record import Box, ShardRecord
 from grain.photo.networks import PhotoNetworks
 from grain.photo.tokens import MOST_TOKENS, TOKEN_PARTS
 
-MIRRORED = {"left": "right", "right": "left"}
 ARTICLES = frozenset(("a", "an", "the", "of", "his", "her", "their", "its", "some"))
 
 
@@ -97,11 +96,6 @@ def entities_of(record: ShardRecord[Image.Image]) -> list[Entity]:
 def words_of(phrase: str) -> frozenset[str]:
     """Return the words of a phrase that say something."""
     return frozenset(phrase.lower().split()) - ARTICLES
-
-
-def mirror_words(phrase: str) -> str:
-    """Exchange left and right, as a mirrored picture does."""
-    return re.sub(r"\b(left|right)\b", lambda word: MIRRORED[word[0]], phrase)
 
 
 def read_entities(folder: Path) -> Iterator[tuple[Path, list[list[Entity]]]]:

@@ -23,10 +23,11 @@ from atomic_files import atomic_file
 from grain.checkpoint import EMBEDDED, read_config
 from grain.command import run_command
 from grain.dense.changed_words import change_word, last_words, strange_word
-from grain.dense.features import Entity, mirror_words, read_entities, words_of
+from grain.dense.features import Entity, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
 from grain.photo.text_encoder import TextEncoder
+from grain.sentences import mirror_words
 from user_errors import UserError
 
 STATE, WEIGHTS = "state.pt", "regions.safetensors"

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from grain.data.loader import ShardRecord, proposals_of
+from grain.data.loader import proposals_of
+from grain.data.record import ShardRecord
 from grain.evaluate.metrics import Estimate, mean_interval, paired_iou, recall_at
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from grain.model.towers import build_towers
 from grain.structures import GrainOutput, Proposals
 
 MAX_LOGIT_SCALE = math.log(100)
+ParameterGroup = Literal["towers", "decoder", "heads"]
 
 
 class RegionHeads(nn.Module):
@@ -153,12 +155,29 @@ def _mean(regions: Tensor, mask: Tensor | None) -> Tensor:
     return (regions * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay on matrices only: not on norms, biases, the scale, query and position embeddings."""
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
+def parameter_groups(
+    model: nn.Module, weight_decay: float, rates: Mapping[ParameterGroup, float] | None = None
+) -> list[dict[str, object]]:
+    """Decay on matrices only: not on norms, biases, the scale, query and position embeddings.
+
+    Args: rates: what multiplies the learning rate of a group, as `rate` of the optimiser's groups; all 1 by default.
+    """
+    shares = rates or {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for rate in dict.fromkeys(shares.values()) or (1.0,):
+        groups |= {(rate, False): [], (rate, True): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            spare = parameter.ndim < 2 or name.endswith(("queries.weight", "positional_embedding"))
-            (spared if spare else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+            spared = parameter.ndim < 2 or name.endswith(("queries.weight", "positional_embedding"))
+            groups[shares.get(_group_of(name), 1.0), spared].append(parameter)
+    return [
+        {"params": some, "weight_decay": 0.0 if spared else weight_decay, "rate": rate}
+        for (rate, spared), some in groups.items()
+    ]
+
+
+def _group_of(name: str) -> ParameterGroup:
+    """Return what a parameter belongs to; the scale belongs to the heads."""
+    if name.startswith(("vision.", "text.")):
+        return "towers"
+    return "decoder" if name.startswith("decoder.") else "heads"

@@ -24,6 +24,9 @@ OPEN_CLIP_TO_GRAIN = {
 }
 
 
+OPENAI = "openai"  # in the name of a file with OpenAI's weights, or of its folder
+
+
 class VisionTower(nn.Module):
     """An image encoder that gives all its tokens and CLIP's own image embedding.
 
@@ -157,9 +160,15 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
 
 
 def needs_quick_gelu(name: str, weights: str | None) -> bool:
-    """Return whether a model was trained with the quick GELU: OpenAI's tags were, unlike their architectures."""
+    """Return whether a model was trained with the quick GELU: OpenAI's tags were, unlike their architectures.
+
+    A file does not say so: one whose name, or whose folder's, holds `openai` is taken for OpenAI's.
+    """
     of_tag = open_clip.get_pretrained_cfg(name, weights) if weights else {}
-    return bool(open_clip.get_model_config(name).get("quick_gelu") or of_tag.get("quick_gelu"))
+    of_file = (
+        bool(weights) and OPENAI in "/".join(Path(str(weights)).parts[-2:]).lower() and Path(str(weights)).is_file()
+    )
+    return of_file or bool(open_clip.get_model_config(name).get("quick_gelu") or of_tag.get("quick_gelu"))
 
 
 def _check_file(path: Path) -> None:

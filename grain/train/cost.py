@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from grain.command import run_command
 from grain.config import GrainConfig, preset
 from grain.config_file import read_fields
+from grain.model.adapters import add_adapters
 from grain.model.blocks import blocks_of
 from grain.model.model import GrainModel
 from grain.structures import Proposals
@@ -51,7 +52,7 @@ class Cost:
     parameters: int
     trained: int
     weights_bytes: int
-    """Weights, gradients, AdamW's two moments; with several processes the buffers that gradients travel in."""
+    """Weights, their average, gradients, AdamW's two moments; with several processes the buffers of gradients."""
     activation_bytes: int
     """What a piece keeps for its gradient, and the weights in 16 bits."""
     batch_bytes: int
@@ -86,6 +87,8 @@ def cost_of(
     with FakeTensorMode():
         built = GrainModel(shape)
         built.lock(image=config.lock_image, text=config.lock_text)
+        if config.adapter_rank:
+            add_adapters(built, config.adapter_rank)
         one, two = (_kept(built, shape, texts, images=n, config=config) for n in (1, 2))
         forward, backward = _flops(built, shape, texts)
     total = sum(p.numel() for p in built.parameters())
@@ -95,7 +98,7 @@ def cost_of(
     return Cost(
         parameters=total,
         trained=trained,
-        weights_bytes=4 * total + (12 + 4 * (processes > 1)) * trained,
+        weights_bytes=4 * total * (2 if config.average else 1) + (12 + 4 * (processes > 1)) * trained,
         activation_bytes=one + (piece - 1) * (two - one),
         batch_bytes=int(
             local * 4 * 3 * shape.image_size**2

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from grain.checkpoint import WEIGHTS, CheckpointError, checkpoint_folder, verify
 from grain.model.model import GrainModel
+from grain.train.averaging import AveragedWeights
 from grain.train.guard import LossGuard
 
 OPTIMISER, STATE, LOCK = "optimiser.safetensors", "state.json", "training.lock"
+AVERAGE = "average.safetensors"
 
 
 @contextmanager
@@ -50,7 +52,14 @@ def only_trainer(folder: Path) -> Iterator[None]:
 
 
 def save_state(
-    folder: Path, step: int, *, model: GrainModel, optimiser: torch.optim.Optimizer, guard: LossGuard, keep: int
+    folder: Path,
+    step: int,
+    *,
+    model: GrainModel,
+    optimiser: torch.optim.Optimizer,
+    guard: LossGuard,
+    keep: int,
+    average: AveragedWeights | None = None,
 ) -> None:
     """Write checkpoints/step-XXXXXXXX whole, then delete all but the newest `keep`.
 
@@ -58,6 +67,8 @@ def save_state(
     """
     with checkpoint_folder(folder / f"step-{step:08d}") as place:
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, place / WEIGHTS)
+        if average is not None:
+            save_file({key: value.contiguous() for key, value in average.state_dict().items()}, place / AVERAGE)
         save_file(_flat(optimiser), place / OPTIMISER)
         (place / STATE).write_text(json.dumps({"step": step, "guard": asdict(guard)}), encoding="utf-8")
     for old in _states(folder)[keep:]:
@@ -65,9 +76,9 @@ def save_state(
 
 
 def load_state(
-    folder: Path, model: GrainModel, optimiser: torch.optim.Optimizer
+    folder: Path, model: GrainModel, optimiser: torch.optim.Optimizer, *, average: AveragedWeights | None = None
 ) -> tuple[int, LossGuard, list[str]] | None:
-    """Fill model and optimiser from the newest state that is whole.
+    """Fill model, optimiser and average from the newest state that is whole.
 
     Returns: step, guard, and one sentence for every state that was refused; None where there is none.
     Raises:  CheckpointError: no state is whole.
@@ -81,6 +92,8 @@ def load_state(
             continue
         facts = json.loads((state / STATE).read_text(encoding="utf-8"))
         model.load_state_dict(load_file(state / WEIGHTS))
+        if average is not None:
+            average.load_state_dict(load_file(state / AVERAGE))
         _restore(optimiser, load_file(state / OPTIMISER))
         sentences = [f"{reason}; falling back to the one before" for reason in refused]
         return int(facts["step"]), LossGuard(**facts["guard"]), sentences

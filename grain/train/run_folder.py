@@ -11,7 +11,8 @@ from typing import Any
 from atomic_files import write_atomically
 from grain.train_config import TrainConfig
 
-BEFORE = {"regions": "best", "add_pooled": False}  # what runs did that are older than these settings
+DEFAULTS = asdict(TrainConfig(Path(), Path()))  # of settings that are younger than a run
+BEFORE = {"regions": "best", "add_pooled": False}  # what older runs did instead
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute", "region_rule"}  # between two commands of one run
 
 
@@ -20,7 +21,7 @@ def claim_folder(config: TrainConfig, *, write: bool) -> None:
     path = config.out / "config.json"
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     if path.is_file():
-        kept = BEFORE | json.loads(path.read_text(encoding="utf-8"))
+        kept = DEFAULTS | BEFORE | json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(key for key in settings if settings[key] != kept.get(key) and key not in MAY_CHANGE)
         if changed:
             raise ValueError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from grain.config import DecoderConfig, GrainConfig, Queries, preset
+from grain.model.adapters import add_adapters
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_open_clip, from_pretrained, load_towers
 from grain.train_config import TrainConfig
@@ -46,6 +47,8 @@ def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
         preset_config = replace(preset_config, decoder=_new_decoder(preset_config, config))
         model, model_config = _from_checkpoint(Path(config.init), preset_config)
     model.lock(image=config.lock_image, text=config.lock_text)
+    if config.adapter_rank:
+        add_adapters(model, config.adapter_rank)
     return model, model_config
 
 

@@ -30,14 +30,18 @@ from atomic_files import clean_leftovers
 from grain.checkpoint import CheckpointInfo
 from grain.command import exit_sentence
 from grain.config_file import read_fields
-from grain.data.loader import ShardRecord, TrainingStream, find_shards, loader, read_records, to_device
+from grain.data.augment import Augmentation
+from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
+from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, held_out_metrics
+from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
 from grain.model.encode import TorchEncoder
-from grain.model.model import parameter_groups
+from grain.model.model import GrainModel, ParameterGroup, parameter_groups
 from grain.model.pretrained import ModelCard, save_pretrained
 from grain.predict import Predictor
 from grain.structures import Batch, GrainOutput
+from grain.train.averaging import AveragedWeights
 from grain.train.gradcache import cached_backward
 from grain.train.guard import LossGuard, StepVerdict
 from grain.train.losses import Losses, grain_losses
@@ -50,11 +54,14 @@ from grain.train.watch import (
     ProgressReporter,
     StopSignal,
     box_spread,
+    check_tracker,
+    device_use,
     distinct_share,
     keep_pictures,
     memory_bytes,
 )
-from grain.train_config import TrainConfig, shared_command
+from grain.train.zero_shot_set import ZeroShotSet
+from grain.train_config import TrainConfig, mixed_folders, shared_command
 
 METRICS_LOG = "metrics.jsonl"
 MAX_ROLL_BACKS = 3
@@ -72,29 +79,41 @@ class Trainer:
 
         Raises: ValueError: the folder holds another run, or the data cannot be used.
         """
+        check_tracker(config.tracker)
         self.config = config
         self.accelerator = Accelerator(
-            mixed_precision=config.precision,
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=None if config.tracker == "none" else config.tracker,
             project_dir=str(config.out),
         )
         self.main = self.accelerator.is_main_process
+        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
         self._check_pieces()
-        self.shards = find_shards(config.data, "train")
+        self.shards = find_mixed(config.data, mixed_folders(config.mix))
         self.model, self.model_config = initial_model(config)
+        self.average = AveragedWeights(self.model, config.average) if config.average else None
         if config.compile:
             compile_blocks(self.model)
         if config.recompute:
             recompute_blocks(self.model)
-        groups = parameter_groups(self.model, config.weight_decay)
+        rates: dict[ParameterGroup, float] = {
+            "towers": config.towers_rate,
+            "decoder": config.decoder_rate,
+            "heads": config.heads_rate,
+        }
+        groups = parameter_groups(self.model, config.weight_decay, rates)
         optimiser = torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.98), eps=1e-8, fused=True)
         self.wrapped, self.optimiser = self.accelerator.prepare(self.model, optimiser)
+        if self.average:
+            self.average.to(self.accelerator.device)
         self.guard = LossGuard(patience=config.patience)
         self.step = 0
         self.roll_backs = 0
         self.progress = ProgressReporter()
         self.best = -math.inf
         self.held_out: list[ShardRecord[Image.Image]] = []
+        limit = config.held_out_images
+        self.zero_shot = ZeroShotSet(config.zero_shot, limit=limit) if config.zero_shot else None
         claim_folder(config, write=self.main)
         self.accelerator.wait_for_everyone()
         if config.tracker != "none":
@@ -136,15 +155,18 @@ class Trainer:
     def _train(self) -> None:
         self._resume()
         self.wrapped.train()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         with tqdm(
             total=self.config.images, initial=self.step * self.config.batch_size, unit="img", disable=not self.main
         ) as bar:
             for batch in self._batches():
                 numbers = self.take_step(to_device(batch, self.accelerator.device))
                 numbers["memory_bytes"] = memory_bytes(self.accelerator.device)
-                numbers["images_per_second"] = self.config.batch_size / (time.perf_counter() - began)
-                began = time.perf_counter()
+                numbers |= device_use(self.accelerator.device)
+                took = time.perf_counter() - began
+                numbers["images_per_second"] = self.config.batch_size / took
+                numbers["cpu_cores"] = (time.process_time() - busy) / took
+                began, busy = time.perf_counter(), time.process_time()
                 self._log(numbers)
                 bar.update(self.config.batch_size)
                 bar.set_postfix({key: f"{numbers[key]:.3f}" for key in ("loss", "box_iou") if key in numbers})
@@ -169,15 +191,16 @@ class Trainer:
             caption_source=self.config.caption_source,
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,
+            augmentation=Augmentation(self.config.flip, self.config.smallest_crop, self.config.colors),
         )
-        return loader(stream, self.config.workers)
+        return loader(stream, self.config.workers, pinned=self.accelerator.device.type == "cuda")
 
     def take_step(self, batch: Batch) -> dict[str, float]:
         """Take one step: gradients, the guard's verdict, the update."""
         config = self.config
         rate = learning_rate(self.step, config)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         seed = (config.seed * 1_000_003 + self.step) * self.accelerator.num_processes + self.accelerator.process_index
         losses = self._backward(batch, seed)
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
@@ -187,6 +210,8 @@ class Trainer:
         if verdict is StepVerdict.TAKE:
             self.optimiser.step()
             self.model.clamp_logit_scale()
+            if self.average:
+                self.average.update(self.model)
         self.optimiser.zero_grad(set_to_none=True)
         if verdict is StepVerdict.ROLL_BACK:
             self._roll_back()
@@ -247,9 +272,21 @@ class Trainer:
         """Save the state in the main process; returns False in a bad stretch, into which nothing should roll back."""
         sound = self.guard.in_a_row == 0 and self._finite()
         if self.main and sound:
-            folder, keep = self.config.out / "checkpoints", self.config.keep
-            save_state(folder, self.step, model=self.model, optimiser=self.optimiser, guard=self.guard, keep=keep)
+            save_state(
+                self.config.out / "checkpoints",
+                self.step,
+                model=self.model,
+                optimiser=self.optimiser,
+                guard=self.guard,
+                keep=self.config.keep,
+                average=self.average,
+            )
         return sound
+
+    @property
+    def kept_model(self) -> GrainModel:
+        """Return the model that is evaluated and kept: the averaged one, where there is one."""
+        return self.average.model if self.average else self.model
 
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
@@ -282,14 +319,17 @@ class Trainer:
         if not self.held_out:
             shards = find_shards(self.config.data, "held_out")
             self.held_out = list(read_records(shards, limit=self.config.held_out_images))
-        encoder = TorchEncoder(self.model, self.model_config, self._info(), precision="fp32")
+        encoder = TorchEncoder(self.kept_model, self.model_config, self._info(), precision="fp32")
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
         found = {name: estimate.value for name, estimate in held_out_metrics(predictor, features, records).items()}
+        watched = box_spread(features)
         keep_pictures(self.config.out / WATCHED, self.step, predictor=predictor, features=features, records=records)
-        self.wrapped.train()
+        if self.zero_shot:
+            watched |= self.zero_shot.accuracies(predictor, encoder.class_texts)
         finite = sum(bool(np.isfinite(feature.image_embed).all()) for feature in features) / len(features)
-        return found, finite, box_spread(features)
+        self.wrapped.train()
+        return found, finite, watched
 
     def _finish(self) -> None:
         self._main_does(self._keep_final)
@@ -307,16 +347,17 @@ class Trainer:
 
     def _save(self, name: str, metrics: dict[str, float]) -> None:
         dtype = torch.float16 if self.config.stored == "float16" else torch.float32
-        save_pretrained(
-            self.model, self.model_config, self.config.out / name, card=self._card(), metrics=metrics, dtype=dtype
-        )
+        folder, model = self.config.out / name, self.kept_model
+        if self.config.adapter_rank:
+            model = merged_model(model, self.model_config)
+        save_pretrained(model, self.model_config, folder, card=self._card(), metrics=metrics, dtype=dtype)
 
     def _resume(self) -> None:
         if self.main:
             clean_leftovers(self.config.out)
             clean_leftovers(self.config.out / "checkpoints")
         self.accelerator.wait_for_everyone()
-        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        found = self._load_state()
         if found is not None:
             self.step, self.guard, refused = found
             for sentence in refused:
@@ -324,6 +365,10 @@ class Trainer:
             self.accelerator.print(f"resuming from step {self.step} of {self.config.steps}")
         if self.main:
             self.best = trim_log(self.config.out / METRICS_LOG, self.step, finished=self.step == self.config.steps)
+
+    def _load_state(self) -> tuple[int, LossGuard, list[str]] | None:
+        folder = self.config.out / "checkpoints"
+        return load_state(folder, self.model, self.optimiser.optimizer, average=self.average)
 
     def _roll_back(self) -> None:
         """Restore the last saved weights; the data continue, so that a bad stretch is passed over."""
@@ -334,10 +379,12 @@ class Trainer:
                 f" step {self.step}: look at the data around there, or lower learning_rate and choose another --out"
             )
         skipped = self.guard.skipped
-        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser.optimizer)
+        found = self._load_state()
         if found is None:
             self.model.load_state_dict(initial_model(self.config)[0].state_dict())
             self.optimiser.optimizer.state.clear()
+            if self.average:
+                self.average.restart(self.model)
             self.guard = LossGuard(patience=self.config.patience)
         else:
             self.guard = found[1]

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from atomic_files import atomic_file, write_atomically
-from grain.data.loader import ShardRecord
+from grain.data.record import ShardRecord
 from grain.predict import Predictor
 from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION, ImageFeatures
@@ -63,6 +64,25 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def device_use(device: torch.device) -> dict[str, float]:
+    """Return how busy a GPU is, in per cent, as `gpu_percent`; nothing on a CPU or where nobody can tell."""
+    if device.type != "cuda":
+        return {}
+    try:
+        return {"gpu_percent": float(torch.cuda.utilization(device))}
+    except (ImportError, RuntimeError):  # without NVIDIA's library of figures
+        return {}
+
+
+def check_tracker(name: str) -> None:
+    """Check that a tracker is installed.
+
+    Raises: ValueError: it is not.
+    """
+    if name != "none" and find_spec(name) is None:
+        raise ValueError(f"the tracker {name} is not installed: run `pip install {name}`, or choose another")
 
 
 def distinct_share(captions: Tensor) -> float:

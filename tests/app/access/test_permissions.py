@@ -61,6 +61,9 @@ PATH_FIELDS: dict[str, Field] = {
     "Novel concepts: folder of shards": lambda all_, who, path: concepts_actions.start_leak_check(
         all_, LeaksConfig("set", shards=Path(path)), who
     ),
+    "Train: folder of the zero-shot set": lambda all_, who, path: plan_run(
+        all_, replace(TRAINING, start="scratch", zero_shot="folder", zero_shot_folder=path), who.role
+    ),
     "Train: open_clip weights": lambda all_, who, path: plan_run(
         all_, replace(TRAINING, open_clip=f"ViT-B-16:{path}"), who.role
     ),
@@ -94,7 +97,7 @@ WORDS = {
     *("name of the data set", "class names, one a line", "words in the description", "words of the claim"),
     *("duplicates of (perceptual hash)", "name of a new version", "why (optional)", "you label as", None),
     *("data set (empty: the chosen one)", "licence of the pictures", "intended use", "name of the version"),
-    *("new name", "push only pictures with the tag"),
+    *("new name", "search runs", "push only pictures with the tag"),
 }
 
 

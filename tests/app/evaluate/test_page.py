@@ -346,6 +346,11 @@ def test_a_card_is_there_while_it_has_something_to_show(services: Services, data
     shutil.rmtree(services.settings.home / "evaluations" / "20250102-030405-abcdef")
 
 
+def test_without_classes_there_is_no_table_of_them(services: Services) -> None:
+    data = read_result(services, RUN).metrics["data_sets"][0]
+    assert evaluate_panels.table_panel(data) and evaluate_panels.table_panel(data | {"rows": []}) == ""
+
+
 def test_what_models_and_people_wrote_is_escaped(services: Services) -> None:
     found = read_result(services, RUN)
     data = json.loads(json.dumps(found.metrics["data_sets"][0]).replace("tiny-clip", HOSTILE))

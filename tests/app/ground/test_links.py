@@ -16,6 +16,7 @@ from app.ground.examples import load_examples
 from app.ground.layout import GroundForm
 from app.ground.page import GroundPage
 from app.services import Services
+from tests.support.curated import all_regions, curated
 from tests.support.fake_app import fake_services
 
 
@@ -59,3 +60,19 @@ def test_an_address_names_the_checkpoints(services: Services) -> None:
     assert (form.checkpoint.value, form.versus.value) == ("sample", "photo")
     form = opened(services, "checkpoint=nothing&versus=nothing")
     assert form.checkpoint.value == load_examples()[0].checkpoint
+
+
+def test_an_address_names_a_picture_of_a_data_set_and_asks_for_what_is_described_on_it(
+    services: Services, tmp_path: Path
+) -> None:
+    dataset = curated(services.engine, tmp_path / "lids")
+    told = [row for row in all_regions(services.engine, dataset) if row.status != "rejected"]
+    form = opened(services, f"image={told[0].image_id}&checkpoint=sample")
+    assert form.picture and Image.open(form.picture).size == (40, 30) and form.checkpoint.value == "sample"
+    expected = dict.fromkeys(row.text for row in told if row.image_id == told[0].image_id)
+    assert form.descriptions.splitlines() == list(expected)[:6] and expected
+    bare = curated(services.engine, tmp_path / "bare", 1, name="bare", described=False)
+    assert bare
+    first = load_examples()[0]
+    for address in ("image=999999", "image=nonsense", "image=%27%3B--"):
+        assert opened(services, address).picture == str(first.path), "as without"

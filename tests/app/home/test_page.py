@@ -84,7 +84,8 @@ def test_the_next_action_leads_from_pictures_to_a_promoted_model(services: Servi
     found = road(services, "lids")
     assert (found.steps[5].count, next_action(found)) == ("61%", "Compare and promote")
     write_fake_checkpoint(services.settings.checkpoints / "r7")
-    assert road(services, "lids").steps[5].link == "/?checkpoint=r7"
+    picture = found.pictures[1].id  # the first that has a region
+    assert road(services, "lids").steps[5].link == f"/?checkpoint=r7&image={picture}"
     queued(services, "train", run, state="failed", exit_reason="The data has no regions.")
     found = road(services, "lids")
     assert found.steps[4].problem == "The data has no regions." and next_action(found) == "Look at the run"

@@ -16,7 +16,8 @@ from app.jobs.run_logs import Moment, Rows, RunLog
 from app.train import panels
 from app.train.alerts import Alert
 from app.train.data_checks import PreflightCheck
-from app.train.plan import TrainPlan, TrainRequest
+from app.train.notes import RunNotes
+from app.train.plan import PlannedData, TrainPlan, TrainRequest
 from app.train.runs import KeptCheckpoint, RunRow, RunView
 from db.models import Job
 from grain.train_config import TrainConfig
@@ -45,13 +46,16 @@ def view(number: int, folder: Path) -> RunView:
         kept=[KeptCheckpoint("best", folder, {"grounding_acc50": 0.5})],
         states=[HOSTILE],
         tail=HOSTILE,
+        notes=RunNotes(HOSTILE, (HOSTILE,)),
         waits_for=job(3, state=HOSTILE, kind=HOSTILE),
     )
 
 
 def form() -> str:
     """The form but for its own tag: no hostile text may make one."""
-    values = dict.fromkeys(("name", "data", "caption", "start", "open_clip", "where"), HOSTILE)
+    values = dict.fromkeys(
+        ("name", "data", "caption", "start", "open_clip", "where", "mix_weight", "zero_shot_folder"), HOSTILE
+    )
     fields = {"twin": HOSTILE, "preset": HOSTILE, "images": HOSTILE}
     found = panels.form_panel(values | {"fields": fields}, data=CHOICES, starts=CHOICES, places=CHOICES)
     assert found.count("<form ") == 1
@@ -63,12 +67,21 @@ def plan() -> str:
     config = TrainConfig(Path("data"), Path("out"), name=HOSTILE)
     checks = [PreflightCheck(HOSTILE, "ok", HOSTILE)]
     return panels.plan_panel(
-        TrainPlan(request, config, None, (HOSTILE,), (HOSTILE,), ClusterResources(partition=HOSTILE)), checks
+        TrainPlan(
+            request,
+            config,
+            (PlannedData(Path(HOSTILE), None, (HOSTILE,)),),
+            (HOSTILE,),
+            ClusterResources(partition=HOSTILE),
+        ),
+        checks,
     )
 
 
 def runs() -> str:
-    return panels.runs_panel([RunRow(job(), {"loss": HOSTILE}), RunRow(job(2), {})], [1], more=True)
+    return panels.runs_panel(
+        [RunRow(job(), {"loss": HOSTILE}, RunNotes(HOSTILE, (HOSTILE,))), RunRow(job(2), {})], [1], more=True
+    )
 
 
 def pictures() -> str:

@@ -78,9 +78,9 @@ def planned(services: Services, version: DatasetVersion, **changes: Any) -> tupl
 def test_a_version_is_trained_on_with_the_verdicts_that_it_holds(services: Services) -> None:
     version = frozen(services, "accepted", "pending", "rejected")
     plan, checks = planned(services, version, caption="descriptions")
-    assert plan.export is not None and plan.export.statuses == ("accepted", "pending")
-    ran = tyro.cli(ExportConfig, args=list(plan.prepare[2:]))
-    assert (ran, ran.out) == (plan.export, plan.config.data)
+    assert plan.data[0].export is not None and plan.data[0].export.statuses == ("accepted", "pending")
+    ran = tyro.cli(ExportConfig, args=list(plan.data[0].words[2:]))
+    assert (ran, ran.out) == (plan.data[0].export, plan.config.data)
     exported = export(services.engine, services.settings.home, ran)
     counts = {split: find_shards(ran.out, split).images for split in ("train", "held_out")}
     records = list(read_records(find_shards(ran.out, "train")))
@@ -97,10 +97,12 @@ def test_a_version_is_trained_on_with_the_verdicts_that_it_holds(services: Servi
         "captions": "ok",
     }
     assert "(38%) out: of a picture with more than 5, so many are drawn, others" in checks["regions"].found
+    proposing = planned(services, version, fields=SMALL | {"queries": "proposals"})[1]["queries"]
+    assert proposing.state == "bad" and proposing.found.startswith("a version has no boxes for region queries")
     best = planned(services, version, caption="descriptions", fields=SMALL | {"regions": "best"})[1]["regions"]
     assert best.state == "warn" and "(38%) are never used" in best.found and best.found.endswith("raise it up to 8.")
     plan, checks = planned(services, version, caption="descriptions", fields=SMALL | {"max_regions": 8})
-    assert checks["regions"].state == "ok" and checks["data"].found.startswith("schema 1, ") and not plan.prepare
+    assert checks["regions"].state == "ok" and checks["data"].found.startswith("schema 1, ") and not plan.missing
 
 
 def test_a_run_that_would_learn_nothing_is_refused_with_what_to_do(services: Services) -> None:
@@ -150,9 +152,9 @@ def test_a_describers_captions_are_offered_and_few_different_ones_are_a_warning(
     assert planned(services, version, caption="written")[1]["captions"].state == "ok"
     assert planned(services, version, fields=SMALL | {"caption_source": "either"})[1]["captions"].state == "ok"
     plan, _ = planned(services, version)
-    assert plan.export is not None
+    assert plan.data[0].export is not None
     head, records = peek_state(version_path(home, version.sha256))
-    first = count_for_training(head, records, replace(plan.export, unreviewed=True), most=10)
+    first = count_for_training(head, records, replace(plan.data[0].export, unreviewed=True), most=10)
     assert first.pictures.total() == 10 and not first.complete
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from curation.files.home import database_url
+from db.engine import open_engine, transaction
+from db.queries.job_queries import enqueue_job
+from grain.train_config import TrainConfig
 from tests.grain.train.test_train import save_start
 from tests.support.browser_fixtures import fits, opened
 from tests.support.fake_app import app_at
@@ -100,3 +105,53 @@ def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor
         looks = switches.evaluate_all("all => all.map(each => [each.checked, getComputedStyle(each).appearance])")
         assert {on for on, _ in looks} == {True, False}
         assert {look for _, look in looks} == {"auto"}, "without it Gradio's own style draws a white tick on white"
+
+
+@pytest.fixture(scope="module")
+def noted_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two runs that are done; of one more number is known than of the other."""
+    home = tmp_path_factory.mktemp("noted")
+    engine = open_engine(database_url(home))
+    for name, rate, extra in (("cups", 0.001, {}), ("bowls", 0.01, {"zero_shot_acc1": 0.5})):
+        out = home / "runs" / name
+        out.mkdir(parents=True)
+        steps = [{"step": step, "images": 4 * step, "loss": 3.0 - step / 10, "box": 1.0 / step} for step in (1, 2, 3)]
+        evaluated = {"step": 3, "images": 12, "held_out_grounding_acc50": 0.5} | extra
+        (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*steps, evaluated)))
+        train = json.loads(json.dumps(asdict(TrainConfig(home, out, name=name, learning_rate=rate)), default=str))
+        with transaction(engine) as session:
+            job = enqueue_job(session, kind="train", owner="ada", config={"train": train, "asked": {}}, argv=["true"])
+            job.sqlmodel_update({"state": "done"})
+    engine.dispose()
+    return home
+
+
+def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, visitor: BrowserContext) -> None:
+    answers = {"Note": "with red lids", "Tags, separated by commas": "baseline, old"}
+    with app_at(noted_home) as (address, _), train_page(visitor, address, "?run=1,2") as page:
+        page.on("dialog", lambda dialog: dialog.accept(answers[dialog.message]))
+        watched, found = page.locator("#watched"), page.locator("#runs .run")
+        expect(watched.locator(".differences")).to_contain_text("learning_rate", timeout=SLOW)
+        expect(page.locator(".curve:visible", has_text="L_box fell from 1 to 0.333")).to_have_count(1, timeout=SLOW)
+        expect(page.locator(".curve:visible", has_text="Zero-shot 0.5 (bowls · 2)")).to_have_count(1)
+        expect(page.locator(".curve:visible")).to_have_count(3)  # none of numbers that no run has
+        watched.get_by_role("button", name="note of cups · 1").click()
+        expect(watched).to_contain_text("with red lids", timeout=SLOW)
+        watched.get_by_role("button", name="tags of cups · 1").click()
+        expect(row(page, "cups")).to_contain_text("baseline", timeout=SLOW)
+        expect(found).to_have_count(2)
+        words = page.locator("#run-words").locator("input, textarea")
+        words.fill("red OLD")
+        expect(found).to_have_count(1, timeout=SLOW)
+        words.fill("nothing like it")
+        expect(page.locator("#runs")).to_contain_text("No such run", timeout=SLOW)
+        words.fill("")
+        expect(found.first).to_contain_text("bowls", timeout=SLOW)
+        page.locator("#run-order input").click()
+        page.get_by_role("option", name="name", exact=True).click()
+        expect(found.last).to_contain_text("cups", timeout=SLOW)
+        with page.expect_download() as download:
+            watched.get_by_role("button", name="download the metrics of cups · 1").click()
+        assert download.value.suggested_filename == "cups.metrics.jsonl"
+        assert Path(download.value.path()).read_bytes() == (noted_home / "runs" / "cups" / "metrics.jsonl").read_bytes()
+        fits(page, 400)

@@ -44,7 +44,7 @@ def form(services: Services) -> dict[str, Any]:
 def test_a_fine_tune_is_suggested_that_can_be_queued_at_once(services: Services, form: dict[str, Any]) -> None:
     assert (form["start"], form["name"]) == ("checkpoint:sample", "run-1")
     plan = plan_run(services, TrainRequest.read(form), "curator")
-    assert plan.export is not None and plan.export.held_out == float(form["held_out"]) > 0.05
+    assert plan.data[0].export is not None and plan.data[0].export.held_out == float(form["held_out"]) > 0.05
     checks = {each.name: each for each in check_plan(services, plan)}
     assert not [each.found for each in checks.values() if each.state == "bad"]
     assert checks["start"].found.startswith("sample, trained on")

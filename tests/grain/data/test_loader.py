@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from grain.data.loader import (
-    ShardRecord,
     TrainingStream,
     collate,
     decode,
+    find_mixed,
     find_shards,
     loader,
     picture,
     read_records,
     to_device,
 )
+from grain.data.record import ShardRecord
 from grain.data.tokenizer import Tokenizer, text_id
 from grain.structures import Batch
 from tests.support.tiny import sample, tiny_config, write_data, write_shard
@@ -31,7 +32,7 @@ TOKENIZER = Tokenizer(vocab_size=1000, context_length=24)
 
 def stream(folder: Path, **changes: Any) -> TrainingStream:
     options: dict = {"global_batch": 4, "seed": 3, "last_step": 7} | changes
-    return TrainingStream(find_shards(folder, "train"), CONFIG, **options)
+    return TrainingStream(find_mixed(folder, ()), CONFIG, **options)
 
 
 def record(key: str, texts: list[str], *, caption: str = "c") -> ShardRecord[Tensor]:

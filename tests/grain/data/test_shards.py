@@ -39,7 +39,7 @@ def places(order: SampleOrder, positions: range) -> list[tuple[int, int, int]]:
         window = order.window(positions[len(found)])
         start = positions[len(found)] - window.first
         rows = zip(window.shards[start:].tolist(), window.rows[start:].tolist(), strict=True)
-        found += [(shard, row, window.turn) for shard, row in rows]
+        found += [(shard, row, int(window.turns[0])) for shard, row in rows]
     return found[: len(positions)]
 
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from grain.checkpoint import EMBEDDED, read_info, verify
 from grain.checkpoint import WEIGHTS as CHECKPOINT_WEIGHTS
-from grain.data.loader import Box, ShardRecord
+from grain.data.record import Box, ShardRecord
 from grain.dense.calibrate import CalibrateConfig
 from grain.dense.calibrate import main as calibrate
-from grain.dense.features import Entity, FeaturesConfig, entities_of, mirror_words, read_entities
+from grain.dense.features import Entity, FeaturesConfig, entities_of, read_entities
 from grain.dense.features import main as write_features
 from grain.dense.losses import Target, assign, dense_losses, implied_texts
 from grain.dense.measure import Grounded, MeasureConfig, ground_all
@@ -45,6 +45,7 @@ from grain.dense.train import (
 )
 from grain.photo.tokens import TOKEN_PARTS
 from grain.predict import Predictor
+from grain.sentences import mirror_words
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
 

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 from benchmarks.evaluation import novel_hits
 from grain.checkpoint import model_digest
-from grain.data.loader import ShardRecord, find_shards, read_records
+from grain.data.loader import find_shards, read_records
+from grain.data.record import ShardRecord
 from grain.evaluate.evaluate import EvaluateConfig, evaluate, labels_of, main
 from grain.evaluate.features import ARRAYS
 from grain.evaluate.held_out import encode_records, grounding_ious, held_out_metrics

@@ -180,6 +180,19 @@ def test_weights_with_openais_activation_are_recognised_by_their_tag() -> None:
     assert not needs_quick_gelu("ViT-B-16", None)
 
 
+def test_a_file_of_openais_weights_is_recognised_by_its_name_or_its_folders(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    for place, quick in (
+        ("ViT-B-16-OpenAI.safetensors", True),
+        ("openai/w.safetensors", True),
+        ("w.safetensors", False),
+    ):
+        (weights / place).parent.mkdir(parents=True, exist_ok=True)
+        (weights / place).touch()
+        assert needs_quick_gelu("ViT-B-16", str(weights / place)) is quick
+    assert not needs_quick_gelu("ViT-B-16", str(weights / "openai" / "not-there.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["w.pt", "w.bin", "w.ckpt", "w.pth", "w.pkl", "w.PT", "weights", "w.safetensors"])
 def test_a_pickle_is_refused_as_open_clip_weights_whatever_its_name_and_runs_no_code(
     name: str, architecture: str, tmp_path: Path

@@ -71,7 +71,8 @@ def result_of(run: Path) -> dict[str, Any]:
     files += [f"{last}/{name}" for name in ("model.safetensors", "optimiser.safetensors", "state.json")]
     found: dict[str, Any] = {name: (run / name).read_bytes() for name in files}
     found["log"] = [
-        {k: v for k, v in row.items() if k not in ("images_per_second", "memory_bytes")} for row in log_of(run)
+        {k: v for k, v in row.items() if k not in ("images_per_second", "memory_bytes", "cpu_cores")}
+        for row in log_of(run)
     ]
     return found
 
