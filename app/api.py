@@ -144,6 +144,70 @@ class Api:
             config = self._annotators(request, named, settings)
             return self._job(annotate_actions.start(self.services, config, person_of(request).name))
 
+    def compare_prompts(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        pictures: int = 50,
+        auditor: str = "offline",
+        claims: int = 20,
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Describe a sample of a data set with two-stage and with one-stage prompts and audit both, as a job.
+
+        Args:
+            dataset: Name of the data set; it stays as it is.
+            describer: As of annotation_plan.
+            pictures: Of the sample.
+            auditor: "offline" (photo's networks, or the sample world's truth) or "owlv2".
+            claims: Of each prompt's, drawn for people to judge.
+            settings: As of annotation_plan.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.annotate import compare_actions
+
+        with said():
+            values = {"pictures": pictures, "auditor": auditor, "claims": claims}
+            config = self._comparison(request, {"dataset": dataset, "describer": describer}, settings, values)
+            return self._job(compare_actions.start(self.services, config, person_of(request).name))
+
+    def prompt_comparison(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        pictures: int = 50,
+        auditor: str = "offline",
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Read a comparison of prompts that /compare_prompts has made.
+
+        Args:
+            dataset: As of compare_prompts.
+            describer: As of annotation_plan.
+            pictures: As of compare_prompts.
+            auditor: As of compare_prompts.
+            settings: As of annotation_plan.
+
+        Returns:
+            One object: sample (name of its data set), pictures, decided (whether the auditor gives a rate), doubts,
+            same, difference (of the auditor's shares, two-stage minus one-stage, with interval, or null), and results,
+            one a prompt: claims by kind, descriptions, unsupported (share with interval, or null), people, seconds,
+            tokens.
+        """
+        from app.annotate import compare_actions
+
+        with said():
+            values = {"pictures": pictures, "auditor": auditor, "claims": 0}
+            config = self._comparison(request, {"dataset": dataset, "describer": describer}, settings, values)
+            found = compare_actions.comparison(self.services, config)
+            if found is None:
+                raise ValueError("These prompts are not compared yet: call /compare_prompts and wait for its job.")
+        return {name: value for name, value in asdict(found).items() if name != "examples"}
+
     def regions(
         self,
         dataset: str,
@@ -356,6 +420,15 @@ class Api:
         form = AnnotateForm.read((settings or {}) | values)
         return annotate_actions.config_of(self.services, form, person_of(request))
 
+    def _comparison(
+        self, request: gr.Request, named: dict[str, Any], settings: dict[str, Any] | None, values: dict[str, Any]
+    ) -> Any:
+        from app.annotate import compare_actions
+        from app.annotate.form import AnnotateForm
+
+        form = AnnotateForm.read((settings or {}) | named)
+        return compare_actions.compare_config(self.services, form, person_of(request), **values)
+
     def _job(self, number: int) -> dict[str, Any]:
         self.services.jobs.reconcile()
         job: Job | None = self.services.jobs.get(number)
@@ -386,6 +459,7 @@ def build(services: Services) -> None:
     """Offer every action, inside the current Blocks."""
     api = Api(services)
     for action in (
+        *(api.compare_prompts, api.prompt_comparison),
         *(api.data_sets, api.annotation_plan, api.annotate, api.regions, api.decide, api.freeze, api.audit),
         *(api.evaluate, api.evaluation, api.training_choices, api.train, api.job, api.control_job),
     ):

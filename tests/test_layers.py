@@ -100,6 +100,7 @@ SOLE_HOMES = {
         "app/curate/map_page.py",
         "app/curate/bulk_page.py",
         "app/data/upkeep_page.py",
+        "app/annotate/compare_page.py",
         "app/ground/several_page.py",
         "app/ground/more_models_page.py",
         "app/curate/filter_controls.py",

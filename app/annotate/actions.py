@@ -33,7 +33,7 @@ from db.queries.stage_result_queries import stage_result_page
 from grain.hub.weights import check_weights_read
 from user_errors import UserError
 
-KINDS = ("annotate", "import")  # of jobs that the page shows
+KINDS = ("annotate", "compare-prompts", "import")  # of jobs that the page shows
 PAGE = 12  # results of one page
 REASONS, EXAMPLES = 20, 50  # of files that were left out: reasons, and files of each
 MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
@@ -90,7 +90,7 @@ def _describer_of(services: Services, form: AnnotateForm, person: Person) -> Des
         check_server(services.settings.home, person, values["server"])
     if "vocabulary" in uses:
         values["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
-    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=_whole(form, "tokens"))
+    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=whole(form.tokens, "tokens"))
     return DescriberChoice(**values, ask=ask)
 
 
@@ -107,7 +107,7 @@ def _localizer_of(services: Services, form: AnnotateForm, person: Person) -> Loc
         check_server(services.settings.home, person, values["server"])
     boxes = LocalizeConfig(
         threshold=form.threshold,
-        most_of_text=_whole(form, "most_of_text"),
+        most_of_text=whole(form.most_of_text, "most_of_text"),
         exclusive="vocabulary" in uses_of(DESCRIBERS, form.describer),
     )
     return LocalizerChoice(**values, boxes=boxes)
@@ -121,18 +121,17 @@ def _levers(form: AnnotateForm, uses: frozenset[str]) -> dict[str, Any]:
         "attention": form.attention,
         "convention": form.convention,
         "timeout_seconds": float(form.timeout_seconds),
-        **{name: _whole(form, name) for name in ("batch", "concurrency", "picture_side")},
+        **{name: whole(getattr(form, name), name) for name in ("batch", "concurrency", "picture_side")},
     }
     return {name: value for name, value in values.items() if name in uses}
 
 
-def _whole(form: AnnotateForm, name: str) -> int:
+def whole(value: Any, name: str) -> int:
     """Return a field's number.
 
     Raises: UserError: it is no whole one.
     """
-    value = getattr(form, name)
-    if not float(value).is_integer():
+    if not isinstance(value, int | float) or not float(value).is_integer():
         raise UserError(f"Expected a whole number for {name}, got {value}: correct it.")
     return int(value)
 
@@ -160,7 +159,7 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     Raises: UserError: it could not begin.
     """
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
-    _keep_server(services, config)
+    keep_server(services, config.describer.server, config.localizer.server)
     return services.jobs.submit(NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config)))
 
 
@@ -173,7 +172,7 @@ def try_one(
     """
     try:
         image = read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
-        _keep_server(services, config)
+        keep_server(services, config.describer.server, config.localizer.server)
         with services.model_turn:
             return image, try_picture(config, services.annotators(config), image)
     except ValueError as error:
@@ -200,8 +199,9 @@ def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[
         return [ResultView(image, regions.get(image.id, [])) for image in images if image is not None]
 
 
-def _keep_server(services: Services, config: AnnotateConfig) -> None:
-    for server in filter(None, (config.describer.server, config.localizer.server)):
+def keep_server(services: Services, *servers: str) -> None:
+    """Keep the servers that a person named, so that they are offered from now on; "" is none."""
+    for server in filter(None, servers):
         add_server(services.settings.home, server)
 
 

@@ -19,6 +19,7 @@ PROMPT_CHOICES = list(PROMPTS)
 PRECISION_CHOICES, ATTENTION_CHOICES = (
     list(get_args(get_type_hints(DescriberSettings)[name])) for name in ("precision", "attention")
 )
+AUDITOR_CHOICES = [("what works offline", "offline"), ("OWLv2 on this machine, with photo’s checkpoint", "owlv2")]
 CONVENTION_CHOICES = list(get_args(get_type_hints(LocalizerSettings)["convention"]))
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.annotate import compare_page
+from app.annotate.compare_page import CompareComponents
 from app.annotate.form import (
     ATTENTION_CHOICES,
     CONVENTION_CHOICES,
@@ -78,6 +80,7 @@ class AnnotateParts:
     jobs: Any
     more: Any
     trial: TrialParts
+    compare: CompareComponents
 
 
 def lay_out(dataset: Any) -> AnnotateParts:
@@ -101,10 +104,12 @@ def lay_out(dataset: Any) -> AnnotateParts:
                 html(heading("Results"))
                 results = html(elem_id="results")
                 more = gr.Button("More", size="sm", elem_id="more")
+            with gr.Column(elem_classes="card"):
+                compare = compare_page.lay_out()
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
     outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
-    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial)
+    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial, compare)
 
 
 def _import_fields() -> ImportParts:

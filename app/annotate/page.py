@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.annotate import compare_page
 from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
@@ -51,7 +52,7 @@ class AnnotatePage:
         """
         dataset = open_dataset(self.services, request)
         importing = not dataset.names or "import" in request.query_params
-        return [dataset.field, dataset.names, gr.update(open=importing), self._jobs()]
+        return [dataset.field, dataset.names, gr.update(open=importing), self.jobs()]
 
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
@@ -130,7 +131,7 @@ class AnnotatePage:
 
     def refresh_jobs(self, before: str) -> Any:
         """Show every two seconds how far the jobs are. Returns jobs."""
-        jobs = self._jobs()
+        jobs = self.jobs()
         return gr.skip() if jobs == before else jobs
 
     def start(self, request: gr.Request, *values: Any) -> Any:
@@ -143,12 +144,12 @@ class AnnotatePage:
         except UserError as error:
             warn(error)
             return gr.skip()
-        return self._jobs()
+        return self.jobs()
 
     def control_job(self, request: gr.Request, event: gr.EventData) -> Any:
         """Pause, resume or cancel a job by its button. Returns jobs."""
         control_job_by_button(self.services, request, event)
-        return self._jobs()
+        return self.jobs()
 
     def import_pictures(self, source: str, name: str, request: gr.Request) -> list[Any]:
         """Queue an import. Returns its note and jobs."""
@@ -181,9 +182,10 @@ class AnnotatePage:
             queue_import(self.services.jobs, owner=person_of(request).name, **settings)
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
-        return ["", self._jobs()]
+        return ["", self.jobs()]
 
-    def _jobs(self) -> str:
+    def jobs(self) -> str:
+        """Render the list of jobs."""
         from app.annotate import actions
         from app.ui import jobs_list
 
@@ -203,6 +205,8 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     page, parts = AnnotatePage(services), lay_out(dataset)
     _wire_form(app, page, parts)
     _wire_jobs(page, parts)
+    section = compare_page.CompareSection(services, page.jobs)
+    compare_page.wire(section, parts.compare, form=[*parts.form], jobs=parts.jobs)
 
 
 def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None:

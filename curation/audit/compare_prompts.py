@@ -25,18 +25,17 @@ from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import StageConfig, StageProgress
 from curation.audit.audit import AuditConfig, audit
 from curation.audit.judges import judge_path
+from curation.audit.prompt_comparison import MOST_PICTURES, audit_recipe, prompt_comparison
 from curation.audit.sources import SourceChoice
 from curation.files.home import database_url, home_folder, job_id, report_progress
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Dataset, Stage
-from db.queries.audit_queries import audit_runs
 from db.queries.audit_sample_queries import draw_sample
 from db.queries.data_set_queries import NewImage, add_images, count_images, create_dataset, get_dataset, images_at
 from db.queries.values import MOST_NAME_CHARACTERS
 from grain.command import flags_of, run_command
 from user_errors import UserError
 
-MOST_PICTURES = 2_000  # of a comparison; a page shows it whole
 DESCRIBE: tuple[Stage, ...] = ("describe",)  # nobody looks for boxes
 CHANCE = "compare prompts"  # seeds the draw of the pictures
 
@@ -81,12 +80,12 @@ class ComparePromptsConfig(StageConfig):
         pace = {name: getattr(self, name) for name in StageConfig.__dataclass_fields__}
         return AnnotateConfig(self.sample_name, describer, LocalizerChoice("photo"), self.sample, **pace)
 
-    def recipe(self, prompts: str) -> str:
-        """Return the recipe of the descriptions that a prompt gives.
+    def recipes(self) -> dict[str, str]:
+        """Return the recipe of the descriptions that each prompt gives.
 
         Raises: UserError: weights are not on this machine.
         """
-        return self.annotate_config(prompts).works()[0].recipe
+        return {prompts: self.annotate_config(prompts).works()[0].recipe for prompts in PROMPTS}
 
 
 def command_line(config: ComparePromptsConfig) -> list[str]:
@@ -139,13 +138,13 @@ def compare_prompts(
     Raises: UserError: something is missing, or no picture of the sample could be described.
     """
     sample, judge = draw_pictures(engine, config), judge_path(home, config.dataset)
-    for number, prompts in enumerate(PROMPTS):
+    for number, (prompts, recipe) in enumerate(config.recipes().items()):
 
         def told(step: int, progress: StageProgress, prompts: str = prompts) -> None:
             words = f"{progress.stage}, {prompts}: {progress.pictures:,} of {progress.total:,} pictures"
             report(words, step * progress.total + progress.pictures, 2 * len(PROMPTS) * progress.total)
 
-        asked, recipe = config.annotate_config(prompts), config.recipe(prompts)
+        asked = config.annotate_config(prompts)
         described = annotate(
             engine,
             asked,
@@ -161,30 +160,21 @@ def compare_prompts(
             sample.name, recipe, config.sources, str(judge) if judge.exists() else "", batch=config.batch
         )
         report_audit = partial(told, 2 * number + 1)
-        if described != "done" or audit(
-            engine, auditing, worker=worker, home=home, report=report_audit, stop=stop
-        ) != "done":
+        if (
+            described != "done"
+            or audit(engine, auditing, worker=worker, home=home, report=report_audit, stop=stop) != "done"
+        ):
             return False
         if config.claims:
-            retrying(engine, partial(_draw_claims, sample.id, recipe, config.claims))
+            with reading(engine) as session:
+                audited = audit_recipe(session, dataset_id=sample.id, described=recipe)
+            drawing = partial(draw_sample, dataset_id=sample.id, recipe=audited, count=config.claims)
+            retrying(engine, drawing)
     return True
-
-
-def audit_recipe(session: Session, *, dataset_id: int, described: str) -> str:
-    """Return the recipe of the latest audit of some descriptions; "" where there is none."""
-    runs = audit_runs(session, dataset_id=dataset_id)
-    return next((run.recipes["audit"] for run in runs if run.config.get("described") == described), "")
-
-
-def _draw_claims(dataset_id: int, described: str, count: int, session: Session) -> int:
-    recipe = audit_recipe(session, dataset_id=dataset_id, described=described)
-    return draw_sample(session, dataset_id=dataset_id, recipe=recipe, count=count)
 
 
 def main(config: ComparePromptsConfig) -> None:
     """Run the command line."""
-    from curation.audit.prompt_comparison import prompt_comparison
-
     job, stopped, home = job_id(), stop_on_signals(), home_folder()
     engine = open_engine(database_url(home))
     with tqdm(unit="step", dynamic_ncols=True) as bar:
@@ -199,7 +189,7 @@ def main(config: ComparePromptsConfig) -> None:
         print("stopped: the same command goes on")
         return
     with reading(engine) as session:
-        found = prompt_comparison(session, config)
+        found = prompt_comparison(session, sample=config.sample_name, recipes=config.recipes())
     print(*(found.lines() if found else ()), sep="\n")
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.annotate.prompts import PROMPTS
-from curation.audit.compare_prompts import ComparePromptsConfig, audit_recipe
 from curation.audit.independence import Independence
 from curation.audit.measure import Rate, hallucination_rate
 from db.engine import Session
@@ -22,6 +21,7 @@ from db.queries.stage_result_queries import descriptions_of, stage_results_of
 
 Counts = NDArray[np.int64]
 """Unsupported claims, and all claims, of each picture: [N, 2]."""
+MOST_PICTURES = 2_000  # of a comparison; a page shows it whole
 DRAWS, SEED = 2_000, 0  # of the bootstrap over pictures
 PERCENTILES = (2.5, 97.5)
 
@@ -65,7 +65,7 @@ class PromptResult:
 
 
 @dataclass(frozen=True)
-class ComparedPicture:
+class TwiceDescribed:
     """A picture with what each prompt said of it: its descriptions, each with the claims in it; in PROMPTS' order."""
 
     image: Image
@@ -88,7 +88,7 @@ class PromptComparison:
     same: bool
     decided: bool
     doubts: tuple[str, ...]
-    examples: tuple[ComparedPicture, ...] = ()
+    examples: tuple[TwiceDescribed, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Write it for a terminal."""
@@ -113,22 +113,29 @@ def share_words(share: Share, *, sign: bool = False) -> str:
     return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
-def prompt_comparison(session: Session, config: ComparePromptsConfig, *, examples: int = 0) -> PromptComparison | None:
+def audit_recipe(session: Session, *, dataset_id: int, described: str) -> str:
+    """Return the recipe of the latest audit of some descriptions; "" where there is none."""
+    runs = audit_runs(session, dataset_id=dataset_id)
+    return next((run.recipes["audit"] for run in runs if run.config.get("described") == described), "")
+
+
+def prompt_comparison(
+    session: Session, *, sample: str, recipes: Mapping[str, str], examples: int = 0
+) -> PromptComparison | None:
     """Compare the prompts as far as both are described and audited; None before.
 
-    Args:   examples: pictures that are returned with what was said of them.
-    Raises: UserError: weights are not on this machine, so that the recipes are not known.
+    Args:   sample: name of the sample's data set. recipes: of the descriptions, by the names of PROMPTS. examples:
+            pictures that are returned with what was said of them.
     """
-    sample = get_dataset(session, name=config.sample_name)
-    if sample is None:
+    found = get_dataset(session, name=sample)
+    if found is None:
         return None
-    recipes = {prompts: config.recipe(prompts) for prompts in PROMPTS}
     audits = {
-        prompts: audit_recipe(session, dataset_id=sample.id, described=recipe) for prompts, recipe in recipes.items()
+        prompts: audit_recipe(session, dataset_id=found.id, described=recipe) for prompts, recipe in recipes.items()
     }
     if not all(audits.values()):
         return None
-    images = image_page(session, dataset_id=sample.id, limit=config.pictures)
+    images = image_page(session, dataset_id=found.id, limit=MOST_PICTURES)
     ids = [image.id for image in images]
     read = {
         prompts: _Read(
@@ -140,27 +147,27 @@ def prompt_comparison(session: Session, config: ComparePromptsConfig, *, example
     }
     noted = [
         independence
-        for run in audit_runs(session, dataset_id=sample.id)
+        for run in audit_runs(session, dataset_id=found.id)
         if run.recipes["audit"] in audits.values() and (independence := Independence.of_run(run.config)) is not None
     ]
     decided = all(each.can_decide for each in noted)
     counts = {prompts: each.counts(ids) for prompts, each in read.items()}
     results = []
     for prompts, each in read.items():
-        judged = sample_judgements(session, dataset_id=sample.id, recipe=audits[prompts])
+        judged = sample_judgements(session, dataset_id=found.id, recipe=audits[prompts])
         results.append(
             each.result(
                 prompts,
                 unsupported=_share(counts[prompts]) if decided else None,
                 people=hallucination_rate(judged),
-                drawn=sample_size(session, dataset_id=sample.id, recipe=audits[prompts]),
+                drawn=sample_size(session, dataset_id=found.id, recipe=audits[prompts]),
                 judged=len(judged),
             )
         )
     both = [row for row, image_id in enumerate(ids) if all(each.is_described(image_id) for each in read.values())]
     first, second = (counts[prompts][both] for prompts in PROMPTS)
     return PromptComparison(
-        sample.name,
+        found.name,
         len(ids),
         tuple(results),
         _difference(first, second) if decided else None,
@@ -168,28 +175,26 @@ def prompt_comparison(session: Session, config: ComparePromptsConfig, *, example
         decided,
         tuple(dict.fromkeys(sentence for each in noted for sentence in each.sentences())),
         tuple(
-            ComparedPicture(images[row], tuple(each.said(ids[row]) for each in read.values()))
-            for row in both[:examples]
+            TwiceDescribed(images[row], tuple(each.said(ids[row]) for each in read.values())) for row in both[:examples]
         ),
     )
 
 
-def next_claim(session: Session, config: ComparePromptsConfig, *, who: str) -> ClaimRow | None:
+def next_claim(session: Session, *, sample: str, recipes: Mapping[str, str], who: str) -> ClaimRow | None:
     """Return a person's next claim to judge, of both prompts in turn; None where all are judged.
 
-    Raises: UserError: as of prompt_comparison.
+    Args: see prompt_comparison.
     """
-    sample = get_dataset(session, name=config.sample_name)
-    if sample is None:
+    dataset = get_dataset(session, name=sample)
+    if dataset is None:
         return None
-    audits = dict.fromkeys(
-        audit_recipe(session, dataset_id=sample.id, described=config.recipe(prompts)) for prompts in PROMPTS
-    )
+    described = dict.fromkeys(recipes.values())
+    audits = [audit_recipe(session, dataset_id=dataset.id, described=recipe) for recipe in described]
     found = [
         (position, row)
         for recipe in audits
         if recipe
-        for position, row in [next_to_judge(session, dataset_id=sample.id, recipe=recipe, who=who) or (-1, None)]
+        for position, row in [next_to_judge(session, dataset_id=dataset.id, recipe=recipe, who=who) or (-1, None)]
         if row is not None
     ]
     return min(found, key=lambda pair: pair[0])[1] if found else None

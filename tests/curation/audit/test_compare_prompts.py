@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tyro
 from PIL import Image
+from sqlmodel import select
 
 from curation.annotate.prompts import PROMPTS, SINGLE_STAGE, TWO_STAGE
 from curation.annotate.registry import DescriberChoice
@@ -20,9 +21,9 @@ from curation.audit.sources import SourceChoice
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import Engine, open_engine, reading, transaction
+from db.models import RegionRow
 from db.queries.audit_queries import set_claim_verdict
 from db.queries.data_set_queries import get_dataset, image_page
-from db.queries.region_queries import regions_of
 from tests.support.fake_openai import COLOURS, FakeServer, fake_openai
 from user_errors import UserError
 
@@ -60,7 +61,7 @@ class TwoWays(FakeServer):
 
 def compared(engine: Engine, config: ComparePromptsConfig, *, examples: int = 0) -> PromptComparison:
     with reading(engine) as session:
-        found = prompt_comparison(session, config, examples=examples)
+        found = prompt_comparison(session, sample=config.sample_name, recipes=config.recipes(), examples=examples)
     assert found is not None
     return found
 
@@ -109,9 +110,7 @@ def test_the_sample_is_a_data_set_of_its_own_drawn_once_and_the_other_one_is_lef
         mine, theirs = (image_page(session, dataset_id=each.id) for each in (sample, whole))
         assert len(mine) == 8 and {each.sha256 for each in mine} < {each.sha256 for each in theirs}
         assert [each.location for each in mine] == sorted(each.location for each in mine)
-        for rows in (mine, theirs):
-            found = regions_of(session, image_ids=[each.id for each in rows], recipe=None)
-            assert not any(found.values())
+        assert not session.exec(select(RegionRow)).all()
 
 
 def test_a_stopped_comparison_goes_on_where_it_was(colours: Engine, tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(colours: Engine, tmp_path: Pa
         )
         assert not done and seen == ["describe, two-stage-1: 4 of 8 pictures"]
         with reading(colours) as session:
-            assert prompt_comparison(session, config) is None
+            assert prompt_comparison(session, sample=config.sample_name, recipes=config.recipes()) is None
         steps: list[tuple[int, int]] = []
         assert compare_prompts(
             colours, config, worker="w", home=tmp_path, report=lambda message, *far: steps.append(far)
@@ -170,7 +169,7 @@ def test_people_judge_claims_of_both_prompts_in_turn_until_none_is_left(colours:
     recipes = []
     while True:
         with transaction(colours) as session:
-            row = next_claim(session, config, who="ada")
+            row = next_claim(session, sample=config.sample_name, recipes=config.recipes(), who="ada")
             if row is None:
                 break
             recipes.append(row.claim.prompts)
