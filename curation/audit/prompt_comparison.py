@@ -122,7 +122,7 @@ def audit_recipe(session: Session, *, dataset_id: int, described: str) -> str:
 def prompt_comparison(
     session: Session, *, sample: str, recipes: Mapping[str, str], examples: int = 0
 ) -> PromptComparison | None:
-    """Compare the prompts as far as both are described and audited; None before.
+    """Compare the prompts once all pictures are described and audited with both; None before.
 
     Args:   sample: name of the sample's data set. recipes: of the descriptions, by the names of PROMPTS. examples:
             pictures that are returned with what was said of them.
@@ -142,9 +142,12 @@ def prompt_comparison(
             stage_results_of(session, image_ids=ids, recipe=recipes[prompts]),
             descriptions_of(session, image_ids=ids, recipe=recipes[prompts]),
             claims_of(session, image_ids=ids, recipe=audits[prompts]),
+            stage_results_of(session, image_ids=ids, recipe=audits[prompts]),
         )
         for prompts in PROMPTS
     }
+    if not all(each.is_complete(ids) for each in read.values()):
+        return None
     noted = [
         independence
         for run in audit_runs(session, dataset_id=found.id)
@@ -207,6 +210,10 @@ class _Read:
     described: Mapping[int, StageResult]
     descriptions: Mapping[int, Sequence[Description]]
     claims: Mapping[int, Sequence[ClaimRow]]
+    audited: Mapping[int, StageResult]
+
+    def is_complete(self, ids: Sequence[int]) -> bool:
+        return all(each in self.described and (each in self.audited or not self.is_described(each)) for each in ids)
 
     def is_described(self, image_id: int) -> bool:
         return image_id in self.described and self.described[image_id].state == "done"

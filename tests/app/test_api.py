@@ -76,6 +76,13 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     said: dict[str, Any] = {}
     exec(example.replace("http://127.0.0.1:7860", client.src).replace('"photos"', '"drawn"'), said)
     assert said["first"]["id"] == first["id"] and ended(client, said["job"])["state"] == "done"
+    compared = {"dataset": "drawn", "describer": "sample", "pictures": 3}
+    with pytest.raises(AppError, match="not compared yet: call /compare_prompts"):
+        client.predict(**compared, api_name="/prompt_comparison")
+    assert ended(client, client.predict(**compared, claims=2, api_name="/compare_prompts"))["state"] == "done"
+    found = client.predict(**compared, api_name="/prompt_comparison")
+    assert (found["pictures"], found["same"], found["decided"]) == (3, True, True)
+    assert [each["prompts"] for each in found["results"]] == ["two-stage-1", "single-stage-1"]
     audit = client.predict("drawn", detector="sample", vqa="sample", api_name="/audit")
     assert ended(client, audit)["state"] == "done"
 

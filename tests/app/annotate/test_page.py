@@ -88,6 +88,30 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
 
 
+def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(page: Page) -> None:
+    use_the_truth(page)
+    page.get_by_text("compare prompts").click()
+    for field, number in (("pictures", "6"), ("claims", "3")):
+        page.locator(f"#compare-{field} input").fill(number)
+        page.locator(f"#compare-{field} input").press("Tab")
+    expect(page.locator("#compare-judge")).to_be_hidden()
+    page.locator("#compare-start").click()
+    result = page.locator("#compare-result .prompts-compared")
+    expect(result).to_contain_text("asks no question, so both columns are the same", timeout=SLOW)
+    expect(result.locator("thead th")).to_have_text(["two questions", "one question"])
+    expect(result.locator(".prompt-pair")).to_have_count(4)
+    judged = result.get_by_role("row", name="claims judged by people")
+    expect(judged).to_contain_text("0 of")
+    page.locator("#compare-judge").click()
+    claim = page.locator("#compare-claim .prompt-claim")
+    expect(claim.locator("mark")).to_be_visible()
+    first = claim.get_attribute("data-id")
+    claim.get_by_role("button", name="supported", exact=False).first.click()
+    expect(claim).not_to_have_attribute("data-id", str(first))
+    expect(judged).to_contain_text("1 of")
+    fits(page, 400)
+
+
 def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
     with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
         expect(page.locator("#draw")).to_be_visible()

@@ -129,11 +129,18 @@ def test_a_stopped_comparison_goes_on_where_it_was(colours: Engine, tmp_path: Pa
         with reading(colours) as session:
             assert prompt_comparison(session, sample=config.sample_name, recipes=config.recipes()) is None
         steps: list[tuple[int, int]] = []
-        assert compare_prompts(
-            colours, config, worker="w", home=tmp_path, report=lambda message, *far: steps.append(far)
-        )
+        shown: list[bool] = []
+
+        def report(message: str, *far: int) -> None:
+            steps.append(far)  # type: ignore[arg-type]
+            with reading(colours) as session:
+                found = prompt_comparison(session, sample=config.sample_name, recipes=config.recipes())
+            shown.append(found is not None)
+
+        assert compare_prompts(colours, config, worker="w", home=tmp_path, report=report)
         assert len(server.requests) == 8 * 5
     assert steps == sorted(steps) and steps[0] == (8, 32) and steps[-1] == (32, 32)
+    assert shown == [done == total for done, total in steps]
 
 
 def test_evidence_of_the_describers_own_model_gives_no_rate(colours: Engine, tmp_path: Path) -> None:
