@@ -100,8 +100,8 @@ class Api:
             threshold: Least score of a box, 0 to 1.
             settings: Any other field of the Annotate page by name, as {"server": "http://127.0.0.1:8000/v1"}:
                 describer_model, localizer_model, server, vocabulary (class names, one a line), prompts, convention,
-                precision, attention (texts); most_of_text, wrong, shifted, batch, concurrency, timeout_seconds, tokens,
-                picture_side (numbers).
+                precision, attention, device_map (texts); most_of_text, wrong, shifted, batch, concurrency,
+                timeout_seconds, tokens, picture_side (numbers).
 
         Returns:
             One object: images, seconds, and stages, each with its work, counts (done, quarantined, failed), left and

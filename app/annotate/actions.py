@@ -16,6 +16,7 @@ from app.jobs.control import NewJob
 from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
+from curation.annotate.messages import PreviewedRequest
 from curation.annotate.plan import AnnotationPlan, plan
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, uses_of
 from curation.annotate.sample_annotators import ROW, SampleConfig
@@ -119,6 +120,7 @@ def _levers(form: AnnotateForm, uses: frozenset[str]) -> dict[str, Any]:
         "server": form.server.strip(),
         "precision": form.precision,
         "attention": form.attention,
+        "device_map": form.device_map,
         "convention": form.convention,
         "timeout_seconds": float(form.timeout_seconds),
         **{name: whole(getattr(form, name), name) for name in ("batch", "concurrency", "picture_side")},
@@ -171,10 +173,27 @@ def try_one(
     Raises: UserError: there is no such picture, it cannot be read, or an annotator cannot work.
     """
     try:
-        image = read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
+        image = _one_picture(services, config, upload=upload, number=number)
         keep_server(services, config.describer.server, config.localizer.server)
         with services.model_turn:
             return image, try_picture(config, services.annotators(config), image)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def preview_messages(
+    services: Services, config: AnnotateConfig, *, upload: str | None, number: int
+) -> list[PreviewedRequest]:
+    """Return the requests that the describer would be sent about a picture (see try_one); nothing is sent.
+
+    Raises: UserError: there is no such picture, weights are missing, or the describer asks no question.
+    """
+    row = config.describer.row
+    spec = row.spec(config.describer, config.sample) if row.spec else None
+    if spec is None or spec.preview is None:
+        raise UserError(f"“{row.label}” asks no question, so there is no message: choose a model or a server.")
+    try:
+        return spec.preview(_one_picture(services, config, upload=upload, number=number))
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -203,6 +222,10 @@ def keep_server(services: Services, *servers: str) -> None:
     """Keep the servers that a person named, so that they are offered from now on; "" is none."""
     for server in filter(None, servers):
         add_server(services.settings.home, server)
+
+
+def _one_picture(services: Services, config: AnnotateConfig, *, upload: str | None, number: int) -> Image.Image:
+    return read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
 
 
 def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:

@@ -14,6 +14,7 @@ from app.annotate.form import (
     CONVENTION_CHOICES,
     DEFAULTS,
     DESCRIBER_CHOICES,
+    DEVICE_CHOICES,
     LOCALIZER_CHOICES,
     PRECISION_CHOICES,
     PROMPT_CHOICES,
@@ -64,6 +65,7 @@ class TrialParts:
     number: Any
     upload: Any
     start: Any
+    preview: Any
     note: Any
     trial: Any
 
@@ -152,13 +154,21 @@ def _annotator_fields(dataset: Any) -> AnnotateForm:
         PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
     )
     attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
+    device_map = gr.Dropdown(
+        DEVICE_CHOICES,
+        value=DEFAULTS.device_map,
+        label="devices",
+        info="auto: the model is spread over all GPUs",
+        visible=False,
+        elem_id="device-map",
+    )
     batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
     concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
     timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
     tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
     side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
     numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
-    return AnnotateForm(*texts, precision, attention, *numbers)
+    return AnnotateForm(*texts, precision, attention, device_map, *numbers)
 
 
 def _whole(value: float, label: str, *, elem_id: str) -> gr.Number:
@@ -172,5 +182,6 @@ def _trial_fields() -> TrialParts:
         label="or one of your own", height=150, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
     )
     start = gr.Button("Try", elem_id="try")
+    preview = gr.Button("Preview the messages", size="sm", elem_id="preview-messages")
     note, trial = html(elem_id="note-trial"), html(elem_id="trial")
-    return TrialParts(number, upload, start, note, trial)
+    return TrialParts(number, upload, start, preview, note, trial)

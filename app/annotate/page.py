@@ -34,7 +34,16 @@ from user_errors import UserError
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
-LEVERS = ("convention", "precision", "attention", "batch", "concurrency", "timeout_seconds", "picture_side")
+LEVERS = (
+    "convention",
+    "precision",
+    "attention",
+    "device_map",
+    "batch",
+    "concurrency",
+    "timeout_seconds",
+    "picture_side",
+)
 """Fields of the form that have the name of the setting that they are."""
 
 
@@ -171,6 +180,17 @@ class AnnotatePage:
             return [gr.skip(), notice(error.sentence)]
         return [panels.trial_panel(image, trial, plan), ""]
 
+    def preview_messages(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
+        """Show the messages that would be sent about one picture. Returns trial and its note."""
+        from app.annotate import actions, panels
+
+        try:
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
+            found = actions.preview_messages(self.services, config, upload=upload, number=int(number or 0))
+        except UserError as error:
+            return [gr.skip(), notice(error.sentence)]
+        return [panels.messages_panel(found), ""]
+
     def refresh_data_sets(self, request: gr.Request, dataset: str | None, known: list[str]) -> list[Any]:
         """List the data sets again after an import; the new one is chosen. Returns dataset, known."""
         return list(refreshed_dataset(self.services, dataset, known, who=person_of(request).name))
@@ -227,6 +247,9 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
+    )
+    trial.preview.click(
+        page.preview_messages, [trial.number, trial.upload, *fields], [trial.trial, trial.note], **LIGHT
     )
     trial.start.click(
         page.try_picture,

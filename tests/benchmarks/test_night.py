@@ -9,7 +9,7 @@ import random
 from PIL import Image
 
 from benchmarks.night import PICTURES, NightServer, draw_number, number_of, sheet
-from curation.annotate.describe import user_turn
+from curation.annotate.messages import user_turn
 from curation.annotate.openai_describer import _picture_part
 from curation.annotate.prompts import TWO_STAGE, parse_descriptions
 

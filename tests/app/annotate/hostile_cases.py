@@ -12,6 +12,7 @@ from app.annotate.actions import ResultView
 from app.annotate.compare_actions import ClaimToJudge
 from curation.annotate.describe import DescriberResult
 from curation.annotate.filters import DroppedItem, FilterResult
+from curation.annotate.messages import PreviewedRequest
 from curation.annotate.plan import AnnotationPlan, StagePlan
 from curation.annotate.registry import StageWork
 from curation.annotate.trial import PictureTrial
@@ -100,11 +101,17 @@ def claim() -> str:
     return compare_panels.claim_panel(ClaimToJudge(claim_row(), "", HOSTILE))
 
 
+def messages() -> str:
+    said = ({"role": HOSTILE, "content": [{"picture": HOSTILE}, {"text": HOSTILE}]}, {"role": "a", "content": HOSTILE})
+    return panels.messages_panel([PreviewedRequest(HOSTILE, 64, said, HOSTILE)])
+
+
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "annotate/templates/plan.html": (plan,),
     "annotate/templates/left_out.html": (left_out,),
     "annotate/templates/trial.html": (trial,),
     "annotate/templates/results.html": (results,),
+    "annotate/templates/messages.html": (messages,),
     "annotate/templates/comparison.html": (comparison,),
     "annotate/templates/claim_to_judge.html": (claim,),
 }
