@@ -216,7 +216,7 @@ def preview_local(processor: Any, config: DescribeConfig, image: Image.Image, *,
     """
     picture = {"type": "image", "picture": f"{image.width} × {image.height} pixels, resized by the model's processor"}
     found: list[PreviewedRequest] = []
-    for each in preview(config, picture):
+    for each in preview(config.words, config.most_tokens, picture):
         question = each.messages[-1]["content"][-1]["text"]
         first = [user_turn(question, {"type": "image"})]
         text = (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from curation.annotate.describe import DescribeConfig
+from curation.annotate.prompts import Prompts
 
 PLACEHOLDER = "(the answer)"  # stands for an answer that is not there yet
 Message = dict[str, Any]
@@ -32,22 +31,22 @@ def user_turn(question: str, *before: Message) -> Message:
     return {"role": "user", "content": [*before, {"type": "text", "text": question}]}
 
 
-def conversation(config: DescribeConfig, picture: Message) -> Generator[tuple[str, list[Message]], str, None]:
+def conversation(words: Prompts, picture: Message) -> Generator[tuple[str, list[Message]], str, None]:
     """Yield each stage with the messages that ask it; send the answer, which the next one's messages hold."""
     messages: list[Message] = []
-    for stage, question in config.words.questions.items():
+    for stage, question in words.questions.items():
         messages.append(user_turn(question, *([] if messages else [picture])))
         answer = yield stage, list(messages)
         messages.append({"role": "assistant", "content": answer})
 
 
-def preview(config: DescribeConfig, picture: Message) -> list[PreviewedRequest]:
-    """Return the requests of a conversation. picture: what stands for it."""
-    asking, found = conversation(config, picture), []
+def preview(words: Prompts, most_tokens: Mapping[str, int], picture: Message) -> list[PreviewedRequest]:
+    """Return the requests of a conversation. most_tokens: of each stage. picture: what stands for it."""
+    asking, found = conversation(words, picture), []
     try:
         stage, messages = next(asking)
         while True:
-            found.append(PreviewedRequest(stage, config.most_tokens[stage], tuple(messages)))
+            found.append(PreviewedRequest(stage, most_tokens[stage], tuple(messages)))
             stage, messages = asking.send(PLACEHOLDER)
     except StopIteration:
         return found

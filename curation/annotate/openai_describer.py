@@ -240,7 +240,7 @@ class OpenAIDescriber:
 
     def _conversation(self, image: Image.Image, attempts: int) -> dict[str, ModelAnswer]:
         """Ask all questions about one picture."""
-        asking = conversation(self.config, self._part_of(image))
+        asking = conversation(self.config.words, self._part_of(image))
         answers: dict[str, ModelAnswer] = {}
         with suppress(StopIteration):
             stage, messages = next(asking)
@@ -254,7 +254,7 @@ class OpenAIDescriber:
         small = reduce_picture(image, self._side, self._step)
         size = len(_data_url(small)) * 3 // 4 // 1000
         words = f"{small.width} × {small.height} pixels as JPEG, {size:,} kB"
-        return preview(self.config, {"type": "image_url", "picture": words})
+        return preview(self.config.words, self.config.most_tokens, {"type": "image_url", "picture": words})
 
     def _part_of(self, image: Image.Image) -> dict[str, Any]:
         return _picture_part(reduce_picture(image, self._side, self._step))

@@ -148,11 +148,7 @@ def prompt_comparison(
     }
     if not all(each.is_complete(ids) for each in read.values()):
         return None
-    noted = [
-        independence
-        for run in audit_runs(session, dataset_id=found.id)
-        if run.recipes["audit"] in audits.values() and (independence := Independence.of_run(run.config)) is not None
-    ]
+    noted = _independences(session, found.id, audits)
     decided = all(each.can_decide for each in noted)
     counts = {prompts: each.counts(ids) for prompts, each in read.items()}
     results = []
@@ -181,6 +177,12 @@ def prompt_comparison(
             TwiceDescribed(images[row], tuple(each.said(ids[row]) for each in read.values())) for row in both[:examples]
         ),
     )
+
+
+def _independences(session: Session, dataset_id: int, audits: Mapping[str, str]) -> list[Independence]:
+    """Return what the runs of the audits could count on."""
+    runs = [run for run in audit_runs(session, dataset_id=dataset_id) if run.recipes["audit"] in audits.values()]
+    return [found for run in runs if (found := Independence.of_run(run.config)) is not None]
 
 
 def next_claim(session: Session, *, sample: str, recipes: Mapping[str, str], who: str) -> ClaimRow | None:
