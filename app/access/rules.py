@@ -114,7 +114,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{HOME}.HomePage", "viewer", "open show tick"),
     _in(f"{HOME}.HomePage", "curator", "import_example"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more show_left_out"),
-    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets suit_annotators"),
+    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets suit_annotators save_left_out"),
     _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture preview_messages"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
     _in("app.annotate.compare_page.CompareSection", "viewer", "show"),

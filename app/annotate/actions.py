@@ -11,6 +11,7 @@ from PIL import Image
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_server
 from app.annotate.form import AnnotateForm
+from app.core.data_uri import file_uri
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
 from app.services import Services
@@ -25,6 +26,7 @@ from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.stage_run import StageConfig
 from curation.annotate.trial import PictureTrial, try_picture
 from curation.files.images import open_image
+from curation.ingest.left_out import MOST_FILES, left_out_csv
 from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
@@ -78,6 +80,15 @@ def left_out(services: Services, dataset: str) -> tuple[list[RefusalCount], int]
         if found is None:
             return [], 0
         return refusals_by_reason(session, dataset_id=found.id, most=REASONS, examples=EXAMPLES)
+
+
+def left_out_file(services: Services, dataset: str) -> dict[str, str]:
+    """Return the list of all files that imports left out, as a CSV file for the page's script to save.
+
+    Raises: UserError: no such data set.
+    """
+    content = left_out_csv(services.engine, dataset, most=MOST_FILES).encode()
+    return {"name": "left_out.csv", "uri": file_uri("text/csv", content)}
 
 
 def _describer_of(services: Services, form: AnnotateForm, person: Person) -> DescriberChoice:

@@ -47,7 +47,10 @@ class AnnotateOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportParts:
-    """The components that import pictures. left_out: lists the files that imports left out of the data set."""
+    """The components that import pictures.
+
+    left_out: lists the files that imports left out of the data set. save: downloads the list. file: what is downloaded.
+    """
 
     accordion: Any
     source: Any
@@ -56,6 +59,8 @@ class ImportParts:
     draw_sample: Any
     note: Any
     left_out: Any
+    save: Any
+    file: Any
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,9 @@ def _import_fields() -> ImportParts:
         start = gr.Button("Import", size="sm", elem_id="import-button")
         draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
         note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
-    return ImportParts(accordion, source, name, start, draw_sample, note, left_out)
+        save = gr.Button("Download the list of what was left out", size="sm", visible=False, elem_id="save-left-out")
+        file = gr.JSON(visible=False)
+    return ImportParts(accordion, source, name, start, draw_sample, note, left_out, save, file)
 
 
 def _annotator_fields(dataset: Any) -> AnnotateForm:

@@ -21,6 +21,7 @@ from app.ui.events import (
     LIGHT,
     MODEL_LANE,
     QUEUE_ALL,
+    SAVE,
     TICK_SECONDS,
     control_job_by_button,
     in_order,
@@ -132,11 +133,22 @@ class AnnotatePage:
             return [gr.skip(), gr.skip()]
         return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
 
-    def show_left_out(self, dataset: str | None) -> str:
-        """Show which files imports left out of the data set, and why. Returns left_out."""
+    def show_left_out(self, dataset: str | None) -> list[Any]:
+        """Show which files imports left out of the data set, and why. Returns left_out, save."""
         from app.annotate import actions, panels
 
-        return panels.left_out_panel(*actions.left_out(self.services, dataset or ""))
+        reasons, files = actions.left_out(self.services, dataset or "")
+        return [panels.left_out_panel(reasons, files), gr.update(visible=files > 0)]
+
+    def save_left_out(self, dataset: str | None) -> dict[str, str]:
+        """Return the list of all files that were left out for the page's script to save."""
+        from app.annotate import actions
+
+        try:
+            return actions.left_out_file(self.services, dataset or "")
+        except UserError as error:
+            warn(error)
+            return {}
 
     def refresh_jobs(self, before: str) -> Any:
         """Show every two seconds how far the jobs are. Returns jobs."""
@@ -270,7 +282,9 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
-    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, imports.left_out, **LIGHT)
+    shown = [imports.left_out, imports.save]
+    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, shown, **LIGHT)
+    imports.save.click(page.save_left_out, form.dataset, imports.file, **LIGHT).then(None, imports.file, None, js=SAVE)
     gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
     # a job changes the data sets, the plan and the results
     there = [form.dataset, parts.known]

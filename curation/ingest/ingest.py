@@ -93,6 +93,16 @@ class ImportTally:
         copies = self.duplicates_inside + self.duplicates_outside
         return self.added + self.known + self.found_again + copies + self.refused.total()
 
+    @property
+    def nothing_came_in(self) -> str:
+        """Return a sentence that says so where no file of the source became, or is, a picture; else ""."""
+        if self.seen > self.refused.total():
+            return ""
+        if not self.refused:
+            return "Nothing came in: no picture was found there. Check the path."
+        reason, files = self.refused.most_common(1)[0]
+        return f"Nothing came in. Left out: {self.refused.total():,}, of these {files:,} for this: {reason}"
+
     def count(self, added: Added, refusals: Iterable[NewRefusal], copies: Mapping[str, int]) -> None:
         """Put a transaction on top. copies: field -> pictures."""
         self.added += added.new
@@ -367,6 +377,8 @@ def main(config: IngestConfig) -> None:
     answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
     json.dump(answer, sys.stdout, indent=1)
     print()
+    if tally.nothing_came_in:
+        raise UserError(tally.nothing_came_in)
 
 
 def command() -> None:

@@ -191,6 +191,12 @@ def refusals_by_reason(
     return found, sum(count for _, count in rows)
 
 
+def refused_page(session: Session, *, dataset_id: int, after: int = 0, limit: int = 50) -> Sequence[RefusedFile]:
+    """Return files that imports left out of a data set in the order in which they were met."""
+    asked = select(RefusedFile).where(RefusedFile.dataset_id == dataset_id, RefusedFile.id > after)
+    return session.exec(asked.order_by(col(RefusedFile.id)).limit(limit)).all()
+
+
 def lock_image(session: Session, *, image_id: int) -> Image:
     """Lock and return an image.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -37,6 +39,7 @@ from curation.ingest.ingest import (
     perceptual_hash,
     thumbnail_path,
 )
+from curation.ingest.left_out import left_out_csv
 from db.engine import Engine, open_engine, reading
 from db.models import Dataset, RefusedFile
 from db.models import Image as Picture
@@ -653,6 +656,35 @@ def test_a_source_below_a_persons_own_folder_is_found(tmp_path: Path, monkeypatc
 def test_settings_that_say_nothing_or_two_things_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         IngestConfig(**settings, dataset="x")  # type: ignore[arg-type]
+
+
+def test_an_import_that_brings_nothing_ends_with_the_commonest_reason(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    source = write_all(tmp_path / "notes", {"a.jpg": "no picture", "b/=c.jpg": "nor this", "d.png": b""})
+    command = [*PROGRAM, str(source), "--dataset", "x"]
+    environment = surroundings(engine, tmp_path / "home")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["added"] == 0
+    assert "curation.ingest: Nothing came in. Left out: 3, of these 2 for this: This is not a JPEG" in done.stderr
+    rows = [*csv.reader(io.StringIO(left_out_csv(engine, "x")))]
+    assert rows[0] == ["file", "inside", "reason"] and sorted(row[0] for row in rows[1:]) == [
+        "a.jpg",
+        "b/=c.jpg",
+        "d.png",
+    ]
+    assert (
+        left_out_csv(engine, "x", most=1).splitlines()[-1]
+        == "and more: python -m curation.ingest.left_out --dataset x,,"
+    )
+    with pytest.raises(UserError, match="no data set 'y'"):
+        left_out_csv(engine, "y")
+    engine.dispose()
+
+
+def test_a_cell_that_a_spreadsheet_would_compute_is_plain_text(engine: Engine, tmp_path: Path) -> None:
+    bring(engine, write_zip(tmp_path / "x.zip", {"=1+1.jpg": b"none", "a.png": encoded(smooth(1))}), tmp_path / "home")
+    [_, row] = [*csv.reader(io.StringIO(left_out_csv(engine, "lids")))]
+    assert row[:2] == ["x.zip", "'=1+1.jpg"]
 
 
 def test_a_job_hears_how_far_its_import_is(tmp_path: Path) -> None:
