@@ -28,6 +28,7 @@ from sqlmodel import select
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError
 from curation.files.images import CHANGED, GONE, PictureReader, open_image
+from curation.files.records import captions_in
 from curation.ingest.ingest import (
     BATCH_FILES,
     THUMBNAIL_SIDE,
@@ -40,9 +41,11 @@ from curation.ingest.ingest import (
     thumbnail_path,
 )
 from curation.ingest.left_out import left_out_csv
-from db.engine import Engine, open_engine, reading
+from db.engine import Engine, open_engine, reading, transaction
 from db.models import Dataset, RefusedFile
 from db.models import Image as Picture
+from db.queries.curate_queries import edit_image
+from db.queries.edit_values import ImageChange
 from tests.support.databases import count_refusals, order, text_of
 from tests.support.malformed_images import gif_of_frames, malformed_images, png_of_size
 from tests.support.paths import ROOT
@@ -319,6 +322,55 @@ def test_thumbnails_that_cannot_be_written_are_one_sentence(engine: Engine, tmp_
     assert pictures(engine) == []
     (home / "thumbnails").unlink()
     assert bring(engine, source, home).added == 3
+
+
+# ------------------------------------------------------------------------------------ several captions of a picture
+
+
+def captions(engine: Engine) -> dict[str, list[str]]:
+    rows = pictures(engine)
+    return {Path(row.location).name: [row.caption, *captions_in(row.facts or {})] for row in rows}
+
+
+def test_a_row_a_caption_gives_each_picture_all_of_them_once_however_often_it_is_imported(
+    engine: Engine, tmp_path: Path
+) -> None:
+    lines = ["a.png,a lid", "a.png,a red lid", "b.png,", "a.png,a lid", "a.png,it is round", "b.png,green"]
+    table = write_all(
+        tmp_path, {"a.png": PIXELS["a"], "b.png": PIXELS["b"], "c.csv": "\n".join(["file_name,caption", *lines])}
+    )
+    expected = {"a.png": ["a lid", "a red lid", "it is round"], "b.png": ["green"]}
+    for _ in range(2):
+        bring(engine, table / "c.csv", tmp_path / "home")
+        assert captions(engine) == expected
+    write_all(tmp_path, {"more.csv": "file_name,caption\nb.png,a green lid\n"})
+    bring(engine, tmp_path / "more.csv", tmp_path / "home")
+    assert captions(engine) == expected | {"b.png": ["green", "a green lid"]}
+
+
+def test_lists_of_captions_are_kept_from_metadata_beside_pictures_and_from_companions(
+    engine: Engine, tmp_path: Path
+) -> None:
+    rows = [{"file_name": "a.png", "captions": ["one", "two"]}, {"file_name": "a.png", "text": "three"}]
+    files: dict[str, bytes | str] = {
+        "m/a.png": PIXELS["a"],
+        "m/metadata.jsonl": "\n".join(map(json.dumps, rows)),
+        "n/b.png": PIXELS["b"],
+        "n/b.json": json.dumps({"sentences": ["four", "", 5, "five"]}),
+    }
+    bring(engine, write_all(tmp_path / "in", files), tmp_path / "home")
+    assert captions(engine) == {"a.png": ["one", "two", "three"], "b.png": ["four", "five"]}
+
+
+def test_a_picture_that_somebody_has_edited_keeps_its_captions(engine: Engine, tmp_path: Path) -> None:
+    write_all(tmp_path, {"a.png": PIXELS["a"], "a.csv": "file_name,caption\na.png,a lid\na.png,a red lid\n"})
+    bring(engine, tmp_path / "a.csv", tmp_path / "home")
+    with transaction(engine) as session:
+        [row] = session.exec(select(Picture)).all()
+        change = ImageChange(caption="a scarlet lid", facts={})
+        edit_image(session, image_id=row.id, expected_version=row.version, change=change, who="ada")
+    bring(engine, tmp_path / "a.csv", tmp_path / "home")
+    assert captions(engine) == {"a.png": ["a scarlet lid"]}
 
 
 # ------------------------------------------------------------------------------------ the same content again
