@@ -148,8 +148,13 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep"),  # who may stop a job: app/train/runs.py
-    _in(f"{API}.Api", "viewer", "data_sets annotation_plan prompt_comparison regions evaluation training_choices job"),
-    _in(f"{API}.Api", "curator", "annotate compare_prompts decide freeze audit evaluate train control_job"),
+    _in(
+        f"{API}.Api",
+        "viewer",
+        "data_sets annotation_plan prompt_comparison regions evaluation training_choices job jobs",
+    ),
+    _in(f"{API}.Api", "curator", "annotate compare_prompts decide freeze export audit evaluate train control_job"),
+    _in(f"{API}.Api", "admin", "import_pictures import_annotations"),  # they read any folder that the server can
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask import_pictures compare find_duplicates save freeze"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "evaluate control_job"),

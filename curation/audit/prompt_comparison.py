@@ -248,7 +248,7 @@ class _Read:
             sum(map(len, self.descriptions.values())),
             sum(each.seconds for each in timed) / max(1, len(timed)),
             sum(each.tokens for each in timed) / max(1, len(timed)),
-            Counter(row.claim.kind for rows in self.claims.values() for row in rows),
+            dict(Counter(row.claim.kind for rows in self.claims.values() for row in rows)),
             unsupported,
             people,
             drawn,

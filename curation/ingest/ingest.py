@@ -237,7 +237,7 @@ class _Import:
                 assert new is not None
                 images.append(replace(new, **_origin(read.found)))
         places = {there[sha256].id: (one.location, one.member, one.origin_row) for sha256, one in again.items()}
-        tally.count(self._write(images, refusals, places, _further_captions(batch, there)), refusals, counts)
+        tally.count(self._write(images, refusals, places, captions=_further_captions(batch, there)), refusals, counts)
 
     def _read(self, found: FoundFile) -> _ReadFile:
         if found.refusal:
@@ -281,6 +281,7 @@ class _Import:
         images: list[NewImage],
         refusals: list[NewRefusal],
         places: Mapping[int, tuple[str, str, int | None]],
+        *,
         captions: Mapping[str, Iterable[str]],
     ) -> Added:
         def write(session: Session) -> Added:
