@@ -13,6 +13,7 @@ from app.ui.regions import thumbnail
 from curation.audit.prompt_comparison import PromptComparison, PromptResult, TwiceDescribed, share_words
 
 NAMES = {"two-stage-1": "two questions", "single-stage-1": "one question"}
+LEAST_JUDGED = 10  # claims, before a rate is shown: of one or two it would say nothing
 ALL_JUDGED = "You have judged all claims of the sample."
 
 
@@ -75,8 +76,10 @@ def _auditor(result: PromptResult) -> str:
 
 
 def _people(result: PromptResult) -> str:
-    rate = result.people
-    return "–" if rate is None else f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
+    rate, least = result.people, min(LEAST_JUDGED, result.drawn)
+    if rate is None or rate.claims < least:
+        return f"once {least} claims are judged" if result.drawn else "–"
+    return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
 def _example(compared: TwiceDescribed, home: Path, *, told: bool) -> tuple[str, str, list[list[str]]]:
