@@ -5,56 +5,21 @@ Each docstring is what a caller reads; errors are the sentences that the pages s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import wraps
-from inspect import signature
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.events import api as offer
-from pydantic import ConfigDict, ValidationError, validate_call
 
 from app.access.accounts import person_of
 from app.services import Services
-from user_errors import sentence
+from app.ui.api_calls import checked, said, verdict_names
 
 if TYPE_CHECKING:
     from db.models import Job
 
 AT_ONCE: dict[str, Any] = {"concurrency_id": "api", "concurrency_limit": 4}
-
-
-@contextmanager
-def said() -> Iterator[None]:
-    """Raise a person's errors as errors of the API."""
-    try:
-        yield
-    except ValueError as error:
-        raise gr.Error(sentence(error), print_exception=False) from error
-
-
-def checked(action: Callable[..., Any]) -> Callable[..., Any]:
-    """Check the values of a call against the action's types before it runs.
-
-    Raises: gr.Error: one is of another type; the sentence names it.
-    """
-    validated = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(action)
-
-    @wraps(action)
-    def call(*values: Any, **named: Any) -> Any:
-        try:
-            return validated(*values, **named)
-        except ValidationError as error:
-            names = list(signature(action).parameters)
-            first = error.errors()[0]
-            name, got = first["loc"][0], repr(first["input"])[:40]
-            field = names[name] if isinstance(name, int) else name
-            expected = first["msg"].replace("Input should be", "expected").partition(",")[0]
-            raise gr.Error(f"{field}: {expected}, got {got}: correct it.", print_exception=False) from error
-
-    return call
+MOST_JOBS = 200  # of a page
 
 
 class Api:
@@ -100,8 +65,8 @@ class Api:
             threshold: Least score of a box, 0 to 1.
             settings: Any other field of the Annotate page by name, as {"server": "http://127.0.0.1:8000/v1"}:
                 describer_model, localizer_model, server, vocabulary (class names, one a line), prompts, convention,
-                precision, attention (texts); most_of_text, wrong, shifted, batch, concurrency, timeout_seconds, tokens,
-                picture_side (numbers).
+                precision, attention, device_map (texts); most_of_text, wrong, shifted, batch, concurrency,
+                timeout_seconds, tokens, picture_side (numbers).
 
         Returns:
             One object: images, seconds, and stages, each with its work, counts (done, quarantined, failed), left and
@@ -144,6 +109,69 @@ class Api:
             config = self._annotators(request, named, settings)
             return self._job(annotate_actions.start(self.services, config, person_of(request).name))
 
+    def compare_prompts(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        pictures: int = 50,
+        auditor: str = "offline",
+        claims: int = 20,
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Describe a sample of a data set with two-stage and with one-stage prompts and audit both, as a job.
+
+        Args:
+            dataset: Name of the data set; it stays as it is.
+            describer: As of annotation_plan.
+            pictures: Of the sample.
+            auditor: "offline" (photo's networks, or the sample world's truth) or "owlv2".
+            claims: Of each prompt's, drawn for people to judge.
+            settings: As of annotation_plan.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.annotate import compare_actions
+
+        with said():
+            named = {"dataset": dataset, "describer": describer}
+            config = self._comparison(request, named, settings, pictures=pictures, auditor=auditor, claims=claims)
+            return self._job(compare_actions.start(self.services, config, person_of(request).name))
+
+    def prompt_comparison(
+        self,
+        request: gr.Request,
+        dataset: str,
+        describer: str = "photo",
+        pictures: int = 50,
+        auditor: str = "offline",
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Read a comparison of prompts that /compare_prompts has made.
+
+        Args:
+            dataset: As of compare_prompts.
+            describer: As of annotation_plan.
+            pictures: As of compare_prompts.
+            auditor: As of compare_prompts.
+            settings: As of annotation_plan.
+
+        Returns:
+            One object: sample (name of its data set), pictures, decided (whether the auditor gives a rate), doubts,
+            same, difference (of the auditor's shares, with interval, or null), and results, one a prompt: claims by
+            kind, descriptions, unsupported (share with interval, or null), people, seconds, tokens.
+        """
+        from app.annotate import compare_actions
+
+        with said():
+            named = {"dataset": dataset, "describer": describer}
+            config = self._comparison(request, named, settings, pictures=pictures, auditor=auditor, claims=0)
+            found = compare_actions.comparison(self.services, config)
+            if found is None:
+                raise ValueError("These prompts are not compared yet: call /compare_prompts and wait for its job.")
+        return {name: value for name, value in asdict(found).items() if name != "examples"}
+
     def regions(
         self,
         dataset: str,
@@ -171,21 +199,13 @@ class Api:
         from db.queries.curate_filter import CurateFilter
 
         with said():
-            filters = CurateFilter.from_values({"statuses": _verdicts(verdicts), "source": source, "words": words})
+            filters = CurateFilter.from_values({"statuses": verdict_names(verdicts), "source": source, "words": words})
             query = curate_actions.CurateQuery(dataset=dataset, filters=filters, sort=order)
             found = curate_actions.gallery(self.services, query, after)
+        names = ("id", "version", "text", "score", "similarity", "source")
         rows = [
-            {
-                "id": row.id,
-                "version": row.version,
-                "picture": row.image_id,
-                "xyxy": [row.x1, row.y1, row.x2, row.y2],
-                "text": row.text,
-                "verdict": row.status,
-                "score": row.score,
-                "similarity": row.similarity,
-                "source": row.source,
-            }
+            {name: getattr(row, name) for name in names}
+            | {"picture": row.image_id, "xyxy": [row.x1, row.y1, row.x2, row.y2], "verdict": row.status}
             for row in (tile.region for tile in found.tiles)
         ]
         return {"regions": rows, "after": found.after}
@@ -228,7 +248,7 @@ class Api:
 
         with said():
             config = data_actions.freeze_config(
-                dataset, name, note, statuses=_verdicts(verdicts), who=person_of(request).name
+                dataset, name, note, statuses=verdict_names(verdicts), who=person_of(request).name
             )
             return self._job(data_actions.freeze(self.services, config))
 
@@ -320,6 +340,97 @@ class Api:
         with said():
             return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.read(settings)))
 
+    def import_pictures(self, request: gr.Request, source: str, name: str) -> dict[str, Any]:
+        """Import pictures into a data set, as a job; one of a new name is made.
+
+        Args:
+            source: Folder, archive, table or parquet file on the app's machine.
+            name: Of the data set.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.jobs.imports import queue_import
+
+        with said():
+            owner = person_of(request).name
+            return self._job(queue_import(self.services.jobs, owner=owner, source=source.strip(), name=name))
+
+    def import_annotations(
+        self, request: gr.Request, dataset: str, file: str, format: str, accept: bool = False
+    ) -> dict[str, Any]:
+        """Import annotations of a data set's pictures, as a job.
+
+        Args:
+            dataset: Name of the data set; it has the pictures already.
+            file: File or folder on the app's machine.
+            format: As of `python -m curation.exchange.import_annotations --format`, "coco" for one.
+            accept: People made them: accept those that have no verdict of their own.
+
+        Returns:
+            The job, as /job shows it.
+        """
+        from app.data import actions as data_actions
+        from app.jobs.imports import queue_annotations
+
+        with said():
+            config = data_actions.import_config(dataset, file, format, who=person_of(request).name, accept=accept)
+            return self._job(queue_annotations(self.services.jobs, config))
+
+    def export(
+        self,
+        request: gr.Request,
+        dataset: str,
+        format: str,
+        version: str = "",
+        verdicts: str = "accepted",
+        unreviewed: bool = False,
+    ) -> dict[str, Any]:
+        """Export a data set into a folder of its own under GRAIN_HOME/exports, as a job.
+
+        Args:
+            dataset: Name of the data set.
+            format: As of `python -m curation.exchange.export --format`, "coco" for one.
+            version: Of a frozen version; empty for the data set as it is now.
+            verdicts: Which descriptions: any of pending, accepted, rejected, with commas between.
+            unreviewed: Include pictures that nobody has reviewed.
+
+        Returns:
+            The job, as /job shows it; folder, and losses: sentences on what the format cannot store.
+        """
+        from app.data import actions as data_actions
+
+        with said():
+            statuses = verdict_names(verdicts)
+            config = data_actions.export_config(
+                self.services, dataset, version, format=format, statuses=statuses, unreviewed=unreviewed
+            )
+            lost = data_actions.export_losses(self.services, config)
+            job = self._job(data_actions.export(self.services, config, person_of(request).name))
+        return job | {"folder": str(config.out), "losses": list(lost.sentences)}
+
+    def jobs(self, kind: str = "", before: int = 0, limit: int = 50) -> list[dict[str, Any]]:
+        """List jobs, newest first, a page at a time.
+
+        Args:
+            kind: "annotate", "import", "export", "train" and so on; empty for all.
+            before: Number of the last job of the page before; 0 for the first page.
+            limit: Jobs of a page, 1 to 200.
+
+        Returns:
+            One object each, as /job shows it.
+        """
+        from db.engine import reading
+        from db.queries.job_queries import job_page
+
+        with said():
+            if not 1 <= limit <= MOST_JOBS:
+                raise ValueError(f"Expected 1 to {MOST_JOBS} jobs of a page, got {limit}: correct it.")
+            self.services.jobs.reconcile()
+            with reading(self.services.engine) as session:
+                found = job_page(session, kind=kind or None, before=before or None, limit=limit)
+        return [_shown(job) for job in found]
+
     def job(self, number: int) -> dict[str, Any]:
         """Return the state and progress of a job.
 
@@ -328,7 +439,7 @@ class Api:
 
         Returns:
             One object: job, kind, owner, state ("queued", "running", "paused", "done", "failed", "cancelled" or
-            "interrupted"), done of total, message, and why it ended.
+            "interrupted"), done of total, message, and exit_reason.
         """
         with said():
             return self._job(number)
@@ -351,42 +462,37 @@ class Api:
 
     def _annotators(self, request: gr.Request, values: dict[str, Any], settings: dict[str, Any] | None) -> Any:
         from app.annotate import actions as annotate_actions
-        from app.annotate.form import AnnotateForm
 
-        form = AnnotateForm.read((settings or {}) | values)
-        return annotate_actions.config_of(self.services, form, person_of(request))
+        return annotate_actions.config_of(self.services, _form(values, settings), person_of(request))
+
+    def _comparison(
+        self, request: gr.Request, named: dict[str, Any], settings: dict[str, Any] | None, **values: Any
+    ) -> Any:
+        from app.annotate import compare_actions
+
+        return compare_actions.compare_config(self.services, _form(named, settings), person_of(request), **values)
 
     def _job(self, number: int) -> dict[str, Any]:
         self.services.jobs.reconcile()
         job: Job | None = self.services.jobs.get(number)
         if job is None:
             raise ValueError(f"There is no job {number}: /annotate, /train and the like say which there are.")
-        return {
-            "job": job.id,
-            "kind": job.kind,
-            "owner": job.owner,
-            "state": job.state,
-            "done": job.done,
-            "total": job.total,
-            "message": job.message,
-            "exit_reason": job.exit_reason,
-        }
+        return _shown(job)
 
 
-def _verdicts(named: str) -> list[str]:
-    from db.models import Status
+def _shown(job: Job) -> dict[str, Any]:
+    names = ("kind", "owner", "state", "done", "total", "message", "exit_reason")
+    return {"job": job.id, **{name: getattr(job, name) for name in names}}
 
-    found, known = [each.strip() for each in named.split(",")], get_args(Status)
-    if unknown := [each for each in found if each not in known]:
-        raise ValueError(f"Expected verdicts among {', '.join(known)}, got {unknown[0][:40]!r}: correct it.")
-    return found
+
+def _form(values: dict[str, Any], settings: dict[str, Any] | None) -> Any:
+    from app.annotate.form import AnnotateForm
+
+    return AnnotateForm.read((settings or {}) | values)
 
 
 def build(services: Services) -> None:
     """Offer every action, inside the current Blocks."""
     api = Api(services)
-    for action in (
-        *(api.data_sets, api.annotation_plan, api.annotate, api.regions, api.decide, api.freeze, api.audit),
-        *(api.evaluate, api.evaluation, api.training_choices, api.train, api.job, api.control_job),
-    ):
+    for action in (getattr(api, name) for name in vars(Api) if not name.startswith("_")):
         offer(checked(action), api_name=action.__name__, **AT_ONCE)

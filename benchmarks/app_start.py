@@ -83,18 +83,22 @@ def first_photo() -> tuple[float, bool]:
 
 
 @contextmanager
-def running_app(arguments: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Start the app and wait for its page; its process id and address. Ended afterwards.
+def running_app(arguments: tuple[str, ...], home: Path | None = None) -> Iterator[tuple[int, str]]:
+    """Start the app and wait for its page; its process id and address. Ended afterwards. home: None for an empty one.
 
     Raises: ValueError: it ended, or gave no page in time; with the last line it said.
     """
-    with tempfile.TemporaryDirectory() as home, socket.socket() as probe, tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryDirectory() as empty, socket.socket() as probe, tempfile.TemporaryFile("w+") as said:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        environment = os.environ | {"GRAIN_HOME": home, "GRAIN_HOST": "127.0.0.1", "GRAIN_PORT": str(port)}
+        where = {
+            "GRAIN_HOME": str(home or empty),
+            "GRAIN_HOST": "127.0.0.1",
+            "GRAIN_PORT": str(port),
+        }
         app = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT
+            [sys.executable, *arguments], cwd=ROOT, env=os.environ | where, stdout=said, stderr=subprocess.STDOUT
         )
         address = f"http://127.0.0.1:{port}/"
         try:

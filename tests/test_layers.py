@@ -100,6 +100,7 @@ SOLE_HOMES = {
         "app/curate/map_page.py",
         "app/curate/bulk_page.py",
         "app/data/upkeep_page.py",
+        "app/annotate/compare_page.py",
         "app/ground/several_page.py",
         "app/ground/send_page.py",
         "app/home/own_pictures_page.py",

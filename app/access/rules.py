@@ -115,9 +115,11 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{HOME}.HomePage", "viewer", "open show tick"),
     _in(f"{HOME}.HomePage", "curator", "import_example"),
     _in(f"{ANNOTATE}.AnnotatePage", "viewer", "open show show_progress show_fields show_more show_left_out"),
-    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets suit_annotators"),
-    _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture"),
+    _in(f"{ANNOTATE}.AnnotatePage", "viewer", "refresh_jobs refresh_data_sets suit_annotators save_left_out"),
+    _in(f"{ANNOTATE}.AnnotatePage", "curator", "start control_job draw_sample try_picture preview_messages"),
     _in(f"{ANNOTATE}.AnnotatePage", "admin", "import_pictures"),  # it reads any folder that the server can
+    _in("app.annotate.compare_page.CompareSection", "viewer", "show"),
+    _in("app.annotate.compare_page.CompareSection", "curator", "start next_claim decide"),
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
     _in("app.home.own_pictures_page.OwnPictures", "curator", "start"),
@@ -149,8 +151,13 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick download"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep note"),  # who may stop a job: app/train/runs.py
-    _in(f"{API}.Api", "viewer", "data_sets annotation_plan regions evaluation training_choices job"),
-    _in(f"{API}.Api", "curator", "annotate decide freeze audit evaluate train control_job"),
+    _in(
+        f"{API}.Api",
+        "viewer",
+        "data_sets annotation_plan prompt_comparison regions evaluation training_choices job jobs",
+    ),
+    _in(f"{API}.Api", "curator", "annotate compare_prompts decide freeze export audit evaluate train control_job"),
+    _in(f"{API}.Api", "admin", "import_pictures import_annotations"),  # they read any folder that the server can
     _in(f"{CONCEPTS}.ConceptsPage", "viewer", "open enter choose go show tick"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask import_pictures compare find_duplicates save freeze"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "evaluate control_job"),

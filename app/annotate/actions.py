@@ -11,11 +11,13 @@ from PIL import Image
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_server
 from app.annotate.form import AnnotateForm
+from app.core.data_uri import file_uri
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
 from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
+from curation.annotate.messages import PreviewedRequest
 from curation.annotate.plan import AnnotationPlan, plan
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, uses_of
 from curation.annotate.sample_annotators import ROW, SampleConfig
@@ -24,6 +26,7 @@ from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.stage_run import StageConfig
 from curation.annotate.trial import PictureTrial, try_picture
 from curation.files.images import open_image
+from curation.ingest.left_out import MOST_FILES, left_out_csv
 from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
@@ -33,7 +36,7 @@ from db.queries.stage_result_queries import stage_result_page
 from grain.hub.weights import check_weights_read
 from user_errors import UserError
 
-KINDS = ("annotate", "import")  # of jobs that the page shows
+KINDS = ("annotate", "compare-prompts", "import")  # of jobs that the page shows
 PAGE = 12  # results of one page
 REASONS, EXAMPLES = 20, 50  # of files that were left out: reasons, and files of each
 MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size
@@ -79,6 +82,15 @@ def left_out(services: Services, dataset: str) -> tuple[list[RefusalCount], int]
         return refusals_by_reason(session, dataset_id=found.id, most=REASONS, examples=EXAMPLES)
 
 
+def left_out_file(services: Services, dataset: str) -> dict[str, str]:
+    """Return the list of all files that imports left out, as a CSV file for the page's script to save.
+
+    Raises: UserError: no such data set.
+    """
+    content = left_out_csv(services.engine, dataset, most=MOST_FILES).encode()
+    return {"name": "left_out.csv", "uri": file_uri("text/csv", content)}
+
+
 def _describer_of(services: Services, form: AnnotateForm, person: Person) -> DescriberChoice:
     """Return what describes (see config_of)."""
     uses = uses_of(DESCRIBERS, form.describer)
@@ -90,7 +102,7 @@ def _describer_of(services: Services, form: AnnotateForm, person: Person) -> Des
         check_server(services.settings.home, person, values["server"])
     if "vocabulary" in uses:
         values["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
-    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=_whole(form, "tokens"))
+    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=whole(form.tokens, "tokens"))
     return DescriberChoice(**values, ask=ask)
 
 
@@ -107,7 +119,7 @@ def _localizer_of(services: Services, form: AnnotateForm, person: Person) -> Loc
         check_server(services.settings.home, person, values["server"])
     boxes = LocalizeConfig(
         threshold=form.threshold,
-        most_of_text=_whole(form, "most_of_text"),
+        most_of_text=whole(form.most_of_text, "most_of_text"),
         exclusive="vocabulary" in uses_of(DESCRIBERS, form.describer),
     )
     return LocalizerChoice(**values, boxes=boxes)
@@ -119,20 +131,20 @@ def _levers(form: AnnotateForm, uses: frozenset[str]) -> dict[str, Any]:
         "server": form.server.strip(),
         "precision": form.precision,
         "attention": form.attention,
+        "device_map": form.device_map,
         "convention": form.convention,
         "timeout_seconds": float(form.timeout_seconds),
-        **{name: _whole(form, name) for name in ("batch", "concurrency", "picture_side")},
+        **{name: whole(getattr(form, name), name) for name in ("batch", "concurrency", "picture_side")},
     }
     return {name: value for name, value in values.items() if name in uses}
 
 
-def _whole(form: AnnotateForm, name: str) -> int:
+def whole(value: Any, name: str) -> int:
     """Return a field's number.
 
     Raises: UserError: it is no whole one.
     """
-    value = getattr(form, name)
-    if not float(value).is_integer():
+    if not isinstance(value, int | float) or not float(value).is_integer():
         raise UserError(f"Expected a whole number for {name}, got {value}: correct it.")
     return int(value)
 
@@ -160,7 +172,7 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     Raises: UserError: it could not begin.
     """
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
-    _keep_server(services, config)
+    keep_server(services, config.describer.server, config.localizer.server)
     return services.jobs.submit(NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config)))
 
 
@@ -172,10 +184,27 @@ def try_one(
     Raises: UserError: there is no such picture, it cannot be read, or an annotator cannot work.
     """
     try:
-        image = read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
-        _keep_server(services, config)
+        image = _one_picture(services, config, upload=upload, number=number)
+        keep_server(services, config.describer.server, config.localizer.server)
         with services.model_turn:
             return image, try_picture(config, services.annotators(config), image)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def preview_messages(
+    services: Services, config: AnnotateConfig, *, upload: str | None, number: int
+) -> list[PreviewedRequest]:
+    """Return the requests that the describer would be sent about a picture (see try_one); nothing is sent.
+
+    Raises: UserError: there is no such picture, weights are missing, or the describer asks no question.
+    """
+    row = config.describer.row
+    spec = row.spec(config.describer, config.sample) if row.spec else None
+    if spec is None or spec.preview is None:
+        raise UserError(f"“{row.label}” asks no question, so there is no message: choose a model or a server.")
+    try:
+        return spec.preview(_one_picture(services, config, upload=upload, number=number))
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -200,9 +229,14 @@ def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[
         return [ResultView(image, regions.get(image.id, [])) for image in images if image is not None]
 
 
-def _keep_server(services: Services, config: AnnotateConfig) -> None:
-    for server in filter(None, (config.describer.server, config.localizer.server)):
+def keep_server(services: Services, *servers: str) -> None:
+    """Keep the servers that a person named, so that they are offered from now on; "" is none."""
+    for server in filter(None, servers):
         add_server(services.settings.home, server)
+
+
+def _one_picture(services: Services, config: AnnotateConfig, *, upload: str | None, number: int) -> Image.Image:
+    return read_picture(upload, services.settings.limits) if upload else _picture(services, config, number)
 
 
 def _picture(services: Services, config: AnnotateConfig, number: int) -> Image.Image:

@@ -16,9 +16,10 @@ from user_errors import UserError
 DESCRIBER_CHOICES = label_choices(DESCRIBERS.values())
 LOCALIZER_CHOICES = label_choices(LOCALIZERS.values())
 PROMPT_CHOICES = list(PROMPTS)
-PRECISION_CHOICES, ATTENTION_CHOICES = (
-    list(get_args(get_type_hints(DescriberSettings)[name])) for name in ("precision", "attention")
+PRECISION_CHOICES, ATTENTION_CHOICES, DEVICE_CHOICES = (
+    list(get_args(get_type_hints(DescriberSettings)[name])) for name in ("precision", "attention", "device_map")
 )
+AUDITOR_CHOICES = [("what works offline", "offline"), ("OWLv2 on this machine, with photo’s checkpoint", "owlv2")]
 CONVENTION_CHOICES = list(get_args(get_type_hints(LocalizerSettings)["convention"]))
 
 
@@ -36,6 +37,7 @@ class AnnotateForm(NamedTuple):
     convention: Any
     precision: Any
     attention: Any
+    device_map: Any
     threshold: Any
     most_of_text: Any
     wrong: Any
@@ -86,6 +88,7 @@ DEFAULTS = AnnotateForm(
     convention="auto",
     precision="auto",
     attention="auto",
+    device_map="one",
     threshold=LocalizeConfig().threshold,
     most_of_text=LocalizeConfig().most_of_text,
     wrong=0.0,

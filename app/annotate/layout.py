@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.annotate import compare_page
+from app.annotate.compare_page import CompareComponents
 from app.annotate.form import (
     ATTENTION_CHOICES,
     CONVENTION_CHOICES,
     DEFAULTS,
     DESCRIBER_CHOICES,
+    DEVICE_CHOICES,
     LOCALIZER_CHOICES,
     PRECISION_CHOICES,
     PROMPT_CHOICES,
@@ -44,7 +47,10 @@ class AnnotateOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportParts:
-    """The components that import pictures. left_out: lists the files that imports left out of the data set."""
+    """The components that import pictures.
+
+    left_out: lists the files that imports left out of the data set. save: downloads the list. file: what is downloaded.
+    """
 
     accordion: Any
     source: Any
@@ -53,6 +59,8 @@ class ImportParts:
     draw_sample: Any
     note: Any
     left_out: Any
+    save: Any
+    file: Any
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class TrialParts:
     number: Any
     upload: Any
     start: Any
+    preview: Any
     note: Any
     trial: Any
 
@@ -78,6 +87,7 @@ class AnnotateParts:
     jobs: Any
     more: Any
     trial: TrialParts
+    compare: CompareComponents
 
 
 def lay_out(dataset: Any) -> AnnotateParts:
@@ -101,10 +111,12 @@ def lay_out(dataset: Any) -> AnnotateParts:
                 html(heading("Results"))
                 results = html(elem_id="results")
                 more = gr.Button("More", size="sm", elem_id="more")
+            with gr.Column(elem_classes="card"):
+                compare = compare_page.lay_out()
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
     outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
-    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial)
+    return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial, compare)
 
 
 def _import_fields() -> ImportParts:
@@ -119,7 +131,9 @@ def _import_fields() -> ImportParts:
         start = gr.Button("Import", size="sm", elem_id="import-button")
         draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
         note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
-    return ImportParts(accordion, source, name, start, draw_sample, note, left_out)
+        save = gr.Button("Download the list of what was left out", size="sm", visible=False, elem_id="save-left-out")
+        file = gr.JSON(visible=False)
+    return ImportParts(accordion, source, name, start, draw_sample, note, left_out, save, file)
 
 
 def _annotator_fields(dataset: Any) -> AnnotateForm:
@@ -150,13 +164,21 @@ def _annotator_fields(dataset: Any) -> AnnotateForm:
         PRECISION_CHOICES, value=DEFAULTS.precision, label="precision", info="4bit: of the describer", visible=False
     )
     attention = gr.Dropdown(ATTENTION_CHOICES, value=DEFAULTS.attention, label="attention kernel", visible=False)
+    device_map = gr.Dropdown(
+        DEVICE_CHOICES,
+        value=DEFAULTS.device_map,
+        label="devices",
+        info="auto: the model is spread over all GPUs",
+        visible=False,
+        elem_id="device-map",
+    )
     batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
     concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
     timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
     tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
     side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
     numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
-    return AnnotateForm(*texts, precision, attention, *numbers)
+    return AnnotateForm(*texts, precision, attention, device_map, *numbers)
 
 
 def _whole(value: float, label: str, *, elem_id: str) -> gr.Number:
@@ -170,5 +192,6 @@ def _trial_fields() -> TrialParts:
         label="or one of your own", height=150, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
     )
     start = gr.Button("Try", elem_id="try")
+    preview = gr.Button("Preview the messages", size="sm", elem_id="preview-messages")
     note, trial = html(elem_id="note-trial"), html(elem_id="trial")
-    return TrialParts(number, upload, start, note, trial)
+    return TrialParts(number, upload, start, preview, note, trial)

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.annotate import compare_page
 from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
@@ -20,6 +21,7 @@ from app.ui.events import (
     LIGHT,
     MODEL_LANE,
     QUEUE_ALL,
+    SAVE,
     TICK_SECONDS,
     control_job_by_button,
     in_order,
@@ -33,7 +35,16 @@ from user_errors import UserError
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
 
 PATH = "annotate"
-LEVERS = ("convention", "precision", "attention", "batch", "concurrency", "timeout_seconds", "picture_side")
+LEVERS = (
+    "convention",
+    "precision",
+    "attention",
+    "device_map",
+    "batch",
+    "concurrency",
+    "timeout_seconds",
+    "picture_side",
+)
 """Fields of the form that have the name of the setting that they are."""
 
 
@@ -51,7 +62,7 @@ class AnnotatePage:
         """
         dataset = open_dataset(self.services, request)
         importing = not dataset.names or "import" in request.query_params
-        return [dataset.field, dataset.names, gr.update(open=importing), self._jobs()]
+        return [dataset.field, dataset.names, gr.update(open=importing), self.jobs()]
 
     def show(self, request: gr.Request, *values: Any) -> list[Any]:
         """Show plan, command and results of a changed form. Returns outputs."""
@@ -122,15 +133,26 @@ class AnnotatePage:
             return [gr.skip(), gr.skip()]
         return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
 
-    def show_left_out(self, dataset: str | None) -> str:
-        """Show which files imports left out of the data set, and why. Returns left_out."""
+    def show_left_out(self, dataset: str | None) -> list[Any]:
+        """Show which files imports left out of the data set, and why. Returns left_out, save."""
         from app.annotate import actions, panels
 
-        return panels.left_out_panel(*actions.left_out(self.services, dataset or ""))
+        reasons, files = actions.left_out(self.services, dataset or "")
+        return [panels.left_out_panel(reasons, files), gr.update(visible=files > 0)]
+
+    def save_left_out(self, dataset: str | None) -> dict[str, str]:
+        """Return the list of all files that were left out for the page's script to save."""
+        from app.annotate import actions
+
+        try:
+            return actions.left_out_file(self.services, dataset or "")
+        except UserError as error:
+            warn(error)
+            return {}
 
     def refresh_jobs(self, before: str) -> Any:
         """Show every two seconds how far the jobs are. Returns jobs."""
-        jobs = self._jobs()
+        jobs = self.jobs()
         return gr.skip() if jobs == before else jobs
 
     def start(self, request: gr.Request, *values: Any) -> Any:
@@ -143,12 +165,12 @@ class AnnotatePage:
         except UserError as error:
             warn(error)
             return gr.skip()
-        return self._jobs()
+        return self.jobs()
 
     def control_job(self, request: gr.Request, event: gr.EventData) -> Any:
         """Pause, resume or cancel a job by its button. Returns jobs."""
         control_job_by_button(self.services, request, event)
-        return self._jobs()
+        return self.jobs()
 
     def import_pictures(self, source: str, name: str, request: gr.Request) -> list[Any]:
         """Queue an import. Returns its note and jobs."""
@@ -170,6 +192,17 @@ class AnnotatePage:
             return [gr.skip(), notice(error.sentence)]
         return [panels.trial_panel(image, trial, plan), ""]
 
+    def preview_messages(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
+        """Show the messages that would be sent about one picture. Returns trial and its note."""
+        from app.annotate import actions, panels
+
+        try:
+            config = actions.config_of(self.services, AnnotateForm.of(values), person_of(request))
+            found = actions.preview_messages(self.services, config, upload=upload, number=int(number or 0))
+        except UserError as error:
+            return [gr.skip(), notice(error.sentence)]
+        return [panels.messages_panel(found), ""]
+
     def refresh_data_sets(self, request: gr.Request, dataset: str | None, known: list[str]) -> list[Any]:
         """List the data sets again after an import; the new one is chosen. Returns dataset, known."""
         return list(refreshed_dataset(self.services, dataset, known, who=person_of(request).name))
@@ -181,9 +214,10 @@ class AnnotatePage:
             queue_import(self.services.jobs, owner=person_of(request).name, **settings)
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
-        return ["", self._jobs()]
+        return ["", self.jobs()]
 
-    def _jobs(self) -> str:
+    def jobs(self) -> str:
+        """Render the list of jobs."""
         from app.annotate import actions
         from app.ui import jobs_list
 
@@ -203,6 +237,8 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     page, parts = AnnotatePage(services), lay_out(dataset)
     _wire_form(app, page, parts)
     _wire_jobs(page, parts)
+    section = compare_page.CompareSection(services, page.jobs)
+    compare_page.wire(section, parts.compare, form=[*parts.form], jobs=parts.jobs)
 
 
 def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None:
@@ -224,6 +260,9 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
     )
+    trial.preview.click(
+        page.preview_messages, [trial.number, trial.upload, *fields], [trial.trial, trial.note], **LIGHT
+    )
     trial.start.click(
         page.try_picture,
         [trial.number, trial.upload, *fields],
@@ -243,7 +282,9 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
-    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, imports.left_out, **LIGHT)
+    shown = [imports.left_out, imports.save]
+    gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, shown, **LIGHT)
+    imports.save.click(page.save_left_out, form.dataset, imports.file, **LIGHT).then(None, imports.file, None, js=SAVE)
     gr.Timer(TICK_SECONDS).tick(page.refresh_jobs, jobs, jobs, **LIGHT)
     # a job changes the data sets, the plan and the results
     there = [form.dataset, parts.known]

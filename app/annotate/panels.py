@@ -12,12 +12,14 @@ from app.annotate.actions import ResultView
 from app.core.thumbnails import thumbnail_address
 from app.ui.frames import regions_frame, regions_picture
 from app.ui.html import command_block, duration, empty_state, render
+from curation.annotate.messages import PLACEHOLDER, Message, PreviewedRequest
 from curation.annotate.plan import AnnotationPlan
 from curation.annotate.settings import AnnotateConfig, command_line
 from curation.annotate.trial import PictureTrial
 from db.queries.data_set_queries import RefusalCount
 from grain.structures import Region
 
+STAGE_WORDS = {"stage1": "the subject", "stage2": "the descriptions", "caption": "the caption"}
 STAGES = {"describe": "described", "localize": "boxed"}
 MOST_TEXTS = 6  # of a result in the gallery
 
@@ -76,6 +78,25 @@ def trial_panel(image: Image.Image, trial: PictureTrial, plan: AnnotationPlan) -
         seconds=" · ".join(f"{stage} {took:.2f} s" for stage, took in trial.seconds.items()),
         rest=rest,
     )
+
+
+def messages_panel(requests: Sequence[PreviewedRequest]) -> str:
+    """Render the requests about a picture, one after the other, as they would be sent."""
+    shown = [
+        (STAGE_WORDS.get(each.stage, each.stage), each.most_tokens, [*map(_message, each.messages)], each.text)
+        for each in requests
+    ]
+    return render("annotate/templates/messages.html", requests=shown, answer=PLACEHOLDER)
+
+
+def _message(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    """Return who speaks, and the parts of what is said: "picture" or "text", and its words."""
+    content = message["content"]
+    if isinstance(content, str):
+        return message["role"], [("text", content)]
+    return message["role"], [
+        ("picture", part["picture"]) if "picture" in part else ("text", part["text"]) for part in content
+    ]
 
 
 def results_panel(views: Sequence[ResultView], home: Path) -> str:

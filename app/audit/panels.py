@@ -71,7 +71,7 @@ def claim_panel(opened: OpenClaim, message: str = "", *, blind: bool = False) ->
         evidence=[_evidence_row(each) for each in evidence],
         reasons=reasons(evidence) if evidence else (),
         history=_history(opened.verdicts),
-        curate=f"/curate?picture={claim.image_id}",
+        curate=f"/curate?image={claim.image_id}",
     )
 
 

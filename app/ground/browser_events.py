@@ -22,9 +22,6 @@ CLEAR_EXAMPLE = """(picture, descriptions, classes) => {
   return [ours("descriptions", descriptions) ? "" : descriptions, ours("classes", classes) ? "" : classes];
 }"""
 PUT_INTO_ADDRESS = "(query) => { if (query) history.replaceState(null, '', `?q=${query}`); }"
-SAVE = """(file) => {
-  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
-}"""
 ON_EXAMPLE = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-example]");
   if (button) trigger("click", { example: Number(button.dataset.example) });

@@ -22,7 +22,7 @@ from app.core.ground_links import (
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
 from app.ground.actions import CheckpointResult, answer, embed_class_texts, linked_question, result_json, seen_names
-from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE
+from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
@@ -39,7 +39,7 @@ from app.ground.more_models_page import build_more_models
 from app.ground.several_page import build_several
 from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
-from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, QUIET, in_order, server_choices, warn
+from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, QUIET, SAVE, in_order, server_choices, warn
 from app.ui.html import notice
 from app.ui.upload_field import TextsField, UploadedPicture
 from curation.annotate.registry import DESCRIBERS, uses_of

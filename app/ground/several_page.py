@@ -11,12 +11,11 @@ import gradio as gr
 from app.core.data_uri import file_uri
 from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground import panels
-from app.ground.browser_events import SAVE
 from app.ground.layout import GroundForm
 from app.ground.send_page import build_send
 from app.ground.several import MOST_PICTURES, PictureAnswer, crops_zip, found_of, ground_files
 from app.services import Services
-from app.ui.events import LIGHT, html, warn
+from app.ui.events import LIGHT, SAVE, html, warn
 from app.ui.html import notice
 from app.ui.upload_field import UploadedFiles
 from grain.detections import to_coco, to_csv

@@ -21,6 +21,9 @@ QUEUE_ALL: dict[str, Any] = {"trigger_mode": "multiple"}
 asked while an answer was awaited, the first one's data once more.
 """
 TICK_SECONDS = 2.0  # between two looks at the jobs
+SAVE = """(file) => {
+  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
+}"""  # of a file that a handler returns as {"name", "uri"}
 ON_ASK = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
   if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });

@@ -8,7 +8,7 @@ result and doubles none; several workers may share a data set.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import StageProgress
 from curation.files.home import database_url, home_folder, job_id, report_progress
 from db.engine import Engine, open_engine, retrying
-from db.models import RunState
+from db.models import RunState, Stage
 from db.queries.region_index_queries import index_regions
 from grain.command import run_command
 from user_errors import UserError
@@ -33,6 +33,7 @@ def annotate(
     *,
     worker: str,
     job_id: int | None = None,
+    only: Collection[Stage] = ("describe", "localize"),
     report: Callable[[StageProgress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RunState:
@@ -41,10 +42,11 @@ def annotate(
     That is "failed" where pictures of the data set failed at a stage and none came to anything.
 
     Args:   worker: names this process among others; one that was killed and starts anew under its name gets its
-            pictures back at once. job_id: the run of a job is taken up again.
+            pictures back at once. job_id: the run of a job is taken up again. only: the stages that are worked on.
     Raises: UserError: no such data set, weights are missing, or no picture can be described now.
     """
-    dataset, works = find_dataset(engine, config.dataset), config.works()
+    dataset = find_dataset(engine, config.dataset)
+    works = [work for work in config.works() if work.stage in only]
     with open_run(engine, dataset, config, settings=asdict(config), works=works, worker=worker, job_id=job_id) as run:
         stages = (AnnotateStage(run.context(work), config=config, annotators=annotators) for work in works)
         if all(stage.run(report, stop) for stage in stages):

@@ -28,6 +28,8 @@ class DescriberSettings:
     """Of weights on this machine."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Attention kernel of weights on this machine; auto: transformers' choice."""
+    device_map: Literal["one", "auto"] = "one"
+    """Where weights on this machine lie. one: on one GPU. auto: spread over all GPUs by accelerate."""
     batch: int = 8
     """Pictures of one call of a model on this machine."""
     picture_side: int = PICTURE_SIDE
@@ -69,6 +71,8 @@ class LocalizerSettings:
     """Of weights on this machine."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     """Attention kernel of vlm; auto: transformers' choice."""
+    device_map: Literal["one", "auto"] = "one"
+    """Where the weights of vlm lie. one: on one GPU. auto: spread over all GPUs by accelerate."""
     batch: int = 8
     """Pictures of one call of a model on this machine."""
     convention: Literal["auto", "pixels", "resized", "thousand", "unit", "y-first"] = "auto"

@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from curation.annotate.describe import Describer, LlavaDescriber
+from PIL import Image
+
+from curation.annotate.describe import Describer, LlavaDescriber, load_processor, preview_local
 from curation.annotate.localize import REVISIONS, Localizer, Owlv2Localizer, OwlVitLocalizer
+from curation.annotate.messages import PreviewedRequest
 from curation.annotate.model_facts import ModelFacts, check_family
+from curation.annotate.picture_sizes import reduce_picture
 from curation.annotate.vlm_boxes import convention_of, question_version
 from grain.hub.weights import LocalModel, find_model
 
@@ -25,11 +29,16 @@ QWEN_STEP = 28  # pixels to multiples of which Qwen2.5-VL resizes a picture, and
 
 @dataclass(frozen=True)
 class AnnotatorSpec(Generic[Annotator]):
-    """What settings name. source: gives model@revision. load: makes it. settings: those that change a result."""
+    """What settings name.
+
+    source: gives model@revision. load: makes it. settings: those that change a result. preview: gives the requests
+    about a picture before they are sent; None where no question is asked.
+    """
 
     source: Callable[[], str]
     load: Callable[[], Annotator]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preview: Callable[[Image.Image], list[PreviewedRequest]] | None = None
 
 
 def photo_describer(choice: DescriberSettings, sample: SampleConfig) -> AnnotatorSpec[Describer]:
@@ -61,9 +70,9 @@ def server_describer(choice: DescriberSettings, sample: SampleConfig) -> Annotat
     from curation.annotate.openai_describer import JPEG_QUALITY, OpenAIDescriber
 
     revision = "served" if choice.revision == "main" else choice.revision
-    return AnnotatorSpec(
-        lambda: f"{choice.model_name}@{revision}",
-        lambda: OpenAIDescriber(
+
+    def load() -> OpenAIDescriber:
+        return OpenAIDescriber(
             choice.model_name,
             base_url=choice.server,
             revision=revision,
@@ -72,8 +81,13 @@ def server_describer(choice: DescriberSettings, sample: SampleConfig) -> Annotat
             timeout=choice.timeout_seconds,
             patience=choice.patience_seconds,
             picture_side=choice.picture_side,
-        ),
+        )
+
+    return AnnotatorSpec(
+        lambda: f"{choice.model_name}@{revision}",
+        load,
         {**_asked(choice), "picture_side": choice.picture_side, "jpeg_quality": JPEG_QUALITY},
+        lambda image: load().preview(image),
     )
 
 
@@ -131,6 +145,7 @@ def vlm_localizer(choice: LocalizerSettings, sample: SampleConfig) -> AnnotatorS
             revision=choice.revision or "main",
             precision=choice.precision,
             attention=choice.attention,
+            device_map=choice.device_map,
             batch_size=choice.batch,
             picture_side=choice.picture_side,
         )
@@ -171,6 +186,12 @@ def server_localizer(choice: LocalizerSettings, sample: SampleConfig) -> Annotat
 
 def _local(choice: DescriberSettings, *, picture_side: int) -> AnnotatorSpec[Describer]:
     settings = {**_asked(choice), "precision": choice.precision}
+
+    def preview(image: Image.Image) -> list[PreviewedRequest]:
+        found = _weights(choice.model_name, choice.revision, choice.facts)
+        seen = reduce_picture(image, picture_side) if picture_side else image
+        return preview_local(load_processor(found), choice.ask, seen, name=found.name)
+
     return AnnotatorSpec(
         lambda: _weights(choice.model_name, choice.revision, choice.facts).name,
         lambda: LlavaDescriber.from_pretrained(
@@ -179,10 +200,12 @@ def _local(choice: DescriberSettings, *, picture_side: int) -> AnnotatorSpec[Des
             config=choice.ask,
             precision=choice.precision,
             attention=choice.attention,
+            device_map=choice.device_map,
             batch_size=choice.batch,
             picture_side=picture_side,
         ),
         settings | ({"picture_side": picture_side} if picture_side else {}),
+        preview,
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from PIL import Image
 
 from curation.annotate import model_facts
+from curation.annotate.messages import PLACEHOLDER, PreviewedRequest, preview, user_turn
 from curation.annotate.picture_sizes import Size, check_side, reduce_picture
 from curation.annotate.prompts import (
     PROMPTS,
@@ -30,7 +31,7 @@ from curation.annotate.prompts import (
     storable,
 )
 from curation.annotate.vlm_boxes import BoxAnswer
-from grain.hub.weights import find_model
+from grain.hub.weights import SPREAD, LocalModel, find_model
 from grain.time_limit import check_time, seconds_left
 from user_errors import UserError
 
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = model_facts.LLAVA_NEXT.model
 PRECISIONS = ("auto", "fp32", "bf16", "4bit")
+DEVICE_MAPS = ("one", SPREAD)
 ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
-PLACEHOLDER = "(the answer)"  # stands for an answer where the chat template is asked what follows it
 
 
 class DescriberError(UserError):
@@ -176,14 +177,55 @@ def read_answers(answers: Mapping[str, ModelAnswer], seconds: float) -> Describe
     )
 
 
-def user_turn(question: str, *before: dict[str, Any]) -> dict[str, Any]:
-    """Write a turn of the user: the contents given in `before`, then the question."""
-    return {"role": "user", "content": [*before, {"type": "text", "text": question}]}
-
-
 def _picture_part(image: Image.Image) -> dict[str, Any]:
     """Return the part of a message that holds a picture."""
     return {"type": "image", "image": image}
+
+
+def words_between(processor: Any, question: str, name: str) -> str:
+    """Return what a chat template writes between the end of an answer and the start of the next.
+
+    Raises: DescriberError: it drops answers. name: of the model, for the sentence.
+    """
+    turns = [
+        user_turn("", {"type": "image"}),
+        {"role": "assistant", "content": [{"type": "text", "text": PLACEHOLDER}]},
+        user_turn(question),
+    ]
+    written: str = processor.apply_chat_template(turns, add_generation_prompt=True)
+    _, answered, rest = written.partition(PLACEHOLDER)
+    if not answered:
+        raise DescriberError(f"The chat template of {name} drops answers: ask one question only, or change it")
+    return rest
+
+
+def load_processor(found: LocalModel) -> Any:
+    """Load the processor of a model alone, without its weights.
+
+    Raises: UserError: see LocalModel.load_processor.
+    """
+    from transformers import AutoProcessor
+
+    return found.load_processor(AutoProcessor)
+
+
+def preview_local(processor: Any, config: DescribeConfig, image: Image.Image, *, name: str) -> list[PreviewedRequest]:
+    """Return the requests about a picture with what the chat template makes of them (see PreviewedRequest).
+
+    Raises: DescriberError: as of words_between.
+    """
+    picture = {"type": "image", "picture": f"{image.width} × {image.height} pixels, resized by the model's processor"}
+    found: list[PreviewedRequest] = []
+    for each in preview(config.words, config.most_tokens, picture):
+        question = each.messages[-1]["content"][-1]["text"]
+        first = [user_turn(question, {"type": "image"})]
+        text = (
+            found[-1].text + PLACEHOLDER + words_between(processor, question, name)
+            if found
+            else processor.apply_chat_template(first, add_generation_prompt=True)
+        )
+        found.append(replace(each, text=text))
+    return found
 
 
 @dataclass(frozen=True)
@@ -256,6 +298,7 @@ class LlavaDescriber:
         config: DescribeConfig | None = None,
         precision: str = "auto",
         attention: str = "auto",
+        device_map: str = "one",
         batch_size: int = 8,
         picture_side: int = 0,
     ) -> LlavaDescriber:
@@ -263,7 +306,8 @@ class LlavaDescriber:
 
         Args:   model: name on the Hugging Face hub, or a folder. revision: branch, tag or commit.
                 precision: `fp32`, `bf16`, `4bit` (needs a GPU and bitsandbytes), or `auto`: bf16 on a GPU, else fp32.
-                attention: kernel of transformers, or `auto`: its own choice. batch_size, picture_side: see __init__.
+                attention: kernel of transformers, or `auto`: its own choice. device_map: `one`: all on one GPU, or
+                `auto`: spread over all GPUs by accelerate. batch_size, picture_side: see __init__.
         Raises: UserError: the weights are not here; the message holds the command that fetches them.
                 ValueError: another precision or kernel, one that this machine cannot do, or a model of another kind.
         """
@@ -271,6 +315,8 @@ class LlavaDescriber:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         if attention not in ATTENTION:
             raise ValueError(f"attention must be one of {', '.join(ATTENTION)}, got {attention!r}")
+        if device_map not in DEVICE_MAPS:
+            raise ValueError(f"device_map must be one of {', '.join(DEVICE_MAPS)}, got {device_map!r}")
         if attention == "flash_attention_2" and not find_spec("flash_attn"):
             raise ValueError(
                 "attention flash_attention_2 needs an NVIDIA GPU and `pip install flash-attn`: choose sdpa"
@@ -294,9 +340,8 @@ class LlavaDescriber:
             options["attn_implementation"] = attention
         if chosen == "4bit":
             options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype="bfloat16")  # type: ignore[no-untyped-call]
-        weights, processor = found.load(
-            AutoModelForImageTextToText, AutoProcessor, device_map="cuda" if gpu else "cpu", **options
-        )
+        place = SPREAD if device_map == SPREAD else "cuda" if gpu else "cpu"
+        weights, processor = found.load(AutoModelForImageTextToText, AutoProcessor, device_map=place, **options)
         return cls(weights, processor, name=found.name, config=config, batch_size=batch_size, picture_side=picture_side)
 
     def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
@@ -399,7 +444,8 @@ class LlavaDescriber:
         """Ask a later question, in the conversation of an answer."""
         import torch
 
-        words = self._processor.tokenizer(self._between(question), add_special_tokens=False, return_tensors="pt")
+        between = words_between(self._processor, question, self.name)
+        words = self._processor.tokenizer(between, add_special_tokens=False, return_tensors="pt")
         added = words.input_ids.to(turn.ids.device).expand(len(turn.ids), -1)  # [B, N]
         ids = torch.cat([turn.ids, added], dim=1)
         mask = torch.cat([turn.mask, torch.ones_like(added)], dim=1)
@@ -412,19 +458,6 @@ class LlavaDescriber:
             for name, value in turn.pictures.items()
         }
         return self._generate(ids, mask, pictures=pictures, most_tokens=most_tokens)
-
-    def _between(self, question: str) -> str:
-        """Return what the chat template writes between the end of an answer and the start of the next."""
-        turns = [
-            user_turn("", {"type": "image"}),
-            {"role": "assistant", "content": [{"type": "text", "text": PLACEHOLDER}]},
-            user_turn(question),
-        ]
-        written: str = self._processor.apply_chat_template(turns, add_generation_prompt=True)
-        _, answered, rest = written.partition(PLACEHOLDER)
-        if not answered:
-            raise DescriberError(f"The chat template of {self.name} drops answers: ask one question only, or change it")
-        return rest
 
     def _generate(
         self, ids: Tensor, mask: Tensor, *, pictures: dict[str, Tensor], most_tokens: int, cache: Any = None

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -22,8 +23,8 @@ from curation.annotate.describe import (
     DescriberResult,
     ModelAnswer,
     read_answers,
-    user_turn,
 )
+from curation.annotate.messages import PreviewedRequest, conversation, preview, user_turn
 from curation.annotate.picture_sizes import PICTURE_SIDE, check_side, reduce_picture
 from curation.annotate.prompts import name_question, storable
 from curation.annotate.servers import check_address, key_of, key_variable
@@ -239,14 +240,21 @@ class OpenAIDescriber:
 
     def _conversation(self, image: Image.Image, attempts: int) -> dict[str, ModelAnswer]:
         """Ask all questions about one picture."""
-        picture = self._part_of(image)
-        messages: list[dict[str, Any]] = []
+        asking = conversation(self.config.words, self._part_of(image))
         answers: dict[str, ModelAnswer] = {}
-        for stage, question in self.config.words.questions.items():
-            messages.append(user_turn(question, *([] if messages else [picture])))
-            answers[stage] = self._ask(messages, self.config.most_tokens[stage], attempts=attempts)
-            messages.append({"role": "assistant", "content": storable(answers[stage].text)})
+        with suppress(StopIteration):
+            stage, messages = next(asking)
+            while True:
+                answers[stage] = self._ask(messages, self.config.most_tokens[stage], attempts=attempts)
+                stage, messages = asking.send(storable(answers[stage].text))
         return answers
+
+    def preview(self, image: Image.Image) -> list[PreviewedRequest]:
+        """Return the requests about a picture without sending any; a sentence stands for its bytes."""
+        small = reduce_picture(image, self._side, self._step)
+        size = len(_data_url(small)) * 3 // 4 // 1000
+        words = f"{small.width} × {small.height} pixels as JPEG, {size:,} kB"
+        return preview(self.config.words, self.config.most_tokens, {"type": "image_url", "picture": words})
 
     def _part_of(self, image: Image.Image) -> dict[str, Any]:
         return _picture_part(reduce_picture(image, self._side, self._step))

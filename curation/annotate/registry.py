@@ -89,7 +89,7 @@ def _check_vocabulary(choice: DescriberSettings) -> None:
 
 _SAMPLE = frozenset({"sample"})
 _WEIGHTS = frozenset({"model", "revision", "precision", "batch"})
-_ATTENTION = _WEIGHTS | {"attention"}
+_ATTENTION = _WEIGHTS | {"attention", "device_map"}
 _SERVED = frozenset({"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds"})
 _NAMES = frozenset({"vocabulary"})
 _ASKED = frozenset({"ask"})

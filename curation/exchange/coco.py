@@ -24,6 +24,7 @@ from curation.files.records import (
     picture_from,
     text,
     whole,
+    with_captions,
 )
 from user_errors import UserError
 
@@ -63,8 +64,8 @@ def write(records: Iterable[PictureRecord], file: IO[bytes], *, categories: Cate
 def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureRecord]:
     """Read the pictures of a COCO file, ours or another program's, whole into memory.
 
-    A region of another program is described by `description`, `caption` or its category's name; an annotation with a
-    caption and no box gives its picture's caption.
+    A region of another program is described by `description`, `caption` or its category's name; annotations with a
+    caption and no box give their picture's captions (see with_captions).
 
     Args:   left_out: content that cannot be imported is counted here, by kind.
     Raises: UserError: names the place.
@@ -85,8 +86,11 @@ def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureR
     ):
         if isinstance(content, RegionRecord):
             regions[number].append(content)
-        elif pictures[number].setdefault("caption", content) is not content:
-            left_out["second caption"] += 1
+        else:
+            plain = pictures[number]
+            plain["caption"], plain["facts"] = with_captions(
+                plain.get("caption", ""), plain.get("facts", {}), [content]
+            )
     return [picture_from(plain, regions=tuple(regions[number])) for number, plain in pictures.items()]
 
 

@@ -2,7 +2,7 @@
 
 A box is a region. Every distinct phrase that names one of its entities describes it, upper and lower case alike and in
 its first spelling. Entities of a whole scene and entities without a box give no region. The first caption is the
-picture's. A record has no place for further captions and for the entities' types: they are counted as left out.
+picture's, further ones are its facts "caption 2" and so on. The entities' types are counted as left out.
 
 Corners are pixels, counted from 1 and inclusive, as the authors' own reader takes them. They are normalized by the size
 that the XML names, so a scaled copy of the picture keeps its regions.
@@ -22,7 +22,15 @@ from xml.etree import ElementTree
 from curation.exchange.formats import decode_text, each_file, from_pixels_xyxy, located, read_bounded
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
 from curation.exchange.xml_files import parse_xml, whole_in
-from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, picture_from, shown
+from curation.files.records import (
+    Box,
+    DescriptionRecord,
+    PictureRecord,
+    RegionRecord,
+    picture_from,
+    shown,
+    with_captions,
+)
 from db.queries.values import storable
 from user_errors import UserError
 
@@ -91,11 +99,11 @@ def _record(root: Path, stem: str, left_out: Counter[str], *, longer: bool) -> P
         tree = parse_xml(_read_text(root / annotation))
     with located(storable(sentences)):
         captions = _parse_captions(_read_text(root / sentences), longer=longer)
-    left_out["further caption"] += len(captions.texts) - 1
     with located(storable(annotation)):
         size = tree.find("size")
         sides = {side: whole_in(size, side) for side in ("width", "height")}
-        picture = {"file_name": f"{stem}.jpg", "caption": captions.texts[0], **sides}
+        caption, facts = with_captions("", {}, captions.texts)
+        picture = {"file_name": f"{stem}.jpg", "caption": caption, "facts": facts, **sides}
         boxes = _boxes(tree, picture_from(picture, regions=()))
         return picture_from(picture, regions=_regions(boxes, captions.phrases, left_out))
 

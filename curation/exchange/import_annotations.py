@@ -24,7 +24,7 @@ from curation.exchange.annotation_files import read_file
 from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
 from curation.exchange.picture_finder import PictureFinder
 from curation.files.home import database_url, home_folder, report_progress
-from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord, captions_in, with_captions
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Image, RegionRow, Review, Status
 from db.queries.bulk import batches
@@ -245,15 +245,20 @@ class _ImportBatch:
         counts["added"] += len(descriptions)
 
     def _edit(self, session: Session, image: Image, record: PictureRecord) -> bool:
-        """Take caption, facts and review of the record where the picture has none."""
+        """Take caption, facts and review of the record where the picture has none.
+
+        Further captions are added as long as nobody has edited the picture.
+        """
         review: Review | None = record.review if image.review == "open" and record.review != "open" else None
         if review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
             review = None
         if image.review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
             review = "open"  # the file's accepted regions contradict it: it needs another review
+        texts = [record.caption, *captions_in(record.facts)] if not image.caption or image.version == 1 else []
+        caption, facts = with_captions(image.caption, image.facts or record.facts, texts)
         change = ImageChange(
-            caption=(record.caption or None) if not image.caption else None,
-            facts=(record.facts or None) if not image.facts else None,
+            caption=caption if caption != image.caption else None,
+            facts=facts if facts != (image.facts or {}) else None,
             review=review,
         )
         if change == ImageChange():

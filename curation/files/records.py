@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -69,6 +69,32 @@ class PictureRecord:
 
 WRITTEN_CAPTION = "written caption"
 """The fact under which a picture has the caption that a describer wrote; its own one stays what it came with."""
+
+
+MOST_CAPTIONS = 100  # that are kept of one picture
+
+
+def with_captions(caption: str, facts: Mapping[str, str], texts: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return a picture's caption and facts with further captions, as the facts "caption 2", "caption 3", …
+
+    A text that is there already is not added; the first one is the caption where there was none.
+    """
+    kept = dict(facts)
+    for text in filter(None, texts):
+        if not caption:
+            caption = text
+            continue
+        mine = {number: kept.get(f"caption {number}") for number in range(2, MOST_CAPTIONS + 1)}
+        free = next((number for number, there in mine.items() if there is None), None)
+        if text != caption and text not in mine.values() and free is not None:
+            kept[f"caption {free}"] = text
+    return caption, kept
+
+
+def captions_in(facts: Mapping[str, str]) -> list[str]:
+    """Return the further captions that with_captions has put into facts."""
+    named = (f"caption {number}" for number in range(2, MOST_CAPTIONS + 1))
+    return [facts[name] for name in named if name in facts]
 
 
 def to_json(record: PictureRecord) -> str:

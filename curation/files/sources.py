@@ -17,7 +17,7 @@ from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
     TableRow,
-    caption_of,
+    captions_of,
     read_metadata,
     read_parquet,
     read_table,
@@ -36,7 +36,7 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the tw
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """One file at a source. location, member, caption, origin_row: as in `db.models.Image`.
+    """One file at a source. location, member, origin_row: as in `db.models.Image`. captions: of the picture.
 
     content: its bytes, None where they are to be read from `location`. refusal: why it cannot be taken.
     table: the table that named it; the row is then what a person looks for.
@@ -44,11 +44,16 @@ class FoundFile:
 
     location: str
     member: str = ""
-    caption: str = ""
+    captions: tuple[str, ...] = ()
     origin_row: int | None = None
     content: bytes | None = None
     refusal: str = ""
     table: str = ""
+
+    @property
+    def caption(self) -> str:
+        """Return the first caption; "" where there is none."""
+        return next(iter(self.captions), "")
 
     @property
     def place(self) -> tuple[str, str]:
@@ -169,7 +174,11 @@ class _SourceReader:
 
     def _files(self, here: Path, names: list[str], root: Path) -> Iterator[FoundFile]:
         metadata = [name for name in names if name in METADATA_NAMES]
-        rows = {row.path: row for name in metadata[:1] for row in _metadata_rows(here / name)}
+        rows: dict[str, TableRow] = {}
+        for name in metadata[:1]:
+            for row in _metadata_rows(here / name):
+                before = rows.get(row.path)
+                rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
         for name in metadata[1:]:
             yield FoundFile(
                 str(here / name), refusal=f"The captions are taken from {metadata[0]}: keep one of the two."
@@ -211,10 +220,10 @@ class _SourceReader:
 
     def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> FoundFile:
         if row is not None:
-            return FoundFile(str(path), caption=row.caption, origin_row=row.number)
+            return FoundFile(str(path), captions=row.captions, origin_row=row.number)
         small = replace(self.limits, file_bytes=COMPANION_BYTES)
         said = ((name, _read_or_nothing(path.with_name(name), small)) for name in companions)
-        return FoundFile(str(path), caption=_caption(said))
+        return FoundFile(str(path), captions=_captions(said))
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -262,8 +271,10 @@ class _SourceReader:
 
     def _named(self, row: TableRow, table: Path, folder: Path) -> FoundFile:
         if row.content is not None:
-            return FoundFile(str(table), f"row {row.number}", row.caption, row.number, row.content)
-        found = FoundFile(str(table), caption=row.caption, origin_row=row.number, table=str(table), refusal=row.refusal)
+            return FoundFile(str(table), f"row {row.number}", row.captions, row.number, row.content)
+        found = FoundFile(
+            str(table), captions=row.captions, origin_row=row.number, table=str(table), refusal=row.refusal
+        )
         if row.refusal:
             return found
         if storable(row.path) != row.path:
@@ -290,20 +301,20 @@ def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
             yield found
         elif found.member in taken:
             said = ((name, by_name[name].content or b"") for name in taken[found.member])
-            yield replace(found, caption=_caption(said))
+            yield replace(found, captions=_captions(said))
         elif found.refusal:  # a companion that could not be read
             yield found
 
 
-def _caption(companions: Iterable[tuple[str, bytes]]) -> str:
+def _captions(companions: Iterable[tuple[str, bytes]]) -> tuple[str, ...]:
     """Return the text beside a picture, else what its JSON says. companions: name and content."""
     texts = {name.rpartition(".")[2].lower(): content.decode(errors="replace") for name, content in companions}
     if text := texts.get("txt", "").strip():
-        return text
+        return (text,)
     try:
-        return caption_of(json.loads(texts.get("json", "{}")))
+        return captions_of(json.loads(texts.get("json", "{}")))
     except (ValueError, RecursionError):
-        return ""
+        return ()
 
 
 def _read_or_nothing(path: Path, limits: Limits) -> bytes:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
-CAPTION_COLUMNS = ("caption", "text", "title", "description")
+CAPTION_COLUMNS = ("caption", "captions", "text", "sentences", "title", "description")
 PATH_COLUMNS = ("path", "filepath", "file_path", "file_name", "filename", "file", "image", "image_path", "url")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 LINE_CHARACTERS = 1_000_000
@@ -31,12 +31,12 @@ URL_REFUSAL = (
 class TableRow:
     """One row. number: from 0, a header not counted. path: as written. content: of a picture that the row holds itself.
 
-    refusal: why it cannot be used.
+    captions: those of the row, in their order. refusal: why it cannot be used.
     """
 
     number: int
     path: str = ""
-    caption: str = ""
+    captions: tuple[str, ...] = ()
     content: bytes | None = None
     refusal: str = ""
 
@@ -80,7 +80,7 @@ def read_metadata(path: Path) -> Iterator[TableRow]:
             except (ValueError, KeyError, TypeError, RecursionError):
                 yield TableRow(number, refusal="This row is no JSON object with a file_name: correct it.")
                 continue
-            yield _checked(TableRow(number, str(name), caption_of(record)))
+            yield _checked(TableRow(number, str(name), captions_of(record)))
 
 
 def read_parquet(path: Path) -> Iterator[TableRow]:
@@ -133,10 +133,14 @@ class ParquetPictures:
         self._file.close()
 
 
-def caption_of(record: Any) -> str:
-    """Return the caption in a JSON object or a row by column names; "" where it has none."""
+def captions_of(record: Any) -> tuple[str, ...]:
+    """Return the captions in a JSON object or a row: those of the first column, by name, that has a text or texts."""
     values = (record.get(name) for name in CAPTION_COLUMNS) if isinstance(record, dict) else ()
-    return next((value.strip() for value in values if isinstance(value, str) and value.strip()), "")
+    for value in values:
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        if found := tuple(text.strip() for text in texts if isinstance(text, str) and text.strip()):
+            return found
+    return ()
 
 
 def _parquet_row(number: int, record: dict[str, Any]) -> TableRow:
@@ -146,8 +150,8 @@ def _parquet_row(number: int, record: dict[str, Any]) -> TableRow:
     content = image.get("bytes")
     path = str(image.get("path") or "")
     if content:
-        return TableRow(number, path, caption_of(record), bytes(content))
-    return _checked(TableRow(number, path, caption_of(record)))
+        return TableRow(number, path, captions_of(record), bytes(content))
+    return _checked(TableRow(number, path, captions_of(record)))
 
 
 def _parquet_file(path: Path) -> Any:
@@ -222,7 +226,12 @@ def _is_place(cell: str, folder: Path) -> bool:
 def _row(number: int, cells: list[str], *, place: int, caption: int | None) -> TableRow:
     if len(cells) <= max(place, caption or 0):
         return TableRow(number, refusal="This row has too few columns or is too long: correct it.")
-    return _checked(TableRow(number, cells[place].strip(), "" if caption is None else cells[caption].strip()))
+    return _checked(TableRow(number, cells[place].strip(), _texts(cells, caption)))
+
+
+def _texts(cells: list[str], caption: int | None) -> tuple[str, ...]:
+    text = "" if caption is None else cells[caption].strip()
+    return (text,) if text else ()
 
 
 def _checked(row: TableRow) -> TableRow:

@@ -33,6 +33,7 @@ from curation.files.decode import Limits, RefusedError, check_size
 from curation.files.home import database_url, home_folder, report_progress
 from curation.files.images import PictureReader
 from curation.files.pictures import AHEAD, DecoderPool, in_order, read_file
+from curation.files.records import with_captions
 from curation.files.sources import FoundFile, is_address, open_source
 from curation.sample.world import WorldConfig, write_world
 from db import models
@@ -48,6 +49,7 @@ from db.queries.data_set_queries import (
     get_dataset,
     move_images,
 )
+from db.queries.values import storable
 from grain.command import run_command
 from user_errors import UserError
 
@@ -92,6 +94,16 @@ class ImportTally:
         """Count all of them."""
         copies = self.duplicates_inside + self.duplicates_outside
         return self.added + self.known + self.found_again + copies + self.refused.total()
+
+    @property
+    def nothing_came_in(self) -> str:
+        """Return a sentence that says so where no file of the source became, or is, a picture; else ""."""
+        if self.seen > self.refused.total():
+            return ""
+        if not self.refused:
+            return "Nothing came in: no picture was found there. Check the path."
+        reason, files = self.refused.most_common(1)[0]
+        return f"Nothing came in. Left out: {self.refused.total():,}, of these {files:,} for this: {reason}"
 
     def count(self, added: Added, refusals: Iterable[NewRefusal], copies: Mapping[str, int]) -> None:
         """Put a transaction on top. copies: field -> pictures."""
@@ -225,7 +237,7 @@ class _Import:
                 assert new is not None
                 images.append(replace(new, **_origin(read.found)))
         places = {there[sha256].id: (one.location, one.member, one.origin_row) for sha256, one in again.items()}
-        tally.count(self._write(images, refusals, places), refusals, counts)
+        tally.count(self._write(images, refusals, places, captions=_further_captions(batch, there)), refusals, counts)
 
     def _read(self, found: FoundFile) -> _ReadFile:
         if found.refusal:
@@ -265,14 +277,42 @@ class _Import:
         return "duplicates_inside" if Path(there.location).is_relative_to(self.root) else "duplicates_outside"
 
     def _write(
-        self, images: list[NewImage], refusals: list[NewRefusal], places: Mapping[int, tuple[str, str, int | None]]
+        self,
+        images: list[NewImage],
+        refusals: list[NewRefusal],
+        places: Mapping[int, tuple[str, str, int | None]],
+        *,
+        captions: Mapping[str, Iterable[str]],
     ) -> Added:
         def write(session: Session) -> Added:
             move_images(session, places=places)
             add_refusals(session, dataset_id=self.dataset_id, import_id=self.import_id, files=refusals)
-            return add_images(session, dataset_id=self.dataset_id, images=images)
+            added = add_images(session, dataset_id=self.dataset_id, images=images)
+            for sha256, image in find_images(session, dataset_id=self.dataset_id, sha256s=captions).items():
+                image.caption, image.facts = with_captions(image.caption, image.facts or {}, captions[sha256])
+            return added
 
         return retrying(self.engine, write)
+
+
+def _further_captions(batch: list[_ReadFile], there: Mapping[str, models.Image]) -> dict[str, list[str]]:
+    """Return sha256 -> captions of pictures that get more than the first one that their file came with.
+
+    A picture that somebody has edited keeps what it has.
+    """
+    said: dict[str, dict[str, None]] = {}
+    first: dict[str, str] = {}  # what a new picture's row has
+    for read in batch:
+        if not read.refusal:
+            first.setdefault(read.sha256, storable(read.found.caption))
+            said.setdefault(read.sha256, {}).update(dict.fromkeys(map(storable, read.found.captions)))
+    found = {}
+    for sha256, texts in said.items():
+        image = there.get(sha256)
+        kept = (image.caption, *(image.facts or {}).values()) if image else (first[sha256],)
+        if (image is None or image.version == 1) and not texts.keys() <= {*kept}:
+            found[sha256] = [*texts]
+    return found
 
 
 def _origin(found: FoundFile) -> dict[str, Any]:
@@ -367,6 +407,8 @@ def main(config: IngestConfig) -> None:
     answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
     json.dump(answer, sys.stdout, indent=1)
     print()
+    if tally.nothing_came_in:
+        raise UserError(tally.nothing_came_in)
 
 
 def command() -> None:

@@ -114,6 +114,12 @@ def image_page(session: Session, *, dataset_id: int, after: int = 0, limit: int 
     return session.exec(asked.order_by(col(Image.id)).limit(limit)).all()
 
 
+def images_at(session: Session, *, dataset_id: int, places: Iterable[int]) -> list[Image]:
+    """Return the images at some places of a data set, counted from 0 in the order in which they came."""
+    ordered = select(Image).where(Image.dataset_id == dataset_id).order_by(col(Image.id)).limit(1)
+    return [image for place in places for image in session.exec(ordered.offset(place))]
+
+
 def get_image(session: Session, *, image_id: int) -> Image | None:
     """Return one image; None when there is none of that id."""
     return session.get(Image, image_id)
@@ -189,6 +195,12 @@ def refusals_by_reason(
         first = session.exec(of_reason.order_by(col(RefusedFile.id)).limit(examples)).all()
         found.append(RefusalCount(reason, count, tuple((location, member) for location, member in first)))
     return found, sum(count for _, count in rows)
+
+
+def refused_page(session: Session, *, dataset_id: int, after: int = 0, limit: int = 50) -> Sequence[RefusedFile]:
+    """Return files that imports left out of a data set in the order in which they were met."""
+    asked = select(RefusedFile).where(RefusedFile.dataset_id == dataset_id, RefusedFile.id > after)
+    return session.exec(asked.order_by(col(RefusedFile.id)).limit(limit)).all()
 
 
 def lock_image(session: Session, *, image_id: int) -> Image:

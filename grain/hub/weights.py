@@ -20,6 +20,7 @@ from user_errors import UserError
 CONFIG = "config.json"
 MOST_CONFIG_BYTES, MOST_FILES = 2**20, 1_000
 READ = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")  # never a pickle
+SPREAD = "auto"  # a device_map of accelerate: layers on all GPUs, and what does not fit there in memory
 DIGEST_LETTERS = 12  # of a folder's sha256, in its name
 READ_AT_ONCE_BYTES = 2**28  # what is hashed within a second or so
 MOST_DIGESTS = 64  # of folders, kept
@@ -73,14 +74,27 @@ class LocalModel:
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise missing_weights(self.model, self.revision) from error
 
+    def load_processor(self, processor_class: Any) -> Any:
+        """Load the processor with transformers. processor_class: with `from_pretrained`.
+
+        Raises: UserError: a file is missing or damaged, or a package that only this processor needs.
+        """
+        try:
+            return processor_class.from_pretrained(self.folder, local_files_only=True)
+        except ImportError as error:
+            words = " ".join(str(error).split())[:200]
+            raise UserError(f"The processor of {self.model} needs a package that is not installed: {words}") from error
+        except (OSError, ValueError) as error:
+            raise missing_weights(self.model, self.revision) from error
+
     def load(self, model_class: Any, processor_class: Any, **options: Any) -> tuple[Any, Any]:
         """Load model and processor with transformers, and refuse what it would make up for a missing file.
 
         Args:   model_class, processor_class: with `from_pretrained`. options: of the model's.
-        Raises: UserError: a file is missing, damaged, or of another model.
+        Raises: UserError: a file is missing, damaged, or of another model, or its layers cannot be spread as asked.
         """
+        processor = self.load_processor(processor_class)
         try:
-            processor = processor_class.from_pretrained(self.folder, local_files_only=True)
             model, loading = model_class.from_pretrained(
                 self.folder,
                 local_files_only=True,
@@ -89,10 +103,13 @@ class LocalModel:
                 output_loading_info=True,
                 **options,
             )
-        except ImportError as error:  # of a package that only this processor needs
-            words = " ".join(str(error).split())[:200]
-            raise UserError(f"The processor of {self.model} needs a package that is not installed: {words}") from error
-        except (OSError, ValueError, SafetensorError) as error:
+        except (ImportError, OSError, ValueError, SafetensorError) as error:
+            if options.get("device_map") == SPREAD and isinstance(error, ImportError | ValueError):
+                words = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"{self.model} cannot be spread over devices (device_map {SPREAD}): {words} Choose one device, a "
+                    "smaller model, or fewer bits."
+                ) from error
             raise missing_weights(self.model, self.revision) from error
         if loading["missing_keys"] or loading["mismatched_keys"]:
             raise missing_weights(self.model, self.revision)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
@@ -76,8 +79,38 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     said: dict[str, Any] = {}
     exec(example.replace("http://127.0.0.1:7860", client.src).replace('"photos"', '"drawn"'), said)
     assert said["first"]["id"] == first["id"] and ended(client, said["job"])["state"] == "done"
+    compared = {"dataset": "drawn", "describer": "sample", "pictures": 3}
+    with pytest.raises(AppError, match="not compared yet: call /compare_prompts"):
+        client.predict(**compared, api_name="/prompt_comparison")
+    assert ended(client, client.predict(**compared, claims=2, api_name="/compare_prompts"))["state"] == "done"
+    found = client.predict(**compared, api_name="/prompt_comparison")
+    assert (found["pictures"], found["same"], found["decided"]) == (3, True, True)
+    assert [each["prompts"] for each in found["results"]] == ["two-stage-1", "single-stage-1"]
     audit = client.predict("drawn", detector="sample", vqa="sample", api_name="/audit")
     assert ended(client, audit)["state"] == "done"
+
+
+def test_a_program_imports_exports_and_pages_through_the_jobs(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        Image.new("RGB", (40 + number, 30)).save(tmp_path / "in" / f"{number}.png")
+    assert ended(client, client.predict(str(tmp_path / "in"), "two", api_name="/import_pictures"))["state"] == "done"
+    sides = {"width": 40, "height": 30}
+    box = {"image_id": 1, "bbox": [1, 1, 9, 9], "description": "a corner"}
+    coco = {"images": [{"id": 1, "file_name": "0.png", **sides}], "annotations": [box]}
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    given = {"dataset": "two", "file": str(tmp_path / "boxes.json"), "format": "coco", "accept": True}
+    assert ended(client, client.predict(**given, api_name="/import_annotations"))["state"] == "done"
+    exported = client.predict("two", "yolo", api_name="/export")
+    assert ended(client, exported)["state"] == "done" and Path(exported["folder"]).is_dir()
+    assert any("lose" in sentence for sentence in exported["losses"])
+    newest = client.predict("", 0, 2, api_name="/jobs")
+    assert [each["kind"] for each in newest] == ["export", "import-annotations"]
+    older = client.predict("", newest[-1]["job"], 1, api_name="/jobs")
+    assert [(each["kind"], each["state"]) for each in older] == [("import", "done")]
+    assert {each["kind"] for each in client.predict("import", api_name="/jobs")} == {"import"}
+    assert "Expected 1 to 200 jobs of a page, got 0" in refusal(client, "", 0, 0, api_name="/jobs")
+    assert "needs a name" in refusal(client, str(tmp_path), " ", api_name="/import_pictures")
 
 
 def test_what_cannot_be_is_said_as_on_the_pages(client: Client) -> None:

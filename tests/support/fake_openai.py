@@ -116,9 +116,9 @@ def colour_of(body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def fake_openai(**settings: Any) -> Iterator[FakeServer]:
-    """A FakeServer that listens."""
-    fake = FakeServer(**settings)
+def fake_openai(kind: type[FakeServer] = FakeServer, **settings: Any) -> Iterator[FakeServer]:
+    """A FakeServer that listens, or one of its kind."""
+    fake = kind(**settings)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

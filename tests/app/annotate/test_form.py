@@ -118,7 +118,8 @@ def test_4bit_is_the_describers_alone(services: Services, tmp_path: Path) -> Non
 
 def test_empty_components_are_their_defaults() -> None:
     read = AnnotateForm.of((None,) * len(AnnotateForm._fields))
-    assert read == DEFAULTS._replace(describer="", prompts="", localizer="", convention="", precision="", attention="")
+    texts = ("describer", "prompts", "localizer", "convention", "precision", "attention", "device_map")
+    assert read == DEFAULTS._replace(**dict.fromkeys(texts, ""))
 
 
 def test_the_page_shows_the_fields_that_the_chosen_annotators_use(services: Services) -> None:

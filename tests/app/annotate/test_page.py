@@ -88,9 +88,83 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
 
 
+def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(page: Page) -> None:
+    use_the_truth(page)
+    page.get_by_text("compare prompts").click()
+    for field, number in (("pictures", "6"), ("claims", "3")):
+        page.locator(f"#compare-{field} input").fill(number)
+        page.locator(f"#compare-{field} input").press("Tab")
+    expect(page.locator("#compare-judge")).to_be_hidden()
+    page.locator("#compare-start").click()
+    result = page.locator("#compare-result .prompts-compared")
+    expect(result).to_contain_text("asks no question, so both columns are the same", timeout=SLOW)
+    expect(result.locator("thead th")).to_have_text(["two questions", "one question"])
+    expect(result.locator(".prompt-pair")).to_have_count(4)
+    judged = result.get_by_role("row", name="claims judged by people")
+    expect(judged).to_contain_text("0 of")
+    page.locator("#compare-judge").click()
+    claim = page.locator("#compare-claim .prompt-claim")
+    expect(claim.locator("mark")).to_be_visible()
+    first = claim.get_attribute("data-id")
+    claim.get_by_role("button", name="supported", exact=False).first.click()
+    expect(claim).not_to_have_attribute("data-id", str(first))
+    expect(judged).to_contain_text("1 of")
+    fits(page, 400)
+
+
 def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
     with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
         expect(page.locator("#draw")).to_be_visible()
+
+
+def test_what_an_import_left_out_is_listed_saved_and_an_import_that_brings_nothing_is_told(
+    tmp_path: Path, visitor: BrowserContext
+) -> None:
+    services = fake_services(tmp_path)
+    (tmp_path / "mixed" / "notes").mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / "mixed" / "a.png")
+    (tmp_path / "mixed" / "notes" / "=1+1.txt").write_text("no picture")
+    ingest(services.engine, tmp_path / "mixed", dataset="mixed", home=services.settings.home, processes=1)
+    with running(services) as address, opened(visitor, f"{address}annotate?import", "#plan .meter") as page:
+        settled(page)
+        page.locator("#left-out summary").first.click()
+        page.locator("#left-out details details summary").click()
+        expect(page.locator("#left-out li")).to_have_text("=1+1.txt")
+        with page.expect_download() as saved:
+            page.locator("#save-left-out").click()
+        assert saved.value.suggested_filename == "left_out.csv"
+        head, row = Path(saved.value.path()).read_text().splitlines()
+        assert head == "file,inside,reason" and row.startswith('notes/=1+1.txt,,"This is not a JPEG')
+        page.locator("#source textarea, #source input").fill(str(tmp_path / "mixed" / "notes"))
+        page.locator("#name textarea, #name input").fill("nothing")
+        page.locator("#import-button").click()
+        expect(latest(page).locator(".notice")).to_contain_text(
+            "Nothing came in. Left out: 1, of these 1 for this: This is not a JPEG", timeout=SLOW
+        )
+
+
+def test_the_messages_are_shown_before_they_are_sent(tmp_path: Path, visitor: BrowserContext) -> None:
+    services = fake_services(tmp_path)
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (1400, 700)).save(tmp_path / "one" / "a.png")
+    ingest(services.engine, tmp_path / "one", dataset="one", home=services.settings.home, processes=1)
+    with running(services) as address, opened(visitor, f"{address}annotate", "#plan .meter") as page:
+        page.locator("#preview-messages").click()
+        expect(page.locator("#note-trial .notice")).to_contain_text("“photo stand-in, offline” asks no question")
+        choose(page, "describer", "a server")
+        page.locator("#server input").fill("http://127.0.0.1:9/v1")
+        page.locator("#server input").press("Enter")
+        requests = page.locator("#trial .messages-preview section")
+        for prompts, count in (("two-stage-1", 3), ("single-stage-1", 2)):
+            page.get_by_label("prompts", exact=True).click()
+            page.get_by_role("option", name=prompts).click()
+            expect(page.locator("#command")).to_contain_text("single-stage-1" if count == 2 else "--describer.server")
+            page.locator("#preview-messages").click()
+            expect(requests).to_have_count(count)
+        expect(requests.first).to_contain_text("[picture: 1008 × 504 pixels as JPEG")
+        expect(requests.last.locator("p")).to_have_count(3)
+        expect(requests.last).to_contain_text("(the answer)")
+        fits(page, 400)
 
 
 def test_the_link_decides_which_data_set_is_open_whatever_jobs_there_are(

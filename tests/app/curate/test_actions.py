@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -24,6 +25,7 @@ from db.queries.history_queries import history_page
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region
 from tests.support.curated import all_regions, curated
+from tests.support.paths import ROOT
 from user_errors import UserError
 
 
@@ -148,3 +150,10 @@ def test_a_wide_act_that_was_stopped_is_too_large_for_the_page_too(
             bulk_actions.take_back(services, {"do": "undo", "action": "stopped"}, who="ana")
     bulk_actions.take_back(services, {"do": "undo", "action": "stopped"}, who="ana")
     assert [(row.id, row.status) for row in all_regions(services.engine, 1)] == before
+
+
+def test_links_of_other_pages_name_what_the_page_reads() -> None:
+    read = {"image", "region", *(control.name for control in CONTROLS)}
+    sources = [path for kind in ("*.py", "*.html") for path in (ROOT / "app").rglob(kind)]
+    asked = {name for path in sources for name in re.findall(r"/curate\?(\w+)=", path.read_text(encoding="utf-8"))}
+    assert asked and asked <= read

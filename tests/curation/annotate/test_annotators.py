@@ -9,6 +9,9 @@ import pytest
 from benchmarks.annotators import EVERYTHING, SHORT, TEXTS, describe_three_ways, localize_ways, noise, same_regions
 from benchmarks.random_detectors import RANDOM_DETECTORS, write_random_detector
 from benchmarks.random_vlms import RANDOM_VLMS, write_random_vlm
+from curation.annotate.describe import DescribeConfig, LlavaDescriber, load_processor
+from curation.annotate.messages import PLACEHOLDER, user_turn
+from curation.annotate.prompts import PROMPTS
 from curation.annotate.registry import (
     DESCRIBERS,
     LOCALIZERS,
@@ -21,6 +24,7 @@ from curation.annotate.registry import (
     works_of,
 )
 from curation.annotate.sample_annotators import SampleConfig
+from grain.hub.weights import LocalModel, find_model
 from tests.support.paths import ROOT
 from user_errors import UserError
 
@@ -47,6 +51,59 @@ def test_a_describer_of_the_registry_is_named_and_loaded_as_its_settings_say(kin
     describer = make_describer(choice, EXACT)
     assert describer.name == works_of(choice, LocalizerChoice("photo"), EXACT)[0].source
     assert [len(each.raw) for each in describer.describe(noise()[:3])] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("kind", RANDOM_VLMS)
+def test_a_model_spread_over_the_devices_that_are_there_says_the_same(kind: str, tmp_path: Path) -> None:
+    folder = write_random_vlm(kind, tmp_path / "weights")
+    said = {}
+    for device_map in ("one", "auto"):
+        choice = DescriberChoice(kind, model=str(folder), ask=SHORT, device_map=device_map)  # type: ignore[arg-type]
+        describer = make_describer(choice, EXACT)
+        assert works_of(choice, LocalizerChoice("photo"), EXACT) == works_of(
+            DescriberChoice(kind, model=str(folder), ask=SHORT), LocalizerChoice("photo"), EXACT
+        )
+        said[device_map] = [each.raw for each in describer.describe(noise()[:3])]
+    assert said["one"] == said["auto"]
+
+
+def test_a_model_that_cannot_be_spread_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    class Whole:
+        @classmethod
+        def from_pretrained(cls, folder: Path, **options: object) -> object:
+            raise ValueError(f"Whole does not support device_map={options['device_map']!r}.")
+
+    class Nothing:
+        @classmethod
+        def from_pretrained(cls, folder: Path, **options: object) -> object:
+            return cls()
+
+    found = LocalModel("whole", "main", tmp_path, hub=False)
+    with pytest.raises(UserError, match=r"whole cannot be spread .* does not support .* Choose one device"):
+        found.load(Whole, Nothing, device_map="auto")
+    with pytest.raises(UserError, match="hf download"):
+        found.load(Whole, Nothing, device_map="cpu")
+    with pytest.raises(ValueError, match="device_map must be one of one, auto, got 'all'"):
+        LlavaDescriber.from_pretrained(tmp_path, device_map="all")
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("kind", RANDOM_VLMS)
+def test_the_preview_of_a_local_model_is_the_text_of_its_chat_template(kind: str, prompts: str, tmp_path: Path) -> None:
+    choice = DescriberChoice(kind, model=str(write_random_vlm(kind, tmp_path / "w")), ask=DescribeConfig(prompts))
+    spec = choice.row.spec(choice, EXACT)  # type: ignore[misc]
+    assert spec.preview is not None
+    requests = spec.preview(noise()[0])
+    questions = list(PROMPTS[prompts].questions.items())
+    assert [each.stage for each in requests] == [stage for stage, _ in questions]
+    processor = load_processor(find_model(choice.model))
+    turns = []
+    for number, (each, (_, question)) in enumerate(zip(requests, questions, strict=True)):
+        turns.append(user_turn(question, *([] if number else [{"type": "image"}])))
+        whole = processor.apply_chat_template(turns, add_generation_prompt=True)
+        assert each.text == whole.replace(f" {PLACEHOLDER}", PLACEHOLDER)  # a model writes that space itself
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": PLACEHOLDER}]})
+        assert each.most_tokens == choice.ask.most_tokens[each.stage]
 
 
 @pytest.mark.parametrize("kind", LOCAL_DETECTORS)

@@ -23,8 +23,9 @@ from curation.annotate.describe import (
     LlavaDescriber,
     ModelAnswer,
     read_answers,
-    user_turn,
+    words_between,
 )
+from curation.annotate.messages import user_turn
 from curation.annotate.prompts import (
     CAPTION,
     MOST_DESCRIPTIONS,
@@ -270,7 +271,11 @@ def test_one_question_gives_one_answer(llava: Callable[..., LlavaDescriber]) -> 
 
 
 def test_a_later_question_stands_where_the_chat_template_puts_it(llava: Callable[..., LlavaDescriber]) -> None:
-    assert llava()._between(TWO_STAGE.stage2) == f"</s>[INST] {TWO_STAGE.stage2} [/INST]"
+    describer = llava()
+    assert (
+        words_between(describer._processor, TWO_STAGE.stage2, describer.name)
+        == f"</s>[INST] {TWO_STAGE.stage2} [/INST]"
+    )
 
 
 def test_a_describer_that_cannot_be_is_refused(llava: Callable[..., LlavaDescriber]) -> None:

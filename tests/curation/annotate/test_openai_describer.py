@@ -15,6 +15,7 @@ from PIL import Image
 from tenacity import RetryCallState, Retrying
 
 from curation.annotate.describe import DescribeConfig, DescriberError
+from curation.annotate.messages import PLACEHOLDER
 from curation.annotate.openai_describer import (
     ATTEMPTS,
     ATTEMPTS_ALONE,
@@ -25,7 +26,7 @@ from curation.annotate.openai_describer import (
     _NoAnswerError,
 )
 from curation.annotate.picture_sizes import PICTURE_SIDE
-from curation.annotate.prompts import SINGLE_STAGE, TWO_STAGE, storable
+from curation.annotate.prompts import PROMPTS, SINGLE_STAGE, TWO_STAGE, storable
 from curation.annotate.registry import DescriberChoice
 from curation.audit.sources import SourceChoice
 from tests.support.fake_openai import COLOURS, FakeServer, colour_of, fake_openai, pictures_of
@@ -306,3 +307,23 @@ def test_no_settings_hold_a_password(settings: Callable[..., object]) -> None:
         with pytest.raises(ValueError, match="holds a password: put it into GRAIN_KEY_NAME") as error:
             settings(server=secret)
         assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_the_preview_is_what_is_sent_but_for_the_pictures_bytes_and_the_answers(prompts: str) -> None:
+    image = Image.new("RGB", (1300, 650), COLOURS["red"])
+    with fake_openai() as fake:
+        describer = OpenAIDescriber("fake", base_url=fake.url, config=DescribeConfig(prompts), picture_side=400)
+        requests = describer.preview(image)
+        assert fake.requests == []
+        describer.describe([image])
+    assert [each.most_tokens for each in requests] == [body["max_tokens"] for body in fake.requests]
+    for each, body in zip(requests, fake.requests, strict=True):
+        for told, sent in zip(each.messages, body["messages"], strict=True):
+            assert told["role"] == sent["role"]
+            if told["role"] == "assistant":
+                assert told["content"] == PLACEHOLDER
+            else:
+                assert told["content"][-1] == sent["content"][-1] and len(told["content"]) == len(sent["content"])
+    [picture] = [part for part in requests[0].messages[0]["content"] if part["type"] == "image_url"]
+    assert picture["picture"].startswith("400 × 200 pixels as JPEG, ")

@@ -16,7 +16,7 @@ from curation.exchange.annotation_files import read_file
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.import_annotations import import_file, import_records
-from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
+from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord, captions_in
 from curation.ingest.ingest import ingest
 from db.engine import Engine, reading, transaction
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
@@ -107,6 +107,12 @@ def test_a_picture_by_hand(tmp_path: Path) -> None:
         100,
         "7.jpg",
         "A little girl with two dogs in a park .",
+        facts={
+            "caption 2": "The child walks her dogs past a stand .",
+            "caption 3": "a little GIRL and it by a wall .",
+            "caption 4": "Two dogs outdoors .",
+            "caption 5": "Nobody is named .",
+        },
         regions=(
             described(GIRL, "A little girl", "The child"),
             described(FIRST_DOG, "two dogs", "her dogs"),
@@ -115,7 +121,7 @@ def test_a_picture_by_hand(tmp_path: Path) -> None:
     )
     assert refused == []
     # a park, a stand, it, a wall; the types of 1 and 2
-    assert left_out == {"further caption": 4, "phrase without a box": 4, "entity type": 2}
+    assert left_out == {"phrase without a box": 4, "entity type": 2}
 
 
 def test_a_box_of_two_entities_is_one_region_and_a_box_that_nobody_names_is_counted(tmp_path: Path) -> None:
@@ -231,7 +237,7 @@ def test_a_malformed_picture_is_one_sentence_and_the_others_are_read(
     left_out: Counter[str] = Counter()
     assert [record.file_name for record in entities.read(tmp_path, left_out, refused)] == ["6.jpg", "8.jpg"]
     assert len(refused) == 1 and sentence in refused[0] and "\n" not in refused[0]
-    assert left_out["further caption"] == 8, "of the two that are read"
+    assert left_out["entity type"] == 4, "of the two that are read"
 
 
 def test_no_encoding_hides_a_definition(tmp_path: Path) -> None:
@@ -289,7 +295,10 @@ def test_regions_come_in_as_those_of_other_imports_do(engine: Engine, tmp_path: 
     assert (done.not_found, done.examples) == (1, ["9.jpg"])
     answer = done.to_json()
     assert answer["refused"] == 1 and answer["refusals"][0].startswith("Annotations/8.xml: expected XML")
-    assert answer["left_out"]["further caption"] == 8, "of 7 and 9"
+    assert answer["left_out"]["entity type"] == 4, "of 7 and 9"
+    with reading(engine) as session:
+        [picture] = [each for each in image_page(session, dataset_id=1) if each.location.endswith("7.jpg")]
+    assert picture.facts is not None and captions_in(picture.facts)[3] == "Nobody is named ."
     rows = all_regions(engine, 1)
     assert {(row.status, row.source, row.score) for row in rows} == {("pending", "flickr30k-entities", None)}
     assert {((row.x1, row.y1, row.x2, row.y2), row.text) for row in rows} == {

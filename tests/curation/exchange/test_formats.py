@@ -413,12 +413,20 @@ def test_coco_of_another_program_is_read_and_what_is_left_out_is_counted() -> No
         {"image_id": 1, "category_id": 5, "bbox": [10, 10, 20, 20], **segment},
         {"image_id": 1, "caption": "a pot"},
         {"image_id": 1, "caption": "the same pot"},
+        {"image_id": 1, "caption": "a pot"},
+        {"image_id": 1, "caption": "a pot on a stove"},
     ]
     [picture] = coco.read(coco_of(annotations=rows), left_out)
     assert picture == PictureRecord(
-        "", 100, 50, "a.jpg", "a pot", regions=(RegionRecord((0.1, 0.2, 0.3, 0.6), (DescriptionRecord("lid"),)),)
+        "",
+        100,
+        50,
+        "a.jpg",
+        "a pot",
+        facts={"caption 2": "the same pot", "caption 3": "a pot on a stove"},
+        regions=(RegionRecord((0.1, 0.2, 0.3, 0.6), (DescriptionRecord("lid"),)),),
     )
-    assert left_out == {"segmentation": 1, "second caption": 1}
+    assert left_out == {"segmentation": 1}
 
 
 def test_what_open_groundingdino_does_with_a_line_succeeds() -> None:

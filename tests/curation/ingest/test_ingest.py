@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -26,6 +28,7 @@ from sqlmodel import select
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError
 from curation.files.images import CHANGED, GONE, PictureReader, open_image
+from curation.files.records import captions_in
 from curation.ingest.ingest import (
     BATCH_FILES,
     THUMBNAIL_SIDE,
@@ -37,9 +40,12 @@ from curation.ingest.ingest import (
     perceptual_hash,
     thumbnail_path,
 )
-from db.engine import Engine, open_engine, reading
+from curation.ingest.left_out import left_out_csv
+from db.engine import Engine, open_engine, reading, transaction
 from db.models import Dataset, RefusedFile
 from db.models import Image as Picture
+from db.queries.curate_queries import edit_image
+from db.queries.edit_values import ImageChange
 from tests.support.databases import count_refusals, order, text_of
 from tests.support.malformed_images import gif_of_frames, malformed_images, png_of_size
 from tests.support.paths import ROOT
@@ -316,6 +322,55 @@ def test_thumbnails_that_cannot_be_written_are_one_sentence(engine: Engine, tmp_
     assert pictures(engine) == []
     (home / "thumbnails").unlink()
     assert bring(engine, source, home).added == 3
+
+
+# ------------------------------------------------------------------------------------ several captions of a picture
+
+
+def captions(engine: Engine) -> dict[str, list[str]]:
+    rows = pictures(engine)
+    return {Path(row.location).name: [row.caption, *captions_in(row.facts or {})] for row in rows}
+
+
+def test_a_row_a_caption_gives_each_picture_all_of_them_once_however_often_it_is_imported(
+    engine: Engine, tmp_path: Path
+) -> None:
+    lines = ["a.png,a lid", "a.png,a red lid", "b.png,", "a.png,a lid", "a.png,it is round", "b.png,green"]
+    table = write_all(
+        tmp_path, {"a.png": PIXELS["a"], "b.png": PIXELS["b"], "c.csv": "\n".join(["file_name,caption", *lines])}
+    )
+    expected = {"a.png": ["a lid", "a red lid", "it is round"], "b.png": ["green"]}
+    for _ in range(2):
+        bring(engine, table / "c.csv", tmp_path / "home")
+        assert captions(engine) == expected
+    write_all(tmp_path, {"more.csv": "file_name,caption\nb.png,a green lid\n"})
+    bring(engine, tmp_path / "more.csv", tmp_path / "home")
+    assert captions(engine) == expected | {"b.png": ["green", "a green lid"]}
+
+
+def test_lists_of_captions_are_kept_from_metadata_beside_pictures_and_from_companions(
+    engine: Engine, tmp_path: Path
+) -> None:
+    rows = [{"file_name": "a.png", "captions": ["one", "two"]}, {"file_name": "a.png", "text": "three"}]
+    files: dict[str, bytes | str] = {
+        "m/a.png": PIXELS["a"],
+        "m/metadata.jsonl": "\n".join(map(json.dumps, rows)),
+        "n/b.png": PIXELS["b"],
+        "n/b.json": json.dumps({"sentences": ["four", "", 5, "five"]}),
+    }
+    bring(engine, write_all(tmp_path / "in", files), tmp_path / "home")
+    assert captions(engine) == {"a.png": ["one", "two", "three"], "b.png": ["four", "five"]}
+
+
+def test_a_picture_that_somebody_has_edited_keeps_its_captions(engine: Engine, tmp_path: Path) -> None:
+    write_all(tmp_path, {"a.png": PIXELS["a"], "a.csv": "file_name,caption\na.png,a lid\na.png,a red lid\n"})
+    bring(engine, tmp_path / "a.csv", tmp_path / "home")
+    with transaction(engine) as session:
+        [row] = session.exec(select(Picture)).all()
+        change = ImageChange(caption="a scarlet lid", facts={})
+        edit_image(session, image_id=row.id, expected_version=row.version, change=change, who="ada")
+    bring(engine, tmp_path / "a.csv", tmp_path / "home")
+    assert captions(engine) == {"a.png": ["a scarlet lid"]}
 
 
 # ------------------------------------------------------------------------------------ the same content again
@@ -653,6 +708,35 @@ def test_a_source_below_a_persons_own_folder_is_found(tmp_path: Path, monkeypatc
 def test_settings_that_say_nothing_or_two_things_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         IngestConfig(**settings, dataset="x")  # type: ignore[arg-type]
+
+
+def test_an_import_that_brings_nothing_ends_with_the_commonest_reason(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    source = write_all(tmp_path / "notes", {"a.jpg": "no picture", "b/=c.jpg": "nor this", "d.png": b""})
+    command = [*PROGRAM, str(source), "--dataset", "x"]
+    environment = surroundings(engine, tmp_path / "home")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["added"] == 0
+    assert "curation.ingest: Nothing came in. Left out: 3, of these 2 for this: This is not a JPEG" in done.stderr
+    rows = [*csv.reader(io.StringIO(left_out_csv(engine, "x")))]
+    assert rows[0] == ["file", "inside", "reason"] and sorted(row[0] for row in rows[1:]) == [
+        "a.jpg",
+        "b/=c.jpg",
+        "d.png",
+    ]
+    assert (
+        left_out_csv(engine, "x", most=1).splitlines()[-1]
+        == "and more: python -m curation.ingest.left_out --dataset x,,"
+    )
+    with pytest.raises(UserError, match="no data set 'y'"):
+        left_out_csv(engine, "y")
+    engine.dispose()
+
+
+def test_a_cell_that_a_spreadsheet_would_compute_is_plain_text(engine: Engine, tmp_path: Path) -> None:
+    bring(engine, write_zip(tmp_path / "x.zip", {"=1+1.jpg": b"none", "a.png": encoded(smooth(1))}), tmp_path / "home")
+    [_, row] = [*csv.reader(io.StringIO(left_out_csv(engine, "lids")))]
+    assert row[:2] == ["x.zip", "'=1+1.jpg"]
 
 
 def test_a_job_hears_how_far_its_import_is(tmp_path: Path) -> None:
