@@ -21,6 +21,7 @@ from benchmarks import (
     curate_random,
     curation,
     database,
+    domains,
     experiments,
     formats,
     free_descriptions,
@@ -33,6 +34,7 @@ from benchmarks import (
     phrases,
     pipeline,
     recognition,
+    recognition_sets,
     region_rules,
     retrieving,
     same_numbers,
@@ -49,6 +51,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for room in (
         recognition,
+        recognition_sets,
         experiments,
         oracles,
         second_world,
@@ -64,6 +67,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         photographs,
         phrases,
         free_descriptions,
+        domains,
         annotation,
         annotators,
         pipeline,

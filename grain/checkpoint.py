@@ -18,6 +18,7 @@ from user_errors import UserError
 
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
+FAMILIAR = "familiar.safetensors"  # what a checkpoint has seen, see grain.familiarity
 ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
@@ -171,7 +172,8 @@ def model_digest(folder: Path) -> str:
     Raises: CheckpointError: no manifest, or no configuration.
     """
     config = {key: value for key, value in read_config(folder).items() if key not in ("name", "trained_on", "twin")}
-    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith((".json", ".md"))}
+    others = (".json", ".md", FAMILIAR)
+    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith(others)}
     return hashlib.sha256(json.dumps([weights, config], sort_keys=True).encode()).hexdigest()
 
 

@@ -25,6 +25,7 @@ from grain.checkpoint import ONNX, CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
+from grain.familiarity import Familiarity
 from grain.hub.owl import OWL_FAMILIES
 from grain.preprocess import PictureLike, cut_out, upright_rgb
 from grain.structures import (
@@ -120,9 +121,9 @@ class Predictor:
     whose `info.from_proposals` is true needs them, and its regions keep their order; every other one refuses them.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Take an encoder, see Encoder."""
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, familiarity: Familiarity | None = None) -> None:
+        """Take an encoder, see Encoder, and what it has seen, where that is known."""
+        self._encoder, self._familiarity = encoder, familiarity
         self._texts: dict[str, Array] = {}
 
     @classmethod
@@ -132,7 +133,8 @@ class Predictor:
         Args:   precision: `auto`, `fp32` or `bf16`.
         Raises: CheckpointError: it cannot be used; one sentence says why.
         """
-        return cls(load_encoder(locate(folder), precision=precision))
+        place = locate(folder)
+        return cls(load_encoder(place, precision=precision), Familiarity.load(place))
 
     @property
     def info(self) -> CheckpointInfo:
@@ -152,6 +154,10 @@ class Predictor:
     ) -> list[ImageFeatures]:
         """Encode several pictures in one pass."""
         return self._encoder.encode_images([upright_rgb(image) for image in images], proposals)
+
+    def novelty(self, features: ImageFeatures) -> float | None:
+        """Return how far a picture is from what the checkpoint has seen, above 1 far; None where nothing tells."""
+        return None if self._familiarity is None else self._familiarity.novelty(features)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, E] unit length; a text embedded before is not encoded again."""
@@ -285,6 +291,7 @@ class Predictor:
         with _timed(timing, "image"):
             image = upright_rgb(image)
             features = self.features(image, proposals)
+            novelty = self.novelty(features)
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
             ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
@@ -319,6 +326,7 @@ class Predictor:
             timing_ms=timing,
             confidence=ranked.confidence,
             reasons=ranked.reasons,
+            novelty=novelty,
         )
 
 

@@ -1,5 +1,9 @@
 """Hold the small scripts that the page's events run in the browser."""
 
+from __future__ import annotations
+
+from app.core.data_uri import file_uri
+
 READ_KEPT = """() => {
   const read = (store) => {
     try {
@@ -38,3 +42,8 @@ ON_SEEN = """element.addEventListener("click", (event) => {
   requestAnimationFrame(() => document.querySelector("#run-button").click());
 });"""
 TOGGLE_CODE = "() => { document.querySelector('#code').classList.toggle('open'); }"
+
+
+def file_to_save(name: str, kind: str, content: bytes) -> dict[str, str]:
+    """Return a file as SAVE takes it. kind: its MIME type."""
+    return {"name": name, "uri": file_uri(kind, content)}

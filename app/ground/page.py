@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.core.data_uri import file_uri, picture_uri
+from app.core.data_uri import picture_uri
 from app.core.ground_links import GroundQuestion, QuestionError, find_question, open_picture, save_question
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
 from app.ground.actions import CheckpointResult, answer, embed_class_texts, result_json, seen_names
-from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE
+from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE, file_to_save
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
@@ -31,6 +31,7 @@ from app.ground.layout import (
     lay_out,
 )
 from app.ground.more_models_page import build_more_models
+from app.ground.novelty import stage_note
 from app.ground.several_page import build_several
 from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
@@ -279,7 +280,7 @@ class GroundPage:
             gr.Warning(NO_RESULT, title="Not yet")
             return {}
         content = result_json(view.result, threshold=view.question.threshold, versus=view.versus)
-        return _file("detections.json", "application/json", json.dumps(content, indent=1).encode())
+        return file_to_save("detections.json", "application/json", json.dumps(content, indent=1).encode())
 
     def download_png(self, view: GroundView | None, which: overlay.Which) -> dict[str, str]:
         """Return the picture with its regions as a file for the page's script to save."""
@@ -293,7 +294,7 @@ class GroundPage:
             return {}
         regions = overlay.drawn_regions(view.result.prediction, threshold=view.question.threshold, which=which)
         drawn = annotated_image.draw_regions(image, view.result.prediction, regions)
-        return _file("detections.png", "image/png", annotated_image.png_bytes(drawn))
+        return file_to_save("detections.png", "image/png", annotated_image.png_bytes(drawn))
 
     def ground(
         self,
@@ -350,15 +351,15 @@ class GroundPage:
 
 
 def _draw(view: GroundView, which: overlay.Which) -> GroundOutputs:
-    question, prediction, note = view.question, view.result.prediction, view.result.info.grounding_note
+    question, prediction = view.question, view.result.prediction
+    results = [view.result, *([view.versus] if view.versus else [])]
     regions = overlay.drawn_regions(prediction, threshold=question.threshold, which=which)
-    note = f"{note.capitalize()}." if note else ""
     return GroundOutputs(
         view=view,
-        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=note),
+        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=stage_note(results)),
         matrix=heatmap(prediction),
         classes=panels.classes_panel(view.result, view.versus, alpha=question.alpha),
-        timing=panels.timing_panel([view.result] + ([view.versus] if view.versus else [])),
+        timing=panels.timing_panel(results),
         code=panels.code_panel(question, view.result.checkpoint),
     )
 
@@ -385,10 +386,6 @@ def _same_checkpoint() -> list[Any]:
 
 def _note(error: QuestionError) -> dict[str, Any]:
     return {error.field: notice(error.sentence)}
-
-
-def _file(name: str, kind: str, content: bytes) -> dict[str, str]:
-    return {"name": name, "uri": file_uri(kind, content)}
 
 
 def build(app: gr.Blocks, services: Services) -> None:
