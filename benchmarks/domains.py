@@ -2,7 +2,7 @@
 
 GRAIN_BENCH_DOMAINS names a folder with checkouts of two public repositories: BCCD_Dataset/ (Shenggan, MIT) and
 Homework3-PACS/ (MachineLearning2020); without them their rows are missing. GRAIN_BENCH_PHOTOS: see
-benchmarks/photographs.py; its pictures that grain.familiarity was fitted on do not count. Textures are made here.
+benchmarks/photographs.py; its pictures that grain.fit_familiarity was fitted on do not count. Textures are made here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from benchmarks.photographs import IOU, photographs, photographs_folder
 from benchmarks.rows import Benchmark, Finding
 from grain.box_overlap import iou
 from grain.data.loader import find_shards, read_records
-from grain.familiarity import drawn_files
+from grain.fit_familiarity import drawn_files
 from grain.predict import Predictor
 from grain.preprocess import upright_rgb
 from grain.structures import Array
 
 SEED = 0
-PICTURES = 80  # of each domain
+PICTURES = 50  # of each domain
 CHECKPOINTS = ("photo", "photo-names", "sample")
-FITTED_ON = 900  # of the photographs, by grain.familiarity
+FITTED_ON = 900  # of the photographs, by grain.fit_familiarity
 FALSE_ALARMS_BAR = 5.0  # percent
 ABSENT = ("a violin", "a helicopter", "an octopus", "a castle")  # in none of the domains but by accident
 BLOOD_CELLS = {"RBC": "a red blood cell", "WBC": "a white blood cell", "Platelets": "a platelet"}

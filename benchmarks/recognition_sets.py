@@ -23,6 +23,7 @@ from benchmarks.evaluation import percent
 from benchmarks.rows import Benchmark, Finding
 from grain.checkpoint import locate
 from grain.class_texts import load_descriptions, match_descriptions
+from grain.evaluate.metrics import mean_interval
 from grain.evaluate.scoring import ALPHAS, DESCRIPTIONS, NAMES, Outcomes, halves, score_batch
 from grain.predict import Predictor, load_encoder
 from grain.preprocess import upright_rgb
@@ -60,6 +61,7 @@ CLOTHING = {  # written for this benchmark before it was measured
     "t-shirt": ("short sleeves", "a round neck", "a print on the chest"),
 }
 CLOTHING_NAMES = {"longsleeve": "long-sleeved shirt", "outwear": "jacket"}
+LEAD = "both over names, points"
 TEXTS = {
     "groceries": "the shop's, a sentence a description",
     "Caltech-101": "CuPL",
@@ -156,7 +158,7 @@ def scored(checkpoint: str) -> dict[str, SetOutcomes]:
     """Score every set in every way: set -> (way -> outcomes, [N] true rows, [N] whether in the half that is told)."""
     encoder = load_encoder(locate(checkpoint))
     predictor = Predictor(encoder)
-    found = {}
+    found: dict[str, SetOutcomes] = {}
     for title, opener in SETS.items():
         place = folder() / title
         if not place.is_dir():
@@ -223,15 +225,21 @@ def recognition_sets() -> Finding:
         for name, (found, target, told) in sets.items():
             hits = {way: found[key].hits[told] for way, key in ways.items()}
             counts = {"classes": len(set(target.tolist())), "pictures": int(told.sum())}
-            row = {"checkpoint": checkpoint, "set": name} | counts
-            tables.append(row | {way: percent(values, groups=target[told]) for way, values in hits.items()})
+            row: dict[str, Any] = {"checkpoint": checkpoint, "set": name, **counts}
+            row |= {way: percent(values, groups=target[told]) for way, values in hits.items()}
+            ahead = mean_interval(hits["both, as chosen %"] - hits["names %"], groups=target[told], bounds=(-1.0, 1.0))
+            tables.append(row | {LEAD: [100 * ahead.value, 100 * ahead.low, 100 * ahead.high]})
         curve += [
             {"checkpoint": checkpoint, "rule": each}
             | {f"α {a:g}": round(_mean(sets, (each, DESCRIPTIONS, a), told_half=False), 1) for a in ALPHAS}
             for each in REGION_RULES
         ]
         means = {way: _mean(sets, key, told_half=True) for way, key in ways.items()}
-        tables.append({"checkpoint": checkpoint, "set": "mean", "classes": "", "pictures": ""} | means)
+        tables.append(
+            {"checkpoint": checkpoint, "set": "mean", "classes": "", "pictures": ""}
+            | means
+            | {LEAD: means["both, as chosen %"] - means["names %"]}
+        )
         leads.append(means["both, as chosen %"] - max(means["names %"], means["descriptions %"], means["regions %"]))
     missing = [title for title in SETS if not (folder() / title).is_dir()]
     detail = {

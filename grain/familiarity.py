@@ -1,30 +1,21 @@
-"""Measure how far a picture is from what a checkpoint has seen, by the features that it computes anyway. Pure numpy.
-
-    python -m grain.familiarity runs/mine/best --pictures data/world
+"""Measure how far a picture is from what a checkpoint has seen, by the features that it computes anyway.
 
 The features of pictures like those that the checkpoint learned from are summed up by a few centres; a picture is as far
 as its features are from the nearest. Half of the pictures place the centres; on the other half, FAR of them lie beyond
-the limit. The result stands beside the weights, and changes neither them nor any embedding.
+the limit (`python -m grain.fit_familiarity`). The result stands beside the weights, and changes no embedding.
 """
 
 from __future__ import annotations
 
-import random
-import shutil
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from grain.checkpoint import FAMILIAR, MANIFEST, CheckpointError, checkpoint_folder, locate
-from grain.command import run_command
-from grain.preprocess import upright_rgb
+from grain.checkpoint import FAMILIAR, CheckpointError
 from grain.structures import Array, ImageFeatures
-from picture_formats import SUFFIXES
 from user_errors import UserError
 
 FAR = 0.01  # share of familiar pictures that are called far
@@ -123,67 +114,3 @@ def _centres(points: Array, count: int) -> Array:
         for row in set(nearest.tolist()):
             placed[row] = points[nearest == row].mean(axis=0)
     return placed
-
-
-@dataclass(frozen=True)
-class FamiliarityConfig:
-    """Let a checkpoint tell pictures that are far from what it has seen; writes it into the checkpoint's folder."""
-
-    checkpoint: Path
-    """A checkpoint folder, or an embedded one by name."""
-    pictures: Path
-    """A folder of pictures like those that it learned from, or a data folder with training pictures."""
-    fitted_on: str
-    """What they are, in words that end a sentence: "everyday photographs"."""
-    centres: int = 64
-    """Of the features; 1 with directions is Mahalanobis' distance."""
-    directions: int = 0
-    """So many, with the largest spread, count in units of their own spread; 0: features count as they are."""
-    limit: int = 2000
-    """At most so many pictures, drawn once for all."""
-
-
-def main(config: FamiliarityConfig) -> None:
-    """Fit, and write the folder anew with the result in it."""
-    from grain.predict import Predictor  # it reads what this module writes
-
-    folder = locate(config.checkpoint)
-    predictor = Predictor.from_pretrained(folder)
-    gists = [gist_of(predictor.features(image)) for image in _pictures(config.pictures, config.limit)]
-    found = fit(
-        np.stack(gists) if gists else np.zeros((0, 1), np.float32),
-        centres=config.centres,
-        directions=config.directions,
-        fitted_on=config.fitted_on,
-    )
-    with checkpoint_folder(folder) as place:
-        for file in folder.iterdir():
-            if file.is_file() and file.name not in (MANIFEST, FAMILIAR):
-                shutil.copyfile(file, place / file.name)
-        found.save(place / FAMILIAR)
-    print(f"{folder.name}: fitted on {len(gists):,} pictures, {config.centres} centres, limit {found.limit:.1f}")
-
-
-def _pictures(path: Path, limit: int) -> Iterator[Image.Image]:
-    if (path / "manifest.json").is_file():
-        from grain.data.loader import find_shards, read_records
-
-        shards = find_shards(path, "train")
-        rows = set(_drawn(range(shards.images), limit))
-        yield from (record.image for row, record in enumerate(read_records(shards)) if row in rows)
-        return
-    yield from map(upright_rgb, drawn_files(path, limit))
-
-
-def drawn_files(folder: Path, limit: int) -> list[Path]:
-    """Return the picture files of a folder that a fit is made on: all, or as many as the limit, always the same."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    return [files[row] for row in _drawn(range(len(files)), limit)]
-
-
-def _drawn(rows: Sequence[int], limit: int) -> list[int]:
-    return random.Random(0).sample(rows, min(limit, len(rows)))
-
-
-if __name__ == "__main__":
-    run_command(main, FamiliarityConfig, module="grain.familiarity")

@@ -233,13 +233,14 @@ class Predictor:
         image: PictureLike,
         classes: Classes,
         *,
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
         proposals: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Score the classes of a picture by cosine, best first.
 
-        Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
+        Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only; None:
+                the checkpoint's own.
                 region_rule: how regions score a class, see grain.zero_shot.region_scores; None: the checkpoint's own.
         Raises: ValueError: no classes, alpha outside [0, 1], or no such rule.
         """
@@ -253,14 +254,17 @@ class Predictor:
         features: Sequence[ImageFeatures],
         classes: Classes,
         *,
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
     ) -> Array:
         """Score pictures that are encoded already, [N, C] cosines in the order of the classes; see classify."""
         bank = self._bank(classes, region_rule)
         whole = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
-        return mix(whole, parts, alpha)
+        return mix(whole, parts, self._share(alpha))
+
+    def _share(self, alpha: float | None) -> float:
+        return self.info.alpha if alpha is None else alpha
 
     def _bank(self, classes: Classes, region_rule: RegionRule | None) -> ClassBank:
         rule = region_rule or self.info.region_rule
@@ -275,7 +279,7 @@ class Predictor:
         threshold: float = 0.0,
         min_confidence: float = MIN_CONFIDENCE,
         instances: Instances = "best",
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
         proposals: ArrayLike | None = None,
     ) -> Prediction:
@@ -291,7 +295,6 @@ class Predictor:
         with _timed(timing, "image"):
             image = upright_rgb(image)
             features = self.features(image, proposals)
-            novelty = self.novelty(features)
         with _timed(timing, "texts"):
             embeds = self.embed_texts(descriptions)
             ranked = self._encoder.rank_regions(image, features, descriptions=descriptions, embeds=embeds)
@@ -308,14 +311,12 @@ class Predictor:
             )
             rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
             scale = self._encoder.logit_scale
-            scored = score_classes(features, bank, rows=rows, alpha=alpha, scale=scale) if bank else ()
+            scored = score_classes(features, bank, rows=rows, alpha=self._share(alpha), scale=scale) if bank else ()
             features, ranked = features.take(rows), ranked.take(rows)
             regions = tuple(replace(each, index=int(np.searchsorted(rows, each.index))) for each in regions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
-        width, height = image.size
         return Prediction(
-            width,
-            height,
+            *image.size,
             features.boxes_xyxy,
             tuple(descriptions),
             matches,
@@ -326,7 +327,7 @@ class Predictor:
             timing_ms=timing,
             confidence=ranked.confidence,
             reasons=ranked.reasons,
-            novelty=novelty,
+            novelty=self.novelty(features),
         )
 
 
@@ -361,8 +362,8 @@ class PredictConfig:
     """Least probability of a region, where the checkpoint tells one."""
     instances: Instances = "best"
     """The best region of each description, or all of its regions."""
-    alpha: float = 1.0
-    """1: image embedding only; 0: regions only."""
+    alpha: float | None = None
+    """1: image embedding only; 0: regions only; None: as the checkpoint says."""
     region_rule: RegionRule | None = None
     """How regions score a class; None: as the checkpoint says."""
     proposals: tuple[tuple[float, float, float, float], ...] = ()

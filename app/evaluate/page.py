@@ -304,10 +304,9 @@ class EvaluatePage:
 def _request(form: tuple[Any, ...]) -> EvaluateRequest:
     from app.evaluate.request import EvaluateRequest
 
-    models, data_sets, paths, descriptions, limit = form
-    return EvaluateRequest(
-        models or (), data_sets or (), paths=paths or "", descriptions=descriptions or "", limit=limit or 0
-    )
+    models, data_sets, paths, descriptions, limit, options = form
+    texts = {"paths": paths or "", "descriptions": descriptions or ""}
+    return EvaluateRequest(models or (), data_sets or (), limit=limit or 0, options=options or (), **texts)
 
 
 def _row_fields(result: EvaluationResult, data_set: int) -> list[Any]:

@@ -16,12 +16,11 @@ from app.core.data_uri import picture_uri
 from app.core.ground_links import GroundQuestion, QuestionError, find_question, open_picture, save_question
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
-from app.ground.actions import CheckpointResult, answer, embed_class_texts, result_json, seen_names
+from app.ground.actions import CheckpointResult, answer, default_alpha, embed_class_texts, result_json, seen_names
 from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT, SAVE, file_to_save
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
-    DEFAULT_ALPHA,
     TITLE,
     CheckpointFields,
     FieldNotes,
@@ -175,11 +174,11 @@ class GroundPage:
         return [suited, *self.choose_checkpoint(suited)]
 
     def choose_checkpoint(self, checkpoint: str) -> list[Any]:
-        """Put a checkpoint's twin beside it. Returns versus and about."""
+        """Put a checkpoint's twin beside it, and take its own α. Returns versus, about and alpha."""
         known = {each.name: each for each in self.services.registry.usable()}
         info = known[checkpoint].info if checkpoint in known else None
         versus = info.twin if info and info.twin in known else NO_OTHER
-        return [versus, self.about(checkpoint, versus)]
+        return [versus, self.about(checkpoint, versus), default_alpha(self.services, checkpoint)]
 
     def about(self, checkpoint: str, versus: str) -> str:
         """Render where the checkpoints come from. Returns about."""
@@ -201,7 +200,7 @@ class GroundPage:
         chosen = next((name for name in candidates if name in usable), "")
         versus = asked.get("versus") or (question.versus if (linked or restored) and not problem else None)
         if versus is None or versus not in (NO_OTHER, *usable):
-            versus, _ = self.choose_checkpoint(chosen)
+            versus = self.choose_checkpoint(chosen)[0]
         form = GroundForm(
             picture=question.picture or None,
             descriptions=question.descriptions,
@@ -209,7 +208,7 @@ class GroundPage:
             checkpoint=gr.Dropdown(choices=usable, value=chosen or None),
             versus=gr.Dropdown(choices=[("nothing", NO_OTHER), *((name, name) for name in usable)], value=versus),
             threshold=question.threshold,
-            alpha=question.alpha,
+            alpha=question.alpha if (linked and not problem) or restored else default_alpha(self.services, chosen),
             which="best",
         )
         mark = self._keep(question.picture, request)[0] if question.picture else ""
@@ -303,7 +302,7 @@ class GroundPage:
         classes: str | dict[str, list[str]] = "",
         checkpoint: str = DEFAULT_CHECKPOINT,
         threshold: float = 0.0,
-        alpha: float = DEFAULT_ALPHA,
+        alpha: float | None = None,
     ) -> dict[str, Any]:
         """Find where descriptions are in a picture and which class it shows.
 
@@ -315,7 +314,8 @@ class GroundPage:
                 {"zorbex": ["a red lid", "a star"]}. May be empty.
             checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
             threshold: Least cosine of a region, -1 to 1.
-            alpha: Share of the whole picture in a class score, 0 to 1; the rest is the regions'.
+            alpha: Share of the whole picture in a class score, 0 to 1, the rest is the regions'; null: the
+                checkpoint's own, which was measured.
 
         Returns:
             One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
@@ -324,7 +324,7 @@ class GroundPage:
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
-        numbers = (threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
+        numbers = (threshold or 0.0, default_alpha(self.services, texts[3]) if alpha is None else alpha)
         question = GroundQuestion(*texts, *numbers, one_a_line=isinstance(descriptions, list))
         try:
             return result_json(answer(self.services, question).result, threshold=question.threshold)
@@ -334,9 +334,7 @@ class GroundPage:
     def _first_question(self, query: str) -> tuple[GroundQuestion, str]:
         """Return the question of a link, or else of the first example; and what is wrong with the link, if anything."""
         example = self.examples[0]
-        first = GroundQuestion(
-            str(example.path), example.descriptions, example.classes, example.checkpoint, alpha=DEFAULT_ALPHA
-        )
+        first = GroundQuestion(str(example.path), example.descriptions, example.classes, example.checkpoint)
         if not query:
             return first, ""
         try:
@@ -403,7 +401,7 @@ def build(app: gr.Blocks, services: Services) -> None:
 def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> None:
     """Wire the events that end in a run."""
     form, outputs, notes, inputs = parts.form, parts.outputs, parts.notes, parts.inputs
-    fields = CheckpointFields(form.checkpoint, form.versus, parts.about)
+    fields = CheckpointFields(form.checkpoint, form.versus, parts.about, form.alpha)
     run: dict[str, Any] = {
         "fn": page.run,
         "inputs": [*form],
@@ -442,7 +440,7 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         [form.picture, notes.picture, *fields, inputs.kept],
         **LIGHT,
     ).then(**suggest)
-    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [form.versus, parts.about], **LIGHT).then(**run)
+    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [*fields[1:]], **LIGHT).then(**run)
     form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
     inputs.describer.input(page.show_server, [inputs.describer, inputs.server], inputs.server, **LIGHT)
     inputs.describe.click(
@@ -487,7 +485,7 @@ def _add_endpoint(page: GroundPage) -> None:
     classes = TextsField("", visible=False, label="classes")
     checkpoint = gr.Textbox(DEFAULT_CHECKPOINT, visible=False, label="checkpoint")
     threshold = gr.Number(0.0, visible=False, label="threshold")
-    alpha = gr.Number(DEFAULT_ALPHA, visible=False, label="alpha")
+    alpha = gr.Number(None, visible=False, label="alpha")
     gr.Button(visible=False).click(
         page.ground,
         [picture, descriptions, classes, checkpoint, threshold, alpha],

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from curation.sample.world import WorldConfig, write_world
 from grain.checkpoint import EMBEDDED, FAMILIAR, CheckpointError, model_digest, verify
 from grain.data.loader import find_shards, read_records
-from grain.familiarity import FAR, Familiarity, FamiliarityConfig, drawn_files, fit, gist_of, main
+from grain.familiarity import FAR, Familiarity, fit, gist_of
+from grain.fit_familiarity import FamiliarityConfig, drawn_files, main
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures
 from user_errors import UserError
