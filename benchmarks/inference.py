@@ -54,7 +54,7 @@ def same_top1(one: Predictor, other: Predictor) -> float:
     classes = {name: list(found.descriptions) for name, found in novel_classes(SEED, CLASSES).items()}
     pictures = _pictures()
     first, second = (
-        each.classify_features([each.features(picture) for picture in pictures], classes).argmax(axis=1)
+        each.classify_features([each.features(picture) for picture in pictures], classes, alpha=1.0).argmax(axis=1)
         for each in (one, other)
     )
     return float((first == second).mean())

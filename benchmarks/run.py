@@ -21,6 +21,7 @@ from benchmarks import (
     curate_random,
     curation,
     database,
+    domains,
     experiments,
     formats,
     free_descriptions,
@@ -34,6 +35,7 @@ from benchmarks import (
     phrases,
     pipeline,
     recognition,
+    recognition_sets,
     region_rules,
     retrieving,
     road_counts,
@@ -52,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for room in (
         recognition,
+        recognition_sets,
         experiments,
         oracles,
         second_world,
@@ -69,6 +72,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         photographs,
         phrases,
         free_descriptions,
+        domains,
         annotation,
         annotators,
         pipeline,

@@ -18,11 +18,14 @@ from user_errors import UserError
 
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
+FAMILIAR = "familiar.safetensors"  # what a checkpoint has seen, see grain.familiarity
 ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 EMBEDDED = Path(__file__).parent / "checkpoints"
 GROUNDING_KINDS = ("grain", "photo", "owlv2", "owlvit")  # the others find no regions
+DEFAULT_ALPHA = 0.5  # of a checkpoint that names none and has regions
+SCORING = ("region_rule", "alpha", "recognition_note")  # of a configuration: they decide no embedding
 COSINE_KINDS = ("grain", "clip")  # they rank regions by their cosines alone
 
 
@@ -35,7 +38,9 @@ class CheckpointInfo:
     """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
 
     from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
-    score a class, see grain.zero_shot.region_scores. runtime: torch, or onnx, which nothing can be trained from.
+    score a class, see grain.zero_shot.region_scores. alpha: share of the whole picture in a class's score, the rest is
+    its regions'. recognition_note: what descriptions of classes were measured to do for it, a sentence. runtime: torch,
+    or onnx, which nothing can be trained from.
     """
 
     name: str
@@ -47,6 +52,8 @@ class CheckpointInfo:
     parameters: int
     from_proposals: bool = False
     region_rule: RegionRule = "best_region"
+    alpha: float = DEFAULT_ALPHA
+    recognition_note: str = ""
     runtime: str = "torch"
 
     @property
@@ -70,6 +77,8 @@ class CheckpointInfo:
             "can_ground": self.can_ground,
             "grounding_note": self.grounding_note,
             "region_rule": self.region_rule,
+            "alpha": self.alpha,
+            "recognition_note": self.recognition_note,
         }
 
 
@@ -128,8 +137,21 @@ def read_info(folder: Path) -> CheckpointInfo:
         parameters=parameters,
         from_proposals=isinstance(decoder, dict) and decoder.get("queries") == "proposals",
         region_rule=region_rule,
+        alpha=_alpha(folder, config, can_ground=can_ground),
+        recognition_note=str(config.get("recognition_note", "")),
         runtime=ONNX if config.get("runtime") == ONNX else "torch",
     )
+
+
+def _alpha(folder: Path, config: dict[str, Any], *, can_ground: bool) -> float:
+    """Return the configured share of the whole picture in a class's score.
+
+    Raises: CheckpointError: it is no share.
+    """
+    alpha = config.get("alpha", DEFAULT_ALPHA if can_ground else 1.0)
+    if not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise CheckpointError(f"{folder.name}: {CONFIG} has the alpha {alpha!r}: expected a number from 0 to 1")
+    return float(alpha)
 
 
 def verify(folder: Path) -> None:
@@ -170,8 +192,10 @@ def model_digest(folder: Path) -> str:
 
     Raises: CheckpointError: no manifest, or no configuration.
     """
-    config = {key: value for key, value in read_config(folder).items() if key not in ("name", "trained_on", "twin")}
-    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith((".json", ".md"))}
+    names = ("name", "trained_on", "twin", *SCORING)
+    config = {key: value for key, value in read_config(folder).items() if key not in names}
+    others = (".json", ".md", FAMILIAR)
+    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith(others)}
     return hashlib.sha256(json.dumps([weights, config], sort_keys=True).encode()).hexdigest()
 
 

@@ -50,10 +50,17 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ClassTexts:
-    """How a class becomes texts: templates filled with {name} and, where there are descriptions, {description}."""
+    """How a class becomes texts: templates filled with {name} and, where there are descriptions, {description}.
+
+    In place of {description}, {clause} writes it as grain.zero_shot.relative_clause does.
+    """
 
     names: tuple[str, ...] = ("a photo of a {name}.",)
     descriptions: tuple[str, ...] = ("a photo of a {name}, which has {description}.",)
+
+    def in_clauses(self) -> ClassTexts:
+        """Return the same with the authors' grammar: each template of names with a relative clause behind it."""
+        return replace(self, descriptions=tuple(f"{name} {{clause}}" for name in self.names))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from grain.checkpoint import ONNX, CheckpointInfo, locate, read_info
 from grain.command import run_command
 from grain.config import ClassTexts
 from grain.detections import PicturePrediction, draw_regions, to_coco
+from grain.familiarity import Familiarity
 from grain.hub.owl import OWL_FAMILIES
 from grain.preprocess import PictureLike, cut_out, upright_rgb
 from grain.structures import (
@@ -120,9 +121,9 @@ class Predictor:
     whose `info.from_proposals` is true needs them, and its regions keep their order; every other one refuses them.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Take an encoder, see Encoder."""
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, familiarity: Familiarity | None = None) -> None:
+        """Take an encoder, see Encoder, and what it has seen, where that is known."""
+        self._encoder, self._familiarity = encoder, familiarity
         self._texts: dict[str, Array] = {}
 
     @classmethod
@@ -132,7 +133,8 @@ class Predictor:
         Args:   precision: `auto`, `fp32` or `bf16`.
         Raises: CheckpointError: it cannot be used; one sentence says why.
         """
-        return cls(load_encoder(locate(folder), precision=precision))
+        place = locate(folder)
+        return cls(load_encoder(place, precision=precision), Familiarity.load(place))
 
     @property
     def info(self) -> CheckpointInfo:
@@ -152,6 +154,10 @@ class Predictor:
     ) -> list[ImageFeatures]:
         """Encode several pictures in one pass."""
         return self._encoder.encode_images([upright_rgb(image) for image in images], proposals)
+
+    def novelty(self, features: ImageFeatures) -> float | None:
+        """Return how far a picture is from what the checkpoint has seen, above 1 far; None where nothing tells."""
+        return None if self._familiarity is None else self._familiarity.novelty(features)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, E] unit length; a text embedded before is not encoded again."""
@@ -227,13 +233,14 @@ class Predictor:
         image: PictureLike,
         classes: Classes,
         *,
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
         proposals: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Score the classes of a picture by cosine, best first.
 
-        Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only.
+        Args:   classes: name -> descriptions (may be empty). alpha: 1 image embedding only, 0 regions only; None:
+                the checkpoint's own.
                 region_rule: how regions score a class, see grain.zero_shot.region_scores; None: the checkpoint's own.
         Raises: ValueError: no classes, alpha outside [0, 1], or no such rule.
         """
@@ -247,14 +254,17 @@ class Predictor:
         features: Sequence[ImageFeatures],
         classes: Classes,
         *,
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
     ) -> Array:
         """Score pictures that are encoded already, [N, C] cosines in the order of the classes; see classify."""
         bank = self._bank(classes, region_rule)
         whole = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
-        return mix(whole, parts, alpha)
+        return mix(whole, parts, self._share(alpha))
+
+    def _share(self, alpha: float | None) -> float:
+        return self.info.alpha if alpha is None else alpha
 
     def _bank(self, classes: Classes, region_rule: RegionRule | None) -> ClassBank:
         rule = region_rule or self.info.region_rule
@@ -269,7 +279,7 @@ class Predictor:
         threshold: float = 0.0,
         min_confidence: float = MIN_CONFIDENCE,
         instances: Instances = "best",
-        alpha: float = 1.0,
+        alpha: float | None = None,
         region_rule: RegionRule | None = None,
         proposals: ArrayLike | None = None,
     ) -> Prediction:
@@ -301,14 +311,12 @@ class Predictor:
             )
             rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
             scale = self._encoder.logit_scale
-            scored = score_classes(features, bank, rows=rows, alpha=alpha, scale=scale) if bank else ()
+            scored = score_classes(features, bank, rows=rows, alpha=self._share(alpha), scale=scale) if bank else ()
             features, ranked = features.take(rows), ranked.take(rows)
             regions = tuple(replace(each, index=int(np.searchsorted(rows, each.index))) for each in regions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
-        width, height = image.size
         return Prediction(
-            width,
-            height,
+            *image.size,
             features.boxes_xyxy,
             tuple(descriptions),
             matches,
@@ -319,6 +327,7 @@ class Predictor:
             timing_ms=timing,
             confidence=ranked.confidence,
             reasons=ranked.reasons,
+            novelty=self.novelty(features),
         )
 
 
@@ -353,8 +362,8 @@ class PredictConfig:
     """Least probability of a region, where the checkpoint tells one."""
     instances: Instances = "best"
     """The best region of each description, or all of its regions."""
-    alpha: float = 1.0
-    """1: image embedding only; 0: regions only."""
+    alpha: float | None = None
+    """1: image embedding only; 0: regions only; None: as the checkpoint says."""
     region_rule: RegionRule | None = None
     """How regions score a class; None: as the checkpoint says."""
     proposals: tuple[tuple[float, float, float, float], ...] = ()

@@ -49,6 +49,7 @@ class ImageFeatures:
 
     objectness: [Q] in [0, 1], the probability that a region holds an object; ones where the model has none.
     hints: [Q, H], what the model knows of each region beside it, for its own ranking; None where it knows nothing.
+    gist: [G], what tells whether the picture is like those that the model has seen; None: image_embed does.
     Q is 0 where the checkpoint has no trained decoder.
     """
 
@@ -57,12 +58,13 @@ class ImageFeatures:
     boxes_xyxy: Array
     objectness: Array
     hints: Array | None = None
+    gist: Array | None = None
 
     def take(self, rows: NDArray[np.int64]) -> ImageFeatures:
         """Return the same picture with some of its regions."""
         hints = None if self.hints is None else self.hints[rows]
         regions = (self.region_embeds[rows], self.boxes_xyxy[rows], self.objectness[rows])
-        return ImageFeatures(self.image_embed, *regions, hints)
+        return ImageFeatures(self.image_embed, *regions, hints, self.gist)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class Prediction:
 
     best: of each description the row of its best region, whether found or not; empty where Q is 0. presence [D] and
     confidence [Q, D] and reasons: as in RegionRanking. regions: of the descriptions that are found, in their order; the
-    best of each, or all, the surest first.
+    best of each, or all, the surest first. novelty: how far the picture is from what the model has seen, above 1 far;
+    None where nothing tells.
     """
 
     width: int
@@ -137,6 +140,7 @@ class Prediction:
     timing_ms: dict[str, float]
     confidence: Array | None = None
     reasons: tuple[str, ...] = ()
+    novelty: float | None = None
 
     def above(self, *, threshold: float = -1.0, min_confidence: float = 0.0) -> Prediction:
         """Return the same with the regions that reach both thresholds."""
@@ -184,6 +188,7 @@ class Prediction:
             },
             "not_found": list(self.not_found),
             "classes": [asdict(score) for score in self.classes],
+            "novelty": self.novelty,
             "timing_ms": self.timing_ms,
         }
 

@@ -117,9 +117,24 @@ def class_prompts(name: str, descriptions: Sequence[str], templates: ClassTexts)
     return [
         [description]
         if _stands_alone(name, description)
-        else [template.format(name=name, description=description) for template in templates.descriptions]
+        else [
+            template.format(name=name, description=description, clause=relative_clause(description))
+            for template in templates.descriptions
+        ]
         for description in descriptions
     ]
+
+
+def relative_clause(description: str) -> str:
+    """Write a description as a relative clause: `which is …`, `which has …` or `which …`, by its first letters.
+
+    Source: the code of arXiv 2412.04429, whose rule is that of Menon & Vondrick (2023).
+    """
+    if description.startswith(("a", "used")):
+        return f"which is {description}"
+    if description.startswith(("has", "often", "typically", "may", "can")):
+        return f"which {description}"
+    return f"which has {description}"
 
 
 def global_scores(image_embeds: Array, bank: ClassBank) -> Array:

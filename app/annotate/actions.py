@@ -11,7 +11,7 @@ from PIL import Image
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_server
 from app.annotate.form import AnnotateForm
-from app.core.data_uri import file_uri
+from app.core.data_uri import file_to_save
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
 from app.services import Services
@@ -88,7 +88,7 @@ def left_out_file(services: Services, dataset: str) -> dict[str, str]:
     Raises: UserError: no such data set.
     """
     content = left_out_csv(services.engine, dataset, most=MOST_FILES).encode()
-    return {"name": "left_out.csv", "uri": file_uri("text/csv", content)}
+    return file_to_save("left_out.csv", "text/csv", content)
 
 
 def _describer_of(services: Services, form: AnnotateForm, person: Person) -> DescriberChoice:

@@ -18,6 +18,11 @@ def file_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def file_to_save(name: str, kind: str, content: bytes) -> dict[str, str]:
+    """Return a file as the pages' script SAVE takes it. kind: its MIME type."""
+    return {"name": name, "uri": file_uri(kind, content)}
+
+
 def picture_uri(image: Image.Image, side: int = SHOWN_SIDE) -> str:
     """Return the picture as a data URI of at most that many pixels a side. Nobody else's browser can ask for it."""
     small = image.copy()

@@ -8,15 +8,21 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.evaluate.results import FILES
+from app.evaluate.results import AUTHORS, FILES
 from app.ui.events import ON_JOB, html
 from app.ui.html import empty_state, heading, page_head, render, render_macro
 from app.ui.plots import empty_figure
 from grain.evaluate.experiments import MAX_ARMS
+from grain.evaluate.other_ways import FILTERED, WEIGHTED_CROPS
 
 LEAD = "Is one checkpoint better than another, on what, and because of which descriptions?"
 LIMIT = 200  # pictures of a data set, at first
 DRAFT = "python -m curation.annotate.describe_classes FOLDER --out GRAIN_HOME/class_descriptions/NAME.review.json"
+OPTIONS = [
+    ("filtered by text", FILTERED),
+    ("weighted crops (WCA), slow", WEIGHTED_CROPS),
+    ("the authors' grammar", AUTHORS),
+]
 NO_PLOT = "No result yet"
 NO_RESULT = empty_state("No result yet", "Choose models and data sets on the left, and press Evaluate.")
 NO_REVIEW = render("evaluate/templates/no_review.html", command=DRAFT)
@@ -39,6 +45,7 @@ class EvaluateForm(NamedTuple):
     paths: Any
     descriptions: Any
     limit: Any
+    options: Any
 
 
 class ExperimentForm(NamedTuple):
@@ -159,8 +166,9 @@ def _form() -> tuple[EvaluateForm, Any]:
         elem_id="descriptions",
     )
     limit = gr.Number(LIMIT, label="pictures of each, at most (0: all)", precision=0, minimum=0, elem_id="limit")
+    options = gr.CheckboxGroup(OPTIONS, label="other ways with descriptions", elem_id="options")
     missing = html(elem_id="missing")
-    return EvaluateForm(models, data_sets, paths, descriptions, limit), missing
+    return EvaluateForm(models, data_sets, paths, descriptions, limit, options), missing
 
 
 def _experiments() -> tuple[ExperimentForm, Any, Any, Any, Any]:

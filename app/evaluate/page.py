@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 TITLE, PATH = "Evaluate", "evaluate"
 PLAN = in_order("evaluation-plan")
 GO_TO_GROUND = "(query) => { if (query) window.location.assign(`/?q=${query}`); }"
-SAVE = """(file) => {
-  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
-}"""
 
 
 class EvaluatePage:
@@ -304,10 +301,9 @@ class EvaluatePage:
 def _request(form: tuple[Any, ...]) -> EvaluateRequest:
     from app.evaluate.request import EvaluateRequest
 
-    models, data_sets, paths, descriptions, limit = form
-    return EvaluateRequest(
-        models or (), data_sets or (), paths=paths or "", descriptions=descriptions or "", limit=limit or 0
-    )
+    models, data_sets, paths, descriptions, limit, options = form
+    texts = {"paths": paths or "", "descriptions": descriptions or ""}
+    return EvaluateRequest(models or (), data_sets or (), limit=limit or 0, options=options or (), **texts)
 
 
 def _row_fields(result: EvaluationResult, data_set: int) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.access.permissions import check_readable, check_weights
 from app.access.rules import Role
+from app.evaluate.results import AUTHORS
 from app.services import Services
 from db.engine import reading
 from db.queries.data_set_queries import list_datasets
@@ -16,6 +17,7 @@ from db.queries.version_queries import list_versions
 from grain.checkpoint import EMBEDDED
 from grain.data.published import PUBLISHED
 from grain.evaluate.evaluated_models import OPEN_CLIP
+from grain.evaluate.other_ways import OTHER_WAYS
 from user_errors import UserError
 
 SAMPLE_WORLD, SKETCHED, VERSION = "sample-world", "sample-sketch", "version:"  # a job writes them: app/evaluate/job.py
@@ -26,6 +28,7 @@ DATA_SETS = "data_sets"  # below GRAIN_HOME: where published data sets are looke
 class EvaluateRequest:
     """The form of the page. paths: more data sets, one a line. limit: pictures of each data set, 0 for all.
 
+    options: ways of grain.evaluate.other_ways to evaluate too, and AUTHORS for the authors' grammar.
     experiment: in place of models, with its arms as ARM=CHECKPOINT; see app/evaluate/experiments.py.
     """
 
@@ -35,6 +38,7 @@ class EvaluateRequest:
     paths: str = ""
     descriptions: str = ""
     limit: float = 0
+    options: Sequence[str] = ()
     experiment: str = ""
     arms: Sequence[str] = ()
 
@@ -87,6 +91,9 @@ def command_line(services: Services, request: EvaluateRequest, *, out: str, role
     words += [f"--root={home / DATA_SETS}"]
     if request.descriptions.strip():
         words += ["--descriptions", *_description_files(services, request.descriptions, role)]
+    if ways := [way for way in OTHER_WAYS if way in request.options]:
+        words += ["--other-ways", *ways]
+    words += ["--grammar=authors"] if AUTHORS in request.options else []
     return [*words, *([f"--limit={int(request.limit)}"] if request.limit else [])]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services import Services
+from grain.evaluate.other_ways import OTHER_WAYS
 from user_errors import UserError
 
 RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
@@ -30,11 +31,13 @@ REGION_WAYS = {
     "contrast_group": "both told apart",
 }
 BEST = "best"  # as grain/evaluate/report.py calls it: each model by its best way of prompting
-WAYS = {
+AUTHORS = "authors"  # an option of an evaluation: the authors' grammar of descriptions
+WAYS: dict[str, str] = {
     "names": "class names alone",
     "descriptions": "names with descriptions, whole picture",
     "regions": "descriptions against the best regions",
     "mixed": "whole picture and regions; α chosen on the other half of the pictures",
+    **{str(way): said for way, said in OTHER_WAYS.items()},
 }
 
 

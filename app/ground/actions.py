@@ -14,7 +14,7 @@ from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion, QuestionError, find_question, image_question, open_picture
 from app.ground.typed_texts import split_descriptions
 from app.services import Services
-from grain.checkpoint import CheckpointInfo
+from grain.checkpoint import DEFAULT_ALPHA, CheckpointInfo
 from grain.structures import MOST_TEXT_CHARACTERS, Prediction
 from grain.zero_shot import parse_classes
 from user_errors import UserError, sentence
@@ -83,6 +83,12 @@ def answer(services: Services, question: GroundQuestion) -> GroundAnswer:
         return CheckpointResult(checkpoint, model.info, prediction)
 
     return GroundAnswer(question, image, run(question.checkpoint), run(question.versus) if question.versus else None)
+
+
+def default_alpha(services: Services, checkpoint: str) -> float:
+    """Return a checkpoint's own share of the whole picture in a class's score."""
+    infos = (each.info for each in services.registry.usable() if each.name == checkpoint)
+    return next((info.alpha for info in infos if info), DEFAULT_ALPHA)
 
 
 def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[tuple[int, int]]:

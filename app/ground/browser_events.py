@@ -1,5 +1,7 @@
 """Hold the small scripts that the page's events run in the browser."""
 
+from __future__ import annotations
+
 READ_KEPT = """() => {
   const read = (store) => {
     try {

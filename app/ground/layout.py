@@ -17,11 +17,11 @@ from app.ui.html import empty_state, heading, keys_hint, page_head
 from app.ui.plots import empty_figure
 from app.ui.upload_field import UploadedPicture
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, label_choices
+from grain.checkpoint import DEFAULT_ALPHA
 
 TITLE = "Ground"
 LEAD = "Find each description in a picture, and see which class the picture shows."
 SCRIPT = script(Path(__file__).with_name("page.js"), "kept_form.js", "labels.js")
-DEFAULT_ALPHA = 0.5  # shows what regions add to the whole picture
 DESCRIBER_CHOICES = label_choices(row for row in DESCRIBERS.values() if row.any_picture)
 DETECTOR_CHOICES = label_choices(row for row in LOCALIZERS.values() if row.any_picture)
 
@@ -45,6 +45,7 @@ class CheckpointFields(NamedTuple):
     checkpoint: Any
     versus: Any
     about: Any
+    alpha: Any
 
 
 class GroundOutputs(NamedTuple):

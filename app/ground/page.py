@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.core.data_uri import file_uri, picture_uri
-from app.core.ground_links import (
-    GroundQuestion,
-    QuestionError,
-    open_picture,
-    save_question,
-)
+from app.core.data_uri import file_to_save, picture_uri
+from app.core.ground_links import GroundQuestion, QuestionError, open_picture, save_question
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
-from app.ground.actions import CheckpointResult, answer, embed_class_texts, linked_question, result_json, seen_names
+from app.ground.actions import (
+    CheckpointResult,
+    answer,
+    default_alpha,
+    embed_class_texts,
+    linked_question,
+    result_json,
+    seen_names,
+)
 from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
-    DEFAULT_ALPHA,
     TITLE,
     CheckpointFields,
     FieldNotes,
@@ -36,6 +38,7 @@ from app.ground.layout import (
     lay_out,
 )
 from app.ground.more_models_page import build_more_models
+from app.ground.novelty import stage_note
 from app.ground.several_page import build_several
 from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
@@ -179,11 +182,11 @@ class GroundPage:
         return [suited, *self.choose_checkpoint(suited)]
 
     def choose_checkpoint(self, checkpoint: str) -> list[Any]:
-        """Put a checkpoint's twin beside it. Returns versus and about."""
+        """Put a checkpoint's twin beside it, and take its own α. Returns versus, about and alpha."""
         known = {each.name: each for each in self.services.registry.usable()}
         info = known[checkpoint].info if checkpoint in known else None
         versus = info.twin if info and info.twin in known else NO_OTHER
-        return [versus, self.about(checkpoint, versus)]
+        return [versus, self.about(checkpoint, versus), default_alpha(self.services, checkpoint)]
 
     def about(self, checkpoint: str, versus: str) -> str:
         """Render where the checkpoints come from. Returns about."""
@@ -205,7 +208,7 @@ class GroundPage:
         chosen = next((name for name in candidates if name in usable), "")
         versus = asked.get("versus") or (question.versus if (linked or restored) and not problem else None)
         if versus is None or versus not in (NO_OTHER, *usable):
-            versus, _ = self.choose_checkpoint(chosen)
+            versus = self.choose_checkpoint(chosen)[0]
         form = GroundForm(
             picture=question.picture or None,
             descriptions=question.descriptions,
@@ -213,7 +216,7 @@ class GroundPage:
             checkpoint=gr.Dropdown(choices=usable, value=chosen or None),
             versus=gr.Dropdown(choices=[("nothing", NO_OTHER), *((name, name) for name in usable)], value=versus),
             threshold=question.threshold,
-            alpha=question.alpha,
+            alpha=question.alpha if (linked and not problem) or restored else default_alpha(self.services, chosen),
             which="best",
         )
         mark = self._keep(question.picture, request)[0] if question.picture else ""
@@ -284,7 +287,7 @@ class GroundPage:
             gr.Warning(NO_RESULT, title="Not yet")
             return {}
         content = result_json(view.result, threshold=view.question.threshold, versus=view.versus)
-        return _file("detections.json", "application/json", json.dumps(content, indent=1).encode())
+        return file_to_save("detections.json", "application/json", json.dumps(content, indent=1).encode())
 
     def download_png(self, view: GroundView | None, which: overlay.Which) -> dict[str, str]:
         """Return the picture with its regions as a file for the page's script to save."""
@@ -298,7 +301,7 @@ class GroundPage:
             return {}
         regions = overlay.drawn_regions(view.result.prediction, threshold=view.question.threshold, which=which)
         drawn = annotated_image.draw_regions(image, view.result.prediction, regions)
-        return _file("detections.png", "image/png", annotated_image.png_bytes(drawn))
+        return file_to_save("detections.png", "image/png", annotated_image.png_bytes(drawn))
 
     def ground(
         self,
@@ -307,7 +310,7 @@ class GroundPage:
         classes: str | dict[str, list[str]] = "",
         checkpoint: str = DEFAULT_CHECKPOINT,
         threshold: float = 0.0,
-        alpha: float = DEFAULT_ALPHA,
+        alpha: float | None = None,
     ) -> dict[str, Any]:
         """Find where descriptions are in a picture and which class it shows.
 
@@ -319,7 +322,8 @@ class GroundPage:
                 {"zorbex": ["a red lid", "a star"]}. May be empty.
             checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
             threshold: Least cosine of a region, -1 to 1.
-            alpha: Share of the whole picture in a class score, 0 to 1; the rest is the regions'.
+            alpha: Share of the whole picture in a class score, 0 to 1, the rest is the regions'; null: the
+                checkpoint's own, which was measured.
 
         Returns:
             One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
@@ -328,7 +332,7 @@ class GroundPage:
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
-        numbers = (threshold or 0.0, DEFAULT_ALPHA if alpha is None else alpha)
+        numbers = (threshold or 0.0, default_alpha(self.services, texts[3]) if alpha is None else alpha)
         question = GroundQuestion(*texts, *numbers, one_a_line=isinstance(descriptions, list))
         try:
             return result_json(answer(self.services, question).result, threshold=question.threshold)
@@ -337,8 +341,7 @@ class GroundPage:
 
     def _linked_question(self, query: str, image: str) -> tuple[GroundQuestion, str]:
         example = self.examples[0]
-        texts = (example.descriptions, example.classes, example.checkpoint)
-        first = GroundQuestion(str(example.path), *texts, alpha=DEFAULT_ALPHA)
+        first = GroundQuestion(str(example.path), example.descriptions, example.classes, example.checkpoint)
         return linked_question(self.services, first, query=query, image=image)
 
     def _answer(self, question: GroundQuestion, which: overlay.Which) -> GroundOutputs:
@@ -347,15 +350,15 @@ class GroundPage:
 
 
 def _draw(view: GroundView, which: overlay.Which) -> GroundOutputs:
-    question, prediction, note = view.question, view.result.prediction, view.result.info.grounding_note
+    question, prediction = view.question, view.result.prediction
+    results = [view.result, *([view.versus] if view.versus else [])]
     regions = overlay.drawn_regions(prediction, threshold=question.threshold, which=which)
-    note = f"{note.capitalize()}." if note else ""
     return GroundOutputs(
         view=view,
-        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=note),
+        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=stage_note(results)),
         matrix=heatmap(prediction),
         classes=panels.classes_panel(view.result, view.versus, alpha=question.alpha),
-        timing=panels.timing_panel([view.result] + ([view.versus] if view.versus else [])),
+        timing=panels.timing_panel(results),
         code=panels.code_panel(question, view.result.checkpoint),
     )
 
@@ -384,10 +387,6 @@ def _note(error: QuestionError) -> dict[str, Any]:
     return {error.field: notice(error.sentence)}
 
 
-def _file(name: str, kind: str, content: bytes) -> dict[str, str]:
-    return {"name": name, "uri": file_uri(kind, content)}
-
-
 def build(app: gr.Blocks, services: Services) -> None:
     """Lay the page out inside the current Blocks and wire its events."""
     page = GroundPage(services, load_examples())
@@ -403,7 +402,7 @@ def build(app: gr.Blocks, services: Services) -> None:
 def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> None:
     """Wire the events that end in a run."""
     form, outputs, notes, inputs = parts.form, parts.outputs, parts.notes, parts.inputs
-    fields = CheckpointFields(form.checkpoint, form.versus, parts.about)
+    fields = CheckpointFields(form.checkpoint, form.versus, parts.about, form.alpha)
     run: dict[str, Any] = {
         "fn": page.run,
         "inputs": [*form],
@@ -442,7 +441,7 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         [form.picture, notes.picture, *fields, inputs.kept],
         **LIGHT,
     ).then(**suggest)
-    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [form.versus, parts.about], **LIGHT).then(**run)
+    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [*fields[1:]], **LIGHT).then(**run)
     form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
     inputs.describer.input(page.show_server, [inputs.describer, inputs.server], inputs.server, **LIGHT)
     inputs.describe.click(
@@ -487,7 +486,7 @@ def _add_endpoint(page: GroundPage) -> None:
     classes = TextsField("", visible=False, label="classes")
     checkpoint = gr.Textbox(DEFAULT_CHECKPOINT, visible=False, label="checkpoint")
     threshold = gr.Number(0.0, visible=False, label="threshold")
-    alpha = gr.Number(DEFAULT_ALPHA, visible=False, label="alpha")
+    alpha = gr.Number(None, visible=False, label="alpha")
     gr.Button(visible=False).click(
         page.ground,
         [picture, descriptions, classes, checkpoint, threshold, alpha],

@@ -157,6 +157,7 @@ def classes_panel(result: CheckpointResult, versus: CheckpointResult | None, *, 
         more=max(0, len(names) - MOST_CLASSES),
         alpha=alpha if result.info.can_ground else None,
         rule=REGION_RULES[result.info.region_rule],
+        note=result.info.recognition_note if any(score.descriptions for score in result.prediction.classes) else "",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.data_uri import file_uri
+from app.core.data_uri import file_to_save
 from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground import panels
 from app.ground.layout import GroundForm
@@ -71,7 +71,7 @@ def _file(answers: list[PictureAnswer] | None, name: str, kind: str, content: An
     if not answers:
         gr.Warning(NO_RESULT, title="Not yet")
         return {}
-    return {"name": name, "uri": file_uri(kind, content(answers))}
+    return file_to_save(name, kind, content(answers))
 
 
 def build_several(services: Services, form: GroundForm, *, view: Any) -> None:

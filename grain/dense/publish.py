@@ -16,7 +16,17 @@ from typing import Literal
 
 from safetensors.torch import load_file, save_file
 
-from grain.checkpoint import CARD, CONFIG, EMBEDDED, WEIGHTS, checkpoint_folder, model_digest, read_config, read_info
+from grain.checkpoint import (
+    CARD,
+    CONFIG,
+    EMBEDDED,
+    SCORING,
+    WEIGHTS,
+    checkpoint_folder,
+    model_digest,
+    read_config,
+    read_info,
+)
 from grain.command import run_command
 from grain.photo.learned import Fusion
 from grain.structures import SCHEMA_VERSION
@@ -76,6 +86,7 @@ def main(config: DensePublishConfig) -> None:
             "base": config.base,
             "base_digest": model_digest(base),
             "fusion": known.get("fusion", fusion),
+            **{key: known[key] for key in SCORING if key in known},
         }
         (place / CONFIG).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
         card = config.card or (config.like / CARD if config.like else None)

@@ -31,6 +31,8 @@ from grain.evaluate.evaluated_models import OPEN_CLIP, open_model, twin_of
 from grain.evaluate.experiments import EXPERIMENTS, experiment_models
 from grain.evaluate.features import FeatureStore, chosen_rows
 from grain.evaluate.model_results import ModelResult, evaluate_model
+from grain.evaluate.other_ways import CROPS, OtherWay
+from grain.evaluate.recognition_options import Grammar, RecognitionOptions
 from grain.evaluate.report import write_report
 from grain.evaluate.summary import DataSetResult, result_lines
 from grain.progress import report_progress
@@ -66,6 +68,14 @@ class EvaluateConfig:
     """Folder of what was encoded already; by default in the folder that is written."""
     limit: int | None = None
     """At most so many pictures of each data set, drawn once for all."""
+    other_ways: tuple[OtherWay, ...] = ()
+    """Also: filtered, descriptions that tell their class from the others by text alone; weighted_crops, random crops
+    against descriptions, both weighted (WCA), which encodes --crops crops of each picture anew."""
+    crops: int = CROPS
+    """Of each picture, for weighted_crops."""
+    grammar: Grammar = "templates"
+    """How a description is written behind its class: as the data set or model has it; or as the authors' code does, in
+    a relative clause (which is, which has, which)."""
     precision: str = "auto"
     """auto, fp32 or bf16."""
 
@@ -79,6 +89,8 @@ class EvaluateConfig:
             raise ValueError("--arms are those of an experiment: give --experiment too")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
+        if self.crops < 1:
+            raise ValueError(f"crops must be at least 1, got {self.crops}: leave weighted_crops out for none")
         if unknown := [name for name, _ in map(described_by, self.descriptions) if name not in ("", *self.data_sets)]:
             known = ", ".join(self.data_sets)
             raise ValueError(f"--descriptions names {unknown[0]!r}, which is none of the data sets: name {known}")
@@ -154,7 +166,12 @@ def _evaluate_pairs(
                     with attempts.of([(label, each.spec)]):
                         store = FeatureStore(cache / "features", each.data, model.digest, config.limit)
                         found = evaluate_model(
-                            model, each.data, descriptions=each.descriptions, store=store, on_batch=on_batch
+                            model,
+                            each.data,
+                            descriptions=each.descriptions,
+                            store=store,
+                            options=RecognitionOptions(config.other_ways, config.crops, config.grammar),
+                            on_batch=on_batch,
                         )
                         each.results.append(replace(found, model=label))
                     done += count

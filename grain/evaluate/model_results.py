@@ -14,6 +14,8 @@ from grain.data.data_sets import NO_LABEL, DataSet
 from grain.evaluate.description_effects import DescriptionEffect, leave_one_out
 from grain.evaluate.evaluated_models import EvaluatedModel
 from grain.evaluate.features import EncodedBatch, FeatureStore
+from grain.evaluate.other_ways import OTHER_WAYS
+from grain.evaluate.recognition_options import Grammar, OtherWays, RecognitionOptions
 from grain.evaluate.region_results import Contrasts, Detection, Grounding, RegionResults
 from grain.evaluate.retrieval import Ranks, ranks
 from grain.evaluate.scoring import (
@@ -26,6 +28,7 @@ from grain.evaluate.scoring import (
     Ints,
     Outcomes,
     halves,
+    outcomes,
     score_batch,
     sweep,
 )
@@ -78,27 +81,34 @@ def evaluate_model(
     *,
     descriptions: ClassDescriptions,
     store: FeatureStore,
+    options: RecognitionOptions | None = None,
     on_batch: Callable[[int], object] = lambda done: None,
 ) -> ModelResult:
-    """Evaluate a model on a data set.
+    """Evaluate a model on a data set. options: None for ours alone.
 
     Raises: UserError, OSError: see FeatureStore.read.
     """
     encoded = model.texts.encoded
-    names, described = banks_of(model, data, descriptions)
-    builder = _ResultBuilder(model, names, described, RegionResults(model, data.categories), _firsts(data))
+    asked = options or RecognitionOptions()
+    names, described = banks_of(model, data, descriptions, grammar=asked.grammar)
+    others = None
+    if names and described:
+        others = OtherWays.of(model, names, described, firsts=_firsts(data), asked=asked)
+    builder = _ResultBuilder(model, names, described, RegionResults(model, data.categories), _firsts(data), others)
     for batch in store.read(model.predictor, on_batch):
         builder.add(batch)
     return builder.result(encoded)
 
 
 def banks_of(
-    model: EvaluatedModel, data: DataSet, descriptions: ClassDescriptions
+    model: EvaluatedModel, data: DataSet, descriptions: ClassDescriptions, *, grammar: Grammar = "templates"
 ) -> tuple[ClassBank | None, ClassBank | None]:
     """Embed the classes by name alone, and with their descriptions; None where there are none."""
     if not data.class_names:
         return None, None
     templates = data.templates or model.class_texts
+    if grammar == "authors":
+        templates = templates.in_clauses()
     names = build_class_bank(dict.fromkeys(names_of(data), ()), templates, model.texts)
     if not descriptions.texts:
         return names, None
@@ -138,6 +148,7 @@ class _ResultBuilder:
     described: ClassBank | None
     regions: RegionResults
     firsts: Ints | None
+    others: OtherWays | None = None
     keys: list[str] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)
     target: list[int] = field(default_factory=list)
@@ -165,9 +176,14 @@ class _ResultBuilder:
             return
         target = np.array([batch.items[row].label for row in rows])
         features, scale = [batch.features[row] for row in rows], self.model.logit_scale
-        self.outcomes.append(
-            score_batch(features, target, names=self.names, described=self.described, scale=scale, firsts=self.firsts)
+        scored = score_batch(
+            features, target, names=self.names, described=self.described, scale=scale, firsts=self.firsts
         )
+        if self.others:
+            items = [batch.items[row] for row in rows]
+            for way, scores in self.others.scores(items, features).items():
+                scored[way, 1.0] = outcomes(scores, target, scale=scale)
+        self.outcomes.append(scored)
         self.labelled += [len(self.keys) + row for row in rows]
         self.target += target.tolist()
         self.kept += features[: MAX_KEPT - len(self.kept)]
@@ -229,6 +245,7 @@ def _ways(
     ways = {NAMES: whole[NAMES, 1.0]}
     if (DESCRIPTIONS, 1.0) in whole:
         ways[DESCRIPTIONS] = whole[DESCRIPTIONS, 1.0]
+    ways |= {way: whole[way, 1.0] for way in OTHER_WAYS if (way, 1.0) in whole}
     if (DESCRIPTIONS, 0.0) not in whole:
         return ways, None
     curve, mixed = sweep({alpha: whole[DESCRIPTIONS, alpha] for alpha in ALPHAS}, target, second)

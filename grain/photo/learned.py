@@ -199,6 +199,7 @@ class LearnedPhotoEncoder:
             boxes_xyxy=np.concatenate([learned.boxes_xyxy, named.boxes_xyxy]),
             objectness=np.concatenate([np.maximum(sure, likely), named.objectness]).astype(np.float32),
             hints=np.stack(hints, axis=1).astype(np.float32),
+            gist=named.gist,
         )
 
     def _distinct(self, learned: LearnedRegions) -> LearnedRegions:

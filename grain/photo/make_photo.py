@@ -47,6 +47,13 @@ from grain.photo.sources import (
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import SCHEMA_VERSION, Array
 
+SCORED_BY = {  # `python -m benchmarks.run recognition_sets` chooses them
+    "alpha": 0.9,
+    "region_rule": "phrases",
+    "recognition_note": "Measured on four sets of photographs: 34.5 % right by descriptions, 30.5 % by class names "
+    "alone; sure is that gain for no single set, groceries had none, and regions add nothing.",
+}
+
 
 @dataclass(frozen=True)
 class PhotoConfig:
@@ -144,6 +151,7 @@ def config_json(coco: list[str], imagenet: list[str], parameters: int) -> dict[s
         "twin": None,
         "parameters": parameters,
         "photo": {"coco_names": coco, "imagenet_names": imagenet, "sentence_package": SENTENCE_PACKAGE},
+        **SCORED_BY,
     }
 
 

@@ -30,6 +30,7 @@ from grain.structures import Array, ImageFeatures, RegionRanking
 
 SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
 MIN_SIDE = 1e-3  # of the picture: a thinner region is pooled as if it were so wide
+GIST_FLOOR = 0.01  # added to features before their logarithm: smaller ones are all as good as none
 TOP = 10  # class names that an embedding is made of
 PRESENCE_WEIGHTS = (16.27, 1.02, -7.47)  # of presence_evidence; `python -m benchmarks.photographs` fits them
 PRESENCE_BIAS = -3.39
@@ -173,13 +174,15 @@ class PhotoEncoder:
 
     def encode_view(self, view: PhotoView) -> ImageFeatures:
         """Embed a picture and its proposals by the names that they look like."""
-        whole = self._name_mean(view.features.mean(axis=(1, 2))[None])[0]
+        pooled = view.features.mean(axis=(1, 2))
+        whole = self._name_mean(pooled[None])[0]
         confidence = view.scores.max(axis=1)
         by_detector = _unit(np.power(view.scores, SHARPEN, dtype=np.float32) @ self._coco)
         by_classifier = self.embed_boxes(view, view.boxes_xyxy)
         trust = confidence[:, None]
         regions = _unit((0.6 + 1.4 * trust) * by_detector + (0.9 - 0.8 * trust) * by_classifier)
-        return ImageFeatures(whole, regions, view.boxes_xyxy, confidence)
+        gist = np.log(pooled.clip(0) + GIST_FLOOR)
+        return ImageFeatures(whole, regions, view.boxes_xyxy, confidence, gist=gist)
 
     def embed_boxes(self, view: PhotoView, boxes_xyxy: Array) -> Array:
         """Embed any boxes [Q, 4] of a picture by the ImageNet names that they look like, [Q, E] unit length."""

@@ -92,6 +92,12 @@ def test_the_form_becomes_the_words_of_a_command(services: Services, checkpoints
     ]
 
 
+def test_other_ways_and_the_authors_grammar_become_flags(services: Services) -> None:
+    form = EvaluateRequest(["sample"], ["sample-world"], options=["authors", "weighted_crops", "filtered"])
+    words = command_line(services, form, out="NAME", role="admin")
+    assert words[-4:] == ["--other-ways", "filtered", "weighted_crops", "--grammar=authors"]
+
+
 def test_a_model_may_be_a_folder_or_an_open_clip_model_too(services: Services, checkpoints: Path) -> None:
     models = [str(checkpoints / "tiny-clip"), "open_clip:ViT-B-32=b.safetensors"]
     assert command_line(services, wanted(models), out="NAME", role="admin")[3:5] == models

@@ -86,6 +86,8 @@ def test_one_call_gives_one_json_object(client: Client, picture: str) -> None:
         "can_ground": True,
         "grounding_note": "",
         "region_rule": "best_region",
+        "alpha": 0.5,
+        "recognition_note": "",
     }
 
 

@@ -247,6 +247,24 @@ def test_a_name_that_would_be_a_formula_is_marked_as_text() -> None:
     assert [_cell(value) for value in ("=cmd()", "+1", "plain", 0.5, None)] == ["'=cmd()", "'+1", "plain", 0.5, None]
 
 
+def test_ways_of_others_stand_beside_ours_where_they_are_asked_for(
+    checkpoints: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    models, ways = (str(checkpoints / "tiny"),), ("filtered", "weighted_crops")
+    asked = EvaluateConfig(models, (str(data_folder),), tmp_path / "run", other_ways=ways, crops=2, twins=False)
+    once, again = evaluate(asked), evaluate(asked)
+    rows = once["data_sets"][0]["rows"]
+    assert [row["way"] for row in rows] == ["names", "descriptions", *ways, "regions", "mixed"]
+    assert [row["top1"] for row in rows] == [row["top1"] for row in again["data_sets"][0]["rows"]]
+    clauses = evaluate(replace(asked, other_ways=(), grammar="authors", out=tmp_path / "clauses"))
+    assert [row["way"] for row in clauses["data_sets"][0]["rows"]] == ["names", "descriptions", "regions", "mixed"]
+
+
+def test_no_crops_are_refused() -> None:
+    with pytest.raises(ValueError, match="crops must be at least 1, got 0"):
+        EvaluateConfig(("sample",), ("x",), crops=0)
+
+
 class Counted:
     """Counts what a checkpoint is asked; fails at a picture if told so."""
 

@@ -15,7 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from app.ground.examples import FOLDER
-from grain.checkpoint import CARD, CONFIG, EMBEDDED, WEIGHTS, CheckpointError, checkpoint_folder, read_info, verify
+from grain.checkpoint import (
+    CARD,
+    CONFIG,
+    EMBEDDED,
+    FAMILIAR,
+    WEIGHTS,
+    CheckpointError,
+    checkpoint_folder,
+    read_info,
+    verify,
+)
 from grain.dense.model import DenseRegions
 from grain.photo.learned import (
     EVIDENCE,
@@ -63,7 +73,7 @@ def changed_copy(folder: Path, **facts: object) -> Path:
 def test_it_is_whole_small_and_says_what_it_learned_from() -> None:
     verify(PHOTO)
     files = {path.name for path in PHOTO.iterdir()}
-    assert files == {"regions.onnx", "adapter.onnx", WEIGHTS, CONFIG, CARD, "manifest.json"}
+    assert files == {"regions.onnx", "adapter.onnx", WEIGHTS, CONFIG, CARD, FAMILIAR, "manifest.json"}
     both = sum(path.stat().st_size for folder in ("photo", "photo-names") for path in (EMBEDDED / folder).iterdir())
     assert both <= 30_000_000
     info, card = read_info(PHOTO), (PHOTO / CARD).read_text(encoding="utf-8")

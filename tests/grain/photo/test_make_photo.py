@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from grain.checkpoint import CARD, CONFIG, EMBEDDED, WEIGHTS, file_sha256, read_info, verify
+from grain.checkpoint import CARD, CONFIG, EMBEDDED, FAMILIAR, WEIGHTS, file_sha256, read_info, verify
 from grain.photo.make_photo import embed_defined, read_definitions, with_article
 from grain.photo.sources import HUMAN_MODELS, SOURCES, checked
 from grain.photo.text_encoder import TextEncoder
@@ -44,7 +44,7 @@ def test_the_folder_is_whole_and_small_enough_for_a_repository() -> None:
     verify(PHOTO)
     files = {path.name: path.stat().st_size for path in PHOTO.iterdir()}
     graphs = {"detector.onnx", "image.onnx", "text.onnx", "nms.onnx"}
-    assert set(files) == graphs | {WEIGHTS, CONFIG, CARD, "manifest.json"}
+    assert set(files) == graphs | {WEIGHTS, CONFIG, CARD, FAMILIAR, "manifest.json"}
     assert sum(files.values()) <= 25_000_000
     assert files["text.onnx"] < 1_000_000, "the sentence encoder's weights belong to its own package"
 
