@@ -175,10 +175,10 @@ def test_what_imports_left_out_is_listed_by_reason_without_folders(services: Ser
         (files / name).write_bytes(b"no picture")
     ingest(services.engine, files, dataset="set", home=services.settings.home, processes=1)
     page = AnnotatePage(services)
-    shown = page.show_left_out("set")
+    shown = page.show_left_out("set")[0]
     assert "2 files were left out" in shown and "&lt;b&gt;cut.jpg" in shown and "broken.jpg" in shown
     assert "secret-folder" not in shown and "<b>" not in shown
-    assert page.show_left_out(None) == page.show_left_out("nope") == ""
+    assert page.show_left_out(None)[0] == page.show_left_out("nope")[0] == ""
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "nul\0"])
