@@ -5,17 +5,18 @@ Handlers import what needs the database and plots: the first page must not wait 
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.core.data_uri import file_to_save
 from app.evaluate.layout import CHOOSE_EXPERIMENT, NO_REVIEW, EvaluatePageParts, ResultChoice, lay_out
 from app.services import Services
 from app.ui.events import (
     LIGHT,
     QUEUE_ALL,
+    SAVE,
     TICK_SECONDS,
     choose_linked,
     control_job_by_button,
@@ -258,7 +259,7 @@ class EvaluatePage:
         except (UserError, OSError) as error:
             warn(error)
             return {}
-        return {"name": file, "uri": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
+        return file_to_save(file, kind, content)
 
     def _command(self, request: EvaluateRequest, role: Role) -> list[Any]:
         """Return the command of a request, or why there is none."""

@@ -5,17 +5,17 @@ Handlers import what needs the database: the first page must not wait for it.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.access.accounts import person_of
+from app.core.data_uri import file_to_save
 from app.services import Services
 from app.train.layout import PAGE, TrainPageParts, lay_out
 from app.ui.dataset_choice import open_dataset
-from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
+from app.ui.events import LIGHT, QUEUE_ALL, SAVE, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
 from app.ui.html import notice, render_macro
 from user_errors import UserError
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Train", "train"
 MOST_CHOSEN = 6  # runs over each other
-SAVE = """(file) => {
-  if (file?.uri) Object.assign(document.createElement("a"), { href: file.uri, download: file.name }).click();
-}"""
 INTO_ADDRESS = """(runs) => {
   const query = new URLSearchParams(location.search);
   if (runs) query.set("run", runs);
@@ -165,7 +162,7 @@ class TrainPage:
         except UserError as error:
             warn(error)
             return {}
-        return {"name": name, "uri": f"data:text/plain;base64,{base64.b64encode(content).decode()}"}
+        return file_to_save(name, "text/plain", content)
 
     def tick(self, chosen: list[int], limit: int, seen: dict[str, Any], words: str, order: RunOrder) -> list[Any]:
         """Draw what is new, every two seconds and at once after a choice. Returns the outputs of `_wire` and seen."""
