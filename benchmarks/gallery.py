@@ -143,10 +143,19 @@ def started(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **pipes) as app:
         try:
-            assert app.stdout
-            yield next(line.split()[-1] for line in app.stdout if "GRAIN is at" in line), app
+            yield _address(app), app
         finally:
             app.kill()
+
+
+def _address(app: subprocess.Popen[str]) -> str:
+    """Where an app that has just been started is, once it says so."""
+    said = list[str]()
+    for line in app.stdout or ():
+        if "GRAIN is at" in line:
+            return line.split()[-1]
+        said.append(line)
+    raise RuntimeError(f"the app ended while it started: {''.join(said)[-500:]}")
 
 
 @contextmanager

@@ -63,12 +63,16 @@ def kept_dataset(request: gr.Request) -> str:
 
 
 def last_imported(services: Services) -> list[str]:
-    """Return the name of the data set that was made last; [] where there is none."""
+    """Return the name of the data set that was made last; [] where there is none.
+
+    One that is called after another, "NAME · …", is a sample of that and does not count.
+    """
     from db.engine import reading
     from db.queries.data_set_queries import list_datasets
 
     with reading(services.engine) as session:
-        return [dataset.name for dataset in sorted(list_datasets(session), key=lambda each: each.id)[-1:]]
+        names = [dataset.name for dataset in sorted(list_datasets(session), key=lambda each: each.id)]
+    return [name for name in names if not any(name.startswith(f"{other} · ") for other in names)][-1:]
 
 
 def refreshed_dataset(services: Services, now: str | None, known: list[str], *, who: str) -> tuple[Any, list[str]]:

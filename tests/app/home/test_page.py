@@ -18,7 +18,7 @@ from app.home.actions import DatasetRoad, road
 from app.home.panels import ways_in_panel
 from app.jobs.imports import queue_import
 from app.services import Services
-from app.ui.dataset_choice import kept_dataset, refreshed_dataset
+from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
 from curation.versions.versions import freeze
 from db.engine import transaction
 from db.models import Job
@@ -120,6 +120,15 @@ def test_a_new_data_set_of_ones_own_is_chosen_and_nobody_elses(services: Service
     assert (mine.value, names) == ("pots", ["lids", "pots"])
     assert refreshed_dataset(services, "lids", known, who="bo")[0].value == "lids"
     assert refreshed_dataset(services, "gone", ["lids"], who="bo")[0].value == "lids"
+
+
+def test_the_first_data_set_to_open_is_the_last_one_made_and_no_sample_of_another(
+    services: Services, tmp_path: Path
+) -> None:
+    assert last_imported(services) == []
+    for name in ("lids", "pots", "lids · prompts on 2"):
+        curated(services.engine, tmp_path / "pictures", 2, name=name)
+    assert last_imported(services) == ["pots"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
