@@ -19,11 +19,12 @@ _JOINT = re.compile(
 _LEAD = re.compile(rf"^(?:and|with|(?:it|this|that|they|there|he|she)\s+(?:also\s+)?{_VERB})\s+(?=\S)", re.IGNORECASE)
 _PRONOUNS = ("", "it", "this", "that", "they", "there", "he", "she")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
-_SIDE = re.compile(r"\b(left|right)(?=(?:most|wards?)?\b)", re.IGNORECASE)
+_SIDE = re.compile(r"(?<!\ball )\b(left|right)(?=(?:most|wards?)?\b)(?! angle| away| now)", re.IGNORECASE)
 _SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
 _COLOURS = (
     "black white gr[ae]y red orange yellow green blue purple pink brown violet beige tan gold golden silver turquoise"
-    " teal navy maroon cream crimson scarlet lilac ginger blonde? dark light bright pale shiny colou?rful colou?red"
+    " teal navy maroon cream crimson scarlet lilac magenta cyan"
+    " olive bronze copper ivory khaki indigo rosy ginger blonde? dark light bright pale shiny colou?rful colou?red"
 ).replace(" ", "|")
 _COLOUR = re.compile(rf"\b(?:{_COLOURS})(?:d?ish|er|est|s)?\b", re.IGNORECASE)
 _COMMA = re.compile(r",\s*(?:and\s+)?")

@@ -14,6 +14,7 @@ from app.annotate.form import AnnotateForm
 from app.core.data_uri import file_to_save
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
+from app.jobs.imports import ANNOTATIONS, IMPORT
 from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
@@ -36,7 +37,7 @@ from db.queries.stage_result_queries import stage_result_page
 from grain.hub.weights import check_weights_read
 from user_errors import UserError
 
-KINDS = ("annotate", "compare-prompts", "import")  # of jobs that the page shows
+KINDS = ("annotate", "compare-prompts", IMPORT, ANNOTATIONS)  # of jobs that the page shows
 PAGE = 12  # results of one page
 REASONS, EXAMPLES = 20, 50  # of files that were left out: reasons, and files of each
 MOST_PICTURES = 10**12  # no data set has more; a database takes no number of any size

@@ -26,10 +26,7 @@ def comparison_panel(found: PromptComparison | None, home: Path) -> str:
         ("descriptions a picture", lambda each: f"{each.descriptions / max(1, each.described):.1f}"),
         ("claims", lambda each: thousands(each.claims)),
         ("claims a picture", lambda each: f"{each.claims / max(1, each.described):.1f}"),
-        (
-            "hallucination rate, auditor",
-            lambda each: "–" if each.unsupported is None else share_words(each.unsupported),
-        ),
+        ("hallucination rate, auditor", _auditor),
         ("hallucination rate, people", _people),
         ("claims judged by people", lambda each: f"{thousands(each.judged)} of {thousands(each.drawn)}"),
         ("seconds a picture", lambda each: f"{each.seconds:.2f}" if each.seconds else "–"),

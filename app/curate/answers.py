@@ -66,8 +66,7 @@ def edit_answer(done: EditResult, opened: OpenedPicture | None, *, asked: str, w
 
 def suggest_answer(ask: Mapping[str, Any], found: Iterable[SuggestedBox], refused: str = "") -> Answer:
     """Return suggested boxes, or why there are none."""
-    told = {name: ask.get(name) for name in ("image", "words")}
-    return _answer(str(ask.get("asked", ""))) | told | {"boxes": [asdict(each) for each in found], "refused": refused}
+    return _answer(str(ask.get("asked", ""))) | {"boxes": [asdict(each) for each in found], "refused": refused}
 
 
 def _conflict(conflict: EditConflictError | None) -> Answer | None:

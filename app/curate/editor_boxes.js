@@ -59,16 +59,16 @@ function placeHandles() {
 }
 
 element.addEventListener("pointerdown", (event) => {
-  if (beginPan(event)) return;
+  if (beginPan(event) || event.button > 0) return;
   const handle = event.target.closest(".handle"), group = event.target.closest(".region:not(.new)");
   if (!handle && !event.target.closest("svg")) return;
   event.preventDefault();
   if (drag) endDrag(true);
-  const from = place(event), image = shownPicture(), taken = handle ? null : suggestionAt(from, group);
+  const from = place(event), image = shownPicture(), taken = handle ? null : suggestionUnder(event, from, group);
   if (handle) drag = { kind: "size", image, group: chosenBox(), from, box: boxOf(chosenBox()), side: handle.dataset.side };
-  else if (group && !event.shiftKey && !taken) {
+  else if (group && !event.shiftKey) {
     choose(Number(group.dataset.id));
-    drag = { kind: "move", image, group, from, box: boxOf(group) };
+    drag = { kind: "move", image, group, from, box: boxOf(group), taken };
   } else drag = { kind: "draw", image, group: newBox(), from, box: [...from, ...from], taken };
   // of what is on the screen now, whatever is answered until the pointer is lifted
   if (drag.kind !== "draw") drag.ask = askOfBox(drag.group);
@@ -126,15 +126,15 @@ function endDrag(done) {
   const { kind, group, box, now, image, ask, taken } = drag;
   drag = null;
   queue.drafts.delete("drag");
-  if (kind === "draw") {
-    const small = !now || now[2] - now[0] < LEAST || now[3] - now[1] < LEAST;
-    if (!done || (small && !taken)) group.remove();
-    else {
-      const drawn = small ? taken.box : now;
-      show(group, drawn);
-      write("What is in the box?", small ? taken.text : "", { do: "draw", image, box: drawn }, group);
-    }
-  } else if (done && now?.some((value, index) => Math.abs(value - box[index]) >= 1e-6)) act(() => queue.add({ ...ask, box: now }));
+  const moved = (least) => Boolean(now) && now.some((value, index) => Math.abs(value - box[index]) >= least);
+  const drawn = kind === "draw", large = drawn && Boolean(now) && now[2] - now[0] >= LEAST && now[3] - now[1] >= LEAST;
+  if (done && taken && !(drawn ? large : moved(LEAST))) {
+    if (!drawn) show(group, box);
+    takeInto(drawn ? group : newBox(), taken, image);
+  } else if (drawn) {
+    if (!done || !large) group.remove();
+    else write("What is in the box?", "", { do: "draw", image, box: now }, group);
+  } else if (done && moved(1e-6)) act(() => queue.add({ ...ask, box: now }));
   update();
 }
 element.addEventListener("pointerup", (event) => (endPan(event), endDrag(true)));

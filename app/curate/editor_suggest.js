@@ -3,7 +3,7 @@
 const COVERED = 0.7; // IoU with a box that is there already: nobody needs that one
 const MOST_SENT = 8; // words of this sitting that are looked for
 let suggested = { image: 0, words: "", boxes: [] }; // what was answered, of which picture, when these were the last words
-let suggesting = ""; // the name of the question whose answer is awaited
+let suggesting = null; // the question whose answer is awaited: { asked, image, words }
 let lastBox = null; // that this person drew or accepted last: { image, box, text }
 let nearest = null; // the suggestion under the pointer
 
@@ -30,19 +30,38 @@ function suggestionAt(point, group) {
   return found.sort((one, other) => areaOf(one.box) - areaOf(other.box))[0] ?? null;
 }
 
-// What to ask the app: about a picture that nothing is known of, or once more after other words were written.
-function nextSuggestions(newName) {
-  const image = shownPicture(), known = suggested.image === image && suggested.words === lastWords();
-  if (!suggests() || suggesting || known || drag || prompt) return null;
-  suggesting = newName;
-  return { asked: newName, image, texts: ownWords.slice(-MOST_SENT), last: lastBox, words: lastWords() };
+// What a press there takes. A finger has seen no more than those with words.
+function suggestionUnder(event, point, group) {
+  const found = suggestionAt(point, group);
+  return event.pointerType === "touch" && !found?.text ? null : found;
 }
 
-function suggestionsCame(answer) {
-  if (!suggesting || answer.asked !== suggesting) return;
-  suggesting = "";
-  suggested = { image: answer.image, words: answer.words, boxes: answer.boxes ?? [] };
-  if (answer.refused) say(answer.refused);
+// Ask for the words of a suggestion, as of a box that was drawn. group: shows it until the words are there.
+function takeInto(group, { box, text }, image) {
+  show(group, box);
+  write("What is in the box?", text, { do: "draw", image, box }, group);
+}
+
+// What to ask the app: about a picture that nothing is known of, or once more after other words were written.
+function nextSuggestions(newName) {
+  const image = shownPicture(), words = lastWords();
+  if (!suggests() || suggesting || (suggested.image === image && suggested.words === words) || drag || prompt) return null;
+  suggesting = { asked: newName, image, words };
+  return { ...suggesting, texts: ownWords.slice(-MOST_SENT), last: lastBox };
+}
+
+function suggestionsCame({ asked, boxes, refused }) {
+  if (!suggesting || asked !== suggesting.asked) return;
+  suggested = { image: suggesting.image, words: suggesting.words, boxes: boxes ?? [] };
+  suggesting = null;
+  if (refused) say(refused);
+  update();
+}
+
+// Another checkpoint: what is known, or on its way, is of the one before.
+function forgetSuggestions() {
+  suggested = { image: 0, words: "", boxes: [] };
+  suggesting = null;
   update();
 }
 
@@ -72,8 +91,10 @@ element.addEventListener("pointermove", (event) => {
 function takeSuggestion() {
   const [best] = suggestions().filter(({ text }) => text), image = shownPicture();
   if (!best) return say(suggests() ? "No suggestion with words here." : "S shows what the model suggests; T takes the likeliest.");
+  let added = "";
+  act(() => (added = queue.add({ do: "draw", image, box: best.box, text: best.text })));
+  if (!added) return;
   lastBox = { image, box: best.box, text: best.text };
-  act(() => queue.add({ do: "draw", ...lastBox }));
   say(`Added: ${best.text}`);
 }
 

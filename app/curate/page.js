@@ -77,8 +77,8 @@ function answered(what, answer) {
 }
 for (const [what, told] of Object.entries({ edit: "edited", view: "viewed" })) document.addEventListener(`curate:${told}`, (event) => answered(what, event.detail));
 document.addEventListener("curate:suggested", (event) => suggestionsCame(event.detail));
-document.addEventListener("curate:suggest-ended", () => setTimeout((asked) => suggestionsCame({ asked, image: shownPicture(), words: lastWords() }), GRACE_MS, suggesting));
-document.addEventListener("curate:scored-otherwise", () => ((suggested = { image: 0, words: "", boxes: [] }), update()));
+document.addEventListener("curate:suggest-failed", () => suggesting && suggestionsCame({ asked: suggesting.asked }));
+document.addEventListener("curate:scored-otherwise", forgetSuggestions);
 for (const what of ["edit", "view"]) document.addEventListener(`curate:${what}-ended`, () => asked[what] && expect(what, GRACE_MS));
 
 // Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.

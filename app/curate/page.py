@@ -43,9 +43,9 @@ SCRIPT = script(
 )
 ANSWERED = """watch("value", () => props.value &&
   document.dispatchEvent(new CustomEvent("curate:%s", { detail: JSON.parse(props.value) })));"""
-EDIT_ENDED, VIEW_ENDED, SUGGEST_ENDED, SCORED_OTHERWISE = (
+EDIT_ENDED, VIEW_ENDED, SUGGEST_FAILED, SCORED_OTHERWISE = (
     f"() => {{ document.dispatchEvent(new Event('curate:{what}')); }}"
-    for what in ("edit-ended", "view-ended", "suggest-ended", "scored-otherwise")
+    for what in ("edit-ended", "view-ended", "suggest-failed", "scored-otherwise")
 )
 SESSION_SCRIPT = (
     "(found) => { document.dispatchEvent(new CustomEvent('curate:session', { detail: JSON.parse(found) })); }"
@@ -428,7 +428,8 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     asked = [parts.checkpoint, dataset]
     suggested = parts.editor.input(page.suggest, asked, parts.suggested, **(in_order("suggest") | QUEUE_ALL))
     parts.checkpoint.change(None, None, None, js=SCORED_OTHERWISE, api_visibility="private")
-    for ended, told in ((views, VIEW_ENDED), (edits, EDIT_ENDED), (suggested, SUGGEST_ENDED)):
+    suggested.failure(None, None, None, js=SUGGEST_FAILED, api_visibility="private")
+    for ended, told in ((views, VIEW_ENDED), (edits, EDIT_ENDED)):
         for each in (ended.then, ended.failure):
             each(None, None, None, js=told, api_visibility="private")
     edits.then(page.counts, parts.filters["dataset"], parts.counts, **LIGHT)

@@ -75,7 +75,7 @@ def suggest_boxes(services: Services, ask: Mapping[str, Any], *, dataset: str, c
         found = get_dataset(session, name=dataset) if dataset else None
         texts += texts_to_offer(session, dataset_id=found.id) if found else []
     picture = _picture(services, image)
-    before = _picture(services, last.image) if last and last.image != image else None
+    before = _picture_or_none(services, last.image) if last and last.image != image else None
     with services.model_turn:
         model = services.registry.load(checkpoint)
         alike = _alike(model, picture, before, last=last) if before and last else []
@@ -123,6 +123,14 @@ def _picture(services: Services, image: int) -> Image.Image:
         return services.pictures.get(row)[0]
     except RefusedError as error:
         raise UserError(str(error)) from error
+
+
+def _picture_or_none(services: Services, image: int) -> Image.Image | None:
+    """Return a picture; None where it is gone, which is no reason to suggest nothing."""
+    try:
+        return _picture(services, image)
+    except UserError:
+        return None
 
 
 def _words(text: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -26,10 +27,15 @@ def send_to_curate(
     """
     if not found:
         raise UserError("There is no result yet: look for something first.")
+    if any(not file.is_file() for file, _ in found):
+        raise UserError("A picture is no longer there: run it again.")
     names = named([file for file, _ in found])
     results = [PicturePrediction(name, result) for name, (_, result) in zip(names, found, strict=True)]
     with tempfile.TemporaryDirectory(dir=services.settings.cache) as folder:
         detections = Path(folder) / f"found-by-{checkpoint}.json"  # the regions' source names it
-        detections.write_text(json.dumps(to_coco(results)))
+        told = to_coco(results)
+        for image, (file, _) in zip(told["images"], found, strict=True):
+            image["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()  # names may repeat
+        detections.write_text(json.dumps(told))
         files = names | {detections.name: detections}
         return queue_upload(services.jobs, services.settings.home, files=files, name=dataset, owner=person.name)

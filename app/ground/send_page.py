@@ -29,10 +29,11 @@ class SendToCurate:
         result = view.result.prediction.above(threshold=view.question.threshold)
         return self._send([(Path(view.question.picture), result)], dataset, view.question.checkpoint, request)
 
-    def send_all(self, answers: Any, dataset: str, checkpoint: str, request: gr.Request) -> str:
+    def send_all(self, answers: Any, dataset: str, request: gr.Request) -> str:
         """Send all pictures of the last run on several. answers: PictureAnswers, or None. Returns note."""
-        found = [(each.path, each.found.prediction) for each in answers or [] if each.found is not None]
-        return self._send(found, dataset, checkpoint, request)
+        good = [each for each in answers or [] if each.found is not None]
+        found = [(each.path, each.found.prediction) for each in good]
+        return self._send(found, dataset, good[0].checkpoint if good else "", request)
 
     def _send(self, found: list[Any], dataset: str, checkpoint: str, request: gr.Request) -> str:
         from app.ground.send import send_to_curate
@@ -47,7 +48,7 @@ class SendToCurate:
         return render("ground/templates/sent.html", pictures=len(found), dataset=name, link=link)
 
 
-def build_send(services: Services, *, view: Any, several: Any, checkpoint: Any) -> None:
+def build_send(services: Services, *, view: Any, several: Any) -> None:
     """Lay the part out inside the current column and wire it. view, several: states of the results."""
     part = SendToCurate(services)
     with gr.Column(elem_classes="card"), gr.Accordion("Send to Curate", open=False, elem_id="send"):
@@ -62,4 +63,4 @@ def build_send(services: Services, *, view: Any, several: Any, checkpoint: Any) 
             every = gr.Button("Send all of several", elem_id="send-all")
         note = html(elem_id="note-send")
     one.click(part.send_one, [view, dataset], note, **LIGHT)
-    every.click(part.send_all, [several, dataset, checkpoint], note, **LIGHT)
+    every.click(part.send_all, [several, dataset], note, **LIGHT)

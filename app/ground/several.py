@@ -28,12 +28,13 @@ UNSAFE = re.compile(r"[^\w .()-]+")  # in names of files and folders of an archi
 
 @dataclass(frozen=True)
 class PictureAnswer:
-    """One picture of several. problem: one sentence why it has no result. uri: as the grid shows it."""
+    """One picture of several. problem: why it has no result. uri: as the grid shows it. checkpoint: what looked."""
 
     path: Path
     problem: str = ""
     found: PicturePrediction | None = None
     uri: str = ""
+    checkpoint: str = ""
 
 
 def ground_files(services: Services, paths: Sequence[str], question: GroundQuestion) -> Iterator[PictureAnswer]:
@@ -67,7 +68,9 @@ def _answer(services: Services, path: Path, question: GroundQuestion, *, descrip
             prediction = model.predict(image, descriptions, {}, threshold=question.threshold, instances="all")
     except UserError as error:
         raise QuestionError("checkpoint", error.sentence) from error
-    return PictureAnswer(path, "", PicturePrediction(path.name, prediction), picture_uri(image, SHOWN_SIDE))
+    return PictureAnswer(
+        path, "", PicturePrediction(path.name, prediction), picture_uri(image, SHOWN_SIDE), question.checkpoint
+    )
 
 
 def found_of(answers: Sequence[PictureAnswer]) -> list[PicturePrediction]:

@@ -105,4 +105,4 @@ def build_several(services: Services, form: GroundForm, *, view: Any) -> None:
         (as_crops, page.download_crops),
     ):
         button.click(download, results, file, **LIGHT).then(None, file, None, js=SAVE)
-    build_send(services, view=view, several=results, checkpoint=form.checkpoint)
+    build_send(services, view=view, several=results)

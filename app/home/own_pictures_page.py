@@ -29,13 +29,13 @@ class OwnPictures:
         from app.jobs.imports import queue_upload
         from curation.ingest.uploads import named
 
-        chosen = named([Path(file) for file in (*files, *folder)])
+        paths = [Path(file) for file in (*files, *folder)]
         asked: dict[str, Any] = {"name": name or "", "owner": person_of(request).name, "accept": bool(accept)}
         try:
-            queue_upload(self.services.jobs, self.services.settings.home, files=chosen, **asked)
+            queue_upload(self.services.jobs, self.services.settings.home, files=named(paths), **asked)
         except UserError as error:
             return [notice(error.sentence), gr.skip(), gr.skip()]
-        what = "1 file is" if len(chosen) == 1 else f"{len(chosen):,} files are"
+        what = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
         return [render_macro("note", f"{what} being imported into “{name.strip()}”."), None, None]
 
 

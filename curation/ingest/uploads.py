@@ -16,6 +16,7 @@ from user_errors import UserError
 TOKEN_BYTES = 8
 COCO_KEYS = (b'"images"', b'"annotations"')
 PICTURES, ANNOTATIONS = "pictures", "annotations"
+COMPANIONS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv"}  # endings of what is said of pictures by name
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,17 @@ def uploads_folder(home: Path) -> Path:
 
 
 def named(files: Sequence[Path]) -> dict[str, Path]:
-    """Return files by name; of several with one name the second and further ones get a number."""
+    """Return files by name; of several with one name the second and further ones get a number.
+
+    Raises: UserError: names repeat, and texts or boxes among the files would go to the wrong one.
+    """
+    names = [file.name for file in files]
+    twice = next((name for name in names if names.count(name) > 1), "") if len(set(names)) < len(names) else ""
+    if twice and any(file.suffix.lower() in COMPANIONS for file in files):
+        raise UserError(
+            f"{twice} is there twice, and texts or boxes among the files could be of either: choose one folder at a "
+            "time, or an archive."
+        )
     found: dict[str, Path] = {}
     for file in files:
         name, number = file.name, 1

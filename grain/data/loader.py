@@ -61,6 +61,8 @@ def find_shards(folder: Path, split: str) -> Shards:
         raise ValueError(f"{path} has schema {schema}, expected {SCHEMA_VERSION}: write the data again")
     if split not in splits:
         raise ValueError(f"{path} has no split {split!r}: it has {', '.join(splits)}")
+    if outside := [entry["file"] for entry in splits[split] if Path(entry["file"]).name != entry["file"]]:
+        raise ValueError(f"{path} names {outside[0]!r}, expected a file beside it: write the data again")
     paths = tuple(folder / entry["file"] for entry in splits[split])
     missing = [shard.name for shard in paths if not os.path.isfile(shard)]  # noqa: PTH113 - in half the time of Path.is_file
     if missing:

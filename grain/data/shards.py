@@ -189,7 +189,7 @@ class Mixed:
     def __init__(
         self, orders: Sequence[SampleOrder], firsts: Sequence[int], *, shares: Sequence[float], seed: int
     ) -> None:
-        """firsts: of each order the number of its first shard. shares: of the samples, of each order; they sum to 1."""
+        """firsts: of each order the number of its first shard. shares: of the samples, relative to each other."""
         self._orders, self._firsts, self._seed = orders, firsts, seed
         self._numbers = window_numbers(shares)
 

@@ -51,7 +51,7 @@ SCORED_BY = {  # `python -m benchmarks.run recognition_sets` chooses them
     "alpha": 0.9,
     "region_rule": "phrases",
     "recognition_note": "Measured on four sets of photographs: 34.5 % right by descriptions, 30.5 % by class names "
-    "alone; sure is that gain for no single set, groceries had none, and regions add nothing.",
+    "alone. On no single set is the gain certain, on groceries there was none, and regions add nothing.",
 }
 
 

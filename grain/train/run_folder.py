@@ -11,24 +11,42 @@ from typing import Any
 from atomic_files import write_atomically
 from grain.train_config import TrainConfig
 
-DEFAULTS = asdict(TrainConfig(Path(), Path()))  # of settings that are younger than a run
 BEFORE = {"regions": "best", "add_pooled": False}  # what older runs did instead
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute", "region_rule"}  # between two commands of one run
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return settings as config.json holds them."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return plain
+
+
+DEFAULTS = _plain(TrainConfig(Path(), Path()))  # of settings that are younger than a run
+PLACES = ("init", "mix", "zero_shot")  # name folders, which a second attempt on a cluster's node finds elsewhere
 
 
 def claim_folder(config: TrainConfig, *, write: bool) -> None:
     """Write config.json into the run folder, or check that the settings are those of the first command."""
     path = config.out / "config.json"
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    settings = _plain(config)
     if path.is_file():
         kept = DEFAULTS | BEFORE | json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in settings if settings[key] != kept.get(key) and key not in MAY_CHANGE)
+        known = {key: _named(value) if key in PLACES else value for key, value in kept.items()}
+        asked = {key: _named(value) if key in PLACES else value for key, value in settings.items()}
+        changed = sorted(key for key in asked if asked[key] != known.get(key) and key not in MAY_CHANGE)
         if changed:
             raise ValueError(
                 f"{config.out} holds a run with another {', '.join(changed)}: choose another --out or the same settings"
             )
     elif write:
         write_atomically(path, json.dumps(settings, indent=1))
+
+
+def _named(value: Any) -> Any:
+    """Return a place, or several, by its last name."""
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    return Path(value).name if isinstance(value, str) else value
 
 
 def trim_log(path: Path, step: int, *, finished: bool) -> float:

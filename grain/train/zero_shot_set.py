@@ -18,7 +18,6 @@ from grain.structures import Array
 from grain.zero_shot import build_class_bank, global_scores, mix, region_scores
 
 BATCH = 64  # pictures a pass
-ALPHA = 0.5  # of the image embedding, where descriptions are compared with regions too
 
 
 class ZeroShotSet:
@@ -59,7 +58,7 @@ class ZeroShotSet:
             _count(hits, "zero_shot_acc1", scores=global_scores(images, names), target=target)
             if described is not None:
                 scores = np.concatenate([region_scores(each.region_embeds[None], described) for each in features])
-                scores = mix(global_scores(images, described), scores, ALPHA)
+                scores = mix(global_scores(images, described), scores, predictor.info.alpha)
                 _count(hits, "zero_shot_described_acc1", scores=scores, target=target)
         return {name: float(np.mean(rows)) for name, rows in hits.items()}
 

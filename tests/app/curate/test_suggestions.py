@@ -60,6 +60,7 @@ def test_what_looks_like_the_last_box_is_first_and_has_its_words(services: Servi
     assert suggested(services, last=last)[0] == SuggestedBox(FOUND[2], "honey jar", alike=True)
     assert not any(each.alike for each in suggested(services, last=last | {"image": 3})), "nothing looks like that"
     assert not any(each.alike for each in suggested(services, last=last | {"image": 2})), "the very picture"
+    assert suggested(services, last=last | {"image": 99}) == suggested(services), "that picture is gone"
     elsewhere = last | {"box": [0.45, 0.0, 0.5, 0.04]}
     assert not any(each.alike for each in suggested(services, last=elsewhere)), "the model sees nothing there"
 

@@ -152,10 +152,10 @@ def test_only_an_admin_names_what_lies_outside_the_home(
             services, wanted(models=()), name="losses", checkpoints=["tiny", str(tmp_path)], role=role
         )
     asks: Any = SimpleNamespace(scope={PERSON_KEY: Person("ana", role)})
-    line, said = EvaluatePage(services).plan(asks, ["tiny"], [], str(tmp_path), "", 0)
+    line, said = EvaluatePage(services).plan(asks, ["tiny"], [], str(tmp_path), "", 0, [])
     assert (line, "outside GRAIN_HOME" in said) == ("", True), "the page asks in the person's name"
     arms = ["tiny", str(tmp_path), *[""] * (MAX_ARMS - 2)]
-    line, said = EvaluatePage(services).plan_experiment(asks, "losses", *arms, [], ["sample-world"], "", "", 0)
+    line, said = EvaluatePage(services).plan_experiment(asks, "losses", *arms, [], ["sample-world"], "", "", 0, [])
     assert (line, "outside GRAIN_HOME" in said) == ("", True)
     inside = EvaluateRequest(
         ["tiny", "open_clip:ViT-B-32=openai"],

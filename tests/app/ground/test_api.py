@@ -100,7 +100,8 @@ def test_the_last_parameters_have_defaults(client: Client, picture: str) -> None
 def test_the_parameters_have_the_names_and_the_order_that_others_rely_on(client: Client) -> None:
     info = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
     pages = {"/data_sets", "/annotation_plan", "/annotate", "/regions", "/decide", "/freeze", "/audit", "/evaluate"}
-    pages |= {"/evaluation", "/training_choices", "/train", "/job", "/control_job"}
+    pages |= {"/evaluation", "/training_choices", "/train", "/job", "/control_job", "/jobs", "/export"}
+    pages |= {"/prompt_comparison", "/compare_prompts", "/import_pictures", "/import_annotations"}
     assert {*info} == {"/ground"} | pages, "nothing else can be called"
     names = [parameter["parameter_name"] for parameter in info["/ground"]["parameters"]]
     assert names == ["picture", "descriptions", "classes", "checkpoint", "threshold", "alpha"]

@@ -458,7 +458,7 @@ def test_nothing_is_cut_off_at_either_width(page: Page, scheme: Literal["light",
     for width, columns in ((1400, 3), (400, 1)):
         fits(page, width)
         cards = [card.bounding_box() for card in page.locator(".card").all()]
-        assert len(cards) == 7 and len({round(card["x"]) for card in cards if card}) == columns
+        assert len(cards) == 8 and len({round(card["x"]) for card in cards if card}) == columns
 
 
 def test_a_describer_fills_the_descriptions_and_a_detector_is_laid_beside(page: Page) -> None:

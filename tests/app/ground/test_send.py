@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,9 @@ def test_pictures_and_what_was_found_in_them_become_regions_to_judge(services: S
     assert [(row.text, row.status, row.source) for row in regions] == 2 * [
         ("a lid", "pending", "import:found-by-sample.json")
     ]
+    assert [each["sha256"] for each in json.loads(file.read_text())["images"]] == [
+        hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths
+    ], "names alone may be those of other pictures"
     by_name = {Path(image.location).name: rows[image.id][0] for image in images}
     for name, (_, prediction) in zip(("a.jpg", "a-2.jpg"), found, strict=True):
         box = [getattr(by_name[name], side) for side in ("x1", "y1", "x2", "y2")]
@@ -83,6 +88,6 @@ def test_without_a_result_or_a_name_or_a_picture_nothing_is_sent(services: Servi
     with pytest.raises(UserError, match="needs a name"):
         send_to_curate(services, found, checkpoint="sample", dataset=" ", person=ADA)
     (tmp_path / "a.png").unlink()
-    with pytest.raises(UserError, match="are gone"):
+    with pytest.raises(UserError, match="no longer there"):
         send_to_curate(services, found, checkpoint="sample", dataset="lids", person=ADA)
     assert not jobs_of(services)

@@ -17,30 +17,31 @@ from user_errors import UserError
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> list[Path]:
-    """Two pictures of one name, a COCO file, and JSON that is none."""
-    for folder in ("monday", "tuesday"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.jpg").write_bytes(folder.encode())
+    """A picture, a COCO file, and JSON that is none."""
+    (tmp_path / "a.jpg").write_bytes(b"a picture")
     (tmp_path / "instances.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     (tmp_path / "notes.json").write_text('{"images": 3}')
-    return [tmp_path / name for name in ("monday/a.jpg", "tuesday/a.jpg", "instances.json", "notes.json")]
+    return [tmp_path / name for name in ("a.jpg", "instances.json", "notes.json")]
 
 
-def test_all_is_kept_under_names_of_its_own_and_what_was_sent_stays(chosen: list[Path], tmp_path: Path) -> None:
+def test_all_is_kept_and_what_was_sent_stays(chosen: list[Path], tmp_path: Path) -> None:
     kept = keep_upload(tmp_path / "home", named(chosen))
-    assert {file.name: file.read_bytes() for file in kept.pictures.iterdir()} == {
-        "a.jpg": b"monday",
-        "a-2.jpg": b"tuesday",
-        "notes.json": b'{"images": 3}',
-    }
+    contents = {file.name: file.read_bytes() for file in kept.pictures.iterdir()}
+    assert contents == {"a.jpg": b"a picture", "notes.json": b'{"images": 3}'}
     assert [file.name for file in kept.annotations] == ["instances.json"]
     assert all(file.is_file() for file in chosen)
     other = keep_upload(tmp_path / "home", named(chosen))
     assert other.pictures != kept.pictures, "a second upload never meets the first"
 
 
+@pytest.mark.parametrize("said", ["b/a.txt", "instances.json", "metadata.csv"])
+def test_where_names_repeat_no_words_go_to_the_wrong_picture(tmp_path: Path, said: str) -> None:
+    with pytest.raises(UserError, match=r"a\.jpg is there twice.*one folder at a time"):
+        named([tmp_path / name for name in ("a/a.jpg", "b/a.jpg", said)])
+
+
 def test_what_is_no_upload_of_pictures_is_said_and_leaves_nothing(chosen: list[Path], tmp_path: Path) -> None:
-    for files in ([], chosen[2:3]):
+    for files in ([], chosen[1:2]):
         with pytest.raises(UserError, match="no pictures yet"):
             keep_upload(tmp_path / "home", named(files))
     with pytest.raises(UserError, match=r"1 of the chosen files, b\.jpg among them, are gone"):

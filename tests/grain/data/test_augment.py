@@ -94,6 +94,8 @@ def test_words_of_sides_and_colours() -> None:
     assert mirror_words("leftmost cup, LEFT of the Right-hand door; leftover bright rights") == (
         "rightmost cup, RIGHT of the Left-hand door; leftover bright rights"
     )
+    assert mirror_words("a right angle, all right") == "a right angle, all right"
+    assert names_colour(["a magenta car"])
     assert names_colour(["a dog", "an orange-ish ball"]) and names_colour(["darker wood"])
     assert not names_colour(["a dog", "a credit card", ""])
 

@@ -171,6 +171,9 @@ def test_a_split_without_shards_has_no_images(tmp_path: Path) -> None:
     assert (shards.paths, shards.images, list(read_records(shards))) == ((), 0, [])
 
 
+SHARD = '{"schema_version": 1, "splits": {"train": [{"file": "%s", "images": 1}]}, "trained_on": ""}'
+
+
 @pytest.mark.parametrize(
     ("manifest", "sentence"),
     [
@@ -180,6 +183,8 @@ def test_a_split_without_shards_has_no_images(tmp_path: Path) -> None:
         ('{"schema_version": 1}', "cannot be read as a manifest"),
         ('{"schema_version": 9, "splits": {}, "trained_on": ""}', "has schema 9, expected 1"),
         ('{"schema_version": 1, "splits": {"novel": []}, "trained_on": ""}', "has no split 'train': it has novel"),
+        (SHARD % "/etc/shards.tar", "expected a file beside it"),
+        (SHARD % "../other/shard.tar", "expected a file beside it"),
         (
             '{"schema_version": 1, "splits": {"train": [{"file": "gone.tar", "images": 1}]}, "trained_on": ""}',
             "lacks gone.tar",

@@ -1,10 +1,13 @@
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grain.data.loader import TrainingStream, find_mixed
 from grain.data.shards import WINDOW_SAMPLES, ExactlyOnce, Mixed, Resampled, window_numbers
+from grain.train.run_folder import claim_folder
 from grain.train.train import train
 from grain.train_config import TrainConfig, mixed_folders, shared_command
 from tests.grain.data.test_shards import places
@@ -84,6 +87,21 @@ def test_a_run_on_two_sets_resumes_to_the_same_files_and_its_card_names_both(
     assert "--mix second=2" in shared_command(config)
     with pytest.raises(ValueError, match="holds a run with another mix"):
         train(settings(data[0], tmp_path))
+    elsewhere = (f"{tmp_path / 'elsewhere' / data[1].name}=2",)
+    claim_folder(replace(config, mix=elsewhere), write=False)  # as a second attempt on another node
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on(data: tuple[Path, Path], tmp_path: Path) -> None:
+    config = settings(data[0], tmp_path)
+    claim_folder(config, write=True)
+    file = config.out / "config.json"
+    kept = json.loads(file.read_text())
+    for name in ("mix", "average", "flip", "zero_shot", "adapter_rank"):
+        del kept[name]
+    file.write_text(json.dumps(kept))
+    claim_folder(config, write=False)
+    with pytest.raises(ValueError, match="holds a run with another mix"):
+        claim_folder(replace(config, mix=(f"{data[1]}=2",)), write=False)
 
 
 def test_a_set_that_is_not_there_is_named(data: tuple[Path, Path], tmp_path: Path) -> None:
