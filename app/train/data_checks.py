@@ -143,7 +143,7 @@ def picture_check(
     if not train:
         advice = "review some on the Curate page, or also take pictures without a region, for their captions"
         return PreflightCheck("data", "bad", f"{whole}no picture to train on{lost}: {advice}.")
-    if train < config.batch_size and not whole:
+    if train < config.batch_size and not whole and not config.mix:
         found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: lower batch size{lost}."
         return PreflightCheck("data", "bad", found)
     if not held_out and not whole:
@@ -151,9 +151,10 @@ def picture_check(
         return PreflightCheck("data", "bad", found)
     epochs = config.images / train
     found = f"{whole}{train:,} pictures to train on, {held_out:,} held out"
-    found += "" if whole else f"; {epochs:,.1f} epochs"
+    alone = not whole and not config.mix  # else not all that is seen is counted here
+    found += f"; {epochs:,.1f} epochs" if alone else ""
     found = f"schema {SCHEMA_VERSION}, {found}{lost}" if written else f"{found}{lost}; a job writes them first"
-    if epochs > MANY_EPOCHS and not whole:
+    if epochs > MANY_EPOCHS and alone:
         advice = "each picture is seen very often, take fewer images or more data."
         return PreflightCheck("data", "warn", f"{found}: {advice}")
     if held_out < FEW_HELD_OUT and not whole:

@@ -10,11 +10,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
-from db.engine import open_engine, reading
+from app.jobs.imports import ANNOTATIONS, queue_upload
+from app.ui import jobs_list
+from curation.ingest.uploads import named
+from db.engine import open_engine, reading, transaction
 from db.queries.data_set_queries import image_page
+from db.queries.job_queries import get_job
 from db.queries.region_queries import regions_of
 from tests.support.browser_fixtures import opened
-from tests.support.fake_app import app_at
+from tests.support.fake_app import app_at, fake_services
+from tests.support.still_services import StillServices
 from tests.support.waiting import until
 
 BOX = [40, 20, 60, 30]
@@ -67,3 +72,15 @@ def test_chosen_files_become_a_data_set_with_the_boxes_that_people_made(
 
         until(lambda: found() == (["blue.png", "red.jpg"], [("a red wall", "accepted", 0.2)]), lambda: str(found()))
         engine.dispose()
+
+
+def test_boxes_that_wait_for_pictures_which_did_not_come_say_so(files: list[Path], tmp_path: Path) -> None:
+    services = fake_services(tmp_path / "app", StillServices)
+    last = queue_upload(services.jobs, services.settings.home, files=named(files), name="walls", owner="ada")
+    with transaction(services.engine) as session:
+        before = get_job(session, job_id=last - 1)
+        assert before is not None
+        before.state = "failed"
+        session.add(before)
+    html = jobs_list.jobs_panel(jobs_list.latest_jobs(services, (ANNOTATIONS,)))
+    assert f"waits for import {last - 1}, which failed: resume that, or cancel this" in html
