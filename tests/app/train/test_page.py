@@ -74,6 +74,7 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         expect(page).to_have_url(re.compile(r"train/?\?run=\d+"))
         page.reload()
         expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=SLOW)
+        expect(page.locator(".curve .js-plotly-plot").first).to_be_attached()  # its script is here, whoever goes away
         app.kill()
         app.wait()
     with app_at(home) as (address, _), train_page(visitor, address, "?run=1,77") as page:
