@@ -50,7 +50,7 @@ lock: $(DEV_READY) ## write requirements.lock again: the versions of .venv, whic
 	$(BIN)/pip freeze | sed -n 's/^\([A-Za-z0-9_.-]*==[^+]*\).*/\1/p' > $(VENV)/tested.txt
 	$(BIN)/uv pip compile requirements.txt requirements-postgres.txt --constraint $(VENV)/tested.txt --python-platform linux --upgrade \
 	    --generate-hashes --quiet --no-emit-index-url --no-emit-find-links --no-annotate \
-	    --custom-compile-command "make lock" --output-file requirements.lock
+	    --no-strip-extras --custom-compile-command "make lock" --output-file requirements.lock
 
 pictures: $(DEV_READY) ## take the pictures of README and docs again (minutes; needs Chromium)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m docs.take_pictures

