@@ -24,6 +24,7 @@ from db.queries.version_queries import dataset_batch
 
 SEEDS, ACTS = 50, 12
 KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
+WRITTEN_MS = 1_000  # a browser writes what a page keeps with a delay, and nobody leaves a page sooner
 KINDS = ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge undo undo redo next open filter".split()
 MOST_FAULTS = 20  # that a row lists
 LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
@@ -307,6 +308,7 @@ class KilledApp:
             if not last:
                 self.act(hand, number)
                 app.kill()
+                self.page.wait_for_timeout(WRITTEN_MS)
                 self.page.goto("about:blank")  # the old page would come again by itself once the app is back
 
     def take_up(self) -> None:
