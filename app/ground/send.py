@@ -31,7 +31,7 @@ def send_to_curate(
         raise UserError("A picture is no longer there: run it again.")
     names = named([file for file, _ in found])
     results = [PicturePrediction(name, result) for name, (_, result) in zip(names, found, strict=True)]
-    with tempfile.TemporaryDirectory(dir=services.settings.cache) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         detections = Path(folder) / f"found-by-{checkpoint}.json"  # the regions' source names it
         told = to_coco(results)
         for image, (file, _) in zip(told["images"], found, strict=True):

@@ -31,9 +31,7 @@ ADA = Person("ada", "curator")
 
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
-    made = fake_services(tmp_path, StillServices)
-    made.settings.cache.mkdir(parents=True)
-    return made
+    return fake_services(tmp_path, StillServices)
 
 
 def jobs_of(services: Services) -> list[Job]:
