@@ -99,6 +99,8 @@ function takeSuggestion() {
 }
 
 // The box that was accepted, for what looks like it on the next picture.
-function noteBox() {
-  if (chosenBox() && chosenRow()) lastBox = { image: shownPicture(), box: boxOf(chosenBox()), text: chosenRow().querySelector("input").value };
+function noteBox(region) {
+  const row = panel.querySelector(`.text[data-id="${region}"]`), place = queue.view().picture?.regions.find(({ id }) => id === region)?.box;
+  const group = svg()?.querySelector(`.region[data-box="${place}"]`);
+  if (row && group) lastBox = { image: shownPicture(), box: boxOf(group), text: row.querySelector("input").value };
 }

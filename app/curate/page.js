@@ -335,6 +335,7 @@ panel.addEventListener("click", (event) => {
   if (!button) return;
   const { verdict, review, delete: deleted, describe } = button.dataset;
   const pressed = button.getAttribute("aria-pressed") === "true";
+  if (verdict === "accepted" && !pressed) noteBox(id);
   if (verdict) act(() => queue.judge(pressed ? "pending" : verdict, { region: id, follow: follow() }));
   if (review) act(() => queue.review(review, { follow: follow() }));
   if (deleted) act(() => queue.remove(id || Number(button.dataset.region), deleted === "box"));
@@ -402,7 +403,7 @@ function chooseBy(step) {
 }
 
 const ACTS = {
-  a: () => (noteBox(), queue.judge("accepted", { follow: follow() })),
+  a: () => (noteBox(queue.view().at.region), queue.judge("accepted", { follow: follow() })),
   r: () => queue.judge("rejected", { follow: follow() }),
   n: () => queue.review("empty", { follow: follow() }),
   d: () => queue.review("reviewed", { follow: follow() }),
