@@ -39,6 +39,8 @@ class FeaturesConfig:
     """Which pictures."""
     checkpoint: Path = EMBEDDED / "photo-names"
     """Whose networks read them."""
+    mirrored: bool = True
+    """Keep them mirrored, too: without, half of the time and room, and a training sees no mirrored picture."""
 
 
 class Entity(NamedTuple):
@@ -56,22 +58,28 @@ def main(config: FeaturesConfig) -> None:
     for path, count in zip(shards.paths, shards.counts, strict=True):
         done = config.out / f"{path.stem}.jsonl"
         if not done.is_file():
-            write_shard(done, list(read_records(Shards((path,), (count,), shards.trained_on))), look)
+            write_shard(
+                done, list(read_records(Shards((path,), (count,), shards.trained_on))), look, mirrored=config.mirrored
+            )
         pictures += count
         print(f"{pictures:,} of {shards.images:,} pictures")
 
 
-def write_shard(done: Path, records: Sequence[ShardRecord[Image.Image]], look: PhotoNetworks) -> None:
+def write_shard(
+    done: Path, records: Sequence[ShardRecord[Image.Image]], look: PhotoNetworks, *, mirrored: bool = True
+) -> None:
     """Write NAME.tokens.npy [N, 2, 144, 2272] float16, NAME.sizes.npy [N, 2] and, last, NAME.jsonl.
 
-    The second of each two rows of tokens is the mirrored picture's. sizes: rows and columns of tokens.
+    The second of each two rows of tokens is the mirrored picture's; [N, 1, …] without. sizes: rows and columns of
+    tokens.
     """
-    shape = (len(records), 2, MOST_TOKENS, sum(TOKEN_PARTS))
+    turns = [lambda image: image, ImageOps.mirror][: 1 + mirrored]
+    shape = (len(records), len(turns), MOST_TOKENS, sum(TOKEN_PARTS))
     tokens = np.lib.format.open_memmap(done.with_suffix(".tokens.npy"), "w+", np.float16, shape)  # type: ignore[no-untyped-call]
     sizes = np.zeros((len(records), 2), np.int64)
     for row, record in enumerate(records):
-        for turn, image in enumerate((record.image, ImageOps.mirror(record.image))):
-            cells = look(image).tokens()
+        for turn, turned in enumerate(turns):
+            cells = look(turned(record.image)).tokens()
             sizes[row] = cells.shape[:2]
             tokens[row, turn, : cells.shape[0] * cells.shape[1]] = cells.reshape(-1, cells.shape[2])
     tokens.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,14 @@ class DenseOutput:
     embeds: Tensor
     boxes_xyxy: Tensor
     objectness: Tensor
+    centres: Tensor
+    absent: Tensor
+
+
+class Cells(NamedTuple):
+    """A picture as read. states: [B, N, width]. centres: [B, N, 2]. absent: [B, N], true where there is no token."""
+
+    states: Tensor
     centres: Tensor
     absent: Tensor
 
@@ -58,8 +67,8 @@ class DenseRegions(nn.Module):
         """Return adapted sentence embeddings, [T, E] unit length."""
         return F.normalize(embeds + self.adapter(embeds), dim=-1)
 
-    def forward(self, tokens: Tensor, sizes: Tensor) -> DenseOutput:
-        """Propose regions.
+    def read(self, tokens: Tensor, sizes: Tensor) -> Cells:
+        """Read a picture.
 
         Args: tokens: [B, N, 2272], row by row, padded. sizes: [B, 2], rows and columns of tokens.
         """
@@ -70,10 +79,18 @@ class DenseRegions(nn.Module):
         absent = count >= rows * columns
         centres = torch.stack([(count % columns + 0.5) / columns, (count // columns + 0.5) / rows], dim=-1)
         seen = self.encoder(self.project(cells) + self.place(_sines(centres)), src_key_padding_mask=absent)
-        queries = self.norm(seen)[:, :, None] + self.slots
+        return Cells(self.norm(seen), centres, absent)
+
+    def forward(self, tokens: Tensor, sizes: Tensor) -> DenseOutput:
+        """Propose regions of what `read` takes."""
+        return self.propose(self.read(tokens, sizes))
+
+    def propose(self, cells: Cells) -> DenseOutput:
+        """Let each token speak for a few regions."""
+        queries = cells.states[:, :, None] + self.slots
         queries = (queries + self.mix(queries)).flatten(1, 2)  # [B, Q, width]
         slots = len(self.slots)
-        centres = centres.clamp(0.01, 0.99).repeat_interleave(slots, dim=1)
+        centres = cells.centres.clamp(0.01, 0.99).repeat_interleave(slots, dim=1)
         shift = self.box(queries).float()
         middle, half = (
             torch.sigmoid(torch.logit(centres) + shift[..., :2]),
@@ -84,7 +101,7 @@ class DenseRegions(nn.Module):
             boxes_xyxy=torch.cat([middle - half, middle + half], dim=-1).clamp(0, 1),
             objectness=self.objectness(queries)[..., 0].float(),
             centres=centres,
-            absent=absent.repeat_interleave(slots, dim=1),
+            absent=cells.absent.repeat_interleave(slots, dim=1),
         )
 
     def logits(self, output: DenseOutput, texts: Tensor) -> Tensor:

@@ -246,7 +246,8 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
 
     Args: order: draws which are mirrored and a few phrases of each entity; without it, none and all.
     """
-    mirrored = order.integers(0, 2, len(pictures)) if order else np.zeros(len(pictures), np.int64)
+    turns = np.array([picture.tokens.shape[1] for picture in pictures])  # one: kept without its mirrored tokens
+    mirrored = order.integers(0, 2, len(pictures)) % turns if order else np.zeros(len(pictures), np.int64)
     sizes = torch.from_numpy(np.stack([picture.sizes[picture.row] for picture in pictures]))
     most = int(sizes.prod(dim=1).max())
     tokens = np.stack([each.tokens[each.row, turn, :most] for each, turn in zip(pictures, mirrored, strict=True)])
