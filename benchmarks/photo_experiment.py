@@ -57,7 +57,7 @@ NOVEL = frozenset(
     " fountain bridge cliff river couch cellphone book rope".split()
 )
 """Written down before anything was trained: things with 30 to 190 pictures, of which no other noun or verb is made."""
-EPOCHS, BATCH, RATE, WARM_STEPS = 8, 64, 7e-4, 100
+EPOCHS, BATCH, RATE, WARM_STEPS = 5, 64, 7e-4, 100
 SHARD = 500  # pictures
 CAPTIONS = 5
 

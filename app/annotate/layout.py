@@ -21,6 +21,7 @@ from app.annotate.form import (
     AnnotateForm,
 )
 from app.core.example_data import EXAMPLE
+from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
 from app.ui.html import empty_state, heading, page_head
 from app.ui.upload_field import UploadedPicture
@@ -141,7 +142,8 @@ def _annotator_fields(dataset: Any) -> AnnotateForm:
     describer = gr.Dropdown(DESCRIBER_CHOICES, value=DEFAULTS.describer, label="describer", elem_id="describer")
     describer_model = gr.Textbox(label="the describer's model", placeholder=A_MODEL, visible=False)
     server = server_field(elem_id="server")
-    vocabulary = gr.Textbox(label="class names, one a line", lines=4, visible=False, elem_id="vocabulary")
+    draft_fields_script()
+    vocabulary = draft_field(label="class names, one a line", lines=4, visible=False, elem_id="vocabulary")
     prompts = gr.Dropdown(PROMPT_CHOICES, value=DEFAULTS.prompts, label="prompts", visible=False)
     localizer = gr.Dropdown(LOCALIZER_CHOICES, value=DEFAULTS.localizer, label="localizer", elem_id="localizer")
     localizer_model = gr.Textbox(label="the localizer's model", placeholder=A_MODEL, visible=False)

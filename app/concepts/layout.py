@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_ASK, ON_JOB, html, script
 from app.ui.html import empty_state, heading, page_head
 
@@ -145,7 +146,8 @@ def _leak_form() -> dict[str, Any]:
 
 def _class_form() -> dict[str, Any]:
     html(heading("Classes", CLASSES_LEAD))
-    classes = gr.Textbox(label="classes", lines=6, max_lines=14, elem_id="classes")
+    draft_fields_script()
+    classes = draft_field(label="classes", lines=6, max_lines=14, elem_id="classes", of_dataset=True)
     with gr.Row(elem_classes="form-row"):
         return {
             "classes": classes,

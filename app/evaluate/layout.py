@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.evaluate.results import AUTHORS, FILES
+from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_JOB, html
 from app.ui.html import empty_state, heading, page_head, render, render_macro
 from app.ui.plots import empty_figure
@@ -153,7 +154,8 @@ def _form() -> tuple[EvaluateForm, Any]:
     )
     html(heading("Data sets"))
     data_sets = gr.Dropdown([], label="on this machine", multiselect=True, elem_id="data-sets")
-    paths = gr.Textbox(
+    draft_fields_script()
+    paths = draft_field(
         label="or paths: data folder, ImageFolder, WebDataset, file of captions; one a line",
         lines=2,
         placeholder="/data/birds",

@@ -246,3 +246,18 @@ def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
 def test_a_folder_without_features_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run python -m grain\.dense\.features first"):
         train(DenseConfig((tmp_path,), tmp_path / "out"))
+
+
+def test_pictures_that_were_read_once_are_never_mirrored(shards: Path, tmp_path: Path) -> None:
+    write_features(FeaturesConfig(shards, tmp_path / "twice"))
+    write_features(FeaturesConfig(shards, tmp_path / "once", mirrored=False))
+    both, once = (np.load(tmp_path / name / "train-0.tokens.npy") for name in ("twice", "once"))
+    np.testing.assert_array_equal(once, both[:, :1])
+    pictures = read_pictures((tmp_path / "once",))
+    phrases, order = Phrases(pictures, encode), np.random.default_rng(0)
+    drawn = [make_batch(pictures, phrases, order) for _ in range(10)]
+    assert {tuple(target.boxes_xyxy[0].tolist()) for batch in drawn for target in batch.targets} == {LEFT, RIGHT}
+    for batch in drawn:
+        first = [target for target in batch.targets if target.picture == 0]
+        assert [tuple(target.boxes_xyxy[0].tolist()) for target in first] == [LEFT, RIGHT]
+        np.testing.assert_array_equal(batch.tokens, once[:, 0, : batch.tokens.shape[1]])
