@@ -66,12 +66,13 @@ def dense_losses(
     Args: texts: [T, E] of `DenseRegions.texts`. implied: [B, T], whether a text is true of a picture.
     """
     logits = model.logits(output, texts)  # [B, Q, T]
+    by_picture = logits.unbind()  # taking one of `logits` for each target would cost a gradient as large as all of it
     boxes, grounding, described, phrases = [], [], [], []
     for target in targets:
         of = target.picture
-        assigned = assign(output, target, likeness=logits[of][:, list(target.drawn)].mean(dim=1))  # [A, M]
+        assigned = assign(output, target, likeness=by_picture[of][:, list(target.drawn)].mean(dim=1))  # [A, M]
         boxes.append(_box_loss(output.boxes_xyxy[of][assigned], target.boxes_xyxy))
-        own = logits[of][:, list(target.drawn)]
+        own = by_picture[of][:, list(target.drawn)]
         answers = box_iou(output.boxes_xyxy[of].detach(), target.boxes_xyxy).amax(dim=1) >= FOUND_IOU
         answers &= ~output.absent[of]
         answers[assigned.flatten()] = True
