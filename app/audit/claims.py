@@ -166,7 +166,7 @@ def audit_of(session: Session, name: str) -> tuple[int, str]:
         raise UserError("There is no data set yet: import one on the Annotate page.")
     recipe = latest_audit(session, dataset_id=dataset.id)
     if not recipe:
-        raise UserError(f"The data set {name[:60]!r} was not audited yet: press Audit.")
+        raise UserError(f"The data set {name[:60]!r} was not audited yet: open “Audit this data set” and press Audit.")
     return dataset.id, recipe
 
 
