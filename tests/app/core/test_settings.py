@@ -88,6 +88,7 @@ def test_a_wrong_variable_ends_the_app_with_that_sentence_and_no_traceback() -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -111,6 +112,7 @@ def start(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=told, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o755)
@@ -119,6 +121,7 @@ def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> Non
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("home", "other")] == ["0o700", "0o700"]
 
 
+@pytest.mark.slow
 def test_the_app_starts_behind_a_proxy_that_does_not_know_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
