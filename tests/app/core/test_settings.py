@@ -88,7 +88,6 @@ def test_a_wrong_variable_ends_the_app_with_that_sentence_and_no_traceback() -> 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -112,7 +111,6 @@ def start(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=told, capture_output=True, text=True)
 
 
-@pytest.mark.slow
 def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o755)
