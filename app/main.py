@@ -27,6 +27,7 @@ from app.audit import page as audit_page
 from app.concepts import page as concepts_page
 from app.core.health import health_route
 from app.core.plain_errors import PlainErrors, error_sentence
+from app.core.settings import port_is_taken
 from app.core.templates import STYLE, render
 from app.core.thumbnails import thumbnail_route
 from app.curate import page as curate_page
@@ -44,7 +45,6 @@ from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.mcp_answers import answer_mcp_in_json
 from app.ui.tidy_uploads import tidy_uploads
-from user_errors import UserError
 
 FONT = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
@@ -206,16 +206,13 @@ def serve(app: gr.Blocks, services: Services) -> None:
     """Answer requests until interrupted. The default checkpoint is loaded while the first visitor reads,
     and jobs are looked after whether anybody reads or not.
 
-    Raises: UserError: the address cannot be listened on, or needs accounts before anybody has one.
+    Raises: UserError: the address cannot be listened on.
     """
-    settings = services.settings
-    services.people.must_exist()
     try:
         # _frontend: without it Gradio does not give up where the first page takes three seconds, on a busy machine
         _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True, _frontend=False)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise UserError(f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another") from error
+        raise port_is_taken(services.settings) from error
     print(f"GRAIN is at {address}", flush=True)
     services.warm()
     services.watch_jobs()

@@ -9,17 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 from tests.support.system_parts import leave_out
-from tests.support.tiny import write_data
 
 pytest_plugins = ["tests.support.browser_fixtures", "tests.support.database_fixtures", "tests.support.left_out"]
 
-# One thread each, here and in processes that tests start: two that share two cores slow each other five times.
+# One thread each, here and in processes that tests start: two that share two cores slow each other five times. torch
+# reads it while it is imported, by the tests that need it and not here, where every run would wait for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-torch.set_num_threads(1)
 
 # Seeded, and no deadline: a busy machine is not a bug.
 settings.register_profile("grain", derandomize=True, deadline=None, max_examples=60)
@@ -29,6 +27,8 @@ settings.load_profile("grain")
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve training pictures, six held out, four of novel classes; read only."""
+    from tests.support.tiny import write_data
+
     return write_data(tmp_path_factory.mktemp("data") / "tiny")
 
 

@@ -101,6 +101,7 @@ def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() ->
     assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == subnet
 
 
+@pytest.mark.slow
 def test_the_health_route_needs_no_login_and_says_whether_the_database_answers(house: House, tmp_path: Path) -> None:
     answer = house.visitor().get("health")
     assert (answer.status_code, answer.json()) == (200, {"database": True})

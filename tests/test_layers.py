@@ -119,6 +119,7 @@ SOLE_HOMES = {
 AT_LEAST = {"grain": 250, "db": 120, "curation": 80, "app": 120, "app.py": 5, "tests": 300, "benchmarks": 120}
 
 
+@cache
 def imports(source: str, path: str) -> list[str]:
     """Every dotted name that a file imports, wherever in it: `from a import b` is a.b, relative ones are resolved."""
     names: list[str] = []
@@ -129,9 +130,14 @@ def imports(source: str, path: str) -> list[str]:
             parents = Path(path).parts[: -node.level] if node.level else ()
             module = ".".join([*parents, *([node.module] if node.module else [])])
             names += [f"{module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        elif isinstance(node, ast.Call) and called(node).endswith(("import_module", "__import__")):
             names += [ast.literal_eval(node.args[0])]  # a name made at run time fails here: it could not be checked
     return names
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
 
 
 def violations(source: str, path: str) -> list[str]:

@@ -57,6 +57,7 @@ def notes_about_people(home: Path) -> list[Path]:
     return [path for path in home.rglob("*") if path.name in ("deviceid", "onnxruntime.db") or "telemetry" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_calls_nobody(name: str, picture: Path, plain_environment: Path, tmp_path: Path) -> None:
     words = [word.format(picture=picture) if word == "{picture}" else word for word in PROGRAMS[name]]
@@ -67,6 +68,7 @@ def test_a_program_calls_nobody(name: str, picture: Path, plain_environment: Pat
     assert notes_about_people(plain_environment) == []
 
 
+@pytest.mark.slow
 def test_a_training_and_its_evaluation_call_nobody(plain_environment: Path, tmp_path: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
     write_world(WorldConfig(out=data, images=64, held_out_images=8, classes=2, novel_images_per_class=2))
@@ -87,6 +89,7 @@ def test_a_training_and_its_evaluation_call_nobody(plain_environment: Path, tmp_
     assert notes_about_people(plain_environment) == []
 
 
+@pytest.mark.slow
 def test_the_app_and_its_jobs_call_nobody(picture: Path, plain_environment: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")

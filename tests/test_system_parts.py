@@ -1,4 +1,4 @@
-"""A machine that lacks a part of the system runs the other tests, and says what it left out; CI leaves out nothing."""
+"""What a machine lacks, and what is slow, is left out and told; CI leaves out nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.system_parts import find_chromium, leave_out, summary
+from tests.support.system_parts import SLOW, find_chromium, leave_out, summary
 
 LACKING = """
 import pytest
@@ -21,24 +21,61 @@ def test_a_page(number): leave_out("Chromium")
 def test_a_cluster(): leave_out("Slurm")
 def test_a_sum(): assert 1 + 1 == 2
 """
+SLOW_ONES = """
+import pathlib
+import pytest
+
+@pytest.fixture(scope="module")
+def server(): pathlib.Path(__file__).with_name("started").touch()
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(2))
+def test_a_journey(server, number): pass
+def test_a_sum(): assert 1 + 1 == 2
+"""
 
 
 def test_what_was_left_out_is_one_line_with_the_way_to_get_it() -> None:
     reasons = ["('x.py', 3, 'Skipped: needs Chromium, which is not here: apt-get …')"] * 2 + ["Skipped: no pyarrow"]
     assert summary(reasons) == "Left out: 2 that need Chromium (apt-get install chromium)."
+    assert summary([SLOW, *reasons, SLOW]).endswith("chromium); 2 slow ones (`make test-all` runs all).")
     assert summary([]) == ""
+
+
+def run_pytest(*words: str, ci: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest with the plugin and without the fixtures of this folder."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    command += [f"--rootdir={ROOT}", "-p", "tests.support.left_out", *words]
+    environment = os.environ | {"CI": ci, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(("ci", "code", "words"), [("", 0, "1 passed, 4 skipped"), ("true", 1, "4 failed, 1 passed")])
 def test_a_run_on_a_bare_machine(tmp_path: Path, ci: str, code: int, words: str) -> None:
     (tmp_path / "test_lacking.py").write_text(LACKING)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
-    command += ["--confcutdir", str(tmp_path), f"--rootdir={ROOT}", "-p", "tests.support.left_out", str(tmp_path)]
-    environment = os.environ | {"CI": ci, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    ended = run_pytest(f"--confcutdir={tmp_path}", str(tmp_path), ci=ci)
     assert (ended.returncode, words in ended.stdout) == (code, True), ended.stdout + ended.stderr
     left_out = "Left out: 3 that need Chromium (apt-get install chromium); 1 that need Slurm" in ended.stdout
     assert left_out is (ci != "true")
+
+
+@pytest.mark.parametrize(
+    ("named", "words", "ci", "counts"),
+    [
+        (".", "-n1 --dist=loadfile", "", "1 passed, 2 skipped"),
+        (".", "--slow", "", "3 passed"),
+        (".", "", "true", "3 passed"),
+        ("test_slow.py", "-n1 --dist=loadfile", "", "3 passed"),
+        ("test_slow.py::test_a_journey[1]", "", "", "1 passed"),
+    ],
+)
+def test_slow_tests_run_where_they_are_asked_for(tmp_path: Path, named: str, words: str, ci: str, counts: str) -> None:
+    (tmp_path / "test_slow.py").write_text(SLOW_ONES)
+    ended = run_pytest(f"--confcutdir={tmp_path}", *words.split(), str(tmp_path / named), ci=ci)
+    assert (ended.returncode, counts in ended.stdout) == (0, True), ended.stdout + ended.stderr
+    left_out = "Left out: 2 slow ones (`make test-all` runs all)." in ended.stdout
+    assert left_out is ("skipped" in counts)
+    assert (tmp_path / "started").exists() is ("skipped" not in counts)
 
 
 def test_a_chromium_is_found_by_its_names_or_where_playwright_put_its_own(

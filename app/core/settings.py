@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 from pathlib import Path
 from typing import Self
 
@@ -196,6 +197,25 @@ def prepare_gradio(settings: Settings) -> None:
     os.environ |= dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys(direct)))
     os.environ["GRADIO_TEMP_DIR"] = str(settings.cache)
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's own belief in loopback; app/access/proxies.py decides
+
+
+def check_port(settings: Settings) -> None:
+    """Refuse a port that cannot be listened on.
+
+    Raises: UserError: somebody else listens there.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Gradio does: one just left is free
+            probe.bind((LOOPBACK[0], settings.port))
+    except OSError as error:
+        raise port_is_taken(settings) from error
+
+
+def port_is_taken(settings: Settings) -> UserError:
+    """Return the error of an address that cannot be listened on."""
+    where = f"{settings.host}:{settings.port}"
+    return UserError(f"GRAIN_PORT: {where} cannot be listened on: stop what runs there or choose another")
 
 
 def _expected(message: str) -> str:

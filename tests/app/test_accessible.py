@@ -23,6 +23,8 @@ from db.queries.region_index_queries import index_regions
 from tests.support.browser_fixtures import settled
 from tests.support.waiting import PATIENCE_MS
 
+pytestmark = pytest.mark.slow
+
 SEEN = {
     "": "#stage .frame",
     "annotate": "#results .result, #results .empty",

@@ -50,6 +50,7 @@ def refusal(client: Client, *values: Any, api_name: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     assert client.predict(api_name="/data_sets") == [{"name": "drawn", "pictures": 6, "regions": []}]
     sample = {"describer": "sample", "localizer": "sample"}
@@ -90,6 +91,7 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     assert ended(client, audit)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_program_imports_exports_and_pages_through_the_jobs(client: Client, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):

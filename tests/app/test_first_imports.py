@@ -35,6 +35,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_six_events_that_import_at_once_leave_nothing_broken(seed: int) -> None:
     met = subprocess.run([sys.executable, "-c", MEET, str(seed)], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from db.engine import open_engine, reading
 from db.models import RegionRow
@@ -69,6 +70,7 @@ def edit_event(address: str) -> dict[str, Any]:
     return {"id": event["id"], "data": data}
 
 
+@pytest.mark.slow
 def test_every_acknowledged_edit_of_eight_writers_outlives_the_app(tmp_path: Path) -> None:
     home = tmp_path / "home"
     engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")

@@ -84,6 +84,7 @@ def test_a_person_signs_in_sees_the_page_and_signs_out(house: House) -> None:
     assert again.get("config").status_code == 401, "the token is dead, not only forgotten by the browser"
 
 
+@pytest.mark.slow
 def test_a_cookie_that_came_over_https_stays_there(tmp_path: Path) -> None:
     fields = {"username": "vera", "password": password("vera")}
     with open_house(tmp_path, proxies="127.0.0.1") as house:
@@ -168,6 +169,7 @@ def test_a_browser_that_somebody_signed_in_with_is_not_locked_out_by_others() ->
     assert sum(tries.begin("vera", "10.0.0.1", known) for _ in range(20)) == 5, "and it cannot be used to guess"
 
 
+@pytest.mark.slow
 def test_wrong_passwords_for_one_name_do_not_lock_out_the_others_behind_the_address(house: House) -> None:
     house.clock.now += TRIES_LAST
     attacker = house.visitor()
@@ -285,6 +287,7 @@ def test_an_app_that_nobody_could_sign_in_to_does_not_start(people: People) -> N
     people.must_exist()
 
 
+@pytest.mark.slow
 def test_the_command_line_adds_a_person_whom_the_app_then_lets_in(tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "GRAIN_HOME": str(tmp_path), "GRAIN_PORT": str(port), "GRAIN_HOST": "0.0.0.0"}
@@ -326,6 +329,7 @@ def test_the_command_line_adds_a_person_whom_the_app_then_lets_in(tmp_path: Path
 # ------------------------------------------------------------------------------------------------ in a browser
 
 
+@pytest.mark.slow
 def test_a_person_in_a_browser_signs_in_is_told_what_she_may_not_and_signs_out(house: House, browser: Browser) -> None:
     page = new_visitor(browser).new_page()
     page.goto(f"{house.url}annotate")

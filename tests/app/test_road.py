@@ -14,6 +14,8 @@ from grain.checkpoint import EMBEDDED, WEIGHTS, read_info, verify
 from tests.support.browser_fixtures import opened
 from tests.support.road import walk_the_road
 
+pytestmark = pytest.mark.slow
+
 MOST_CLICKS = 40
 IMAGES = 128  # two steps of the embedded `sample`, all of it
 

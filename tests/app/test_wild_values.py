@@ -33,6 +33,7 @@ def answer(program: httpx.Client, endpoint: str, data: list[Any]) -> tuple[str, 
     return kind.removeprefix("event: "), json.loads(held.removeprefix("data: "))
 
 
+@pytest.mark.slow
 def test_every_value_of_every_endpoint_may_be_of_any_type(program: httpx.Client) -> None:
     endpoints = program.get("gradio_api/info").json()["named_endpoints"]
     asked, refused = 0, 0

@@ -398,6 +398,7 @@ def test_trouble_that_stays_is_raised_in_the_end(postgres_engine: Engine) -> Non
     assert len(tries) == 3
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing(sqlite_engine: Engine) -> None:
     filled(sqlite_engine, pictures=0)
     spawn = multiprocessing.get_context("spawn")

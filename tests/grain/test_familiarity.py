@@ -89,6 +89,7 @@ def test_files_are_drawn_once_for_all(tmp_path: Path) -> None:
     assert len(drawn_files(tmp_path, 99)) == 9
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_beside_weights_and_embeddings_that_stay_the_same(tmp_path: Path) -> None:
     world, folder = tmp_path / "world", tmp_path / "mine"
     write_world(WorldConfig(out=world, images=120, held_out_images=4, classes=1, novel_images_per_class=1))
@@ -102,6 +103,7 @@ def test_the_command_writes_it_beside_weights_and_embeddings_that_stay_the_same(
     assert load_file(folder / "model.safetensors").keys() == load_file(EMBEDDED / "sample/model.safetensors").keys()
 
 
+@pytest.mark.slow
 def test_the_embedded_sample_knows_its_own_world_and_finds_noise_strange(tmp_path: Path) -> None:
     write_world(WorldConfig(out=tmp_path, images=0, held_out_images=20, classes=1, novel_images_per_class=1))
     predictor = Predictor.from_pretrained("sample")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from tests.support.fake_app import app_at
 from tests.support.system_parts import find_chromium, leave_out
 from tests.support.waiting import PATIENCE_MS
 
@@ -52,6 +51,8 @@ def visitor(browser: Browser) -> BrowserContext:
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
     """Of the real app in a process of its own, over the module's home."""
+    from tests.support.fake_app import app_at  # Gradio, which takes seconds
+
     with app_at(home) as (address, _):
         yield address
 

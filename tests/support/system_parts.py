@@ -20,6 +20,7 @@ HOW_TO_GET = {
     "root": "run as root, to mount a small disk",
 }
 LEFT_OUT = re.compile(r"needs (\w+), which is not here")
+SLOW = "slow: `make test-all` runs it"
 
 
 def leave_out(part: str) -> NoReturn:
@@ -38,6 +39,11 @@ def find_chromium(playwrights_own: str = "") -> str:
 
 def summary(reasons: Iterable[str]) -> str:
     """Return one line that says what was left out and how to get it; "" if nothing was."""
-    parts = Counter(found[1] for reason in reasons if (found := LEFT_OUT.search(reason)))
+    parts, slow = Counter[str](), 0
+    for reason in reasons:
+        if found := LEFT_OUT.search(reason):
+            parts[found[1]] += 1
+        slow += SLOW in reason
     rows = [f"{count} that need {part} ({HOW_TO_GET[part]})" for part, count in sorted(parts.items())]
+    rows += [f"{slow} slow ones (`make test-all` runs all)"] * bool(slow)
     return f"Left out: {'; '.join(rows)}." if rows else ""

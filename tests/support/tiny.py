@@ -32,9 +32,10 @@ from grain.train_config import LossWeights
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (240, 240, 240)}
 THINGS = ("lid", "handle", "star", "stripe")
 
-# A fork server imports torch once; every process that a test starts (and perhaps kills) is then there in milliseconds.
+# A fork server imports the training once (its module: the package is empty), and torch with it; every process that a
+# test starts, and perhaps kills, is then there in milliseconds.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["grain.train"])
+PROCESSES.set_forkserver_preload(["grain.train.train"])
 
 
 def tiny_config(**decoder: Any) -> GrainConfig:

@@ -40,6 +40,7 @@ def as_the_page_opens(event: Any) -> list[object]:
     return [each.value if isinstance(each.value, str | int | float | list) else None for each in event.inputs]
 
 
+@pytest.mark.slow
 def test_a_viewer_may_look_and_a_curator_may_change(house: House) -> None:
     viewer, curator = house.signed_in("vera"), house.signed_in("carl")
     writing = ["AnnotatePage.start", "AnnotatePage.draw_sample", "AnnotatePage.control_job", "CuratePage.ask"]
@@ -205,6 +206,7 @@ def program(house: House, **options: Any) -> Client:
     return Client(house.url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60}, **options)
 
 
+@pytest.mark.slow
 def test_gradio_client_signs_in_with_a_name_or_a_key(house: House, picture: Path) -> None:
     key = house.people.key("vera", 1)
     for options in ({"auth": ("vera", password("vera"))}, {"headers": {"Authorization": f"Bearer {key}"}}):

@@ -166,6 +166,7 @@ def test_only_an_admin_names_a_new_server_and_then_it_is_known_to_all(tmp_path: 
             check_server(tmp_path, CURATOR, near)
 
 
+@pytest.mark.slow
 def test_no_curator_sends_the_operators_key_anywhere(
     house: House, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def latest(page: Page) -> Locator:
     return page.locator("#jobs .job").first
 
 
+@pytest.mark.slow
 def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, address: str) -> None:
     use_the_truth(page)
     expect(page.locator("#plan")).to_contain_text(f"0 of {PICTURES}")
@@ -73,6 +74,7 @@ def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, addres
     expect(latest(page)).to_contain_text("600 A40-hours published")
 
 
+@pytest.mark.slow
 def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     use_the_truth(page)
     page.locator("#try").click()
@@ -88,6 +90,7 @@ def test_one_picture_is_tried_step_by_step(page: Page) -> None:
     expect(page.locator("#note-trial .notice")).to_contain_text("got 100,000,000,000,000,000,000: choose another")
 
 
+@pytest.mark.slow
 def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(page: Page) -> None:
     use_the_truth(page)
     page.get_by_text("compare prompts").click()
@@ -112,11 +115,13 @@ def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(pag
     fits(page, 400)
 
 
+@pytest.mark.slow
 def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
     with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
         expect(page.locator("#draw")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_what_an_import_left_out_is_listed_saved_and_an_import_that_brings_nothing_is_told(
     tmp_path: Path, visitor: BrowserContext
 ) -> None:
@@ -143,6 +148,7 @@ def test_what_an_import_left_out_is_listed_saved_and_an_import_that_brings_nothi
         )
 
 
+@pytest.mark.slow
 def test_the_messages_are_shown_before_they_are_sent(tmp_path: Path, visitor: BrowserContext) -> None:
     services = fake_services(tmp_path)
     (tmp_path / "one").mkdir()
@@ -167,6 +173,7 @@ def test_the_messages_are_shown_before_they_are_sent(tmp_path: Path, visitor: Br
         fits(page, 400)
 
 
+@pytest.mark.slow
 def test_the_link_decides_which_data_set_is_open_whatever_jobs_there_are(
     tmp_path: Path, visitor: BrowserContext
 ) -> None:
@@ -203,6 +210,7 @@ def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Pa
     assert "value" not in field("") and len(field("")["choices"]) == 2
 
 
+@pytest.mark.slow
 def test_the_plan_for_large_weights_follows_by_itself_once_they_are_read(page: Page, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with (tmp_path / "model.safetensors").open("wb") as file:
@@ -217,6 +225,7 @@ def test_the_plan_for_large_weights_follows_by_itself_once_they_are_read(page: P
     expect(page.locator("#note-plan")).to_be_empty()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> None:
     choose(page, "describer", "LLaVA on this machine")
     expect(page.locator("#note-plan .notice")).to_contain_text("hf download llava-hf/llava-v1.6-mistral-7b-hf")
@@ -229,6 +238,7 @@ def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> Non
     assert page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
     with app_at(home) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         page.locator("#start").click()
@@ -255,6 +265,7 @@ def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, 
         expect(latest(page)).to_have_class(re.compile("cancelled"), timeout=SLOW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(page: Page, width: int) -> None:
     fits(page, width)

@@ -77,6 +77,7 @@ def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_page_says_that_nobody_independent_was_asked_and_leaves_the_claims_to_people(
     address: str, visitor: BrowserContext, home: Path, engine: Engine
 ) -> None:
@@ -114,6 +115,7 @@ def said(engine: Engine, claim_id: int) -> list[tuple[str, str]]:
         return [(each.who, each.verdict) for each in verdicts_on(session, claim_id=claim_id)]
 
 
+@pytest.mark.slow
 def test_a_claim_shows_its_evidence_and_keys_judge_and_go_on(page: Page, engine: Engine) -> None:
     page.locator("#claims .claim").first.click()
     expect(page.locator("#claim .evidence")).to_contain_text("GRAIN, cosine × 10")
@@ -129,6 +131,7 @@ def test_a_claim_shows_its_evidence_and_keys_judge_and_go_on(page: Page, engine:
     assert said(engine, first) == []
 
 
+@pytest.mark.slow
 def test_the_sample_is_judged_without_seeing_the_auditor_and_gives_rates(page: Page, engine: Engine) -> None:
     page.locator("#draw").click()
     expect(page.locator("#report")).to_contain_text(re.compile(r"0 of \d+ claims of the sample are judged"))
@@ -144,6 +147,7 @@ def test_the_sample_is_judged_without_seeing_the_auditor_and_gives_rates(page: P
     assert said(engine, first) == [("local", "unsupported")]
 
 
+@pytest.mark.slow
 def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(page: Page, engine: Engine) -> None:
     hostile = "<img src=x onerror=alert(1)> lid"
     with transaction(engine) as session:
@@ -166,6 +170,7 @@ def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(p
     assert {row.text for row in rows} == {"a plain lid"}
 
 
+@pytest.mark.slow
 def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: Engine, home: Path) -> None:
     page.locator("#rule").get_by_text("Reject by this rule").click()
     expect(page.locator("#touched")).to_contain_text(re.compile(r"\d+ regions of these are not yet rejected"))
@@ -174,6 +179,7 @@ def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: En
     expect(page.locator("#touched")).to_contain_text("0 regions of these are not yet rejected")
 
 
+@pytest.mark.slow
 def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: Engine, home: Path) -> None:
     page.locator("#fit").click()
     expect(page.locator(".toast-body")).to_contain_text("judge on until there are")

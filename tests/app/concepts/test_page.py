@@ -22,6 +22,8 @@ from db.engine import Engine, open_engine
 from tests.support.browser_fixtures import fits, new_visitor
 from tests.support.waiting import PATIENCE_MS
 
+pytestmark = pytest.mark.slow
+
 CLASSES, PICTURES = 3, 6
 NAMES = list(novel_classes(0, CLASSES))
 EVIL = "<img src=x onerror=window.hacked=1>"

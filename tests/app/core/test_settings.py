@@ -119,6 +119,7 @@ def test_home_is_closed_to_the_other_users_of_the_machine(tmp_path: Path) -> Non
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("home", "other")] == ["0o700", "0o700"]
 
 
+@pytest.mark.slow
 def test_the_app_starts_behind_a_proxy_that_does_not_know_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

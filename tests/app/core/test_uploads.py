@@ -193,6 +193,7 @@ def report() -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_500_malformed_images_end_in_a_sentence_or_in_pixels(report: dict[str, Any]) -> None:
     assert report["count"] == COUNT == 500
     assert report["let_in"] == []
@@ -200,12 +201,14 @@ def test_500_malformed_images_end_in_a_sentence_or_in_pixels(report: dict[str, A
     assert int(str(report["refused"])) > 350, "a guard that refused too little"
 
 
+@pytest.mark.slow
 def test_no_malformed_image_takes_more_time_or_memory_than_it_may(report: dict[str, Any]) -> None:
     start = 1.0  # seconds of processor time in which even a slow machine starts the process, which are counted too
     assert report["slowest"]["seconds"] <= Limits().seconds + start, report["slowest"]  # type: ignore[index]
     assert float(str(report["peak_mb"])) <= Limits().memory_bytes / 2**20
 
 
+@pytest.mark.slow
 def test_no_pickle_is_run(report: dict[str, Any]) -> None:
     assert report["pickle_was_run"] is False
     assert sum("model.pt" in file.name or "model.ckpt" in file.name for file in malformed_images()) > 30

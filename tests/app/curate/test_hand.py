@@ -90,6 +90,7 @@ def on_screen(page: Page) -> bool:
     return page.locator("#editor .text.chosen").count() == 1
 
 
+@pytest.mark.slow
 def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
     address: str, visitor: BrowserContext, engine: Engine
 ) -> None:
@@ -117,6 +118,7 @@ def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
     assert waited <= KEYS // 4, "pictures are here before their turn"
 
 
+@pytest.mark.slow
 def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engine: Engine, browser: Browser) -> None:
     context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
     with app_at(home) as (address, app):

@@ -70,6 +70,7 @@ def press(page: Page, kind: str) -> None:
     page.locator(f'.bulk [data-kind="{kind}"]').click()
 
 
+@pytest.mark.slow
 def test_many_are_rejected_and_undone_by_one_key_in_the_order_in_which_things_were_done(
     page: Page, engine: Engine
 ) -> None:
@@ -112,6 +113,7 @@ def test_many_are_rejected_and_undone_by_one_key_in_the_order_in_which_things_we
     expect(page.locator("#editor .conflict")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_is_open_is_seen_anew_and_its_next_verdict_does_not_conflict(page: Page, engine: Engine) -> None:
     page.locator("#advance input").uncheck()
     page.locator("#regions .tile").nth(3).click()
@@ -134,6 +136,7 @@ def test_what_is_open_is_seen_anew_and_its_next_verdict_does_not_conflict(page: 
     until(lambda: counted(engine, "pending") == everything, "undone")
 
 
+@pytest.mark.slow
 def test_a_tag_is_given_filtered_by_and_kept_as_a_filter(page: Page, engine: Engine) -> None:
     page.locator("#regions .tile").nth(1).click(modifiers=["Control"])
     page.locator("#regions .tile").nth(2).click(modifiers=["Control"])
@@ -158,6 +161,7 @@ def test_a_tag_is_given_filtered_by_and_kept_as_a_filter(page: Page, engine: Eng
     expect(kept).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_is_deleted_is_in_the_trash_and_comes_back(page: Page, engine: Engine) -> None:
     everything = counted(engine, "pending")
     for place in (4, 7):
@@ -178,6 +182,7 @@ def test_what_is_deleted_is_in_the_trash_and_comes_back(page: Page, engine: Engi
     until(lambda: counted(engine, "pending") == everything, "both to be restored")
 
 
+@pytest.mark.slow
 def test_the_trash_is_emptied_only_as_it_was_seen(page: Page, engine: Engine) -> None:
     number = int(page.locator("#regions .tile").nth(9).get_attribute("data-id") or 0)
     page.locator("#regions .tile").nth(9).click(modifiers=["Control"])

@@ -155,6 +155,7 @@ def test_a_handful_is_laid_out_along_its_main_directions() -> None:
     assert main_directions(vectors[:1]).tolist() == [[0, 0]]
 
 
+@pytest.mark.slow
 def test_umap_puts_what_is_alike_together_and_twice_the_same() -> None:
     ends = np.repeat(unit(2), 20, axis=0) + 0.05 * unit(40, seed=1)
     vectors = (ends / np.linalg.norm(ends, axis=1, keepdims=True)).astype(np.float32)

@@ -80,6 +80,7 @@ def test_verdicts_by_key_lead_to_the_next_region_and_are_undone(page: Page, engi
     assert chosen(page) == second, "the undo leads back"
 
 
+@pytest.mark.slow
 def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page, engine: Engine) -> None:
     open_first(page)
     frame = draw_a_corner(page)
@@ -132,6 +133,7 @@ def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, en
     assert texts[:2] == ["what I wrote", "what Ada wrote"], "nothing acknowledged is lost"
 
 
+@pytest.mark.slow
 def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, engine: Engine) -> None:
     """Words and a verdict in one movement, then two verdicts at once: none is lost, none done twice, none conflicts."""
     page.locator("#advance input").uncheck()
@@ -192,6 +194,7 @@ def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(pag
     assert row is not None and row.text == "what I wrote meanwhile"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine: Engine) -> None:
     first = open_first(page)
 
@@ -256,6 +259,7 @@ def test_words_typed_while_an_answer_is_on_its_way_stay_words_of_their_own_regio
     assert {other: status(engine, other) for other in others} == verdicts and status(engine, first) == "accepted"
 
 
+@pytest.mark.slow
 def test_a_box_drawn_while_an_answer_is_on_its_way_keeps_its_words_and_its_picture(page: Page, engine: Engine) -> None:
     first = open_first(page)
     with reading(engine) as session:
@@ -286,6 +290,7 @@ def test_a_box_drawn_while_an_answer_is_on_its_way_keeps_its_words_and_its_pictu
     expect(page.locator("#editor .editor")).to_have_attribute("data-image", str(row.image_id))
 
 
+@pytest.mark.slow
 def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visitor: BrowserContext) -> None:
     first = open_first(page)
     expect(page).to_have_url(re.compile(rf"\?dataset=drawn&region={first}$"))
@@ -320,6 +325,7 @@ def test_filters_find_words_and_verdicts(page: Page) -> None:
     expect(page.locator("#regions .tile")).to_have_count(everything)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_point(
     page: Page, engine: Engine, home: Path
 ) -> None:

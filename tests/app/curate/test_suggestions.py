@@ -132,6 +132,7 @@ def saved(page: Page) -> None:
     expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")
 
 
+@pytest.mark.slow
 def test_a_press_and_a_key_take_suggestions_and_a_drag_draws_as_ever(
     address: str, visitor: BrowserContext, engine: Engine
 ) -> None:

@@ -130,6 +130,7 @@ def is_inside(place: dict[str, float]) -> bool:
     return across and place["top"] >= -0.5 and place["bottom"] <= place["height"] + 0.5
 
 
+@pytest.mark.slow
 def test_words_source_and_verdict_of_the_chosen_one_are_on_the_picture_whatever_is_in_the_window(page: Page) -> None:
     label = page.locator("#editor .on-picture")
     expect(label).to_contain_text(LONG.strip())
@@ -149,6 +150,7 @@ def test_words_source_and_verdict_of_the_chosen_one_are_on_the_picture_whatever_
     expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")  # else the next test is offered it
 
 
+@pytest.mark.slow
 def test_a_box_of_a_few_pixels_has_a_loupe_and_can_be_seen_between_its_handles(page: Page) -> None:
     expect(page.locator("#editor .loupe")).to_be_visible()
     box, handles = placed(page, "#editor .region.chosen rect.line"), page.locator("#editor .handle")
@@ -165,6 +167,7 @@ def test_a_box_of_a_few_pixels_has_a_loupe_and_can_be_seen_between_its_handles(p
     expect(page.locator("#editor .zoom-level")).to_have_text("100 %")
 
 
+@pytest.mark.slow
 def test_the_wheel_zooms_at_the_pointer_and_the_page_scrolls_only_when_the_picture_is_whole(page: Page) -> None:
     frame = page.locator("#editor .viewport").bounding_box()
     assert frame
@@ -183,6 +186,7 @@ def test_the_wheel_zooms_at_the_pointer_and_the_page_scrolls_only_when_the_pictu
     expect(page.locator("#editor .zoom-level")).to_have_text("100 %")
 
 
+@pytest.mark.slow
 def test_a_box_that_is_drawn_in_a_zoomed_picture_is_where_it_was_drawn(page: Page, engine: Engine) -> None:
     page.keyboard.press("+")
     page.keyboard.press("+")
@@ -207,6 +211,7 @@ def test_a_box_that_is_drawn_in_a_zoomed_picture_is_where_it_was_drawn(page: Pag
     assert row.y2 == pytest.approx((frame["y"] + 90 - svg["y"]) / svg["height"], abs=0.003)
 
 
+@pytest.mark.slow
 def test_other_boxes_are_dimmed_and_hidden_and_colours_mean_the_verdict(page: Page) -> None:
     other = page.locator("#editor .region:not(.chosen)").first
     for look, opacity, display in (("dimmed", "0.25", "inline"), ("hidden", None, "none"), ("shown", "1", "inline")):
@@ -228,6 +233,7 @@ def test_other_boxes_are_dimmed_and_hidden_and_colours_mean_the_verdict(page: Pa
     expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")
 
 
+@pytest.mark.slow
 def test_two_fingers_zoom_and_draw_nothing(page: Page) -> None:
     frame = page.locator("#editor .viewport").bounding_box()
     assert frame
@@ -245,6 +251,7 @@ def test_two_fingers_zoom_and_draw_nothing(page: Page) -> None:
     assert page.locator(".prompt").count() == 0 and page.locator("#editor .region").count() == boxes
 
 
+@pytest.mark.slow
 def test_the_list_shows_the_chosen_one_and_the_gallery_is_wide_again_afterwards(page: Page) -> None:
     rows = page.locator("#editor .text")
     seen = """() => {
@@ -270,6 +277,7 @@ def test_the_list_shows_the_chosen_one_and_the_gallery_is_wide_again_afterwards(
     expect(page.locator("#editor .text.chosen")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_on_a_phone_a_tap_leads_to_the_editor_and_buttons_are_large(page: Page) -> None:
     fits(page, 400)
     page.keyboard.press("Escape")

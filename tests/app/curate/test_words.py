@@ -96,6 +96,7 @@ def test_what_is_offered_is_common_and_not_rejected_and_has_the_classes(engine: 
         assert texts_to_offer(session, dataset_id=99) == []
 
 
+@pytest.mark.slow
 def test_words_are_completed_by_keys_and_by_a_press_and_saved_as_ever(page: Page, engine: Engine, region: int) -> None:
     field = page.locator(f'#editor .text[data-id="{region}"] input')
     page.keyboard.press("e")
@@ -127,6 +128,7 @@ def test_words_are_completed_by_keys_and_by_a_press_and_saved_as_ever(page: Page
     assert row_of(engine, region).text == chosen, "one key takes what is chosen and saves it"
 
 
+@pytest.mark.slow
 def test_the_last_words_are_given_again_by_a_key_and_to_a_new_box(page: Page, engine: Engine, region: int) -> None:
     page.keyboard.press("w")
     expect(page.locator("#editor .said")).to_have_text("Nothing is open yet: that did nothing.")
@@ -158,6 +160,7 @@ def test_the_last_words_are_given_again_by_a_key_and_to_a_new_box(page: Page, en
     until(lambda: [row.text for row in rows_of(engine, 1)].count("said once") == 2, "it to be undone")
 
 
+@pytest.mark.slow
 def test_a_box_is_copied_to_another_picture_and_beside_itself(page: Page, engine: Engine, region: int) -> None:
     before = {image: len(rows_of(engine, image)) for image in (1, 2)}
     page.locator("#editor .text.chosen .quiet").click()
@@ -176,6 +179,7 @@ def test_a_box_is_copied_to_another_picture_and_beside_itself(page: Page, engine
     assert rows_of(engine, 2)[-1].x1 == pytest.approx(PLACE[0] + 0.02)
 
 
+@pytest.mark.slow
 def test_a_box_is_moved_by_keys_in_one_act(page: Page, engine: Engine, region: int) -> None:
     size = "(image) => [image.naturalWidth, image.naturalHeight]"
     width, height = page.locator("#editor .frame img").evaluate(size)

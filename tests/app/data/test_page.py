@@ -223,12 +223,14 @@ def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_link_to_no_data_set_says_so_and_shows_another(address: str, visitor: BrowserContext) -> None:
     with opened(visitor, f"{address}data?dataset=<b>x", "#overview table") as page:
         expect(page.locator(".toast-body")).to_contain_text("There is no data set “<b>x” here: choose one of the list.")
         expect(page.locator("#dataset input")).to_have_value("lids")
 
 
+@pytest.mark.slow
 def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, services: Services) -> None:
     expect(page.locator("#versions li")).to_have_count(2)
     expect(page.locator("#versions")).to_contain_text("<b>before</b>")
@@ -261,6 +263,7 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
     fits(page, 400)
 
 
+@pytest.mark.slow
 def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: Page, services: Services) -> None:
     page.locator("#versions li", has_text="first").get_by_text("restore …").click()
     expect(page.locator("#restore-question")).to_contain_text("1 description on 1 picture change.")

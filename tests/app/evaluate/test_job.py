@@ -68,6 +68,7 @@ def frozen(services: Services, name: str) -> str:
     return dict(data_set_choices(services))[f"lids · {name}"]
 
 
+@pytest.mark.slow
 def test_a_frozen_version_is_offered_exported_and_measured_as_it_was_frozen(services: Services, tmp_path: Path) -> None:
     dataset_id = curated(services.engine, tmp_path / "pictures")
     for image in pictures(services, dataset_id)[-LAST:]:

@@ -458,6 +458,7 @@ def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page, world: Path) -> None:
     expect(page.locator("#models .token")).to_have_text(["sample"])
     page.locator("#paths textarea").fill(str(world))
@@ -484,6 +485,7 @@ def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page
     assert page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: Path) -> None:
     page.locator("#experiments .label-wrap").click()
     page.locator("#experiment input").click()
@@ -502,6 +504,7 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
     expect(page.locator("#leads-plot .gtitle")).to_contain_text("0 of 1 surely behind")
 
 
+@pytest.mark.slow
 def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: BrowserContext) -> None:
     page = visitor.new_page()
     page.goto(f"{address}evaluate?a=tiny&b=sample-clip")
@@ -515,6 +518,7 @@ def test_a_link_from_train_chooses_its_two_checkpoints(address: str, visitor: Br
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(page: Page, width: int) -> None:
     fits(page, width)

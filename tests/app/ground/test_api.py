@@ -196,6 +196,7 @@ def test_the_same_over_mcp(visitor: httpx.Client, picture: str) -> None:
     assert refused["isError"] and "structuredContent" not in refused
 
 
+@pytest.mark.slow
 def test_the_page_is_up_without_torch_and_without_opening_a_database(tmp_path: Path) -> None:
     code = (
         "import sys, httpx\nfrom app.core.settings import load_settings, prepare_gradio\n"
@@ -213,6 +214,7 @@ def test_the_page_is_up_without_torch_and_without_opening_a_database(tmp_path: P
     assert not [*tmp_path.rglob("*.sqlite")]
 
 
+@pytest.mark.slow
 def test_python_app_py_serves_the_page(tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "GRAIN_HOME": str(tmp_path), "GRAIN_PORT": str(port)}

@@ -34,6 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
 
 
+@pytest.mark.slow
 def test_a_detector_is_fetched_by_a_button_and_grounds(address: str, visitor: BrowserContext) -> None:
     with opened(visitor, address, "#stage svg, #stage .empty", height=1300) as page:
         settled(page)

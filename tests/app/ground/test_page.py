@@ -184,6 +184,7 @@ def test_an_upload_keeps_what_a_person_has_typed(page: Page, photo: Path) -> Non
     expect(typed(page, "classes")).to_have_value("")
 
 
+@pytest.mark.slow
 def test_a_reload_the_way_back_and_a_new_tab_lose_nothing(page: Page, address: str, photo: Path) -> None:
     before = page.locator("#kept [data-picture]").get_attribute("data-picture")
     choose(page, photo)
@@ -335,6 +336,7 @@ def test_what_people_write_is_shown_and_never_run(page: Page) -> None:
     assert page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_a_link_restores_picture_words_and_sliders(page: Page, address: str, photo: Path) -> None:
     choose(page, photo)
     expect(page.locator("#picture img")).to_be_visible()
@@ -461,6 +463,7 @@ def test_nothing_is_cut_off_at_either_width(page: Page, scheme: Literal["light",
         assert len(cards) == 8 and len({round(card["x"]) for card in cards if card}) == columns
 
 
+@pytest.mark.slow
 def test_a_describer_fills_the_descriptions_and_a_detector_is_laid_beside(page: Page) -> None:
     page.get_by_text("Let a model describe it").click()
     page.locator("#describe").click()

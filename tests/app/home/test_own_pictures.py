@@ -46,6 +46,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "home"
 
 
+@pytest.mark.slow
 def test_chosen_files_become_a_data_set_with_the_boxes_that_people_made(
     files: list[Path], home: Path, visitor: BrowserContext
 ) -> None:

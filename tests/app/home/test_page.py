@@ -157,6 +157,7 @@ def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_im
     assert "data-ask" not in ways_in_panel([], edits=False)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_chosen_once_for_all_pages(tmp_path: Path, visitor: BrowserContext) -> None:
     services = fake_services(tmp_path)
     with running(services) as address:

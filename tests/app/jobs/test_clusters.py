@@ -192,6 +192,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     _look_at_the_environment_again()
 
 
+@pytest.mark.slow
 def test_a_job_on_ray(ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'shared'}")
     check_a_cluster(Place(tmp_path, "ray"))
@@ -232,6 +233,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_job_on_slurm(slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'home'}")  # one folder of all machines
     check_a_cluster(Place(tmp_path, "slurm"))

@@ -109,6 +109,7 @@ class Count:
         return [int(line) for line in (self.folder / "kept").read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_paused_job_goes_on_where_it_stopped(engine: Engine, home: Path, tmp_path: Path) -> None:
     job = Count(Jobs(engine, home, pace=PACE), tmp_path / "work")
     job.until_at(1)
@@ -149,6 +150,7 @@ def test_killing_the_app_stops_nothing(sqlite_engine: Engine, jobs: Jobs, home: 
     assert (row().done, row().total, row().attempts) == (3, 3, 1)
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_a_job_that_is_interrupted_and_resumed_and_a_queue_that_moves(
     jobs: Jobs, sqlite_engine: Engine, home: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_living_runner_is_left_alone_and_shows_no_secret(
         assert process.environ()["GRAIN_DATABASE_URL"] == url
 
 
+@pytest.mark.slow
 def test_cancel_ends_all_that_a_job_started(jobs: Jobs, tmp_path: Path) -> None:
     job_id = jobs.submit(NewJob(**WORK, argv=[sys.executable, PROGRAMS, "family", str(tmp_path)]))
     until((tmp_path / "pids").exists, "the family is there")
@@ -197,6 +200,7 @@ def test_cancel_ends_all_that_a_job_started(jobs: Jobs, tmp_path: Path) -> None:
     assert [pid for pid in pids if is_alive(pid)] == []
 
 
+@pytest.mark.slow
 def test_two_slots_run_two_jobs_at_once_and_one_slot_one(sqlite_engine: Engine, home: Path, tmp_path: Path) -> None:
     wide = Jobs(sqlite_engine, home, {"cpu": 2}, pace=PACE)
     pair = [Count(wide, tmp_path / name) for name in "ab"]
@@ -255,6 +259,7 @@ def test_a_job_goes_on_while_its_database_is_away(
     assert (done.attempts, done.done) == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_hung_runner_is_ended_and_one_that_only_slept_is_not(
     sqlite_engine: Engine, home: Path, tmp_path: Path
 ) -> None:

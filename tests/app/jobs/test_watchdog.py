@@ -95,6 +95,7 @@ def kill(pid: int | None) -> None:
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"process {pid} is dead")
 
 
+@pytest.mark.slow
 def test_whatever_is_killed_while_no_page_is_open_the_queue_moves(home: Path, tmp_path: Path) -> None:
     queue = Queue(home)
     work, later = tmp_path / "work", tmp_path / "later"

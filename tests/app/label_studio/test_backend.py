@@ -160,6 +160,7 @@ def hint(ours: str, secret: str, action: str) -> int:
     return httpx.post(f"{ours}/webhook", headers=headers, json=body, timeout=PATIENCE_S).status_code
 
 
+@pytest.mark.slow
 def test_webhooks_twice_reordered_missing_or_forged_end_in_the_same_state(
     label_studio_server: Running, label_studio: LabelStudio, project: Project, make_sync: Callable[[str], Sync]
 ) -> None:
@@ -193,6 +194,7 @@ def test_webhooks_twice_reordered_missing_or_forged_end_in_the_same_state(
     assert statuses(often) == statuses(once) == expected and follower.problem == ""
 
 
+@pytest.mark.slow
 def test_label_studio_asks_our_annotators_with_the_secret(
     label_studio_server: Running, label_studio: LabelStudio, project: Project
 ) -> None:

@@ -112,6 +112,7 @@ def neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_studio_ser
     services.engine.dispose()
 
 
+@pytest.mark.slow
 def test_pictures_go_there_as_a_job_and_a_decision_comes_back_by_a_webhook(
     neighbours: Services, label_studio_server: Running
 ) -> None:

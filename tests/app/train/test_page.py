@@ -57,6 +57,7 @@ def row(page: Page, name: str) -> Locator:
     return page.locator("#runs .run", has=page.get_by_role("button", name=name, exact=True))
 
 
+@pytest.mark.slow
 def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, visitor: BrowserContext) -> None:
     with app_at(home) as (address, app), train_page(visitor, address) as page:
         expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
@@ -98,6 +99,7 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         expect(page.locator("body")).to_contain_text("first was trained on tiny pictures")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor: BrowserContext, width: int) -> None:
     with app_at(home) as (address, _), train_page(visitor, address) as page:
@@ -127,6 +129,7 @@ def noted_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, visitor: BrowserContext) -> None:
     answers = {"Note": "with red lids", "Tags, separated by commas": "baseline, old"}
     with app_at(noted_home) as (address, _), train_page(visitor, address, "?run=1,2") as page:

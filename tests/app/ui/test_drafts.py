@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.browser_fixtures import new_visitor
@@ -17,6 +18,7 @@ def opened_form(context: BrowserContext, address: str) -> Page:
     return page
 
 
+@pytest.mark.slow
 def test_what_was_typed_before_the_app_was_killed_is_offered_again(tmp_path: Path, browser: Browser) -> None:
     context = new_visitor(browser)
     with app_at(tmp_path) as (address, app):

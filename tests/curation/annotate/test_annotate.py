@@ -326,6 +326,7 @@ def test_a_vocabulary_is_looked_for_without_describing(engine: Engine, tmp_path:
     assert {row.text for row in found[ids[0]]} == {"dog", "cat"}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_no_picture_is_lost_or_doubled(tmp_path: Path) -> None:
     url, log = f"sqlite:///{tmp_path / 'kill.sqlite'}", tmp_path / "said.txt"
     engine = open_engine(url)
@@ -406,6 +407,7 @@ def test_the_sample_worlds_annotators_refuse_other_pictures(engine: Engine, tmp_
         annotate(engine, config, AnnotatorFactory.of(config), worker="w")
 
 
+@pytest.mark.slow
 def test_the_photo_annotators_write_what_they_measure() -> None:
     with Image.open(ROOT / "app" / "ground" / "example_pictures" / "camera.jpg") as file:
         image = file.convert("RGB")

@@ -158,6 +158,7 @@ def test_a_picture_on_which_the_server_drops_the_connection_fails_alone() -> Non
     assert [(result.problem, result.answered) for result in results] == [(DROPPED, False)]
 
 
+@pytest.mark.slow
 def test_a_picture_on_which_the_server_hangs_fails_alone() -> None:
     with fake_openai(always={"red": "slow"}) as server:
         results = served(server.url, timeout=2.0, patience=PATIENCE_S).describe([flat("green"), flat("red")])

@@ -331,6 +331,7 @@ def test_an_export_drops_weighs_or_keeps_by_policy(engine: Engine, tmp_path: Pat
     assert sum("a corner" in line for line in texts("drop-description")) == 2
 
 
+@pytest.mark.slow
 def test_two_questions_stand_beside_one_by_the_commands_of_the_docs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

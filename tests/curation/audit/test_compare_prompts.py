@@ -71,6 +71,7 @@ def asking(server: FakeServer, **values: object) -> ComparePromptsConfig:
     return ComparePromptsConfig("colours", **({"pictures": 8, "describer": describer} | values))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_both_prompts_about_the_same_pictures_and_both_are_counted(
     colours: Engine, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_server_is_asked_both_prompts_about_the_same_pictures_and_both_are_cou
     assert any("two-stage minus one-stage" in line for line in found.lines())
 
 
+@pytest.mark.slow
 def test_the_sample_is_a_data_set_of_its_own_drawn_once_and_the_other_one_is_left_alone(
     colours: Engine, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_the_sample_is_a_data_set_of_its_own_drawn_once_and_the_other_one_is_lef
         assert not session.exec(select(RegionRow)).all()
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on_where_it_was(colours: Engine, tmp_path: Path) -> None:
     with fake_openai() as server:
         config = asking(server, batch=4)
@@ -143,6 +146,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(colours: Engine, tmp_path: Pa
     assert shown == [done == total for done, total in steps]
 
 
+@pytest.mark.slow
 def test_evidence_of_the_describers_own_model_gives_no_rate(colours: Engine, tmp_path: Path) -> None:
     config = ComparePromptsConfig("colours", pictures=3, describer=DescriberChoice("photo"))
     assert compare_prompts(colours, config, worker="w", home=tmp_path)
@@ -169,6 +173,7 @@ def test_the_sample_worlds_stand_in_errs_as_often_under_either_prompt(world: Eng
     assert found.difference is not None and (found.difference.low, found.difference.high) == (0, 0)
 
 
+@pytest.mark.slow
 def test_people_judge_claims_of_both_prompts_in_turn_until_none_is_left(colours: Engine, tmp_path: Path) -> None:
     with fake_openai(kind=TwoWays) as server:
         config = asking(server, claims=6)

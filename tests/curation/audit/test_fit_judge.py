@@ -124,6 +124,7 @@ def test_calibration_by_hand() -> None:
     assert calibration([]) == ((), 0.0)
 
 
+@pytest.mark.slow
 def test_a_fitted_judge_is_kept_and_used_and_no_model_is_asked_again(engine: Engine, tmp_path: Path) -> None:
     dataset_id, home = described(engine, tmp_path, PICTURES), tmp_path / "home"
     run(engine, Noisy())
@@ -154,6 +155,7 @@ def test_a_fitted_judge_is_kept_and_used_and_no_model_is_asked_again(engine: Eng
     assert again.judge == outcome.judge and again.changes.total() == 0, "equal verdicts, equal judge"
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_midway_is_ended_by_the_next(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'grain.sqlite'}")
     dataset_id, home = described(engine, tmp_path, PICTURES), tmp_path / "home"

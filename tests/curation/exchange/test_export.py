@@ -247,6 +247,7 @@ def test_a_picture_that_is_gone_is_counted_and_left_out(lids: Engine, tmp_path: 
         assert "no longer where it was imported from" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     lids: Engine, tmp_path: Path, small_disk: Path, format: Format
@@ -273,6 +274,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     assert stopped >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["shards", "imagefolder"])
 def test_killed_at_any_moment_the_same_command_makes_it_whole(
     sqlite_engine: Engine, tmp_path: Path, format: Format
@@ -437,6 +439,7 @@ def test_the_card_says_what_it_is_and_leaves_the_licence_to_people(lids: Engine,
     assert "To be filled in" in said and "human:bo" not in said
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_losses_first_and_an_object(lids: Engine, tmp_path: Path) -> None:
     environment = {**os.environ, "GRAIN_DATABASE_URL": lids.url.render_as_string(hide_password=False)}
     config = ExportConfig(format="odvg", out=tmp_path / "out", dataset="lids", home=tmp_path)

@@ -262,6 +262,7 @@ BREAKING = replace(
 )  # YAML's own line end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @given(records=st.lists(PICTURES, max_size=3))
 @example(records=[FULL, EMPTY])

@@ -63,6 +63,7 @@ def test_a_refused_file_does_not_end_the_process() -> None:
         assert process_of(decoder) == first
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_the_process_is_refused_and_the_next_one_is_read() -> None:
     """Memory for the small picture only; then time for the small picture only."""
     large = encoded(Image.new("RGB", (6000, 6000)), compress_level=1)

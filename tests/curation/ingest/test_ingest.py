@@ -238,6 +238,7 @@ def surroundings(engine: Engine, home: Path) -> dict[str, str]:
     return os.environ | {"GRAIN_HOME": str(home), "GRAIN_DATABASE_URL": text_of(engine.url)}
 
 
+@pytest.mark.slow
 def test_killed_in_its_middle_the_same_command_loses_nothing_and_adds_nothing_twice(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -489,6 +490,7 @@ def test_every_file_that_is_left_out_is_listed_once_with_its_reason(engine: Engi
         assert count_refusals(session, dataset_id=1, import_id=import_id_of(outside)) == {}
 
 
+@pytest.mark.slow
 def test_malformed_files_are_all_accounted_for(sqlite_engine: Engine, tmp_path: Path) -> None:
     """Fault 12."""
     home, files = tmp_path / "home", {file.name: file for file in malformed_images(seed=2, count=150)}
@@ -628,6 +630,7 @@ def test_a_reader_reduces_pictures_and_forgets_the_archives_it_used_first(
 # ------------------------------------------------------------------------------------ the command
 
 
+@pytest.mark.slow
 def test_the_sample_world_is_drawn_and_imported_and_again_nothing_is_added(engine: Engine, tmp_path: Path) -> None:
     home = tmp_path / "a home"
     answers = []
@@ -739,6 +742,7 @@ def test_a_cell_that_a_spreadsheet_would_compute_is_plain_text(engine: Engine, t
     assert row[:2] == ["x.zip", "'=1+1.jpg"]
 
 
+@pytest.mark.slow
 def test_a_job_hears_how_far_its_import_is(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
     said = tmp_path / "progress.json"

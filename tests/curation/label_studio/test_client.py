@@ -83,6 +83,7 @@ def test_a_project_of_other_people_is_left_alone(label_studio_server: Running, l
         ensure_project(label_studio, "Theirs", "regions")
 
 
+@pytest.mark.slow
 def test_thirty_pictures_go_there_and_thirty_decisions_come_back_and_again_nothing_changes(
     label_studio_server: Running, label_studio: LabelStudio, project: Project
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_picture_that_cannot_be_shown_holds_up_no_other(label_studio: LabelStu
     assert list(pushed.refused.values()) == ["10.png has a region with 40 descriptions: Label Studio can show 32."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [[500], [429, 429], [502, 503, 504], ["slow"], ["lost"], [500, "lost"]])
 def test_a_push_through_faults_loses_nothing_and_makes_nothing_twice(
     label_studio_server: Running, project: Project, faults: list[int | str]
@@ -302,6 +304,7 @@ def test_label_studio_tells_us_when_somebody_submits(
         until(lambda: ("POST", "/hint") in ours.requests)
 
 
+@pytest.mark.slow
 def test_a_data_set_goes_there_and_decisions_come_back_as_edits_and_again_nothing_changes(
     label_studio_server: Running, make_sync: Callable[[str], Sync]
 ) -> None:
@@ -346,6 +349,7 @@ def test_a_task_that_was_deleted_there_comes_again_only_where_it_is_named(
     assert sync.push().added == 0 and tasks_in(label_studio_server, sync.project) == len(first.tasks)
 
 
+@pytest.mark.slow
 def test_what_people_decided_while_the_server_failed_is_taken_later(
     label_studio_server: Running, make_sync: Callable[[str], Sync]
 ) -> None:
@@ -380,6 +384,7 @@ def selects(page: Page, canvas: Locator) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_person_in_the_editor_judges_writes_and_submits_and_the_rest_comes_back_as_it_went(
     label_studio_server: Running, label_studio: LabelStudio, browser: Browser
 ) -> None:

@@ -127,6 +127,7 @@ def errors_of(out: Path, shard: str) -> dict[str, dict[str, Any]]:
     return {row["member"]: row for row in map(json.loads, lines)}
 
 
+@pytest.mark.slow
 def test_the_rows_are_the_very_rows_of_annotate(world: Path, annotated: Path, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'grain.sqlite'}")
     ingest(engine, world, dataset="world", home=tmp_path, processes=1)
@@ -153,6 +154,7 @@ def test_the_rows_are_the_very_rows_of_annotate(world: Path, annotated: Path, tm
     assert manifest["recipes"] == {"describe": first, "localize": second}
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_by_the_training(world: Path, annotated: Path) -> None:
     shards = grain_data.find_shards(annotated, "train")
     records = {record.key: record for record in grain_data.read_records(shards)}
@@ -163,6 +165,7 @@ def test_what_is_written_is_read_by_the_training(world: Path, annotated: Path) -
         assert record.caption == before[key].caption and 3 <= len(record.texts) <= 5
 
 
+@pytest.mark.slow
 def test_of_the_shards_only_those_that_are_not_done_are_done_again(
     cluster: str, world: Path, annotated: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +184,7 @@ def test_of_the_shards_only_those_that_are_not_done_are_done_again(
     assert contents(config.out) == contents(annotated)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on(cluster: str, tmp_path: Path) -> None:
     """Of ten shards: those that are ready come all but at once, and a kill must come before the last one."""
     world, whole, out = (tmp_path / name for name in ("world", "whole", "out"))
@@ -202,6 +206,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(cluster: str, tmp_path: P
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_is_told_with_its_reason_and_the_others_go_through(cluster: str, tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -254,6 +259,7 @@ def test_a_picture_that_fails_is_told_with_its_reason_and_the_others_go_through(
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_work_says_why_in_one_sentence(cluster: str, world: Path, tmp_path: Path) -> None:
     offline = ScaleConfig(f"{world}/train-*.tar", tmp_path / "out", **SAMPLE)
     for slip, words in {
@@ -273,6 +279,7 @@ def test_a_run_that_cannot_work_says_why_in_one_sentence(cluster: str, world: Pa
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_the_claims_are_the_very_claims_of_audit_and_a_policy_reaches_the_regions(
     cluster: str, world: Path, annotated: Path, tmp_path: Path
 ) -> None:

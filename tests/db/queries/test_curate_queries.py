@@ -296,6 +296,7 @@ def test_caption_facts_and_review_are_edited_and_undone_like_regions(engine: Eng
         edit_it(4, review="empty")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_every_acknowledged_edit_of_500_colliding_rounds_is_in_the_history(
     database: str, tmp_path: Path, request: pytest.FixtureRequest

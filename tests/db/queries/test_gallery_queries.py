@@ -103,6 +103,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 FILTERS = [CurateFilter(**dict(zip(VALUES, values, strict=True))) for values in product(*VALUES.values())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("narrow", "common", "first"),  # filters are looked up whole, or in part, or hardly ever; words listed, or asked
     [(5000, 50_000, 0), (30, 50_000, 1), (30, 1, 2), (2, 50_000, 3), (2, 1, 4)],
@@ -162,6 +163,7 @@ def test_regions_chosen_one_by_one_or_by_their_pictures_are_paged_like_all(engin
             assert all_pages(session, filters, sort, limit=7) == in_order(expected, sort)
 
 
+@pytest.mark.slow
 def test_an_order_of_the_callers_own_is_kept_and_filtered(engine: Engine) -> None:
     gallery(engine)
     with reading(engine) as session:

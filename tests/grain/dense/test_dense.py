@@ -138,6 +138,7 @@ def test_a_box_is_learned_by_a_query_near_it_and_never_by_padding() -> None:
     ]  # not the exact box of a far token, nor padding
 
 
+@pytest.mark.slow
 def test_a_training_learns_what_each_phrase_means() -> None:
     pictures = [picture(number, [([LEFT], [f"thing {number}"]), ([RIGHT], [f"other {number}"])]) for number in range(4)]
     phrases = Phrases(pictures, encode)
@@ -184,6 +185,7 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_from_shards_to_weights_and_on_where_it_stopped(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

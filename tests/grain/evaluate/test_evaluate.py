@@ -582,6 +582,7 @@ def command(arguments: list[str]) -> None:
     runpy.run_module("grain.evaluate", run_name="__main__", alter_sys=True)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
     words = ["--models", "nowhere", "--data-sets", str(tmp_path), "--out", str(tmp_path / "run")]
     process = start(command, words, log=tmp_path / "log")

@@ -60,6 +60,7 @@ def fetched(hub: FakeHub, model: str, folder: Path) -> subprocess.CompletedProce
     return subprocess.run(words, env=reached, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["owlv2", "owlvit"])
 def test_a_detector_is_fetched_over_a_broken_connection_and_grounds(hub: FakeHub, kind: str, tmp_path: Path) -> None:
     hub.cut_after = 10_000
@@ -78,6 +79,7 @@ def test_a_detector_is_fetched_over_a_broken_connection_and_grounds(hub: FakeHub
     assert not [each for each in hub.requests if "/resolve/" in each], "what is here is not fetched again"
 
 
+@pytest.mark.slow
 def test_a_clip_of_open_clip_is_fetched_without_its_other_copy_and_recognises(hub: FakeHub, tmp_path: Path) -> None:
     done = fetched(hub, "owner/clip", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,6 +92,7 @@ def test_a_clip_of_open_clip_is_fetched_without_its_other_copy_and_recognises(hu
     assert np.linalg.norm(predictor.features(picture(0)).image_embed) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_or_has_only_pickles_is_refused_in_a_sentence(
     published: dict[str, Path], tmp_path: Path
 ) -> None:

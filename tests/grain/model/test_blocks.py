@@ -54,6 +54,7 @@ def test_recomputed_blocks_and_pieces_give_the_gradient_of_one_pass() -> None:
     assert furthest(gradients(cut), gradients(whole)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's compiler reads it
 def test_compiled_blocks_keep_their_names_and_give_the_gradient_in_batches_of_any_size() -> None:
     config = tiny_config(layers=1)

@@ -88,6 +88,7 @@ def test_what_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.slow
 def test_a_push_arrives_whole_and_private_at_a_hub(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "export"
     words = ["-m", "grain.model.publish", f"--run={run}", f"--out={out}", "--push-to=ada/first"]

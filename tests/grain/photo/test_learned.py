@@ -174,6 +174,7 @@ def test_class_names_are_scored_on_the_whole_picture_as_by_names_alone(predictor
     np.testing.assert_allclose([row.probability for row in ours], [row.probability for row in theirs], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch() -> None:
     code = (
         "import sys; from grain import Predictor; from PIL import Image; "

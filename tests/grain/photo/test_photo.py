@@ -156,6 +156,7 @@ def test_an_exif_turned_upload_is_grounded_upright(
 # ------------------------------------------------------------------------------------------- how it is loaded
 
 
+@pytest.mark.slow
 def test_the_first_photo_is_answered_without_torch() -> None:
     code = (
         "import sys; from grain import Predictor; from PIL import Image; "

@@ -45,6 +45,7 @@ def test_captions_that_another_one_equals_are_not_distinct() -> None:
     assert distinct_share(rows[:0]) == 0.0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_after_every_step_ends_at_the_same_weights(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_sigterm_only_asks() -> None:
         StopSignal.requested = False
 
 
+@pytest.mark.slow
 def test_the_same_pictures_are_kept_at_each_evaluation(data_folder: Path, tmp_path: Path) -> None:
     config = settings(data_folder, tmp_path)
     train(config)

@@ -33,6 +33,7 @@ def test_the_share_that_is_recognised_is_that_worked_by_hand(tmp_path: Path) -> 
     assert found.accuracies(Predictor(encoder), NAMES) == {"zero_shot_acc1": 0.75}
 
 
+@pytest.mark.slow
 def test_a_run_logs_it_at_each_evaluation_and_trains_as_without(tmp_path: Path) -> None:
     data = write_data(tmp_path / "tiny")
     plain = settings(data, tmp_path, out=tmp_path / "plain")
