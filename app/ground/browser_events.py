@@ -16,13 +16,18 @@ READ_KEPT = """() => {
   const kept = linked && own?.search !== location.search ? null : last;
   return [kept ? JSON.stringify(kept) : ""];
 }"""
-CLEAR_EXAMPLE = """(picture, descriptions, classes) => {
+CLEAR_EXAMPLE = """(picture) => {
+  if (!picture) return;
+  document.body.classList.add("stale-result");
   const examples = [...document.querySelectorAll("#gallery [data-example]")];
-  const ours = (name, text) => examples.some((example) => example.dataset[name].trim() === text.trim());
-  if (picture) document.body.classList.add("stale-result");
-  if (!picture) return [descriptions, classes];
-  return [ours("descriptions", descriptions) ? "" : descriptions, ours("classes", classes) ? "" : classes];
+  for (const name of ["descriptions", "classes"]) {
+    const field = document.querySelector(`#${name} textarea`);
+    if (!examples.some((example) => example.dataset[name].trim() === field?.value.trim())) continue;
+    field.value = "";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
 }"""
+"""Writes into the fields itself: a late answer to the removal of a picture would bring back the example's texts."""
 PUT_INTO_ADDRESS = "(query) => { if (query) history.replaceState(null, '', `?q=${query}`); }"
 ON_EXAMPLE = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-example]");

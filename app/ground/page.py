@@ -433,8 +433,7 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         [form.picture, form.descriptions, form.classes, *fields, inputs.kept],
         **(in_order("examples") | QUEUE_ALL),
     ).then(**run)
-    texts = [form.descriptions, form.classes]
-    form.picture.input(None, [form.picture, *texts], texts, js=CLEAR_EXAMPLE)
+    form.picture.input(None, form.picture, js=CLEAR_EXAMPLE)
     form.picture.input(
         page.check_picture,
         [form.picture, form.checkpoint],
