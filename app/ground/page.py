@@ -328,7 +328,8 @@ class GroundPage:
         Returns:
             One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
             confidence), not_found (descriptions that the picture does not show), matches (the cosine of every region
-            and description; of each description its answer, presence and reason), classes (best first), checkpoint.
+            and description; of each description its answer, presence and reason), classes (best first), checkpoint,
+            novelty (above 1 the picture is far from what the checkpoint has seen) and far (whether it is).
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
