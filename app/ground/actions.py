@@ -116,7 +116,7 @@ def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[
 
 
 def seen_names(services: Services, picture: str) -> tuple[str, ...]:
-    """Name what a picture seems to show.
+    """Name what a picture seems to show; nothing where it is far from every photograph that the names come from.
 
     Raises: QuestionError: it cannot be read.
     """

@@ -133,7 +133,7 @@ def progress_line(done: int, total: int, *, seconds: float) -> str:
 
 
 def seen_panel(names: Sequence[str]) -> str:
-    """Render what the picture seems to show, a button each; "" for nothing."""
+    """Render what the picture seems to show, a button each; without names, that it is too strange to tell."""
     return render("ground/templates/seen.html", names=names)
 
 

@@ -105,7 +105,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "ground/templates/timing.html": (partial(panels.timing_panel, [RESULT, RESULT]),),
     "ground/templates/code.html": (partial(panels.code_panel, QUESTION, GOOD),),
     "ground/templates/kept.html": (partial(panels.kept_mark, HOSTILE, HOSTILE),),
-    "ground/templates/seen.html": (partial(panels.seen_panel, [HOSTILE]),),
+    "ground/templates/seen.html": (partial(panels.seen_panel, [HOSTILE]), partial(panels.seen_panel, [])),
     "ground/templates/progress.html": (
         partial(render, "ground/templates/progress.html", done=1, total=2, left=HOSTILE),
     ),
