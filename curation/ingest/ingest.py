@@ -32,9 +32,10 @@ from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError, check_size
 from curation.files.home import database_url, home_folder, report_progress
 from curation.files.images import PictureReader
+from curation.files.import_limits import PICTURES, most_pictures
 from curation.files.pictures import AHEAD, DecoderPool, in_order, read_file
 from curation.files.records import with_captions
-from curation.files.sources import FoundFile, is_address, open_source
+from curation.files.sources import FoundFile, PictureSource, is_address, open_source
 from curation.sample.world import WorldConfig, write_world
 from db import models
 from db.engine import Engine, Session, open_engine, retrying
@@ -147,10 +148,11 @@ def ingest(
              each archive. processes: that decode at the same time, None for one a core. on_progress: called after every
              transaction.
     Returns: what this pass came to, whatever earlier ones did.
-    Raises:  UserError: nothing can be imported from there. WriteError: thumbnails cannot be written.
-             DatabaseError: the disk of the database is full. ValueError: the name will not do.
+    Raises:  UserError: nothing can be imported from there, or more files than GRAIN_IMPORT_PICTURES. WriteError:
+             thumbnails cannot be written. DatabaseError: the disk of the database is full. ValueError: the name will
+             not do.
     """
-    opened = open_source(source, limits, archive_limits)
+    opened = _bounded(open_source(source, limits, archive_limits), most_pictures())
     dataset_id = _dataset_id(engine, dataset, source)
     tally = ImportTally(total=opened.total)
     with (
@@ -163,6 +165,26 @@ def ingest(
             work.keep(batch, tally)
             on_progress(tally)
     return tally
+
+
+def _bounded(opened: PictureSource, most: int) -> PictureSource:
+    """Return a source that gives at most so many files, 0 for all.
+
+    Raises: UserError: it is known to have more; its files raise it where that shows on the way.
+    """
+    if not most:
+        return opened
+    sentence = f"expected at most {most:,} files in one import ({PICTURES}), got more: import a part, or raise it"
+    if (opened.total or 0) > most:
+        raise UserError(sentence)
+
+    def files() -> Iterator[FoundFile]:
+        for number, found in enumerate(opened.files, start=1):
+            if number > most:
+                raise UserError(sentence)
+            yield found
+
+    return replace(opened, files=files())
 
 
 def import_id_of(source: Path) -> str:
