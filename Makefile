@@ -70,6 +70,8 @@ sample: $(APP_READY) ## draw the sample world and train both embedded checkpoint
 	for name in sample sample-clip; do \
 	    rm -rf grain/checkpoints/$$name && cp -R runs/$$name/final grain/checkpoints/$$name || exit 1; \
 	done
+	$(BIN)/python -m grain.fit_familiarity grain/checkpoints/sample --pictures $(WORLD) \
+	    --fitted-on "pictures of the sample world" --centres 1 --directions 32
 
 photo: $(PHOTO_READY) $(NANODET) ## make the embedded checkpoints of photographs again (npm, Python 3.11 or 3.12)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PHOTO)/bin/python -m grain.photo.make_photo --human-models $(NANODET)

@@ -340,12 +340,13 @@ class Api:
         with said():
             return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.read(settings)))
 
-    def import_pictures(self, request: gr.Request, source: str, name: str) -> dict[str, Any]:
+    def import_pictures(self, request: gr.Request, source: str, name: str, coco: str = "leave") -> dict[str, Any]:
         """Import pictures into a data set, as a job; one of a new name is made.
 
         Args:
             source: Folder, archive, table or parquet file on the app's machine.
             name: Of the data set.
+            coco: What to do with COCO files in the folder: "leave", "bring", or "accept" where people made them.
 
         Returns:
             The job, as /job shows it.
@@ -353,8 +354,8 @@ class Api:
         from app.jobs.imports import queue_import
 
         with said():
-            owner = person_of(request).name
-            return self._job(queue_import(self.services.jobs, owner=owner, source=source.strip(), name=name))
+            asked = {"name": name, "source": source.strip(), "annotations": coco}
+            return self._job(queue_import(self.services.jobs, owner=person_of(request).name, **asked))
 
     def import_annotations(
         self, request: gr.Request, dataset: str, file: str, format: str, accept: bool = False

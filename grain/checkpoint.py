@@ -19,6 +19,10 @@ from user_errors import UserError
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
 FAMILIAR = "familiar.safetensors"  # what a checkpoint has seen, see grain.familiarity
+UNFAMILIAR = (  # on a card
+    f"It has no `{FAMILIAR}`: it cannot tell pictures that are far from what it has seen; `grain.fit_familiarity` "
+    "adds one."
+)
 ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}

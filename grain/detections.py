@@ -13,7 +13,7 @@ from PIL import Image
 from grain.draw import LabelledBox, color_of, draw_boxes
 from grain.structures import Prediction, Region
 
-COLUMNS = ("file", "description", "found", "score", "x0", "y0", "x1", "y1", "width", "height")
+COLUMNS = ("file", "description", "found", "score", "x0", "y0", "x1", "y1", "width", "height", "novelty")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run such a cell
 
 
@@ -56,19 +56,23 @@ def to_coco(results: Sequence[PicturePrediction]) -> dict[str, Any]:
 
 
 def to_csv(results: Sequence[PicturePrediction]) -> str:
-    """Return a table: a row a region in pixels of the upright picture, and one a description without any."""
+    """Return a table: a row a region in pixels of the upright picture, and one a description without any.
+
+    novelty: see Prediction; empty where nothing tells.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for each in results:
         found, name = each.prediction, _plain(each.name)
+        novelty = "" if found.novelty is None else f"{found.novelty:.2f}"
         for description in found.descriptions:
             regions = [region for region in found.regions if region.text == description]
             rows: list[tuple[Any, ...]] = [
                 ("yes", f"{region.score:.4f}", *_pixels(region, found)) for region in regions
             ]
             for row in rows or [("no", "", "", "", "", "")]:
-                table.writerow((name, _plain(description), *row, found.width, found.height))
+                table.writerow((name, _plain(description), *row, found.width, found.height, novelty))
     return text.getvalue()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grain.checkpoint import FAMILIAR, MANIFEST, checkpoint_folder, locate
+from grain.checkpoint import CARD, FAMILIAR, MANIFEST, UNFAMILIAR, checkpoint_folder, locate
 from grain.command import run_command
 from grain.familiarity import fit, gist_of
 from grain.predict import Predictor
@@ -56,6 +56,9 @@ def main(config: FamiliarityConfig) -> None:
             if file.is_file() and file.name not in (MANIFEST, FAMILIAR):
                 shutil.copyfile(file, place / file.name)
         found.save(place / FAMILIAR)
+        if (card := place / CARD).is_file():
+            told = f"It tells pictures that are far from {config.fitted_on}."
+            card.write_text(card.read_text(encoding="utf-8").replace(UNFAMILIAR, told), encoding="utf-8")
     print(f"{folder.name}: fitted on {len(gists):,} pictures, {config.centres} centres, limit {found.limit:.1f}")
 
 

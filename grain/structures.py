@@ -142,6 +142,11 @@ class Prediction:
     reasons: tuple[str, ...] = ()
     novelty: float | None = None
 
+    @property
+    def far(self) -> bool | None:
+        """Return whether the picture is far from what the model has seen; None where nothing tells."""
+        return None if self.novelty is None else self.novelty > 1
+
     def above(self, *, threshold: float = -1.0, min_confidence: float = 0.0) -> Prediction:
         """Return the same with the regions that reach both thresholds."""
         kept = (
@@ -189,6 +194,7 @@ class Prediction:
             "not_found": list(self.not_found),
             "classes": [asdict(score) for score in self.classes],
             "novelty": self.novelty,
+            "far": self.far,
             "timing_ms": self.timing_ms,
         }
 

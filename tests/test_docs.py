@@ -286,6 +286,16 @@ def test_a_named_machine_is_noticed(text: str, count: int) -> None:
     assert len(complaints(text)) == count
 
 
+def test_no_table_is_cut_in_two_by_an_empty_line() -> None:
+    tables = 0
+    for name in (name for name in our_files() if name.endswith(".md")):
+        text = re.sub(r"^```.*?^```", "", read(name), flags=re.MULTILINE | re.DOTALL)
+        for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+            assert re.match(r".*\n\|[ :|-]+\|\n", block), f"{name}: a table begins without its head: {block[:80]}"
+            tables += 1
+    assert tables > 40
+
+
 def test_the_evidence_is_what_the_benchmarks_measured() -> None:
     rows = {row["name"]: row for row in json.loads(read("docs/benchmarks.json"))}
     stated = re.findall(r"\| \[`(\w+)`\]\(benchmarks\.md#\w+\) \| (.+) \| (.+) \|", read("docs/evidence.md"))

@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "grain.preprocess",
         "grain.photo.photo",
         "grain.photo.phrases",
+        "grain.familiarity",
         "grain.zero_shot",
         "grain.time_limit",
         "grain.hub",

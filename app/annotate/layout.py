@@ -46,16 +46,25 @@ class AnnotateOutputs(NamedTuple):
     again: Any
 
 
+BESIDE_CHOICES = [
+    ("leave them", "leave"),
+    ("bring them too, pending", "bring"),
+    ("bring them as accepted: people made them", "accept"),
+]
+
+
 @dataclass(frozen=True)
 class ImportParts:
     """The components that import pictures.
 
-    left_out: lists the files that imports left out of the data set. save: downloads the list. file: what is downloaded.
+    annotations: asks what to do with COCO files beside the pictures, once there are some. left_out: lists the files
+    that imports left out of the data set. save: downloads the list. file: what is downloaded.
     """
 
     accordion: Any
     source: Any
     name: Any
+    annotations: Any
     start: Any
     draw_sample: Any
     note: Any
@@ -129,12 +138,13 @@ def _import_fields() -> ImportParts:
             elem_id="source",
         )
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
+        annotations = gr.Radio(BESIDE_CHOICES, value=None, label="its annotations", visible=False, elem_id="beside")
         start = gr.Button("Import", size="sm", elem_id="import-button")
         draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
         note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
         save = gr.Button("Download the list of what was left out", size="sm", visible=False, elem_id="save-left-out")
         file = gr.JSON(visible=False)
-    return ImportParts(accordion, source, name, start, draw_sample, note, left_out, save, file)
+    return ImportParts(accordion, source, name, annotations, start, draw_sample, note, left_out, save, file)
 
 
 def _annotator_fields(dataset: Any) -> AnnotateForm:

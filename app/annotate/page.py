@@ -6,6 +6,7 @@ What a handler needs of the data's side is imported when it runs: the first page
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -172,9 +173,23 @@ class AnnotatePage:
         control_job_by_button(self.services, request, event)
         return self.jobs()
 
-    def import_pictures(self, source: str, name: str, request: gr.Request) -> list[Any]:
-        """Queue an import. Returns its note and jobs."""
-        return self._import(request, source=(source or "").strip(), name=name or "")
+    def import_pictures(self, source: str, name: str, annotations: str | None, request: gr.Request) -> list[Any]:
+        """Queue an import, once it is said what to do with annotations beside the pictures.
+
+        Returns its note, jobs, and annotations.
+        """
+        from curation.ingest.annotations_beside import annotations_beside
+
+        place = (source or "").strip()
+        beside = annotations_beside(Path(place).expanduser()) if place else ()
+        if beside and not annotations:
+            names = ", ".join(file.name for file in beside)
+            asked = notice(
+                f"{names} has annotations of these pictures. Bring them too? Choose, and press Import again."
+            )
+            return [asked, gr.skip(), gr.update(visible=True)]
+        bring = {"annotations": annotations} if beside else {}
+        return [*self._import(request, source=place, name=name or "", **bring), gr.update(visible=False, value=None)]
 
     def draw_sample(self, request: gr.Request) -> list[Any]:
         """Queue an import of the example data set. Returns its note and jobs."""
@@ -280,7 +295,8 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     fields = [*form]
     parts.start.click(page.start, fields, jobs, **LIGHT)
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
-    imports.start.click(page.import_pictures, [imports.source, imports.name], [imports.note, jobs], **LIGHT)
+    asked = [imports.source, imports.name, imports.annotations]
+    imports.start.click(page.import_pictures, asked, [imports.note, jobs, imports.annotations], **LIGHT)
     imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
     shown = [imports.left_out, imports.save]
     gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, shown, **LIGHT)

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     """Processor time to read one picture."""
     upload_memory_bytes: int = Field(default=Limits.memory_bytes, ge=64 * 2**20)
     """Memory to read one picture."""
+    import_pixels: int = Field(default=Limits.pixels, ge=1)
+    """Pixels of one picture of a data set; imports and all who read it obey (curation/files/import_limits.py)."""
+    import_bytes: int = Field(default=Limits.file_bytes, ge=1)
+    """Bytes of one likewise."""
+    import_pictures: int = Field(default=0, ge=0)
+    """Files that one import may bring; 0: any number."""
 
     @field_validator("home")
     @classmethod

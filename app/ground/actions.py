@@ -46,6 +46,21 @@ class GroundAnswer:
     versus: CheckpointResult | None
 
 
+@dataclass(frozen=True)
+class GroundView:
+    """The result on the page, kept to redraw, download and share it. uri: the picture as the page shows it."""
+
+    question: GroundQuestion
+    result: CheckpointResult
+    versus: CheckpointResult | None
+    uri: str
+
+    @property
+    def results(self) -> list[CheckpointResult]:
+        """Return one result or both."""
+        return [self.result, *([self.versus] if self.versus else [])]
+
+
 def linked_question(services: Services, first: GroundQuestion, *, query: str, image: str) -> tuple[GroundQuestion, str]:
     """Return the question of a link, or else the first one; and what is wrong with the link, if anything.
 
@@ -116,7 +131,7 @@ def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[
 
 
 def seen_names(services: Services, picture: str) -> tuple[str, ...]:
-    """Name what a picture seems to show.
+    """Name what a picture seems to show; nothing where it is far from every photograph that the names come from.
 
     Raises: QuestionError: it cannot be read.
     """

@@ -18,10 +18,10 @@ function* placesOf(box, w, h, height) {
   }
 }
 
-// frame: the element with the picture, its regions and their labels (.tag), in the order of the regions.
+// frame: the element with the picture, its regions (.versus: a second checkpoint's) and their labels, in one order.
 function placeLabels(frame) {
   const whole = frame.getBoundingClientRect(), taken = [];
-  const regions = [...frame.querySelectorAll(".region")];
+  const regions = [...frame.querySelectorAll(".region, .versus")];
   frame.querySelectorAll(".tag").forEach((tag, index) => {
     const edge = regions[index]?.querySelector(".line").getBoundingClientRect();
     if (!edge || !tag.offsetWidth) return; // switched off

@@ -19,6 +19,7 @@ from app.ui.upload_field import UploadedPicture
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, label_choices
 from grain.checkpoint import DEFAULT_ALPHA
 
+REGION_CHOICES = [("found", "best"), ("all", "all"), ("of both checkpoints", "both")]
 TITLE = "Ground"
 LEAD = "Find each description in a picture, and see which class the picture shows."
 SCRIPT = script(Path(__file__).with_name("page.js"), "kept_form.js", "labels.js")
@@ -204,7 +205,7 @@ def _detection_cards() -> tuple[Any, ...]:
         stage = gr.HTML(empty, js_on_load=SCRIPT, apply_default_css=False, elem_id="stage")
         with gr.Row(elem_classes="controls"):
             threshold = _slider("threshold (cosine)", "threshold", -1, value=0.0, step=0.01)
-            which = gr.Radio([("found", "best"), ("all", "all")], value="best", label="regions", elem_id="which")
+            which = gr.Radio(REGION_CHOICES, value="best", label="regions", elem_id="which")
     with gr.Column(elem_classes="card"):
         html(heading("Region × description"))
         matrix = gr.Plot(empty_figure("No result yet"), show_label=False, elem_id="matrix")

@@ -13,7 +13,7 @@ def stage_note(results: Sequence[CheckpointResult]) -> str:
     Args: results: of the checkpoint, and of the one compared with, if any.
     """
     cannot = results[0].info.grounding_note
-    strange = [each.checkpoint.name for each in results if (each.prediction.novelty or 0.0) > 1]
+    strange = [each.checkpoint.name for each in results if each.prediction.far]
     sentences = [f"{cannot.capitalize()}."] if cannot else []
     if strange:
         names = " and ".join(strange)

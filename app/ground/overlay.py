@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.ui.frames import Box
+from app.ground.actions import CheckpointResult
+from app.ui.frames import SECOND_DASH, Box
 from app.ui.html import render
 from app.ui.marks import mark_of
 from grain.structures import Prediction
@@ -18,7 +19,8 @@ INSET = 0.008  # of the picture's longer side, for each further description of o
 RIGHT_HALF = 0.6  # a tag of a box that begins beyond it is placed by the box's right edge
 TOP_EDGE = 0.09  # a tag of a box that begins above it is placed inside the box
 
-Which = Literal["best", "all"]
+Which = Literal["best", "all", "both"]
+"""Every region that was found; every region that there is; those found by the checkpoint compared with, too."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,34 @@ class DrawnRegion:
     number: int = 0
 
 
+@dataclass(frozen=True)
+class DrawnResult:
+    """What one of two checkpoints found, to be drawn on the same picture. name: the checkpoint's."""
+
+    name: str
+    prediction: Prediction
+    regions: tuple[DrawnRegion, ...]
+
+
+def drawn_results(results: Sequence[CheckpointResult], *, threshold: float, which: Which) -> tuple[DrawnResult, ...]:
+    """Choose the boxes of each checkpoint where both are asked for; nothing otherwise."""
+    if which != "both":
+        return ()
+    return tuple(
+        DrawnResult(
+            each.checkpoint.name, each.prediction, drawn_regions(each.prediction, threshold=threshold, which=which)
+        )
+        for each in results
+    )
+
+
 def drawn_regions(prediction: Prediction, *, threshold: float, which: Which) -> tuple[DrawnRegion, ...]:
     """Choose the boxes to draw.
 
-    Args: threshold: least cosine. which: `best`: every region that was found; `all`: every region of the checkpoint,
-          under the description that it matches best.
+    Args: threshold: least cosine. which: `all`: every region of the checkpoint, under the description that it matches
+          best; else every region that was found.
     """
-    if which == "best":
+    if which != "all":
         return _found(prediction.above(threshold=threshold))
     if prediction.matches.size == 0:
         return ()
@@ -64,11 +87,22 @@ def _found(prediction: Prediction) -> tuple[DrawnRegion, ...]:
     return tuple(drawn)
 
 
-def stage(prediction: Prediction, regions: Sequence[DrawnRegion], uri: str, *, threshold: float, note: str = "") -> str:
+def stage(
+    prediction: Prediction,
+    regions: Sequence[DrawnRegion],
+    uri: str,
+    *,
+    threshold: float,
+    note: str = "",
+    compared: Sequence[DrawnResult] = (),
+) -> str:
     """Render the picture with its regions, a button for each description below it, and a note.
+
+    compared: both results where both are drawn, this one first; it alone where there is no other.
 
     The SVG has the pixels of the upright picture as its units; regions that are not drawn are there, hidden.
     """
+    second = compared[1].regions if len(compared) > 1 else ()
     return render(
         "ground/templates/stage.html",
         uri=uri,
@@ -76,8 +110,11 @@ def stage(prediction: Prediction, regions: Sequence[DrawnRegion], uri: str, *, t
         height=prediction.height,
         regions=_drawn(prediction, regions),
         hidden=[_hidden(prediction, row) for row in range(len(prediction.boxes_xyxy))],
-        chips=_chips(prediction, regions, threshold),
+        chips=_chips(prediction, regions, threshold, second={one.description for one in second}),
         note=note,
+        compared=compared,
+        second=_drawn(compared[1].prediction, second) if second else [],
+        dash=SECOND_DASH,
     )
 
 
@@ -125,14 +162,19 @@ def _hidden(prediction: Prediction, row: int) -> dict[str, Any]:
     }
 
 
-def _chips(prediction: Prediction, regions: Sequence[DrawnRegion], threshold: float) -> list[dict[str, Any]]:
-    """Return of each description its text, how many boxes it has, its best cosine, and why it has none if so."""
+def _chips(
+    prediction: Prediction, regions: Sequence[DrawnRegion], threshold: float, *, second: Collection[int]
+) -> list[dict[str, Any]]:
+    """Return of each description its text, how many boxes it has, its best cosine, and why it has none if so.
+
+    second: descriptions that have a box of the other checkpoint.
+    """
     drawn = Counter(one.description for one in regions)
     values = []
     for index, text in enumerate(prediction.descriptions):
         best = float(prediction.matches[prediction.best[index], index]) if prediction.matches.size else None
         reason = "" if best is None or drawn[index] else _why_no_box(prediction, index, best, threshold=threshold)
-        values.append({"text": text, "count": drawn[index], "score": best, "reason": reason})
+        values.append({"text": text, "count": drawn[index], "score": best, "reason": reason, "second": index in second})
     return values
 
 

@@ -14,7 +14,7 @@ function chips() {
 function apply() {
   const off = new Set(all(".chip").filter((chip) => hidden.has(textOf(chip))).map((chip) => chip.dataset.description));
   for (const chip of all(".chip")) chip.setAttribute("aria-pressed", String(!off.has(chip.dataset.description)));
-  for (const mark of all(".region, .tag")) {
+  for (const mark of all(".region, .versus, .tag")) {
     mark.classList.toggle(OFF, off.has(mark.dataset.description));
     mark.classList.toggle(LIT, lit !== null && mark.dataset.region === lit);
     mark.classList.toggle(FADED, lit !== null && mark.dataset.region !== lit);
@@ -44,12 +44,12 @@ tip.setAttribute("role", "tooltip");
 function showTip(target, event) {
   const { description, region } = target.dataset;
   const known = target.dataset.text ? target : element.querySelector(`.region[data-description="${description}"]`);
-  const { text, score } = known?.dataset ?? {};
-  if (!text) return;
+  const { text, score, of } = known?.dataset ?? {};
+  if (!text || (!region && !of)) return; // the label of a second checkpoint's box
   tip.textContent = "";
   const strong = document.createElement("b");
   strong.textContent = text;
-  tip.append(strong, ` region ${region}, cosine ${score}`);
+  tip.append(strong, of ? ` ${of}, cosine ${score}` : ` region ${region}, cosine ${score}`);
   document.body.append(tip);
   const room = window.innerWidth - tip.offsetWidth - 12;
   tip.style.left = `${Math.max(8, Math.min(event.clientX + 14, room))}px`;
@@ -57,7 +57,7 @@ function showTip(target, event) {
 }
 
 element.addEventListener("pointermove", (event) => {
-  const target = event.target.closest?.(".region, .ghost.lit, .tag");
+  const target = event.target.closest?.(".region, .versus, .ghost.lit, .tag");
   target ? showTip(target, event) : tip.remove();
 });
 element.addEventListener("pointerleave", () => tip.remove());
@@ -67,7 +67,7 @@ element.addEventListener("click", (event) => {
   const chip = event.target.closest(".chip");
   if (chip) return toggle(chip);
   const region = event.target.closest(".region, .ghost.lit, .tag");
-  if (region) light(region.dataset.region);
+  if (region?.dataset.region) light(region.dataset.region);
 });
 element.addEventListener("keydown", (event) => {
   const region = event.target.closest?.(".region");

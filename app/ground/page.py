@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from app.core.ground_links import GroundQuestion, QuestionError, open_picture, s
 from app.core.recent_pictures import keep_picture, owner_of
 from app.ground import annotated_image, overlay, panels
 from app.ground.actions import (
-    CheckpointResult,
+    GroundView,
     answer,
     default_alpha,
     embed_class_texts,
@@ -59,16 +59,6 @@ NO_RESULT = "There is no result yet: press Run first."
 # always_last: what a person does while the page is busy is done afterwards; Gradio's default forgets it.
 QUEUED: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
 MODEL: dict[str, Any] = {"concurrency_id": MODEL_LANE, "concurrency_limit": 1, **QUEUED}
-
-
-@dataclass(frozen=True)
-class GroundView:
-    """The result on the page, kept to redraw, download and share it. uri: the picture as the page shows it."""
-
-    question: GroundQuestion
-    result: CheckpointResult
-    versus: CheckpointResult | None
-    uri: str
 
 
 class GroundPage:
@@ -299,8 +289,7 @@ class GroundPage:
         except QuestionError as error:
             warn(error)
             return {}
-        regions = overlay.drawn_regions(view.result.prediction, threshold=view.question.threshold, which=which)
-        drawn = annotated_image.draw_regions(image, view.result.prediction, regions)
+        drawn = annotated_image.draw_results(image, view.results, threshold=view.question.threshold, which=which)
         return file_to_save("detections.png", "image/png", annotated_image.png_bytes(drawn))
 
     def ground(
@@ -328,7 +317,8 @@ class GroundPage:
         Returns:
             One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
             confidence), not_found (descriptions that the picture does not show), matches (the cosine of every region
-            and description; of each description its answer, presence and reason), classes (best first), checkpoint.
+            and description; of each description its answer, presence and reason), classes (best first), checkpoint,
+            novelty (above 1 the picture is far from what the checkpoint has seen) and far (whether it is).
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
@@ -351,14 +341,15 @@ class GroundPage:
 
 def _draw(view: GroundView, which: overlay.Which) -> GroundOutputs:
     question, prediction = view.question, view.result.prediction
-    results = [view.result, *([view.versus] if view.versus else [])]
-    regions = overlay.drawn_regions(prediction, threshold=question.threshold, which=which)
+    threshold, note = question.threshold, stage_note(view.results)
+    regions = overlay.drawn_regions(prediction, threshold=threshold, which=which)
+    both = overlay.drawn_results(view.results, threshold=threshold, which=which)
     return GroundOutputs(
         view=view,
-        stage=overlay.stage(prediction, regions, view.uri, threshold=question.threshold, note=stage_note(results)),
+        stage=overlay.stage(prediction, regions, view.uri, threshold=threshold, note=note, compared=both),
         matrix=heatmap(prediction),
         classes=panels.classes_panel(view.result, view.versus, alpha=question.alpha),
-        timing=panels.timing_panel(results),
+        timing=panels.timing_panel(view.results),
         code=panels.code_panel(question, view.result.checkpoint),
     )
 

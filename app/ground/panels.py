@@ -94,7 +94,7 @@ def several_panel(answers: Sequence[PictureAnswer]) -> str:
 
 def _several_row(answer: PictureAnswer) -> dict[str, object]:
     if answer.found is None:
-        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": []}
+        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": [], "far": None}
     prediction = answer.found.prediction
     index = {text: row for row, text in enumerate(prediction.descriptions)}
     regions = [replace(region, index=index[region.text]) for region in prediction.regions]
@@ -105,15 +105,25 @@ def _several_row(answer: PictureAnswer) -> dict[str, object]:
         "frame": regions_frame(answer.uri, regions, width=prediction.width, height=prediction.height),
         "found": [(text, row, best[text]) for text, row in index.items() if text in best],
         "absent": [text for text in index if text not in best],
+        "far": prediction.far,
     }
 
 
 def several_note(answers: Sequence[PictureAnswer], *, total: int, last: bool) -> str:
-    """Render how far a run is, and when it is done on how many pictures each description was found."""
+    """Render how far a run is, at its end on how many pictures each description was found, and which are strange."""
     found = Counter(text for each in answers if each.found for text in {r.text for r in each.found.prediction.regions})
     texts = next((each.found.prediction.descriptions for each in answers if each.found), ())
     counts = [(text, found[text]) for text in texts]
-    return render("ground/templates/several_note.html", done=len(answers), total=total, last=last, counts=counts)
+    far = [each for each in answers if each.found and each.found.prediction.far]
+    return render(
+        "ground/templates/several_note.html",
+        done=len(answers),
+        total=total,
+        last=last,
+        counts=counts,
+        far=len(far),
+        checkpoint=far[0].checkpoint if far else "",
+    )
 
 
 def progress_line(done: int, total: int, *, seconds: float) -> str:
@@ -123,7 +133,7 @@ def progress_line(done: int, total: int, *, seconds: float) -> str:
 
 
 def seen_panel(names: Sequence[str]) -> str:
-    """Render what the picture seems to show, a button each; "" for nothing."""
+    """Render what the picture seems to show, a button each; without names, that it is too strange to tell."""
     return render("ground/templates/seen.html", names=names)
 
 

@@ -21,11 +21,12 @@ IMPORT, ANNOTATIONS = "import", "import-annotations"  # the kinds of these jobs
 def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
     """Queue an import of pictures; return the id of the job.
 
-    Args:   settings: of IngestConfig: source, a path on this machine, or sample, new pictures of the sample world.
+    Args:   settings: of IngestConfig: source, a path on this machine, or sample, new pictures of the sample world; and
+            annotations.
     Raises: UserError: there is no name, or neither source nor sample.
     """
     try:
-        config = IngestConfig(dataset=_checked(name), **settings)
+        config = IngestConfig(dataset=_checked(name), who=owner, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
     return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config)))

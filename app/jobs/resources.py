@@ -86,8 +86,8 @@ def read_resources(
 
 
 def _number(name: str, text: str, most: float, *, whole: bool = False) -> float:
-    """Return a number, 0 for an empty text."""
-    if text in ("", "0"):
+    """Return a number, 0 for an empty text; a whole one may be 0 as well, for the cluster's own or a count."""
+    if not text or (whole and text == "0"):
         return 0.0
     try:
         number = float(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from user_errors import UserError
 PATIENCE_S = 60  # for a word of Slurm's
 PASSES = re.compile(r"contact slurm controller|timed out|temporarily|connect failure|connection refused", re.IGNORECASE)
 """What sbatch says where it is worth trying again."""
+
+
+def enter(folder: Path) -> str:
+    """Return the line of a batch script that goes to a folder, whatever its name."""
+    return f"cd {shlex.quote(str(folder))}"
 
 
 class SlurmJob(ClusterJob):
@@ -46,7 +52,7 @@ class SlurmJob(ClusterJob):
         self._place.mkdir(parents=True, exist_ok=True)
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
         asked = {name.replace("-", "_"): value for name, value in self.resources.sbatch().items()}
-        executor.update_parameters(job_name=self.name, setup=[f"cd {ROOT}"], **asked)
+        executor.update_parameters(job_name=self.name, setup=[enter(ROOT)], **asked)
         told = Order(**vars(order) | {"verdict": str(self._verdict)})
         try:
             number = executor.submit(run, told.to_json()).job_id

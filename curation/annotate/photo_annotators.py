@@ -17,6 +17,7 @@ from PIL import Image
 from curation.annotate.describe import DescriberResult
 from curation.annotate.localize import LocalizeConfig
 from grain.checkpoint import locate
+from grain.familiarity import Familiarity
 from grain.photo.photo import PhotoEncoder
 from grain.photo.phrases import colour_shares, with_article
 from grain.predict import Predictor
@@ -41,13 +42,23 @@ class PhotoDescriber:
         """Return what knows names, loaded when it is first needed."""
         return PhotoEncoder.load(locate("photo-names"))
 
+    @cached_property
+    def familiarity(self) -> Familiarity | None:
+        """Return what its networks have seen."""
+        return Familiarity.load(locate("photo-names"))
+
     def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
         """See Describer."""
         return [self._describe(image) for image in images]
 
     def names(self, image: Image.Image) -> tuple[str, ...]:
-        """Return what is surely in a picture, each name once with its article; of the whole picture if nothing is."""
+        """Return what is surely in a picture, each name once with its article; of the whole picture if nothing is.
+
+        Nothing of a picture that is far from the photographs that it knows: the nearest name is then no guess at all.
+        """
         features = self.encoder.encode_images([image])[0]
+        if self.familiarity and self.familiarity.novelty(features) > 1:
+            return ()
         known = self.encoder.nearest_names(features.region_embeds)
         pairs = zip(known, features.objectness, strict=True)
         names = [name for (name, likeness), sure in pairs if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS]

@@ -24,6 +24,7 @@ from typing import IO, Self, TypeVar
 from PIL import Image
 
 from curation.files.decode import Limits, RefusedError, check_size, strip_rows
+from curation.files.import_limits import picture_limits
 
 __all__ = [
     "DecoderPool",
@@ -72,7 +73,7 @@ class PictureDecoder:
 
     def __init__(self, limits: Limits | None = None) -> None:
         """limits: for each picture."""
-        self._limits = limits or Limits()
+        self._limits = limits or picture_limits()
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, content: bytes, side: int = 0) -> UprightPicture:
@@ -162,7 +163,7 @@ class DecoderPool:
 
     def __init__(self, limits: Limits | None = None, processes: int | None = None) -> None:
         """processes: at the same time; None for one a core."""
-        self.limits = limits or Limits()
+        self.limits = limits or picture_limits()
         self.processes = processes or usable_cores()
         # last in, first out: one thread alone keeps to one process
         self._idle: LifoQueue[PictureDecoder] = LifoQueue()
@@ -198,7 +199,7 @@ def read_picture(path: str | Path, limits: Limits | None = None) -> Image.Image:
     Returns: RGB, upright (EXIF applied), the first frame of an animation, transparent pixels on white.
     Raises:  RefusedError: it is not let in; one sentence that says why and what to do.
     """
-    limits = limits or Limits()
+    limits = limits or picture_limits()
     content = read_file(Path(path), limits)
     with PictureDecoder(limits) as decoder:
         return decoder.read(content).image

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
+from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
 from curation.files.tables import (
     METADATA_NAMES,
@@ -88,7 +89,7 @@ def open_source(path: Path, limits: Limits | None = None, archive_limits: Archiv
             f"expected a folder or file on this machine, got the address {str(path).replace(':/', '://', 1)}: "
             "let img2dataset fetch the pictures, and import the folder that it writes"
         )
-    reader = _SourceReader(limits or Limits(), archive_limits or ArchiveLimits())
+    reader = _SourceReader(limits or picture_limits(), archive_limits or ArchiveLimits())
     path = Path(os.path.abspath(path))  # one place, one name: `a/../b` is `b`
     if storable(str(path)) != str(path):
         raise UserError(f"expected a name in plain UTF-8 text, got {storable(str(path))}: rename it")

@@ -1,4 +1,4 @@
 """Import pictures into a data set.
 
-May import: curation.files, curation.sample.
+May import: curation.exchange, curation.files, curation.sample.
 """

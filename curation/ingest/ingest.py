@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,13 +28,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from atomic_files import write_atomically
+from curation.exchange.import_annotations import import_file
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError, check_size
 from curation.files.home import database_url, home_folder, report_progress
 from curation.files.images import PictureReader
+from curation.files.import_limits import PICTURES, most_pictures
 from curation.files.pictures import AHEAD, DecoderPool, in_order, read_file
 from curation.files.records import with_captions
-from curation.files.sources import FoundFile, is_address, open_source
+from curation.files.sources import FoundFile, PictureSource, is_address, open_source
+from curation.ingest.annotations_beside import CHOICES, Annotations, annotations_beside
 from curation.sample.world import WorldConfig, write_world
 from db import models
 from db.engine import Engine, Session, open_engine, retrying
@@ -139,18 +142,22 @@ def ingest(
     limits: Limits | None = None,
     archive_limits: ArchiveLimits | None = None,
     processes: int | None = None,
+    skip: Collection[Path] = (),
     on_progress: Callable[[ImportTally], None] = lambda tally: None,
 ) -> ImportTally:
     """Bring a source's pictures into a data set, making that where there is none of the name.
 
     Args:    source: what open_source takes. home: thumbnails go below it. limits: for each picture. archive_limits: for
-             each archive. processes: that decode at the same time, None for one a core. on_progress: called after every
-             transaction.
+             each archive. processes: that decode at the same time, None for one a core. skip: files that are no
+             pictures. on_progress: called after every transaction.
     Returns: what this pass came to, whatever earlier ones did.
-    Raises:  UserError: nothing can be imported from there. WriteError: thumbnails cannot be written.
-             DatabaseError: the disk of the database is full. ValueError: the name will not do.
+    Raises:  UserError: nothing can be imported from there, or more files than GRAIN_IMPORT_PICTURES. WriteError:
+             thumbnails cannot be written. DatabaseError: the disk of the database is full. ValueError: the name will
+             not do.
     """
-    opened = open_source(source, limits, archive_limits)
+    opened = _bounded(open_source(source, limits, archive_limits), most_pictures())
+    passed = {os.path.abspath(file) for file in skip}
+    opened = replace(opened, files=(found for found in opened.files if found.location not in passed))
     dataset_id = _dataset_id(engine, dataset, source)
     tally = ImportTally(total=opened.total)
     with (
@@ -163,6 +170,26 @@ def ingest(
             work.keep(batch, tally)
             on_progress(tally)
     return tally
+
+
+def _bounded(opened: PictureSource, most: int) -> PictureSource:
+    """Return a source that gives at most so many files, 0 for all.
+
+    Raises: UserError: it is known to have more; its files raise it where that shows on the way.
+    """
+    if not most:
+        return opened
+    sentence = f"expected at most {most:,} files in one import ({PICTURES}), got more: import a part, or raise it"
+    if (opened.total or 0) > most:
+        raise UserError(sentence)
+
+    def files() -> Iterator[FoundFile]:
+        for number, found in enumerate(opened.files, start=1):
+            if number > most:
+                raise UserError(sentence)
+            yield found
+
+    return replace(opened, files=files())
 
 
 def import_id_of(source: Path) -> str:
@@ -344,6 +371,11 @@ class IngestConfig:
     """Where thumbnails go, and the database if GRAIN_DATABASE_URL names no other; by default GRAIN_HOME."""
     processes: int | None = None
     """Pictures decoded at the same time; by default one a core."""
+    annotations: Annotations = "leave"
+    """COCO files in the folder, such as instances.json: leave them, bring them too, or bring them as accepted, because
+    people made them."""
+    who: str = "import"
+    """Author of what they bring, for the history."""
 
     def __post_init__(self) -> None:
         """Refuse what says nothing, or two things at once.
@@ -355,6 +387,8 @@ class IngestConfig:
                 f"expected a source or a number of sample pictures, got the source {self.source!r} and {self.sample}: "
                 "give one of them"
             )
+        if self.annotations not in CHOICES:
+            raise ValueError(f"annotations: expected one of {', '.join(CHOICES)}, got {self.annotations!r}: correct it")
         if self.processes is not None and self.processes < 1:
             raise ValueError(f"expected one process or more, got {self.processes}: give a larger number")
 
@@ -362,6 +396,8 @@ class IngestConfig:
 def command_line(config: IngestConfig) -> list[str]:
     """Return the words that run it from a terminal, after the name of Python."""
     flags = {"dataset": config.dataset, "sample": config.sample, "home": config.home, "processes": config.processes}
+    if config.annotations != "leave":
+        flags |= {"annotations": config.annotations, "who": config.who}
     # a value in one word with its flag, and a path from the root: either may begin with a dash
     words = [f"--{name}={value}" for name, value in flags.items() if value]
     return ["-m", "curation.ingest", *words, *([_from_root(config.source)] if config.source else [])]
@@ -385,6 +421,8 @@ def main(config: IngestConfig) -> None:
     """Run from the command line."""
     home = config.home.expanduser().absolute() if config.home else home_folder()
     source = Path(_from_root(config.source)) if config.source else sample_world(home, config.sample)
+    beside = annotations_beside(source)
+    brought = beside if config.annotations != "leave" else ()
     start = time.perf_counter()
     engine = open_engine(database_url(home))
     try:
@@ -398,17 +436,27 @@ def main(config: IngestConfig) -> None:
                 said = ", ".join([f"{tally.added:,} pictures added", *parts])
                 report_progress(tally.seen, bar.total or 0, said)
 
-            tally = ingest(
-                engine, source, dataset=config.dataset, home=home, processes=config.processes, on_progress=show
-            )
+            named: dict[str, Any] = {"dataset": config.dataset, "home": home, "processes": config.processes}
+            tally = ingest(engine, source, **named, skip=brought, on_progress=show)
+        annotations = [_bring(engine, file, config) for file in brought]
     finally:
         engine.dispose()
     seconds = round(time.perf_counter() - start, 2)
     answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
+    answer |= {"annotations": annotations} if annotations else {}
+    if len(beside) > len(brought):
+        names = ", ".join(file.name for file in beside)
+        print(f"{names} has annotations: --annotations bring brings them too, accept as accepted", file=sys.stderr)
     json.dump(answer, sys.stdout, indent=1)
     print()
     if tally.nothing_came_in:
         raise UserError(tally.nothing_came_in)
+
+
+def _bring(engine: Engine, file: Path, config: IngestConfig) -> dict[str, Any]:
+    accept = config.annotations == "accept"
+    result = import_file(engine, dataset=config.dataset, path=file, format="coco", who=config.who, accept=accept)
+    return {"file": file.name, **result.to_json()}
 
 
 def command() -> None:

@@ -144,16 +144,17 @@ def undo_work(
 
 
 def _parts(engine: Engine, work: UndoneWork, everything: bool) -> Iterable[Part]:
-    taken: list[UndonePart | None] = []
+    while ids := _next_brought(engine, work.brought, everything=everything):
+        yield partial(_trash, ids=ids)
+    taken: list[UndonePart | None] = []  # what it changed comes after: a picture with its regions cannot be empty
     while work.edits and (not taken or taken[-1]):
         after = taken[-1].last if taken and taken[-1] else 0
         yield partial(_take_back_part, undone=work.edits, after=after, into=taken)
-    while True:
-        with reading(engine) as session:
-            ids = next_brought(session, work.brought, everything=everything)
-        if not ids:
-            return
-        yield partial(_trash, ids=ids)
+
+
+def _next_brought(engine: Engine, brought: BroughtRegions, *, everything: bool) -> list[int]:
+    with reading(engine) as session:
+        return next_brought(session, brought, everything=everything)
 
 
 def _take_back_part(

@@ -26,7 +26,7 @@ from curation.audit.judges import Basis
 from curation.audit.policy import Policy, PolicyVerdict, apply_to_description
 from curation.audit.sources import Auditor, SourceChoice, absent_things, auditor_of, source_of
 from curation.files.archives import open_archive
-from curation.files.decode import Limits
+from curation.files.import_limits import picture_limits
 from curation.files.records import DescriptionRecord
 from curation.scale.cluster import (
     ClusterConfig,
@@ -152,7 +152,7 @@ def samples_of(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _samples(shard: Path, *, pictures: bool) -> Iterator[tuple[str, dict[str, Any], bytes]]:
     """Yield samples as curation.scale writes them: a JPEG, and its JSON behind it."""
     try:
-        archive = open_archive(shard, Limits())
+        archive = open_archive(shard, picture_limits())
         name, content = "", b""
         for entry in archive.entries():
             if entry.refusal:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from atomic_files import atomic_file, clean_leftovers, write_atomically
 from curation.files.archives import open_archive
-from curation.files.decode import Limits
+from curation.files.import_limits import picture_limits
 from curation.files.pictures import DecoderPool
 from grain.checkpoint import file_sha256
 from grain.structures import SCHEMA_VERSION
@@ -214,7 +214,7 @@ def _contents(shard: Path, items: Sequence[ShardItem]) -> Iterator[tuple[ShardIt
     wanted = {item.member: item for item in items}
     if not wanted:
         return
-    archive = open_archive(shard, Limits())
+    archive = open_archive(shard, picture_limits())
     try:
         for entry in archive.entries():
             item = None if entry.refusal else wanted.pop(entry.name, None)

@@ -193,10 +193,15 @@ def _reopen(session: Session, image_ids: Collection[int], edit: EditAction) -> N
 
 
 def _undo_image(session: Session, each: RegionEdit, edit: EditAction) -> None:
-    """Undo the reopening of a picture, unless somebody has reviewed it since or it has an accepted region still."""
+    """Undo an edit of a picture, field by field where nobody has changed it since.
+
+    It is not marked empty again while it has an accepted region still.
+    """
     image = lock_image(session, image_id=each.image_id)
     accepted = (RegionRow.image_id == image.id, RegionRow.status == "accepted")
     taken = session.exec(select(RegionRow.id).where(*accepted).limit(1)).first()
-    if each.before is None or state_of(image) != each.after or (each.before["review"] == "empty" and taken):
-        return
-    write_edit(session, image, edit, values=each.before)
+    state, before = state_of(image), each.before or {}
+    values = {name: value for name, value in before.items() if state[name] == each.after[name] != value}
+    if taken and values.get("review") == "empty":
+        del values["review"]
+    write_edit(session, image, edit, values=values)

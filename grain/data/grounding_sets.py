@@ -62,7 +62,7 @@ def _referred(refs: Any, instances: Any, *, pictures: Path, split: str) -> tuple
         if split in ref["split"].split(","):
             image = images[ref["image_id"]]
             box = box_from_xywh(boxes[ref["ann_id"]], image["width"], image["height"])
-            sentences = (GroundedSentence(_plain(each["sent"]), (box,)) for each in ref["sentences"])
+            sentences = (GroundedSentence(plain_sentence(each["sent"]), (box,)) for each in ref["sentences"])
             found.setdefault(ref["image_id"], []).extend(sentences)
     files = [below(pictures, images[key]["file_name"]) for key in found]
     items = [
@@ -72,7 +72,11 @@ def _referred(refs: Any, instances: Any, *, pictures: Path, split: str) -> tuple
     return items, files
 
 
-def _plain(text: str) -> str:
+def plain_sentence(text: str) -> str:
+    """Return a sentence with single spaces.
+
+    Raises: ValueError: it is no text, or empty.
+    """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"a sentence must be a text, got {text!r}")
     return " ".join(text.split())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from grain.data.authors_annotations import authors_file, authors_set
 from grain.data.classification_sets import cub_unseen, eurosat, imagenet_v2, objectnet
 from grain.data.data_sets import DataSet
 from grain.data.detection_sets import boxed_file, boxed_set, is_boxed_file
@@ -35,6 +36,8 @@ def open_data_set(spec: str, root: Path) -> DataSet:
     path = Path(place)
     if path.is_file() and is_boxed_file(path):
         return boxed_set(path, split=split)
+    if described := authors_file(path):
+        return authors_set(described)
     if regions := regions_in(path, split):
         return captioned_set(regions, split=split)
     boxes = boxed_file(path, split)

@@ -20,6 +20,7 @@ from grain.checkpoint import (
     CARD,
     CONFIG,
     EMBEDDED,
+    FAMILIAR,
     SCORING,
     WEIGHTS,
     checkpoint_folder,
@@ -73,6 +74,7 @@ def main(config: DensePublishConfig) -> None:
         else:
             for graph in GRAPHS:
                 shutil.copyfile(EMBEDDED / "photo" / graph, place / graph)
+        shutil.copyfile(base / FAMILIAR, place / FAMILIAR)  # of the networks, which stay as they are
         save_file(weights, place / WEIGHTS)
         known = read_config(config.like) if config.like else {}
         fusion = json.loads(config.fusion.read_text(encoding="utf-8")) if config.fusion else asdict(Fusion())

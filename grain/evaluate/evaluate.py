@@ -48,7 +48,8 @@ class EvaluateConfig:
     """Checkpoint folders, embedded ones by name, or open_clip:ViT-B-16=WEIGHTS (a .safetensors file or a tag)."""
     data_sets: tuple[str, ...] = ()
     """Names of published data sets, or paths: a data folder (PATH#held_out for another split than novel), an
-    ImageFolder, WebDataset shards in CLIP_benchmark's layout, COCO's or Flickr30k's file of captions or its folder."""
+    ImageFolder, WebDataset shards in CLIP_benchmark's layout, COCO's or Flickr30k's file of captions or its folder,
+    or the authors' bboxes*.json."""
     out: Path = Path("evaluation")
     """Folder to write; the same command in the same folder resumes."""
     experiment: str | None = None

@@ -24,6 +24,7 @@ from grain.checkpoint import (
     COSINE_KINDS,
     METRICS,
     ONNX,
+    UNFAMILIAR,
     WEIGHTS,
     CheckpointError,
     checkpoint_folder,
@@ -168,6 +169,8 @@ def _card_text(config: GrainConfig, card: ModelCard, *, parameters: int, metrics
         f"Trained on: {card.trained_on}",
         *(["", f"Regions score a class by the {REGION_RULES[card.region_rule]}."] if config.decoder else []),
         *(["", f"Made by: `{card.made_by}`"] if card.made_by else []),
+        "",
+        UNFAMILIAR,
         *table,
         "",
     ]

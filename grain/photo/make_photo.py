@@ -9,6 +9,7 @@ used, so that --help needs none of them.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from open_clip import IMAGENET_CLASSNAMES
 from safetensors.numpy import save
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from grain.checkpoint import CARD, CONFIG, EMBEDDED, WEIGHTS, checkpoint_folder
+from grain.checkpoint import CARD, CONFIG, EMBEDDED, FAMILIAR, WEIGHTS, checkpoint_folder
 from grain.command import run_command
 from grain.photo.card import TRAINED_ON, card, rounding_note
 from grain.photo.graphs import (
@@ -84,6 +85,8 @@ def main(config: PhotoConfig) -> None:
             compare(name, exact=exact[name], stored=graphs[name], pixels=torch.randn(shapes[name])) for name in exact
         ]
     with checkpoint_folder(config.out) as place:
+        # what these very networks make of everyday photographs, which are not at hand here
+        shutil.copyfile(EMBEDDED / "photo-names" / FAMILIAR, place / FAMILIAR)
         write_graphs(place, graphs | {"text": text, "nms": suppression_graph()})
         coco, imagenet = coco_names(), counted(IMAGENET_CLASSNAMES, 1000)
         encoder = TextEncoder.load(place / "text.onnx", SENTENCE_PACKAGE)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from atomic_files import clean_leftovers
 from grain.checkpoint import (
     EMBEDDED,
+    UNFAMILIAR,
     CheckpointError,
     checkpoint_folder,
     file_sha256,
@@ -76,7 +77,7 @@ def test_a_saved_model_comes_back_with_its_weights_its_configuration_and_its_car
     assert all(torch.equal(first[name], value) for name, value in model.state_dict().items())
     assert json.loads((saved / "metrics.json").read_text()) == {"novel_top1": 0.5, "intervals": {}}
     card = (saved / "README.md").read_text()
-    for words in ("# tiny", CARD.trained_on, CARD.made_by, "| novel_top1 | 0.5 |", "32 px"):
+    for words in ("# tiny", CARD.trained_on, CARD.made_by, "| novel_top1 | 0.5 |", "32 px", UNFAMILIAR):
         assert words in card
     assert {path.name for path in saved.parent.iterdir()} == {"tiny"}, "nothing is left beside it"
 

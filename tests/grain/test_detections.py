@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -41,6 +42,14 @@ def test_csv_has_a_row_a_region_and_one_for_what_is_not_there_and_runs_nowhere()
         ("'+b.jpg", "a star", "no", "", ""),
         ("'+b.jpg", "a pot", "no", "", ""),
     ]
+
+
+def test_csv_says_how_far_a_picture_is_from_what_was_seen() -> None:
+    far = PicturePrediction("c.jpg", replace(prediction(), novelty=3.456))
+    rows = csv.DictReader(io.StringIO(to_csv([RESULTS[0], far])))
+    assert [row["novelty"] for row in rows] == ["", "", "", "", "3.46", "3.46", "3.46", "3.46"]
+    json = [replace(prediction(), novelty=novelty).to_json() for novelty in (None, 1.0, 1.01)]
+    assert [(row["novelty"], row["far"]) for row in json] == [(None, None), (1.0, False), (1.01, True)]
 
 
 def test_nothing_found_is_an_empty_file_and_an_unchanged_picture() -> None:

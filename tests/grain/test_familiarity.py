@@ -9,7 +9,16 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from curation.sample.world import WorldConfig, write_world
-from grain.checkpoint import EMBEDDED, FAMILIAR, CheckpointError, model_digest, verify
+from grain.checkpoint import (
+    CARD,
+    EMBEDDED,
+    FAMILIAR,
+    UNFAMILIAR,
+    CheckpointError,
+    checkpoint_folder,
+    model_digest,
+    verify,
+)
 from grain.data.loader import find_shards, read_records
 from grain.familiarity import FAR, Familiarity, fit, gist_of
 from grain.fit_familiarity import FamiliarityConfig, drawn_files, main
@@ -93,10 +102,13 @@ def test_files_are_drawn_once_for_all(tmp_path: Path) -> None:
 def test_the_command_writes_it_beside_weights_and_embeddings_that_stay_the_same(tmp_path: Path) -> None:
     world, folder = tmp_path / "world", tmp_path / "mine"
     write_world(WorldConfig(out=world, images=120, held_out_images=4, classes=1, novel_images_per_class=1))
-    shutil.copytree(EMBEDDED / "sample", folder)
+    with checkpoint_folder(folder) as place:
+        shutil.copytree(EMBEDDED / "sample", place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        (place / CARD).write_text(f"# mine\n\n{UNFAMILIAR}\n")
     main(FamiliarityConfig(folder, world, "drawings", centres=1, directions=8, limit=110))
 
     verify(folder)
+    assert (folder / CARD).read_text() == "# mine\n\nIt tells pictures that are far from drawings.\n"
     read = Familiarity.load(folder)
     assert read is not None and read.fitted_on == "drawings" and read.centres.shape == (1, 192)
     assert model_digest(folder) == model_digest(EMBEDDED / "sample")

@@ -66,9 +66,9 @@ def test_a_viewer_may_look_and_a_curator_may_change(house: House) -> None:
 
 def test_only_an_admin_imports_what_lies_on_the_server(house: House) -> None:
     bring = house.event("AnnotatePage.import_pictures")
-    told = set_off(house.signed_in("carl"), bring, "/etc", "mine")
+    told = set_off(house.signed_in("carl"), bring, "/etc", "mine", None)
     assert "needs the role admin; carl has the role curator" in told
-    told = set_off(house.signed_in("ada"), bring, "", "")
+    told = set_off(house.signed_in("ada"), bring, "", "", None)
     assert "needs the role" not in told and "process_completed" in told
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import gradio as gr
 import pytest
@@ -24,7 +24,10 @@ from curation.annotate.registry import DESCRIBERS, LOCALIZERS
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory, command_line
 from curation.annotate.trial import try_picture
 from curation.ingest.ingest import ingest
+from db.engine import reading
+from db.queries.job_queries import job_page
 from tests.support.fake_app import fake_services
+from tests.support.still_services import StillServices
 from user_errors import UserError
 
 ADMIN = Person("ada", "admin")
@@ -179,6 +182,33 @@ def test_what_imports_left_out_is_listed_by_reason_without_folders(services: Ser
     assert "2 files were left out" in shown and "&lt;b&gt;cut.jpg" in shown and "broken.jpg" in shown
     assert "secret-folder" not in shown and "<b>" not in shown
     assert page.show_left_out(None)[0] == page.show_left_out("nope")[0] == ""
+
+
+def test_an_import_asks_what_to_do_with_annotations_beside_the_pictures(tmp_path: Path) -> None:
+    class Request:
+        scope: ClassVar[dict[str, Person]] = {"grain_person": ADMIN}
+
+    class Asked:
+        request = Request()
+
+    services, asked = fake_services(tmp_path, StillServices), cast("gr.Request", Asked())
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (40, 20)).save(folder / "a.png")
+    page = AnnotatePage(services)
+
+    def queued() -> list[tuple[str, str]]:
+        with reading(services.engine) as session:
+            return [(job.config["annotations"], job.config["who"]) for job in job_page(session)]
+
+    _, _, question = page.import_pictures(str(folder), "bare", None, asked)
+    assert not question["visible"] and queued() == [("leave", "ada")], "no question without annotations"
+    (folder / "instances.json").write_text('{"images": [], "annotations": []}')
+    note, _, question = page.import_pictures(str(folder), "boxed", None, asked)
+    assert "instances.json has annotations of these pictures. Bring them too?" in note
+    assert question["visible"] and len(queued()) == 1, "nothing is imported before it is answered"
+    note, _, question = page.import_pictures(str(folder), "boxed", "accept", asked)
+    assert (note, question["visible"], queued()[0]) == ("", False, ("accept", "ada"))
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "nul\0"])

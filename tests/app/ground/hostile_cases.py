@@ -17,7 +17,7 @@ from app.ground.actions import CheckpointResult
 from app.ground.examples import load_examples
 from app.ground.model_comparison import BoxComparison
 from app.ground.more_models import ModelRow, models_panel
-from app.ground.overlay import drawn_regions, stage
+from app.ground.overlay import DrawnResult, drawn_regions, stage
 from app.ground.several import PictureAnswer
 from app.ui.html import render
 from curation.annotate.describe import DescriberResult
@@ -70,6 +70,12 @@ def picture() -> str:
     return stage(PREDICTION, regions, "data:,", threshold=0.45, note=HOSTILE)
 
 
+def both_drawn() -> str:
+    regions = drawn_regions(PREDICTION, threshold=0.0, which="both")
+    both = [DrawnResult(HOSTILE, PREDICTION, regions)] * 2
+    return stage(PREDICTION, regions, "data:,", threshold=0.45, compared=both)
+
+
 def compared() -> str:
     rows = [
         BoxComparison(HOSTILE, BOX, 0.5, BOX, 0.5, 1.0, ""),
@@ -90,7 +96,7 @@ def gallery() -> str:
 
 SENT = {"dataset": HOSTILE}
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
-    "ground/templates/stage.html": (picture,),
+    "ground/templates/stage.html": (picture, both_drawn),
     "ground/templates/described.html": (
         partial(panels.described_panel, DescriberResult((HOSTILE,), HOSTILE, (HOSTILE,), problem=HOSTILE)),
     ),

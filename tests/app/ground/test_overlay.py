@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.ground.annotated_image import draw_regions, png_bytes
+from app.ground.annotated_image import draw_both, draw_regions, png_bytes
 from app.ground.heatmap import heatmap
-from app.ground.overlay import drawn_regions, stage
+from app.ground.overlay import DrawnResult, drawn_regions, stage
 from app.ui.html import notice
 from app.ui.marks import mark_of
 from grain.structures import Prediction, RegionRanking
@@ -154,3 +154,57 @@ def test_the_png_has_the_boxes_where_they_belong_and_leaves_the_picture_alone() 
     assert np.abs(drawn[(y0 + y1) // 2, x0] - color).max() <= 2 and np.abs(drawn[y1, (x0 + x1) // 2] - color).max() <= 2
     assert np.asarray(image).min() == 255, "the picture itself is not drawn on"
     assert draw_regions(Image.new("RGB", (5000, 100)), TWO_BY_THREE, ()).size == (2048, 41)
+
+
+# ------------------------------------------------------------------------------------ two checkpoints on one picture
+
+
+def two_results(*names: str) -> list[DrawnResult]:
+    other = prediction_of([[0.2, 0.1, 0.6]], THREE)
+    return [
+        DrawnResult(name, each, drawn_regions(each, threshold=0.15, which="both"))
+        for name, each in zip(names, (TWO_BY_THREE, other), strict=False)
+    ]
+
+
+def test_the_boxes_of_two_checkpoints_are_on_one_picture_in_one_colour_a_description_told_apart_by_dashes() -> None:
+    both = two_results("mine", "yours")
+    html = stage(TWO_BY_THREE, both[0].regions, "data:,", threshold=0.15, compared=both)
+    first = re.findall(
+        r'<g class="region" .*?data-description="(\d)".*?<rect class="line" .*?stroke="(#\w+)"(.*?)/>', html
+    )
+    second = re.findall(
+        r'<g class="versus" data-description="(\d)".*?<rect class="line" .*?stroke="(#\w+)"(.*?)/>', html
+    )
+    assert [(index, color) for index, color, _ in first] == [(str(n), mark_of(n).color) for n in (0, 1)]
+    assert [(index, color) for index, color, _ in second] == [(str(n), mark_of(n).color) for n in (0, 2)]
+    assert all("dash" not in rest for *_, rest in first) and all("dasharray" in rest for *_, rest in second)
+    legend = " ".join(re.sub(r"<[^>]+>", " ", html[html.index("line-legend") :]).split())
+    assert "mine, whole lines: 2 regions" in legend and "yours, dashed: 2 regions" in legend
+    assert html.count('class="tag versus-tag"') == 2
+    chips = re.findall(
+        r'<button type="button" class="chip" data-description="(\d)"[^>]*?( disabled)?>?(?= title)', html
+    )
+    assert chips == [("0", ""), ("1", ""), ("2", "")], "what only the other one found can be hidden too"
+    assert "mine: below 0.15" in html
+
+
+def test_without_another_checkpoint_the_page_says_where_to_choose_one() -> None:
+    html = stage(TWO_BY_THREE, (), "data:,", threshold=0.15, compared=two_results("mine"))
+    assert 'class="versus"' not in html and "Choose a checkpoint under “compare with”" in html
+    assert "line-legend" not in stage(TWO_BY_THREE, (), "data:,", threshold=0.15)
+
+
+def test_the_png_has_whole_and_dashed_boxes_and_a_legend_below() -> None:
+    image = Image.new("RGB", (400, 200), "gray")
+    first, second = two_results("mine", "yours")
+    drawn = draw_both(image, first, second)
+    assert drawn.width == 400 and drawn.height > 200
+    pixels = np.asarray(drawn)
+    legend = pixels[200:]
+    assert (legend == 255).all(axis=-1).mean() > 0.8 and (legend < 60).all(axis=-1).any()
+    color = np.array([int(mark_of(2).color[at : at + 2], 16) for at in (1, 3, 5)])
+    box = second.regions[1].box_xyxy
+    left = pixels[round(box[1] * 200) : round(box[3] * 200), round(box[0] * 400)]
+    share = (np.abs(left.astype(int) - color).max(axis=-1) <= 2).mean()
+    assert 0.3 < share < 0.75, "its left edge is dashed"

@@ -161,8 +161,8 @@ def test_button_and_result_are_above_the_fold(still: Page) -> None:
     still.set_viewport_size({"width": 1400, "height": 1300})
 
 
-def test_an_upload_clears_the_examples_texts_and_offers_what_is_seen(page: Page, photo: Path) -> None:
-    choose(page, photo)
+def test_an_upload_clears_the_examples_texts_and_offers_what_is_seen(page: Page) -> None:
+    choose(page, next(each.path for each in load_examples() if each.path.name == "chelsea.jpg"))
     expect(typed(page, "descriptions")).to_have_value("")
     expect(typed(page, "classes")).to_have_value("")
     expect(page.locator("h2", has_text="Detections")).to_be_visible()

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_each_picture_is_grounded_and_one_that_cannot_be_read_says_so(services: 
     assert grid.count("<figure>") == 3 and "&lt;b&gt;up" in grid and "<b>up" not in grid
     assert "3 of 3 pictures: a lid on 2" in note
     assert "1 of 3 pictures" in several_note(answers[:1], total=3, last=False)
+
+
+def test_a_picture_that_is_far_from_what_was_seen_says_so_in_the_grid(services: Services, paths: list[str]) -> None:
+    answers = list(ground_files(services, paths, QUESTION))
+    assert "far from" not in several_panel(answers) + several_note(answers, total=3, last=True)
+    last = answers[2].found
+    assert last is not None
+    strange = replace(last, prediction=replace(last.prediction, novelty=1.5))
+    answers[2] = replace(answers[2], found=strange)
+    assert several_panel(answers).count("far from what the checkpoint has seen") == 1
+    assert "1 picture is far from what photo has seen" in several_note(answers, total=3, last=True)
 
 
 def test_crops_are_an_image_folder_whose_names_stay_inside_it(services: Services, paths: list[str]) -> None:

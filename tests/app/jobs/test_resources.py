@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from submitit.slurm.slurm import _make_sbatch_string
 
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
+from app.jobs.slurm import enter
 from app.services import Services
 from app.train import actions as train_actions
 from app.train.plan import TrainRequest, plan_run
@@ -77,6 +79,7 @@ def test_what_a_form_leaves_empty_comes_from_the_settings_then_is_counted(servic
     [
         ("hours", "1,5", "hours: expected a number above 0, at most 8,760, got '1,5'"),
         ("hours", "-1", "hours: expected a number above 0"),
+        ("hours", "0", "hours: expected a number above 0, at most 8,760, got '0'"),
         ("hours", "nan", "hours: expected a number above 0"),
         ("cpus", "2.5", "cpus: expected a whole number above 0, at most 1,024, got '2.5'"),
         ("cpus", "5000", "cpus: expected a whole number above 0, at most 1,024"),
@@ -88,3 +91,10 @@ def test_what_a_form_leaves_empty_comes_from_the_settings_then_is_counted(servic
 def test_what_no_cluster_gives_is_refused_in_one_sentence(field: str, text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
         read_resources({field: text}, {}, gpus=1, workers=0)
+
+
+def test_a_batch_script_goes_to_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "our grain; $(touch here) 'x'"
+    folder.mkdir()
+    shown = subprocess.run(["bash", "-c", f"{enter(folder)} && pwd"], capture_output=True, text=True, check=True)
+    assert Path(shown.stdout.strip()) == folder and not list(folder.iterdir())

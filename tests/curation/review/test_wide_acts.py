@@ -245,6 +245,28 @@ def test_an_import_is_undone_whole_with_what_it_changed(lids: Engine) -> None:
         assert [each.kind for each in latest_acts(session, dataset_id=1)] == ["undo import"]
 
 
+def test_the_undo_of_an_import_marks_a_picture_empty_again_that_it_reopened(lids: Engine) -> None:
+    with transaction(lids) as session:
+        rows = every(lids)
+        full = {row.image_id for row in rows if row.status == "accepted"}
+        bare = next(row for row in rows if row.status == "pending" and row.version == 1)
+        for row in rows:
+            if row.image_id == bare.image_id and row.image_id in full and row.status == "accepted":
+                set_status(session, region_id=row.id, expected_version=row.version, who="bo", status="rejected")
+        image = session.get_one(Image, bare.image_id)
+        edit_image(
+            session, image_id=image.id, expected_version=image.version, who="bo", change=ImageChange(review="empty")
+        )
+    before = states(lids)
+    result = brought(lids)
+    after = states(lids)
+    assert (image.id, "open") in [(row[0], row[3]) for row in after if len(row) == 4]
+    undo_work(lids, import_work(lids, result.number), who="ana", action="away")
+    assert [row for row in states(lids) if row[1] != "deleted"] == before
+    take_back_wide(lids, undone="away", who="ana", action="undo")
+    assert states(lids) == after
+
+
 def test_wide_acts_and_others_share_one_list_of_acts(lids: Engine, tmp_path: Path) -> None:
     selection, accept = RegionSelection(1, CurateFilter()), WantedAct("reject")
     seen = count_act(lids, selection, accept).seen

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from grain.checkpoint import EMBEDDED, read_info, verify
+from grain.checkpoint import EMBEDDED, FAMILIAR, read_info, verify
 from grain.checkpoint import WEIGHTS as CHECKPOINT_WEIGHTS
 from grain.data.record import Box, ShardRecord
 from grain.dense.calibrate import CalibrateConfig
@@ -229,6 +229,7 @@ def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
     what = "a GRAIN that was trained on three colours"
     publish(DensePublishConfig(weights, folder, trained_on=what, name="mine"))
     verify(folder)
+    assert (folder / FAMILIAR).read_bytes() == (EMBEDDED / "photo-names" / FAMILIAR).read_bytes()
     assert (read_info(folder).name, read_info(folder).origin) == ("mine", f"is {what}")
     calibrate(CalibrateConfig(folder, (shards,), tmp_path / "fusion.json", split=("train",)))
     assert "after" in capsys.readouterr().out
