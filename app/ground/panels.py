@@ -188,7 +188,7 @@ def _class_row(results: Sequence[CheckpointResult], scores: Sequence[ClassScore]
 
 def _columns(result: CheckpointResult, score: ClassScore) -> list[ScoreColumn]:
     """Return the cosines with the whole picture; and with the regions, where the checkpoint has any."""
-    model, kind = result.info.kind.upper(), _kind(result)
+    model, kind = result.checkpoint.name, _kind(result)  # two checkpoints may be of one kind
     whole = tuple(each.global_score for each in score.descriptions)
     columns = [ScoreColumn(model, "picture", kind, whole, score.global_score)]
     if result.info.can_ground:
