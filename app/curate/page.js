@@ -2,6 +2,7 @@
 // Runs once, as js_on_load of the editor; `element` is the editor. What is asked goes to app/curate/editor_routes.py.
 const PATIENCE_MS = 30_000; // for an answer, before the same is sent again
 const MOST_ABOVE = 0.15; // of the window that may lie above the editor when something is opened in it
+const NO_ANSWER = "the app does not answer.";
 const LONGEST_PAUSE_MS = 30_000; // between two tries of what could not be sent
 const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const queue = editorQueue(newId);
@@ -28,8 +29,9 @@ let pause = 0, resting = "", checkpoint = ""; // resting: why nothing is sent fo
 async function post(what, ask) {
   const headers = { "content-type": "application/json" }, signal = AbortSignal.timeout(PATIENCE_MS);
   const response = await fetch(`/curate/${what}`, { method: "POST", headers, signal, body: JSON.stringify(ask) });
-  if (!response.ok) throw new Error(response.status === 401 ? "sign in again." : await response.text());
-  return response.json();
+  if (response.ok) return response.json();
+  const says = response.headers.get("content-type")?.startsWith("text/plain"); // else it is a proxy's page, or Gradio's
+  throw new Error(response.status === 401 ? "sign in again." : says ? await response.text() : NO_ANSWER);
 }
 
 function send() {
@@ -46,7 +48,7 @@ function send() {
 function failed(error, again) {
   again();
   pause = Math.min(LONGEST_PAUSE_MS, 2 * pause || 1_000);
-  resting = error.constructor === Error ? error.message : "the app does not answer.";
+  resting = error.constructor === Error ? error.message : NO_ANSWER;
   setTimeout(() => ((resting = ""), update()), pause);
   update();
 }

@@ -197,11 +197,11 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
 
     def refuse(route: Route) -> None:
         asks = '"verdict"' in (route.request.post_data or "")
-        route.fulfill(status=503, json={"detail": "not now"}) if asks else route.continue_()
+        route.fulfill(status=503, body="Not now.", content_type="text/plain") if asks else route.continue_()
 
     page.route(EDITOR_ASKS, refuse)
     page.keyboard.press("a")
-    expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet")
+    expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet: Not now. It is kept in this browser")
     second = chosen(page)
     assert second != first and status(engine, first) == "pending"
     page.keyboard.press("r")
