@@ -31,6 +31,7 @@ from app.core.settings import port_is_taken
 from app.core.templates import STYLE, render
 from app.core.thumbnails import thumbnail_route
 from app.curate import page as curate_page
+from app.curate.editor_routes import editor_routes
 from app.data import page as data_page
 from app.evaluate import page as evaluate_page
 from app.ground import page as ground_page
@@ -247,6 +248,7 @@ def launch_options(services: Services) -> dict[str, Any]:
                 label_studio_mount.mount(services),
                 health_route(services.check_database),
                 thumbnail_route(settings.home),
+                *editor_routes(services, label_studio_page.task_links_panel),
             ],
         },
     }

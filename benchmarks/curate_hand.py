@@ -48,7 +48,8 @@ class LateRoutes:
     def __init__(self, page: Page, chance: random.Random) -> None:
         self.page, self.chance = page, chance
         self.held: list[tuple[float, Route]] = []
-        page.route("**/queue/join*", self._hold)
+        for asked in ("**/queue/join*", "**/curate/*"):
+            page.route(asked, self._hold)
 
     def _hold(self, route: Route) -> None:
         self.held.append((time.monotonic() + self.chance.uniform(0, MOST_LATE_S), route))

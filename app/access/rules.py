@@ -51,6 +51,9 @@ ROUTES: dict[str, Rule] = _table(
     _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
     _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
     _each("viewer", "/thumbnails/{sha256}"),
+    # what Curate's editor asks (app/curate/editor_routes.py)
+    _each("viewer", "/curate/views /curate/rest /curate/pictures/{image:int}/{sha256}"),
+    _each("curator", "/curate/acts /curate/suggestions"),
     _each("viewer", "/config /config/ /manifest.json /pwa_icon /pwa_icon/{size}"),
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
@@ -124,8 +127,7 @@ EVENTS: dict[str, Rule] = _table(
     _in("app.ui.events.Paged", "viewer", "forward back"),
     _in("app.home.own_pictures_page.OwnPictures", "curator", "start"),
     _in("app.ground.send_page.SendToCurate", "curator", "send_one send_all"),
-    _in(f"{CURATE}.CuratePage", "viewer", "open show again restore session counts view"),
-    _in(f"{CURATE}.CuratePage", "curator", "ask suggest"),
+    _in(f"{CURATE}.CuratePage", "viewer", "open show again session"),
     _in(f"{CURATE_BULK}.BulkSection", "viewer", "count library"),
     _in(f"{CURATE_BULK}.BulkSection", "curator", "act keep"),
     _in(f"{CURATE_BULK}.BulkSection", "admin", "empty_trash"),  # nothing brings back what it removes
@@ -139,7 +141,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{EVALUATE}.EvaluatePage", "curator", "start start_experiment ask judge"),
     _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask peek forget tick"),
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
-    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh show_task"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
     _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare turn tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),

@@ -15,8 +15,12 @@ from app.access.rules import GRADIO
 
 MOST_NAMES = 100_000  # of sessions and events; after that the oldest are forgotten
 CALL = f"{GRADIO}/call/"
-BODIES = (f"{GRADIO}/queue/join", f"{GRADIO}/cancel", f"{GRADIO}/reset", f"{GRADIO}/run/", f"{GRADIO}/api/", CALL)
-"""Paths whose requests name a session or an event in their body."""
+EDITOR = "/curate/"
+BODIES = (
+    *(f"{GRADIO}/queue/join", f"{GRADIO}/cancel", f"{GRADIO}/reset", f"{GRADIO}/run/", f"{GRADIO}/api/", CALL),
+    EDITOR,
+)
+"""Paths whose requests have a JSON object as their body; Gradio's name a session or an event in it."""
 STARTS = (f"{GRADIO}/queue/join", CALL)
 """Paths whose answer names the event that was started."""
 

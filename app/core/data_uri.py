@@ -23,10 +23,15 @@ def file_to_save(name: str, kind: str, content: bytes) -> dict[str, str]:
     return {"name": name, "uri": file_uri(kind, content)}
 
 
-def picture_uri(image: Image.Image, side: int = SHOWN_SIDE) -> str:
-    """Return the picture as a data URI of at most that many pixels a side. Nobody else's browser can ask for it."""
+def picture_jpeg(image: Image.Image, side: int = SHOWN_SIDE) -> bytes:
+    """Return the picture as a JPEG of at most that many pixels a side."""
     small = image.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=90)
-    return file_uri("image/jpeg", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def picture_uri(image: Image.Image, side: int = SHOWN_SIDE) -> str:
+    """Return the picture as a data URI of at most that many pixels a side. Nobody else's browser can ask for it."""
+    return file_uri("image/jpeg", picture_jpeg(image, side))

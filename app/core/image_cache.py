@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from app.core.data_uri import SHOWN_SIDE, picture_uri
+from app.core.data_uri import SHOWN_SIDE, file_uri, picture_jpeg
 from curation.files.decode import RefusedError
 from curation.files.images import PictureReader
 from db.models import Image as Picture
@@ -21,7 +21,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._reader: PictureReader | None = None
-        self._kept: OrderedDict[int, tuple[Image.Image, str]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Image.Image, bytes]] = OrderedDict()
         self._turn = threading.Lock()
 
     def get(self, row: Picture) -> tuple[Image.Image, str]:
@@ -29,12 +29,23 @@ class Pictures:
 
         Raises: RefusedError: it is gone or has changed.
         """
+        image, jpeg = self._read(row)
+        return image, file_uri("image/jpeg", jpeg)
+
+    def jpeg(self, row: Picture) -> bytes:
+        """Return the image, reduced, as a JPEG.
+
+        Raises: RefusedError: as of get.
+        """
+        return self._read(row)[1]
+
+    def _read(self, row: Picture) -> tuple[Image.Image, bytes]:
         with self._turn:
             found = self._kept.pop(row.id, None)
             if found is None:
                 self._reader = self._reader or PictureReader(processes=1, side=SHOWN_SIDE)
                 image = self._reader.open_image(row)
-                found = image, picture_uri(image)
+                found = image, picture_jpeg(image)
             self._kept[row.id] = found
             while len(self._kept) > KEPT_PICTURES:
                 self._kept.popitem(last=False)

@@ -30,6 +30,7 @@ HISTORY = 30
 DAYS = 14  # of the decisions by person
 INDEX_SECONDS = 0.5  # spent on rows that came in bulk when the page opens
 OUTLIERS = "outliers"  # the order in which regions stand apart on the map
+PICTURES = "/curate/pictures/"  # their address begins with this: see app/curate/editor_routes.py
 FACTS = ("class", "brand", "release date", "found at", "found on")
 
 
@@ -79,7 +80,7 @@ class QueueAhead:
 class OpenedPicture:
     """A picture to work on. regions: the descriptions of each box. chosen: the id of the chosen description.
 
-    uri: "" where the picture cannot be shown; problem says why.
+    uri: where browsers find it; "" where it cannot be shown: problem says why.
     """
 
     image: Picture
@@ -217,9 +218,22 @@ def open_picture(services: Services, image_id: int, chosen: int | None = None) -
     if chosen not in {row.id for row in rows}:
         chosen = rows[0].id if rows else None
     try:
-        return OpenedPicture(image, regions, chosen, edits, services.pictures.get(image)[1])
+        services.pictures.jpeg(image)
+        return OpenedPicture(image, regions, chosen, edits, f"{PICTURES}{image.id}/{image.sha256}")
     except RefusedError as error:
         return OpenedPicture(image, regions, chosen, edits, "", str(error))
+
+
+def picture_jpeg(services: Services, image_id: int, sha256: str) -> bytes | None:
+    """Return a picture as the editor shows it; None where there is none of that id and content."""
+    with reading(services.engine) as session:
+        image = get_image(session, image_id=image_id)
+    if image is None or image.sha256 != sha256:
+        return None
+    try:
+        return services.pictures.jpeg(image)
+    except RefusedError:
+        return None
 
 
 def image_of(services: Services, region_id: int) -> int:

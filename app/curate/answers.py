@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,11 +17,6 @@ MADE = ("draw", "describe")  # acts that add a description
 Answer = dict[str, Any]
 
 
-def sent(answer: Answer) -> str:
-    """Write an answer as text: what a component holds as an object, Gradio copies piece by piece at every event."""
-    return json.dumps(answer)
-
-
 def picture_answer(opened: OpenedPicture) -> Answer:
     """Return a picture: how it is drawn, and the versions that edits of it name."""
     rows = [(index, row) for index, box in enumerate(opened.regions) for row in box]
@@ -32,30 +25,32 @@ def picture_answer(opened: OpenedPicture) -> Answer:
         "version": opened.image.version,
         "review": opened.image.review,
         "regions": [{"id": row.id, "box": box, "version": row.version, "status": row.status} for box, row in rows],
+        "uri": opened.uri,
         "panel": editor_panel(opened),
     }
 
 
-def open_answer(opened: OpenedPicture, asked: str = "") -> Answer:
-    """Return a picture to go to. asked: the name of the question that this answers; "" where the page did not ask."""
+def open_answer(opened: OpenedPicture, asked: str) -> Answer:
+    """Return a picture to go to. asked: the name of the question that this answers."""
     place = {"image": opened.image.id, "region": opened.chosen or 0}
-    return _answer(asked) | {"pictures": [picture_answer(opened)], "go": place}
+    return {"asked": asked, "pictures": [picture_answer(opened)], "go": place}
 
 
 def ahead_answer(ahead: QueueAhead, pictures: Iterable[OpenedPicture], asked: str) -> Answer:
     """Return the next pictures of the queue, before their turn."""
     found = {"order": list(ahead.pictures.items()), "after": ahead.after, "end": ahead.end}
-    return _answer(asked) | {"pictures": [picture_answer(each) for each in pictures], "ahead": found}
+    return {"asked": asked, "pictures": [picture_answer(each) for each in pictures], "ahead": found}
 
 
 def refused_answer(asked: str, sentence: str, opened: OpenedPicture | None = None) -> Answer:
     """Return why something cannot be done, and the picture as it is."""
-    return _answer(asked) | {"refused": sentence, "pictures": [picture_answer(opened)] if opened else []}
+    return {"asked": asked, "refused": sentence, "pictures": [picture_answer(opened)] if opened else []}
 
 
 def edit_answer(done: EditResult, opened: OpenedPicture | None, *, asked: str, what: str) -> Answer:
     """Return what came of an edit, and its picture after it, unless another answer has it. what: the kind of edit."""
-    return _answer(asked) | {
+    return {
+        "asked": asked,
         "pictures": [picture_answer(opened)] if opened else [],
         "wrote": [[region, version] for region, version in done.wrote],
         "made": done.chosen if what in MADE else None,
@@ -66,13 +61,8 @@ def edit_answer(done: EditResult, opened: OpenedPicture | None, *, asked: str, w
 
 def suggest_answer(ask: Mapping[str, Any], found: Iterable[SuggestedBox], refused: str = "") -> Answer:
     """Return suggested boxes, or why there are none."""
-    return _answer(str(ask.get("asked", ""))) | {"boxes": [asdict(each) for each in found], "refused": refused}
+    return {"asked": str(ask.get("asked", "")), "boxes": [asdict(each) for each in found], "refused": refused}
 
 
 def _conflict(conflict: EditConflictError | None) -> Answer | None:
     return {"version": conflict.version, "panel": conflict_panel(conflict)} if conflict else None
-
-
-def _answer(asked: str) -> Answer:
-    """Return the start of an answer. token: tells it from the one before, else a page does not hear of an equal one."""
-    return {"asked": asked, "token": secrets.token_hex(4)}

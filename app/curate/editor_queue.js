@@ -18,9 +18,9 @@ function editorQueue(newId) {
   let sent = new Set(), viewing = null; // the acts and the question whose answers are awaited
   let at = { image: 0, region: 0, state: "empty" }; // empty, open, waiting (for the next picture), finished
   let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
-  let wish = null; // a region to open, or a place to go to once nobody is writing
+  let wish = null; // what to open, { unknown: { id } } or { unknown: { image } }, or a place to go to once nobody is writing
   let writing = false, refused = null, message = "";
-  let shownImage = 0, told = 0; // the picture that is drawn; the last one that the server was told of
+  let shownImage = 0; // the picture that is drawn
   const latest = new Map(); // a description's id -> the newest version that any answer told of
 
   // ---------------------------------------------------------------- what is shown
@@ -203,7 +203,7 @@ function editorQueue(newId) {
 
   function comeTo({ image, region }) {
     const come = { image: at.image, region: at.region };
-    if (!pictures.has(image)) wish = { id: region };
+    if (!pictures.has(image)) wish = { unknown: { id: region } };
     else go(image, region);
     if (come.image && come.image !== image) chain = [come, ...chain.filter((each) => each.image !== come.image)];
   }
@@ -213,7 +213,7 @@ function editorQueue(newId) {
     for (const image of pictures.keys()) if (image !== at.image) pictures.delete(image);
     const open = at.state === "open" && at.region;
     restart();
-    if (open) wish = { id: at.region };
+    if (open) wish = { unknown: { id: at.region } };
   }
 
   // ---------------------------------------------------------------- what others answer
@@ -290,8 +290,9 @@ function editorQueue(newId) {
     const asked = viewing?.asked === answer.asked ? viewing : null;
     if (asked) viewing = null;
     if (answer.ahead && asked && !asked.stale) queueUp(answer.ahead);
+    if (answer.refused && asked && !asked.stale) refused = { ask: {}, sentence: answer.refused };
     if (answer.refused && asked?.do === "ahead" && !asked.stale) queueUp({ order: [], after, end: true });
-    if (answer.go && (asked || !answer.asked)) wish = answer.go;
+    if (answer.go && asked) wish = answer.go;
     follow();
   }
 
@@ -329,26 +330,23 @@ function editorQueue(newId) {
       out.push(each);
     }
     sent = new Set(out.map(({ ask }) => ask.act));
-    told = at.image;
     const more = out.slice(1).map(({ ask }) => ({ ...ask }));
-    return { ...first.ask, at: [at.image, at.region], ...(more.length ? { more } : {}) };
+    return { ...first.ask, ...(more.length ? { more } : {}) };
   }
 
   function nextView() {
     if (viewing) return null;
-    if (wish?.id) return ask({ do: "open", id: wish.id });
-    const enough = at.state === "empty" || end || chain.length > AHEAD - IN_ANSWER;
-    if (enough) return told === at.image ? null : ask({ do: "place" });
+    if (wish?.unknown) return ask({ do: "open", ...wish.unknown });
+    if (at.state === "empty" || end || chain.length > AHEAD - IN_ANSWER) return null;
     const skip = new Set([at.image, ...visited, ...chain.map((each) => each.image), ...acts.map((entry) => entry.ask.image)]);
     const count = at.state === "waiting" ? 1 : IN_ANSWER;
     return ask({ do: "ahead", after, count, skip: [...skip].filter(Boolean) });
   }
 
   function ask(wanted) {
-    viewing = { asked: newId(), do: wanted.do };
-    told = at.image;
-    if (wanted.do === "open") wish = null;
-    return { ...wanted, asked: viewing.asked, at: [at.image, at.region] };
+    viewing = { asked: newId(), do: wanted.do, wish: wanted.do === "open" ? wish : null };
+    if (viewing.wish) wish = null;
+    return { ...wanted, asked: viewing.asked };
   }
 
   // Nothing came back: the same is sent again, under the same name.
@@ -356,7 +354,9 @@ function editorQueue(newId) {
     if (sent.has(act)) sent = new Set();
   }
   function viewFailed(asked) {
-    if (viewing?.asked === asked) viewing = null;
+    if (viewing?.asked !== asked) return;
+    wish ??= viewing.wish;
+    viewing = null;
   }
 
   // ---------------------------------------------------------------- conflicts and what is kept
@@ -405,7 +405,7 @@ function editorQueue(newId) {
   return {
     ...{ next, first, restart, close, choose, judge, review, remove, undo, redo, add, resolve, forget, manyBack },
     ...{ shown, answered, nextAct, nextView, actFailed, viewFailed, drafts, versionOf },
-    open: (id) => (wish = { id }),
+    open: (unknown) => (wish = { unknown }),
     write: (now) => ((writing = now), follow()),
     restore: (kept) => (acts = [...kept.map((ask) => ({ ask, from: {} })), ...acts]),
     unsaved: () => acts.map((entry) => entry.ask),

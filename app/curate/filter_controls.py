@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 
@@ -107,6 +107,25 @@ def query_of(values: Sequence[Any]) -> CurateQuery:
     return CurateQuery(dataset=dataset, filters=filters, sort=sort or "newest", selection=selection)
 
 
+def query_at(filters: Any) -> CurateQuery:
+    """Return the query of filters as the page's script sends them back: `address`, see address_of, and `selection`."""
+    from app.curate.actions import CurateQuery
+    from db.queries.curate_filter import CurateFilter
+
+    given = filters if isinstance(filters, Mapping) else {}
+    parameters = dict(parse_qsl(str(given.get("address") or "")))
+    filters, selection = CurateFilter.from_address(parameters), str(given.get("selection") or "")
+    return CurateQuery(
+        dataset=parameters.get("dataset", ""), filters=filters, sort=_sort_of(parameters), selection=selection
+    )
+
+
+def _sort_of(parameters: Mapping[str, str]) -> str:
+    """Return the order that an address names; the first where it names none that there is."""
+    orders = [order for _, order in SORTS]
+    return parameters["sort"] if parameters.get("sort") in orders else orders[0]
+
+
 def address_of(values: Sequence[Any]) -> str:
     """Return the address parameters of the controls that somebody has set; the selection on the map has none."""
     query = query_of(values)
@@ -119,9 +138,7 @@ def restored_controls(parameters: Mapping[str, str], dataset: Any) -> list[Any]:
     """Return the controls as an address has them; what has no meaning there is left neutral."""
     from db.queries.curate_filter import CurateFilter
 
-    values = vars(CurateFilter.from_address(parameters)) | {"dataset": dataset}
-    if parameters.get("sort") in dict(SORTS).values():
-        values["sort"] = parameters["sort"]
+    values = vars(CurateFilter.from_address(parameters)) | {"dataset": dataset, "sort": _sort_of(parameters)}
     given = ((control, values.get(control.name)) for control in CONTROLS)
     return [control.neutral if value in (None, "") else control.restore(value) for control, value in given]
 

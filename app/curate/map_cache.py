@@ -12,6 +12,7 @@ from typing import cast, get_args
 
 import numpy as np
 
+from app.core.page_values import whole_number
 from curation.explore.alike import ExampleSearch
 from curation.explore.atlas import Atlas, atlas_path, load
 from curation.explore.embedding_store import What
@@ -54,8 +55,9 @@ class MapSelection:
         """
         try:
             given = json.loads(text)
-            what, corners, ids = given["what"], given["polygon"], tuple(int(each) for each in given.get("ids", ()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what, corners = given["what"], given["polygon"]
+            ids = tuple(whole_number("selection", each) for each in given.get("ids", ()))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError("expected a selection of the map, got something else: draw around points again") from error
         if ids and what in get_args(What) and len(ids) <= MOST_IDS:
             return cls(cast(What, what), ids=ids)

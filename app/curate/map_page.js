@@ -1,4 +1,4 @@
-// The map of the Curate page in the browser: what is drawn around goes to Python as corners, a click as the point's id.
+// The map of the Curate page in the browser: what is drawn around goes to Python as corners, a click to the editor.
 // Runs once, as js_on_load of the line below the map; `element` is that line, `trigger` sends to Python.
 const MOST_CORNERS = 300;
 const PEEK_MS = 120; // that the pointer rests on a point before its picture is asked
@@ -14,6 +14,9 @@ function corners({ lassoPoints, range }) {
   return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
 }
 
+// What a point of the map is, as the editor opens it.
+const placeOf = (point) => ({ [document.querySelector("#map-what input:checked").value === "pictures" ? "image" : "id"]: point });
+
 function wireMap() {
   const graph = document.querySelector("#map .js-plotly-plot");
   if (!graph?.on || graph.wired) return;
@@ -23,7 +26,7 @@ function wireMap() {
     const drawn = event && corners(event);
     if (drawn) trigger("click", { ask: { do: "select", corners: drawn } });
   });
-  graph.on("plotly_click", ({ points }) => trigger("click", { ask: { do: "open", id: points[0].customdata } }));
+  graph.on("plotly_click", ({ points }) => document.dispatchEvent(new CustomEvent("curate:open", { detail: placeOf(points[0].customdata) })));
   graph.on("plotly_hover", ({ points }) => {
     clearTimeout(peeking); // of the points that the pointer only passes, nothing is asked
     peeking = setTimeout(() => trigger("select", { ask: { id: points[0].customdata } }), PEEK_MS);
@@ -34,7 +37,8 @@ new MutationObserver(wireMap).observe(document.body, { childList: true, subtree:
 wireMap();
 
 element.addEventListener("click", (event) => {
-  if (event.target.closest("[data-like]")) trigger("click", { ask: { do: "like" } });
+  const { image, chosen } = document.querySelector("#editor .editor")?.dataset ?? {};
+  if (event.target.closest("[data-like]")) trigger("click", { ask: { do: "like", image, region: chosen } });
   if (!event.target.closest("[data-clear]")) return;
   const graph = document.querySelector("#map .js-plotly-plot");
   if (graph && window.Plotly) window.Plotly.restyle(graph, { selectedpoints: [null] });

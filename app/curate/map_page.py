@@ -5,7 +5,7 @@ Handlers import what they need of the data's side: the first page must not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,6 @@ COMMANDS = (
 )
 NO_SELECTION = render("curate/templates/selection.html", count=0, what="", alike=False)
 
-OpenPicture = Callable[[int, int | None], list[Any]]
-"""(picture, region) -> view, place"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MapComponents:
@@ -58,10 +55,9 @@ class MapComponents:
 
 @dataclass(frozen=True)
 class MapSection:
-    """The handlers. Each makes one call and shows what came of it. open_picture: shows a picture in the editor."""
+    """The handlers. Each makes one call and shows what came of it."""
 
     services: Services
-    open_picture: OpenPicture
 
     def unfold(self, dataset: str | None, what: str, colour: str) -> list[Any]:
         """Open the section. Returns map, similar, jobs, ended, tick."""
@@ -92,42 +88,24 @@ class MapSection:
             return ""
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
-    def ask(self, dataset: str | None, what: str, place: Any, event: gr.EventData) -> list[Any]:
-        """Select points: those drawn around, those like the open one, or all; or open one.
-
-        Returns selection, bridge, view, place.
-        """
-        from app.curate import actions, map_actions
-
-        kept, ask = [gr.skip()] * 4, event.ask
-        if not isinstance(ask, Mapping):
-            return kept
-        try:
-            if ask.get("do") == "open":
-                number = int(ask["id"])
-                image = number if what == "pictures" else actions.image_of(self.services, number)
-                chosen = None if what == "pictures" else number
-                return [gr.skip(), gr.skip(), *self.open_picture(image, chosen)]
-            if ask.get("do") == "like":
-                return [*self._alike(dataset, what, place.image if what == "pictures" else place.chosen), *kept[2:]]
-            corners = ask.get("corners") if ask.get("do") == "select" else None
-            if not isinstance(corners, list):
-                return ["", NO_SELECTION, gr.skip(), gr.skip()]
-            selection, count = map_actions.select(self.services, dataset or "", _what(what), corners=corners)
-        except (KeyError, TypeError, ValueError) as error:
-            warn(error)
-            return kept
-        shown = render("curate/templates/selection.html", count=count, what=what, alike=False)
-        return [selection if count else "", shown, gr.skip(), gr.skip()]
-
-    def _alike(self, dataset: str | None, what: str, number: int) -> list[Any]:
-        """Select what is most like what is open. Returns selection, bridge."""
+    def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
+        """Select what was drawn around, what is like what is open in the editor, or all. Returns selection, bridge."""
         from app.curate import map_actions
 
-        if not number:
-            raise UserError("Open a region first: it is the example.")
-        selection, count = map_actions.alike(self.services, dataset or "", _what(what), number=number)
-        return [selection, render("curate/templates/selection.html", count=count, what=what, alike=True)]
+        ask, points = event.ask if isinstance(event.ask, Mapping) else {}, _what(what)
+        try:
+            if alike := ask.get("do") == "like":
+                example = _example(ask, points)
+                selection, count = map_actions.alike(self.services, dataset or "", points, number=example)
+            elif ask.get("do") == "select" and isinstance(ask.get("corners"), list):
+                selection, count = map_actions.select(self.services, dataset or "", points, corners=ask["corners"])
+            else:
+                return self.forget()
+        except UserError as error:
+            warn(error)
+            return [gr.skip(), gr.skip()]
+        shown = render("curate/templates/selection.html", count=count, what=what, alike=alike)
+        return [selection if count else "", shown]
 
     def peek(self, what: str, event: gr.EventData) -> str:
         """Show the thumbnail of the point under the pointer. Returns peek."""
@@ -203,6 +181,14 @@ class MapSection:
         return [jobs_list.jobs_panel(views) if views else "", ended]
 
 
+def _example(ask: Mapping[str, Any], what: str) -> int:
+    """Return the number of what is open in the editor: it is what others are to be like."""
+    number = whole_number("example", ask.get("image" if what == "pictures" else "region") or 0)
+    if not number:
+        raise UserError("Open a region first: it is the example.")
+    return number
+
+
 def _what(what: str) -> Any:
     return "pictures" if what == "pictures" else "regions"
 
@@ -246,10 +232,8 @@ def lay_out() -> MapComponents:
     )
 
 
-def wire(
-    page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any, viewed: list[Any]
-) -> None:
-    """Wire its events. viewed: what shows a picture in the editor of the page around it."""
+def wire(page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any) -> None:
+    """Wire its events."""
     drawing, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
     turn = in_order("map")
     parts.fold.expand(page.unfold, drawing, [parts.map, parts.similar, *jobs, parts.tick], **turn)
@@ -258,9 +242,7 @@ def wire(
     gr.on(changes, page.draw, drawing, parts.map, **turn)
     dataset.change(page.forget, None, [selection, parts.bridge], **turn)
     gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
-    parts.bridge.click(
-        page.ask, [dataset, parts.what, viewed[-1]], [selection, parts.bridge, *viewed], **(turn | QUEUE_ALL)
-    )
+    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge], **(turn | QUEUE_ALL))
     parts.bridge.select(page.peek, parts.what, parts.peek, **LIGHT)
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)

@@ -1,21 +1,21 @@
 // The Curate page's editor in the browser: it draws what editor_queue.js knows, and sends what that wants sent.
-// Runs once, as js_on_load of the editor; `element` is the editor, `trigger` sends what is asked to Python.
-const GRACE_MS = 1_000; // between the end of an event and its answer
+// Runs once, as js_on_load of the editor; `element` is the editor. What is asked goes to app/curate/editor_routes.py.
 const PATIENCE_MS = 30_000; // for an answer, before the same is sent again
 const MOST_ABOVE = 0.15; // of the window that may lie above the editor when something is opened in it
+const NO_ANSWER = "the app does not answer.";
 const LONGEST_PAUSE_MS = 30_000; // between two tries of what could not be sent
 const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const queue = editorQueue(newId);
 const store = editorStore({ storage: localStorage, tab: sessionStorage, newId, now: Date.now });
 let typing = null; // { field, ask } while a person changes a text: it is asked, with the text, once they are done
 let prompt = null; // { ask, field, label, end } while a person writes the words of a box or of a further description
-let session = { address: "", person: "", dataset: "", edits: true, texts: [] };
+let session = { address: "", filters: null, person: "", dataset: "", edits: true, texts: [] };
 let opening = false; // whether somebody has just opened something: the page then scrolls to it
 let scrolledTo = 0; // the description that the list was scrolled to
 let drawn = ""; // the picture, as it was answered, or the state that the panel shows
 
 const stage = element.querySelector(".stage");
-const [offer, conflicts, prompts, said, panel] = ["offer", "conflicts", "prompts", "said", "panel"].map((name) => stage.querySelector(`.${name}`));
+const [offer, problem, conflicts, prompts, said, panel] = ["offer", "problem", "conflicts", "prompts", "said", "panel"].map((name) => stage.querySelector(`.${name}`));
 const unsaved = stage.querySelector(".unsaved");
 const shownPicture = () => drawn.image ?? 0;
 const follow = () => document.querySelector("#advance input")?.checked ?? true;
@@ -24,67 +24,52 @@ const openField = () => (panel.contains(document.activeElement) && document.acti
 const writing = () => Boolean(typing || prompt || drag || openField());
 
 // ---------------------------------------------------------------- sending, one act and one question at a time
-let pause = 0, resting = false;
-const timers = { edit: 0, view: 0 };
+let pause = 0, resting = "", checkpoint = ""; // resting: why nothing is sent for a while; checkpoint: what scores an edit
+
+async function post(what, ask) {
+  const headers = { "content-type": "application/json" }, signal = AbortSignal.timeout(PATIENCE_MS);
+  const response = await fetch(`/curate/${what}`, { method: "POST", headers, signal, body: JSON.stringify(ask) });
+  if (response.ok) return response.json();
+  const says = response.headers.get("content-type")?.startsWith("text/plain"); // else it is a proxy's page, or Gradio's
+  throw new Error(response.status === 401 ? "sign in again." : says ? await response.text() : NO_ANSWER);
+}
 
 function send() {
-  if (resting) return;
-  const wanted = { edit: queue.nextAct(), view: queue.nextView() };
-  const suggest = nextSuggestions(newId());
-  if (suggest) trigger("input", { ask: suggest });
-  // what changes nothing is an event of its own: a viewer may send it
-  for (const [what, ask] of Object.entries(wanted)) {
-    if (!ask) continue;
-    asked[what] = ask.act ?? ask.asked;
-    expect(what, PATIENCE_MS);
-    trigger(what === "edit" ? "click" : "select", { ask });
-  }
+  if (resting || !session.person) return;
+  const { filters } = session, suggest = nextSuggestions(newId());
+  if (suggest) post("suggestions", { ...suggest, filters, checkpoint }).catch(() => ({ asked: suggest.asked })).then(suggestionsCame);
+  const act = queue.nextAct(), view = queue.nextView();
+  // what changes nothing is asked apart: a viewer may
+  if (act) post("acts", { ...act, checkpoint }).then((answer) => ((counted = false), answered(answer)), (error) => failed(error, () => queue.actFailed(act.act)));
+  if (view) post("views", { ...view, filters }).then(answered, (error) => failed(error, () => queue.viewFailed(view.asked)));
 }
 
-const asked = { edit: "", view: "" };
-function expect(what, patience) {
-  clearTimeout(timers[what]);
-  const name = asked[what];
-  timers[what] = setTimeout(() => failed(what, name), patience);
-}
-
-function failed(what, name) {
-  if (asked[what] !== name || !name) return;
-  asked[what] = "";
-  what === "edit" ? queue.actFailed(name) : queue.viewFailed(name);
+// Nothing came back: the same is sent again, after a pause. A refusal of the app's says why; else it does not answer.
+function failed(error, again) {
+  again();
   pause = Math.min(LONGEST_PAUSE_MS, 2 * pause || 1_000);
-  resting = true;
-  setTimeout(tryAgain, pause);
+  resting = error.constructor === Error ? error.message : NO_ANSWER;
+  setTimeout(() => ((resting = ""), update()), pause);
   update();
 }
 
-function tryAgain() {
-  resting = false;
-  update();
-}
-
-function answered(what, answer) {
-  if (!answer) return;
-  if (answer.asked && answer.asked === asked[what]) {
-    clearTimeout(timers[what]);
-    asked[what] = "";
-    pause = 0;
-  }
+function answered(answer) {
+  pause = 0;
   queue.answered(answer);
+  fetchAhead([answer, ...(answer.more ?? [])].flatMap((each) => each.pictures ?? []));
   const refused = queue.refusal();
-  if (refused?.ask.text) write(refused.sentence, refused.ask.text, refused.ask); // the words are not lost
+  if (refused?.ask?.text) write(refused.sentence, refused.ask.text, refused.ask); // the words are not lost
+  else if (refused) setText(problem, refused.sentence);
   update();
+  awaitRest();
 }
-for (const [what, told] of Object.entries({ edit: "edited", view: "viewed" })) document.addEventListener(`curate:${told}`, (event) => answered(what, event.detail));
-document.addEventListener("curate:suggested", (event) => suggestionsCame(event.detail));
-document.addEventListener("curate:suggest-failed", () => suggesting && suggestionsCame({ asked: suggesting.asked }));
-document.addEventListener("curate:scored-otherwise", forgetSuggestions);
-for (const what of ["edit", "view"]) document.addEventListener(`curate:${what}-ended`, () => asked[what] && expect(what, GRACE_MS));
+document.addEventListener("curate:scored-by", ({ detail }) => ((checkpoint = detail ?? ""), forgetSuggestions()));
 
 // Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.
 function act(doing) {
   if (!session.edits) return say("Viewers look: a curator may change things.");
   if (many) return say("Many regions are being changed: that did nothing, one moment.");
+  setText(problem, "");
   if (!doing()) say("Nothing is open yet: that did nothing.");
   else notice = "";
   update();
@@ -111,11 +96,10 @@ function update() {
   if (opening && stage.dataset.open) toEditor();
   setText(said, notice || view.message);
   showConflicts(view.conflicts);
-  setText(unsaved, resting ? `${view.unsaved} not saved yet: the app does not answer. It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
+  setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
   const back = queue.manyBack();
   if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
   tellGallery(view.at);
-  keepAddress(view.at);
   keep();
   send();
 }
@@ -145,16 +129,15 @@ function rebuild({ at, picture }) {
   const fresh = document.createElement("template");
   fresh.innerHTML = wanted.panel ?? stage.querySelector(`template[data-state="${wanted}"]`).innerHTML;
   if (before && before === wanted.image) keepParts(fresh.content);
+  placeFetched(wanted.uri, fresh.content);
   panel.replaceChildren(fresh.content);
   for (const group of panel.querySelectorAll(".region")) group.told = boxOf(group);
   windowView.open(shownPicture());
   queue.shown(shownPicture());
 }
 
-// The picture itself and what is folded out, of a panel that is drawn again.
+// What is folded out, of a panel that is drawn again.
 function keepParts(fresh) {
-  const [old, now] = [panel, fresh].map((each) => each.querySelector(".frame img"));
-  if (old && now && old.src === now.src) now.replaceWith(old);
   for (const open of panel.querySelectorAll("details[open]")) fresh.querySelector(`details.${open.classList[0]}`)?.setAttribute("open", "");
 }
 
@@ -349,10 +332,19 @@ conflicts.addEventListener("click", (event) => {
 document.addEventListener("click", (event) => {
   if (event.target.closest?.(".show-keys")) help.showModal();
   const tile = event.target.closest?.("#regions [data-ask]");
-  if (tile) queue.open(JSON.parse(tile.dataset.ask).id), (opening = true), update();
+  if (tile) open(JSON.parse(tile.dataset.ask));
   if (event.target.closest?.("#review")) prompt?.end(true), queue.first(), (opening = true), update();
   if (event.target.closest?.("#close-editor")) closeEditor();
 });
+
+// Open a region, { id }, or a picture, { image }.
+function open(what) {
+  setText(problem, "");
+  queue.open(what);
+  opening = true;
+  update();
+}
+document.addEventListener("curate:open", ({ detail }) => open(detail));
 
 // What somebody opened is to be seen whole, also on a phone, where the editor lies above the gallery.
 function toEditor() {
@@ -366,6 +358,7 @@ function closeEditor() {
   prompt?.end(true);
   if (typing) endTyping(true);
   queue.close();
+  setText(problem, "");
   update();
 }
 
@@ -472,28 +465,26 @@ function tellGallery({ region }) {
 // ---------------------------------------------------------------- acts on many regions, which gallery.js asks for
 document.addEventListener("curate:many-begins", () => (many = true));
 document.addEventListener("curate:many-done", ({ detail }) => queue.noteMany(detail));
-document.addEventListener("curate:many-ends", () => ((many = false), queue.forget(), update()));
+document.addEventListener("curate:many-ends", () => ((many = false), (counted = false), queue.forget(), update(), awaitRest()));
 document.addEventListener("curate:undo-last", () => act(() => queue.undo()));
 
 // ---------------------------------------------------------------- a link restores what one sees
 let filters = new URLSearchParams(location.search);
+const [linked, picture] = ["region", "image"].map((name) => filters.get(name));
 ["region", "image"].forEach((name) => filters.delete(name));
+if (linked || picture) queue.open(linked ? { id: linked } : { image: picture });
 
-function keepAddress({ state, image, region }) {
-  if (!session.person) return; // the link that led here is not read yet
-  const query = new URLSearchParams(filters);
-  if (state === "open") query.set(region ? "region" : "image", region || image);
-  const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
-  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
-}
 document.addEventListener("curate:session", ({ detail }) => {
-  if (session.address !== detail.address) queue.restart();
+  // of what was asked before the first one, nothing is sent yet
+  if (session.person && JSON.stringify(session.filters) !== JSON.stringify(detail.filters)) queue.restart();
+  counted = false;
   const moved = session.dataset !== detail.dataset;
   session = detail;
   filters = new URLSearchParams(detail.address);
   if (moved) offer.replaceChildren();
   offerLeft();
   update();
+  awaitRest();
 });
 
 update();

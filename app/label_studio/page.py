@@ -17,7 +17,17 @@ from user_errors import UserError
 
 TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
 TICK_SECONDS = 3.0
+LINKS_SCRIPT = """document.addEventListener("curate:links", ({ detail }) => {
+  element.firstElementChild.innerHTML = detail;
+});"""  # the editor's script tells task_links_panel of its picture
 ORDERED = in_order("label-studio")
+
+
+def task_links_panel(services: Services, image: int) -> str:
+    """Link to the tasks of the picture that is now in Curate's editor."""
+    from app.label_studio import actions, panels
+
+    return panels.links_panel(actions.task_links(services, image))
 
 
 class LabelStudioPanel:
@@ -62,12 +72,6 @@ class LabelStudioPanel:
         now = self._jobs(), self._conflicts(dataset), self._not_taken(dataset)
         return [gr.skip() if new == old else new for new, old in zip(now, before, strict=True)]
 
-    def show_task(self, place: Any) -> str:
-        """Link to the task of the picture that is now in the editor. Returns link."""
-        from app.label_studio import actions, panels
-
-        return panels.links_panel(actions.task_links(self.services, place.image)) if place.image else ""
-
     def _queue(self, dataset: str | None, request: gr.Request, **settings: str) -> Any:
         from app.label_studio import actions
 
@@ -97,17 +101,18 @@ class LabelStudioPanel:
         return jobs_list.jobs_panel(views) if views else ""
 
 
-def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
+def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     """Lay the section out inside the current Blocks.
 
-    Args:   dataset: the field that names the data set. place: the picture in the editor.
+    Args:   dataset: the field that names the data set.
     """
     panel = LabelStudioPanel(services)
     with gr.Column(elem_classes="card label-studio", elem_id="label-studio"):
         html(heading("Label Studio"))
         with gr.Row(elem_classes="label-studio-row"):
             with gr.Column(min_width=260, scale=3):
-                status, link = html(elem_id="label-studio-status"), html(elem_id="label-studio-task")
+                status = html(elem_id="label-studio-status")
+                gr.HTML(None, html_template="<div></div>", js_on_load=LINKS_SCRIPT, apply_default_css=False)
             with gr.Column(min_width=200, scale=2):
                 template = gr.Dropdown(
                     TEMPLATES, value="regions", label="people are asked to", filterable=False, elem_id="template"
@@ -131,6 +136,5 @@ def build(app: gr.Blocks, services: Services, dataset: Any, place: Any) -> None:
     push.click(panel.push, [dataset, template, tag], jobs, **LIGHT)
     pull.click(panel.pull, [dataset, template], jobs, **LIGHT)
     jobs.click(panel.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
-    place.change(panel.show_task, place, link, **LIGHT)
     conflicts.click(panel.choose, dataset, conflicts, **(ORDERED | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(panel.refresh, [dataset, jobs, conflicts, left], [jobs, conflicts, left], **LIGHT)

@@ -60,9 +60,11 @@ def test_without_a_login_pages_lead_to_the_form_and_everything_else_is_refused(h
             ("POST", "gradio_api/cancel"),
             ("POST", "gradio_api/mcp/"),
             ("POST", "gradio_api/component_server"),
+            ("POST", "curate/acts"),
+            ("POST", "curate/views"),
         ]
     }
-    assert set(refused.values()) == {401} and len(refused) == 15
+    assert set(refused.values()) == {401} and len(refused) == 17
 
 
 def test_a_person_signs_in_sees_the_page_and_signs_out(house: House) -> None:

@@ -15,12 +15,21 @@ from tests.support.waiting import PATIENCE_MS
 
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 QUIET = 1_000  # milliseconds, of the two seconds between two looks at the jobs
+EDITOR_ASKS = "**/curate/*"  # addresses of what Curate's editor asks; the page itself has none behind its name
+NOTE_FETCHES = """performance.setResourceTimingBufferSize(1e6);
+window.underWay = 0;
+const fetched = window.fetch;
+window.fetch = (address, ...options) => {
+  const noted = String(address).startsWith("/curate/");
+  window.underWay += noted;
+  return fetched(address, ...options).finally(() => (window.underWay -= noted));
+};"""
 SETTLED = """quiet => {
-  const all = performance.getEntriesByType("resource").filter((each) => each.name.includes("/gradio_api/queue/"));
-  const answers = all.filter((each) => each.name.includes("/data?")).map((each) => each.responseEnd);
+  const all = performance.getEntriesByType("resource").filter((each) => /[/](gradio_api[/]queue|curate)[/]/.test(each.name));
+  const answers = all.filter((each) => /[/](data[?]|curate[/])/.test(each.name)).map((each) => each.responseEnd);
   const last = Math.max(...answers);
-  return answers.length && all.every((each) => each.startTime <= last) && performance.now() > last + quiet;
-}"""
+  return answers.length && !window.underWay && all.every((each) => each.startTime <= last) && performance.now() > last + quiet;
+}"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +46,14 @@ def new_visitor(browser: Browser, **options: Any) -> BrowserContext:
     """A person with a browser of their own, who waits for what is meant. options: as of `Browser.new_context`."""
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
+    context.add_init_script(NOTE_FETCHES)  # for SETTLED
     return context
 
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser) -> BrowserContext:
     """One person with one browser: scripts are fetched once."""
-    context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
-    context.add_init_script("performance.setResourceTimingBufferSize(1e6)")  # for SETTLED
-    return context
+    return new_visitor(browser, viewport={"width": 1400, "height": 1300})
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -23,7 +24,9 @@ from app.access.login import COOKIE, TRIES_LAST
 from app.access.proxies import TrustedProxies
 from app.access.sessions import SessionOwners
 from app.core.settings import Settings
+from app.curate.editor_routes import MOST_SUGGESTIONS
 from app.main import MOST_LOOKS_WAITING, build_app, launch_options
+from curation.ingest.ingest import ingest
 from db.engine import reading
 from db.queries.job_queries import job_page
 from tests.support.fake_app import fake_services
@@ -43,7 +46,7 @@ def as_the_page_opens(event: Any) -> list[object]:
 @pytest.mark.slow
 def test_a_viewer_may_look_and_a_curator_may_change(house: House) -> None:
     viewer, curator = house.signed_in("vera"), house.signed_in("carl")
-    writing = ["AnnotatePage.start", "AnnotatePage.draw_sample", "AnnotatePage.control_job", "CuratePage.ask"]
+    writing = ["AnnotatePage.start", "AnnotatePage.draw_sample", "AnnotatePage.control_job"]
     for name in writing:
         event = house.app.fns[house.event(name)]
         data = [None] * len(event.inputs)
@@ -59,9 +62,12 @@ def test_a_viewer_may_look_and_a_curator_may_change(house: House) -> None:
         event = house.app.fns[house.event(name)]
         told = set_off(visitor, event._id, *as_the_page_opens(event))
         assert "needs the role" not in told and "process_completed" in told
-    looks = house.app.fns[house.event("CuratePage.view")]
-    told = set_off(viewer, looks._id, *as_the_page_opens(looks), asks={"ask": {"do": "show"}})
-    assert '"success":true' in told
+    for path in ("acts", "suggestions"):
+        refused = viewer.post(f"curate/{path}", json={})
+        assert (refused.status_code, refused.text) == (403, "This needs the role curator; vera has the role viewer.")
+        assert curator.post(f"curate/{path}", json={}).status_code == 200
+    for path in ("views", "rest"):
+        assert viewer.post(f"curate/{path}", json={}).status_code == 200
 
 
 def test_only_an_admin_imports_what_lies_on_the_server(house: House) -> None:
@@ -96,6 +102,7 @@ def test_another_site_is_refused_whatever_it_asks(house: House, origin: str) -> 
     asked = [
         visitor.post("gradio_api/queue/join", json={}, headers={"origin": origin}),
         visitor.post("gradio_api/call/ground", json={"data": []}, headers={"origin": origin}),
+        visitor.post("curate/acts", json={}, headers={"origin": origin}),
         visitor.post("gradio_api/upload", headers={"origin": origin}),
         visitor.post("gradio_api/mcp/", json={}, headers={"origin": origin}),
         visitor.get("gradio_api/queue/data?session_hash=x", headers={"origin": origin}),
@@ -341,8 +348,9 @@ def test_an_event_and_a_session_are_whose_they_are_and_nobody_elses(house: House
 def test_a_body_that_is_no_object_or_too_long_is_refused_in_a_sentence(house: House) -> None:
     visitor = house.signed_in("vera")
     for body, status in ((b"[1, 2]", 422), (b"[" * 100_000, 422), (b"\xff", 422), (b" " * (MOST_BODY_BYTES + 1), 413)):
-        answer = visitor.post("gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
-        assert (answer.status_code, "Traceback" in answer.text) == (status, False), body[:10]
+        for path in ("gradio_api/queue/join", "curate/views"):
+            answer = visitor.post(path, content=body, headers={"content-type": "application/json"})
+            assert (answer.status_code, "Traceback" in answer.text) == (status, False), body[:10]
 
 
 def test_the_oldest_sessions_are_forgotten() -> None:
@@ -399,6 +407,24 @@ def test_a_forged_address_does_not_reset_the_count_of_wrong_passwords(house: Hou
 
 
 # ------------------------------------------------------------------------------------------------ the queue
+
+
+def test_one_person_cannot_fill_what_answers_the_editor(house: House, picture: Path) -> None:
+    ingest(house.services.engine, picture.parent, dataset="one", home=house.services.settings.home)
+    carl, ada = house.signed_in("carl"), house.signed_in("ada")
+    ask = {"image": 1, "checkpoint": "photo", "filters": {"address": "dataset=one"}}
+
+    def suggest(visitor: httpx.Client) -> httpx.Response:
+        return visitor.post("curate/suggestions", json=ask)
+
+    with ThreadPoolExecutor() as threads:
+        with house.services.model_turn:  # somebody's look takes as long as the test likes
+            answers = [threads.submit(suggest, carl) for _ in range(MOST_SUGGESTIONS + 1)]
+            refused = next(as_completed(answers)).result()
+            assert (refused.status_code, refused.text.split(":")[0]) == (429, "You have 3 requests waiting")
+            of_another = threads.submit(suggest, ada)
+        statuses = sorted(each.result().status_code for each in [*answers, of_another])
+    assert statuses == [200] * (MOST_SUGGESTIONS + 1) + [429]
 
 
 def ask_ground(visitor: httpx.Client, house: House, picture: Path, session: str) -> httpx.Response:

@@ -69,7 +69,6 @@ class QueueServer {
   }
 
   view(ask) {
-    if (ask.do === "place") return { asked: ask.asked, pictures: [] };
     if (ask.do === "open") {
       const found = [...this.pictures.values()].find((each) => each.rows.some((row) => row.id === ask.id));
       return { asked: ask.asked, pictures: [this.picture(found.image)], go: { image: found.image, region: ask.id } };
@@ -119,7 +118,7 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
       if (made) set(`status ${made.id}`, status);
     },
     next: () => queue.next(),
-    open: () => queue.open(pick((server.pictures.get(random() < 0.7 ? shown?.image : 0) ?? pick([...server.pictures.values()])).rows).id),
+    open: () => queue.open({ id: pick((server.pictures.get(random() < 0.7 ? shown?.image : 0) ?? pick([...server.pictures.values()])).rows).id }),
     choose: () => shown && queue.choose(pick(shown.regions.filter((row) => !deleted(row.id)))?.id),
     remove() {
       if (!plain()) return;

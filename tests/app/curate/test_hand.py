@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from db.engine import Engine, reading
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region
-from tests.support.browser_fixtures import new_visitor, opened, settled
+from tests.support.browser_fixtures import EDITOR_ASKS, new_visitor, opened, settled
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
 from tests.support.review_home import review_home
@@ -53,7 +53,7 @@ class LateAnswers:
     def __init__(self, page: Page, seed: int) -> None:
         self.page, self.chance = page, random.Random(seed)
         self.held: list[list[Any]] = []  # [keys to wait for, route]
-        page.route("**/queue/join*", lambda route: self.held.append([self.chance.randint(0, MOST_LATE), route]))
+        page.route(EDITOR_ASKS, lambda route: self.held.append([self.chance.randint(0, MOST_LATE), route]))
 
     def key(self) -> None:
         """Count one more key; let come what is due."""
@@ -107,7 +107,7 @@ def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
         late.until(lambda: unsaved(page) == 0, "all to be saved")
         pressed = page.evaluate("window.pressed")
         assert page.locator("#editor .conflict").count() == 0
-        page.unroute("**/queue/join*")
+        page.unroute(EDITOR_ASKS)
     assert len(pressed) == len({region for _, region in pressed}) == KEYS, "each key is on a region of its own"
     for key, region in pressed:
         with reading(engine) as session:
@@ -124,7 +124,7 @@ def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engi
     with app_at(home) as (address, app):
         page, cut = context.new_page(), [False]
         # from the start: a route that begins or ends between two keys may let one request more or less through
-        page.route("**/queue/join*", lambda route: route.abort() if cut[0] else route.continue_())
+        page.route(EDITOR_ASKS, lambda route: route.abort() if cut[0] else route.continue_())
         page.goto(f"{address}curate")
         expect(page.locator("#regions .tile").first).to_be_visible()
         start(page)
@@ -209,7 +209,8 @@ def test_what_was_undone_and_redone_before_its_answer_is_still_wanted(scripts: P
       const queue = editorQueue(() => `n${++names}`);
       const regions = [{ id: 3, box: 3, version: 1, status: "pending", text: "" }];
       const picture = { image: 1, version: 1, review: "open", panel: "", regions };
-      queue.answered({ pictures: [picture], go: { image: 1, region: 3 } });
+      queue.open({ id: 3 });
+      queue.answered({ asked: queue.nextView().asked, pictures: [picture], go: { image: 1, region: 3 } });
       queue.shown(1);
       queue.judge("accepted", { follow: false });
       const asked = queue.nextAct().act, conflict = { version: 2, panel: "" };

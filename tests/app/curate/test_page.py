@@ -17,7 +17,7 @@ from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region, regions_of
-from tests.support.browser_fixtures import fits, opened, settled
+from tests.support.browser_fixtures import EDITOR_ASKS, fits, opened, settled
 from tests.support.waiting import until
 
 
@@ -200,15 +200,15 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
 
     def refuse(route: Route) -> None:
         asks = '"verdict"' in (route.request.post_data or "")
-        route.fulfill(status=503, json={"detail": "not now"}) if asks else route.continue_()
+        route.fulfill(status=503, body="Not now.", content_type="text/plain") if asks else route.continue_()
 
-    page.route("**/queue/join*", refuse)
+    page.route(EDITOR_ASKS, refuse)
     page.keyboard.press("a")
-    expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet")
+    expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet: Not now. It is kept in this browser")
     second = chosen(page)
     assert second != first and status(engine, first) == "pending"
     page.keyboard.press("r")
-    page.unroute("**/queue/join*")
+    page.unroute(EDITOR_ASKS)
     saved(page)
     assert (status(engine, first), status(engine, second)) == ("accepted", "rejected")
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
 def hold_answers(page: Page) -> list[Route]:
     """Hold back all that the page asks from now on; continue what is returned to let it come."""
     held: list[Route] = []
-    page.route("**/queue/join*", lambda route: held.append(route))
+    page.route(EDITOR_ASKS, lambda route: held.append(route))
     return held
 
 
@@ -228,7 +228,7 @@ def sent(page: Page, held: list[Route]) -> None:
 def let_come(page: Page, held: list[Route]) -> None:
     for route in held:
         route.continue_()
-    page.unroute("**/queue/join*")
+    page.unroute(EDITOR_ASKS)
 
 
 def test_words_typed_while_an_answer_is_on_its_way_stay_words_of_their_own_region(page: Page, engine: Engine) -> None:
@@ -312,7 +312,20 @@ def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visito
     with opened(
         visitor, f"{address}curate?region=99999&run_id=x&min_score=7&sort=up&statuses=a,b", "#regions .tile"
     ) as other:
-        expect(other.locator(".toast-body")).to_contain_text("There is no region 99999")
+        expect(other.locator("#editor .problem")).to_have_text("There is no region 99999: it was removed meanwhile.")
+
+
+def test_counts_and_address_follow_once_the_hand_rests(page: Page) -> None:
+    page.get_by_role("button", name="Counts and decisions by person").click()
+    meter = page.locator("#counts .meter").filter(has_text="accepted").locator(".number")
+    before = int(meter.inner_text())
+    first = open_first(page)
+    page.keyboard.press("a")
+    expect(meter).to_have_text(str(before + 1))
+    expect(page).to_have_url(re.compile(rf"region={chosen(page)}$"))
+    page.keyboard.press("z")
+    expect(meter).to_have_text(str(before))
+    expect(page).to_have_url(re.compile(rf"region={first}$"))
 
 
 def test_filters_find_words_and_verdicts(page: Page) -> None:

@@ -1,0 +1,32 @@
+// What follows the acts once the hand rests, so that no key waits for it: the address of the page (a browser fetches its icon
+// anew with each), the counts, where they are open, and where else the picture on the screen is worked on.
+const REST_MS = 500;
+let restTimer = 0, counted = false; // whether the counts that are shown are those of what is saved
+let aboutPicture = 0; // whose links are shown
+
+function awaitRest() {
+  clearTimeout(restTimer);
+  restTimer = setTimeout(rest, REST_MS);
+}
+for (const name of ["keydown", "pointerdown"]) document.addEventListener(name, awaitRest, true);
+
+async function rest() {
+  keepAddress(queue.view().at);
+  const image = queue.view().at.image, counts = !counted && Boolean(document.querySelector("#counts"));
+  if (!session.person || (image === aboutPicture && !counts)) return;
+  aboutPicture = image;
+  counted ||= counts;
+  const told = await post("rest", { image, counts, filters: session.filters }).catch(() => null);
+  if (!told) return void ([counted, aboutPicture] = [false, -1]); // asked again once the hand rests again
+  document.dispatchEvent(new CustomEvent("curate:links", { detail: told.links }));
+  if (told.counts) document.dispatchEvent(new CustomEvent("curate:counted", { detail: told.counts }));
+}
+document.addEventListener("curate:counts-open", () => ((counted = false), awaitRest()));
+
+function keepAddress({ state, image, region }) {
+  if (!session.person) return; // the link that led here is not read yet
+  const query = new URLSearchParams(filters);
+  if (state === "open") query.set(region ? "region" : "image", region || image);
+  const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
+  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
+}
