@@ -60,8 +60,9 @@ function placeHandles() {
 
 element.addEventListener("pointerdown", (event) => {
   if (beginPan(event) || event.button > 0) return;
-  const handle = event.target.closest(".handle"), group = event.target.closest(".region:not(.new)");
-  if (!handle && !event.target.closest("svg")) return;
+  if (!event.target.closest("svg, .handle")) return;
+  const handle = event.shiftKey ? null : event.target.closest(".handle"); // Shift always draws
+  const group = event.target.closest(".region:not(.new)");
   event.preventDefault();
   if (drag) endDrag(true);
   const from = place(event), image = shownPicture(), taken = handle ? null : suggestionUnder(event, from, group);

@@ -106,6 +106,16 @@ def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page,
     with reading(engine) as session:
         row = get_region(session, region_id=drawn)
     assert row is not None and row.x1 == pytest.approx(8 / frame["width"], abs=0.01)
+    page.mouse.move(frame["x"] + 8, frame["y"] + 8)
+    assert (
+        page.evaluate("([x, y]) => document.elementFromPoint(x, y).className", [frame["x"] + 8, frame["y"] + 8])
+        == "handle nw"
+    )
+    draw_a_corner(page)  # from its handle: Shift draws there too, and leaves the box below as it is
+    expect(page.locator(".prompt input")).to_be_focused()
+    page.keyboard.press("Escape")
+    with reading(engine) as session:
+        assert get_region(session, region_id=drawn) == row
 
 
 def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, engine: Engine) -> None:
