@@ -207,6 +207,7 @@ def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(pag
 @pytest.mark.slow
 def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine: Engine) -> None:
     first = open_first(page)
+    settled(page)
 
     def refuse(route: Route) -> None:
         asks = '"verdict"' in (route.request.post_data or "")
