@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from atomic_files import atomic_file
 from benchmarks.learning import bench_folder
-from benchmarks.phrases import LONGER_SIDE, folder
+from benchmarks.phrases import folder, upright_picture
 from benchmarks.recognition_sets import SETS, RecognitionSet
 from benchmarks.recognition_sets import folder as classes_folder
 from grain.checkpoint import EMBEDDED
@@ -38,7 +38,16 @@ from grain.data.record import ShardRecord
 from grain.dense.features import read_entities, words_of, write_shard
 from grain.dense.losses import dense_losses, implied_texts
 from grain.dense.model import DenseOutput, DenseRegions
-from grain.dense.train import BETAS, MOST_GRADIENT, WEIGHT_DECAY, Phrases, Picture, make_batch, sentence_encoder
+from grain.dense.train import (
+    BETAS,
+    MOST_GRADIENT,
+    WEIGHT_DECAY,
+    DenseBatch,
+    Phrases,
+    Picture,
+    make_batch,
+    sentence_encoder,
+)
 from grain.photo.networks import PhotoNetworks
 from grain.preprocess import upright_rgb
 from grain.structures import Array
@@ -336,7 +345,7 @@ def train(arm: Arm, seed: int, *, epochs: int) -> None:
 def losses_of(
     arm: Arm, model: ImageAndRegions, step: Step, *, phrases: Phrases, encode: Sentences, draw: np.random.Generator
 ) -> Tensor:
-    """Return L_ic, and for GRAIN the losses of its regions; [1] or [4]."""
+    """Return L_ic, and for GRAIN the losses of its regions after it."""
     batch = make_batch([each.kept for each in step.photographs], phrases, draw)
     with torch.autocast("cpu", torch.bfloat16):
         cells = model.read(batch.tokens, batch.sizes)
@@ -349,7 +358,9 @@ def losses_of(
     return torch.stack([own, *_region_losses(arm, model, output, batch=batch, phrases=phrases)])
 
 
-def _region_losses(arm: Arm, model: DenseRegions, output: DenseOutput, *, batch: Any, phrases: Phrases) -> list[Tensor]:
+def _region_losses(
+    arm: Arm, model: DenseRegions, output: DenseOutput, *, batch: DenseBatch, phrases: Phrases
+) -> list[Tensor]:
     losses = dense_losses(
         model,
         output,
@@ -374,13 +385,10 @@ def _rows(root: Path) -> list[dict[str, Any]]:
 def _record(root: Path, row: Mapping[str, Any]) -> ShardRecord[Image.Image]:
     """Return a picture in about its own shape, and every phrase with each of its boxes."""
     size = np.array([row["w"], row["h"]] * 2)
-    scale = LONGER_SIDE / max(row["w"], row["h"])
     mentions = [phrase for caption in row["captions"] for phrase in caption["phrases"] if phrase["id"] in row["boxes"]]
     named = {(phrase["text"], phrase["id"]): None for phrase in mentions}
     pairs = [(text, tuple((np.array(box) / size).tolist())) for text, name in named for box in row["boxes"][name]]
-    with Image.open(root / "images" / row["image"]) as image:
-        shape = (round(row["w"] * scale), round(row["h"] * scale))
-        upright = image.convert("RGB").resize(shape, Image.Resampling.BICUBIC)
+    upright = upright_picture(root, row)
     return ShardRecord(
         row["image"], upright, "", tuple(box for _, box in pairs), tuple(text for text, _ in pairs), None
     )

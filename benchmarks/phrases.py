@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,12 +92,14 @@ def captioned(split: str = "test.txt") -> Iterator[Captioned]:
                 for phrase in caption["phrases"]
                 if phrase["id"] in boxes
             )
-            scale = LONGER_SIDE / max(row["w"], row["h"])
-            with Image.open(root / "images" / row["image"]) as image:
-                upright = image.convert("RGB").resize(
-                    (round(row["w"] * scale), round(row["h"] * scale)), Image.Resampling.BICUBIC
-                )
-            yield Captioned(upright, mentions)
+            yield Captioned(upright_picture(root, row), mentions)
+
+
+def upright_picture(root: Path, row: Mapping[str, Any]) -> Image.Image:
+    """Read the square picture of a line of entities.jsonl, stretched back to about its own shape."""
+    scale = LONGER_SIDE / max(row["w"], row["h"])
+    with Image.open(root / "images" / row["image"]) as image:
+        return image.convert("RGB").resize((round(row["w"] * scale), round(row["h"] * scale)), Image.Resampling.BICUBIC)
 
 
 @cache
