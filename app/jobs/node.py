@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,9 +92,9 @@ class _Child:
         environment.pop(ORDER, None)
         argv = [sys.executable, *words[1:]]
         self._process = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True)
-        if threading.current_thread() is threading.main_thread():
-            for each in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(each, self._tell)
+        is_main = threading.current_thread() is threading.main_thread()
+        told = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+        self._before = {each: signal.signal(each, self._tell) for each in told}
 
     def is_over(self, patience_s: float) -> bool:
         """Return whether it has ended, waiting at most so long."""
@@ -104,12 +105,16 @@ class _Child:
         return True
 
     def wait(self) -> int:
-        """Wait for its exit code."""
-        return self._process.wait()
+        """Wait for its exit code; from then on this process obeys signals itself."""
+        code = self._process.wait()
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        return code
 
     def _tell(self, *_: object) -> None:
         """Send a signal to all of the job: a launcher may die at once, and its training saves first."""
-        os.killpg(self._process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(self._process.pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,9 @@ def tasks_in(running: Running, project: Project) -> int:
 def served(app: Any) -> Iterator[str]:
     """The address of an app that listens on loopback."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    # A browser that keeps its connection open does not keep the test from ending.
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)

@@ -70,13 +70,14 @@ def test_a_node_fetches_runs_and_sends_back(tmp_path: Path) -> None:
     (home / "worlds" / "1" / "manifest.json").write_text("{}")
     Shared(url).push(home / "worlds" / "1", "worlds/1")
     argv = ("python", PROGRAM, "write_run", f"{home}/worlds/1", f"{home}/runs/x", "1")
-    verdict = tmp_path / "verdict"
+    verdict, handler = tmp_path / "verdict", signal.getsignal(signal.SIGTERM)
     order = Order(str(home), url, argv, ("worlds/1",), "runs/x", str(verdict))
     assert run(order.to_json()) == 0 == int(verdict.read_text())
     assert (tmp_path / "shared" / "runs" / "x" / "metrics.jsonl").read_text().count("\n") == 1
     assert not (home / "runs").exists()
     failing = Order(str(home), url, ("python", PROGRAM, "fail", "3"), (), "runs/y", str(verdict))
     assert run(failing.to_json()) == 3 == int(verdict.read_text())
+    assert signal.getsignal(signal.SIGTERM) is handler, "a signal that comes later is not for a process that has ended"
 
 
 def test_an_exposed_ray_is_refused_without_a_token() -> None:
