@@ -23,10 +23,24 @@ async function rest() {
 }
 document.addEventListener("curate:counts-open", () => ((counted = false), awaitRest()));
 
-function keepAddress({ state, image, region }) {
+function keepAddress(at) {
   if (!session.person) return; // the link that led here is not read yet
+  const address = addressOf(at);
+  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
+}
+
+function addressOf({ state, image, region }) {
   const query = new URLSearchParams(filters);
   if (state === "open") query.set(region ? "region" : "image", region || image);
-  const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
-  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
+  return `${location.pathname}${query.size ? `?${query}` : ""}`;
+}
+
+// A page that is reloaded before the hand rests opens what was on the screen, which its address does not say yet.
+const LEFT_AT = "grain.curate.left-at";
+window.addEventListener("pagehide", () => session.person && sessionStorage.setItem(LEFT_AT, addressOf(queue.view().at)));
+
+function linkedQuery() {
+  const address = sessionStorage.getItem(LEFT_AT) ?? "", [{ type }] = performance.getEntriesByType("navigation");
+  const again = type === "reload" && address.split("?")[0] === location.pathname;
+  return new URLSearchParams(again ? address.slice(location.pathname.length) : location.search);
 }

@@ -469,7 +469,7 @@ document.addEventListener("curate:many-ends", () => ((many = false), (counted = 
 document.addEventListener("curate:undo-last", () => act(() => queue.undo()));
 
 // ---------------------------------------------------------------- a link restores what one sees
-let filters = new URLSearchParams(location.search);
+let filters = linkedQuery();
 const [linked, picture] = ["region", "image"].map((name) => filters.get(name));
 ["region", "image"].forEach((name) => filters.delete(name));
 if (linked || picture) queue.open(linked ? { id: linked } : { image: picture });

@@ -119,6 +119,22 @@ def test_each_verdict_key_counts_once_on_the_region_that_was_on_the_screen(
 
 
 @pytest.mark.slow
+def test_a_page_reloaded_right_after_a_key_opens_the_region_that_was_on_the_screen(
+    address: str, visitor: BrowserContext
+) -> None:
+    chosen = "document.querySelector('#editor .text.chosen')?.dataset.id"
+    with opened(visitor, f"{address}curate", "#regions .tile") as page:
+        start(page)
+        settled(page)
+        first = page.evaluate(chosen)
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"first => {chosen} && {chosen} !== first", arg=first)
+        second = page.evaluate(chosen)
+        page.reload()
+        expect(page.locator(f"#editor .text.chosen[data-id='{second}']")).to_be_visible()
+
+
+@pytest.mark.slow
 def test_what_was_not_saved_is_offered_after_the_app_was_killed(home: Path, engine: Engine, browser: Browser) -> None:
     context = new_visitor(browser, viewport={"width": 1400, "height": 1300})
     with app_at(home) as (address, app):
