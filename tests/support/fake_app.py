@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.main import build_app, launch_options
 from app.services import Services
 from tests.support.fake_predictor import fake_predictor, write_fake_checkpoint
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 WAITING = re.compile(r"GRAIN is at (\S+)\n")
 TAKEN = "cannot be listened on"
@@ -76,9 +77,7 @@ def app_at(
 
 def _first_words(app: subprocess.Popen[bytes], said: Path) -> str:
     """What an app says until it waits for visitors, or until its end."""
-    while not WAITING.search(said.read_text()) and app.poll() is None:
-        with suppress(subprocess.TimeoutExpired):
-            app.wait(0.05)
+    until(lambda: app.poll() is not None or WAITING.search(said.read_text()), said.read_text)
     return said.read_text()
 
 

@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -27,7 +28,9 @@ from grain.model.model import GrainModel
 from grain.structures import Batch, GrainOutput, ImageFeatures, Proposals, RegionRanking, RegionTargets
 from grain.train.gradcache import LossOf
 from grain.train.losses import Losses, grain_losses
-from grain.train_config import LossWeights
+from grain.train.train import Trainer, train
+from grain.train_config import LossWeights, TrainConfig
+from tests.support.waiting import PATIENCE_S
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (240, 240, 240)}
 THINGS = ("lid", "handle", "star", "stripe")
@@ -276,10 +279,37 @@ def start(target: Callable[..., None], *arguments: Any, log: Path) -> ForkServer
     return process
 
 
-def finish(process: ForkServerProcess, seconds: float = 60.0) -> int | None:
+def finish(process: ForkServerProcess, seconds: float = PATIENCE_S) -> int | None:
     """Wait for the end; the exit code, None where it did not end in time."""
     process.join(seconds)
     return process.exitcode
+
+
+def train_apart(config: TrainConfig, *, log: Path) -> None:
+    """Train to the end in a process of its own: one with more threads, as other tests leave them, ends otherwise."""
+    assert finish(start(train, config, log=log)) == 0, log.read_text()
+
+
+def train_until_killed(config: TrainConfig, steps: int, *, log: Path) -> None:
+    """Train in a process that the system kills once it has logged so many steps, in the middle of the next one."""
+    process = start(_train_until_killed, config, steps, log=log)
+    assert finish(process) == -signal.SIGKILL, log.read_text()
+
+
+class _KilledTrainer(Trainer):
+    def __init__(self, config: TrainConfig, steps: int) -> None:
+        super().__init__(config)
+        self.killed_after = steps
+
+    def take_step(self, batch: Batch) -> dict[str, float]:
+        numbers = super().take_step(batch)
+        if self.step > self.killed_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return numbers
+
+
+def _train_until_killed(config: TrainConfig, steps: int) -> None:
+    _KilledTrainer(config, steps).run()
 
 
 def _run(target: Callable[..., None], arguments: Sequence[Any], log: Path) -> None:
