@@ -73,7 +73,7 @@ class AuditPage(Paged):
             )
         except UserError as error:
             return [empty_state("No result yet", error.sentence), "", [""], ""]
-        return [panels.claims_panel(found), "", ["", found.after], panels.matches_panel(matches)]
+        return [panels.claims_panel(found, self.services.settings.home), "", ["", found.after], panels.matches_panel(matches)]
 
     def report(self, dataset: str | None, threshold: float) -> list[Any]:
         """Show rates and the auditor's quality. Returns report, curve."""
@@ -240,7 +240,7 @@ class AuditPage(Paged):
             found = claims.find_claims(self.services, _filter(filters), after)
         except UserError as error:
             return [gr.skip(), notice(error.sentence), gr.skip()]
-        return [panels.claims_panel(found), "", [*places, found.after]]
+        return [panels.claims_panel(found, self.services.settings.home), "", [*places, found.after]]
 
     def _jobs(self) -> str:
         from app.audit import actions

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.audit.claims import ClaimsPage, OpenClaim
+from app.core.thumbnails import thumbnail_address
 from app.ui.claims import SIGNS, marked, span_of
 from app.ui.frames import FrameBox
 from app.ui.html import empty_state, history, render, render_macro, thousands
@@ -38,17 +40,27 @@ Bar = tuple[float, str] | None
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim in the list. sentence: its description, with its words marked."""
+    """A claim in the list. sentence: its description, with its words marked. uri, picture: its thumbnail and its name."""
 
     claim: AuditedClaim
     sentence: str
+    uri: str
+    picture: str
 
 
-def claims_panel(page: ClaimsPage) -> str:
-    """Render a page of claims, each marked in its sentence, under what is to be said of the sources."""
+def claims_panel(page: ClaimsPage, home: Path) -> str:
+    """Render a page of claims, each marked in its sentence, under what is to be said of the sources. home: GRAIN_HOME."""
     if not page.rows and not page.doubts:
         return empty_state("No claims here", "Change the filters, or audit the data set first.")
-    rows = [ClaimLine(row.claim, marked(row.text, [span_of(row.claim)])) for row in page.rows]
+    rows = [
+        ClaimLine(
+            row.claim,
+            marked(row.text, [span_of(row.claim)]),
+            thumbnail_address(home, row.image.sha256),
+            Path(row.image.member or row.image.location).name,
+        )
+        for row in page.rows
+    ]
     return render("audit/templates/claims.html", rows=rows, doubts=page.doubts, signs=SIGNS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from app.audit import panels
@@ -18,6 +19,7 @@ from db.models import AuditedClaim, ClaimVerdict, Image, RegionRow
 from db.queries.audit_queries import AuditTotals, ClaimRow, GroupCount
 from tests.support.hostile import HOSTILE
 
+HOME = Path("/nowhere")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RATE = Rate(0.5, 0.4, 0.6, 9)
 SOURCE = {"source": "detector", "score": 0.5, "counter_text": HOSTILE, "counter": None, "mean": 0.1}
@@ -60,10 +62,10 @@ def report() -> str:
 
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "audit/templates/claims.html": (
-        lambda: panels.claims_panel(ClaimsPage((claim_row(),), "", Independence(HOSTILE, NOBODY).sentences())),
-        lambda: panels.claims_panel(ClaimsPage((), "", Independence(HOSTILE, "x@1", (HOSTILE,)).sentences())),
+        lambda: panels.claims_panel(ClaimsPage((claim_row(),), "", Independence(HOSTILE, NOBODY).sentences()), HOME),
+        lambda: panels.claims_panel(ClaimsPage((), "", Independence(HOSTILE, "x@1", (HOSTILE,)).sentences()), HOME),
     ),
-    "audit/templates/parts.html": (lambda: panels.claims_panel(ClaimsPage((claim_row(),), "")),),
+    "audit/templates/parts.html": (lambda: panels.claims_panel(ClaimsPage((claim_row(),), ""), HOME),),
     "audit/templates/claim.html": (
         lambda: panels.claim_panel(opened(), HOSTILE),
         lambda: panels.claim_panel(opened(problem=HOSTILE)),

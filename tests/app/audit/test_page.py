@@ -85,6 +85,7 @@ def test_a_page_says_that_nobody_independent_was_asked_and_leaves_the_claims_to_
         expect(page.locator("#claims .notice")).to_contain_text("No source is independent of photo-describer@")
         expect(page.locator("#claims .claim")).to_have_count(0)
         page.locator("#verdicts").get_by_label("cannot tell").check()
+        expect(page.locator("#claims .claim img").first).to_have_js_property("naturalWidth", 320)
         page.locator("#claims .claim").first.click()
         expect(page.locator("#claim")).to_contain_text("No source has evidence for it.")
         first = opened(page)
