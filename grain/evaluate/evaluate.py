@@ -129,7 +129,9 @@ def evaluate(config: EvaluateConfig, place_of: Callable[[str], str] = str) -> di
         if each.results
     ]
     attempts.must_leave(results)
-    return write_report(config.out, _asked(config, models), results, failures=attempts.failures)
+    written = write_report(config.out, _asked(config, models), results, failures=attempts.failures)
+    report_progress(1, 1, f"compared on {', '.join(each.data.name for each in results)}")
+    return written
 
 
 @dataclass

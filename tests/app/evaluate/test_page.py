@@ -466,6 +466,7 @@ def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page
     expect(page.locator("#command")).to_contain_text(f"app.evaluate.job --models sample --data-sets {world}")
     page.locator("#start").click()
     expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#jobs .job").first).to_contain_text("compared on novel")
     expect(page.locator("#head")).to_contain_text("12 pictures · 4 classes")
     rows = page.locator("#table tbody tr")
     expect(rows).to_have_count(6)
