@@ -73,7 +73,8 @@ class AuditPage(Paged):
             )
         except UserError as error:
             return [empty_state("No result yet", error.sentence), "", [""], ""]
-        return [panels.claims_panel(found, self.services.settings.home), "", ["", found.after], panels.matches_panel(matches)]
+        listed = panels.claims_panel(found, self.services.settings.home)
+        return [listed, "", ["", found.after], panels.matches_panel(matches)]
 
     def report(self, dataset: str | None, threshold: float) -> list[Any]:
         """Show rates and the auditor's quality. Returns report, curve."""

@@ -40,7 +40,7 @@ Bar = tuple[float, str] | None
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """A claim in the list. sentence: its description, with its words marked. uri, picture: its thumbnail and its name."""
+    """A claim in the list. sentence: its description, its words marked. uri, picture: the thumbnail and its name."""
 
     claim: AuditedClaim
     sentence: str
@@ -49,7 +49,10 @@ class ClaimLine:
 
 
 def claims_panel(page: ClaimsPage, home: Path) -> str:
-    """Render a page of claims, each marked in its sentence, under what is to be said of the sources. home: GRAIN_HOME."""
+    """Render a page of claims, each marked in its sentence, under what is to be said of the sources.
+
+    home: GRAIN_HOME, where the thumbnails are.
+    """
     if not page.rows and not page.doubts:
         return empty_state("No claims here", "Change the filters, or audit the data set first.")
     rows = [
