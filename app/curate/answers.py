@@ -24,7 +24,10 @@ def picture_answer(opened: OpenedPicture) -> Answer:
         "image": opened.image.id,
         "version": opened.image.version,
         "review": opened.image.review,
-        "regions": [{"id": row.id, "box": box, "version": row.version, "status": row.status} for box, row in rows],
+        "regions": [
+            {"id": row.id, "box": box, "version": row.version, "status": row.status, "text": row.text}
+            for box, row in rows
+        ],
         "uri": opened.uri,
         "panel": editor_panel(opened),
     }

@@ -1,7 +1,13 @@
 // Boxes on the editor's picture: drawing, moving and resizing them with the pointer. A box that is done is page.js's.
 const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
-const LEAST = 0.004; // of a side: a smaller drag is a click
+const CLICK = 3; // pixels of the screen: a smaller drag is a click
 let drag = null; // { kind, image, group, from, box, now, side }
+
+// The least sides of a box: a pixel of the picture.
+function leastSides() {
+  const { naturalWidth, naturalHeight } = element.querySelector(".frame img") ?? {};
+  return [1 / (naturalWidth || 1_000), 1 / (naturalHeight || 1_000)];
+}
 
 const clamp = (value) => Math.min(1, Math.max(0, value));
 const svg = () => element.querySelector("svg");
@@ -80,14 +86,14 @@ element.addEventListener("pointerdown", (event) => {
 
 // Move the chosen box by pixels of the picture, or with `grow` its right and lower side; Shift let go ends it.
 function nudge([across, down], grow) {
-  const group = chosenBox(), { naturalWidth, naturalHeight } = element.querySelector(".frame img");
-  if (!group || !naturalWidth) return;
+  const group = chosenBox(), [wide, high] = leastSides();
+  if (!group) return;
   if (!drag) {
     drag = { kind: "nudge", image: shownPicture(), group, box: boxOf(group), now: boxOf(group), ask: askOfBox(group) };
     queue.drafts.set("drag", drag.ask);
   }
-  const [x0, y0, x1, y1] = drag.now, [dx, dy] = [across / naturalWidth, down / naturalHeight];
-  if (grow) drag.now = [x0, y0, Math.max(x0 + LEAST, clamp(x1 + dx)), Math.max(y0 + LEAST, clamp(y1 + dy))];
+  const [x0, y0, x1, y1] = drag.now, [dx, dy] = [across * wide, down * high];
+  if (grow) drag.now = [x0, y0, Math.max(x0 + wide, clamp(x1 + dx)), Math.max(y0 + high, clamp(y1 + dy))];
   else {
     const [mx, my] = [Math.min(Math.max(dx, -x0), 1 - x1), Math.min(Math.max(dy, -y0), 1 - y1)];
     drag.now = [x0 + mx, y0 + my, x1 + mx, y1 + my];
@@ -107,10 +113,11 @@ function dragged(event) {
     const dx = Math.min(Math.max(x - x0, -box[0]), 1 - box[2]), dy = Math.min(Math.max(y - y0, -box[1]), 1 - box[3]);
     return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
   }
-  if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - LEAST);
-  if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + LEAST);
-  if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - LEAST);
-  if (drag.side.includes("s")) box[3] = Math.max(y, box[1] + LEAST);
+  const [wide, high] = leastSides();
+  if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - wide);
+  if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + wide);
+  if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - high);
+  if (drag.side.includes("s")) box[3] = Math.max(y, box[1] + high);
   return box;
 }
 
@@ -127,15 +134,16 @@ function endDrag(done) {
   const { kind, group, box, now, image, ask, taken } = drag;
   drag = null;
   queue.drafts.delete("drag");
-  const moved = (least) => Boolean(now) && now.some((value, index) => Math.abs(value - box[index]) >= least);
-  const drawn = kind === "draw", large = drawn && Boolean(now) && now[2] - now[0] >= LEAST && now[3] - now[1] >= LEAST;
-  if (done && taken && !(drawn ? large : moved(LEAST))) {
+  const moved = (least) => Boolean(now) && now.some((value, index) => Math.abs(value - box[index]) >= least[index % 2]);
+  const { width, height } = svg()?.getBoundingClientRect() ?? { width: 1, height: 1 }, click = [CLICK / width, CLICK / height];
+  const drawn = kind === "draw", large = drawn && Boolean(now) && now[2] - now[0] >= click[0] && now[3] - now[1] >= click[1];
+  if (done && taken && !(drawn ? large : moved(click))) {
     if (!drawn) show(group, box);
     takeInto(drawn ? group : newBox(), taken, image);
   } else if (drawn) {
     if (!done || !large) group.remove();
     else write("What is in the box?", "", { do: "draw", image, box: now }, group);
-  } else if (done && moved(1e-6)) act(() => queue.add({ ...ask, box: now }));
+  } else if (done && moved([1e-6, 1e-6])) act(() => queue.add({ ...ask, box: now }));
   update();
 }
 element.addEventListener("pointerup", (event) => (endPan(event), endDrag(true)));

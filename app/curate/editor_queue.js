@@ -30,7 +30,8 @@ function editorQueue(newId) {
   function overlay(image) {
     const picture = pictures.get(image);
     const found = { review: picture.review, status: new Map(picture.regions.map(({ id, status }) => [id, status])) };
-    Object.assign(found, { text: new Map(), box: new Map(), drawn: [], facts: null, caption: null });
+    found.text = new Map(picture.regions.map(({ id, text }) => [id, text]));
+    Object.assign(found, { box: new Map(), drawn: [], facts: null, caption: null });
     const undone = undoneActs();
     for (const { ask, restore, conflict } of acts) {
       if (ask.image !== image || conflict || undone.has(ask.act)) continue;
@@ -41,6 +42,7 @@ function editorQueue(newId) {
       if (ask.do === "draw") found.drawn.push({ act: ask.act, box: ask.box, text: ask.text });
       if (["review", "facts", "caption"].includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask[ask.do];
       for (const [id, status] of restore?.status ?? []) found.status.set(id, status);
+      for (const [id, text] of restore?.text ?? []) found.text.set(id, text);
       if (restore?.review) found.review = restore.review;
     }
     return found;
@@ -119,9 +121,12 @@ function editorQueue(newId) {
 
   // What an undo of an act shows again. Words that were kept may be of a picture that is not known yet.
   function before(ask) {
-    if (!["verdict", "delete", "review"].includes(ask.do)) return { status: [], review: null };
-    const { status, review } = overlay(ask.image);
-    return ask.do === "review" ? { status: [], review } : { status: affected(ask).map((id) => [id, status.get(id)]), review: null };
+    const found = { status: [], text: [], review: null };
+    if (!["verdict", "delete", "review", "text"].includes(ask.do) || !pictures.has(ask.image)) return found;
+    const { status, text, review } = overlay(ask.image);
+    if (ask.do === "review") return { ...found, review };
+    if (ask.do === "text") return { ...found, text: [[ask.id, text.get(ask.id)]] };
+    return { ...found, status: affected(ask).map((id) => [id, status.get(id)]) };
   }
 
   function note(entry) {
@@ -194,16 +199,24 @@ function editorQueue(newId) {
     return entry.many;
   }
 
-  // What is shown now of all that an act had changed.
-  function shownNow({ image, before: { status, review } }) {
-    const found = pictures.has(image) ? overlay(image) : null;
-    const now = found ? status.filter(([id]) => found.status.has(id)).map(([id]) => [id, found.status.get(id)]) : [];
-    return { status: now, review: found && review ? found.review : null };
+  // Undo an act on many regions that was named, whatever was done since.
+  function undoMany(action) {
+    journal = journal.filter((entry) => entry.many !== action);
+    return takeBack({ many: action }, "undo");
   }
+
+  // What is shown now of all that an act had changed.
+  function shownNow({ image, before }) {
+    const found = pictures.has(image) ? overlay(image) : null;
+    const now = (what) => (found ? before[what].filter(([id]) => found[what].has(id)).map(([id]) => [id, found[what].get(id)]) : []);
+    return { status: now("status"), text: now("text"), review: found && before.review ? found.review : null };
+  }
+
+  const toOpen = (image, region) => ({ unknown: region ? { id: region } : { image } });
 
   function comeTo({ image, region }) {
     const come = { image: at.image, region: at.region };
-    if (!pictures.has(image)) wish = { unknown: { id: region } };
+    if (!pictures.has(image)) wish = toOpen(image, region);
     else go(image, region);
     if (come.image && come.image !== image) chain = [come, ...chain.filter((each) => each.image !== come.image)];
   }
@@ -211,9 +224,9 @@ function editorQueue(newId) {
   // An act on many regions was done: what is known of pictures may be old, and what comes next may be decided.
   function forget() {
     for (const image of pictures.keys()) if (image !== at.image) pictures.delete(image);
-    const open = at.state === "open" && at.region;
+    const open = at.state === "open";
     restart();
-    if (open) wish = { unknown: { id: at.region } };
+    if (open) wish = toOpen(at.image, at.region);
   }
 
   // ---------------------------------------------------------------- what others answer
@@ -403,7 +416,7 @@ function editorQueue(newId) {
   }
 
   return {
-    ...{ next, first, restart, close, choose, judge, review, remove, undo, redo, add, resolve, forget, manyBack },
+    ...{ next, first, restart, close, choose, judge, review, remove, undo, redo, undoMany, add, resolve, forget, manyBack },
     ...{ shown, answered, nextAct, nextView, actFailed, viewFailed, drafts, versionOf },
     open: (unknown) => (wish = { unknown }),
     write: (now) => ((writing = now), follow()),

@@ -7,7 +7,7 @@ const LOOKS = "grain.curate.looks";
 const looks = { others: "shown", colour: "description", suggest: "off", ...readLooks() };
 const fingers = new Map(); // of a touch: id -> where it is
 let panning = null; // the pointer that moves the picture, and where it was
-let spaceDown = false;
+let spaceDown = false, spaceUsed = false; // whether the picture was moved with it
 
 function readLooks() {
   try {
@@ -114,6 +114,7 @@ function beginPan(event) {
   if (fingers.size === 2) return endDrag(false), true;
   if (event.button !== 1 && !spaceDown) return false;
   event.preventDefault();
+  spaceUsed = spaceDown;
   panning = { id: event.pointerId, at: share(event) };
   element.setPointerCapture(event.pointerId);
   return true;
@@ -173,5 +174,6 @@ element.addEventListener("click", (event) => {
 for (const name of ["keydown", "keyup", "blur"]) window.addEventListener(name, (event) => {
   if (event.key === " " || name === "blur") spaceDown = name === "keydown" && !event.target.closest?.(FIELDS);
   if (event.key === " " && spaceDown && event.target === document.body && viewport()) event.preventDefault(); // the page does not scroll
+  if (event.key === " " && name === "keyup" && spaceUsed) event.preventDefault(), (spaceUsed = false); // a button with the focus is not pressed
 });
 window.addEventListener("resize", showView);

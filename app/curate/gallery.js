@@ -19,13 +19,21 @@ function showPicks() {
   for (const tile of tiles()) tile.setAttribute("aria-pressed", String(picks.has(Number(tile.dataset.id))));
 }
 
-// Nothing on many is sent before all that was done one by one is saved: it would meet its own versions.
-function whenSaved(then) {
-  const stage = document.querySelector("#editor .stage");
-  if (!stage || (stage.dataset.unsaved ?? "0") === "0") return then();
-  const waiting = new MutationObserver(() => stage.dataset.unsaved === "0" && (waiting.disconnect(), then()));
-  waiting.observe(stage, { attributes: true, attributeFilter: ["data-unsaved"] });
+// Nothing on many is sent before all that was done one by one is saved: it would meet its own versions. held: what to do
+// where that waits for a person, who has to choose between two versions first.
+function whenSaved(then, held) {
+  const stage = document.querySelector("#editor .stage"), is = (name) => (stage?.dataset[name] ?? "0") !== "0";
+  if (is("conflicts")) return held();
+  if (!is("unsaved")) return then();
+  const waiting = new MutationObserver(() => {
+    if (is("unsaved") && !is("conflicts")) return;
+    waiting.disconnect();
+    whenSaved(then, held);
+  });
+  waiting.observe(stage, { attributes: true, attributeFilter: ["data-unsaved", "data-conflicts"] });
 }
+const HELD = "Somebody else was quicker with a region: choose a version in the editor first.";
+document.addEventListener("curate:when-saved", ({ detail: then }) => whenSaved(then, () => (told.textContent = HELD)));
 
 function send(what, ask) {
   if (asked) return;
@@ -38,6 +46,9 @@ function send(what, ask) {
     if (mine !== asked) return;
     trigger(what, { ask: { ...ask, asked: mine } });
     setTimeout(unheard, MANY_PATIENCE_MS, mine);
+  }, () => {
+    ended();
+    told.textContent = HELD;
   });
 }
 
@@ -96,7 +107,7 @@ bar.addEventListener("click", (event) => {
   }
   if (counts) countWritten();
   if (does && wanted) send("click", { ...wanted, do: "act", act: newName() });
-  if (undo) document.dispatchEvent(new Event("curate:undo-last"));
+  if (undo) document.dispatchEvent(new CustomEvent("curate:undo-many", { detail: undo }));
 });
 const countWritten = () => count(form.kind, form.querySelector("input").value);
 bar.addEventListener("keydown", (event) => {

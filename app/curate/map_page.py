@@ -23,11 +23,16 @@ TITLE = "Map: similar regions, duplicates, outliers"
 COLOURS = [("verdict", "status"), ("source", "source"), ("class", "class")]
 ON_KEEP = """element.addEventListener("click", (event) => {
   const { keep, undo, cancel } = event.target.closest("button")?.dataset ?? {};
-  if (keep) trigger("click", { ask: JSON.parse(keep) });
-  if (undo) document.dispatchEvent(new CustomEvent("curate:back", { detail: { action: undo, back: "undo" } }));
+  const send = () => trigger("click", { ask: JSON.parse(keep) });
+  if (keep) document.dispatchEvent(new CustomEvent("curate:when-saved", { detail: send }));
+  if (undo) document.dispatchEvent(new CustomEvent("curate:undo-many", { detail: undo }));
   if (undo || cancel) event.target.closest(".bulk-answer").replaceChildren();
 });"""
-CHANGED = "() => { document.dispatchEvent(new Event('curate:many-ends')); }"
+KEPT = """() => {
+  const done = document.querySelector("#similar .bulk-answer [data-undo]")?.dataset.undo;
+  if (done) document.dispatchEvent(new CustomEvent("curate:many-done", { detail: done }));
+  document.dispatchEvent(new Event("curate:many-ends"));
+}"""
 COMMANDS = (
     ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
     ("-m", "curation.explore.similarity", "--dataset", "NAME"),
@@ -249,4 +254,4 @@ def wire(page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: An
     parts.jobs.click(page.control_job_by_button, None, jobs, **(LIGHT | QUEUE_ALL))
     parts.tick.tick(page.tick, parts.jobs, jobs, **LIGHT)
     kept = parts.similar.click(page.keep, dataset, parts.similar, **(turn | QUEUE_ALL))
-    kept.then(None, None, None, js=CHANGED, api_visibility="private")
+    kept.then(None, None, None, js=KEPT, api_visibility="private")

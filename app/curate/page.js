@@ -10,6 +10,7 @@ const store = editorStore({ storage: localStorage, tab: sessionStorage, newId, n
 let typing = null; // { field, ask } while a person changes a text: it is asked, with the text, once they are done
 let prompt = null; // { ask, field, label, end } while a person writes the words of a box or of a further description
 let session = { address: "", filters: null, person: "", dataset: "", edits: true, texts: [] };
+let drafts = []; // { label, text, ask } of words that are to be open again
 let opening = false; // whether somebody has just opened something: the page then scrolls to it
 let scrolledTo = 0; // the description that the list was scrolled to
 let drawn = ""; // the picture, as it was answered, or the state that the panel shows
@@ -58,8 +59,8 @@ function answered(answer) {
   queue.answered(answer);
   fetchAhead([answer, ...(answer.more ?? [])].flatMap((each) => each.pictures ?? []));
   const refused = queue.refusal();
-  if (refused?.ask?.text) write(refused.sentence, refused.ask.text, refused.ask); // the words are not lost
-  else if (refused) setText(problem, refused.sentence);
+  if (refused) setText(problem, refused.sentence);
+  if (refused?.ask?.text) drafts.push({ label: refused.sentence, text: refused.ask.text, ask: refused.ask }); // the words are not lost
   update();
   awaitRest();
 }
@@ -86,6 +87,7 @@ function say(words) {
 // ---------------------------------------------------------------- drawing
 // All that is on the screen, again. What a person is writing in or drawing on stays as it is until they are done.
 function update() {
+  if (!writing() && drafts.length) return nextDraft(); // draws
   queue.write(writing());
   const view = queue.view();
   if (!writing()) rebuild(view);
@@ -96,6 +98,7 @@ function update() {
   if (opening && stage.dataset.open) toEditor();
   setText(said, notice || view.message);
   showConflicts(view.conflicts);
+  stage.dataset.conflicts = view.conflicts.length;
   setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
   const back = queue.manyBack();
   if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
@@ -196,8 +199,7 @@ function choose(id) {
 // ---------------------------------------------------------------- writing
 // Ask for words in a field; what was open before is asked with the words that it has. group: a box that is drawn, or none.
 function write(label, text, ask, group = null) {
-  prompt?.end(true);
-  const form = document.createElement("form"), field = document.createElement("input");
+  const earlier = prompt, form = document.createElement("form"), field = document.createElement("input");
   form.className = "prompt";
   const again = ["draw", "describe"].includes(ask.do) ? lastWords() : "";
   field.placeholder = again ? `${label} Enter: “${again}” again` : label;
@@ -207,17 +209,16 @@ function write(label, text, ask, group = null) {
   form.append(field);
   prompts.append(form);
   const end = (save) => {
-    prompt = null;
-    queue.drafts.delete("prompt");
+    if (prompt?.field === field) prompt = null, queue.drafts.delete("prompt");
     form.remove();
     group?.remove(); // the queue shows it from now on
     const words = field.value.trim() || (save === "entered" ? again : "");
     if (save && words && ask.do === "draw") lastBox = { image: ask.image, box: ask.box, text: words };
     if (save && words) noteWords(words), act(() => queue.add({ ...ask, text: words }));
     update();
-    nextDraft();
   };
-  prompt = { ask, field, label, end };
+  prompt = { ask, field, label, end }; // before the earlier one ends: what waits would be opened else
+  earlier?.end(true);
   queue.drafts.set("prompt", ask);
   field.focus();
   field.select();
@@ -240,6 +241,7 @@ function withWords({ fact, ...ask }, text) {
   return { ...ask, facts: { ...facts, [fact]: text } };
 }
 
+panel.addEventListener("focusin", ({ target: field }) => field.matches("input") && (field.seen = field.value)); // before anybody types
 panel.addEventListener("input", ({ target: field }) => {
   if (typing?.field !== field) {
     typing = { field, ask: askOf(field) };
@@ -253,8 +255,8 @@ function endTyping(save) {
   const { field, ask } = typing;
   typing = null;
   queue.drafts.delete("typing");
-  if (!save) field.value = field.defaultValue;
-  else if (field.value !== field.defaultValue) ask.do === "text" && noteWords(field.value), act(() => queue.add(withWords(ask, field.value)));
+  if (!save) field.value = field.seen;
+  else if (field.value !== field.seen) ask.do === "text" && noteWords(field.value), act(() => queue.add(withWords(ask, field.value)));
   update();
 }
 panel.addEventListener("keydown", (event) => {
@@ -270,7 +272,6 @@ document.addEventListener("pointerdown", (event) => {
 panel.addEventListener("focusout", () => setTimeout(update));
 
 // ---------------------------------------------------------------- what was left over is offered
-let drafts = [];
 const keep = () => {
   const open = [typing && { ask: typing.ask, text: typing.field.value, label: "The words that were written here" }, prompt && { ask: prompt.ask, text: prompt.field.value, label: prompt.label }];
   store.keep(queue.unsaved(), [...open, ...drafts].filter((each) => each?.text.trim()));
@@ -292,21 +293,18 @@ function offerLeft() {
   text.textContent = `Not saved when this page was left: ${said.join(", ")}.`;
   const end = (send) => () => {
     if (send) queue.restore(acts);
-    if (send) drafts = [...drafts, ...words];
+    if (send) drafts.push(...words);
     offer.replaceChildren();
     update(); // keeps what is sent from now on, before the old is forgotten
     found.forEach((each) => store.drop(each.key));
-    nextDraft();
   };
   box.append(text, ...[["send them", true], ["drop them", false]].map(([name, send]) => Object.assign(document.createElement("button"), { type: "button", textContent: name, onclick: end(send) })));
   offer.append(box);
 }
 
-// Words that nobody had finished are open again; Enter saves them.
+// Words that nobody had finished, or that were refused, are open again once nobody is writing; Enter saves them.
 function nextDraft() {
-  if (prompt || !drafts.length) return;
-  const [{ label, text, ask }, ...rest] = drafts;
-  drafts = rest;
+  const { label, text, ask } = drafts.shift();
   write(label, text, ask);
 }
 setInterval(() => (keep(), offerLeft()), BEAT_MS);
@@ -428,7 +426,9 @@ function pasteBox() {
   return queue.add({ do: "draw", image: at.image, box: copied.box, text: copied.text });
 }
 
+const MOVED_BY_ARROWS = "[type=range], [type=radio], [role=slider], [role=tab]";
 document.addEventListener("keydown", (event) => {
+  if (event.key.startsWith("Arrow") && event.target.closest?.(MOVED_BY_ARROWS)) return;
   const arrow = ARROWS[event.key.toLowerCase()], busy = help.open || typing || prompt || (drag && drag.kind !== "nudge");
   if (event.shiftKey && arrow && !busy && !event.target.closest?.(FIELDS) && chosenBox()) return event.preventDefault(), nudge(arrow, event.ctrlKey);
   if ((event.ctrlKey || event.metaKey) && !busy && !drag && !event.target.closest?.(FIELDS) && getSelection().isCollapsed) {
@@ -466,7 +466,7 @@ function tellGallery({ region }) {
 document.addEventListener("curate:many-begins", () => (many = true));
 document.addEventListener("curate:many-done", ({ detail }) => queue.noteMany(detail));
 document.addEventListener("curate:many-ends", () => ((many = false), (counted = false), queue.forget(), update(), awaitRest()));
-document.addEventListener("curate:undo-last", () => act(() => queue.undo()));
+document.addEventListener("curate:undo-many", ({ detail }) => act(() => queue.undoMany(detail)));
 
 // ---------------------------------------------------------------- a link restores what one sees
 let filters = linkedQuery();

@@ -22,6 +22,7 @@ from db.queries.review_queries import (
     redo_tags,
     remove_tag,
     selected_regions,
+    tagged_regions,
     undo_tags,
 )
 from db.queries.trash_queries import count_deleted, remove_deleted
@@ -90,7 +91,7 @@ def count_act(engine: Engine, selection: RegionSelection, act: WantedAct) -> Act
     """
     with reading(engine) as session:
         rows = _rows(session, selection)
-    changed = [row for row in rows if act.changes(row)]
+        changed = _changed_by(session, act, rows)
     return ActCount(len(changed), len({row.image_id for row in changed}), len(rows), fingerprint(changed))
 
 
@@ -107,7 +108,7 @@ def do_act(
         known = get_act(session, action=action)
         if known is not None:
             return known
-        rows = [row for row in _rows(session, selection) if act.changes(row)]
+        rows = _changed_by(session, act, _rows(session, selection))
         if not rows:
             raise UserError("expected regions that this would change, got none: choose others")
         if fingerprint(rows) != seen:
@@ -130,6 +131,14 @@ def _rows(session: Session, selection: RegionSelection) -> list[SelectedRegion]:
     if len(rows) > MOST_AT_ONCE:
         raise UserError(f"expected at most {MOST_AT_ONCE:,} regions at once, got more: narrow the filter")
     return rows
+
+
+def _changed_by(session: Session, act: WantedAct, rows: list[SelectedRegion]) -> list[SelectedRegion]:
+    rows = [row for row in rows if act.changes(row)]
+    if act.kind not in ("tag", "untag"):
+        return rows
+    tagged = set(tagged_regions(session, ids=[row.id for row in rows], tag=act.text))
+    return [row for row in rows if (row.id in tagged) == (act.kind == "untag")]
 
 
 def _changed(

@@ -142,7 +142,7 @@ def check_tag(tag: str) -> str:
 
 def add_tag(session: Session, *, dataset_id: int, ids: Collection[int], tag: str, action: str) -> set[int]:
     """Tag regions; return those that did not have the tag."""
-    there = set(_tagged(session, ids=ids, tag=tag))
+    there = set(tagged_regions(session, ids=ids, tag=tag))
     new = sorted(set(ids) - there)
     for some in batches(new, IN_LIST):
         rows = [{"region_id": number, "tag": tag, "dataset_id": dataset_id, "added_by": action} for number in some]
@@ -155,7 +155,7 @@ def add_tag(session: Session, *, dataset_id: int, ids: Collection[int], tag: str
 
 def remove_tag(session: Session, *, ids: Collection[int], tag: str, action: str) -> set[int]:
     """Take a tag off regions; return those that had it."""
-    there = _tagged(session, ids=ids, tag=tag)
+    there = tagged_regions(session, ids=ids, tag=tag)
     for some in batches(there, IN_LIST):
         mine = (col(RegionTag.region_id).in_(some), col(RegionTag.tag) == tag)
         session.connection().execute(update(RegionTag).where(*mine).values(removed_by=action))
@@ -180,7 +180,8 @@ def _run_all(session: Session, *statements: Any) -> int:
     return sum(int(session.connection().execute(each).rowcount) for each in statements)
 
 
-def _tagged(session: Session, *, ids: Collection[int], tag: str) -> list[int]:
+def tagged_regions(session: Session, *, ids: Collection[int], tag: str) -> list[int]:
+    """Return those regions that have the tag."""
     found: list[int] = []
     for some in batches(sorted(ids), IN_LIST):
         mine = (col(RegionTag.region_id).in_(some), col(RegionTag.tag) == tag, TAG_IS_THERE)

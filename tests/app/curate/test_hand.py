@@ -242,6 +242,76 @@ def test_what_was_undone_and_redone_before_its_answer_is_still_wanted(scripts: P
     assert found == [wanted, [0, [], "", ""], wanted, [0, [], "", ""], wanted]
 
 
+QUEUE = """(steps) => {
+  let names = 0;
+  const queue = editorQueue(() => `n${++names}`);
+  const regions = [{ id: 3, box: 3, version: 1, status: "pending", text: "a lid" }];
+  const pictures = [{ image: 1, version: 1, review: "open", panel: "", regions }, { image: 2, version: 1, review: "open", panel: "", regions: [] }];
+  queue.open({ id: 3 });
+  queue.answered({ asked: queue.nextView().asked, pictures, go: { image: 1, region: 3 } });
+  queue.shown(1);
+  const text = () => queue.view().overlay.text.get(3);
+  return eval(steps);
+}"""  # noqa: E501
+
+
+def test_words_are_undone_and_redone_at_once(scripts: Page) -> None:
+    steps = """queue.add({ do: "text", image: 1, id: 3, version: 1, text: "a cap" });
+      [text(), (queue.undo(), text()), (queue.redo(), text()), queue.unsaved().map((ask) => ask.do)]"""
+    assert scripts.evaluate(QUEUE, steps) == ["a cap", "a lid", "a cap", ["text", "undo", "redo"]]
+
+
+def test_the_button_of_an_act_on_many_undoes_that_whatever_was_done_since(scripts: Page) -> None:
+    steps = """queue.noteMany("many-1"); queue.judge("accepted", { follow: false });
+      const back = (queue.undoMany("many-1"), queue.manyBack());
+      [back, (queue.undo(), queue.manyBack()), queue.unsaved().map((ask) => ask.do)]"""
+    expected = [{"action": "many-1", "back": "undo"}, None, ["verdict", "undo"]]
+    assert scripts.evaluate(QUEUE, steps) == expected, "Z afterwards is of the verdict"
+
+
+def test_an_undo_comes_back_to_a_picture_without_regions(scripts: Page) -> None:
+    steps = """queue.open({ image: 2 });
+      queue.answered({ asked: queue.nextView().asked, pictures: [], go: { image: 2, region: 0 } });
+      queue.review("reviewed", { follow: false }); queue.open({ id: 3 });
+      queue.answered({ asked: queue.nextView().asked, pictures: [], go: { image: 1, region: 3 } });
+      queue.forget(); queue.undo(); const { do: what, id, image } = queue.nextView(); [what, id ?? 0, image]"""
+    assert scripts.evaluate(QUEUE, steps) == ["open", 0, 2]
+
+
+@pytest.mark.slow
+def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
+    address: str, visitor: BrowserContext, engine: Engine
+) -> None:
+    held: list[Route] = []
+    with opened(visitor, f"{address}curate", "#regions .tile") as page:
+        start(page)
+        settled(page)
+        page.route("**/curate/acts", lambda route: route.continue_() if held else held.append(route))
+        region = int(page.evaluate("document.querySelector('#editor .text.chosen').dataset.id"))
+        before = words(engine, region)
+        field = page.locator("#editor .text.chosen input")
+        for text in ("first words", before):  # back again, before anything is drawn anew
+            page.keyboard.press("e")
+            field.fill(text)
+            page.keyboard.press("Enter")
+        page.locator("#editor .row-acts [data-describe]").first.click()
+        page.keyboard.type("half a sen")
+        until(lambda: held, "the first act is sent")
+        refusal = {"asked": held[0].request.post_data_json["act"], "refused": "Not these words.", "pictures": []}
+        held[0].fulfill(json=refusal)
+        expect(page.locator("#editor .problem")).to_have_text("Not these words.")
+        expect(page.locator("#editor .prompt input")).to_have_value("half a sen")
+        page.keyboard.type("tence")
+        page.keyboard.press("Enter")
+        expect(page.locator("#editor .prompt input")).to_have_value("first words")
+        page.keyboard.press("Escape")
+        until(lambda: unsaved(page) == 0, "all to be saved")
+        assert words(engine, region) == before
+        page.wait_for_function(
+            "[...document.querySelectorAll('.text input')].some(({value}) => value === 'half a sentence')"
+        )
+
+
 STORE = """() => {
   const fake = () => {
     const kept = new Map();

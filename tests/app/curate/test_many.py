@@ -132,8 +132,13 @@ def test_what_is_open_is_seen_anew_and_its_next_verdict_does_not_conflict(page: 
     expect(page.locator("#editor .conflict")).to_have_count(0)
     page.keyboard.press("z")
     until(lambda: counted(engine, "accepted") == everything, "undone")
+    page.keyboard.press("r")
+    until(lambda: counted(engine, "rejected") == 1, "the verdict to be saved")
+    page.locator(".bulk [data-undo]").click()
+    until(lambda: counted(engine, "pending") == everything - 1, "all but what was judged since to be undone")
+    expect(page.locator(".bulk-answer")).to_contain_text("undone")
     page.keyboard.press("z")
-    until(lambda: counted(engine, "pending") == everything, "undone")
+    until(lambda: counted(engine, "rejected") == 0, "the verdict to be undone")
 
 
 @pytest.mark.slow

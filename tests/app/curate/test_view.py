@@ -212,6 +212,26 @@ def test_a_box_that_is_drawn_in_a_zoomed_picture_is_where_it_was_drawn(page: Pag
 
 
 @pytest.mark.slow
+def test_a_box_of_a_few_pixels_can_be_drawn_and_moved_where_it_is_large_on_the_screen(page: Page) -> None:
+    for _ in range(8):
+        page.keyboard.press("+")
+    expect(page.locator("#editor .zoom-level")).to_have_text("2563 %")
+    frame = page.locator("#editor .viewport").bounding_box()
+    assert frame
+    page.keyboard.down("Shift")
+    page.mouse.move(frame["x"] + 40, frame["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 60, frame["y"] + 65, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.locator(".prompt input").fill("a speck")
+    page.keyboard.press("Enter")
+    expect(page.locator("#editor .text.chosen input")).to_have_value("a speck")
+    shown = placed(page, "#editor .region.chosen rect.line")
+    assert [shown["right"] - shown["left"], shown["bottom"] - shown["top"]] == pytest.approx([20, 15], abs=1.5)
+
+
+@pytest.mark.slow
 def test_other_boxes_are_dimmed_and_hidden_and_colours_mean_the_verdict(page: Page) -> None:
     other = page.locator("#editor .region:not(.chosen)").first
     for look, opacity, display in (("dimmed", "0.25", "inline"), ("hidden", None, "none"), ("shown", "1", "inline")):

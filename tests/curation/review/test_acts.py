@@ -197,6 +197,8 @@ def test_a_selection_is_what_the_gallery_shows(engine: Engine, regions: list[int
 def test_tags_are_a_filter_and_an_act_like_others(engine: Engine, regions: list[int]) -> None:
     few = RegionSelection(1, CurateFilter(), ids=tuple(regions[:5]))
     assert done(engine, few, WantedAct("tag", " look  again ")).regions == 5
+    counts = [count_act(engine, ALL, WantedAct(kind, "look again")).regions for kind in ("tag", "untag")]
+    assert counts == [len(regions) - 5, 5], "what is said first is what is done"
     assert done(engine, ALL, WantedAct("tag", "look again"), "more").regions == len(regions) - 5
     tagged = RegionSelection(1, CurateFilter(tag="look again"))
     assert count_act(engine, tagged, WantedAct("accept")).selected == len(regions)
