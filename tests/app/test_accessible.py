@@ -26,6 +26,7 @@ from tests.support.waiting import PATIENCE_MS
 pytestmark = pytest.mark.slow
 
 SEEN = {
+    "home": "h1",
     "": "#stage .frame",
     "annotate": "#results .result, #results .empty",
     "curate": "#regions .tile",
