@@ -9,6 +9,7 @@ from app.access.accounts import Person
 from app.access.rules import Role, allows
 from app.core.settings import ROOT
 from curation.annotate.servers import known_servers, same_address
+from grain.checkpoint import WHOLE_MODELS
 from user_errors import UserError
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -37,11 +38,16 @@ def check_model(home: Path, role: Role, model: str) -> None:
         check_readable(home, role, model)
 
 
-def check_weights(home: Path, role: Role, weights: str) -> None:
-    """Check that a person may name weights of open_clip: a published tag, or a file that the person may have read.
+def check_open_clip(home: Path, role: Role, *, name: str, weights: str) -> None:
+    """Check that a person may name a model of open_clip: an architecture, and a published tag or a readable file.
 
-    Raises: UserError: as of check_readable.
+    Raises: UserError: as of check_readable; or the name is a folder's or the hub's, and the person is no admin.
     """
+    if f"{name}:".startswith(WHOLE_MODELS) and not allows(role, "admin"):
+        raise UserError(
+            f"Only an admin may name a folder or a model of the hub as open_clip's, got {name[:40]!r}: "
+            "name an architecture and its weights, or ask an admin."
+        )
     if "/" in weights or weights.endswith(".safetensors") or (ROOT / weights).exists():
         check_readable(home, role, weights)
 

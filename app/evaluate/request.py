@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from app.access.permissions import check_readable, check_weights
+from app.access.permissions import check_open_clip, check_readable
 from app.access.rules import Role
 from app.evaluate.results import AUTHORS
 from app.services import Services
@@ -113,7 +113,8 @@ def model_spec(services: Services, name: str, role: Role) -> str:
     Raises: UserError: there is none of that name, or it is where the person may not read.
     """
     if name.startswith(OPEN_CLIP):
-        check_weights(services.settings.home, role, name.partition("=")[2])
+        model, _, weights = name.removeprefix(OPEN_CLIP).partition("=")
+        check_open_clip(services.settings.home, role, name=model, weights=weights)
         return name
     if "/" in name:
         place = str(Path(name).expanduser().absolute())

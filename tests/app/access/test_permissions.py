@@ -15,6 +15,7 @@ from app.access.permissions import check_model, check_readable, check_server
 from app.access.rules import Role
 from app.annotate.form import DEFAULTS
 from app.concepts import actions as concepts_actions
+from app.evaluate.experiments import with_arms
 from app.evaluate.request import EvaluateRequest
 from app.evaluate.request import command_line as evaluate_command
 from app.main import build_app
@@ -133,6 +134,32 @@ def test_a_path_outside_home_is_refused_to_everybody_but_an_admin(
         PATH_FIELDS[field](services, ADMIN, path)
     except UserError as error:
         assert OUTSIDE not in str(error)
+
+
+ELSEWHERE: dict[str, Field] = {
+    "Evaluate: a model": lambda all_, who, name: evaluate_command(
+        all_, EvaluateRequest([f"open_clip:{name}=openai"], ["sample-world"]), out="x", role=who.role
+    ),
+    "Evaluate: a model without weights": lambda all_, who, name: evaluate_command(
+        all_, EvaluateRequest([f"open_clip:{name}"], ["sample-world"]), out="x", role=who.role
+    ),
+    "Evaluate: an arm": lambda all_, who, name: with_arms(
+        all_, EvaluateRequest([], []), name="losses", checkpoints=["sample", f"open_clip:{name}"], role=who.role
+    ),
+    "Train: open_clip weights": lambda all_, who, name: plan_run(all_, replace(TRAINING, open_clip=name), who.role),
+}
+
+
+@pytest.mark.parametrize("field", ELSEWHERE)
+@pytest.mark.parametrize("name", ["local-dir:/etc", "local-dir:HOME", "local-dir:x", "hf-hub:owner/x", "hf-hub:x"])
+def test_only_an_admin_has_open_clip_read_a_folder_or_fetch_a_model_of_the_hub(
+    services: Services, field: str, name: str
+) -> None:
+    name = name.replace("HOME", str(services.settings.home / "runs"))
+    for role in ("viewer", "curator"):
+        with pytest.raises(UserError, match="Only an admin may name a folder or a model of the hub as open_clip's"):
+            ELSEWHERE[field](services, Person("x", role), name)
+    ELSEWHERE[field](services, ADMIN, name)
 
 
 def test_a_path_below_home_is_for_everybody(tmp_path: Path) -> None:
