@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.access.accounts import Person
 from app.access.rules import Role, allows
+from app.core.checkpoints import Registry
 from app.core.settings import ROOT
 from curation.annotate.servers import known_servers, same_address
-from grain.checkpoint import WHOLE_MODELS
+from grain.checkpoint import EMBEDDED, WHOLE_MODELS
 from user_errors import UserError
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -50,6 +51,21 @@ def check_open_clip(home: Path, role: Role, *, name: str, weights: str) -> None:
         )
     if "/" in weights or weights.endswith(".safetensors") or (ROOT / weights).exists():
         check_readable(home, role, weights)
+
+
+def checkpoint_spec(registry: Registry, name: str, *, home: Path, role: Role) -> str:
+    """Return what a job calls a checkpoint: an embedded one by its name, any other by its folder.
+
+    Args:   name: of the registry; or a folder, as in runs/first/best. The job says whether a folder is there: a person
+            who may only read learns nothing of this machine.
+    Raises: UserError: there is none of that name, or it is where the person may not read.
+    """
+    if "/" in name:
+        place = str(Path(name).expanduser().absolute())
+        check_readable(home, role, place)
+        return place
+    folder = registry.find(name).folder
+    return name if folder.parent == EMBEDDED else str(folder)
 
 
 def check_server(home: Path, person: Person, address: str) -> None:

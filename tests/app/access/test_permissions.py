@@ -48,7 +48,8 @@ def annotate(services: Services, person: Person, **values: Any) -> Any:
 def audit(services: Services, person: Person, **values: Any) -> Any:
     from app.audit.actions import audit_config, start
 
-    return start(services, audit_config("set", detector="photo", checkpoint="", **values), person)
+    chosen = {"detector": "photo", "checkpoint": "", "vqa": "none"} | values
+    return start(services, audit_config("set", **chosen), person)
 
 
 PATH_FIELDS: dict[str, Field] = {
@@ -80,7 +81,8 @@ PATH_FIELDS: dict[str, Field] = {
     "Evaluate: descriptions": lambda all_, who, path: evaluate_command(
         all_, EvaluateRequest(["sample"], ["sample-world"], descriptions=path), out="x", role=who.role
     ),
-    "Audit: the judge": lambda all_, who, path: audit(all_, who, vqa="none", judge=path),
+    "Audit: the judge": lambda all_, who, path: audit(all_, who, judge=path),
+    "Audit: the checkpoint": lambda all_, who, path: audit(all_, who, checkpoint=path),
 }
 """Every field of a page or of the API that takes a path, but for imports on Annotate and Data, which are an admin's."""
 
