@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.access.accounts import Person
@@ -14,20 +15,32 @@ from grain.checkpoint import EMBEDDED, WHOLE_MODELS
 from user_errors import UserError
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+PRIVATE = (  # below GRAIN_HOME: people's uploads and logs, accounts, keys, what a database keeps beside itself
+    *("pictures", "recent_pictures", "cache", "jobs", "label-studio*", "servers.json"),
+    *("*.sqlite*", "*.db", "*.db-*", "huggingface/*token*"),
+)
 
 
 def check_readable(home: Path, role: Role, *paths: str | Path) -> None:
     """Check that a person may have files of this machine read: what a job reads, its results show.
 
-    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed.
+    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed, or is or holds what
+            is PRIVATE there.
     """
     if allows(role, "admin"):
         return
-    if outside := [str(path) for path in paths if not _is_below(path, home.resolve())]:
-        raise UserError(
-            f"The path {outside[0][:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
-            "name one below it, or ask an admin."
-        )
+    for path in paths:
+        below = _below(path, home.resolve())
+        if below is None:
+            raise UserError(
+                f"The path {str(path)[:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
+                "name one below it, or ask an admin."
+            )
+        if any(_meets(below, private) for private in PRIVATE):
+            raise UserError(
+                f"The path {str(path)[:40]!r} is or holds what the app keeps for itself below GRAIN_HOME: "
+                "name another folder there, or ask an admin."
+            )
 
 
 def check_model(home: Path, role: Role, model: str) -> None:
@@ -81,8 +94,16 @@ def check_server(home: Path, person: Person, address: str) -> None:
         )
 
 
-def _is_below(path: str | Path, home: Path) -> bool:
+def _below(path: str | Path, home: Path) -> Path | None:
+    """Return a path as seen from the home, links followed; None where it is not below."""
     try:
-        return (ROOT / Path(path).expanduser()).resolve().is_relative_to(home)
-    except (OSError, RuntimeError, ValueError):  # a loop of links, or no path at all
-        return False
+        return (ROOT / Path(path).expanduser()).resolve().relative_to(home)
+    except (OSError, RuntimeError, ValueError):  # elsewhere, a loop of links, or no path at all
+        return None
+
+
+def _meets(path: Path, private: str) -> bool:
+    """Return whether one lies in the other, both as seen from the home; some disks know no capitals."""
+    return all(
+        fnmatchcase(part.lower(), pattern) for part, pattern in zip(path.parts, private.split("/"), strict=False)
+    )

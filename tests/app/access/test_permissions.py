@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from sqlalchemy import make_url
 
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_readable, check_server
@@ -18,11 +19,14 @@ from app.concepts import actions as concepts_actions
 from app.evaluate.experiments import with_arms
 from app.evaluate.request import EvaluateRequest
 from app.evaluate.request import command_line as evaluate_command
+from app.jobs.folder import job_folder
 from app.main import build_app
 from app.services import Services
 from app.train.plan import TrainRequest, plan_run
-from curation.annotate.servers import add_server, known_servers
+from curation.annotate.servers import ADDED, add_server, known_servers
 from curation.concepts.leaks import LeaksConfig
+from curation.label_studio.access import ACCESS
+from curation.label_studio.access import FOLDER as LABEL_STUDIO
 from tests.support.curated import curated
 from tests.support.fake_app import fake_services
 from tests.support.fake_openai import fake_openai
@@ -168,12 +172,34 @@ def test_a_path_below_home_is_for_everybody(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     roles: tuple[Role, ...] = ("viewer", "curator", "admin")
     for role in roles:
-        check_readable(tmp_path, role, tmp_path / "models", str(tmp_path), tmp_path / "not there yet")
+        check_readable(tmp_path, role, tmp_path / "models", tmp_path / "not there yet", tmp_path / "runs" / "cache")
         check_model(tmp_path, role, str(tmp_path / "models"))
         check_model(tmp_path, role, "llava-hf/llava-v1.6-mistral-7b-hf")
     for model in ("/etc", "..", "~/x", "a/b/c", "grain/checkpoints", "a\0b", "a/\n"):
         with pytest.raises(UserError, match=OUTSIDE):
             check_model(tmp_path, "curator", model)
+
+
+@pytest.mark.parametrize("field", PATH_FIELDS)
+def test_what_the_app_keeps_for_itself_below_home_is_refused_to_everybody_but_an_admin(
+    services: Services, field: str
+) -> None:
+    settings = services.settings
+    (settings.home / "way-in").unlink(missing_ok=True)
+    (settings.home / "way-in").symlink_to(settings.cache)
+    private = [
+        *(settings.home, settings.home / "way-in", settings.cache / "ab" / "x.png"),
+        *(settings.pictures, settings.recent_pictures),
+        *(settings.home / LABEL_STUDIO, settings.home / LABEL_STUDIO / ACCESS),
+        *(Path(make_url(settings.database).database or ""), settings.home / "grain.sqlite-wal"),
+        *(job_folder(settings.home, 1), settings.home / ADDED, settings.home / "CACHE"),
+        *(settings.home / "huggingface", settings.home / "huggingface" / "token"),
+    ]
+    for path in private:
+        for role in ("viewer", "curator"):
+            with pytest.raises(UserError, match="is or holds what the app keeps for itself below GRAIN_HOME"):
+                PATH_FIELDS[field](services, Person("x", role), str(path))
+        check_readable(settings.home, "admin", path)
 
 
 def test_only_an_admin_names_a_new_server_and_then_it_is_known_to_all(tmp_path: Path) -> None:
