@@ -57,6 +57,15 @@ def atomic_file(target: Path, *, sync: Sync = "all") -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def keep_name(target: Path) -> None:
+    """Have the name of a file that was renamed outlast a power cut.
+
+    Raises: DiskFullError, WriteError.
+    """
+    with _errors_of(target):
+        _flush(target.parent)
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside another, whose place it takes on leaving, with all that is in it.

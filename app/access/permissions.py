@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.access.accounts import Person
 from app.access.rules import Role, allows
+from app.core.checkpoints import Registry
 from app.core.settings import ROOT
 from curation.annotate.servers import known_servers, same_address
+from grain.checkpoint import EMBEDDED, WHOLE_MODELS
 from user_errors import UserError
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+PRIVATE = (  # below GRAIN_HOME: people's uploads and logs, accounts, keys, what a database keeps beside itself
+    *("pictures", "recent_pictures", "cache", "jobs", "label-studio*", "servers.json"),
+    *("*.sqlite*", "*.db", "*.db-*", "huggingface/*token*"),
+)
 
 
 def check_readable(home: Path, role: Role, *paths: str | Path) -> None:
     """Check that a person may have files of this machine read: what a job reads, its results show.
 
-    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed.
+    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed, or is or holds what
+            is PRIVATE there.
     """
     if allows(role, "admin"):
         return
-    if outside := [str(path) for path in paths if not _is_below(path, home.resolve())]:
-        raise UserError(
-            f"The path {outside[0][:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
-            "name one below it, or ask an admin."
-        )
+    for path in paths:
+        below = _below(path, home.resolve())
+        if below is None:
+            raise UserError(
+                f"The path {str(path)[:40]!r} lies outside GRAIN_HOME, where only an admin may read: "
+                "name one below it, or ask an admin."
+            )
+        if any(_meets(below, private) for private in PRIVATE):
+            raise UserError(
+                f"The path {str(path)[:40]!r} is or holds what the app keeps for itself below GRAIN_HOME: "
+                "name another folder there, or ask an admin."
+            )
 
 
 def check_model(home: Path, role: Role, model: str) -> None:
@@ -37,13 +52,33 @@ def check_model(home: Path, role: Role, model: str) -> None:
         check_readable(home, role, model)
 
 
-def check_weights(home: Path, role: Role, weights: str) -> None:
-    """Check that a person may name weights of open_clip: a published tag, or a file that the person may have read.
+def check_open_clip(home: Path, role: Role, *, name: str, weights: str) -> None:
+    """Check that a person may name a model of open_clip: an architecture, and a published tag or a readable file.
 
-    Raises: UserError: as of check_readable.
+    Raises: UserError: as of check_readable; or the name is a folder's or the hub's, and the person is no admin.
     """
+    if f"{name}:".startswith(WHOLE_MODELS) and not allows(role, "admin"):
+        raise UserError(
+            f"Only an admin may name a folder or a model of the hub as open_clip's, got {name[:40]!r}: "
+            "name an architecture and its weights, or ask an admin."
+        )
     if "/" in weights or weights.endswith(".safetensors") or (ROOT / weights).exists():
         check_readable(home, role, weights)
+
+
+def checkpoint_spec(registry: Registry, name: str, *, home: Path, role: Role) -> str:
+    """Return what a job calls a checkpoint: an embedded one by its name, any other by its folder.
+
+    Args:   name: of the registry; or a folder, as in runs/first/best. The job says whether a folder is there: a person
+            who may only read learns nothing of this machine.
+    Raises: UserError: there is none of that name, or it is where the person may not read.
+    """
+    if "/" in name:
+        place = str(Path(name).expanduser().absolute())
+        check_readable(home, role, place)
+        return place
+    folder = registry.find(name).folder
+    return name if folder.parent == EMBEDDED else str(folder)
 
 
 def check_server(home: Path, person: Person, address: str) -> None:
@@ -59,8 +94,16 @@ def check_server(home: Path, person: Person, address: str) -> None:
         )
 
 
-def _is_below(path: str | Path, home: Path) -> bool:
+def _below(path: str | Path, home: Path) -> Path | None:
+    """Return a path as seen from the home, links followed; None where it is not below."""
     try:
-        return (ROOT / Path(path).expanduser()).resolve().is_relative_to(home)
-    except (OSError, RuntimeError, ValueError):  # a loop of links, or no path at all
-        return False
+        return (ROOT / Path(path).expanduser()).resolve().relative_to(home)
+    except (OSError, RuntimeError, ValueError):  # elsewhere, a loop of links, or no path at all
+        return None
+
+
+def _meets(path: Path, private: str) -> bool:
+    """Return whether one lies in the other, both as seen from the home; some disks know no capitals."""
+    return all(
+        fnmatchcase(part.lower(), pattern) for part, pattern in zip(path.parts, private.split("/"), strict=False)
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast, get_args
 
 from app.access.accounts import Person
-from app.access.permissions import check_readable, check_server
+from app.access.permissions import check_readable, check_server, checkpoint_spec
 from app.audit.claims import AuditFilter, audit_of, existing_claim
 from app.jobs.control import NewJob
 from app.services import Services
@@ -59,12 +60,15 @@ def start(services: Services, config: AuditConfig, person: Person) -> int:
     """Queue an audit; return the id of its job.
 
     Raises: UserError: nothing is described yet, weights are missing, it could not begin, or the person may not name
-            the server or the judge.
+            the server, the checkpoint or the judge.
     """
     home = services.settings.home
     if config.sources.server:
         check_server(home, person, config.sources.server)
     check_readable(home, person.role, *([config.judge] if config.judge not in ("", SHIPPED) else []))
+    if checkpoint := config.sources.checkpoint:
+        place = checkpoint_spec(services.registry, checkpoint, home=home, role=person.role)
+        config = replace(config, sources=replace(config.sources, checkpoint=place))
     judge_of(config, home)  # before a job fails for the same reason
     basis_of(config, find_description_run(services.engine, config))
     if config.sources.server:

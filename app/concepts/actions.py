@@ -100,7 +100,7 @@ def steps_of(services: Services, now: ConceptSetStatus) -> list[Step]:
     if measured:
         last = Step("evaluate", True, f"{measured:,} evaluations.")
     elif any(one.shards for one in made):
-        last = Step("evaluate", False, "ExportedVersion: choose a checkpoint and evaluate it.")
+        last = Step("evaluate", False, "A version is exported: choose a checkpoint and evaluate it.")
     else:
         last = Step("evaluate", False, "Waits for a frozen version, exported.")
     return [*now.steps(), last]

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from app.access.permissions import check_readable, check_weights
+from app.access.permissions import check_open_clip, check_readable, checkpoint_spec
 from app.access.rules import Role
 from app.evaluate.results import AUTHORS
 from app.services import Services
 from db.engine import reading
 from db.queries.data_set_queries import list_datasets
 from db.queries.version_queries import list_versions
-from grain.checkpoint import EMBEDDED
 from grain.data.published import PUBLISHED
 from grain.evaluate.evaluated_models import OPEN_CLIP
 from grain.evaluate.other_ways import OTHER_WAYS
@@ -106,21 +105,16 @@ def shown_command(services: Services, request: EvaluateRequest, role: Role) -> s
 
 
 def model_spec(services: Services, name: str, role: Role) -> str:
-    """Return what a job calls a checkpoint: an embedded one by its name, any other by its folder.
+    """Return what a job calls a model: a checkpoint as of checkpoint_spec, or open_clip:NAME=WEIGHTS.
 
-    Args:   name: of the registry; or a folder, as in runs/first/best; or open_clip:NAME=WEIGHTS. The job says whether
-            a folder is there: a person who may only read learns nothing of this machine. role: see command_line.
-    Raises: UserError: there is none of that name, or it is where the person may not read.
+    Args:   role: see command_line.
+    Raises: UserError: as of checkpoint_spec and check_open_clip.
     """
     if name.startswith(OPEN_CLIP):
-        check_weights(services.settings.home, role, name.partition("=")[2])
+        model, _, weights = name.removeprefix(OPEN_CLIP).partition("=")
+        check_open_clip(services.settings.home, role, name=model, weights=weights)
         return name
-    if "/" in name:
-        place = str(Path(name).expanduser().absolute())
-        check_readable(services.settings.home, role, place)
-        return place
-    folder = services.registry.find(name).folder
-    return name if folder.parent == EMBEDDED else str(folder)
+    return checkpoint_spec(services.registry, name, home=services.settings.home, role=role)
 
 
 def is_place(name: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from app.access.permissions import check_readable, check_weights
+from app.access.permissions import check_open_clip, check_readable
 from app.access.rules import Role
 from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
@@ -330,7 +330,8 @@ def _init(services: Services, request: TrainRequest, role: Role) -> str | None:
     if kind == SCRATCH:
         return None
     if kind == OPEN_CLIP:
-        check_weights(services.settings.home, role, request.open_clip.partition(":")[2])
+        architecture, _, weights = request.open_clip.partition(":")
+        check_open_clip(services.settings.home, role, name=architecture, weights=weights)
         if not re.fullmatch(r"[\w./:-]{1,300}", request.open_clip):
             raise UserError("Name the open_clip weights as ARCHITECTURE:TAG-OR-FILE, as in ViT-B-16:openai.")
         return f"open_clip:{request.open_clip}"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from atomic_files import keep_name
 from curation.files.records import PictureRecord, Status, shown
 from curation.versions.state import HASH_LENGTH, edited_since, state_of
 from curation.versions.state_file import FrozenState, StateHead, read_state, write_state
@@ -86,8 +87,8 @@ def freeze(
 
     Args:    concepts: a novel-concept data set's classes, labels and checks to freeze with them, as plain JSON.
     Returns: the version; the existing one where this state was frozen before under this name.
-    Raises:  UserError: no such data set, this state has another name, the name is another state's, or the disk is
-             full.
+    Raises:  UserError: no such data set, this state has another name, the name is another state's, or its file cannot
+             be written.
              ValueError: the name is no name.
     """
     with reading(engine) as session:
@@ -103,6 +104,7 @@ def freeze(
             read_state(target, waiting.sha256)
         except UserError:  # missing or damaged: put this file in its place
             waiting.path.replace(target)
+        keep_name(target)  # also where an earlier try was stopped before this
     finally:
         waiting.path.unlink(missing_ok=True)
 

@@ -23,12 +23,12 @@ from grain.hub.owl import OWL_FAMILIES, load_owl
 from grain.hub.published_models import DEFAULT_REVISION, OFFLINE, PUBLISHED_MODELS, BringConfig, is_offline
 from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
-from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
+from grain.model.publish import OPEN_CLIP_CONFIG
+from grain.model.towers import OPEN_CLIP_SAFE, has_safe_weights
 from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
 
-OPEN_CLIP_SAFE = (OPEN_CLIP_WEIGHTS, "open_clip_pytorch_model.safetensors")  # read before any pickle beside them
 OPEN_CLIP_FILES = (OPEN_CLIP_CONFIG, *OPEN_CLIP_SAFE)
 TEXT_FILES = (".json", ".txt")
 PROCESSOR_FILES = (
@@ -130,7 +130,7 @@ def _save_clip(found: LocalModel, out: Path, *, trained_on: str) -> None:
 
     Raises: UserError: there is none, or its configuration is none of open_clip's.
     """
-    if not any((found.folder / name).is_file() for name in OPEN_CLIP_SAFE):
+    if not has_safe_weights(found.folder):
         raise _only_pickles(found.model)
     try:
         clip, config = from_open_clip(f"local-dir:{found.folder}", None)

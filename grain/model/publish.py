@@ -18,9 +18,10 @@ from grain.command import run_command
 from grain.config import GrainConfig
 from grain.data.tokenizer import Tokenizer
 from grain.model.pretrained import export_open_clip, from_pretrained, push_to_hub
+from grain.model.towers import OPEN_CLIP_SAFE
 
 HERE = "."  # open_clip reads the tokenizer of a `local-dir:` from that folder, whatever the name
-OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", OPEN_CLIP_SAFE[0]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from grain.checkpoint import PICKLES
+from grain.checkpoint import PICKLES, WHOLE_MODELS
 from grain.config import GrainConfig
 from grain.model.attention import attention_over
 
@@ -22,8 +22,8 @@ OPEN_CLIP_TO_GRAIN = {
     "text.": "text.trunk.",
     "logit_scale": "logit_scale",
 }
-
-
+LOCAL_DIR = "local-dir:"  # before a folder in open_clip's names
+OPEN_CLIP_SAFE = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")  # read before any pickle there
 OPENAI = "openai"  # in the name of a file with OpenAI's weights, or of its folder
 
 
@@ -132,11 +132,13 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
     Args:    name: an open_clip architecture (`ViT-B-16`), `hf-hub:owner/model`, or `local-dir:FOLDER`.
              weights: a tag, a .safetensors file, or None.
     Returns: its configuration without a decoder, and its weights under this project's names.
-    Raises:  ValueError: no such architecture or weights, or the file is not safetensors.
+    Raises:  ValueError: no such architecture or weights, or the file or the folder's weights are not safetensors.
     """
     if weights is not None:
         _check_file(Path(weights))
-    whole = name.startswith(("hf-hub:", "local-dir:"))
+    if name.startswith(LOCAL_DIR):
+        _check_folder(Path(name.removeprefix(LOCAL_DIR)))
+    whole = name.startswith(WHOLE_MODELS)
     if not whole and name not in open_clip.list_models():
         raise ValueError(f"open_clip has no architecture {name!r}: see open_clip.list_models()")
     try:
@@ -176,6 +178,19 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"no file {path}: expected open_clip weights as .safetensors")
     if path.suffix in PICKLES or (path.is_file() and path.suffix != ".safetensors"):
         raise ValueError(f"{path.name} can be a pickle, which can run code: convert it to .safetensors first")
+
+
+def has_safe_weights(folder: Path) -> bool:
+    """Return whether open_clip reads safetensors of a folder, and no pickle beside them."""
+    return any((folder / name).is_file() for name in OPEN_CLIP_SAFE)
+
+
+def _check_folder(folder: Path) -> None:
+    if not has_safe_weights(folder):
+        raise ValueError(
+            f"{folder}: expected {' or '.join(OPEN_CLIP_SAFE)}, got neither, and other weights can be a pickle, which "
+            "can run code: convert them to .safetensors first"
+        )
 
 
 def _check_tokenizer(name: str, text_cfg: dict[str, Any]) -> None:

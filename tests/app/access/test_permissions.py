@@ -9,19 +9,24 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from sqlalchemy import make_url
 
 from app.access.accounts import Person
 from app.access.permissions import check_model, check_readable, check_server
 from app.access.rules import Role
 from app.annotate.form import DEFAULTS
 from app.concepts import actions as concepts_actions
+from app.evaluate.experiments import with_arms
 from app.evaluate.request import EvaluateRequest
 from app.evaluate.request import command_line as evaluate_command
+from app.jobs.folder import job_folder
 from app.main import build_app
 from app.services import Services
 from app.train.plan import TrainRequest, plan_run
-from curation.annotate.servers import add_server, known_servers
+from curation.annotate.servers import ADDED, add_server, known_servers
 from curation.concepts.leaks import LeaksConfig
+from curation.label_studio.access import ACCESS
+from curation.label_studio.access import FOLDER as LABEL_STUDIO
 from tests.support.curated import curated
 from tests.support.fake_app import fake_services
 from tests.support.fake_openai import fake_openai
@@ -47,7 +52,8 @@ def annotate(services: Services, person: Person, **values: Any) -> Any:
 def audit(services: Services, person: Person, **values: Any) -> Any:
     from app.audit.actions import audit_config, start
 
-    return start(services, audit_config("set", detector="photo", checkpoint="", **values), person)
+    chosen = {"detector": "photo", "checkpoint": "", "vqa": "none"} | values
+    return start(services, audit_config("set", **chosen), person)
 
 
 PATH_FIELDS: dict[str, Field] = {
@@ -79,7 +85,8 @@ PATH_FIELDS: dict[str, Field] = {
     "Evaluate: descriptions": lambda all_, who, path: evaluate_command(
         all_, EvaluateRequest(["sample"], ["sample-world"], descriptions=path), out="x", role=who.role
     ),
-    "Audit: the judge": lambda all_, who, path: audit(all_, who, vqa="none", judge=path),
+    "Audit: the judge": lambda all_, who, path: audit(all_, who, judge=path),
+    "Audit: the checkpoint": lambda all_, who, path: audit(all_, who, checkpoint=path),
 }
 """Every field of a page or of the API that takes a path, but for imports on Annotate and Data, which are an admin's."""
 
@@ -135,16 +142,64 @@ def test_a_path_outside_home_is_refused_to_everybody_but_an_admin(
         assert OUTSIDE not in str(error)
 
 
+ELSEWHERE: dict[str, Field] = {
+    "Evaluate: a model": lambda all_, who, name: evaluate_command(
+        all_, EvaluateRequest([f"open_clip:{name}=openai"], ["sample-world"]), out="x", role=who.role
+    ),
+    "Evaluate: a model without weights": lambda all_, who, name: evaluate_command(
+        all_, EvaluateRequest([f"open_clip:{name}"], ["sample-world"]), out="x", role=who.role
+    ),
+    "Evaluate: an arm": lambda all_, who, name: with_arms(
+        all_, EvaluateRequest([], []), name="losses", checkpoints=["sample", f"open_clip:{name}"], role=who.role
+    ),
+    "Train: open_clip weights": lambda all_, who, name: plan_run(all_, replace(TRAINING, open_clip=name), who.role),
+}
+
+
+@pytest.mark.parametrize("field", ELSEWHERE)
+@pytest.mark.parametrize("name", ["local-dir:/etc", "local-dir:HOME", "local-dir:x", "hf-hub:owner/x", "hf-hub:x"])
+def test_only_an_admin_has_open_clip_read_a_folder_or_fetch_a_model_of_the_hub(
+    services: Services, field: str, name: str
+) -> None:
+    name = name.replace("HOME", str(services.settings.home / "runs"))
+    for role in ("viewer", "curator"):
+        with pytest.raises(UserError, match="Only an admin may name a folder or a model of the hub as open_clip's"):
+            ELSEWHERE[field](services, Person("x", role), name)
+    ELSEWHERE[field](services, ADMIN, name)
+
+
 def test_a_path_below_home_is_for_everybody(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     roles: tuple[Role, ...] = ("viewer", "curator", "admin")
     for role in roles:
-        check_readable(tmp_path, role, tmp_path / "models", str(tmp_path), tmp_path / "not there yet")
+        check_readable(tmp_path, role, tmp_path / "models", tmp_path / "not there yet", tmp_path / "runs" / "cache")
         check_model(tmp_path, role, str(tmp_path / "models"))
         check_model(tmp_path, role, "llava-hf/llava-v1.6-mistral-7b-hf")
     for model in ("/etc", "..", "~/x", "a/b/c", "grain/checkpoints", "a\0b", "a/\n"):
         with pytest.raises(UserError, match=OUTSIDE):
             check_model(tmp_path, "curator", model)
+
+
+@pytest.mark.parametrize("field", PATH_FIELDS)
+def test_what_the_app_keeps_for_itself_below_home_is_refused_to_everybody_but_an_admin(
+    services: Services, field: str
+) -> None:
+    settings = services.settings
+    (settings.home / "way-in").unlink(missing_ok=True)
+    (settings.home / "way-in").symlink_to(settings.cache)
+    private = [
+        *(settings.home, settings.home / "way-in", settings.cache / "ab" / "x.png"),
+        *(settings.pictures, settings.recent_pictures),
+        *(settings.home / LABEL_STUDIO, settings.home / LABEL_STUDIO / ACCESS),
+        *(Path(make_url(settings.database).database or ""), settings.home / "grain.sqlite-wal"),
+        *(job_folder(settings.home, 1), settings.home / ADDED, settings.home / "CACHE"),
+        *(settings.home / "huggingface", settings.home / "huggingface" / "token"),
+    ]
+    for path in private:
+        for role in ("viewer", "curator"):
+            with pytest.raises(UserError, match="is or holds what the app keeps for itself below GRAIN_HOME"):
+                PATH_FIELDS[field](services, Person("x", role), str(path))
+        check_readable(settings.home, "admin", path)
 
 
 def test_only_an_admin_names_a_new_server_and_then_it_is_known_to_all(tmp_path: Path) -> None:

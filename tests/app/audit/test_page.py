@@ -11,9 +11,11 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from sqlmodel import select
 
+from app.access.accounts import LOCAL_PERSON, Person
 from app.audit import actions as audit_actions
 from app.audit.claims import AuditFilter
 from app.audit.report import audit_report
+from app.core.settings import Settings
 from app.ui.jobs_list import latest_jobs
 from curation.annotate.annotate import annotate
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -34,7 +36,9 @@ from db.queries.data_set_queries import get_dataset
 from tests.support import browser_fixtures
 from tests.support.browser_fixtures import job_of
 from tests.support.fake_app import fake_services
+from tests.support.fake_predictor import write_fake_checkpoint
 from tests.support.paths import ROOT
+from tests.support.still_services import StillServices
 from tests.support.waiting import PATIENCE_MS
 from user_errors import UserError
 
@@ -105,6 +109,18 @@ def test_the_sources_that_are_offered_fit_the_data_set(home: Path) -> None:
     assert audit_actions.fitting_sources(services, "drawn") == SourceChoice("sample", checkpoint="sample", vqa="sample")
     assert audit_actions.fitting_sources(services, "photos") == SourceChoice("photo", checkpoint="photo")
     assert audit_actions.fitting_sources(services, "").detector == "photo"
+
+
+def test_a_checkpoint_of_ones_own_is_found_by_its_name(home: Path) -> None:
+    mine = write_fake_checkpoint(home / "checkpoints" / "mine")
+    services = StillServices(Settings(home=home))
+    for name, said in (("mine", str(mine)), (str(mine), str(mine)), ("sample", "sample")):
+        config = audit_actions.audit_config("drawn", detector="none", checkpoint=name, vqa="sample")
+        job = services.jobs.get(audit_actions.start(services, config, Person("carl", "curator")))
+        assert job is not None and f"--sources.checkpoint={said}" in job.argv
+    config = audit_actions.audit_config("drawn", detector="none", checkpoint="nobody", vqa="sample")
+    with pytest.raises(UserError, match="There is no checkpoint 'nobody'"):
+        audit_actions.start(services, config, LOCAL_PERSON)
 
 
 def opened(page: Page) -> int:

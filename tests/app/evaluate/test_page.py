@@ -123,16 +123,13 @@ def test_only_an_admin_names_what_lies_outside_the_home(
     services: Services, tmp_path: Path, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = services.settings.home
-    monkeypatch.chdir(home)  # a job reads `pictures` from elsewhere
-    (home / "pictures").mkdir(exist_ok=True)
+    monkeypatch.chdir(home)  # a job reads `photos` from elsewhere
+    (home / "photos").mkdir(exist_ok=True)
     (home / "way-out").unlink(missing_ok=True)
     (home / "way-out").symlink_to(tmp_path)
     outside = [
-        *(
-            wanted(paths=path)
-            for path in (str(tmp_path), f"{home}/../x", f"{home}/way-out", "pictures", "version/../..")
-        ),
-        *(wanted(paths=f"{home}/pictures#{split}") for split in ("../..", str(tmp_path))),
+        *(wanted(paths=path) for path in (str(tmp_path), f"{home}/../x", f"{home}/way-out", "photos", "version/../..")),
+        *(wanted(paths=f"{home}/photos#{split}") for split in ("../..", str(tmp_path))),
         *(
             EvaluateRequest(["tiny"], ["sample-world"], descriptions=file)
             for file in ("/etc/x.json", f"sample-world={tmp_path}/x.json")
@@ -160,7 +157,7 @@ def test_only_an_admin_names_what_lies_outside_the_home(
     inside = EvaluateRequest(
         ["tiny", "open_clip:ViT-B-32=openai"],
         ["cifar10"],
-        paths=f"{home}/pictures#test",
+        paths=f"{home}/photos#test",
         descriptions=f"{home}/x.json",
     )
     assert shown_command(services, inside, role) == shown_command(services, inside, "admin")

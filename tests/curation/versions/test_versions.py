@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
+import os
+import stat
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,13 +26,14 @@ from curation.versions.versions import (
     version_path,
     write_current_state,
 )
-from db.engine import Engine, transaction
+from db.engine import Engine, reading, transaction
 from db.models import Image, RegionRow
 from db.queries.curate_queries import delete_region, edit_image, edit_region
 from db.queries.data_set_queries import get_dataset, image_page
 from db.queries.edit_values import ImageChange, RegionChange
+from db.queries.version_queries import list_versions
 from tests.support.curated import BOX, all_regions, curated
-from user_errors import DiskFullError, UserError
+from user_errors import DiskFullError, UserError, WriteError
 
 ALL: tuple[Status, ...] = ("pending", "accepted", "rejected")
 
@@ -169,6 +173,33 @@ def test_what_is_edited_while_it_is_read_is_in_the_version_as_of_one_moment(
     frozen = write_current_state(tmp_path / "state.jsonl.gz", sqlite_engine, dataset, statuses=ALL)
     texts = [one.text for record in frozen for region in record.regions for one in region.descriptions]
     assert texts.count("meanwhile") == 2
+
+
+def test_a_version_whose_name_a_power_cut_would_lose_is_not_registered(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curated(sqlite_engine, tmp_path / "pictures")
+    sync, folder = os.fsync, tmp_path / "versions"
+
+    def fails_for_the_named(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and any(not is_hidden(file) for file in folder.iterdir()):
+            raise OSError(errno.EIO, "the disk is going")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_for_the_named)
+    for _ in range(2):  # the second time the file is there
+        with pytest.raises(WriteError, match="the disk is going"):
+            freeze(sqlite_engine, tmp_path, dataset="lids", name="v1", who="ana")
+    monkeypatch.undo()
+    with reading(sqlite_engine) as session:
+        lids = get_dataset(session, name="lids")
+        assert lids is not None and list_versions(session, dataset_id=lids.id) == []
+    version = freeze(sqlite_engine, tmp_path, dataset="lids", name="v1", who="ana")
+    assert [file.name for file in folder.iterdir()] == [version.file_name]
+
+
+def is_hidden(file: Path) -> bool:
+    return file.name.startswith(".")
 
 
 def test_file_names_tell_people_and_are_no_paths() -> None:

@@ -206,6 +206,17 @@ def test_a_pickle_is_refused_as_open_clip_weights_whatever_its_name_and_runs_no_
     assert mark.exists(), "it would have"
 
 
+@pytest.mark.parametrize("name", ["open_clip_pytorch_model.bin", "model.pth"])
+def test_a_folder_whose_weights_are_a_pickle_is_refused_and_runs_no_code(name: str, tmp_path: Path) -> None:
+    mark = tmp_path / "exploded"
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb(mark)))
+    (tmp_path / "model.safetensors").write_bytes(b"")  # open_clip takes the pickle before it
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 8, "text_cfg": {}}}))
+    with pytest.raises(ValueError, match=r"expected open_clip_model\.safetensors.*pickle, which can run code"):
+        open_clip_towers(f"local-dir:{tmp_path}", None)
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "sentence"),
     [
