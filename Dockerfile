@@ -27,7 +27,7 @@ RUN if [ -z "$TORCH_INDEX" ]; then \
         && rm rest.lock torch.txt; \
     fi
 
-COPY app.py atomic_files.py no_telemetry.py picture_formats.py user_errors.py ./
+COPY app.py atomic_files.py job_progress.py no_telemetry.py picture_formats.py user_errors.py ./
 COPY app ./app
 COPY configs ./configs
 COPY curation ./curation

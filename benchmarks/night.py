@@ -49,7 +49,7 @@ RUNNER_KILLS, MOST_MOVE_S = 10, 15.0
 LOOK_S = 0.1
 COUNT = (
     "import sys, time, pathlib\n"
-    "from curation.files.home import report_progress\n"
+    "from job_progress import report_progress\n"
     "kept = pathlib.Path(sys.argv[1])\n"
     "while True:\n"
     "    count = len(kept.read_bytes()) + 1 if kept.exists() else 1\n"

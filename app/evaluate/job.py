@@ -13,13 +13,14 @@ from pathlib import Path
 from app.evaluate.request import SAMPLE_WORLD, SKETCHED, VERSION
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.sample.world import WorldConfig, write_world
 from curation.versions.versions import read_version
 from db.engine import open_engine
 from grain.command import run_command
 from grain.evaluate.evaluate import EvaluateConfig
 from grain.evaluate.evaluate import main as evaluate
+from job_progress import report_progress
 
 WORLD_SEED = 900  # no training of ours drew its pictures or its classes from it
 WORLD_CLASSES, PICTURES_OF_A_CLASS = 50, 10

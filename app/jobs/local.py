@@ -15,8 +15,9 @@ from app.jobs.backend import Submitted
 from app.jobs.devices import gpus, visible_to
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.memory import memory_kills
-from app.jobs.processes import MARK, Ending, of_job
+from app.jobs.processes import Ending, of_job
 from db.models import Job
+from job_progress import PROGRESS
 
 REMEMBERED_BYTES = 8192  # of this attempt's output, to tell why it failed
 REMEMBERED_LINES = 60  # a launcher of several processes says so many of its own
@@ -39,7 +40,7 @@ class LocalProcess:
     def submit(self) -> Submitted:
         """Start it. No shell reads argv."""
         environment = {"PYTHONUNBUFFERED": "1"} | os.environ | self._visible  # unbuffered, or a log comes in lumps
-        environment[MARK] = str(progress_file(self._folder, self._token))
+        environment[PROGRESS] = str(progress_file(self._folder, self._token))
         self._memory_kills = memory_kills()
         self._child = subprocess.Popen(
             self._argv,

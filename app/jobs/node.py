@@ -20,9 +20,10 @@ from pathlib import Path
 
 from app.jobs.shared import Shared
 from atomic_files import write_atomically
+from job_progress import PROGRESS
 
 ORDER = "GRAIN_NODE"
-PROGRESS, PROGRESS_FILE = "GRAIN_JOB_PROGRESS", "progress.json"
+PROGRESS_FILE = "progress.json"
 SEND_S = 3.0  # between two looks at what is new
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from app.jobs.folder import token_of
+from job_progress import PROGRESS
 
-MARK = "GRAIN_JOB_PROGRESS"  # the file where a job says how far it is; inherited by all that it starts
 START_TOLERANCE_S = 2.0  # a start is told by the clock, which may have been corrected meanwhile
 KILL_PATIENCE_S = 5.0  # what is still there so long after it was killed hangs in the system
 TICK_S = 0.05
@@ -120,6 +120,6 @@ def end(processes: Callable[[], Sequence[psutil.Process]], *, grace_s: float) ->
 
 def _attempt(process: psutil.Process, folder: Path) -> int | None:
     try:
-        return token_of(process.environ().get(MARK, ""), folder)
+        return token_of(process.environ().get(PROGRESS, ""), folder)
     except (psutil.Error, OSError):  # another person's
         return None

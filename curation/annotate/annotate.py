@@ -18,11 +18,12 @@ from curation.annotate.plan import all_failed, outcome
 from curation.annotate.runs import find_dataset, open_run, stop_on_signals, worker_name
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import StageProgress
-from curation.files.home import database_url, home_folder, job_id, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, retrying
 from db.models import RunState, Stage
 from db.queries.region_index_queries import index_regions
 from grain.command import run_command
+from job_progress import job_id, report_progress
 from user_errors import UserError
 
 

@@ -23,9 +23,9 @@ from curation.annotate.prompts import same_text
 from curation.annotate.registry import DescriberChoice, make_describer
 from curation.annotate.sample_annotators import SampleConfig
 from curation.files.decode import RefusedError
-from curation.files.home import report_progress
 from curation.files.pictures import read_picture
 from grain.command import run_command
+from job_progress import report_progress
 from picture_formats import SUFFIXES
 from user_errors import UserError
 

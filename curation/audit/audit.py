@@ -31,7 +31,7 @@ from curation.audit.sources import (
     independence_of,
     source_of,
 )
-from curation.files.home import database_url, home_folder, job_id, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, reading
 from db.models import Image, RunState
 from db.queries.audit_queries import descriptions_for_vocabulary
@@ -44,6 +44,7 @@ from db.queries.stage_result_queries import (
     stage_results_of,
 )
 from grain.command import flags_of, run_command
+from job_progress import job_id, report_progress
 from user_errors import UserError
 
 DESCRIPTIONS_READ = 20_000  # for the vocabulary from which absent things are drawn

@@ -27,13 +27,14 @@ from curation.audit.audit import AuditConfig, audit
 from curation.audit.judges import judge_path
 from curation.audit.prompt_comparison import MOST_PICTURES, audit_recipe, prompt_comparison
 from curation.audit.sources import SourceChoice
-from curation.files.home import database_url, home_folder, job_id, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Dataset, Stage
 from db.queries.audit_sample_queries import draw_sample
 from db.queries.data_set_queries import NewImage, add_images, count_images, create_dataset, get_dataset, images_at
 from db.queries.values import MOST_NAME_CHARACTERS
 from grain.command import flags_of, run_command
+from job_progress import job_id, report_progress
 from user_errors import UserError
 
 DESCRIBE: tuple[Stage, ...] = ("describe",)  # nobody looks for boxes

@@ -19,13 +19,14 @@ from curation.audit.claim_judge import Judge, JudgeExample, cross_validated, fit
 from curation.audit.evidence import Evidence
 from curation.audit.judges import Basis, Changes, evidence_of, judge_path, rejudge_audits, save_judge, saved_judge
 from curation.audit.measure import AuditorQuality, Rate, quality, verdict_of, weights_of
-from curation.files.home import database_url, home_folder, job_id, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AnnotationRun, Dataset
 from db.queries.audit_queries import audit_runs, things_of
 from db.queries.audit_sample_queries import SampleJudgement, sample_judgements
 from db.queries.run_queries import set_run_state
 from grain.command import flags_of, run_command
+from job_progress import job_id, report_progress
 from user_errors import UserError
 
 LEAST = 30  # claims that hold, and as many that do not: fewer leave a fold without what a fit needs

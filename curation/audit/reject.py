@@ -12,13 +12,14 @@ from functools import partial
 from typing import Literal
 
 from curation.annotate.runs import find_dataset
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import ClaimKind, Verdict
 from db.queries.audit_queries import ClaimFilter, TouchedCounts, latest_audit, regions_touched, touched_counts
 from db.queries.curate_queries import set_status
 from db.queries.edit_conflicts import EditConflictError
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 from user_errors import UserError
 
 BATCH = 200  # regions in one transaction

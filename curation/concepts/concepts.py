@@ -21,10 +21,11 @@ from tqdm import tqdm
 from curation.concepts.class_list import parse_keeping_facts, save_classes
 from curation.concepts.metadata import create_set, import_pictures
 from curation.concepts.status import status_of
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.ingest.ingest import ImportTally
 from db.engine import Engine, open_engine
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 from user_errors import UserError
 
 

@@ -24,13 +24,14 @@ from atomic_files import write_atomically
 from curation.concepts.compare import ITSELF, ORDER, ComparedPicture, Embed, LeakSettings, compare
 from curation.concepts.status import dataset_id_of
 from curation.concepts.training_pictures import count_in_shards, pictures_of, shard_pictures, version_pictures
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.ingest.ingest import THUMBNAIL_QUALITY, thumbnail_path
 from curation.versions.versions import open_version
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.queries.concept_queries import NewSuspect, save_leak_check
 from db.queries.data_set_queries import count_images
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 from user_errors import UserError
 
 

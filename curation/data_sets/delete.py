@@ -14,7 +14,7 @@ from pathlib import Path
 from curation.audit.judges import judge_path
 from curation.data_sets.dependents import DatasetDependents, dependents_of, version_files
 from curation.explore.atlas import atlas_path
-from curation.files.home import database_url, home_folder, job_id, report_progress
+from curation.files.home import database_url, home_folder
 from curation.ingest.ingest import thumbnail_path
 from curation.ingest.uploads import uploads_of
 from db.engine import Engine, open_engine, reading, retrying
@@ -22,6 +22,7 @@ from db.queries.data_set_queries import image_page, others_have_pictures_below, 
 from db.queries.dataset_removal_queries import count_rows, remove_rows
 from db.queries.version_queries import datasets_of_version
 from grain.command import flags_of, run_command
+from job_progress import job_id, report_progress
 from user_errors import UserError
 
 PAGE = 2_000  # pictures whose thumbnails are removed at a time

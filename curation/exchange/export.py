@@ -31,7 +31,7 @@ from curation.exchange.export_files import ExportWriter
 from curation.exchange.export_selection import ExportSelection
 from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.versions.state_file import FrozenState
 from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
 from db.engine import Engine, open_engine, reading
@@ -39,6 +39,7 @@ from db.models import Dataset
 from db.queries.audit_queries import latest_audit
 from db.queries.data_set_queries import get_dataset
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 from user_errors import DiskFullError, UserError
 
 STATE, MARK = ".state.jsonl.gz", "export.json"

@@ -23,7 +23,7 @@ import tyro
 from curation.exchange.annotation_files import read_file
 from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
 from curation.exchange.picture_finder import PictureFinder
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord, captions_in, with_captions
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Image, RegionRow, Review, Status
@@ -37,6 +37,7 @@ from db.queries.values import storable
 from db.queries.version_queries import PictureRegions, pictures_of
 from db.queries.wide_act_queries import note_brought, start_import
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 from user_errors import UserError
 
 EXAMPLES = 5  # file names of pictures that were not found

@@ -32,10 +32,11 @@ from curation.explore.embeddings import (
     pages,
 )
 from curation.explore.neighbours import Nearest, hash_pairs, nearest
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine
 from grain.command import flags_of, run_command
 from grain.structures import Array
+from job_progress import report_progress
 from user_errors import UserError
 
 SCHEMA = 1

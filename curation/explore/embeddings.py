@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from tqdm import tqdm
 
 from curation.explore.embedding_store import Box, EmbeddingStore, What, picture_key, region_key
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.files.images import PictureReader
 from db.engine import Engine, open_engine, reading
 from db.models import Image, RegionRow
@@ -29,6 +29,7 @@ from db.queries.region_queries import regions_of
 from grain.checkpoint import CONFIG, file_sha256, locate, read_info
 from grain.command import run_command
 from grain.structures import Array, ImageFeatures
+from job_progress import report_progress
 from user_errors import UserError
 
 FILES = (CONFIG, "*.safetensors", "*.onnx")  # of a checkpoint: what decides its embeddings

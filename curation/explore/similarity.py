@@ -27,11 +27,12 @@ from curation.explore.embeddings import (
     embed,
     pages,
 )
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, retrying
 from db.queries.region_index_queries import Similarity, set_similarities
 from grain.command import flags_of, run_command
 from grain.structures import Array
+from job_progress import report_progress
 
 ROWS = 10_000  # a transaction
 

@@ -31,7 +31,7 @@ from atomic_files import write_atomically
 from curation.exchange.import_annotations import import_file
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError, check_size
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.files.images import PictureReader
 from curation.files.import_limits import PICTURES, most_pictures
 from curation.files.pictures import AHEAD, DecoderPool, in_order, read_file
@@ -54,6 +54,7 @@ from db.queries.data_set_queries import (
 )
 from db.queries.values import storable
 from grain.command import run_command
+from job_progress import report_progress
 from user_errors import UserError
 
 __all__ = [

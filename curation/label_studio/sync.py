@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.label_studio.access import read_access
 from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import LabelStudioError, Template
@@ -27,6 +27,7 @@ from db.queries.data_set_queries import count_images, get_dataset
 from db.queries.review_queries import images_with_tag
 from db.queries.version_queries import last_ids
 from grain.command import run_command
+from job_progress import report_progress
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import secrets
 import sys
 from dataclasses import asdict, dataclass, field
 
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.review.restore_version import count_restore, restore_version
 from db.engine import open_engine
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.review.wide_acts import count_work, import_work, run_work, take_back_wide, undo_work
 from db.engine import Engine, open_engine
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from curation.annotate.describe import DescriberError
 from curation.annotate.sample_annotators import ROW
 from curation.annotate.stage_run import try_together
 from curation.files.decode import RefusedError
-from curation.files.home import report_progress
 from curation.files.pictures import DecoderPool
 from curation.scale.shard_files import ScaleSummary, ShardItem, packed, unpacked
 from db.models import Image
+from job_progress import report_progress
 from user_errors import UserError
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curation.files.home import database_url, home_folder, report_progress
+from curation.files.home import database_url, home_folder
 from curation.files.records import Status
 from curation.versions.versions import freeze
 from db.engine import open_engine
 from db.models import DatasetVersion
 from grain.command import flags_of, run_command
+from job_progress import report_progress
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from grain.evaluate.other_ways import CROPS, OtherWay
 from grain.evaluate.recognition_options import Grammar, RecognitionOptions
 from grain.evaluate.report import write_report
 from grain.evaluate.summary import DataSetResult, result_lines
-from grain.progress import report_progress
+from job_progress import report_progress
 
 DESCRIPTIONS = "descriptions"  # folder below the root of published data sets
 

@@ -25,8 +25,8 @@ from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
 from grain.model.publish import OPEN_CLIP_CONFIG
 from grain.model.towers import OPEN_CLIP_SAFE, has_safe_weights
-from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION
+from job_progress import report_progress
 from user_errors import UserError
 
 OPEN_CLIP_FILES = (OPEN_CLIP_CONFIG, *OPEN_CLIP_SAFE)

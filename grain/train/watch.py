@@ -22,8 +22,8 @@ from torch import Tensor
 from atomic_files import atomic_file, write_atomically
 from grain.data.record import ShardRecord
 from grain.predict import Predictor
-from grain.progress import report_progress
 from grain.structures import SCHEMA_VERSION, ImageFeatures
+from job_progress import report_progress
 from user_errors import WriteError
 
 WATCHED = "watched"  # folder below the run's: step-XXXXXXXX.json, and 0.jpg, 1.jpg, …

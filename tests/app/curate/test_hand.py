@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -297,7 +298,11 @@ def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
         page.locator("#editor .row-acts [data-describe]").first.click()
         page.keyboard.type("half a sen")
         until(lambda: held, "the first act is sent")
-        refusal = {"asked": held[0].request.post_data_json["act"], "refused": "Not these words.", "pictures": []}
+        refusal = {
+            "asked": json.loads(held[0].request.post_data or "")["act"],
+            "refused": "Not these words.",
+            "pictures": [],
+        }
         held[0].fulfill(json=refusal)
         expect(page.locator("#editor .problem")).to_have_text("Not these words.")
         expect(page.locator("#editor .prompt input")).to_have_value("half a sen")

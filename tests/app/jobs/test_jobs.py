@@ -20,12 +20,13 @@ from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progr
 from app.jobs.launch import Pace, RunnerConfig
 from app.jobs.memory import memory_kills
 from app.jobs.outcome import Outcome, outcome
-from app.jobs.processes import MARK, Worker, find
+from app.jobs.processes import Worker, find
 from app.jobs.runner import Attempt, Runner
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job, now
 from db.queries.job_queries import JobStateError, enqueue_job, get_job, requeue_job
 from db.queries.job_runner_queries import JobLostError, claim_job, finish_job, mark_interrupted, set_job_process
+from job_progress import PROGRESS
 from tests.support.databases import text_of
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -341,7 +342,9 @@ def test_a_child_that_its_runner_had_no_time_to_note_is_found_by_its_mark(
     job_id = claimed(sqlite_engine, Worker(Worker.this().host, 2**22 + 1, 1.0), None, None)
     own, other = job_folder(home, job_id), job_folder(home.with_name("other"), job_id)
     marks = [progress_file(own, 1), progress_file(own, 2), progress_file(other, 1)]
-    children = [subprocess.Popen(["sleep", "600"], env={MARK: str(mark), "GRAIN_HOME": str(home)}) for mark in marks]
+    children = [
+        subprocess.Popen(["sleep", "600"], env={PROGRESS: str(mark), "GRAIN_HOME": str(home)}) for mark in marks
+    ]
     try:
         assert jobs.reconcile() == [job_id]
         assert [is_alive(child.pid) for child in children] == [False, True, True]  # a later attempt, another home

@@ -21,7 +21,7 @@ from grain.hub.published_models import BringConfig
 from grain.model.pretrained import export_open_clip
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_config
 from grain.predict import Predictor
-from grain.progress import PROGRESS
+from job_progress import PROGRESS
 from tests.support.hub_downloads import FakeHub, serve_hub
 from tests.support.paths import ROOT
 from tests.support.tiny import picture, tiny_config, tiny_model
