@@ -246,9 +246,11 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
     """Queue an export: the checkpoint, its towers as open_clip reads them, a model card; return the id of the job.
 
     Args:   push_to: OWNER/NAME on the Hugging Face hub, private; empty: nothing leaves this machine.
-    Raises: UserError: there is no such checkpoint, or the name is none.
+    Raises: UserError: there is no such checkpoint, the name is none, or this person may not push.
     """
     kept = _kept_checkpoint(services, job_id, which)
+    if push_to and person.role != "admin":
+        raise UserError("Only an admin pushes to the hub, in the operator's name: export it, and ask one.")
     if push_to and not re.fullmatch(r"[\w.-]{1,90}/[\w.-]{1,90}", push_to):
         raise UserError("The hub wants a name as OWNER/NAME: correct it.")
     out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}"

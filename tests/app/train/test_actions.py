@@ -339,10 +339,13 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     (run / "best" / "metrics.json").write_text("{}")
     quiet = enqueued(services, train_runs.keep(services, ADA, job.id, which="best"))
     assert not [word for word in quiet.argv if "push" in word]
-    pushed = enqueued(services, train_runs.keep(services, ADA, job.id, which="best", push_to="ada/model"))
+    with pytest.raises(UserError, match="Only an admin pushes to the hub"):
+        train_runs.keep(services, ADA, job.id, which="best", push_to="ada/model")
+    admin = replace(ADA, role="admin")
+    pushed = enqueued(services, train_runs.keep(services, admin, job.id, which="best", push_to="ada/model"))
     assert "--push-to=ada/model" in pushed.argv
     with pytest.raises(UserError, match="OWNER/NAME"):
-        train_runs.keep(services, ADA, job.id, which="best", push_to="../x; rm")
+        train_runs.keep(services, admin, job.id, which="best", push_to="../x; rm")
     graphs = enqueued(services, train_runs.keep_onnx(services, ADA, job.id, which="best"))
     words = graphs.argv[graphs.argv.index("grain.model.onnx_export") + 1 :]
     out = services.settings.home / "exports" / f"{run.name}-best-onnx"
