@@ -142,7 +142,7 @@ function endDrag(done) {
     takeInto(drawn ? group : newBox(), taken, image);
   } else if (drawn) {
     if (!done || !large) group.remove();
-    else write("What is in the box?", "", { do: "draw", image, box: now }, group);
+    else write("What is in the box?", "", { do: "draw", image, box: now }, { group });
   } else if (done && moved([1e-6, 1e-6])) act(() => queue.add({ ...ask, box: now }));
   update();
 }

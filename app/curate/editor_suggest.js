@@ -39,7 +39,7 @@ function suggestionUnder(event, point, group) {
 // Ask for the words of a suggestion, as of a box that was drawn. group: shows it until the words are there.
 function takeInto(group, { box, text }, image) {
   show(group, box);
-  write("What is in the box?", text, { do: "draw", image, box }, group);
+  write("What is in the box?", text, { do: "draw", image, box }, { group });
 }
 
 // What to ask the app: about a picture that nothing is known of, or once more after other words were written.

@@ -60,7 +60,7 @@ function answered(answer) {
   fetchAhead([answer, ...(answer.more ?? [])].flatMap((each) => each.pictures ?? []));
   const refused = queue.refusal();
   if (refused) setText(problem, refused.sentence);
-  if (refused?.ask?.text) drafts.push({ label: refused.sentence, text: refused.ask.text, ask: refused.ask }); // the words are not lost
+  if (refused?.ask?.text) drafts.push({ label: refused.sentence, text: refused.ask.text, ask: refused.ask, focus: false }); // the words are not lost
   update();
   awaitRest();
 }
@@ -198,7 +198,8 @@ function choose(id) {
 
 // ---------------------------------------------------------------- writing
 // Ask for words in a field; what was open before is asked with the words that it has. group: a box that is drawn, or none.
-function write(label, text, ask, group = null) {
+// focus: not where nobody waits for it, whose next key would be a letter.
+function write(label, text, ask, { group = null, focus = true } = {}) {
   const earlier = prompt, form = document.createElement("form"), field = document.createElement("input");
   form.className = "prompt";
   const again = ["draw", "describe"].includes(ask.do) ? lastWords() : "";
@@ -220,8 +221,7 @@ function write(label, text, ask, group = null) {
   prompt = { ask, field, label, end }; // before the earlier one ends: what waits would be opened else
   earlier?.end(true);
   queue.drafts.set("prompt", ask);
-  field.focus();
-  field.select();
+  if (focus) field.focus(), field.select();
   form.addEventListener("submit", (event) => (event.preventDefault(), end("entered")));
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
   field.addEventListener("input", keep);
@@ -304,8 +304,8 @@ function offerLeft() {
 
 // Words that nobody had finished, or that were refused, are open again once nobody is writing; Enter saves them.
 function nextDraft() {
-  const { label, text, ask } = drafts.shift();
-  write(label, text, ask);
+  const { label, text, ask, focus } = drafts.shift();
+  write(label, text, ask, { focus });
 }
 setInterval(() => (keep(), offerLeft()), BEAT_MS);
 
