@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import httpx
@@ -103,8 +104,10 @@ def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() ->
     named = {name for name in COMPOSE["services"]["app"]["environment"] if not name.startswith("GRAIN_KEY_")}
     assert named <= known
     assert COMPOSE["services"]["app"].get("ports") is None, "only the proxy is seen from outside"
-    subnet = COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"]
-    assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == subnet
+    proxy = COMPOSE["services"]["proxy"]["networks"]["inside"]["ipv4_address"]
+    assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == proxy, "nobody else inside is believed"
+    subnet = ip_network(COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"])
+    assert ip_address(proxy) in subnet and proxy != str(subnet[1]), "the first one is the gateway's"
 
 
 @pytest.mark.slow
