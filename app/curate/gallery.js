@@ -47,6 +47,7 @@ function send(what, ask) {
     trigger(what, { ask: { ...ask, asked: mine } });
     setTimeout(unheard, MANY_PATIENCE_MS, mine);
   }, () => {
+    if (mine !== asked) return;
     ended();
     told.textContent = HELD;
   });
