@@ -78,6 +78,7 @@ def engine(home: Path) -> Engine:
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
     with browser_fixtures.opened(visitor, f"{address}audit?dataset=drawn", "#claims .claim", height=1500) as page:
+        browser_fixtures.settled(page)  # all that it asks as it opens is answered
         yield page
 
 
