@@ -57,6 +57,7 @@ def check_open_clip(home: Path, role: Role, *, name: str, weights: str) -> None:
 
     Raises: UserError: as of check_readable; or the name is a folder's or the hub's, and the person is no admin.
     """
+    # the colon: Train's field is cut at its first one, and leaves `hf-hub` of `hf-hub:owner/model`
     if f"{name}:".startswith(WHOLE_MODELS) and not allows(role, "admin"):
         raise UserError(
             f"Only an admin may name a folder or a model of the hub as open_clip's, got {name[:40]!r}: "
@@ -103,7 +104,7 @@ def _below(path: str | Path, home: Path) -> Path | None:
 
 
 def _meets(path: Path, private: str) -> bool:
-    """Return whether one lies in the other, both as seen from the home; some disks know no capitals."""
+    """Return whether a path is, holds or lies in what a pattern names, both as seen from the home, in any case."""
     return all(
         fnmatchcase(part.lower(), pattern) for part, pattern in zip(path.parts, private.split("/"), strict=False)
     )

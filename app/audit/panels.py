@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.audit.claims import ClaimsPage, OpenClaim
-from app.core.thumbnails import thumbnail_address
+from app.core.thumbnails import picture_name, thumbnail_address
 from app.ui.claims import SIGNS, marked, span_of
 from app.ui.frames import FrameBox
 from app.ui.html import empty_state, history, render, render_macro, thousands
@@ -60,7 +60,7 @@ def claims_panel(page: ClaimsPage, home: Path) -> str:
             row.claim,
             marked(row.text, [span_of(row.claim)]),
             thumbnail_address(home, row.image.sha256),
-            Path(row.image.member or row.image.location).name,
+            picture_name(row.image),
         )
         for row in page.rows
     ]

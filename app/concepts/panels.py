@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.concepts.actions import ConceptEvaluation, ExportedVersion
-from app.core.thumbnails import thumbnail_address
+from app.core.thumbnails import picture_name, thumbnail_address
 from app.ui.html import empty_state, render, utc
 from curation.audit.agreement import Agreement
 from curation.concepts.class_list import NONE_OF_THESE
@@ -48,18 +48,14 @@ def pictures_panel(now: ConceptSetStatus, home: Path) -> str:
     return render(
         "concepts/templates/pictures.html",
         unfound=[
-            (thumbnail_address(home, image.sha256), _name(image), _provenance_fields(image))
+            (thumbnail_address(home, image.sha256), picture_name(image), _provenance_fields(image))
             for image in now.unfound[:MOST_SHOWN]
         ],
         more=len(now.unfound) - MOST_SHOWN,
         left_out=[
-            (thumbnail_address(home, image.sha256), _name(image), reason) for image, reason in left_out if reason
+            (thumbnail_address(home, image.sha256), picture_name(image), reason) for image, reason in left_out if reason
         ][:MOST_SHOWN],
     )
-
-
-def _name(image: Image) -> str:
-    return Path(image.member or image.location).name
 
 
 def _provenance_fields(image: Image) -> list[tuple[str, *Field]]:
@@ -104,7 +100,7 @@ def _suspect(one: LeakSuspect, image: Image, home: Path) -> dict[str, Any]:
     ask = {"do": "decide_leak", "id": one.id, "expected": one.decision}
     return {
         "uri": thumbnail_address(home, image.sha256),
-        "name": _name(image),
+        "name": picture_name(image),
         "match_uri": thumbnail_address(home, one.match_sha256),
         "match_name": one.match_name,
         "against": one.against,
@@ -191,7 +187,7 @@ def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus
     chosen = len(set(labels.values()))
     return {
         "uri": thumbnail_address(home, image.sha256),
-        "name": _name(image),
+        "name": picture_name(image),
         "labels": [(person_name(who), name) for who, name in sorted(labels.items())],
         "decided": _decided(image, now),
         "chosen": buttons[:chosen],

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from curation.ingest.ingest import thumbnail_path
+from db.models import Image
 
 PLACE = "/thumbnails/"
 CONTENT = re.compile("[0-9a-f]{64}")
@@ -23,6 +24,11 @@ KEPT = "private, max-age=86400, immutable"  # by the browser of whoever may see 
 def thumbnail_address(home: Path, sha256: str) -> str:
     """Return where a page finds a picture's thumbnail; "" where it has none."""
     return f"{PLACE}{sha256}" if thumbnail_path(home, sha256).is_file() else ""
+
+
+def picture_name(image: Image) -> str:
+    """Return what a picture is called where it is seen: the name of its file."""
+    return Path(image.member or image.location).name
 
 
 def thumbnail_route(home: Path) -> Route:

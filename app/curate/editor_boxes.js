@@ -3,9 +3,10 @@ const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
 const CLICK = 3; // pixels of the screen: a smaller drag is a click
 let drag = null; // { kind, image, group, from, box, now, side }
 
-// The least sides of a box: a pixel of the picture.
-function leastSides() {
-  const { naturalWidth, naturalHeight } = element.querySelector(".frame img") ?? {};
+// A pixel of the picture, which is the least a box may be; of a picture that is not loaded yet, about one.
+const photograph = () => element.querySelector(".frame img");
+function pixel() {
+  const { naturalWidth, naturalHeight } = photograph();
   return [1 / (naturalWidth || 1_000), 1 / (naturalHeight || 1_000)];
 }
 
@@ -86,8 +87,8 @@ element.addEventListener("pointerdown", (event) => {
 
 // Move the chosen box by pixels of the picture, or with `grow` its right and lower side; Shift let go ends it.
 function nudge([across, down], grow) {
-  const group = chosenBox(), [wide, high] = leastSides();
-  if (!group) return;
+  const group = chosenBox(), [wide, high] = pixel();
+  if (!group || !photograph().naturalWidth) return;
   if (!drag) {
     drag = { kind: "nudge", image: shownPicture(), group, box: boxOf(group), now: boxOf(group), ask: askOfBox(group) };
     queue.drafts.set("drag", drag.ask);
@@ -113,7 +114,7 @@ function dragged(event) {
     const dx = Math.min(Math.max(x - x0, -box[0]), 1 - box[2]), dy = Math.min(Math.max(y - y0, -box[1]), 1 - box[3]);
     return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
   }
-  const [wide, high] = leastSides();
+  const [wide, high] = pixel();
   if (drag.side.includes("w")) box[0] = Math.min(x, box[2] - wide);
   if (drag.side.includes("e")) box[2] = Math.max(x, box[0] + wide);
   if (drag.side.includes("n")) box[1] = Math.min(y, box[3] - high);

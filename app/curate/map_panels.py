@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.core.thumbnails import thumbnail_address
+from app.core.thumbnails import picture_name, thumbnail_address
 from app.curate.map_actions import MOST_POINTS, OTHERS, MapPoints, SimilarPictures
 from app.ui.html import empty_state, render, things
 from app.ui.marks import PALETTE
@@ -70,7 +70,7 @@ def _group(group: SimilarPictures, home: Path) -> list[tuple[str, str, int, bool
     return [
         (
             thumbnail_address(home, image.sha256),
-            Path(image.member or image.location).name,
+            picture_name(image),
             count,
             left == [image.id],
             {"do": "ask", "keep": image.id} if copies and count else None,

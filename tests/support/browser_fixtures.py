@@ -80,6 +80,16 @@ def opened(
     assert errors == []
 
 
+def draw_box(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw a box on Curate's picture, between two points of the window; Shift draws also where another box is."""
+    page.keyboard.down("Shift")
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
 def settled(page: Page) -> None:
     """Wait until every event of the page was answered for a while, so that no late answer undoes what comes next."""
     page.wait_for_function(SETTLED, arg=QUIET)

@@ -17,7 +17,7 @@ from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region, regions_of
-from tests.support.browser_fixtures import EDITOR_ASKS, fits, opened, settled
+from tests.support.browser_fixtures import EDITOR_ASKS, draw_box, fits, opened, settled
 from tests.support.waiting import until
 
 
@@ -55,12 +55,7 @@ def draw_a_corner(page: Page) -> FloatRect:
     """Draw a box at the upper left of the picture; return where the picture is."""
     frame = page.locator("#editor .frame svg").bounding_box()
     assert frame
-    page.keyboard.down("Shift")
-    page.mouse.move(frame["x"] + 8, frame["y"] + 8)
-    page.mouse.down()
-    page.mouse.move(frame["x"] + 98, frame["y"] + 88, steps=4)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_box(page, (frame["x"] + 8, frame["y"] + 8), (frame["x"] + 98, frame["y"] + 88))
     return frame
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from db.engine import Engine, reading, transaction
 from db.queries.curate_queries import add_region_by_hand
 from db.queries.region_queries import get_region
-from tests.support.browser_fixtures import fits, opened
+from tests.support.browser_fixtures import draw_box, fits, opened
 from tests.support.paths import ROOT
 from tests.support.review_home import review_home
 
@@ -192,12 +192,7 @@ def test_a_box_that_is_drawn_in_a_zoomed_picture_is_where_it_was_drawn(page: Pag
     page.keyboard.press("+")
     frame, svg = (page.locator(f"#editor {name}").bounding_box() for name in (".viewport", ".frame svg"))
     assert frame and svg and svg["width"] == pytest.approx(2.25 * frame["width"], rel=0.01)
-    page.keyboard.down("Shift")
-    page.mouse.move(frame["x"] + 40, frame["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(frame["x"] + 100, frame["y"] + 90, steps=3)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_box(page, (frame["x"] + 40, frame["y"] + 50), (frame["x"] + 100, frame["y"] + 90))
     page.locator(".prompt input").fill("drawn while zoomed")
     page.keyboard.press("Enter")
     expect(page.locator("#editor .text.chosen input")).to_have_value("drawn while zoomed")
@@ -218,12 +213,7 @@ def test_a_box_of_a_few_pixels_can_be_drawn_and_moved_where_it_is_large_on_the_s
     expect(page.locator("#editor .zoom-level")).to_have_text("2563 %")
     frame = page.locator("#editor .viewport").bounding_box()
     assert frame
-    page.keyboard.down("Shift")
-    page.mouse.move(frame["x"] + 40, frame["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(frame["x"] + 60, frame["y"] + 65, steps=3)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_box(page, (frame["x"] + 40, frame["y"] + 50), (frame["x"] + 60, frame["y"] + 65))
     page.locator(".prompt input").fill("a speck")
     page.keyboard.press("Enter")
     expect(page.locator("#editor .text.chosen input")).to_have_value("a speck")

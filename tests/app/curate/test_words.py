@@ -15,7 +15,7 @@ from db.queries.data_set_queries import get_image
 from db.queries.edit_values import ImageChange
 from db.queries.region_queries import get_region, regions_of
 from db.queries.review_queries import texts_to_offer
-from tests.support.browser_fixtures import opened, settled
+from tests.support.browser_fixtures import draw_box, opened, settled
 from tests.support.paths import ROOT
 from tests.support.review_home import review_home
 from tests.support.waiting import until
@@ -144,12 +144,7 @@ def test_the_last_words_are_given_again_by_a_key_and_to_a_new_box(page: Page, en
     assert row_of(engine, other).text == "said once"
     frame = page.locator("#editor .frame svg").bounding_box()
     assert frame
-    page.keyboard.down("Shift")
-    page.mouse.move(frame["x"] + 8, frame["y"] + 8)
-    page.mouse.down()
-    page.mouse.move(frame["x"] + 60, frame["y"] + 60, steps=3)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_box(page, (frame["x"] + 8, frame["y"] + 8), (frame["x"] + 60, frame["y"] + 60))
     expect(page.locator(".prompt input")).to_have_attribute(
         "placeholder", "What is in the box? Enter: “said once” again"
     )
