@@ -21,7 +21,6 @@ function wireMap() {
   const graph = document.querySelector("#map .js-plotly-plot");
   if (!graph?.on || graph.wired) return;
   graph.wired = true;
-  if (graph._context?._scrollZoom) graph._context._scrollZoom.cartesian = true; // the wheel zooms; Gradio passes no configuration on
   graph.on("plotly_selected", (event) => {
     const drawn = event && corners(event);
     if (drawn) trigger("click", { ask: { do: "select", corners: drawn } });
@@ -33,6 +32,12 @@ function wireMap() {
   });
   graph.on("plotly_deselect", () => trigger("click", { ask: { do: "clear" } }));
 }
+// The wheel zooms. Gradio passes no configuration on and draws a graph again with a configuration of its own: it is set as the
+// wheel turns, before Plotly asks.
+document.addEventListener("wheel", ({ target }) => {
+  const zoom = target.closest?.("#map .js-plotly-plot")?._context?._scrollZoom;
+  if (zoom) zoom.cartesian = true;
+}, { capture: true, passive: true });
 new MutationObserver(wireMap).observe(document.body, { childList: true, subtree: true });
 wireMap();
 
