@@ -42,6 +42,7 @@ from app.services import Services
 from app.train import page as train_page
 from app.ui.dataset_choice import dataset_field
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, html, keep_stream_alive
+from app.ui.first_example import build_first_example
 from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.mcp_answers import answer_mcp_in_json
@@ -294,6 +295,8 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
             chosen = [dataset_field()] if page.on_dataset else []
             html(_navigation(page, services), elem_id="navigation")
         with gr.Column(elem_id="page"):
+            if page.on_dataset and page.path != home_page.PATH:  # whose ways in begin with them
+                build_first_example(app, services)
             page.build(app, services, *chosen)
     gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 

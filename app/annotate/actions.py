@@ -12,6 +12,7 @@ from app.access.accounts import Person
 from app.access.permissions import check_model, check_server
 from app.annotate.form import AnnotateForm
 from app.core.data_uri import file_to_save
+from app.core.page_values import chosen_dataset
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
 from app.jobs.imports import ANNOTATIONS, IMPORT
@@ -57,8 +58,7 @@ def config_of(services: Services, form: AnnotateForm, person: Person) -> Annotat
     Raises: UserError: one of them is wrong, or names a path or a server that the person may not name.
             WeightsUnreadError: a model's folder is read for the first time; nobody waits for that here.
     """
-    if not form.dataset:
-        raise UserError("There is no data set yet: import one first.")
+    chosen_dataset(form.dataset)
     try:
         describer, localizer = _describer_of(services, form, person), _localizer_of(services, form, person)
         return AnnotateConfig(

@@ -20,7 +20,6 @@ from app.annotate.form import (
     PROMPT_CHOICES,
     AnnotateForm,
 )
-from app.core.example_data import EXAMPLE
 from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
 from app.ui.html import empty_state, heading, page_head
@@ -29,7 +28,7 @@ from app.ui.upload_field import UploadedPicture
 TITLE = "Annotate"
 LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
 A_MODEL = "a name on the hub, or a folder"
-NO_DATA_SET = empty_state("No data set yet", "Import pictures on the left, or the example data set.")
+NO_DATA_SET = empty_state("No data set yet", "Begin with an example above, or import pictures.")
 
 
 class AnnotateOutputs(NamedTuple):
@@ -66,7 +65,6 @@ class ImportParts:
     name: Any
     annotations: Any
     start: Any
-    draw_sample: Any
     note: Any
     left_out: Any
     save: Any
@@ -140,11 +138,10 @@ def _import_fields() -> ImportParts:
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
         annotations = gr.Radio(BESIDE_CHOICES, value=None, label="its annotations", visible=False, elem_id="beside")
         start = gr.Button("Import", size="sm", elem_id="import-button")
-        draw_sample = gr.Button(f"Import the example: {EXAMPLE.what}", size="sm", elem_id="draw")
         note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
         save = gr.Button("Download the list of what was left out", size="sm", visible=False, elem_id="save-left-out")
         file = gr.JSON(visible=False)
-    return ImportParts(accordion, source, name, annotations, start, draw_sample, note, left_out, save, file)
+    return ImportParts(accordion, source, name, annotations, start, note, left_out, save, file)
 
 
 def _annotator_fields(dataset: Any) -> AnnotateForm:

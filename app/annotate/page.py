@@ -191,10 +191,6 @@ class AnnotatePage:
         bring = {"annotations": annotations} if beside else {}
         return [*self._import(request, source=place, name=name or "", **bring), gr.update(visible=False, value=None)]
 
-    def draw_sample(self, request: gr.Request) -> list[Any]:
-        """Queue an import of the example data set. Returns its note and jobs."""
-        return self._import(request, name=EXAMPLE.name, **EXAMPLE.settings)
-
     def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
         """Run all stages on one picture. Returns trial and its note."""
         from app.annotate import actions, panels
@@ -297,7 +293,6 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     jobs.click(page.control_job, None, jobs, **(LIGHT | QUEUE_ALL))
     asked = [imports.source, imports.name, imports.annotations]
     imports.start.click(page.import_pictures, asked, [imports.note, jobs, imports.annotations], **LIGHT)
-    imports.draw_sample.click(page.draw_sample, None, [imports.note, jobs], **LIGHT)
     shown = [imports.left_out, imports.save]
     gr.on([form.dataset.change, jobs.change], page.show_left_out, form.dataset, shown, **LIGHT)
     imports.save.click(page.save_left_out, form.dataset, imports.file, **LIGHT).then(None, imports.file, None, js=SAVE)

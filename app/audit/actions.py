@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 from app.access.accounts import Person
 from app.access.permissions import check_readable, check_server, checkpoint_spec
 from app.audit.claims import AuditFilter, audit_of, existing_claim
+from app.core.page_values import chosen_dataset
 from app.jobs.control import NewJob
 from app.services import Services
 from curation.annotate.sample_annotators import SampleDescriber
@@ -40,8 +41,7 @@ def audit_config(
 
     Raises: UserError: one of them is wrong.
     """
-    if not dataset:
-        raise UserError("There is no data set yet: import and annotate one on the Annotate page.")
+    chosen_dataset(dataset)
     kinds: Any = {"detector": detector, "vqa": vqa}
     address = server.strip() if vqa == "server" else ""  # the field is hidden otherwise
     return AuditConfig(dataset, sources=SourceChoice(checkpoint=checkpoint, server=address, **kinds), judge=judge)

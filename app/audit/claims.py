@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
+from app.core.page_values import chosen_dataset
 from app.services import Services
 from curation.audit.independence import Independence
 from curation.audit.reject import SETTLED, JudgedBy
@@ -161,9 +162,9 @@ def audit_of(session: Session, name: str) -> tuple[int, str]:
 
     Raises: UserError: no such data set, or it was not audited.
     """
-    dataset = get_dataset(session, name=name) if name else None
+    dataset = get_dataset(session, name=chosen_dataset(name))
     if dataset is None:
-        raise UserError("There is no data set yet: import one on the Annotate page.")
+        raise UserError(f"There is no data set {name[:60]!r}: it was removed or renamed meanwhile. Choose another.")
     recipe = latest_audit(session, dataset_id=dataset.id)
     if not recipe:
         raise UserError(f"The data set {name[:60]!r} was not audited yet: open “Audit this data set” and press Audit.")

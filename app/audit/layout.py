@@ -34,7 +34,7 @@ VQA_MODELS = [
 JUDGES = [("its own, if one is fitted", ""), ("the one that GRAIN ships for these sources", "shipped")]
 SAMPLE = 400  # claims of the sample for people
 NO_CLAIM = empty_state("No claim chosen", "Press one in the list, or judge the sample.")
-NO_CLAIMS = empty_state("No result yet", "Import and annotate a data set, then audit it.")
+NO_CLAIMS = empty_state("No result yet", "Choose a data set that has descriptions, and audit it.")
 FIT = (
     "“Fit the judge” fits one on people’s verdicts on the sample, tests it on pictures that it was not fitted on, and "
     "judges every claim anew by it. No model runs again, and people’s verdicts stay."

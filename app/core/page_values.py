@@ -8,6 +8,16 @@ from typing import Any
 from user_errors import UserError
 
 
+def chosen_dataset(name: str | None) -> str:
+    """Return the name of the data set that a page works on.
+
+    Raises: UserError: there is none.
+    """
+    if not name:
+        raise UserError("There is no data set yet: begin on Home with an example or with your own pictures.")
+    return name
+
+
 def whole_number(name: str, value: Any) -> int:
     """Return a whole number that came from a page.
 

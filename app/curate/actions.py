@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
+from app.core.page_values import chosen_dataset
 from app.curate.map_cache import chosen_by, outliers_of
 from app.services import Services
 from curation.files.decode import RefusedError
@@ -128,6 +129,8 @@ def next_pictures(
 
     Args: skip: ids of pictures that are known to whoever asks.
     """
+    if not query.dataset:
+        return QueueAhead({}, "", end=True)
     pending = replace(query, filters=replace(query.filters, statuses=("pending",)))
     found: dict[int, int] = {}
     for _ in range(MOST_PAGES):
@@ -249,7 +252,7 @@ def image_of(services: Services, region_id: int) -> int:
 
 
 def _dataset(session: Any, name: str) -> int:
-    dataset = get_dataset(session, name=name) if name else None
+    dataset = get_dataset(session, name=chosen_dataset(name))
     if dataset is None:
-        raise UserError("There is no data set yet: import one on the Annotate page.")
+        raise UserError(f"There is no data set {name[:60]!r}: it was removed or renamed meanwhile. Choose another.")
     return dataset.id

@@ -52,7 +52,7 @@ document.dispatchEvent(new Event("curate:counts-open"));""",
 )
 """The fold's content is made when it is opened: then it asks for the counts, which the editor's script tells it."""
 NO_SCORES = ""
-NO_DATASET = empty_state("No data set yet", "Import one on the Annotate page.")
+NO_DATASET = empty_state("No data set yet", "Begin with an example above, or import your own pictures.")
 STATES = (
     ("empty", "No region open", "Press a region in the gallery, or start the review."),
     ("waiting", "Loading the next picture", "Keys do nothing until it is here."),

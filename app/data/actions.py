@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast, get_args
 
+from app.core.page_values import chosen_dataset
 from app.data.upkeep_actions import DELETE, RESTORE, UNDO
 from app.jobs.control import NewJob
 from app.jobs.imports import ANNOTATIONS
@@ -121,8 +122,7 @@ def freeze_config(dataset: str, name: str, note: str, *, statuses: Sequence[str]
 
     Raises: UserError: it has no name, or nothing to hold.
     """
-    if not dataset:
-        raise UserError("There is no data set yet: import one on the Annotate page.")
+    chosen_dataset(dataset)
     if not name.strip():
         raise UserError("The version needs a name: write one.")
     check_line(name.strip(), "a name for the version")
@@ -170,8 +170,7 @@ def export_config(
 
     Raises: UserError: there is nothing to export.
     """
-    if not dataset:
-        raise UserError("There is no data set yet: import one on the Annotate page.")
+    chosen_dataset(dataset)
     if format not in get_args(Format):
         raise UserError(f"Expected the format {', '.join(get_args(Format))}, got {format!r}: choose one.")
     chosen = tuple(status for status in get_args(Status) if status in statuses)
@@ -217,8 +216,7 @@ def import_config(dataset: str, file: str, format: str, *, who: str, accept: boo
 
     Raises: UserError: there is no such file, data set or format.
     """
-    if not dataset:
-        raise UserError("There is no data set yet: import its pictures on the Annotate page first.")
+    chosen_dataset(dataset)
     path = Path(file.strip()).expanduser()
     if not file.strip() or not path.exists():
         raise UserError(f"Expected a file or folder on this machine, got {file.strip()!r}: correct the path.")

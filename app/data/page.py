@@ -40,7 +40,7 @@ VERDICTS = ["pending", "accepted", "rejected"]
 FORMATS = [(words, name) for name, words in panels.FORMATS.items()]
 IMPORT_FORMATS = [(words, name) for name, words in panels.IMPORT_FORMATS.items()]
 NOW = [("as it is now", "")]
-NO_DATASET = empty_state("No data set yet", "Import pictures on the Annotate page.")
+NO_DATASET = empty_state("No data set yet", "Begin with an example above, or import your own pictures.")
 NO_JOB = "Versions, exports and imports are made here; they go on when the page is closed."
 READING = in_order("versions")
 

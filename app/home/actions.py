@@ -17,7 +17,7 @@ from app.jobs.imports import IMPORT, queue_example
 from app.jobs.run_logs import HELD_OUT
 from app.services import Services
 from db.engine import Engine, reading
-from db.models import DatasetVersion, Image, Job
+from db.models import DatasetVersion, Image, Job, JobState
 from db.queries.data_set_queries import count_images, get_dataset, image_page
 from db.queries.job_queries import job_page
 from db.queries.region_index_queries import count_by_status
@@ -25,7 +25,8 @@ from db.queries.region_queries import regions_of
 from db.queries.version_queries import count_described, count_reviews, edited_at, last_ids, list_versions
 from user_errors import UserError
 
-IN_PROGRESS, FAILED = ("queued", "running"), ("failed", "interrupted")
+IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
+FAILED = ("failed", "interrupted")
 SEARCHED = 200  # latest jobs of a kind that are looked through for the data set's
 SHOWN_PICTURES = 8
 GROUNDING = HELD_OUT + "grounding_acc50"
@@ -71,6 +72,13 @@ def import_example(services: Services, name: str, person: Person) -> int:
     Raises: UserError: there is no such example.
     """
     return queue_example(services.jobs, name, owner=person.name)
+
+
+def imports_going_on(services: Services) -> bool:
+    """Return whether pictures are being imported, or wait to be."""
+    services.jobs.reconcile()
+    with reading(services.engine) as session:
+        return bool(job_page(session, kind=IMPORT, states=IN_PROGRESS, limit=1))
 
 
 def road(services: Services, dataset: str) -> DatasetRoad:

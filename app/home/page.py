@@ -22,7 +22,7 @@ from user_errors import UserError
 TITLE, PATH = "Home", "home"
 LEAD = "From pictures to a model that knows what is on them: how far is it, and what comes next?"
 NO_DATASET = empty_state("No data set yet", "Begin with one of the ways below.")
-COMING = empty_state("The example is on its way", "Its pictures appear here as soon as they are imported.")
+COMING = empty_state("Pictures are on their way", "They appear here as soon as they are imported.")
 
 
 class HomePage:
@@ -45,8 +45,6 @@ class HomePage:
     def tick(self, dataset: str | None, known: list[str], before: str, request: gr.Request) -> list[Any]:
         """Show what jobs have changed, every two seconds. Returns dataset, known, road."""
         chosen, names = refreshed_dataset(self.services, dataset, known, who=person_of(request).name)
-        if not dataset and not names:
-            return [gr.skip(), gr.skip(), gr.skip()]
         road = self._road(dataset)
         new = names != known
         return [chosen, names if new else gr.skip(), gr.skip() if road == before else road]
@@ -66,7 +64,7 @@ class HomePage:
         from app.home import actions
 
         if not dataset:
-            return NO_DATASET
+            return COMING if actions.imports_going_on(self.services) else NO_DATASET
         try:
             return panels.road_panel(actions.road(self.services, dataset), self.services.settings.home)
         except UserError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast, get_args
 
-from app.core.page_values import whole_number
+from app.core.page_values import chosen_dataset, whole_number
 from app.core.settings import is_loopback
 from app.jobs.control import NewJob
 from app.jobs.devices import LIGHT
@@ -85,8 +85,7 @@ def queue_sync(services: Services, dataset: str, *, template: str, do: str, owne
 
     Raises: UserError: there is no such data set, template or server.
     """
-    if not dataset:
-        raise UserError("There is no data set yet: import one on the Annotate page.")
+    chosen_dataset(dataset)
     if template not in get_args(Template) or do not in ("push", "pull"):
         raise UserError(f"Expected a template and push or pull, got {template!r} and {do!r}: reload the page.")
     if read_access(services.settings.home) is None:

@@ -46,7 +46,7 @@ def as_the_page_opens(event: Any) -> list[object]:
 @pytest.mark.slow
 def test_a_viewer_may_look_and_a_curator_may_change(house: House) -> None:
     viewer, curator = house.signed_in("vera"), house.signed_in("carl")
-    writing = ["AnnotatePage.start", "AnnotatePage.draw_sample", "AnnotatePage.control_job"]
+    writing = ["AnnotatePage.start", "FirstExample.begin", "AnnotatePage.control_job"]
     for name in writing:
         event = house.app.fns[house.event(name)]
         data = [None] * len(event.inputs)

@@ -116,12 +116,6 @@ def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(pag
 
 
 @pytest.mark.slow
-def test_a_new_person_sees_how_to_get_a_data_set(tmp_path: Path, visitor: BrowserContext) -> None:
-    with running(fake_services(tmp_path)) as address, opened(visitor, f"{address}annotate", "#plan .empty") as page:
-        expect(page.locator("#draw")).to_be_visible()
-
-
-@pytest.mark.slow
 def test_what_an_import_left_out_is_listed_saved_and_an_import_that_brings_nothing_is_told(
     tmp_path: Path, visitor: BrowserContext
 ) -> None:

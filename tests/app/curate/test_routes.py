@@ -67,7 +67,11 @@ def test_an_act_is_done_once_and_the_verdicts_with_it_in_their_order(person: htt
 REFUSED = [
     ("views", {"do": "open", "id": 99999}, "There is no region 99999: it was removed meanwhile."),
     ("views", {"do": "open", "image": "x"}, "Expected a whole number as the page's image, got 'x': reload the page."),
-    ("views", {"do": "ahead", "count": 1}, "There is no data set yet: import one on the Annotate page."),
+    (
+        "views",
+        {"do": "ahead", "count": 1, "filters": DRAWN | {"address": "dataset=gone"}},
+        "There is no data set 'gone'",
+    ),
     *(
         ("views", {"do": "ahead", "count": 1, "filters": DRAWN | {"selection": selection}}, "Expected a selection")
         for selection in ("[", "[" * 50_000, '{"what": "regions", "polygon": [], "ids": [99999999999999999999]}')
@@ -85,6 +89,10 @@ REFUSED = [
 @pytest.mark.parametrize(("what", "ask", "sentence"), REFUSED)
 def test_what_cannot_be_done_is_said(person: httpx.Client, what: str, ask: dict[str, Any], sentence: str) -> None:
     assert sentence in asked(person, what, **ask)["refused"]
+
+
+def test_the_queue_of_no_data_set_is_at_its_end(person: httpx.Client) -> None:
+    assert asked(person, "views", do="ahead", count=1)["ahead"] == {"order": [], "after": "", "end": True}
 
 
 def test_a_resting_hand_is_told_the_counts_it_asks_for(person: httpx.Client) -> None:

@@ -17,6 +17,7 @@ from app.home import actions as home_actions
 from app.home.actions import DatasetRoad, road
 from app.home.panels import ways_in_panel
 from app.jobs.imports import queue_import
+from app.main import PAGES
 from app.services import Services
 from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
 from curation.versions.versions import freeze
@@ -24,7 +25,7 @@ from db.engine import transaction
 from db.models import Job
 from db.queries.curate_queries import set_status
 from db.queries.job_queries import enqueue_job
-from tests.support.browser_fixtures import fits, opened
+from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.curated import all_regions, curated
 from tests.support.fake_app import fake_services, running
 from tests.support.fake_predictor import write_fake_checkpoint
@@ -155,6 +156,33 @@ def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_im
     assert both.count("data-ask") == 2 and both.count('class="next"') == 1
     assert "Try the example" in drawn and "Try photographs" not in drawn and 'class="next"' not in drawn
     assert "data-ask" not in ways_in_panel([], edits=False)
+
+
+@pytest.mark.slow
+def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
+    services: Services, tmp_path: Path, visitor: BrowserContext
+) -> None:
+    paths = [page.path for page in PAGES if page.on_dataset]
+    offer = "#first-example .next"
+    with running(services) as address:
+        for path in paths:
+            with opened(visitor, f"{address}{path}", offer if path != "home" else "#ways-in .next") as page:
+                settled(page)
+                expect(page.locator(".toast-body")).to_have_count(0)
+                for width in (1400, 400):
+                    fits(page, width)
+        with opened(visitor, f"{address}curate", offer) as page:
+            page.get_by_role("button", name="Try photographs").click()
+            expect(page).to_have_url(f"{address}home")
+            expect(page.locator("#road")).to_contain_text("Pictures are on their way")
+            job = services.jobs.get(1)
+            assert job is not None and (job.config["dataset"], job.owner) == ("groceries", job.config["who"])
+            curated(services.engine, tmp_path / "crates", 4, name="crates")
+            expect(page.locator("ol.road")).to_be_visible()  # without a reload
+        for path in paths:
+            with opened(visitor, f"{address}{path}", "#dataset input") as page:
+                expect(page.locator("#dataset input")).to_have_value("crates")
+                expect(page.locator(offer)).to_have_count(0)
 
 
 @pytest.mark.slow

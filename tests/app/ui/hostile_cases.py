@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from app.core.example_data import ExampleDataSet
 from app.core.templates import environment
 from app.main import Page
 from app.ui.frames import regions_frame
@@ -75,6 +76,11 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: command_details([HOSTILE]),
         lambda: versions_table({HOSTILE: HOSTILE}, {HOSTILE: 1}, left=HOSTILE, right=HOSTILE),
         lambda: history([(HOSTILE, HOSTILE, NOW)]),
+    ),
+    "ui/templates/first_example.html": (
+        lambda: render(
+            "ui/templates/first_example.html", examples=[ExampleDataSet(HOSTILE, HOSTILE, HOSTILE, {}, "sample")]
+        ),
     ),
     "ui/templates/jobs.html": (jobs,),
     "ui/templates/navigation.html": (
