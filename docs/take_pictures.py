@@ -1,4 +1,4 @@
-"""Take the pictures of README and docs: `make pictures` fills a home with sample data and photographs each page.
+"""Take the pictures of README and docs: `make pictures` fills a home with the examples and photographs each page.
 
 The home is kept, so that a second run only takes the pictures again; by default in the folder for temporary files,
 because pages show where it is.
@@ -23,6 +23,7 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from app.core.example_data import GROCERIES
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from tests.support.browser_fixtures import ARGUMENTS
@@ -42,15 +43,17 @@ STAGES = (
     "curation.ingest --dataset products --sample 120",
     "curation.annotate --dataset products --describer.kind sample --localizer.kind sample "
     "--sample.wrong 0.15 --sample.shifted 0.1",
-    "curation.explore.embeddings --dataset products --checkpoint sample --what regions",
-    "curation.explore.similarity --dataset products --checkpoint sample",
-    "curation.explore.atlas --dataset products --checkpoint sample --what regions",
     "curation.audit --dataset products --sources.detector sample --sources.vqa sample --sources.checkpoint sample",
+    f"curation.ingest {GROCERIES} --dataset groceries",
+    "curation.annotate --dataset groceries --describer.kind photo --localizer.kind photo",
+    "curation.explore.embeddings --dataset groceries --checkpoint photo --what regions",
+    "curation.explore.similarity --dataset groceries --checkpoint photo",
+    "curation.explore.atlas --dataset groceries --checkpoint photo --what regions",
 )
 
 
 def fill(home: Path) -> None:
-    """Draw, annotate and audit a sample data set, and start a set of novel concepts. Asked again, it does nothing."""
+    """Annotate the example photographs, audit drawn pictures, start novel concepts. Asked again, it does nothing."""
     found, classes = home / "found", home / "classes.txt"
     if not found.exists():
         found.mkdir(parents=True)
@@ -71,17 +74,17 @@ def fill(home: Path) -> None:
 
 def work(client: Client) -> None:
     """Accept regions, freeze two versions, train a little and evaluate, as a person would; once for each home."""
-    if client.predict("products", verdicts="accepted", api_name="/regions")["regions"]:
+    if client.predict("groceries", verdicts="accepted", api_name="/regions")["regions"]:
         return
     for version in ("first review", "second review"):
         rows: list[dict[str, Any]] = []
         after = ""
         while len(rows) < DECIDED:
-            page = client.predict("products", verdicts="pending", after=after, api_name="/regions")
+            page = client.predict("groceries", verdicts="pending", after=after, api_name="/regions")
             rows, after = rows + page["regions"], page["after"]
         for row in rows[:DECIDED]:
             client.predict(row["id"], row["version"], "accepted", api_name="/decide")
-        wait(client, client.predict("products", version, api_name="/freeze"))
+        wait(client, client.predict("groceries", version, api_name="/freeze"))
     evaluation = client.predict(["sample", "sample-clip"], ["sample-world"], 200, api_name="/evaluate")
     fields = {"images": 6400, "batch_size": 64, "evaluate_images": 1600, "held_out_images": 100, "warmup_images": 640}
     training = {"name": "first-run", "data": "world:2000", "start": "scratch", "where": "cpu", "fields": fields}
@@ -101,21 +104,8 @@ def wait(client: Client, job: dict[str, Any]) -> None:
         raise RuntimeError(f"expected job {job['job']} ({job['kind']}) to be done, got {job}")
 
 
-def choose(page: Page, field: str, option: str) -> None:
-    """Choose an option of a dropdown by a part of its words."""
-    page.locator(f"#{field} input").click()
-    page.locator(f"#{field}").get_by_role("option", name=option).first.click()
-
-
 def annotate(page: Page) -> None:
-    """Show the finished run of the sample annotators."""
-    choose(page, "dataset", "products")
-    choose(page, "describer", "sample")
-    choose(page, "localizer", "sample")
-    for field, value in (("share of wrong", "0.15"), ("share of shifted", "0.1")):
-        number = page.get_by_label(f"number input for {field}").first
-        number.fill(value)
-        number.press("Tab")
+    """Show the finished run."""
     page.locator("#results .result").first.wait_for(timeout=PATIENCE_MS)
 
 
@@ -173,15 +163,15 @@ class Shot:
 ROAD = "road"
 STATIONS = ("road-1-home", "road-3-curate", "road-5-train", "road-7-evaluate", "road-8-ground")
 SHOTS = (
-    Shot("home", "home?dataset=products", "ol.road", height=620),
+    Shot("home", "home?dataset=groceries", "ol.road", height=620),
     Shot("ground", "", "#stage img", height=960),
-    Shot("annotate", "annotate?dataset=products", "#plan .meter", annotate),
-    Shot("curate", "curate?dataset=products&sort=disagreement", "#regions .tile", curate),
-    Shot("map", "curate?dataset=products", "#regions .tile", map_of_regions, top="#map-section"),
+    Shot("annotate", "annotate?dataset=groceries", "#plan .meter", annotate),
+    Shot("curate", "curate?dataset=groceries&sort=disagreement", "#regions .tile", curate),
+    Shot("map", "curate?dataset=groceries", "#regions .tile", map_of_regions, top="#map-section"),
     Shot("audit", "audit?dataset=products", "#claims .claim", audit),
     Shot("evaluate", "evaluate", "#table table"),
     Shot("train", "train", "#runs .run", train, height=1300),
-    Shot("data", "data?dataset=products", "#overview table", data),
+    Shot("data", "data?dataset=groceries", "#overview table", data),
     Shot("novel-concepts", "concepts?set=fair&step=labels&as=Ana", "#work .label-work", height=780),
 )
 

@@ -87,6 +87,14 @@ class RoadWalk:
         self.click(self.page.locator("#freeze"))
         expect(self.page.locator("#versions")).to_contain_text(name, timeout=JOB_MS)
 
+    def export(self) -> None:
+        """Export what was accepted, in the form that most tools read."""
+        self.click(self.page.locator("#format input"))
+        self.click(self.page.get_by_role("option", name="COCO JSON"))
+        expect(self.page.locator("#losses")).to_contain_text("Nothing is lost")
+        self.click(self.page.locator("#export"))
+        expect(self.page.locator("#written li")).to_have_count(1, timeout=JOB_MS)
+
     def train(self, version: str, *, images: int | None) -> None:
         """Fine-tune as the form suggests. images: seen in all, None for as many as it suggests."""
         self.click(self.go_home("Frozen", version).locator("..").get_by_role("link", name=f"Train on {version}"))
@@ -130,6 +138,7 @@ def walk_the_road(page: Page, address: str, *, seen: Callable[[str], object], im
     walk.import_and_describe()
     walk.review()
     walk.freeze("v1")
+    walk.export()
     walk.train("v1", images=images)
     walk.evaluate()
     walk.promote()
