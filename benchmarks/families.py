@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from benchmarks.evaluation import Numbers, by_class, lead, percent, top1_hits
 from benchmarks.learning import World, write
+from benchmarks.near_misses import DIFFERENCES, is_unseen, near_misses
 from benchmarks.oracles import CLASSES
-from curation.sample.families import DIFFERENCES, class_texts, is_unseen, near_misses
+from curation.sample.families import class_texts
 from curation.sample.products import NovelClass
 from curation.sample.scenes import classes_of
 from grain.data.loader import find_shards, read_records

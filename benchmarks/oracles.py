@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning import EVALUATION_SEEDS
+from benchmarks.near_misses import DIFFERENCES, is_unseen, near_misses
 from benchmarks.rows import Benchmark, Finding
-from curation.sample.families import DIFFERENCES, FAMILY, is_unseen, near_misses
+from curation.sample.families import FAMILY
 from curation.sample.products import NovelClass
 from curation.sample.scenes import classes_of
 from curation.sample.shapes import SLOTS

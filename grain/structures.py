@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 SCHEMA_VERSION = 1
-MOST_TEXT_CHARACTERS = 500  # of one description: text encoders cut it long before
 MIN_PRESENCE = 0.5  # probability; a description below it is not found
 MIN_CONFIDENCE = 0.5  # probability; a region below it is not shown as what a description means
 Answer = Literal["found", "not found", "cannot tell"]

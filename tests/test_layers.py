@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "curation": [
         "grain.command",
         "grain.structures",
+        "grain.texts",
         "grain.boxes",
         "grain.predict",
         "grain.checkpoint",

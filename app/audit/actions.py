@@ -28,7 +28,7 @@ from db.queries.audit_sample_queries import draw_sample
 from db.queries.curate_queries import edit_region
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import RegionChange
-from grain.structures import MOST_TEXT_CHARACTERS
+from grain.texts import one_line
 from user_errors import UserError
 
 KINDS = ("audit", "reject", "fit-judge")  # of jobs that the page shows
@@ -158,9 +158,7 @@ def rewrite(services: Services, claim_id: int, *, text: str, who: str) -> str:
 
     Raises: UserError: no words, too many, or somebody else changed a region meanwhile.
     """
-    words = " ".join(text.split())
-    if not 0 < len(words) <= MOST_TEXT_CHARACTERS:
-        raise UserError(f"A description has 1 to {MOST_TEXT_CHARACTERS} characters, got {len(words)}: correct it.")
+    words = one_line(text)
 
     def write(session: Session) -> int:
         claim = existing_claim(session, claim_id)

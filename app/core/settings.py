@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from curation.files.decode import Limits
+from curation.files.home import database_url, home_folder
 from user_errors import UserError
 
 PREFIX = "GRAIN_"
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    home: Path = Path("~/.grain")
+    home: Path = Field(default_factory=home_folder)
     """Database, saved pictures, checkpoints of one's own, cache."""
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback shows the app to the network, and asks for a login."""
@@ -90,10 +91,10 @@ class Settings(BaseSettings):
     import_pictures: int = Field(default=0, ge=0)
     """Files that one import may bring; 0: any number."""
 
-    @field_validator("home")
+    @field_validator("home", mode="before")
     @classmethod
-    def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _found(cls, home: Path | str) -> Path:
+        return home_folder(home)
 
     @field_validator("servers")
     @classmethod
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """Return the database's SQLAlchemy URL."""
-        return self.database_url or f"sqlite:///{self.home / 'grain.sqlite'}"
+        return database_url(self.home, self.database_url)
 
     @property
     def clusters(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import edits_of_action
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region, region_of
-from grain.structures import MOST_TEXT_CHARACTERS
+from grain.texts import MOST_TEXT_CHARACTERS, one_line
 from user_errors import UserError, sentence
 
 MOST_NAME = 64  # characters of the name that the page gives an act
@@ -120,7 +120,7 @@ class EditCommand:
         return EditResult(row.image_id, row.id, wrote=_wrote(row))
 
     def _text(self) -> EditResult:
-        row, text = self._row(), self._words("text")
+        row, text = self._row(), one_line(str(self.ask["text"]))
         before, after = self._score(row.image_id, [(_xyxy(row), row.text), (_xyxy(row), text)])
         change = RegionChange(text=text, similarity=after)
         edited = self._write(partial(edit_region, change=change, **self._seen()))
@@ -142,13 +142,13 @@ class EditCommand:
         return EditResult(edited.image_id, edited.id, self._difference(before, after), wrote=_wrote(edited))
 
     def _draw(self) -> EditResult:
-        image_id, box, text = self._number("image"), box_of(self.ask["box"]), self._words("text")
+        image_id, box, text = self._number("image"), box_of(self.ask["box"]), one_line(str(self.ask["text"]))
         return self._scored(
             self._write(partial(add_region_by_hand, image_id=image_id, xyxy=box, text=text, **self._new()))
         )
 
     def _describe(self) -> EditResult:
-        image_id, region, text = self._number("image"), self._number("region"), self._words("text")
+        image_id, region, text = self._number("image"), self._number("region"), one_line(str(self.ask["text"]))
         return self._scored(
             self._write(partial(add_region_by_hand, image_id=image_id, box_id=region, text=text, **self._new()))
         )
@@ -159,7 +159,7 @@ class EditCommand:
         return EditResult(row.image_id, None, "Deleted. Undo restores it.")
 
     def _caption(self) -> EditResult:
-        return self._edit_image(ImageChange(caption=self._words("text", empty=True)))
+        return self._edit_image(ImageChange(caption=one_line(str(self.ask["text"]), empty=True)))
 
     def _facts(self) -> EditResult:
         facts = {name: str(value).strip()[:MOST_TEXT_CHARACTERS] for name, value in dict(self.ask["facts"]).items()}
@@ -206,16 +206,6 @@ class EditCommand:
 
     def _number(self, name: str) -> int:
         return whole_number(name, self.ask[name])
-
-    def _words(self, name: str, *, empty: bool = False) -> str:
-        text = " ".join(str(self.ask[name]).split())
-        if not text and not empty:
-            raise UserError("A description needs words: write what can be seen in the box.")
-        if len(text) > MOST_TEXT_CHARACTERS:
-            raise UserError(
-                f"A description has at most {MOST_TEXT_CHARACTERS} characters, got {len(text)}: shorten it."
-            )
-        return text
 
     def _write(self, question: Callable[[Session], Any]) -> Any:
         """Write in a transaction of its own, once for each name of an act."""

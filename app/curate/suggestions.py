@@ -22,7 +22,7 @@ from db.engine import reading
 from db.queries.data_set_queries import get_dataset, get_image
 from db.queries.review_queries import texts_to_offer
 from grain.box_overlap import distinct_rows, iou
-from grain.structures import MOST_TEXT_CHARACTERS
+from grain.texts import MOST_TEXT_CHARACTERS
 from user_errors import UserError
 
 MOST_SUGGESTED, MOST_OWN, MOST_TEXTS = 40, 8, 40  # boxes of an answer, a person's words, words in all

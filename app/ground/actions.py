@@ -15,7 +15,8 @@ from app.core.ground_links import GroundQuestion, QuestionError, find_question, 
 from app.ground.typed_texts import split_descriptions
 from app.services import Services
 from grain.checkpoint import DEFAULT_ALPHA, CheckpointInfo
-from grain.structures import MOST_TEXT_CHARACTERS, Prediction
+from grain.structures import Prediction
+from grain.texts import one_line
 from grain.zero_shot import parse_classes
 from user_errors import UserError, sentence
 
@@ -178,12 +179,11 @@ def check_lengths(field: Literal["descriptions", "classes"], texts: Iterable[str
 
     Raises: QuestionError: one is; its beginning is named.
     """
-    if long := next((text for text in texts if len(text) > MOST_TEXT_CHARACTERS), None):
-        raise QuestionError(
-            field,
-            f"Expected at most {MOST_TEXT_CHARACTERS} characters in a text, got {len(long):,} in “{long[:40]}…”: "
-            "shorten it.",
-        )
+    try:
+        for text in texts:
+            one_line(text, empty=True)
+    except UserError as error:
+        raise QuestionError(field, error.sentence) from error
 
 
 def result_json(

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from app.core.settings import ROOT
+from curation.files.home import DATABASE, HOME
 from job_progress import PROGRESS
 
-DATABASE = "GRAIN_DATABASE_URL"
 LOG_BYTES = 2**20  # runners and watchdogs say little; a longer log is begun anew
 WATCHDOG_LOCK = "watchdog.lock"  # held by the one watchdog of a home as long as it lives
 
@@ -72,7 +72,7 @@ def start_process(
         argv += [f"--pace.{flag.name.replace('_', '-')}", str(getattr(config.pace, flag.name))]
     argv += ["--watched"] if config.watched else []
     environment = {name: value for name, value in os.environ.items() if name != PROGRESS}  # it belongs to no job
-    environment |= {DATABASE: database, "GRAIN_HOME": str(config.home)}  # the second for the jobs
+    environment |= {DATABASE: database, HOME: str(config.home)}  # the second for the jobs
     with (config.home / "jobs" / "runners.txt").open("ab") as log:
         if log.tell() > LOG_BYTES:
             log.truncate(0)

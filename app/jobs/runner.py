@@ -20,10 +20,11 @@ import tyro
 
 from app.jobs.backend import Backend, Submitted
 from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
-from app.jobs.launch import DATABASE, RunnerConfig, keep_watchdog
+from app.jobs.launch import RunnerConfig, keep_watchdog
 from app.jobs.local import LocalProcess
 from app.jobs.outcome import Ask, Outcome, outcome
 from app.jobs.processes import Worker, end, of_job
+from curation.files.home import DATABASE
 from db.engine import DatabaseError, Engine, connect_to, retrying, transaction
 from db.models import Job, now
 from db.queries.job_runner_queries import (

@@ -16,7 +16,8 @@ import traceback
 import tyro
 
 from app.jobs.control import Jobs
-from app.jobs.launch import DATABASE, RunnerConfig
+from app.jobs.launch import RunnerConfig
+from curation.files.home import DATABASE
 from db.engine import DatabaseError, connect_to
 
 MOST_FAILURES = 150  # looks in a row that come to nothing, five minutes: the database is gone for good

@@ -55,11 +55,6 @@ def command_block(words: str) -> Markup:
     return render_macro("command_block", words)
 
 
-def swatch(description: int) -> Markup:
-    """Render the mark of a description as a small square."""
-    return render_macro("swatch", description)
-
-
 def command_details(*commands: Sequence[str]) -> Markup:
     """Render the Python commands that do the same, folded away. commands: their words after the name of Python."""
     return render_macro("command_details", "\n\n".join(shlex.join(["python", *words]) for words in commands))

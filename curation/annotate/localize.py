@@ -148,10 +148,6 @@ class Owlv2Localizer(OwlNetwork):
                 found[row] = choose(seen.boxes_xyxy, scores, texts=descriptions[row], config=self.config)
         return found
 
-    def detect(self, pictures: Sequence[Image.Image], vocabulary: Sequence[str]) -> list[tuple[Region, ...]]:
-        """Find one vocabulary, such as class names, in all pictures; `exclusive` gives a box one name only."""
-        return self.localize(pictures, [vocabulary] * len(pictures))
-
     def embed_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return text -> [E], encoding only the texts that no earlier picture had."""
         known = {text: self._texts[text] for text in texts if text in self._texts}

@@ -55,7 +55,7 @@ def command_line(config: ConceptsConfig) -> list[str]:
 
 def main(config: ConceptsConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     engine = open_engine(database_url(home))
     answer: dict[str, Any] = {"dataset": config.dataset}
     try:

@@ -196,7 +196,7 @@ def minutes_left(done: int, total: int, seconds: float) -> str:
 
 def main(config: LeaksConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     engine = open_engine(database_url(home))
     try:
         with tqdm(unit=" pictures", smoothing=0.1) as bar:

@@ -220,7 +220,7 @@ def _read_mark(path: Path) -> dict[str, Any]:
 
 def main(config: ExportConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     config = replace(config, out=config.out.expanduser().absolute())
     engine = open_engine(database_url(home))
     try:

@@ -299,7 +299,7 @@ def command_line(config: ImportAnnotationsConfig) -> list[str]:
 
 def main(config: ImportAnnotationsConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     engine = open_engine(database_url(home))
     try:
         result = import_file(

@@ -266,7 +266,7 @@ class EmbeddingsConfig:
 
 def main(config: EmbeddingsConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     model = EmbeddingModel.of(config.checkpoint, home)
     engine = open_engine(database_url(home))
     try:

@@ -144,7 +144,7 @@ def command_line(config: SimilarityConfig) -> list[str]:
 
 def main(config: SimilarityConfig) -> None:
     """Run the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     model = EmbeddingModel.of(config.checkpoint, home)
     engine = open_engine(database_url(home))
     try:

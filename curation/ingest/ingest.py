@@ -420,7 +420,7 @@ def sample_world(home: Path, pictures: int) -> Path:
 
 def main(config: IngestConfig) -> None:
     """Run from the command line."""
-    home = config.home.expanduser().absolute() if config.home else home_folder()
+    home = home_folder(config.home)
     source = Path(_from_root(config.source)) if config.source else sample_world(home, config.sample)
     beside = annotations_beside(source)
     brought = beside if config.annotations != "leave" else ()

@@ -27,7 +27,7 @@ from db.queries.review_queries import (
 )
 from db.queries.trash_queries import count_deleted, remove_deleted
 from db.queries.values import storable
-from grain.structures import MOST_TEXT_CHARACTERS
+from grain.texts import one_line
 from user_errors import UserError
 
 MOST_AT_ONCE = 20_000  # regions of one act: about four seconds of one writer, which others wait for
@@ -60,11 +60,7 @@ class WantedAct:
             )
         if self.kind not in WITH_TEXT:
             return
-        tidy = check_tag(self.text) if self.kind != "relabel" else " ".join(storable(self.text).split())
-        if not tidy or len(tidy) > MOST_TEXT_CHARACTERS:
-            raise UserError(
-                f"expected a description of 1 to {MOST_TEXT_CHARACTERS} characters, got {len(tidy)}: write others"
-            )
+        tidy = one_line(storable(self.text)) if self.kind == "relabel" else check_tag(self.text)
         object.__setattr__(self, "text", tidy)
 
     def changes(self, row: SelectedRegion) -> bool:

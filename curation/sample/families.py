@@ -7,10 +7,10 @@ thing alone, so that it is told only by who sees all four.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import combinations, permutations, product
+from itertools import product
 from random import Random
 
 from curation.sample.colors import COLORS
@@ -30,30 +30,19 @@ Parts = tuple[Part, ...]
 
 FAMILY = 2**4  # classes
 
-NEAR_MISSES = 5  # of each kind of difference, for any novel class
 
-
-def _never_said() -> tuple[dict[str, str], frozenset[tuple[str, str, str]]]:
+def _never_said() -> frozenset[tuple[str, str, str]]:
     colors = Random(f"{WORLD_SEED}/never said").sample(list(COLORS), len(COLORS))
-    absent = dict(zip(SLOTS, colors, strict=False))
     found = set()
-    for slot, kinds in KINDS.items():
-        others = [color for color in colors if color != absent[slot]]
-        for place, kind in enumerate(kinds):
-            found |= {(slot, kind, absent[slot]), (slot, kind, others[place % len(others)])}
-    return absent, frozenset(found)
+    for slot, absent in zip(SLOTS, colors, strict=False):
+        others = [color for color in colors if color != absent]
+        for place, kind in enumerate(KINDS[slot]):
+            found |= {(slot, kind, absent), (slot, kind, others[place % len(others)])}
+    return frozenset(found)
 
 
-ABSENT_COLORS, NEVER_SAID = _never_said()
-"""Slot -> a color that training names in other slots only; and slot, kind, color of all phrases that it never says."""
-
-
-def is_unseen(part: Part) -> bool:
-    """Tell whether training in the second edition never says a part of this kind and color, nor draws it on a product.
-
-    A loose part behind the products, which nothing describes, may be one (see curation.sample.crowd).
-    """
-    return (part.slot, part.kind, part.color) in NEVER_SAID
+NEVER_SAID = _never_said()
+"""Slot, kind, color of the phrases that training never says; a color of each slot is said in other slots only."""
 
 
 def draw_seen_product(rng: Random) -> dict[str, Part]:
@@ -68,55 +57,6 @@ def draw_seen_product(rng: Random) -> dict[str, Part]:
             return parts
 
 
-def other_kinds(parts: Parts, rng: Random) -> list[Parts]:
-    """Give one part each other kind, but for what training may show; the part is drawn."""
-    row = rng.choice([row for row, part in enumerate(parts) if len(KINDS[part.slot]) > NEAR_MISSES])
-    found = [_changed(parts, row, kind=kind) for kind in KINDS[parts[row].slot] if kind != parts[row].kind]
-    return [other for other in found if holds_novel_pair({part.slot: part for part in other})]
-
-
-def other_colors(parts: Parts, rng: Random) -> list[Parts]:
-    """Give one part each other color in which the body still stands out; the part is drawn."""
-    row = rng.randrange(len(parts))
-    found = [_changed(parts, row, color=color) for color in COLORS if color != parts[row].color]
-    return [other for other in found if _body_stands_out(other)]
-
-
-def other_arrangements(parts: Parts, rng: Random) -> list[Parts]:
-    """Arrange the colors of three parts in the other five ways; the parts are drawn, with three colors."""
-    triples = [rows for rows in combinations(range(len(parts)), 3) if len({parts[row].color for row in rows}) == 3]
-    rng.shuffle(triples)
-    for rows in triples:
-        found = []
-        for colors in permutations([parts[row].color for row in rows]):
-            other = parts
-            for row, color in zip(rows, colors, strict=True):
-                other = _changed(other, row, color=color)
-            found.append(other)
-        if all(map(_body_stands_out, found)):
-            return found[1:]
-    raise ValueError("expected three colors on the parts beside the body, got fewer: draw another product")
-
-
-DIFFERENCES: Mapping[str, Callable[[Parts, Random], list[Parts]]] = {
-    "kind": other_kinds,
-    "color": other_colors,
-    "swap": other_arrangements,
-}
-
-
-def near_misses(one: NovelClass, difference: str, rng: Random) -> list[NovelClass]:
-    """Draw five products that differ from a class in one thing: a part's kind or color, or which part has which color.
-
-    The six differ from one another as each does from the class, so that who sees nothing is right in one of six. (Where
-    each of five changes another part, the class lies in their middle, and who sees nothing hardly ever picks it.)
-    """
-    others: list[Parts] = []
-    while len(others) < NEAR_MISSES:
-        others = DIFFERENCES[difference](one.parts, rng)
-    return [NovelClass(one.name, parts, one.side) for parts in rng.sample(others, NEAR_MISSES)]
-
-
 def draw_family(rng: Random) -> list[tuple[Parts, str]]:
     """Draw the parts and the side of sixteen classes; the first eight have their side part on one side."""
     while True:
@@ -128,9 +68,9 @@ def draw_family(rng: Random) -> list[tuple[Parts, str]]:
         for other_kind, other_color, swapped in product((False, True), repeat=3):
             parts = first
             if other_kind:
-                parts = _changed(parts, kind_row, kind=kind)
+                parts = changed(parts, kind_row, kind=kind)
             if other_color:
-                parts = _changed(parts, color_row, color=color)
+                parts = changed(parts, color_row, color=color)
             products.append(_swapped(parts, one, two) if swapped else parts)
         if len(set(products)) == len(products) and all(map(_may_be_novel, products)):
             other_side = "left" if side == "right" else "right"
@@ -139,15 +79,16 @@ def draw_family(rng: Random) -> list[tuple[Parts, str]]:
 
 def _may_be_novel(parts: Parts) -> bool:
     enough = len({part.color for part in parts[1:]}) >= 3  # to be arranged in six ways
-    return enough and _body_stands_out(parts) and holds_novel_pair({part.slot: part for part in parts})
+    return enough and body_stands_out(parts) and holds_novel_pair({part.slot: part for part in parts})
 
 
-def _changed(parts: Parts, row: int, **change: str) -> Parts:
+def changed(parts: Parts, row: int, **change: str) -> Parts:
+    """Return the parts with another kind or color of one."""
     return (*parts[:row], replace(parts[row], **change), *parts[row + 1 :])
 
 
 def _swapped(parts: Parts, one: int, two: int) -> Parts:
-    return _changed(_changed(parts, one, color=parts[two].color), two, color=parts[one].color)
+    return changed(changed(parts, one, color=parts[two].color), two, color=parts[one].color)
 
 
 @lru_cache(maxsize=8)
@@ -161,8 +102,8 @@ def family_classes(seed: int, count: int) -> tuple[NovelClass, ...]:
     found: dict[tuple[Parts, str], str] = {}
     while len(found) < count:
         family = draw_family(rng)
-        names = [made_up_name(rng) for _ in family]
-        if not set(names) & set(found.values()) and not set(family) & found.keys() and len(set(names)) == len(names):
+        names = [made_up_name(rng) for _ in range(FAMILY)]
+        if not set(names) & set(found.values()) and not set(family) & found.keys() and len(set(names)) == FAMILY:
             found |= dict(zip(family, names, strict=True))
     return tuple(NovelClass(name, parts, side) for (parts, side), name in found.items())[:count]
 
@@ -183,5 +124,6 @@ def class_texts(classes: Sequence[NovelClass]) -> dict[str, dict[str, list[str]]
     return ways
 
 
-def _body_stands_out(parts: Parts) -> bool:
+def body_stands_out(parts: Parts) -> bool:
+    """Tell whether no other part has the color of the body."""
     return sum(part.color == parts[0].color for part in parts) == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+from types import MappingProxyType
 
 from curation.sample.colors import COLORS
 from curation.sample.shapes import KINDS, SLOTS, Part
@@ -118,17 +120,12 @@ def check_class_count(count: int) -> None:
         raise ValueError(f"the number of novel classes must lie between 1 and {MOST_CLASSES}, got {count}")
 
 
-def novel_classes(seed: int, count: int = 100) -> dict[str, NovelClass]:
-    """Classes never seen in training: name -> class, drawn by seed, any two different in two parts or more.
+@lru_cache(maxsize=8)
+def novel_classes(seed: int, count: int = 100) -> Mapping[str, NovelClass]:
+    """Return classes never seen in training: name -> class, as drawn by seed, any two different in two parts or more.
 
     Raises:  ValueError: count is not between 1 and 1000.
     """
-    return {one.name: one for one in novel_class_list(seed, count)}
-
-
-@lru_cache(maxsize=8)
-def novel_class_list(seed: int, count: int) -> tuple[NovelClass, ...]:
-    """Return the classes of `novel_classes` in the order in which they were drawn."""
     check_class_count(count)
     rng = Random(f"{seed}/classes")
     found: dict[str, NovelClass] = {}
@@ -138,4 +135,4 @@ def novel_class_list(seed: int, count: int) -> tuple[NovelClass, ...]:
         far = all(_different_parts(parts, other.parts) >= LEAST_DIFFERENT_PARTS for other in found.values())
         if far and name not in found:
             found[name] = NovelClass(name, parts)
-    return tuple(found.values())
+    return MappingProxyType(found)

@@ -11,7 +11,7 @@ from PIL import Image
 from curation.sample.backgrounds import Background, draw_background, draw_clutter
 from curation.sample.crowd import compose
 from curation.sample.families import draw_seen_product, family_classes
-from curation.sample.products import NovelClass, draw_known_product, novel_class_list
+from curation.sample.products import NovelClass, draw_known_product, novel_classes
 from curation.sample.render import PICTURE_SIDES, Box, assemble, draw_products, light_and_noise, part_box, to_pixels
 from curation.sample.shapes import Part, PlacedPart
 from curation.sample.sketch import draw_sketch
@@ -106,7 +106,7 @@ def classes_of(edition: Edition, seed: int, count: int) -> tuple[NovelClass, ...
 
     Raises:  ValueError: count is not between 1 and 1000.
     """
-    return novel_class_list(seed, count) if edition == 1 else family_classes(seed, count)
+    return tuple(novel_classes(seed, count).values()) if edition == 1 else family_classes(seed, count)
 
 
 def _paint(size: tuple[int, int], placed: list[PlacedPart], rng: Random) -> Background:

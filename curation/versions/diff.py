@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from curation.files.records import PictureRecord, shown
+from curation.files.records import PictureRecord
 from curation.versions.state import HISTORY
 from db.engine import Engine, reading
 from db.queries.history_queries import history_page
@@ -24,25 +24,13 @@ class VersionChange:
 
     kind: ChangeKind
     what: Literal["picture", "description"]
-    file_name: str
-    sha256: str
     id: int = 0
     fields: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     who: str = ""
 
-    def sentence(self) -> str:
-        """Return the change on one line, for people."""
-        subject = f"{self.what} {self.id} of {self.file_name}" if self.id else f"picture {self.file_name}"
-        changes = "; ".join(
-            f"{name}: {shown(before)} → {shown(after)}" for name, (before, after) in self.fields.items()
-        )
-        return (
-            f"{self.kind} {subject}" + f" by {self.who}" * bool(self.who) + f" ({changes})" * (self.kind == "changed")
-        )
-
 
 def last_editor(engine: Engine) -> Callable[[int, int], str]:
-    """Return a function that finds the last editor in the history, for `diff`.
+    """Return a function that finds the last editor in the history, for `picture_differences`.
 
     Its arguments: a picture's id, and a region's or 0.
     """
@@ -81,17 +69,6 @@ def picture_differences(
             yield PictureDifference(old, new, changes)
 
 
-def diff(
-    before: Iterable[PictureRecord],
-    after: Iterable[PictureRecord],
-    *,
-    last_editor: Callable[[int, int], str] = lambda image_id, region_id: "",
-) -> Iterator[VersionChange]:
-    """Yield what happened between two versions of one data set, picture by picture; as `picture_differences`."""
-    for each in picture_differences(before, after, last_editor=last_editor):
-        yield from each.changes
-
-
 def _pairs(
     before: Iterable[PictureRecord], after: Iterable[PictureRecord]
 ) -> Iterator[tuple[PictureRecord | None, PictureRecord | None]]:
@@ -114,15 +91,14 @@ def _between(
 ) -> Iterator[VersionChange]:
     any_one = new or old
     assert any_one is not None
-    name, sha256 = any_one.file_name, any_one.sha256
     if fields := _changed(_picture_fields(old), _picture_fields(new)):
-        yield VersionChange(_kind(old, new), "picture", name, sha256, fields=fields, who=last_editor(any_one.id, 0))
+        yield VersionChange(_kind(old, new), "picture", fields=fields, who=last_editor(any_one.id, 0))
     olds, news = _by_id(old), _by_id(new)
     for number in sorted(olds.keys() | news.keys()):
         was, now = olds.get(number), news.get(number)
         if fields := _changed(was or {}, now or {}):
             who = last_editor(any_one.id, number) if now is None else now["editor"] or now["source"]
-            yield VersionChange(_kind(was, now), "description", name, sha256, number, fields, who)
+            yield VersionChange(_kind(was, now), "description", number, fields, who)
 
 
 def _kind(old: object, new: object) -> ChangeKind:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from sqlmodel import Session, col, select
 
 from db.models import ConceptLabel, Image, now
-from db.queries.bulk import IN_LIST, insert_into
+from db.queries.bulk import insert_into
 from db.queries.values import storable
 from user_errors import UserError
 
@@ -27,24 +25,6 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
     row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **said)
     over = said | {"before": ConceptLabel.label}
     session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
-
-
-def labels_of(session: Session, *, dataset_id: int) -> Iterator[ConceptLabel]:
-    """Yield all labels of a data set, image by image; a few thousand are held at a time."""
-    after = (0, "")
-    while True:
-        page = select(ConceptLabel).where(ConceptLabel.dataset_id == dataset_id, ConceptLabel.image_id > after[0])
-        some = session.exec(page.order_by(col(ConceptLabel.image_id), col(ConceptLabel.who)).limit(IN_LIST)).all()
-        if not some:
-            return
-        last = some[-1].image_id
-        # the last picture may have more labels than fit: it comes whole with the next page
-        whole = [label for label in some if label.image_id != last] if len(some) == IN_LIST else list(some)
-        if not whole:
-            rest = select(ConceptLabel).where(ConceptLabel.image_id == last)
-            whole = list(session.exec(rest.order_by(col(ConceptLabel.who))).all())
-        after = (whole[-1].image_id, "")
-        yield from whole
 
 
 def labels_by_picture(session: Session, *, dataset_id: int) -> dict[int, dict[str, str]]:

@@ -20,7 +20,6 @@ from grain.zero_shot import ClassBank, global_scores, mix, region_scores
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))  # 0: regions alone, 1: the whole picture alone
 NAMES, DESCRIPTIONS, REGIONS, MIXED = "names", "descriptions", "regions", "mixed"
 NEVER = int(np.iinfo(np.int64).max)
-WAYS = (NAMES, DESCRIPTIONS, REGIONS, MIXED)
 Ints = NDArray[np.int64]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from curation.annotate.annotate import annotate
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -20,8 +20,11 @@ from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import open_engine, retrying
 from db.queries.region_index_queries import index_regions
-from tests.support.browser_fixtures import settled
+from tests.support.browser_fixtures import new_visitor, settled
+from tests.support.house import House, house
 from tests.support.waiting import PATIENCE_MS
+
+__all__ = ["house"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +122,30 @@ FOCUS_IS_SEEN = """() => {
   }
   return false;
 }"""
+
+
+def test_the_pages_to_sign_in_and_out_have_no_serious_violation(house: House, browser: Browser) -> None:
+    page = new_visitor(browser).new_page()
+    found: dict[str, list[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    for state in ("sign in", "refused", "sign out"):
+        page.goto(f"{house.url}{'logout' if state == 'sign out' else 'login'}")
+        if state == "refused":
+            page.get_by_label("name").fill("vera")
+            page.get_by_label("password").fill("wrong password")
+            page.get_by_role("button", name="Sign in").click()
+        for scheme, width in LOOKS:
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 1000})
+            expect(page.get_by_role("alert")).to_have_count(int(state == "refused"))
+            seen.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if lines := violations(page):
+                found[f"{state} {scheme} {width}"] = lines
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUS_IS_SEEN)
+    assert found == {}
+    assert len(seen) == len({color for _, color in seen}) == len(SCHEMES), "one background in light, another in dark"
 
 
 def test_axe_notices_a_button_without_a_name(page: Page, address: str) -> None:

@@ -9,6 +9,7 @@ import tyro
 
 from benchmarks.families import IMAGE, REGIONS, TEXTS, TOKENS, ArmScores, Asked, attention_values, table_of
 from benchmarks.learning import EVALUATION_SEEDS, flags_of
+from benchmarks.near_misses import DIFFERENCES
 from benchmarks.oracles import CLASSES
 from benchmarks.second_world import (
     ARMS,
@@ -19,7 +20,7 @@ from benchmarks.second_world import (
     evaluation_world,
     training_of,
 )
-from curation.sample.families import DIFFERENCES, FAMILY
+from curation.sample.families import FAMILY
 from curation.sample.world import WorldConfig
 from grain.config import preset
 from grain.model.model import GrainModel

@@ -10,6 +10,7 @@ import pytest
 
 from app.core.settings import Settings, load_settings, prepare_gradio
 from app.services import open_database
+from curation.files.home import database_url, home_folder
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_MS
@@ -40,6 +41,14 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert (settings.home, settings.host, settings.port) == (tmp_path, "0.0.0.0", 81)
     assert settings.database == "sqlite:////elsewhere/x.sqlite"
     assert settings.limits.pixels == 99
+
+
+@pytest.mark.parametrize("name", ["", "~/pictures", "pictures", "/srv/grain"])
+def test_the_app_and_the_commands_find_the_same_home_and_database(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("GRAIN_HOME", name)
+    settings = load_settings()
+    assert settings.home == home_folder() == Path(name or "~/.grain").expanduser().absolute()
+    assert settings.database == database_url(home_folder()) == f"sqlite:///{settings.home}/grain.sqlite"
 
 
 @pytest.mark.parametrize(

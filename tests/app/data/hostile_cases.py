@@ -35,9 +35,9 @@ def versions() -> str:
 
 
 def difference() -> str:
-    added = VersionChange("added", "description", HOSTILE, HOSTILE, 1, {"text": (None, HOSTILE)}, HOSTILE)
+    added = VersionChange("added", "description", 1, {"text": (None, HOSTILE)}, HOSTILE)
     changed = replace(added, kind="changed", fields={"text": (HOSTILE, "a lid"), HOSTILE: ("", HOSTILE)})
-    removed = VersionChange("removed", "picture", HOSTILE, HOSTILE, who=HOSTILE)
+    removed = VersionChange("removed", "picture", who=HOSTILE)
     kinds = {("added", "description"): 1, ("changed", "description"): 1, ("removed", "picture"): 300}
     picture = PictureRecord(
         HOSTILE, 40, 30, HOSTILE, regions=(RegionRecord((0, 0, 1, 1), (DescriptionRecord(HOSTILE, id=1),)),)

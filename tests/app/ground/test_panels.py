@@ -13,7 +13,7 @@ from app.core.ground_links import GroundQuestion
 from app.ground import panels
 from app.ground.actions import CheckpointResult
 from app.ground.examples import load_examples
-from app.ui.html import swatch
+from app.ui.html import render_macro
 from grain.checkpoint import EMBEDDED, read_info
 from grain.predict import PredictConfig
 from tests.app.ground.test_overlay import EVIL, TWO_BY_THREE
@@ -50,7 +50,7 @@ def test_a_description_in_the_table_has_the_colour_it_has_on_the_picture(
     html = panels.classes_panel(
         replace(results[0], prediction=replace(results[0].prediction, classes=tuple(rows))), None, alpha=0.5
     )
-    assert f"{swatch(0)}a lid" in html
+    assert f"{render_macro('swatch', 0)}a lid" in html
     assert '<th scope="row">a star</th>' in html, "not looked for, so without a colour"
 
 

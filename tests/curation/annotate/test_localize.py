@@ -239,7 +239,7 @@ def test_a_batch_gives_what_single_pictures_give() -> None:
 
 def test_a_vocabulary_gives_what_asking_each_picture_gives() -> None:
     images = [picture(seed, size) for seed, size in enumerate([WIDE, TALL])]
-    together = tiny().detect(images, TEXTS)
+    together = tiny().localize(images, [TEXTS] * 2)
     for image, regions in zip(images, together, strict=True):
         assert_same(regions, tiny().localize([image], [TEXTS])[0])
         (alone,) = tiny().localize([image], [TEXTS[1:2]])  # a description's regions do not depend on the others
@@ -272,7 +272,7 @@ def test_a_reduced_picture_has_its_boxes_where_the_whole_one_has() -> None:
 
 def test_texts_are_encoded_once_and_pictures_only_where_something_is_asked() -> None:
     localizer, images = Counting(), [picture(seed) for seed in range(3)]
-    first = localizer.detect(images, TEXTS)
+    first = localizer.localize(images, [TEXTS] * 3)
     assert (localizer.texts, localizer.pictures) == (TEXTS, 3)
     again = localizer.localize(images, [[*TEXTS, "a jar"], [], TEXTS])
     assert (localizer.texts, localizer.pictures) == ([*TEXTS, "a jar"], 5)

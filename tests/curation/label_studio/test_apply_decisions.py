@@ -17,7 +17,7 @@ from curation.label_studio.decisions import Decision
 from curation.versions.state import state_of
 from db.engine import Engine, reading, transaction
 from db.models import RegionRow
-from db.queries.concept_label_queries import labels_of
+from db.queries.concept_label_queries import labels_by_picture
 from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images
 from db.queries.edit_values import ImageChange, RegionChange
@@ -163,9 +163,7 @@ def test_everything_that_an_annotator_can_do_arrives_and_again_changes_nothing(d
     ]
     assert [one.source for one in lid.descriptions] == ["owlv2@abc", "owlv2@abc", "human:ann"]
     with reading(desk.engine) as session:
-        assert [(label.who, label.label) for label in labels_of(session, dataset_id=desk.dataset_id)] == [
-            ("ann", "lid")
-        ]
+        assert list(labels_by_picture(session, dataset_id=desk.dataset_id).values()) == [{"ann": "lid"}]
     edits = desk.edits()
     for minute in (1, 2, 3):  # the same task again, and as if it had been touched without a change
         assert desk.decide(results, minute=minute).edits == 0

@@ -7,7 +7,6 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,34 +16,23 @@ from PIL import Image
 from curation.sample.colors import COLORS
 from curation.sample.crowd import MAIN_SHARE, MOST_HIDDEN, OTHER_SHARE, hidden_shares
 from curation.sample.families import (
-    ABSENT_COLORS,
-    DIFFERENCES,
     FAMILY,
-    NEAR_MISSES,
     NEVER_SAID,
     class_texts,
     family_classes,
-    is_unseen,
-    near_misses,
 )
-from curation.sample.products import NovelClass, holds_novel_pair
+from curation.sample.products import holds_novel_pair
 from curation.sample.scenes import Scene, render_scene
 from curation.sample.shapes import KINDS, SLOTS, Part, Piece, PlacedPart, corners
 from curation.sample.words import paraphrases_of, sentence_of, trained_wordings
 from curation.sample.world import WorldConfig, write_world
 from grain.sentences import split_phrases
+from tests.support.products import things_that_differ
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
     return [render_scene(split, seed=5, index=i, edition=2) for split in ("train", "held_out") for i in range(60)]
-
-
-def things_that_differ(one: NovelClass, other: NovelClass) -> int:
-    """How many parts, or whether the side does; two parts with each other's color are one thing."""
-    pairs = [(a, b) for a, b in zip(one.parts, other.parts, strict=True) if a != b]
-    swapped = len(pairs) == 2 and all(a.kind == b.kind for a, b in pairs) and pairs[0][0].color == pairs[1][1].color
-    return (1 if swapped else len(pairs)) + (one.side != other.side)
 
 
 # the first edition
@@ -61,16 +49,17 @@ def test_the_first_edition_is_what_it_was() -> None:
 
 
 def test_a_fifth_of_the_phrases_of_each_slot_is_never_trained_on_and_one_color_is_only_elsewhere() -> None:
+    absent = []
     for slot, kinds in KINDS.items():
         never = {(kind, color) for of, kind, color in NEVER_SAID if of == slot}
         assert len(never) == 0.2 * len(kinds) * len(COLORS)
-        assert {kind for kind, color in never if color == ABSENT_COLORS[slot]} == set(kinds)
-    assert len(set(ABSENT_COLORS.values())) == len(SLOTS)
+        absent += [color for color in COLORS if all((kind, color) in never for kind in kinds)]
+    assert len(set(absent)) == len(absent) == len(SLOTS)
 
 
 def test_training_shows_no_unseen_phrase_and_no_novel_pair_but_every_word(scenes: list[Scene]) -> None:
     parts = [region.part for scene in scenes for region in scene.regions]
-    assert len(parts) > 500 and not any(map(is_unseen, parts))
+    assert len(parts) > 500 and not NEVER_SAID & {(part.slot, part.kind, part.color) for part in parts}
     assert not any(holds_novel_pair({region.part.slot: region.part for region in scene.regions}) for scene in scenes)
     assert {part.color for part in parts} == set(COLORS)
     assert {part.kind for part in parts} == {kind for kinds in KINDS.values() for kind in kinds}
@@ -110,25 +99,6 @@ def test_a_fresh_seed_gives_fresh_classes_and_fewer_are_the_first_of_more() -> N
     assert not {one.name for one in family_classes(1, 40)} & {one.name for one in family_classes(2, 40)}
     with pytest.raises(ValueError, match="between 1 and 1000, got 0"):
         family_classes(1, 0)
-
-
-@pytest.mark.parametrize("difference", list(DIFFERENCES))
-def test_near_misses_differ_in_one_thing_and_none_lies_in_the_middle(difference: str) -> None:
-    for one in family_classes(3, FAMILY):
-        six = [one, *near_misses(one, difference, Random(one.name))]
-        assert len({each.parts for each in six}) == NEAR_MISSES + 1
-        assert {each.side for each in six} == {one.side}
-        for each in six:
-            colors = [part.color for part in each.parts]
-            assert colors.count(colors[0]) == 1, "the body stands out"
-            assert sum(things_that_differ(each, other) == 1 for other in six) == (3 if difference == "swap" else 5)
-        assert (len({frozenset(part.color for part in each.parts) for each in six}) == 1) or difference != "swap"
-
-
-def test_colors_that_cannot_be_arranged_in_six_ways_are_refused() -> None:
-    parts = tuple(Part(slot, KINDS[slot][0], "red" if slot == "body" else "blue") for slot in SLOTS)
-    with pytest.raises(ValueError, match="expected three colors"):
-        near_misses(NovelClass("x", parts, "left"), "swap", Random(0))
 
 
 def test_a_novel_picture_shows_its_class_and_its_side() -> None:
