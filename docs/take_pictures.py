@@ -104,14 +104,27 @@ def wait(client: Client, job: dict[str, Any]) -> None:
         raise RuntimeError(f"expected job {job['job']} ({job['kind']}) to be done, got {job}")
 
 
+def choose(page: Page, field: str, option: str) -> None:
+    """Choose an option of a dropdown by a part of its words."""
+    page.locator(f"#{field} input").click()
+    page.locator(f"#{field}").get_by_role("option", name=option).first.click()
+
+
 def annotate(page: Page) -> None:
-    """Show the finished run."""
+    """Show the finished run of the sample annotators."""
+    choose(page, "dataset", "products")
+    choose(page, "describer", "sample")
+    choose(page, "localizer", "sample")
+    for field, value in (("share of wrong", "0.15"), ("share of shifted", "0.1")):
+        number = page.get_by_label(f"number input for {field}").first
+        number.fill(value)
+        number.press("Tab")
     page.locator("#results .result").first.wait_for(timeout=PATIENCE_MS)
 
 
 def curate(page: Page) -> None:
     """Open a region in the editor."""
-    page.locator("#regions .tile").nth(5).click()
+    page.locator("#regions .tile").nth(1).click()
     page.locator("#editor .text.chosen").first.wait_for(timeout=PATIENCE_MS)
 
 
@@ -165,7 +178,7 @@ STATIONS = ("road-1-home", "road-3-curate", "road-5-train", "road-7-evaluate", "
 SHOTS = (
     Shot("home", "home?dataset=groceries", "ol.road", height=620),
     Shot("ground", "", "#stage img", height=960),
-    Shot("annotate", "annotate?dataset=groceries", "#plan .meter", annotate),
+    Shot("annotate", "annotate?dataset=products", "#plan .meter", annotate),
     Shot("curate", "curate?dataset=groceries&sort=disagreement", "#regions .tile", curate),
     Shot("map", "curate?dataset=groceries", "#regions .tile", map_of_regions, top="#map-section"),
     Shot("audit", "audit?dataset=products", "#claims .claim", audit),
