@@ -202,7 +202,7 @@ def clicks_on(page: Page) -> Finding:
     """From the click on "More", or on a verdict's box, until the tiles of another page and their pictures are there."""
     page.evaluate(BEGIN)
     last = ("#regions .tile:last-child", "id")  # the first one may be on two pages: the newest, if it has a verdict
-    more = [_timed(page, *last, page.get_by_role("button", name="More").click) for _ in range(CLICKS)]
+    more = [_timed(page, *last, page.get_by_role("button", name="More", exact=True).click) for _ in range(CLICKS)]
     # each click shows one page with and one without the regions that nobody has judged
     box = page.locator("#statuses input").first
     filters = [_timed(page, *last, box.click) for _ in range(CLICKS)]
