@@ -119,8 +119,8 @@ def road(services: Services, dataset: str) -> DatasetRoad:
 
 
 @lru_cache(maxsize=64)
-def _described(engine: Engine, dataset_id: int, unchanged: tuple[int, int, int]) -> int:
-    """Count the pictures with a region; kept while nothing comes and nobody edits."""
+def _described(engine: Engine, dataset_id: int, unchanged: tuple[int, ...]) -> int:
+    """Count the pictures that are described; kept while nothing comes and nobody edits."""
     with reading(engine) as session:
         return count_described(session, dataset_id=dataset_id)
 

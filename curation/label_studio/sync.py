@@ -99,7 +99,7 @@ class SyncRounds:
 
     sync: Sync
     config: SyncConfig
-    _pushed: tuple[int, int, int] | None = None  # the newest of each thing here when the last push began
+    _pushed: tuple[int, ...] | None = None  # the newest of each thing here when the last push began
 
     def __call__(self) -> None:
         """Do a round.

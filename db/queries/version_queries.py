@@ -10,7 +10,7 @@ from typing import cast
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
-from db.models import Dataset, DatasetVersion, Image, RegionEdit, RegionRow, Review, Status
+from db.models import Dataset, DatasetVersion, Image, RegionEdit, RegionRow, Review, StageResult, Status
 from db.queries.bulk import batches
 from db.queries.region_queries import VISIBLE
 from db.queries.values import check_line, must_be_sha256, storable
@@ -132,10 +132,11 @@ def count_reviews(session: Session, *, dataset_id: int) -> dict[Review, int]:
 
 
 def count_described(session: Session, *, dataset_id: int) -> int:
-    """Return how many images of a data set have a region that nobody deleted."""
+    """Return how many images of a data set have a region that nobody deleted, or are done with nothing found."""
     region = select(RegionRow.id).where(RegionRow.image_id == Image.id, col(RegionRow.status).in_(VISIBLE))
-    asked = select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id, region.exists())
-    return session.exec(asked).one()
+    boxed = (StageResult.image_id == Image.id, StageResult.stage == "localize", StageResult.state == "done")
+    described = or_(region.exists(), select(StageResult.id).where(*boxed).exists(), col(Image.review) == "empty")
+    return session.exec(select(func.count()).select_from(Image).where(Image.dataset_id == dataset_id, described)).one()
 
 
 def count_verdicts(session: Session, *, dataset_id: int) -> dict[Status, int]:
@@ -158,11 +159,13 @@ def edited_at(session: Session, *, dataset_id: int) -> datetime | None:
     return session.exec(select(func.max(RegionEdit.at)).where(RegionEdit.dataset_id == dataset_id)).one()
 
 
-def last_ids(session: Session) -> tuple[int, int, int]:
-    """Return the ids of the latest edit, region and image of all data sets: equal while nothing came or was edited."""
-    newest = (func.max(RegionEdit.id), func.max(RegionRow.id), func.max(Image.id))
-    edit, region, picture = (session.exec(select(each)).one() or 0 for each in newest)
-    return edit, region, picture
+def last_ids(session: Session) -> tuple[int, ...]:
+    """Return the ids of the latest edit, region, image and result of an annotator, of all data sets.
+
+    They are equal while nothing came or was edited.
+    """
+    newest = (func.max(RegionEdit.id), func.max(RegionRow.id), func.max(Image.id), func.max(StageResult.id))
+    return tuple(session.exec(select(each)).one() or 0 for each in newest)
 
 
 def _with_regions(session: Session, images: Sequence[Image], statuses: Collection[Status]) -> list[PictureRegions]:

@@ -22,11 +22,11 @@ from app.services import Services
 from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
 from curation.versions.versions import freeze
 from db.engine import transaction
-from db.models import Job
+from db.models import Job, StageResult
 from db.queries.curate_queries import set_status
 from db.queries.job_queries import enqueue_job
 from tests.support.browser_fixtures import fits, opened, settled
-from tests.support.curated import all_regions, curated
+from tests.support.curated import all_regions, curated, ids_of
 from tests.support.fake_app import fake_services, running
 from tests.support.fake_predictor import write_fake_checkpoint
 from tests.support.still_services import StillServices
@@ -62,10 +62,10 @@ def test_the_next_action_leads_from_pictures_to_a_promoted_model(services: Servi
     assert number and next_action(road(services, "bare")) == "Describe the pictures"
     curated(services.engine, tmp_path / "lids", 6)
     found = road(services, "lids")
-    assert states(found) == {"Imported": "done", "Described": "going", "Reviewed": "going"} | dict.fromkeys(
+    assert states(found) == {"Imported": "done", "Described": "done", "Reviewed": "going"} | dict.fromkeys(
         ("Frozen", "Trained", "Promoted"), "open"
     )
-    assert [step.count for step in found.steps] == ["8", "7", "18", "0", "0", "–"]
+    assert [step.count for step in found.steps] == ["8", "8", "18", "0", "0", "–"]
     assert found.steps[2].action == "Review 2 more" and found.steps[2].link.endswith("dataset=lids&statuses=pending")
     assert next_action(found) == "Freeze a version" and len(found.pictures) == 8
     version = freeze(services.engine, home, dataset="lids", name="v1", who="ada")
@@ -99,6 +99,20 @@ def test_a_version_without_a_region_is_a_problem_and_not_trained_on(services: Se
     assert found.steps[3].problem.startswith("It holds no region") and found.steps[4].action == ""
     with pytest.raises(UserError, match="no data set 'lid'"):
         road(services, "lid")
+
+
+def test_a_picture_that_was_annotated_with_nothing_found_is_described(services: Services, tmp_path: Path) -> None:
+    number = curated(services.engine, tmp_path / "bare", 4, name="bare", described=False)
+    assert road(services, "bare").steps[1].action == "Describe the pictures"
+    with transaction(services.engine) as session:
+        ids = ids_of(session, number)
+        for image_id, stage, state in zip(
+            ids, ("localize", "localize", "describe"), ("done", "failed", "done"), strict=False
+        ):
+            values: dict[str, Any] = {"dataset_id": number, "image_id": image_id, "stage": stage, "state": state}
+            session.add(StageResult(**values, key="k", recipe="r", source="owl@1"))
+    found = road(services, "bare").steps[1]
+    assert (found.count, found.action) == ("1", f"Describe {len(ids) - 1} more")
 
 
 def test_work_in_progress_and_failures_are_told(services: Services, tmp_path: Path) -> None:
