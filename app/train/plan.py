@@ -36,6 +36,7 @@ WORLD_PROPOSALS = 8  # boxes a picture of a sample world, where region queries s
 HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
+OWN_TRACKERS = ("none", "tensorboard")  # which write beside the run; others may use an account of the operator
 CAPTIONS = ("picture", "written", "descriptions")
 
 
@@ -184,7 +185,7 @@ def where_choices(services: Services) -> list[tuple[str, str]]:
 def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan:
     """Return the very training that a form describes.
 
-    Args:   role: of the person; only an admin names weights outside GRAIN_HOME.
+    Args:   role: of the person; only an admin names weights outside GRAIN_HOME, and trackers that may be elsewhere.
     Raises: UserError: one of its fields cannot be used.
     """
     if not RUN_NAME.fullmatch(request.name):
@@ -204,6 +205,11 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
         mix=tuple(f"{each.folder}={_mix_weight(request.mix_weight):g}" for each in data[1:]),
         zero_shot=_zero_shot(services, request, role),
     )
+    if config.tracker not in OWN_TRACKERS and role != "admin":
+        raise UserError(
+            f"Only an admin sends a run's numbers to {config.tracker}, in the operator's name: choose "
+            f"{' or '.join(OWN_TRACKERS)}, or ask one."
+        )
     kept = {name: getattr(services.settings, f"cluster_{name}") for name in FIELDS}
     resources = read_resources(request.cluster, kept, gpus=request.processes, workers=config.workers)
     return TrainPlan(request, config, data, launch_words(request, config, "grain.train"), resources)

@@ -147,6 +147,15 @@ def test_what_is_queued_is_what_is_shown(services: Services) -> None:
     assert job.argv[1:3] == ["-m", "accelerate.commands.launch"] and "--cpu" in job.argv
 
 
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow", "trackio"])
+def test_only_an_admin_sends_numbers_in_the_operators_name(services: Services, tracker: str) -> None:
+    wanted = asked(fields=SMALL | {"tracker": tracker})
+    with pytest.raises(UserError, match=f"Only an admin sends a run's numbers to {tracker}"):
+        plan_run(services, wanted, "curator")
+    assert plan_run(services, wanted, "admin").config.tracker == tracker
+    assert plan_run(services, asked(fields=SMALL | {"tracker": "tensorboard"}), "curator").config.tracker
+
+
 def test_gpus_and_clusters_take_what_they_are_asked_for(services: Services) -> None:
     job = enqueued(services, train_actions.queue(services, ADA, asked(where="gpu", processes=2)))
     assert (job.device, job.width, job.backend) == ("gpu", 2, "local")
