@@ -296,7 +296,7 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
             html(_navigation(page, services), elem_id="navigation")
         with gr.Column(elem_id="page"):
             if page.on_dataset and page.path != home_page.PATH:  # whose ways in begin with them
-                build_first_example(app, services)
+                build_first_example(app, services, *chosen)
             page.build(app, services, *chosen)
     gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 

@@ -41,10 +41,10 @@ class FirstExample:
         queue_example(self.services.jobs, str(event.ask), owner=person_of(request).name)
 
 
-def build_first_example(app: gr.Blocks, services: Services) -> None:
-    """Lay the offer out inside the current Blocks and wire its events."""
+def build_first_example(app: gr.Blocks, services: Services, dataset: Any) -> None:
+    """Lay the offer out inside the current Blocks and wire its events. dataset: the field of the navigation."""
     example = FirstExample(services)
     offer = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="first-example")
-    app.load(example.offer, None, offer, **LIGHT)
+    gr.on([app.load, dataset.change], example.offer, None, offer, **LIGHT)
     begun: Any = offer.click(example.begin, None, None, **(LIGHT | QUEUE_ALL))
     begun.success(None, None, None, js=GO_HOME, api_visibility="private")

@@ -191,8 +191,10 @@ def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
             expect(page.locator("#road")).to_contain_text("Pictures are on their way")
             job = services.jobs.get(1)
             assert job is not None and (job.config["dataset"], job.owner) == ("groceries", job.config["who"])
-            curated(services.engine, tmp_path / "crates", 4, name="crates")
-            expect(page.locator("ol.road")).to_be_visible()  # without a reload
+            with opened(visitor, f"{address}annotate", offer) as annotate:
+                curated(services.engine, tmp_path / "crates", 4, name="crates")
+                expect(annotate.locator(offer)).to_have_count(0)  # without a reload, as the next one
+            expect(page.locator("ol.road")).to_be_visible()
         for path in paths:
             with opened(visitor, f"{address}{path}", "#dataset input") as page:
                 expect(page.locator("#dataset input")).to_have_value("crates")
