@@ -343,8 +343,7 @@ def test_a_person_in_a_browser_signs_in_is_told_what_she_may_not_and_signs_out(h
     page.get_by_label("password").fill(password("vera"))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Annotate")).to_be_visible()
-    # without any data set the page unfolds the import by itself
-    page.get_by_role("button", name="Import the example").click()
+    page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("needs the role curator; vera has the role viewer")).to_be_visible()
     page.get_by_role("link", name="Sign out").click()
     page.get_by_role("button", name="Sign out").click()
