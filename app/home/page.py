@@ -43,11 +43,14 @@ class HomePage:
         return self._road(dataset)
 
     def tick(self, dataset: str | None, known: list[str], before: str, request: gr.Request) -> list[Any]:
-        """Show what jobs have changed, every two seconds. Returns dataset, known, road."""
-        chosen, names = refreshed_dataset(self.services, dataset, known, who=person_of(request).name)
+        """Show what jobs have changed, every two seconds. Returns dataset, known, road, ways in."""
+        person = person_of(request)
+        chosen, names = refreshed_dataset(self.services, dataset, known, who=person.name)
         road = self._road(dataset)
-        new = names != known
-        return [chosen, names if new else gr.skip(), gr.skip() if road == before else road]
+        shown = gr.skip() if road == before else road
+        if names == known:
+            return [chosen, gr.skip(), shown, gr.skip()]
+        return [chosen, names, shown, panels.ways_in_panel(names, edits=allows(person.role, "curator"))]
 
     def import_example(self, known: list[str], request: gr.Request, event: gr.EventData) -> list[Any]:
         """Import an example data set. Returns road, ways in."""
@@ -88,4 +91,4 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     app.load(page.open, None, [dataset, known, road, ways, own], **LIGHT)
     dataset.change(page.show, dataset, road, **LIGHT)
     ways.click(page.import_example, known, [road, ways], **(LIGHT | QUEUE_ALL))
-    gr.Timer(TICK_SECONDS).tick(page.tick, [dataset, known, road], [dataset, known, road], **LIGHT)
+    gr.Timer(TICK_SECONDS).tick(page.tick, [dataset, known, road], [dataset, known, road, ways], **LIGHT)

@@ -192,9 +192,13 @@ def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
             job = services.jobs.get(1)
             assert job is not None and (job.config["dataset"], job.owner) == ("groceries", job.config["who"])
             with opened(visitor, f"{address}annotate", offer) as annotate:
+                expect(annotate.locator("#jobs .job")).to_be_visible()
                 curated(services.engine, tmp_path / "crates", 4, name="crates")
-                expect(annotate.locator(offer)).to_have_count(0)  # without a reload, as the next one
+                with transaction(services.engine) as session:
+                    session.get_one(Job, job.id).state = "cancelled"
+                expect(annotate.locator(offer)).to_have_count(0)  # without a reload, as what follows
             expect(page.locator("ol.road")).to_be_visible()
+            expect(page.locator("#ways-in .next")).to_have_count(0)
         for path in paths:
             with opened(visitor, f"{address}{path}", "#dataset input") as page:
                 expect(page.locator("#dataset input")).to_have_value("crates")
