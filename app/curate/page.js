@@ -207,7 +207,8 @@ function write(label, text, ask, { group = null, focus = true } = {}) {
   field.autocomplete = "off";
   field.value = text;
   field.setAttribute("aria-label", label);
-  form.append(field);
+  const ways = [["submit", "Save"], ["button", "Cancel"]].map(([type, textContent]) => Object.assign(document.createElement("button"), { type, textContent }));
+  form.append(field, ...ways);
   prompts.append(form);
   const end = (save) => {
     if (prompt?.field === field) prompt = null, queue.drafts.delete("prompt");
@@ -222,6 +223,7 @@ function write(label, text, ask, { group = null, focus = true } = {}) {
   earlier?.end(true);
   queue.drafts.set("prompt", ask);
   if (focus) field.focus(), field.select();
+  ways[1].addEventListener("click", () => end(false)); // a phone has no Esc
   form.addEventListener("submit", (event) => (event.preventDefault(), end("entered")));
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), end(false)));
   field.addEventListener("input", keep);

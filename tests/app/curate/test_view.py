@@ -301,3 +301,15 @@ def test_on_a_phone_a_tap_leads_to_the_editor_and_buttons_are_large(page: Page) 
     heights = page.evaluate("""() => [...document.querySelectorAll(".columns.curate button:not(.tile, .show-keys)")]
       .filter((each) => each.offsetParent).map((each) => [each.textContent.trim(), each.offsetHeight])""")
     assert [each for each in heights if each[1] < 40] == []
+    boxes = page.locator("#editor .frame .region")
+    before = boxes.count()
+    page.locator("#editor .frame").scroll_into_view_if_needed()
+    frame = page.locator("#editor .frame").bounding_box()
+    assert frame
+    draw_box(page, (frame["x"] + 40, frame["y"] + 50), (frame["x"] + 100, frame["y"] + 90))  # as a swipe does
+    ways = page.locator("#editor .prompt button")
+    expect(ways).to_have_text(["Save", "Cancel"])
+    assert ways.evaluate_all("(buttons) => Math.min(...buttons.map((each) => each.offsetHeight))") >= 40
+    ways.last.click()
+    expect(page.locator("#editor .prompt")).to_have_count(0)
+    expect(boxes).to_have_count(before)
