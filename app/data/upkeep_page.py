@@ -121,7 +121,12 @@ def lay_out() -> UpkeepComponents:
         works = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="works")
         question = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="undo-question")
     with gr.Accordion("Rename or delete", open=False, elem_id="rename-delete"):
-        name = gr.Textbox(label="new name", placeholder="street, November", elem_id="new-name")
+        name = gr.Textbox(
+            label="new name",
+            info="Versions, runs, reports and the project in Label Studio keep the old one; links to it lead nowhere.",
+            placeholder="street, November",
+            elem_id="new-name",
+        )
         with gr.Row():
             rename = gr.Button("Rename", size="sm", min_width=90, elem_id="rename")
             delete = gr.Button("Delete …", size="sm", min_width=90, elem_id="delete-dataset")

@@ -17,7 +17,7 @@ from grain.command import run_command
 
 KEPT = (
     "Versions, runs and reports that were written under the old name keep it in their files; links to the old name "
-    "lead nowhere, and a project in Label Studio keeps its title."
+    "lead nowhere, and its project in Label Studio keeps its title."
 )
 
 

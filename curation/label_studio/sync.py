@@ -21,9 +21,17 @@ from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import LabelStudioError, Template
 from curation.label_studio.dataset_sync import Sync, pictures_folder
 from curation.label_studio.follower import Follower
-from curation.label_studio.projects import Project, ensure_backend, ensure_project, ensure_webhook
+from curation.label_studio.projects import (
+    Project,
+    ensure_backend,
+    ensure_project,
+    ensure_webhook,
+    list_projects,
+    project_name,
+)
 from db.engine import Engine, open_engine, reading
 from db.queries.data_set_queries import count_images, get_dataset
+from db.queries.label_studio_queries import projects_of
 from db.queries.review_queries import images_with_tag
 from db.queries.version_queries import last_ids
 from grain.command import run_command
@@ -85,12 +93,21 @@ def open_sync(config: SyncConfig, home: Path, engine: Engine) -> Sync:
     pictures = pictures_folder(home)
     pictures.mkdir(parents=True, exist_ok=True)
     label_studio = LabelStudio(access)
-    title = config.title or config.dataset
+    title = config.title or _title(config, label_studio, engine, dataset_id=dataset.id)
     project = ensure_project(label_studio, title, config.template, pictures=pictures)
     app = config.app.rstrip("/")
     if config.app and (problem := connect_app(label_studio, project, app=app, secret=access.secret)):
         print(problem, file=sys.stderr)
     return Sync(engine, label_studio, project, dataset_id=dataset.id, home=home)
+
+
+def _title(config: SyncConfig, label_studio: LabelStudio, engine: Engine, *, dataset_id: int) -> str:
+    """Return the title of the project that has the data set's pictures, whatever it was called then, else its name."""
+    with reading(engine) as session:
+        known = {each.project for each in projects_of(session, dataset_id=dataset_id)}
+    projects = [each for each in list_projects(label_studio) if each.template == config.template] if known else []
+    mine = [each.title for each in projects if project_name(label_studio, each) in known]
+    return config.dataset if config.dataset in mine or not mine else mine[-1]
 
 
 @dataclass

@@ -22,15 +22,16 @@ from app.label_studio.panels import connection_panel, links_panel
 from app.services import Services
 from curation.label_studio.access import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
 from curation.label_studio.apply_decisions import apply_decisions
-from curation.label_studio.convert import from_results, to_data
+from curation.label_studio.convert import LabelStudioError, from_results, to_data
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.decisions import Decision
 from curation.label_studio.projects import ensure_project, list_projects
-from curation.label_studio.sync import SyncConfig, SyncRounds, command_line
+from curation.label_studio.sync import SyncConfig, SyncRounds, command_line, open_sync
 from curation.versions.state import state_of
 from db.engine import reading, transaction
 from db.queries.curate_queries import edit_region
 from db.queries.data_set_queries import get_image
+from db.queries.dataset_removal_queries import rename_dataset
 from db.queries.edit_values import RegionChange
 from db.queries.region_queries import regions_of
 from tests.support.fake_app import fake_services, free_port, running
@@ -194,6 +195,17 @@ def test_who_follows_pushes_what_changed_here_and_nothing_else(
         assert ("PATCH", "/api/tasks") in {(method, path[:10]) for method, path in between.requests}
         quiet.close()
     there.close()
+
+
+def test_a_renamed_data_set_keeps_its_project(services: Services, label_studio_server: Running) -> None:
+    engine, home = services.engine, label_studio_server.home
+    config = SyncConfig("three", do="push", title="Before it was renamed")
+    sync = open_sync(config, home, engine)
+    SyncRounds(sync, config)()
+    with transaction(engine) as session:
+        rename_dataset(session, dataset_id=1, name="four")
+    assert open_sync(SyncConfig("four"), home, engine).project == sync.project
+    assert open_sync(SyncConfig("four", template="novel"), home, engine).project.title == "four"
 
 
 @pytest.mark.parametrize("fault", [500, 429, "slow", 404])
