@@ -62,7 +62,7 @@ pictures: $(DEV_READY) ## take the pictures of README and docs again (minutes; n
 bench: $(DEV_READY) ## run every benchmark and rewrite the tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run --all
 
-sample: $(APP_READY) ## draw the sample world and train both embedded checkpoints again (hours; goes on where it stopped)
+sample: $(APP_READY) ## draw the sample world and train both embedded checkpoints again (hours; resumes)
 	$(BIN)/python -m curation.sample.world --out $(WORLD) --images 100000 --seed 1
 	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample-clip --name sample-clip --clip --stored float16
 	$(BIN)/python -m grain.train --data $(WORLD) --out runs/sample --name sample --twin sample-clip --stored float16

@@ -1,7 +1,7 @@
 """The trainings behind the learning benchmarks, as data: `python -m benchmarks.learning train NAME` runs one.
 
 They go into GRAIN_BENCH_DIR (default .bench/). A finished training is known by its final/ folder and an interrupted one
-goes on where it was, so asking again costs nothing. The embedded pair in grain/checkpoints is trained by `make sample`.
+resumes, so asking again costs nothing. The embedded pair in grain/checkpoints is trained by `make sample`.
 """
 
 from __future__ import annotations
@@ -247,4 +247,4 @@ if __name__ == "__main__":
     try:
         main(tyro.cli(LearningConfig))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"benchmarks.learning: {error.cmd[2]} failed, see above; the same command goes on where it was")
+        sys.exit(f"benchmarks.learning: {error.cmd[2]} failed, see above; the same command resumes")

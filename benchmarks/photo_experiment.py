@@ -6,7 +6,7 @@
 
 All arms read the same frozen features (`grain.dense`), the same captions in the same order, as many steps, and have the
 same encoder and image query. No picture with one of NOVEL is trained on. GRAIN_BENCH_ENTITIES is as in
-benchmarks.phrases; what is made lies in GRAIN_BENCH_DIR/photo_experiment and goes on where it stopped.
+benchmarks.phrases; what is made lies in GRAIN_BENCH_DIR/photo_experiment and is resumed.
 """
 
 from __future__ import annotations

@@ -151,4 +151,4 @@ if __name__ == "__main__":
     try:
         main(tyro.cli(SecondWorldConfig))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"benchmarks.second_world: {error.cmd[2]} failed, see above; the same command goes on where it was")
+        sys.exit(f"benchmarks.second_world: {error.cmd[2]} failed, see above; the same command resumes")

@@ -24,7 +24,7 @@ from app.ui.html import empty_state, heading, keys_hint, notice, page_head, rend
 from user_errors import UserError
 
 TITLE, PATH = "Curate", "curate"
-LEAD = "Are the annotations true? Fix what is not, and decide what training may trust."
+LEAD = "Are the descriptions and boxes true? Fix what is not, and decide what training may trust."
 NOVEL = ("Novel concepts: label what no model knows yet →", "/concepts")
 HERE = Path(__file__)
 SCRIPT = script(

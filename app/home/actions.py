@@ -92,7 +92,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
         if found is None:
             raise UserError(f"There is no data set {dataset!r}: choose another.")
         versions = list_versions(session, dataset_id=found.id)
-        imports, describings, trainings = (
+        imports, annotations, trainings = (
             job_page(session, kind=kind, limit=SEARCHED) for kind in (IMPORT, "annotate", "train")
         )
         pictures = count_images(session, dataset_id=found.id)
@@ -109,7 +109,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
     run = _run_of(trainings, versions)
     steps = [
         imported_step(dataset, pictures, _latest(imports, dataset)),
-        described_step(dataset, described, pictures, job=_latest(describings, dataset)),
+        described_step(dataset, described, pictures, job=_latest(annotations, dataset)),
         reviewed_step(dataset, verdicts, finished),
         version_step(dataset, versions, verdicts["accepted"], changed=changed),
         trained_step(dataset, versions, run),

@@ -22,7 +22,7 @@ from grain.command import flags_of
 
 @dataclass(frozen=True)
 class AnnotateConfig(StageConfig):
-    """Describe and localize every picture of a data set; run again, it goes on where it was."""
+    """Describe and localize every picture of a data set; run again, it resumes."""
 
     dataset: str
     """Its name; curation.ingest makes one."""

@@ -43,7 +43,7 @@ CHANCE = "compare prompts"  # seeds the draw of the pictures
 
 @dataclass(frozen=True)
 class ComparePromptsConfig(StageConfig):
-    """Compare two-stage with one-stage prompts on a sample; run again, it goes on where it was."""
+    """Compare two-stage with one-stage prompts on a sample; run again, it resumes."""
 
     dataset: str
     """Its name."""

@@ -17,10 +17,10 @@ from curation.files.records import (
     Box,
     PictureRecord,
     RegionRecord,
-    a_box,
     a_list,
     an_object,
     description_from,
+    parse_box,
     picture_from,
     text,
     whole,
@@ -175,7 +175,7 @@ def _placed(objects: Mapping[str, Any], at: int, picture: PictureRecord) -> Box:
     rough = from_pixels_xywh(objects["bbox"][at], picture.width, picture.height)
     if "xyxy" not in objects:
         return rough
-    exact = a_box(objects["xyxy"][at])
+    exact = parse_box(objects["xyxy"][at])
     sides = (picture.width, picture.height) * 2
     near = all(
         math.isclose(a, b, rel_tol=0, abs_tol=SAME_PIXELS / side)

@@ -17,12 +17,12 @@ from curation.files.records import (
     WRITTEN_CAPTION,
     PictureRecord,
     RegionRecord,
-    a_box,
     a_list,
     an_object,
     description_from,
     description_to_json,
     facts_of,
+    parse_box,
     picture_from,
     shown,
     whole,
@@ -108,10 +108,10 @@ def _entries(number: int, region: RegionRecord) -> list[dict[str, Any]]:
 
 def _region(entries: list[dict[str, Any]]) -> RegionRecord:
     first = entries[0]
-    box = a_box(first.get("box"))
+    box = parse_box(first.get("box"))
     descriptions = []
     for entry in entries:
-        if a_box(entry.get("box")) != box:
+        if parse_box(entry.get("box")) != box:
             raise UserError("expected one box for all descriptions of a region, got two: number the regions anew")
         known = {name: entry[name] for name in ("status", "source", "version", "editor") if name in entry}
         score = None if entry.get(UNSCORED) is True else entry.get("score")

@@ -127,7 +127,9 @@ def from_json(line: str | bytes) -> PictureRecord:
     plain = an_object(value, "a picture")
     regions = tuple(
         RegionRecord(
-            a_box(entry.get("xyxy")), descriptions_from_json(entry.get("descriptions")), whole(entry.get("id", 0), "id")
+            parse_box(entry.get("xyxy")),
+            descriptions_from_json(entry.get("descriptions")),
+            whole(entry.get("id", 0), "id"),
         )
         for entry in (an_object(item, "a region") for item in a_list(plain.get("regions", []), "regions"))
     )
@@ -222,7 +224,7 @@ def description_from(
     )
 
 
-def a_box(value: Any) -> Box:
+def parse_box(value: Any) -> Box:
     """Four numbers that are a box with an area within the picture.
 
     Raises: UserError.

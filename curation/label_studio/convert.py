@@ -21,10 +21,10 @@ from curation.files.records import (
     RegionRecord,
     Review,
     Status,
-    a_box,
     description_to_json,
     descriptions_from_json,
     facts_of,
+    parse_box,
     picture_from,
     to_json,
 )
@@ -265,7 +265,7 @@ def _state(region: RegionRecord) -> Json:
 
 
 def _region(state: Mapping[str, Any]) -> RegionRecord:
-    return RegionRecord(a_box(state["xyxy"]), descriptions_from_json(state["descriptions"]), int(state["id"]))
+    return RegionRecord(parse_box(state["xyxy"]), descriptions_from_json(state["descriptions"]), int(state["id"]))
 
 
 def _unit(score: float) -> float:

@@ -28,7 +28,7 @@ class RestoreConfig:
     who: str = field(default_factory=getpass.getuser)
     """Author, for the history."""
     action: str = field(default_factory=lambda: secrets.token_hex(8))
-    """Name of the act in the history; the same one goes on where it was stopped."""
+    """Name of the act in the history; the same one resumes."""
 
 
 def command_line(config: RestoreConfig) -> list[str]:

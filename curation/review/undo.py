@@ -35,7 +35,7 @@ class UndoConfig:
     who: str = field(default_factory=getpass.getuser)
     """Author, for the history."""
     action: str = field(default_factory=lambda: secrets.token_hex(8))
-    """Name of this undo in the history; the same one goes on where it was stopped."""
+    """Name of this undo in the history; the same one resumes."""
 
     def __post_init__(self) -> None:
         """Refuse settings that name nothing or more than one thing.

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScaleConfig(ClusterConfig):
-    """Describe and localize every picture of WebDataset shards; run again, it goes on where it was."""
+    """Describe and localize every picture of WebDataset shards; run again, it resumes."""
 
     shards: str
     """A folder of .tar files, or a pattern such as 'DIR/*.tar'."""

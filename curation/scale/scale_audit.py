@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScaleAuditConfig(ClusterConfig):
-    """Judge every claim of annotated shards; run again, it goes on where it was."""
+    """Judge every claim of annotated shards; run again, it resumes."""
 
     annotated: Path
     """A folder that curation.scale wrote."""

@@ -183,7 +183,7 @@ class Resampled:
 class Mixed:
     """Samples of several orders, of each a fixed number in every window, in an order of the seed's.
 
-    Each order goes on where it was in the window before, so that what it promises of its own samples still holds.
+    Each order continues from the window before, so that what it promises of its own samples still holds.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Compare two models on the same pictures: in all, by class, by picture. Arrays in, frozen results out.
 
-"One" and "other" are two contenders; a lead is one's share minus the other's, in [-1, 1].
+"One" and "other" are the two that are compared; a lead is one's share minus the other's, in [-1, 1].
 """
 
 from __future__ import annotations

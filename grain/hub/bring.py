@@ -1,7 +1,7 @@
 """Make a checkpoint of a published model: OWLv2 or OWL-ViT, or a CLIP as open_clip publishes it.
 
 `python -m grain.hub.bring owlv2 --out FOLDER` takes weights that are on this machine; `--fetch` downloads them first,
-through the hub's own library, which goes on where it was interrupted and checks what it got.
+through the hub's own library, which resumes an interrupted download and checks what it got.
 """
 
 from __future__ import annotations

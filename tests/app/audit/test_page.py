@@ -219,6 +219,8 @@ def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: E
 def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_path: Path) -> None:
     services = fake_services(tmp_path)
     with pytest.raises(UserError, match="There is no data set yet"):
+        audit_report(services, "")
+    with pytest.raises(UserError, match="There is no data set 'nothing'"):
         audit_report(services, "nothing")
     wanted = AuditFilter("drawn")
     with pytest.raises(UserError, match="would reject everything"):

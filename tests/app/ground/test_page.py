@@ -209,16 +209,18 @@ def test_a_reload_the_way_back_and_a_new_tab_lose_nothing(page: Page, address: s
 def test_labels_keep_apart_and_inside_the_picture(page: Page) -> None:
     page.locator("#which input[value=all]").check()
     looked_at(page, regions=len(BOXES_XYXY))
-    frame = page.locator("#stage .frame").bounding_box()
-    tags = [tag.bounding_box() for tag in page.locator("#stage .tag").all()]
-    assert frame and len(tags) == len(BOXES_XYXY) > 2
-    for index, tag in enumerate(tags):
-        assert tag and frame["x"] - 1 <= tag["x"] and tag["x"] + tag["width"] <= frame["x"] + frame["width"] + 1
-        for other in tags[:index]:
-            assert other
-            across = min(tag["x"] + tag["width"], other["x"] + other["width"]) - max(tag["x"], other["x"])
-            down = min(tag["y"] + tag["height"], other["y"] + other["height"]) - max(tag["y"], other["y"])
-            assert min(across, down) < 0.5
+    expect(page.locator("#stage .tag")).to_have_count(len(BOXES_XYXY))
+    # they are moved apart once the picture is laid out
+    page.wait_for_function("""() => {
+      const frame = document.querySelector("#stage .frame").getBoundingClientRect();
+      const tags = [...document.querySelectorAll("#stage .tag")].map((tag) => tag.getBoundingClientRect());
+      const inside = (tag) => frame.left - 1 <= tag.left && tag.right <= frame.right + 1;
+      const overlap = (one, other) => Math.min(
+        Math.min(one.right, other.right) - Math.max(one.left, other.left),
+        Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top));
+      return tags.length > 2 && tags.every(inside)
+        && tags.every((tag, index) => tags.slice(0, index).every((other) => overlap(tag, other) < 0.5));
+    }""")
 
 
 def test_a_heic_is_shown_though_browsers_cannot(page: Page) -> None:

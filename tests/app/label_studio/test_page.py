@@ -22,7 +22,7 @@ from app.label_studio.panels import connection_panel, links_panel
 from app.services import Services
 from curation.label_studio.access import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
 from curation.label_studio.apply_decisions import apply_decisions
-from curation.label_studio.convert import LabelStudioError, from_results, to_data
+from curation.label_studio.convert import from_results, to_data
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.decisions import Decision
 from curation.label_studio.projects import ensure_project, list_projects

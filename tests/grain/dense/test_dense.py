@@ -1,4 +1,4 @@
-"""A query a token: entities, mirroring, losses and a training that goes on where it stopped."""
+"""A query a token: entities, mirroring, losses and a training that resumes."""
 
 from __future__ import annotations
 
