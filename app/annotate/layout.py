@@ -20,15 +20,15 @@ from app.annotate.form import (
     PROMPT_CHOICES,
     AnnotateForm,
 )
+from app.ui.dataset_choice import NO_DATASET
 from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
-from app.ui.html import empty_state, heading, page_head
+from app.ui.html import heading, page_head
 from app.ui.upload_field import UploadedPicture
 
 TITLE = "Annotate"
 LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
 A_MODEL = "a name on the hub, or a folder"
-NO_DATA_SET = empty_state("No data set yet", "Begin with an example above, or import pictures.")
 
 
 class AnnotateOutputs(NamedTuple):
@@ -109,7 +109,7 @@ def lay_out(dataset: Any) -> AnnotateParts:
         with gr.Column(elem_classes="middle", min_width=320):
             with gr.Column(elem_classes="card"):
                 html(heading("Plan"))
-                note, plan = html(elem_id="note-plan"), html(NO_DATA_SET, elem_id="plan")
+                note, plan = html(elem_id="note-plan"), html(NO_DATASET, elem_id="plan")
                 start = gr.Button("Start", variant="primary", elem_id="start")
                 command = html(elem_id="command")
             with gr.Column(elem_classes="card"):

@@ -14,10 +14,10 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.annotate import compare_page
 from app.annotate.form import DEFAULTS, AnnotateForm
-from app.annotate.layout import NO_DATA_SET, TITLE, AnnotateOutputs, AnnotateParts, lay_out
+from app.annotate.layout import TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
-from app.ui.dataset_choice import open_dataset, refreshed_dataset
+from app.ui.dataset_choice import NO_DATASET, open_dataset, refreshed_dataset
 from app.ui.events import (
     LIGHT,
     MODEL_LANE,
@@ -72,7 +72,7 @@ class AnnotatePage:
 
         form = AnnotateForm.of(values)
         if not form.dataset:
-            return list(AnnotateOutputs("", NO_DATA_SET, "", "", 0, gr.Timer(active=False)))
+            return list(AnnotateOutputs("", NO_DATASET, "", "", 0, gr.Timer(active=False)))
         try:
             config = actions.config_of(self.services, form, person_of(request))
             plan = actions.plan_of(self.services, config)

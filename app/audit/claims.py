@@ -28,7 +28,7 @@ from db.queries.audit_queries import (
     verdicts_on,
 )
 from db.queries.audit_sample_queries import next_to_judge
-from db.queries.data_set_queries import get_dataset
+from db.queries.data_set_queries import existing_dataset
 from user_errors import UserError
 
 PAGE = 40  # claims of a page
@@ -162,9 +162,7 @@ def audit_of(session: Session, name: str) -> tuple[int, str]:
 
     Raises: UserError: no such data set, or it was not audited.
     """
-    dataset = get_dataset(session, name=chosen_dataset(name))
-    if dataset is None:
-        raise UserError(f"There is no data set {name[:60]!r}: it was removed or renamed meanwhile. Choose another.")
+    dataset = existing_dataset(session, name=chosen_dataset(name))
     recipe = latest_audit(session, dataset_id=dataset.id)
     if not recipe:
         raise UserError(f"The data set {name[:60]!r} was not audited yet: open “Audit this data set” and press Audit.")

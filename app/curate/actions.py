@@ -16,7 +16,7 @@ from db.engine import reading, retrying
 from db.models import AnnotationRun, RegionEdit, RegionRow, now
 from db.models import Image as Picture
 from db.queries.curate_filter import NO_FILTER, CurateFilter, Sort
-from db.queries.data_set_queries import get_dataset, get_image
+from db.queries.data_set_queries import existing_dataset, get_dataset, get_image
 from db.queries.gallery_queries import curate_page, listed_page
 from db.queries.history_queries import Throughput, history_page, throughput
 from db.queries.region_index_queries import SourceCount, count_by_status, index_regions
@@ -252,7 +252,4 @@ def image_of(services: Services, region_id: int) -> int:
 
 
 def _dataset(session: Any, name: str) -> int:
-    dataset = get_dataset(session, name=chosen_dataset(name))
-    if dataset is None:
-        raise UserError(f"There is no data set {name[:60]!r}: it was removed or renamed meanwhile. Choose another.")
-    return dataset.id
+    return existing_dataset(session, name=chosen_dataset(name)).id

@@ -18,9 +18,9 @@ from app.access.rules import allows
 from app.curate import bulk_page, map_page
 from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls, sets_drawer
 from app.services import Services
-from app.ui.dataset_choice import open_dataset
+from app.ui.dataset_choice import NO_DATASET, open_dataset
 from app.ui.events import LIGHT, Paged, change_events, html, in_order, script
-from app.ui.html import empty_state, heading, keys_hint, notice, page_head, render
+from app.ui.html import heading, keys_hint, notice, page_head, render
 from user_errors import UserError
 
 TITLE, PATH = "Curate", "curate"
@@ -52,7 +52,6 @@ document.dispatchEvent(new Event("curate:counts-open"));""",
 )
 """The fold's content is made when it is opened: then it asks for the counts, which the editor's script tells it."""
 NO_SCORES = ""
-NO_DATASET = empty_state("No data set yet", "Begin with an example above, or import your own pictures.")
 STATES = (
     ("empty", "No region open", "Press a region in the gallery, or start the review."),
     ("waiting", "Loading the next picture", "Keys do nothing until it is here."),

@@ -35,7 +35,7 @@ from curation.versions.state_file import FrozenState
 from curation.versions.versions import check_statuses, open_version
 from db.engine import Session, reading
 from db.models import DatasetVersion, Review
-from db.queries.data_set_queries import count_images, get_dataset
+from db.queries.data_set_queries import count_images, existing_dataset, get_dataset
 from db.queries.region_index_queries import SourceCount, count_by_status
 from db.queries.values import check_line
 from db.queries.version_queries import count_reviews, list_versions
@@ -251,7 +251,4 @@ def _exported(services: Services, config: ExportConfig) -> tuple[int, FrozenStat
 
 
 def _dataset(session: Session, name: str) -> int:
-    dataset = get_dataset(session, name=name)
-    if dataset is None:
-        raise UserError(f"There is no data set {name!r}: choose another.")
-    return dataset.id
+    return existing_dataset(session, name=name).id

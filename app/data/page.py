@@ -14,7 +14,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.data import panels, upkeep_page
 from app.services import Services
-from app.ui.dataset_choice import open_dataset
+from app.ui.dataset_choice import NO_DATASET, open_dataset
 from app.ui.events import (
     LIGHT,
     ON_ASK,
@@ -26,7 +26,7 @@ from app.ui.events import (
     in_order,
     keep_choice,
 )
-from app.ui.html import command_details, empty_state, heading, notice, page_head
+from app.ui.html import command_details, heading, notice, page_head
 from user_errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ VERDICTS = ["pending", "accepted", "rejected"]
 FORMATS = [(words, name) for name, words in panels.FORMATS.items()]
 IMPORT_FORMATS = [(words, name) for name, words in panels.IMPORT_FORMATS.items()]
 NOW = [("as it is now", "")]
-NO_DATASET = empty_state("No data set yet", "Begin with an example above, or import your own pictures.")
 NO_JOB = "Versions, exports and imports are made here; they go on when the page is closed."
 READING = in_order("versions")
 

@@ -18,12 +18,11 @@ from app.jobs.run_logs import HELD_OUT
 from app.services import Services
 from db.engine import Engine, reading
 from db.models import DatasetVersion, Image, Job, JobState
-from db.queries.data_set_queries import count_images, get_dataset, image_page
+from db.queries.data_set_queries import count_images, existing_dataset, image_page
 from db.queries.job_queries import job_page
 from db.queries.region_index_queries import count_by_status
 from db.queries.region_queries import regions_of
 from db.queries.version_queries import count_described, count_reviews, edited_at, last_ids, list_versions
-from user_errors import UserError
 
 IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 FAILED = ("failed", "interrupted")
@@ -88,9 +87,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
     """
     services.jobs.reconcile()
     with reading(services.engine) as session:
-        found = get_dataset(session, name=dataset)
-        if found is None:
-            raise UserError(f"There is no data set {dataset!r}: choose another.")
+        found = existing_dataset(session, name=dataset)
         versions = list_versions(session, dataset_id=found.id)
         imports, annotations, trainings = (
             job_page(session, kind=kind, limit=SEARCHED) for kind in (IMPORT, "annotate", "train")

@@ -11,8 +11,10 @@ import gradio as gr
 
 from app.services import Services
 from app.ui.events import choose_linked
+from app.ui.html import empty_state
 
 COOKIE = "grain-dataset"
+NO_DATASET = empty_state("No data set yet", "It appears here once pictures are imported.")
 KEEP = f"""(name) => {{
   if (!name) return;
   const kept = encodeURIComponent(name), query = new URLSearchParams(location.search);

@@ -14,9 +14,8 @@ from pathlib import PurePath
 
 from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, reading
-from db.queries.data_set_queries import get_dataset, refused_page
+from db.queries.data_set_queries import existing_dataset, refused_page
 from grain.command import run_command
-from user_errors import UserError
 
 COLUMNS = ("file", "inside", "reason")
 PAGE = 5_000  # files that are read at a time
@@ -46,9 +45,7 @@ def left_out_csv(engine: Engine, name: str, *, most: int | None = None) -> str:
 def _rows(engine: Engine, name: str) -> Iterator[tuple[str, str, str]]:
     after = 0
     with reading(engine) as session:
-        dataset = get_dataset(session, name=name)
-        if dataset is None:
-            raise UserError(f"There is no data set {name[:60]!r}: choose another.")
+        dataset = existing_dataset(session, name=name)
         while page := refused_page(session, dataset_id=dataset.id, after=after, limit=PAGE):
             for each in page:
                 place = PurePath(each.location)

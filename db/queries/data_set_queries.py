@@ -72,6 +72,16 @@ def get_dataset(session: Session, *, name: str) -> Dataset | None:
     return session.exec(select(Dataset).where(Dataset.name == storable(name))).first()
 
 
+def existing_dataset(session: Session, *, name: str) -> Dataset:
+    """Return the data set of that name.
+
+    Raises: UserError: there is none.
+    """
+    if found := get_dataset(session, name=name):
+        return found
+    raise UserError(f"There is no data set {name[:60]!r}: choose another.")
+
+
 def list_datasets(session: Session) -> Sequence[Dataset]:
     """Return all data sets, by name."""
     return session.exec(select(Dataset).order_by(Dataset.name)).all()
