@@ -2,10 +2,11 @@
 // what the other boxes look like. Where the picture lies is picture_view.js's.
 const windowView = pictureView();
 const LOUPE_PX = 20, LOUPE_SIDE = 132, LOUPE_SHARE = 0.5; // a smaller box has a loupe; its side; the share that the box takes
-const OTHERS = ["shown", "dimmed", "hidden"], COLOURS = ["description", "verdict"], SUGGESTS = ["off", "on"];
-const LOOKS = "grain.curate.looks";
-const looks = { others: "shown", colour: "description", suggest: "off", ...readLooks() };
+const OTHERS = ["shown", "dimmed", "hidden"], COLOURS = ["description", "verdict"], SUGGESTS = ["off", "on"], FINGERS = ["scrolls", "draws"];
+const LOOKS = "grain.curate.looks", TAP = 10; // a finger that moves by fewer pixels of the screen taps
+const looks = { others: "shown", colour: "description", suggest: "off", finger: "scrolls", ...readLooks() };
 const fingers = new Map(); // of a touch: id -> where it is
+let tap = null; // of the finger that does not draw: { id, x, y, group, image }
 let panning = null; // the pointer that moves the picture, and where it was
 let spaceDown = false, spaceUsed = false; // whether the picture was moved with it
 
@@ -111,8 +112,10 @@ element.addEventListener("wheel", (event) => {
 function beginPan(event) {
   if (!event.target.closest(".viewport")) return false;
   if (event.pointerType === "touch") fingers.set(event.pointerId, share(event));
-  if (fingers.size === 2) return endDrag(false), true;
-  if (event.button !== 1 && !spaceDown) return false;
+  if (fingers.size === 2) return (tap = null), endDrag(false), true;
+  const looking = event.pointerType === "touch" && looks.finger === "scrolls" && !event.target.closest(".handle");
+  if (looking) tap = { id: event.pointerId, x: event.clientX, y: event.clientY, group: event.target.closest(".region:not(.new)"), image: shownPicture() };
+  if (!looking && event.button !== 1 && !spaceDown) return false;
   event.preventDefault();
   spaceUsed = spaceDown;
   panning = { id: event.pointerId, at: share(event) };
@@ -126,9 +129,9 @@ function movePan(event) {
     const before = [...fingers.values()];
     fingers.set(event.pointerId, share(event));
     if (fingers.size === 2) return pinch(before, [...fingers.values()]), true;
-    return false;
   }
   if (panning?.id !== event.pointerId) return false;
+  if (tap && Math.hypot(event.clientX - tap.x, event.clientY - tap.y) > TAP) tap = null;
   const at = share(event);
   windowView.pan(at[0] - panning.at[0], at[1] - panning.at[1]);
   panning.at = at;
@@ -148,7 +151,21 @@ function pinch(before, after) {
 function endPan(event) {
   fingers.delete(event.pointerId);
   if (panning?.id === event.pointerId) panning = null;
+  if (tap?.id !== event.pointerId) return;
+  const { group, image } = tap;
+  tap = null;
+  if (event.type === "pointerup" && image === shownPicture()) pressed(event, group);
 }
+
+// A finger that does not draw chooses what it taps, or takes the suggestion there.
+function pressed(event, group) {
+  const taken = suggestionUnder(event, place(event), group);
+  if (taken) takeInto(newBox(), taken, shownPicture());
+  else if (group) choose(Number(group.dataset.id));
+}
+
+// Two fingers are the picture's from the start, before the page can scroll by them.
+element.addEventListener("touchstart", (event) => event.touches.length > 1 && event.target.closest(".viewport") && event.preventDefault(), { passive: false });
 
 const VIEWS = {
   f: () => chosenBox() && windowView.fit(boxOf(chosenBox())),
@@ -158,6 +175,7 @@ const VIEWS = {
   h: () => turnLook("others", OTHERS),
   c: () => turnLook("colour", COLOURS),
   s: () => turnLook("suggest", SUGGESTS),
+  finger: () => turnLook("finger", FINGERS),
 };
 VIEWS["="] = VIEWS["+"];
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -313,3 +313,79 @@ def test_on_a_phone_a_tap_leads_to_the_editor_and_buttons_are_large(page: Page) 
     ways.last.click()
     expect(page.locator("#editor .prompt")).to_have_count(0)
     expect(boxes).to_have_count(before)
+
+
+Touch = Callable[..., None]
+
+
+@pytest.fixture
+def finger(page: Page) -> Touch:
+    """What one finger does on the picture of a phone, in shares of its window: `finger((0.1, 0.1), (0.4, 0.5))`."""
+    fits(page, 400)
+    hand = page.context.new_cdp_session(page)
+    hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    page.keyboard.press("0")
+
+    def touch(*places: tuple[float, float]) -> None:
+        page.locator("#editor .viewport").scroll_into_view_if_needed()
+        frame = page.locator("#editor .viewport").bounding_box()
+        assert frame
+        points = [(frame["x"] + across * frame["width"], frame["y"] + down * frame["height"]) for across, down in places]
+        for turn, (x, y) in enumerate(points):
+            kind = "touchMove" if turn else "touchStart"
+            hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    return touch
+
+
+SWIPES = [((0.2, 0.8), (0.2, 0.5), (0.2, 0.2)), ((0.1, 0.9), (0.6, 0.9), (0.9, 0.9)), ((0.5, 0.5), (0.8, 0.1))]
+SPOT = """(other) => {
+  const { left, top, width, height } = document.querySelector("#editor .viewport").getBoundingClientRect();
+  for (let x = 0.05; x < 0.6; x += 0.03) for (let y = 0.05; y < 0.6; y += 0.03) {
+    const under = document.elementFromPoint(left + x * width, top + y * height), group = under.closest(".region");
+    const fits = other ? group && !group.matches(".chosen") : under.matches("svg");
+    if (fits) return [x, y, group?.dataset.id];
+  }
+}"""
+
+
+@pytest.mark.slow
+def test_a_finger_that_swipes_over_the_picture_changes_nothing_until_it_shall_draw(page: Page, finger: Touch) -> None:
+    regions, chosen = page.locator("#editor .region"), page.locator("#editor .text.chosen")
+    many, before = regions.count(), chosen.get_attribute("data-id")
+    boxes = [group.inner_html() for group in regions.all()]
+    expect(page.locator("#editor .viewport")).to_have_css("touch-action", "pan-y")
+    for swipe in SWIPES:
+        finger(*swipe)
+        expect(page.locator(".prompt")).to_have_count(0)
+        assert [group.inner_html() for group in regions.all()] == boxes, "none drawn, none moved"
+        assert chosen.get_attribute("data-id") == before
+    page.get_by_role("button", name=re.compile("finger: scrolls")).click()
+    page.locator("#editor .viewport").scroll_into_view_if_needed()
+    x, y, _ = page.evaluate(SPOT, False)
+    finger((x, y), (x + 0.2, y + 0.2), (x + 0.3, y + 0.3))
+    expect(page.locator(".prompt")).to_have_count(1)
+    page.locator(".prompt").get_by_role("button", name="Cancel").click()
+    expect(regions).to_have_count(many)
+    page.get_by_role("button", name=re.compile("finger: draws")).click()
+    expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")
+
+
+@pytest.mark.slow
+def test_a_tap_chooses_a_region_and_a_finger_moves_what_is_enlarged(page: Page, finger: Touch) -> None:
+    page.locator("#editor .viewport").scroll_into_view_if_needed()
+    x, y, other = page.evaluate(SPOT, True)
+    finger((x, y))
+    expect(page.locator("#editor .text.chosen")).to_have_attribute("data-id", other)
+    page.get_by_role("button", name="larger").click()
+    frame = page.locator("#editor .frame")
+    before = frame.evaluate("each => [each.style.left, each.style.top]")
+    finger((0.5, 0.5), (0.55, 0.55), (0.6, 0.6))
+    expect(page.locator("#editor .zoom-level")).to_have_text("150 %")
+    page.wait_for_function(
+        "before => { const { left, top } = document.querySelector('#editor .frame').style;"
+        " return left !== before[0] && top !== before[1]; }",
+        arg=before,
+    )
+    expect(page.locator(".prompt")).to_have_count(0)
