@@ -330,7 +330,8 @@ def finger(page: Page) -> Touch:
         page.locator("#editor .viewport").scroll_into_view_if_needed()
         frame = page.locator("#editor .viewport").bounding_box()
         assert frame
-        points = [(frame["x"] + across * frame["width"], frame["y"] + down * frame["height"]) for across, down in places]
+        corner, sides = (frame["x"], frame["y"]), (frame["width"], frame["height"])
+        points = [tuple(a + b * c for a, b, c in zip(corner, at, sides, strict=True)) for at in places]
         for turn, (x, y) in enumerate(points):
             kind = "touchMove" if turn else "touchStart"
             hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
