@@ -24,8 +24,17 @@ def picture_answer(opened: OpenedPicture) -> Answer:
         "image": opened.image.id,
         "version": opened.image.version,
         "review": opened.image.review,
+        "caption": opened.image.caption,
+        "facts": opened.image.facts or {},
         "regions": [
-            {"id": row.id, "box": box, "version": row.version, "status": row.status, "text": row.text}
+            {
+                "id": row.id,
+                "box": box,
+                "xyxy": [row.x1, row.y1, row.x2, row.y2],
+                "version": row.version,
+                "status": row.status,
+                "text": row.text,
+            }
             for box, row in rows
         ],
         "uri": opened.uri,

@@ -5,13 +5,15 @@
 const PICTURE = "picture"; // among the versions on the screen: that of the picture itself
 const AHEAD = 24, IN_ANSWER = 12; // pictures known before their turn; of those in one answer
 const TOGETHER = 25; // acts in one question
+const OF_REGION = { verdict: "status", delete: "status", text: "text", box: "box" }; // an act -> what it changes
+const OF_PICTURE = ["review", "caption", "facts"];
 const MOST_PICTURES = 80, MOST_VISITED = 200, MOST_JOURNAL = 500;
 
 function editorQueue(newId) {
   const pictures = new Map(); // id -> as the server last told it, see app/curate/answers.py
   const versions = new Map(); // on the screen: a description's id, or PICTURE -> its version there
   const drafts = new Map(); // a name -> what will be asked with the words that somebody is still writing
-  let acts = []; // { ask, from, restore, undoes, conflict }, in the order in which they were made
+  let acts = []; // { ask, from, before, restore, undoes, conflict }, in the order in which they were made
   let journal = []; // acts of this sitting that an undo can name, the last one last: { act, image, region, before } or { many }
   let undone = []; // of the journal, the last one last, each with its undo and what was shown before it: a redo can name them
   let back = null; // an act on many regions to be undone or redone, which gallery.js asks for: { action, back }
@@ -28,30 +30,29 @@ function editorQueue(newId) {
 
   // A picture as it will be once all is saved: what the server told, and what was done since.
   function overlay(image) {
-    const picture = pictures.get(image);
-    const found = { review: picture.review, status: new Map(picture.regions.map(({ id, status }) => [id, status])) };
-    found.text = new Map(picture.regions.map(({ id, text }) => [id, text]));
-    Object.assign(found, { box: new Map(), drawn: [], facts: null, caption: null });
+    const { regions, review, caption, facts } = pictures.get(image), found = { review, caption, facts, drawn: [] };
+    found.status = new Map(regions.map(({ id, status }) => [id, status]));
+    found.text = new Map(regions.map(({ id, text }) => [id, text]));
+    found.box = new Map(regions.map(({ id, xyxy }) => [id, xyxy]));
     const undone = undoneActs();
     for (const { ask, restore, conflict } of acts) {
       if (ask.image !== image || conflict || undone.has(ask.act)) continue;
       if (ask.do === "verdict") found.status.set(ask.id, ask.status);
       if (ask.do === "delete") for (const id of affected(ask)) found.status.set(id, "deleted");
       if (ask.do === "text") found.text.set(ask.id, ask.text);
-      if (ask.do === "box") for (const id of affected({ ...ask, whole: true })) found.box.set(id, ask.box);
+      if (ask.do === "box") for (const id of affected(ask)) found.box.set(id, ask.box);
       if (ask.do === "draw") found.drawn.push({ act: ask.act, box: ask.box, text: ask.text });
-      if (["review", "facts", "caption"].includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask[ask.do];
-      for (const [id, status] of restore?.status ?? []) found.status.set(id, status);
-      for (const [id, text] of restore?.text ?? []) found.text.set(id, text);
-      if (restore?.review) found.review = restore.review;
+      if (OF_PICTURE.includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask[ask.do];
+      for (const what of ["status", "text", "box"]) for (const [id, value] of restore?.[what] ?? []) found[what].set(id, value);
+      Object.assign(found, restore?.picture);
     }
     return found;
   }
 
   // The descriptions that an act is about: one, or all of its box.
-  function affected({ image, id, whole }) {
+  function affected({ image, id, whole, box }) {
     const regions = pictures.get(image)?.regions ?? [], mine = regions.find((each) => each.id === id);
-    return whole && mine ? regions.filter((each) => each.box === mine.box).map((each) => each.id) : [id];
+    return (whole || box) && mine ? regions.filter((each) => each.box === mine.box).map((each) => each.id) : [id];
   }
 
   function pendingIn(image) {
@@ -121,12 +122,12 @@ function editorQueue(newId) {
 
   // What an undo of an act shows again. Words that were kept may be of a picture that is not known yet.
   function before(ask) {
-    const found = { status: [], text: [], review: null };
-    if (!["verdict", "delete", "review", "text"].includes(ask.do) || !pictures.has(ask.image)) return found;
-    const { status, text, review } = overlay(ask.image);
-    if (ask.do === "review") return { ...found, review };
-    if (ask.do === "text") return { ...found, text: [[ask.id, text.get(ask.id)]] };
-    return { ...found, status: affected(ask).map((id) => [id, status.get(id)]) };
+    const found = { status: [], text: [], box: [], picture: {} };
+    if (!pictures.has(ask.image)) return found;
+    const now = overlay(ask.image), what = OF_REGION[ask.do];
+    if (what) found[what] = affected(ask).map((id) => [id, now[what].get(id)]);
+    if (OF_PICTURE.includes(ask.do)) found.picture[ask.do] = now[ask.do];
+    return found;
   }
 
   function note(entry) {
@@ -135,9 +136,9 @@ function editorQueue(newId) {
 
   function add(ask, more = {}) {
     const act = newId();
-    const entry = { ask: { ...ask, act }, from: { ...at }, ...more };
+    const entry = { ask: { ...ask, act }, from: { ...at }, before: before(ask), ...more };
     if (["draw", "describe"].includes(ask.do)) entry.ask.key = act;
-    if (ask.do !== "undo") note({ act, image: ask.image, region: more.region ?? ask.id ?? at.region, before: more.before ?? before(ask) });
+    if (ask.do !== "undo") note({ act, image: ask.image, region: more.region ?? ask.id ?? at.region, before: entry.before });
     if (!["undo", "redo"].includes(ask.do)) undone = [];
     acts.push(entry);
     message = "";
@@ -209,7 +210,8 @@ function editorQueue(newId) {
   function shownNow({ image, before }) {
     const found = pictures.has(image) ? overlay(image) : null;
     const now = (what) => (found ? before[what].filter(([id]) => found[what].has(id)).map(([id]) => [id, found[what].get(id)]) : []);
-    return { status: now("status"), text: now("text"), review: found && before.review ? found.review : null };
+    const picture = found ? Object.fromEntries(Object.keys(before.picture).map((what) => [what, found[what]])) : {};
+    return { status: now("status"), text: now("text"), box: now("box"), picture };
   }
 
   const toOpen = (image, region) => ({ unknown: region ? { id: region } : { image } });
@@ -287,6 +289,7 @@ function editorQueue(newId) {
     if (answer.conflict) return;
     if (answer.refused) return void (takenBack || (refused = { ask, sentence: answer.refused }));
     message = answer.message ?? "";
+    if (answer.made) entry.before?.status.push([answer.made, "deleted"]);
     rebase(ask.image, answer.wrote ?? []);
     const stayed = at.state === "open" && at.image === ask.image && at.region === entry.from.region;
     if (answer.made && stayed && !made.length) wish = { image: ask.image, region: answer.made };

@@ -134,7 +134,6 @@ function rebuild({ at, picture }) {
   if (before && before === wanted.image) keepParts(fresh.content);
   placeFetched(wanted.uri, fresh.content);
   panel.replaceChildren(fresh.content);
-  for (const group of panel.querySelectorAll(".region")) group.told = boxOf(group);
   windowView.open(shownPicture());
   queue.shown(shownPicture());
 }
@@ -162,7 +161,7 @@ function showOverlay({ at, picture, overlay }) {
 function showFields({ caption, facts }) {
   for (const field of panel.querySelectorAll("[data-fact], .caption input")) {
     if (field === typing?.field || field === openField()) continue;
-    field.value = (field.dataset.fact ? facts?.[field.dataset.fact] : caption) ?? field.defaultValue;
+    field.value = (field.dataset.fact ? facts[field.dataset.fact] : caption) ?? "";
   }
 }
 
@@ -175,7 +174,7 @@ function showBoxes(at, { regions }, overlay) {
     if (!row) continue;
     group.dataset.id = row.id;
     group.dataset.status = overlay.status.get(row.id);
-    if (drag?.group !== group) show(group, overlay.box.get(row.id) ?? group.told);
+    if (drag?.group !== group) show(group, overlay.box.get(row.id));
   }
   for (const group of panel.querySelectorAll(".region.new[data-act]")) if (!overlay.drawn.some(({ act }) => act === group.dataset.act)) group.remove();
   for (const { act, box } of overlay.drawn) {

@@ -18,8 +18,8 @@ class QueueServer {
     this.history = [];
     this.ids = 0;
     for (let image = 1; image <= pictures; image++) {
-      const rows = Array.from({ length: regions }, () => ({ id: ++this.ids, box: this.ids, version: 1, status: "pending", text: "", foreign: 0 }));
-      this.pictures.set(image, { image, version: 1, review: "open", rows });
+      const rows = Array.from({ length: regions }, () => ({ id: ++this.ids, box: this.ids, version: 1, status: "pending", text: "", xyxy: 0, foreign: 0 }));
+      this.pictures.set(image, { image, version: 1, review: "open", caption: "", facts: {}, rows });
     }
   }
 
@@ -43,7 +43,7 @@ class QueueServer {
     if (this.done.has(ask.act)) return answer(this.done.get(ask.act));
     const picture = this.pictures.get(ask.image), target = ask.id ? this.row(ask.image, ask.id) : picture;
     if (ask.version !== undefined && target.version !== ask.version) return answer({ conflict: { version: target.version, panel: "" } });
-    const changes = { verdict: { status: ask.status }, text: { text: ask.text }, delete: { status: "deleted" }, review: { review: ask.review } };
+    const changes = { verdict: { status: ask.status }, text: { text: ask.text }, delete: { status: "deleted" }, review: { review: ask.review }, box: { xyxy: ask.box }, caption: { caption: ask.text } };
     let found = {};
     if (ask.do === "undo") {
       const last = this.history.find((each) => each.act === ask.undoes && !each.undone);
@@ -59,7 +59,7 @@ class QueueServer {
         found = { wrote: [[last.target.id ?? null, last.target.version]] };
       }
     } else if (ask.do === "draw") {
-      const row = { id: ++this.ids, box: this.ids, version: 1, status: "accepted", text: ask.text, foreign: 0 };
+      const row = { id: ++this.ids, box: this.ids, version: 1, status: "accepted", text: ask.text, xyxy: ask.box, foreign: 0 };
       picture.rows.push(row);
       this.history.push({ act: ask.act, image: ask.image, target: row, before: { status: "deleted" }, after: { status: "accepted" }, undone: false });
       found = { wrote: [[row.id, 1]], made: row.id };
@@ -87,7 +87,8 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
   const wires = { edit: [], view: [] }, back = []; // questions on their way there, answers on their way back
   const undoing = new Map(); // an undo -> the act that it was meant for
   const model = new Map(), undos = [], redos = [], seen = new Map(), faults = [], chosen = new Set(), counts = { acts: 0, conflicts: 0, lost: 0, redone: 0, together: 0 };
-  const get = (key) => model.get(key) ?? (key.startsWith("review") ? "open" : key.startsWith("text") ? "" : "pending");
+  const FIRST = { review: "open", text: "", caption: "", box: 0 };
+  const get = (key) => model.get(key) ?? FIRST[key.split(" ")[0]] ?? "pending";
   const set = (key, value) => (undos.push([key, get(key)]), (redos.length = 0), model.set(key, value));
   const foreign = (id) => shown?.regions.find((row) => row.id === id)?.foreign ?? 0;
 
@@ -98,6 +99,15 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
     const now = queue.view();
     shown = now.at.state === "open" ? structuredClone(now.picture) : null;
     queue.shown(shown?.image ?? 0);
+    if (!others && shown) look(now);
+  };
+  // What is on the screen is what was done, whatever was answered so far.
+  const look = ({ overlay, picture }) => {
+    const seen = [["review", picture.image, overlay.review], ["caption", picture.image, overlay.caption]];
+    for (const { id } of picture.regions.filter((row) => row.id <= first)) for (const what of ["status", "text", "box"]) seen.push([what, id, overlay[what].get(id)]);
+    const there = [...overlay.drawn, ...picture.regions.filter((row) => row.id > first && overlay.status.get(row.id) !== "deleted")];
+    for (const { text } of there) if (get(`drawn ${text}`) === "deleted") faults.push(`${text} is shown, and was undone`);
+    for (const [what, id, now] of seen) if (now !== get(`${what} ${id}`)) faults.push(`${what} ${id} is shown as ${now}, not ${get(`${what} ${id}`)}`);
   };
   const acted = (doing) => {
     const before = new Set(queue.unsaved().map((ask) => ask.act)), region = doing();
@@ -128,6 +138,18 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
     review() {
       const state = pick(["reviewed", "open"]), made = acted(() => queue.review(state));
       if (made) set(`review ${made.image}`, state);
+    },
+    resize() {
+      const { at } = queue.view();
+      if (at.state !== "open" || !at.region || !plain()) return;
+      const made = acted(() => queue.add({ do: "box", image: at.image, id: at.region, version: queue.versionOf(at.region), box: ++names }));
+      set(`box ${made.id}`, made.box);
+    },
+    caption() {
+      const { at } = queue.view();
+      if (at.state !== "open") return;
+      const made = acted(() => queue.add({ do: "caption", image: at.image, version: queue.versionOf(), text: `caption ${++names}` }));
+      set(`caption ${made.image}`, made.text);
     },
     type() {
       const { at } = queue.view();
@@ -223,7 +245,7 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
   }
 
   queue.first();
-  const usual = ["judge", "judge", "judge", "judge", "next", "open", "open", "choose", "choose", "remove", "review", "type", "commit", "draw", "undo", "undo", "redo", "deliver", "deliver", "deliver", "deliver", "deliver"];
+  const usual = ["judge", "judge", "judge", "judge", "next", "open", "open", "choose", "choose", "remove", "review", "resize", "caption", "type", "commit", "draw", "undo", "undo", "redo", "deliver", "deliver", "deliver", "deliver", "deliver"];
   for (let step = 0; step < steps; step++) {
     const move = pick(others ? [...usual, "other", "other", "resolve"] : usual);
     if (!typing || ["commit", "deliver", "other"].includes(move)) moves[move]();
@@ -240,12 +262,14 @@ function runQueue(seed, { others = false, steps = 400 } = {}) {
 }
 
 function compare(server, model, get, faults) {
-  for (const { image, review, rows } of server.pictures.values()) {
+  for (const { image, review, caption, rows } of server.pictures.values()) {
+    if (caption !== get(`caption ${image}`)) faults.push(`picture ${image} says ${caption}, not ${get(`caption ${image}`)}`);
     if (review !== get(`review ${image}`)) faults.push(`picture ${image} is ${review}, not ${get(`review ${image}`)}`);
-    for (const { id, status, text } of rows) {
+    for (const { id, status, text, xyxy } of rows) {
       const drawn = text.startsWith("box ") ? model.get(`drawn ${text}`) : undefined;
       const wanted = model.has(`status ${id}`) ? get(`status ${id}`) : (drawn ?? "pending");
       if (status !== wanted) faults.push(`region ${id} is ${status}, not ${wanted}`);
+      if (drawn === undefined && xyxy !== get(`box ${id}`)) faults.push(`region ${id} lies at ${xyxy}, not ${get(`box ${id}`)}`);
       if (drawn === undefined && text !== get(`text ${id}`)) faults.push(`region ${id} says ${text}, not ${get(`text ${id}`)}`);
     }
   }
