@@ -1,4 +1,4 @@
-"""Curate at the speed of a hand: 500 verdict keys in a real Chromium, whose questions reach the real app late."""
+"""Curate at the speed of a hand: 500 verdict keys in a real Chromium; questions or the real app's answers are late."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Error, Page, Route
 
 from benchmarks.database import SQLITE
 from benchmarks.gallery import served
@@ -43,16 +43,30 @@ RECORD = """() => {
 
 
 class LateRoutes:
-    """What a page asks, each question held back for a time that is drawn from a seed; one may overtake another."""
+    """What a page asks: each question, or its answer, late by a time from a seed, so that one may overtake another.
+
+    Gradio's own answers come as a stream, so of those only the questions are late.
+    """
 
     def __init__(self, page: Page, chance: random.Random) -> None:
         self.page, self.chance = page, chance
-        self.held: list[tuple[float, Route]] = []
-        for asked in ("**/queue/join*", "**/curate/*"):
-            page.route(asked, self._hold)
+        self.held: list[tuple[float, Callable[[], None]]] = []
+        page.route("**/queue/join*", self._late_question)
+        page.route("**/curate/*", lambda route: chance.choice((self._late_question, self._late_answer))(route))
 
-    def _hold(self, route: Route) -> None:
-        self.held.append((time.monotonic() + self.chance.uniform(0, MOST_LATE_S), route))
+    def _hold(self, then: Callable[[], None]) -> None:
+        self.held.append((time.monotonic() + self.chance.uniform(0, MOST_LATE_S), then))
+
+    def _late_question(self, route: Route) -> None:
+        self._hold(route.continue_)
+
+    def _late_answer(self, route: Route) -> None:
+        try:
+            answer = route.fetch()
+        except Error:  # the app was killed
+            route.abort()
+        else:
+            self._hold(lambda: route.fulfill(response=answer))
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Let come what is due, until a condition holds."""
@@ -61,8 +75,8 @@ class LateRoutes:
             assert time.monotonic() < end, "the editor has stopped"
             due = [each for each in self.held if each[0] <= time.monotonic()]
             self.held = [each for each in self.held if each not in due]
-            for _, route in due:
-                route.continue_()
+            for _, then in due:
+                then()
             self.page.wait_for_timeout(STEP_MS)
 
 
@@ -77,7 +91,7 @@ def filled(home: Path) -> Engine:
 
 
 def keys_at_the_speed_of_a_hand() -> Finding:
-    """Press 500 verdict keys with pauses of 0 to 300 ms while questions are 0 to 1,500 ms late."""
+    """Press 500 verdict keys with pauses of 0 to 300 ms while questions or answers are 0 to 1,500 ms late."""
     chance, waits = random.Random(SEED), 0
     with tempfile.TemporaryDirectory() as folder:
         engine = filled(Path(folder))

@@ -1,4 +1,4 @@
-"""Curate under random acts in a real Chromium, its questions late: the database equals a model of the same acts."""
+"""Curate under random acts in a real Chromium, questions or answers late: the database equals a model of the acts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from benchmarks.rows import Benchmark, Finding
 from db.engine import Engine, reading
 from db.models import RegionRow
 from db.queries.history_queries import history_page
-from db.queries.version_queries import dataset_batch
+from db.queries.version_queries import PictureRegions, dataset_batch
 
 SEEDS, ACTS = 50, 12
 KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
 WRITTEN_MS = 1_000  # a browser writes what a page keeps with a delay, and nobody leaves a page sooner
-KINDS = ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge undo undo redo next open filter".split()
+KINDS = (
+    ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge resize caption remove undo undo redo next open filter".split()
+)
 MOST_FAULTS = 20  # that a row lists
 LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
 STATUSES: Any = ("pending", "accepted", "rejected", "deleted")
@@ -37,7 +40,7 @@ WATCH = """() => {
     const row = document.querySelector("#editor .text.chosen"), group = document.querySelector("#editor .region.chosen rect.line");
     const sides = group && ["x", "y", "width", "height"].map((name) => Number(group.getAttribute(name)));
     window.seen = row && {
-      region: Number(row.dataset.id), status: row.dataset.status, text: row.querySelector("input").value,
+      region: Number(row.dataset.id), picture: document.querySelector("#editor .editor").dataset.image, status: row.dataset.status, text: row.querySelector("input").value,
       box: sides && [sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3]],
     };
   };
@@ -79,7 +82,7 @@ class HandModel:
 
 
 class RandomHand:
-    """A person who acts at random on a page whose questions come late."""
+    """A person who acts at random on a page whose questions or answers come late."""
 
     def __init__(self, late: LateRoutes, model: HandModel, name: str) -> None:
         self.page, self.late, self.chance, self.model, self.name = late.page, late, late.chance, model, name
@@ -170,8 +173,42 @@ class RandomHand:
         after = self.page.evaluate(BOX)  # the keys are held still: no answer draws the box again
         self.page.keyboard.up("Control")
         self.page.keyboard.up("Shift")
+        self._note_box(seen, after)
+
+    def resize(self) -> None:
+        """Drag a corner of the box."""
+        corner = self.page.locator("#editor .handle.se")
+        place = corner.bounding_box() if corner.count() else None
+        if place is None or not 0 <= place["y"] <= 1_200:
+            return
+        x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        seen = self.seen()
+        self.page.mouse.move(x + self.chance.randint(-30, 30), y + self.chance.randint(-30, 30), steps=3)
+        after = self.page.evaluate(BOX)
+        self.page.mouse.up()
+        self._note_box(seen, after)
+
+    def _note_box(self, seen: dict[str, Any], after: list[float]) -> None:
         if max(abs(one - other) for one, other in zip(seen["box"], after, strict=True)) >= LEAST_MOVE:
             self.model.act((seen["region"], "box"), seen["box"], after)
+
+    def caption(self) -> None:
+        """Write another caption."""
+        field, words = self.page.locator("#editor .caption input"), self.words()
+        field.click()
+        seen, before = self.seen(), field.input_value()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.type(words)
+        self.page.keyboard.press("Enter")
+        self.model.act((f"picture {seen['picture']}", "caption"), before, words)
+
+    def remove(self) -> None:
+        """Delete the description that is chosen."""
+        self.page.locator("#editor .text.chosen button[data-delete='description']").click()
+        seen = self.seen()
+        self.model.act((seen["region"], "status"), seen["status"], "deleted")
 
     def undo(self) -> None:
         """Take back what was done last."""
@@ -205,16 +242,21 @@ class RandomHand:
         self.late.wait(lambda: stage.get_attribute("data-unsaved") == "0")
 
 
-def _rows(engine: Engine) -> dict[int, RegionRow]:
-    """All regions, by id."""
-    found, after = dict[int, RegionRow](), 0
+def _batches(engine: Engine) -> Iterator[PictureRegions]:
+    """All pictures with their regions."""
+    after = 0
     while True:
         with reading(engine) as session:
             page = dataset_batch(session, dataset_id=1, statuses=STATUSES, after=after)
         if not page:
-            return found
-        found |= {row.id: row for each in page for row in each.regions}
+            return
+        yield from page
         after = page[-1].image.id
+
+
+def _rows(engine: Engine) -> dict[int, RegionRow]:
+    """All regions, by id."""
+    return {row.id: row for each in _batches(engine) for row in each.regions}
 
 
 def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> list[str]:
@@ -239,6 +281,10 @@ def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> li
         sides = (row.x1, row.y1, row.x2, row.y2)
         if box and max(abs(one - other) for one, other in zip(box, sides, strict=True)) > CLOSE:
             faults.append(f"box of region {number}: {box} was wanted, {sides} is there")
+    for each in _batches(engine):
+        caption = model.values.get((f"picture {each.image.id}", "caption"), each.image.caption)
+        if caption != each.image.caption:
+            faults.append(f"caption of picture {each.image.id}: {caption} was wanted, {each.image.caption} is there")
     wanted_drawn = {str(words) for (words, what) in model.values if what == "drawn"}
     faults += [f"drawn {count} times: {words}" for words, count in drawn.items() if count > 1]
     faults += [f"not there: {words}" for words in wanted_drawn if model.values[words, "drawn"] and not drawn[words]]

@@ -6,7 +6,7 @@ const NO_ANSWER = "the app does not answer.";
 const LONGEST_PAUSE_MS = 30_000; // between two tries of what could not be sent
 const newId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const queue = editorQueue(newId);
-const store = editorStore({ storage: localStorage, tab: sessionStorage, newId, now: Date.now });
+const store = editorStore({ storage: localStorage, tab: sessionStorage, locks: navigator.locks, newId, now: Date.now });
 let typing = null; // { field, ask } while a person changes a text: it is asked, with the text, once they are done
 let prompt = null; // { ask, field, label, end } while a person writes the words of a box or of a further description
 let session = { address: "", filters: null, person: "", dataset: "", edits: true, texts: [] };
@@ -280,10 +280,11 @@ const keep = () => {
 
 const WORDS = { verdict: "verdict", text: "change of words", box: "change of a box", draw: "new box", describe: "new description", delete: "deletion", caption: "caption", facts: "fact", review: "review", undo: "undo" };
 
-function offerLeft() {
-  if (!session.person || !session.edits || offer.childElementCount) return;
-  const found = store.left(session.person, session.dataset), acts = found.flatMap((each) => each.acts);
+async function offerLeft() {
+  if (!session.person || !session.edits) return;
+  const asked = session, found = await store.left(session.person, session.dataset), acts = found.flatMap((each) => each.acts);
   const words = found.flatMap((each) => each.drafts ?? []);
+  if (offer.childElementCount || asked.dataset !== session.dataset) return;
   if (!acts.length && !words.length) return found.forEach((each) => store.drop(each.key));
   const kinds = [...new Set(acts.map((each) => each.do))].map((what) => [what, acts.filter((each) => each.do === what).length]);
   const said = [...kinds.map(([what, count]) => `${count} × ${WORDS[what] ?? what}`), ...words.map((each) => `“${each.text}”`)];

@@ -351,7 +351,7 @@ def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
         )
 
 
-STORE = """() => {
+STORE = """async (locked) => {
   const fake = () => {
     const kept = new Map();
     return {
@@ -363,35 +363,44 @@ STORE = """() => {
       removeItem: (key) => void kept.delete(key),
     };
   };
-  const storage = fake(), tab = fake();
+  const storage = fake(), tab = fake(), held = new Set();
+  const locks = { request: (name) => held.add(name), query: async () => ({ held: [...held].map((name) => ({ name })) }) };
   let names = 0, clock = 0;
-  const open = (tab) => editorStore({ storage, tab, newId: () => `n${++names}`, now: () => clock });
-  const acts = (found) => found.map((each) => each.acts.map((act) => act.act));
-  const page = open(tab), seen = {};
+  const made = { storage, locks: locked ? locks : undefined, newId: () => `n${++names}`, now: () => clock };
+  const open = (tab) => editorStore({ ...made, tab });
+  const acts = async (found) => (await found).map((each) => each.acts.map((act) => act.act));
+  const page = open(tab), lock = [...held], seen = {};
   page.left("ada", "lids");
   page.keep([{ act: "one" }], []);
   page.left("ada", "caps"); // what was done in the data set before stays with it
   page.keep([{ act: "one" }, { act: "two" }], [{ ask: { do: "text" }, text: "half" }]);
-  seen.itself = acts(page.left("ada", "lids"));
-  seen.reloaded = acts(open(tab).left("ada", "lids"));
-  seen.other_set = open(tab).left("ada", "caps").map((each) => [each.acts.length, each.drafts[0].text]);
-  seen.other_person = acts(open(tab).left("bob", "lids"));
-  seen.other_tab_now = acts(open(fake()).left("ada", "lids"));
+  seen.itself = await acts(page.left("ada", "lids"));
+  seen.beside = await acts(open(fake()).left("ada", "lids"));
+  for (const name of lock) held.delete(name); // the page is gone
+  seen.reloaded = await acts(open(tab).left("ada", "lids"));
+  seen.other_set = (await open(tab).left("ada", "caps")).map((each) => [each.acts.length, each.drafts[0].text]);
+  seen.other_person = await acts(open(tab).left("bob", "lids"));
+  seen.other_tab_now = await acts(open(fake()).left("ada", "lids"));
   clock += 200000;
-  seen.other_tab_later = acts(open(fake()).left("ada", "lids"));
+  seen.other_tab_later = await acts(open(fake()).left("ada", "lids"));
   page.keep([], []);
   seen.saved = storage.kept.size;
   return seen;
 }"""
 
 
-def test_what_is_kept_is_offered_to_its_person_on_its_data_set_once_its_page_is_gone(scripts: Page) -> None:
-    assert scripts.evaluate(STORE) == {
+@pytest.mark.parametrize("locked", [True, False])
+def test_what_is_kept_is_offered_to_its_person_on_its_data_set_once_its_page_is_gone(
+    scripts: Page, locked: bool
+) -> None:
+    """locked: the browser gives locks, so that one knows at once which page is gone."""
+    assert scripts.evaluate(STORE, locked) == {
         "itself": [],
+        "beside": [],
         "reloaded": [["one"]],
         "other_set": [[1, "half"]],
         "other_person": [],
-        "other_tab_now": [],
+        "other_tab_now": [["one"]] if locked else [],
         "other_tab_later": [["one"]],
         "saved": 0,
     }
