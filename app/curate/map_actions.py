@@ -14,9 +14,11 @@ from app.curate.actions import dataset_of
 from app.curate.map_cache import MapSelection, atlas_of, example_search
 from app.jobs.control import NewJob
 from app.services import Services
+from curation.explore.alike import ExampleSearch
 from curation.explore.atlas import Atlas, AtlasConfig
 from curation.explore.atlas import command_line as map_command
 from curation.explore.embedding_store import What
+from curation.explore.embeddings import EmbeddingModel
 from curation.explore.similarity import SimilarityConfig
 from curation.explore.similarity import command_line as scores_command
 from curation.review.acts import ActCount, WantedAct, count_act, do_act
@@ -112,12 +114,37 @@ def alike(services: Services, dataset: str, what: What, *, number: int) -> tuple
 
     Raises: UserError: there is no map, or the example is not on it.
     """
+    ids = _search(services, dataset, _drawn(services, dataset, what)).most_alike(number)
+    return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
+
+
+def like_words(services: Services, dataset: str, what: What, *, words: str) -> tuple[str, int]:
+    """Return the selection of what is most like words, whether anybody described it so or not, and how many that are.
+
+    Raises: UserError: there is no map, or its checkpoint is gone or has changed since.
+    """
+    atlas = _drawn(services, dataset, what)
+    name = atlas.model.rpartition("@")[0]
+    folder = services.registry.find(name).folder
+    if EmbeddingModel.of(str(folder.resolve()), services.settings.home).id != atlas.model:
+        raise UserError(f"The checkpoint {name} has changed since this map was drawn: draw it again.")
+    with services.model_turn:
+        [embed] = services.registry.load(name).embed_texts([words])
+    ids = _search(services, dataset, atlas).most_like(embed)
+    return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
+
+
+def _drawn(services: Services, dataset: str, what: What) -> Atlas:
+    """Return the map, which a search needs."""
     atlas = _atlas(services, dataset, what)
     if atlas is None:
         raise UserError(f"Similar {what} come from their map: draw it first.")
+    return atlas
+
+
+def _search(services: Services, dataset: str, atlas: Atlas) -> ExampleSearch:
     home, dataset_id = services.settings.home, dataset_of(services, dataset)
-    ids = example_search(services.engine, home, dataset_id=dataset_id, atlas=atlas).most_alike(number)
-    return MapSelection(what, ids=tuple(ids)).to_text(), len(ids)
+    return example_search(services.engine, home, dataset_id=dataset_id, atlas=atlas)
 
 
 def point_shown(services: Services, what: What, number: int) -> tuple[Image, RegionRow | None] | None:

@@ -41,6 +41,11 @@ document.addEventListener("wheel", ({ target }) => {
 new MutationObserver(wireMap).observe(document.body, { childList: true, subtree: true });
 wireMap();
 
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = event.target.querySelector("input").value.trim();
+  if (words) trigger("click", { ask: { do: "words", words } });
+});
 element.addEventListener("click", (event) => {
   const { image, chosen } = document.querySelector("#editor .editor")?.dataset ?? {};
   if (event.target.closest("[data-like]")) trigger("click", { ask: { do: "like", image, region: chosen } });

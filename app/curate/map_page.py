@@ -17,6 +17,7 @@ from app.core.page_values import whole_number
 from app.services import Services
 from app.ui.events import LIGHT, ON_JOB, QUEUE_ALL, TICK_SECONDS, control_job_by_button, html, in_order, script, warn
 from app.ui.html import command_details, heading, render
+from grain.texts import one_line
 from user_errors import UserError
 
 TITLE = "Map: similar regions, duplicates, outliers"
@@ -37,7 +38,7 @@ COMMANDS = (
     ("-m", "curation.explore.atlas", "--dataset", "NAME", "--what", "regions"),
     ("-m", "curation.explore.similarity", "--dataset", "NAME"),
 )
-NO_SELECTION = render("curate/templates/selection.html", count=0, what="", alike=False)
+NO_SELECTION = render("curate/templates/selection.html", count=0, what="", alike=False, words="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,22 +95,26 @@ class MapSection:
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
     def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
-        """Select what was drawn around, what is like what is open in the editor, or all. Returns selection, bridge."""
+        """Select what was drawn around, what is like what is open or like words, or all. Returns selection, bridge."""
         from app.curate import map_actions
 
         ask, points = event.ask if isinstance(event.ask, Mapping) else {}, _what(what)
+        does, words = ask.get("do"), ""
         try:
-            if alike := ask.get("do") == "like":
+            if does == "like":
                 example = _example(ask, points)
                 selection, count = map_actions.alike(self.services, dataset or "", points, number=example)
-            elif ask.get("do") == "select" and isinstance(ask.get("corners"), list):
+            elif does == "words":
+                words = one_line(str(ask.get("words") or ""))
+                selection, count = map_actions.like_words(self.services, dataset or "", points, words=words)
+            elif does == "select" and isinstance(ask.get("corners"), list):
                 selection, count = map_actions.select(self.services, dataset or "", points, corners=ask["corners"])
             else:
                 return self.forget()
         except UserError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
-        shown = render("curate/templates/selection.html", count=count, what=what, alike=alike)
+        shown = render("curate/templates/selection.html", count=count, what=what, alike=does == "like", words=words)
         return [selection if count else "", shown]
 
     def peek(self, what: str, event: gr.EventData) -> str:

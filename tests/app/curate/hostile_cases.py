@@ -84,7 +84,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     ),
     "curate/templates/conflict.html": (lambda: panels.conflict_panel(conflict()),),
     "curate/templates/selection.html": (
-        lambda: render("curate/templates/selection.html", count=1, what=HOSTILE, alike=True),
+        lambda: render("curate/templates/selection.html", count=1, what=HOSTILE, alike=True, words=HOSTILE),
     ),
     "curate/templates/peek.html": (lambda: map_panels.peek_panel(IMAGE, row(1), HOME),),
     "curate/templates/similar_groups.html": (

@@ -364,7 +364,8 @@ STORE = """async (locked) => {
     };
   };
   const storage = fake(), tab = fake(), held = new Set();
-  const locks = { request: (name) => held.add(name), query: async () => ({ held: [...held].map((name) => ({ name })) }) };
+  const query = async () => ({ held: [...held].map((name) => ({ name })) });
+  const locks = { request: (name) => held.add(name), query };
   let names = 0, clock = 0;
   const made = { storage, locks: locked ? locks : undefined, newId: () => `n${++names}`, now: () => clock };
   const open = (tab) => editorStore({ ...made, tab });

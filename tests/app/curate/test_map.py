@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,28 @@ def test_an_example_finds_what_is_most_like_it(services: Services, model: Embedd
         search.most_alike(999)
     with pytest.raises(UserError, match="draw around points again"):
         MapSelection.from_text('{"what": "regions", "polygon": [], "ids": ["x"]}')
+
+
+def test_words_find_what_is_most_like_them_whoever_described_it(services: Services, model: EmbeddingModel) -> None:
+    asked: Any = partial(map_actions.like_words, services, "lids", "regions", words="a red lid")
+    with pytest.raises(UserError, match="draw it first"):
+        asked()
+    flat: dict[str, Any] = {"alike": 0.99, "bits": 0, "layout": lambda vectors, near: vectors[:, :2]}
+    draw(services.engine, "lids", model, what="regions", home=services.settings.home, load_model=predictor, **flat)
+    selection, count = asked()
+    found = MapSelection.from_text(selection).ids
+    atlas = atlas_of(services.settings.home, 1, "regions")
+    assert atlas is not None and count == len(found) == len(atlas.ids)
+    search = ExampleSearch.of(services.engine, services.settings.home, 1, atlas=atlas)
+    [words] = services.registry.load("sample").embed_texts(["a red lid"])
+    cosines = dict(zip(search.points.ids.tolist(), (search.points.vectors @ words)[search.points.row], strict=True))
+    seen = [float(cosines[number]) for number in found]
+    assert seen == sorted(seen, reverse=True) and seen[0] > seen[-1] + 0.1
+    with pytest.raises(UserError, match="another checkpoint: draw it again"):
+        search.most_like(words[:-1])
+    (model.folder / "config.json").write_text((model.folder / "config.json").read_text() + " ")
+    with pytest.raises(UserError, match="has changed since this map was drawn: draw it again"):
+        asked()
 
 
 def test_what_stands_apart_comes_first_and_filters_hold(services: Services) -> None:

@@ -398,6 +398,9 @@ def test_what_is_drawn_around_on_the_map_is_the_gallery_and_a_click_opens_a_poin
     expect(page.locator(f'#editor .text.chosen[data-id="{last}"]')).to_be_visible()
     page.locator("#map-bridge [data-like]").click()
     expect(page.locator(".toast-body")).to_be_visible()  # this map was drawn by a test, without any vectors
+    page.get_by_label("Find what is most like these words").fill("a red lid")
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast-body").filter(has_text="has changed since this map was drawn")).to_be_visible()
 
 
 def on_map(page: Page, x: float, y: float) -> tuple[float, float]:
