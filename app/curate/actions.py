@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
+from sqlmodel import Session
+
 from app.core.page_values import chosen_dataset
-from app.curate.map_cache import chosen_by, outliers_of
+from app.curate.map_cache import MapSelection, chosen_by, outliers_of
 from app.services import Services
 from curation.files.decode import RefusedError
 from db.engine import reading, retrying
@@ -17,7 +20,7 @@ from db.models import AnnotationRun, RegionEdit, RegionRow, now
 from db.models import Image as Picture
 from db.queries.curate_filter import NO_FILTER, CurateFilter, Sort
 from db.queries.data_set_queries import existing_dataset, get_dataset, get_image
-from db.queries.gallery_queries import curate_page, listed_page
+from db.queries.gallery_queries import curate_page, ids_by_picture, listed_page
 from db.queries.history_queries import Throughput, history_page, throughput
 from db.queries.region_index_queries import SourceCount, count_by_status, index_regions
 from db.queries.region_queries import get_region, regions_of
@@ -30,7 +33,7 @@ MOST_PAGES = 20  # of the queue, looked through for pictures that are not known 
 HISTORY = 30
 DAYS = 14  # of the decisions by person
 INDEX_SECONDS = 0.5  # spent on rows that came in bulk when the page opens
-OUTLIERS = "outliers"  # the order in which regions stand apart on the map
+NEWEST, OUTLIERS = "newest", "outliers"  # orders: the first one of all, and that in which regions stand apart
 PICTURES = "/curate/pictures/"  # their address begins with this: see app/curate/editor_routes.py
 FACTS = ("class", "brand", "release date", "found at", "found on")
 
@@ -44,7 +47,7 @@ class CurateQuery:
 
     dataset: str
     filters: CurateFilter = NO_FILTER
-    sort: str = "newest"
+    sort: str = NEWEST
     selection: str = ""
 
 
@@ -111,15 +114,26 @@ def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: i
         dataset_id = _dataset(session, query.dataset)
         filters = replace(query.filters, chosen=chosen_by(home, dataset_id, query.selection))
         options: dict[str, Any] = {"dataset_id": dataset_id, "filters": filters, "after": after, "limit": limit}
-        if query.sort == OUTLIERS:
-            page = listed_page(session, ids=outliers_of(home, dataset_id), **options)
-        else:
+        ids = _order_of(session, home, dataset_id, query=query)
+        if ids is None:
             page = curate_page(session, sort=cast(Sort, query.sort), **options)
+        else:
+            page = listed_page(session, ids=ids, **options)
         images = {row.image_id: get_image(session, image_id=row.image_id) for row in page.regions}
         tags = tags_of(session, ids=[row.id for row in page.regions])
     there = ((row, images[row.image_id]) for row in page.regions)
     tiles = tuple(GalleryTile(row, image, tuple(tags.get(row.id, ()))) for row, image in there if image is not None)
     return GalleryPage(tiles, page.after)
+
+
+def _order_of(session: Session, home: Path, dataset_id: int, *, query: CurateQuery) -> Sequence[int] | None:
+    """Return regions in an order that the database does not know; None where it knows it."""
+    if query.sort == OUTLIERS:
+        return outliers_of(home, dataset_id)
+    found = MapSelection.from_text(query.selection) if query.selection and query.sort == NEWEST else None
+    if found is None or not found.ids:
+        return None
+    return found.ids if found.what == "regions" else ids_by_picture(session, image_ids=found.ids)  # the most like first
 
 
 def next_pictures(

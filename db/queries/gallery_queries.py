@@ -15,7 +15,7 @@ from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
 from db.models import RegionRow
-from db.queries.bulk import IN_LIST
+from db.queries.bulk import IN_LIST, batches
 from db.queries.curate_filter import NO_FILTER, CurateFilter, Sort
 from db.queries.filter_clauses import (
     RegionQuery,
@@ -102,6 +102,16 @@ def listed_page(
                 break
         size = min(4 * size, IN_LIST)
     return RegionPage(tuple(found), str(start) if start < len(ids) else "")
+
+
+def ids_by_picture(session: Session, *, image_ids: Sequence[int]) -> list[int]:
+    """Return the regions of a few images, picture by picture in the order given."""
+    rank = {image_id: place for place, image_id in enumerate(image_ids)}
+    found: list[tuple[int, int]] = []
+    for some in batches(image_ids, IN_LIST):
+        rows = session.exec(select(RegionRow.image_id, RegionRow.id).where(col(RegionRow.image_id).in_(some)))
+        found += [(rank[image_id], number) for image_id, number in rows]
+    return [number for _, number in sorted(found)]
 
 
 @dataclass(frozen=True)

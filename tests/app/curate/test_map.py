@@ -277,6 +277,11 @@ def test_words_find_what_is_most_like_them_whoever_described_it(services: Servic
     cosines = dict(zip(search.points.ids.tolist(), (search.points.vectors @ words)[search.points.row], strict=True))
     seen = [float(cosines[number]) for number in found]
     assert seen == sorted(seen, reverse=True) and seen[0] > seen[-1] + 0.1
+    tiles = curate_actions.gallery(services, query(selection=selection)).tiles
+    assert [tile.region.id for tile in tiles] == [number for number in found if number in {t.region.id for t in tiles}]
+    of_pictures = MapSelection("pictures", ids=(3, 2)).to_text()
+    seen_pictures = [tile.image.id for tile in curate_actions.gallery(services, query(selection=of_pictures)).tiles]
+    assert seen_pictures == sorted(seen_pictures, key=(3, 2).index) and len({*seen_pictures}) == 2
     with pytest.raises(UserError, match="another checkpoint: draw it again"):
         search.most_like(words[:-1])
     (model.folder / "config.json").write_text((model.folder / "config.json").read_text() + " ")
