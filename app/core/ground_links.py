@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from app.core.settings import Settings
-from app.core.uploads import RefusedError, picture_path, read_picture, save_picture
+from app.core.uploads import RefusedError, browsers_show, picture_path, read_picture, save_picture
+from atomic_files import write_atomically
 from user_errors import UserError, WriteError, sentence
 
 if TYPE_CHECKING:
+    from curation.files.images import PictureReader
     from db.engine import Engine
+    from db.models import Image as Picture
 
 MOST_TEXTS = 6  # descriptions of a data set's picture that are asked for at once
 Field = Literal["picture", "descriptions", "classes", "checkpoint"]
@@ -97,7 +100,7 @@ def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpo
 
     Raises: QuestionError: there is none, or it cannot be read.
     """
-    from curation.files.images import open_image
+    from curation.files.images import PictureReader
     from db.engine import reading
     from db.queries.data_set_queries import get_image
     from db.queries.region_queries import regions_of
@@ -109,11 +112,23 @@ def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpo
         raise QuestionError("picture", f"There is no picture {image_id}: choose another on Curate.")
     texts = list(dict.fromkeys(region.text for region in regions if region.text and region.status != "rejected"))
     try:
-        digest = save_picture(open_image(image, settings.limits), settings.pictures)
+        with PictureReader(settings.limits, processes=1) as reader:
+            file = _shown_file(settings.pictures, reader, image)
     except (UserError, OSError) as error:
         raise QuestionError("picture", sentence(error)) from error
     descriptions = "\n".join(texts[:MOST_TEXTS]) or image.caption
-    return GroundQuestion(str(picture_path(settings.pictures, digest)), descriptions, "", checkpoint)
+    return GroundQuestion(str(file), descriptions, "", checkpoint)
+
+
+def _shown_file(folder: Path, reader: PictureReader, image: Picture) -> Path:
+    """Keep a data set's picture where browsers may read it: its own bytes, by which it is known when it is sent back."""
+    content, suffix = reader.original(image), Path(image.member or image.location).suffix.lower()
+    if not browsers_show(content) or not suffix[1:].isalnum():
+        return picture_path(folder, save_picture(reader.open_image(image), folder))
+    file = folder / f"{image.sha256}{suffix}"
+    if not file.exists():
+        write_atomically(file, content)
+    return file
 
 
 def find_question(settings: Settings, engine: Engine, query_id: str) -> GroundQuestion:

@@ -10,15 +10,13 @@ from pathlib import Path
 from PIL import Image
 
 from app.core.settings import Settings
-from app.core.uploads import save_picture
+from app.core.uploads import browsers_show, save_picture
 from atomic_files import write_atomically
-from curation.files.image_files import MAGICS
 from curation.files.pictures import read_file
 
 MOST_KEPT = 12  # pictures of a person
 NAME_CHARACTERS = 80
 KEPT_ID = re.compile(r"[0-9a-f]{64}")
-WEBP_TAG, AVIF_TAG = b"WEBP", b"ftypavif"
 
 
 def owner_of(person: str) -> str:
@@ -39,7 +37,7 @@ def keep_picture(settings: Settings, person: str, path: Path, *, image: Image.Im
     place = folder / kept_id
     if not (found := _file_in(place)):
         place.mkdir(parents=True, exist_ok=True)
-        if _browsers_show(content):
+        if browsers_show(content):
             found = place / (path.name[-NAME_CHARACTERS:] or "picture")
             write_atomically(found, content)
         else:
@@ -64,7 +62,3 @@ def _prune(folder: Path) -> None:
     newest_first = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime_ns, reverse=True)
     for place in newest_first[MOST_KEPT:]:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _browsers_show(content: bytes) -> bool:
-    return content.startswith(tuple(MAGICS)) or WEBP_TAG in content[8:12] or AVIF_TAG in content[4:12]

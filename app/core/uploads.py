@@ -12,10 +12,12 @@ from pathlib import Path
 from PIL import Image
 
 from atomic_files import write_atomically
+from curation.files.image_files import MAGICS
 from curation.files.pictures import Limits, RefusedError, read_picture
 
-__all__ = ["Limits", "RefusedError", "picture_path", "read_picture", "save_picture"]
+__all__ = ["Limits", "RefusedError", "browsers_show", "picture_path", "read_picture", "save_picture"]
 
+WEBP_TAG, AVIF_TAG = b"WEBP", b"ftypavif"
 SAVED_SIDE = 2048  # pixels; a saved picture is at most this long, so that it can be read back within the limits
 
 
@@ -41,3 +43,8 @@ def save_picture(image: Image.Image, folder: Path) -> str:
 def picture_path(folder: Path, digest: str) -> Path:
     """Return the path where save_picture puts an image."""
     return folder / f"{digest}.png"
+
+
+def browsers_show(content: bytes) -> bool:
+    """Tell whether every browser shows a file; HEIC and TIFF are not among them."""
+    return content.startswith(tuple(MAGICS)) or WEBP_TAG in content[8:12] or AVIF_TAG in content[4:12]

@@ -6,10 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
-
-from sqlmodel import Session
 
 from app.core.page_values import chosen_dataset
 from app.curate.map_cache import MapSelection, chosen_by, outliers_of
@@ -109,16 +106,15 @@ def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: i
 
     Raises: UserError: there is no such data set, or a filter has no meaning.
     """
-    home = services.settings.home
+    home, order = services.settings.home, _order_of(services, query)
     with reading(services.engine) as session:
         dataset_id = _dataset(session, query.dataset)
         filters = replace(query.filters, chosen=chosen_by(home, dataset_id, query.selection))
         options: dict[str, Any] = {"dataset_id": dataset_id, "filters": filters, "after": after, "limit": limit}
-        ids = _order_of(session, home, dataset_id, query=query)
-        if ids is None:
+        if order is None:
             page = curate_page(session, sort=cast(Sort, query.sort), **options)
         else:
-            page = listed_page(session, ids=ids, **options)
+            page = listed_page(session, ids=order, **options)
         images = {row.image_id: get_image(session, image_id=row.image_id) for row in page.regions}
         tags = tags_of(session, ids=[row.id for row in page.regions])
     there = ((row, images[row.image_id]) for row in page.regions)
@@ -126,14 +122,17 @@ def gallery(services: Services, query: CurateQuery, after: str = "", *, limit: i
     return GalleryPage(tiles, page.after)
 
 
-def _order_of(session: Session, home: Path, dataset_id: int, *, query: CurateQuery) -> Sequence[int] | None:
+def _order_of(services: Services, query: CurateQuery) -> Sequence[int] | None:
     """Return regions in an order that the database does not know; None where it knows it."""
     if query.sort == OUTLIERS:
-        return outliers_of(home, dataset_id)
+        return outliers_of(services.settings.home, dataset_of(services, query.dataset))
     found = MapSelection.from_text(query.selection) if query.selection and query.sort == NEWEST else None
     if found is None or not found.ids:
         return None
-    return found.ids if found.what == "regions" else ids_by_picture(session, image_ids=found.ids)  # the most like first
+    if found.what == "regions":
+        return found.ids  # the most like first
+    with reading(services.engine) as session:
+        return ids_by_picture(session, image_ids=found.ids)
 
 
 def next_pictures(

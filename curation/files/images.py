@@ -66,9 +66,16 @@ class PictureReader:
     def finds(self, row: Image) -> bool:
         """Tell whether a picture's file is where it was imported from, with the content that it had."""
         try:
-            return bool(self._bytes(row, self._content(row)))
+            return bool(self.original(row))
         except RefusedError:
             return False
+
+    def original(self, row: Image) -> bytes:
+        """Return the bytes of a picture's file, as they were imported.
+
+        Raises: RefusedError: it is gone or has changed.
+        """
+        return self._bytes(row, self._content(row))
 
     def close(self) -> None:
         """End the processes and let the files go."""

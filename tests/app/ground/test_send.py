@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from app.access.accounts import Person
-from app.core.ground_links import GroundQuestion
+from app.core.ground_links import GroundQuestion, image_question
 from app.ground.send import send_to_curate
 from app.ground.several import ground_files
 from app.services import Services
@@ -71,6 +72,29 @@ def test_pictures_and_what_was_found_in_them_become_regions_to_judge(services: S
     for name, (_, prediction) in zip(("a.jpg", "a-2.jpg"), found, strict=True):
         box = [getattr(by_name[name], side) for side in ("x1", "y1", "x2", "y2")]
         assert box == pytest.approx(BOXES_XYXY[prediction.regions[0].index], abs=1e-3)
+
+
+def test_a_picture_of_a_data_set_that_is_sent_back_is_the_same_picture(services: Services, tmp_path: Path) -> None:
+    folder, home = tmp_path / "own", services.settings.home
+    folder.mkdir()
+    Image.effect_noise((300, 200), 90).convert("RGB").save(folder / "a.jpg", quality=60)
+    ingest(services.engine, folder, dataset="lids", home=home)
+    question = image_question(services.settings, services.engine, 1, checkpoint="sample")
+    assert (
+        hashlib.sha256(Path(question.picture).read_bytes()).hexdigest()
+        == hashlib.sha256((folder / "a.jpg").read_bytes()).hexdigest()
+    )
+    asked = replace(question, descriptions="a lid", threshold=-1.0)
+    [answer] = ground_files(services, [question.picture], asked)
+    assert answer.found is not None
+    send_to_curate(services, [(answer.path, answer.found.prediction)], checkpoint="sample", dataset="lids", person=ADA)
+    pictures, annotations = jobs_of(services)
+    ingest(services.engine, Path(pictures.config["source"]), dataset="lids", home=home)
+    import_file(services.engine, dataset="lids", path=Path(annotations.config["file"]), format="coco", who="ada")
+    with reading(services.engine) as session:
+        images = image_page(session, dataset_id=1)
+        rows = regions_of(session, image_ids=[1])
+    assert [image.id for image in images] == [1] and [row.text for row in rows[1]] == ["a lid"]
 
 
 def test_without_a_result_or_a_name_or_a_picture_nothing_is_sent(services: Services, tmp_path: Path) -> None:
