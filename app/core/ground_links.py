@@ -121,7 +121,7 @@ def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpo
 
 
 def _shown_file(folder: Path, reader: PictureReader, image: Picture) -> Path:
-    """Keep a data set's picture where browsers read it, with its own bytes: by them it is known when it is sent back."""
+    """Keep a data set's picture where browsers read it, by its own bytes: so it is known when it is sent back."""
     content, suffix = reader.original(image), Path(image.member or image.location).suffix.lower()
     if not browsers_show(content) or not suffix[1:].isalnum():
         return picture_path(folder, save_picture(reader.open_image(image), folder))
