@@ -13,7 +13,7 @@ import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grain.command import DISK_FULL, command_line, exit_sentence, flags_of, run_command
+from grain.command import command_line, exit_sentence, flags_of, run_command
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.paths import ROOT
 from user_errors import UserError
@@ -129,8 +129,11 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
         (UserError("expected a cat, got a dog: bring a cat"), "a.b: expected a cat, got a dog: bring a cat"),
         (ValueError("no such name"), "a.b: no such name"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "a.b: [Errno 2] No such file: '/x'"),
-        (FULL, f"a.b: {DISK_FULL}"),
-        (OSError(errno.EDQUOT, "quota"), f"a.b: {DISK_FULL}"),
+        (FULL, "a.b: The disk is full: free some space on /x and try again; the same command goes on."),
+        (
+            OSError(errno.EFBIG, "big"),
+            "a.b: The disk is full: free some space and try again; the same command goes on.",
+        ),
         (KeyboardInterrupt(), "a.b: stopped: the same command goes on"),
     ],
 )
