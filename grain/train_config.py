@@ -164,12 +164,12 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """Steps in all."""
+        """Count the steps in all."""
         return self.images // self.batch_size
 
     @property
     def evaluations(self) -> int:
-        """Evaluations in all: one whenever so many images are seen, and one at the end."""
+        """Count the evaluations in all: one whenever so many images are seen, and one at the end."""
         before = self.steps - 1
         return min(before, before * self.batch_size // self.evaluate_images) + 1
 

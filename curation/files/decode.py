@@ -81,12 +81,12 @@ class DecodedPicture:
 
     @property
     def across(self) -> int:
-        """Pixels at hand, upright."""
+        """Return pixels at hand, upright."""
         return self.image.height if self.orientation in SIDEWAYS else self.image.width
 
     @property
     def down(self) -> int:
-        """Pixels at hand, upright."""
+        """Return pixels at hand, upright."""
         return self.image.width if self.orientation in SIDEWAYS else self.image.height
 
     def strips(self, multiple: int = 1) -> Iterator[Image.Image]:

@@ -225,7 +225,7 @@ def description_from(
 
 
 def parse_box(value: Any) -> Box:
-    """Four numbers that are a box with an area within the picture.
+    """Parse four numbers that are a box with an area within the picture.
 
     Raises: UserError.
     """

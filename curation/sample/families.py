@@ -93,7 +93,7 @@ def _swapped(parts: Parts, one: int, two: int) -> Parts:
 
 @lru_cache(maxsize=8)
 def family_classes(seed: int, count: int) -> tuple[NovelClass, ...]:
-    """Novel classes of the second edition, one family after the other, the last one cut off at count.
+    """Return the novel classes of the second edition, one family after the other, the last one cut off at count.
 
     Raises:  ValueError: count is not between 1 and 1000.
     """

@@ -55,7 +55,7 @@ def _tilted(shape: Shape, degrees: float) -> Shape:
 
 
 def _lean(body: Body, y: float) -> float:
-    """Degrees a side part turns towards standing straight on a sloping side, which would hide it otherwise."""
+    """Return the degrees a side part turns to stand straight on a sloping side, which would hide it otherwise."""
     widening = (half_width_at(body, y + 0.2) - half_width_at(body, y - 0.2)) / 0.4
     return -0.75 * math.degrees(math.atan(widening))
 

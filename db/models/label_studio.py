@@ -1,4 +1,4 @@
-"""Tables of the sync with Label Studio: tasks, conflicts, and what could not be taken."""
+"""Define the tables of the sync with Label Studio: tasks, conflicts, and what could not be taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries of audited claims: pages worst first, verdicts of people, counts, and what a rule would touch."""
+"""Query audited claims: pages worst first, verdicts of people, counts, and what a rule would touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries of data sets of novel concepts: classes, licence, suspected leaks.
+"""Query data sets of novel concepts: classes, licence, suspected leaks.
 
 Such a set is labelled by hand, image by image, so that all of its images and labels fit into memory.
 """

@@ -1,4 +1,4 @@
-"""Queries of data sets, their images, and the files that an import refused.
+"""Query data sets, their images, and the files that an import refused.
 
 The caller owns the transaction; nothing in db.queries commits. A page is asked for by key: `after` is the id of the
 last row of the page before, 0 for the first page.

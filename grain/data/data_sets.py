@@ -199,7 +199,7 @@ def of_items(
 
 
 def described_too(names: Sequence[str]) -> ClassTexts:
-    """Templates of names, and the same with a description behind: `a photo of a {name}, which has {description}.`"""
+    """Return templates of names, and the same with a description: `a photo of a {name}, which has {description}.`"""
     texts = (f"{name.rstrip('.')}, which has {{description}}." for name in names)
     return ClassTexts(names=tuple(names), descriptions=tuple(texts))
 

@@ -1,4 +1,4 @@
-"""GRAIN with a query a token: every token proposes a few regions, each with a box, an embedding and an objectness.
+"""Define GRAIN with a query a token: each token proposes a few regions with a box, an embedding and an objectness.
 
 The paper's decoder has a fixed number of learned queries; here the picture's tokens are the queries, and three learned
 slots let one token speak for several regions (a face, a cap, a person).

@@ -137,7 +137,7 @@ def export_open_clip(model: GrainModel, path: Path) -> None:
 
 
 def state_sha256(model: GrainModel) -> str:
-    """Hex digest of a model's weights, wherever they came from."""
+    """Return the hex digest of a model's weights, wherever they came from."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -276,7 +276,7 @@ def run(model: ModelProto, pixels: Tensor) -> list[Array]:
 
 
 def count_weights(model: ModelProto) -> int:
-    """Floating point values of a graph's initializers, those included that it only names."""
+    """Count the floating point values of a graph's initializers, those included that it only names."""
     from onnx import TensorProto
 
     floats = [tensor.dims for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT]

@@ -77,7 +77,7 @@ class Cost(MemoryCost):
     images: int
 
     def device_hours(self, *, flops_a_second: float, share: float) -> float:
-        """Hours of one device for the whole run. share: of its peak that a training reaches."""
+        """Return the hours of one device for the whole run. share: of its peak that a training reaches."""
         return self.images * self.flops_an_image / (flops_a_second * share) / 3600
 
 
@@ -216,7 +216,7 @@ def _kept(
 
 @contextmanager
 def _counting(weights: set[int]) -> Iterator[dict[int, int]]:
-    """Storage -> bytes of all that is saved for a gradient, but for the weights themselves."""
+    """Map storage -> bytes of all that is saved for a gradient, but for the weights themselves."""
     found: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no storage's place is given to another one
 
@@ -233,7 +233,7 @@ def _counting(weights: set[int]) -> Iterator[dict[int, int]]:
 
 @contextmanager
 def _recounted(model: GrainModel, weights: set[int], blocks: list[tuple[int, int]]) -> Iterator[None]:
-    """While this lasts each block's own count goes into `blocks` and not into the count around it."""
+    """Count each block's own share into `blocks` and not into the count around it, while this lasts."""
 
     def counted(forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*inputs: Any, **options: Any) -> Any:
