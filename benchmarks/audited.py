@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-from benchmarks.told import BATCH, Keep, picture_of, samples_of
+from benchmarks.noisy_annotations import BATCH, Keep, picture_of, samples_of
 from curation.annotate.sample_annotators import SampleConfig, SampleDescriber, truth_of
 from curation.audit.claim_judge import Judge, JudgedClaim, JudgeExample, fit, threshold_below
 from curation.audit.claims import Claim, split_claims

@@ -19,7 +19,7 @@ import tyro
 from filelock import FileLock
 
 from benchmarks.audited import Dropped, audit_filter, filter_judge
-from benchmarks.told import Keep, everything, tell
+from benchmarks.noisy_annotations import Keep, everything, tell
 from curation.annotate.sample_annotators import SampleConfig
 from curation.sample.shapes import KINDS
 from grain.evaluate.experiments import EXPERIMENTS, STRONG

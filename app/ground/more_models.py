@@ -76,4 +76,4 @@ def models_panel(rows: Sequence[ModelRow], problem: str) -> str:
 
 def _words(services: Services, name: str) -> list[str]:
     folder = Path(services.settings.checkpoints).absolute() / name
-    return ["-m", "grain.hub.bring", *flags_of(BringConfig(name, folder, fetch=True))]
+    return ["-m", "grain.hub.import_model", *flags_of(BringConfig(name, folder, fetch=True))]

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.random_detectors import write_random_detector
 from grain.checkpoint import MANIFEST, CheckpointError, checkpoint_folder, read_info, verify
-from grain.hub.bring import bring
+from grain.hub.import_model import bring
 from grain.hub.published_models import BringConfig
 from grain.model.pretrained import export_open_clip
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_config
@@ -56,7 +56,7 @@ def fetched(hub: FakeHub, model: str, folder: Path) -> subprocess.CompletedProce
     """Run the command as the app does, with this hub as the hub."""
     reached = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     reached |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), PROGRESS: str(folder / "progress.json")}
-    words = [sys.executable, "-m", "grain.hub.bring", model, "--fetch", "--out", str(folder / "mine")]
+    words = [sys.executable, "-m", "grain.hub.import_model", model, "--fetch", "--out", str(folder / "mine")]
     return subprocess.run(words, env=reached, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,7 +1,7 @@
 """Make a checkpoint of a published model: OWLv2 or OWL-ViT, or a CLIP as open_clip publishes it.
 
-`python -m grain.hub.bring owlv2 --out FOLDER` takes weights that are on this machine; `--fetch` downloads them first,
-through the hub's own library, which resumes an interrupted download and checks what it got.
+`python -m grain.hub.import_model owlv2 --out FOLDER` takes weights that are on this machine; `--fetch` downloads
+them first, through the hub's own library, which resumes an interrupted download and checks what it got.
 """
 
 from __future__ import annotations
@@ -186,4 +186,4 @@ def main(config: BringConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, BringConfig, module="grain.hub.bring")
+    run_command(main, BringConfig, module="grain.hub.import_model")
