@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 Setting = tuple[str, Any, Any, Any]  # flag without its dashes, type, value, default (dataclasses.MISSING: required)
-SAME_COMMAND = "stopped: the same command goes on"
-SAFE = "the same command goes on"
+SAME_COMMAND = "stopped: the same command resumes"
+SAFE = "the same command resumes"
 
 
 def run_command(

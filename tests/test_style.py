@@ -13,6 +13,16 @@ from tests.support.paths import ROOT
 
 ROOMS = ("app", "curation", "db", "grain")
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL = 500, 60, 3
+DIALECT = re.compile(  # what names of the program once were, in them or alone; each has a word of the field now
+    r"(^|_)(anew|atlases|bring|contenders|deed|describings|disputes|hear|heard|said|served|sighting|steering|tell"
+    r"|teller|told)(_|$)"
+    r"|^(combine|in_step|looking|second_opinion|wanted_act|whole)$"
+)
+DIALECT_IN_SENTENCES = re.compile(
+    r"\b(anew|whoever|contenders?|describings|sightings?|steering|second opinion|teller|goes on where|command goes on"
+    r"|by one another|lost said first|(are|is) let go|take the others along|still a gradient|go round over)\b",
+    re.IGNORECASE,
+)
 VERBS = frozenset(  # that open a docstring; a new one is added here
     """Accept Add Annotate Answer Append Apply Ask Assemble Assign Audit Average Begin Believe Bound Bring Build
     Cache Call Carry Change Check Choose Classify Close Collect Compare Compile Compose Compute Concatenate
@@ -70,18 +80,66 @@ def test_no_two_classes_of_the_rooms_have_one_name() -> None:
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
+def named_by(source: str, path: str) -> list[str]:
+    """The name of a module, and those of its functions, classes and arguments."""
+    found = [path.rpartition("/")[2].removesuffix(".py")]
+    for node in ast.walk(parse_python(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.append(node.name)
+        elif isinstance(node, ast.arg):
+            found.append(node.arg)
+    return found
+
+
+def dialect_names(source: str, path: str) -> list[str]:
+    """Names of a file that have a word of our own dialect for a word of the field."""
+    snake = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip("_") for name in named_by(source, path)}
+    return [name for name, plain in snake.items() if DIALECT.search(plain)]
+
+
+def test_names_are_words_of_the_field() -> None:
+    files = sources() | {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+        for file in (ROOT / "benchmarks").glob("*.py")
+    }
+    found = [(path, name) for path, source in files.items() for name in dialect_names(source, path)]
+    assert sum(len(named_by(source, path)) for path, source in files.items()) > 8_000
+    assert found == [("curation/files/archives.py", "tell")], "a method that files have"
+
+
+def test_a_name_of_our_own_dialect_is_noticed() -> None:
+    source = "class ToldWorld: ...\ndef hear_again(whole, whole_number, retold): ..."
+    assert dialect_names(source, "grain/hub/bring.py") == ["bring", "ToldWorld", "hear_again", "whole"]
+
+
 def test_no_sentence_of_the_program_names_a_class() -> None:
     classes = {node.name for _, node in nodes() if isinstance(node, ast.ClassDef)} - {"McNemar"}  # a person too
     several_words = re.compile(r"\b(?:[A-Z][a-z]+){2,}\b")  # one word alone may be English
-    said = [
-        (path, text)
-        for path, node in nodes()
-        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        for child in ast.iter_child_nodes(node)
-        if isinstance(child, ast.Constant) and isinstance(text := child.value, str) and " " in text
-    ]
+    said = [(path, text) for path, source in sources().items() for text in sentences(source)]
     assert len(said) > 3_000
     assert [(path, text) for path, text in said if classes & set(several_words.findall(text))] == []
+
+
+def sentences(source: str) -> list[str]:
+    """The texts of a Python file that have several words and are no docstrings."""
+    return [
+        child.value
+        for node in ast.walk(parse_python(source))
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for child in ast.iter_child_nodes(node)
+        if isinstance(child, ast.Constant) and isinstance(child.value, str) and " " in child.value
+    ]
+
+
+def test_sentences_are_plain_english() -> None:
+    said = [(path, text) for path, source in sources().items() for text in sentences(source)]
+    templates = list((ROOT / "app").rglob("templates/*.html"))
+    pages = [file for folder in ("guides", "pages", "reference") for file in (ROOT / "docs" / folder).glob("*.md")]
+    assert (len(said) > 3_000, len(templates) > 50, len(pages) > 15) == (True, True, True)
+    for file in (*templates, *pages, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        said.append((file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")))
+    found = [(path, match[0]) for path, text in said for match in DIALECT_IN_SENTENCES.finditer(text)]
+    assert found == []
 
 
 def fragments(source: str) -> list[str]:

@@ -18,7 +18,7 @@ from app.core.settings import ROOT
 from curation.files.home import DATABASE, HOME
 from job_progress import PROGRESS
 
-LOG_BYTES = 2**20  # runners and watchdogs say little; a longer log is begun anew
+LOG_BYTES = 2**20  # runners and watchdogs say little; a longer log is begun again
 WATCHDOG_LOCK = "watchdog.lock"  # held by the one watchdog of a home as long as it lives
 
 

@@ -352,7 +352,7 @@ class LlavaDescriber:
     def describe_names(self, names: Sequence[str]) -> list[DescriberResult]:
         """See TextDescriber."""
         starts = range(0, len(names), self._batch_size)
-        return [result for start in starts for result in self._told(names[start : start + self._batch_size])]
+        return [result for start in starts for result in self._describe_names(names[start : start + self._batch_size])]
 
     def ask_each(self, images: Sequence[Image.Image], questions: Sequence[str], most_tokens: int) -> list[BoxAnswer]:
         """See BoxAnswerer."""
@@ -382,7 +382,7 @@ class LlavaDescriber:
     def _reduced(self, image: Image.Image) -> Image.Image:
         return reduce_picture(image, self._picture_side) if self._picture_side else image.convert("RGB")
 
-    def _told(self, names: Sequence[str]) -> list[DescriberResult]:
+    def _describe_names(self, names: Sequence[str]) -> list[DescriberResult]:
         began = time.perf_counter()
         ids, mask, _ = self._tokens([[user_turn(name_question(name))] for name in names])
         answers = self._generate(ids, mask, pictures={}, most_tokens=self.config.stage2_tokens).answers

@@ -69,7 +69,7 @@ class TwiceDescribed:
     """A picture with what each prompt said of it: its descriptions, each with the claims in it; in PROMPTS' order."""
 
     image: Image
-    said: tuple[tuple[tuple[str, tuple[ClaimRow, ...]], ...], ...]
+    texts: tuple[tuple[tuple[str, tuple[ClaimRow, ...]], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ def prompt_comparison(
         decided,
         tuple(dict.fromkeys(sentence for each in noted for sentence in each.sentences())),
         tuple(
-            TwiceDescribed(images[row], tuple(each.said(ids[row]) for each in read.values())) for row in both[:examples]
+            TwiceDescribed(images[row], tuple(each.texts(ids[row]) for each in read.values()))
+            for row in both[:examples]
         ),
     )
 
@@ -228,7 +229,7 @@ class _Read:
         ]
         return np.array(rows, np.int64).reshape(-1, 2)
 
-    def said(self, image_id: int) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
+    def texts(self, image_id: int) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
         rows = self.claims[image_id]
         return tuple(
             (each.text, tuple(row for row in rows if row.claim.description_id == each.id))

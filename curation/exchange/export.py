@@ -6,7 +6,7 @@ prints a JSON object. You see what the format cannot store before anything is wr
 command starts again and reuses the pictures that are there; a folder whose export.json says "complete" is whole.
 
 Pictures are copied byte by byte, except those that other programs would show turned or not at all: these are encoded
-anew, upright. Boxes are those of the upright picture.
+again, upright. Boxes are those of the upright picture.
 """
 
 from __future__ import annotations

@@ -198,7 +198,9 @@ class ZipArchive:
             with self._zip.open(self._by_start[entry.start]) as file:
                 content = file.read(min(entry.size, self._limits.file_bytes) + 1)
         except NotImplementedError as error:
-            raise RefusedError("This file in the archive is packed in a way that is not read: pack it anew.") from error
+            raise RefusedError(
+                "This file in the archive is packed in a way that is not read: pack it again."
+            ) from error
         except Exception as error:  # as above
             raise RefusedError("This file in the archive is damaged: pack it again.") from error
         check_size(len(content), self._limits)

@@ -263,7 +263,7 @@ def main(limits: Limits) -> None:
     answers.flush()
     fit = True
     while fit and (line := questions.readline()):
-        # of each file anew, and inside C code too: past it the system ends this process
+        # of each file again, and inside C code too: past it the system ends this process
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         asked = json.loads(line)
         fit = answer(questions.read(asked["bytes"]), limits, side=asked["side"], out=answers)

@@ -340,11 +340,11 @@ def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:
     if first is None:
         raise UserError("expected rows, got an empty table: choose another")
 
-    def whole() -> Iterator[TableRow]:
+    def all_rows() -> Iterator[TableRow]:
         yield first
         yield from rows
 
-    return whole()
+    return all_rows()
 
 
 def _belongs_to_a_shard(name: str, shards: set[str]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.files.records import WRITTEN_CAPTION, PictureRecord
-from curation.review.wide_acts import Part, Told, WideAct, do_wide_act
+from curation.review.wide_acts import OnProgress, Part, WideAct, do_wide_act
 from curation.versions.state_file import FrozenState
 from curation.versions.versions import dataset_of_version, open_version
 from db.engine import Engine, Session, reading
@@ -141,7 +141,7 @@ def restore_version(
     version: str,
     who: str,
     action: str,
-    told: Told = lambda regions: None,
+    on_progress: OnProgress = lambda regions: None,
 ) -> ReviewAct:
     """Give a data set the descriptions, boxes, verdicts, captions and facts of a version again.
 
@@ -152,7 +152,7 @@ def restore_version(
     """
     restore = _restore(engine, home, dataset=dataset, version=version)
     act = WideAct(restore.dataset_id, "restore version", version, who, action)
-    return do_wide_act(engine, act, restore.parts(), told=told)
+    return do_wide_act(engine, act, restore.parts(), on_progress=on_progress)
 
 
 def _restore(engine: Engine, home: Path, *, dataset: str, version: str) -> _Restore:

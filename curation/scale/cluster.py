@@ -70,7 +70,7 @@ class ClusterConfig:
     attempts: int = 2
     """Tries of a picture that fails."""
     redo_failed: bool = False
-    """Do shards anew in which a picture failed, as when a server was away."""
+    """Do shards again in which a picture failed, as when a server was away."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

@@ -231,7 +231,7 @@ def _contents(shard: Path, items: Sequence[ShardItem]) -> Iterator[tuple[ShardIt
 
 
 def _as_jpeg(content: bytes, decoders: DecoderPool) -> bytes:
-    """Return the very bytes where they are a JPEG that nothing turns; else save the upright picture anew."""
+    """Return the very bytes where they are a JPEG that nothing turns; else save the upright picture again."""
     if content.startswith(JPEG_MAGIC) and EXIF not in content:
         return content
     buffer = io.BytesIO()

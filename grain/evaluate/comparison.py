@@ -239,7 +239,7 @@ class ConfusedPair:
     """Pictures of one class that were taken for another. pictures: their rows."""
 
     true: str
-    said: str
+    predicted: str
     pictures: tuple[int, ...]
 
 
@@ -252,11 +252,11 @@ class Confusion:
     pairs: tuple[ConfusedPair, ...]
 
 
-def confusion(said: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> Confusion:
-    """Count which class is taken for which. said, target: [N] rows in names. most: pairs kept, most frequent first."""
-    _same_length(said, target)
+def confusion(predicted: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> Confusion:
+    """Count which class is taken for which. predicted, target: [N] rows in names. most: pairs kept, by frequency."""
+    _same_length(predicted, target)
     count = len(names)
-    cell = target * count + said
+    cell = target * count + predicted
     counts = np.bincount(cell, minlength=count * count).reshape(count, count)
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)

@@ -50,7 +50,7 @@ def _row_details(row: ResultRow, first: ModelResult, names: Sequence[str]) -> di
         "confused": [
             {
                 "true": pair.true,
-                "said": pair.said,
+                "said": pair.predicted,
                 "count": len(pair.pictures),
                 "pictures": [int(first.labelled[at]) for at in pair.pictures[:CONFUSED_PICTURES]],
             }

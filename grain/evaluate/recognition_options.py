@@ -66,7 +66,7 @@ class OtherWays:
         return cls(model, filtered, weighted, asked.crops)
 
     def scores(self, items: Sequence[EvaluationItem], features: Sequence[ImageFeatures]) -> dict[str, Array]:
-        """Score pictures: way -> [N, C]. Crops are encoded anew, nothing of them is kept.
+        """Score pictures: way -> [N, C]. Crops are encoded again, nothing of them is kept.
 
         Raises: UserError: a picture cannot be read any more.
         """

@@ -129,12 +129,12 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
         (UserError("expected a cat, got a dog: bring a cat"), "a.b: expected a cat, got a dog: bring a cat"),
         (ValueError("no such name"), "a.b: no such name"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "a.b: [Errno 2] No such file: '/x'"),
-        (FULL, "a.b: The disk is full: free some space on /x and try again; the same command goes on."),
+        (FULL, "a.b: The disk is full: free some space on /x and try again; the same command resumes."),
         (
             OSError(errno.EFBIG, "big"),
-            "a.b: The disk is full: free some space and try again; the same command goes on.",
+            "a.b: The disk is full: free some space and try again; the same command resumes.",
         ),
-        (KeyboardInterrupt(), "a.b: stopped: the same command goes on"),
+        (KeyboardInterrupt(), "a.b: stopped: the same command resumes"),
     ],
 )
 def test_what_a_person_can_mend_ends_in_a_sentence(
@@ -158,8 +158,8 @@ def test_a_bug_keeps_its_traceback_and_a_code_is_passed_on(monkeypatch: pytest.M
 
 def test_another_sentence_may_be_given_for_a_stop() -> None:
     with (
-        pytest.raises(SystemExit, match=r"^a: begin anew$"),
-        exit_sentence("a", stopped="begin anew"),
+        pytest.raises(SystemExit, match=r"^a: begin again$"),
+        exit_sentence("a", stopped="begin again"),
     ):
         raise KeyboardInterrupt
 
