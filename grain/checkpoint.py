@@ -40,7 +40,7 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
+    """Facts of a checkpoint for a person. twin: name of the CLIP trained on the same data for the same steps.
 
     from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
     score a class, see grain.zero_shot.region_scores. alpha: share of the whole picture in a class's score, the rest is

@@ -21,7 +21,7 @@ FEW = 3  # names shown in a sentence
 
 @dataclass(frozen=True)
 class ClassDescriptions:
-    """What is known of each class, and what was wrong with the file.
+    """The descriptions of each class, and what was wrong with the file.
 
     classes: every class of the data set, in its order -> its descriptions, () where there are none. empty: texts of
     nothing but spaces. duplicates: descriptions of a class that were there before. missing: classes without any.

@@ -50,7 +50,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ClassTexts:
-    """How a class becomes texts: templates filled with {name} and, where there are descriptions, {description}.
+    """Templates that make texts of a class, filled with {name} and, where there are descriptions, {description}.
 
     In place of {description}, {clause} writes it as grain.zero_shot.relative_clause does.
     """

@@ -23,6 +23,11 @@ DIALECT_IN_SENTENCES = re.compile(
     r"|by one another|lost said first|(are|is) let go|take the others along|still a gradient|go round over)\b",
     re.IGNORECASE,
 )
+QUESTION_WORDS = frozenset(
+    "What How Which Who Whose Where Why When Whether Of See Somebody Another All Each Both As".split()
+)
+STILL_QUESTIONS = """ReviewLibrary EditorAnswers NotTaken DatasetWorks UpkeepQuestion Access PullSummary Reading
+    Decision PushSummary PushedTask SyncConfig""".split()  # classes of Curate, Data and Label Studio, to be mended
 VERBS = frozenset(  # that open a docstring; a new one is added here
     """Accept Add Annotate Answer Append Apply Ask Assemble Assign Audit Average Begin Believe Bound Bring Build
     Cache Call Carry Change Check Choose Classify Close Collect Compare Compile Compose Compute Concatenate
@@ -168,6 +173,23 @@ def test_a_fragment_is_noticed_and_a_verb_is_not() -> None:
     assert (
         fragments('"""Draw regions."""\nclass A:\n    """A thing."""\n    def f(self):\n        """Return it."""') == []
     )
+
+
+def questions(source: str) -> list[str]:
+    """Classes of a file whose docstring opens with a word of questions or relations: it should name a thing."""
+    opened = [
+        (node.name, docstring.split()[0].strip(",.:"))
+        for node in ast.walk(parse_python(source))
+        if isinstance(node, ast.ClassDef) and (docstring := ast.get_docstring(node))
+    ]
+    return [name for name, first in opened if first in QUESTION_WORDS]
+
+
+def test_the_docstring_of_a_class_names_a_thing() -> None:
+    found = [(path, name) for path, source in sources().items() for name in questions(source)]
+    assert sum(isinstance(node, ast.ClassDef) for _, node in nodes()) > 600
+    assert {name for _, name in found} <= set(STILL_QUESTIONS)
+    assert questions('class A:\n    """What it does."""\nclass B:\n    """A thing."""') == ["A"]
 
 
 def by_place(source: str) -> list[str]:

@@ -68,7 +68,7 @@ class AuditSourceFields(NamedTuple):
 
 @dataclass(frozen=True)
 class AuditPosition:
-    """What a person has open. claim: 0 for none. sample: its position in the sample, where that is judged blind."""
+    """A person's place in an audit. claim: 0 for none. sample: the position in the sample, where it is judged blind."""
 
     claim: int = 0
     sample: int | None = None

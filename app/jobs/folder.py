@@ -18,7 +18,7 @@ LARGEST = 2**63 - 1  # what the database can count
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. total: 0 while unknown. message: where it is, for people."""
+    """The progress of a job. total: 0 while unknown. message: where it is, for people."""
 
     done: int
     total: int = 0

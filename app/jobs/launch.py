@@ -24,7 +24,7 @@ WATCHDOG_LOCK = "watchdog.lock"  # held by the one watchdog of a home as long as
 
 @dataclass(frozen=True)
 class Pace:
-    """How often and how long, in seconds."""
+    """Intervals and limits, in seconds."""
 
     heartbeat_s: float = 1.0
     """Between two looks at what was asked."""

@@ -18,7 +18,7 @@ FIELDS = ("partition", "account", "hours", "cpus", "memory_gb")
 
 @dataclass(frozen=True)
 class ClusterResources:
-    """What one job asks for, on one node. partition, account: "" for the cluster's own. memory_gb: 0 likewise.
+    """The resources of one job, on one node. partition, account: "" for the cluster's own. memory_gb: 0 likewise.
 
     hours: after which Slurm ends it; Ray has no such limit.
     """

@@ -50,7 +50,7 @@ class DescriberError(UserError):
 
 @dataclass(frozen=True)
 class DescriberResult:
-    """What came of one picture.
+    """The descriptions of one picture, or why there are none.
 
     raw: the model's answers in order, as far as a database can hold them; empty where there was none.
     subject: the first question's answer; empty where it was not asked. descriptions: none where there is a problem.
@@ -77,7 +77,7 @@ class DescriberResult:
 
 @dataclass(frozen=True)
 class DescribeConfig:
-    """What is asked, and how long an answer may be."""
+    """The questions, and how long an answer may be."""
 
     prompts: str = TWO_STAGE.name
     """One of curation.annotate.prompts.PROMPTS."""
@@ -111,7 +111,7 @@ class DescribeConfig:
 
 
 class Describer(Protocol):
-    """What writes descriptions."""
+    """A model that writes descriptions."""
 
     @property
     def name(self) -> str:

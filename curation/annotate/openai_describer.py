@@ -62,7 +62,7 @@ class _NoAnswerError(RuntimeError):
 
 
 class OpenAIDescriber:
-    """See Describer. Pictures travel as bytes (data URLs), reduced once; several conversations go on at once.
+    """A Describer behind a server. Pictures travel as bytes (data URLs), reduced once; several conversations at once.
 
     A busy or failing server is asked again, later and later. A picture whose request fails all the same is asked about
     once more, alone; what then fails is its own failure, and the others keep their answers. Only where a probe gets no

@@ -37,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What one prompt came to.
+    """The result of one prompt.
 
     questions: about the descriptions, without that for a caption. described, problems: pictures with a list, and
     without. seconds, tokens: a picture, of those that were described now. kinds: claims by kind. unsupported: the
@@ -74,7 +74,7 @@ class TwiceDescribed:
 
 @dataclass(frozen=True)
 class PromptComparison:
-    """Both prompts on one sample.
+    """Two prompts on one sample.
 
     sample: name of its data set. results: in the order of PROMPTS. difference: of the auditor's shares, two-stage minus
     one-stage, on the pictures that both described; None where it could not decide. same: the describer asks no
@@ -208,7 +208,7 @@ def next_claim(session: Session, *, sample: str, recipes: Mapping[str, str], who
 
 @dataclass(frozen=True)
 class _Read:
-    """What the database has of one prompt, by picture."""
+    """The rows of one prompt in the database, by picture."""
 
     described: Mapping[int, StageResult]
     descriptions: Mapping[int, Sequence[Description]]

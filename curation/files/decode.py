@@ -44,7 +44,7 @@ MARGIN = 2  # a picture that is reduced is first brought to this many times the 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one picture may cost. seconds: of processor time. memory_bytes: address space of the whole process."""
+    """The cost that a picture may have. seconds: of processor. memory_bytes: address space of the whole process."""
 
     file_bytes: int = 25_000_000
     pixels: int = 50_000_000

@@ -159,7 +159,7 @@ class PictureDecoder:
 
 
 class DecoderPool:
-    """As many decoders as there are threads to wait for them; `read` is for any number of threads."""
+    """Decoders, as many as there are threads to wait for them; `read` is for any number of threads."""
 
     def __init__(self, limits: Limits | None = None, processes: int | None = None) -> None:
         """processes: at the same time; None for one a core."""

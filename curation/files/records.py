@@ -27,7 +27,7 @@ LARGEST_SIDE = 2**31 - 1  # pixels
 
 @dataclass(frozen=True, slots=True)
 class DescriptionRecord:
-    """What is said of a region, with its own verdict. id, version: of the annotation; id 0 outside a database."""
+    """A description of a region, with its own verdict. id, version: of the annotation; id 0 outside a database."""
 
     text: str
     status: Status = "pending"

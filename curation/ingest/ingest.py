@@ -77,7 +77,7 @@ IMPORT_ID_DIGITS = 16
 
 @dataclass
 class ImportTally:
-    """How far an import is.
+    """The progress of an import.
 
     added: new pictures. known: there already from the same place, as after a stop. found_again: there already from
     another place, where they no longer are; the data set now has them from this one. duplicates_inside,

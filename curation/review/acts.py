@@ -72,7 +72,7 @@ class ActRequest:
 
 @dataclass(frozen=True)
 class ActCount:
-    """What an act would do. regions: that it changes, of `selected`. seen: stands for them as they are now."""
+    """The reach of an act. regions: that it changes, of `selected`. seen: stands for them as they are now."""
 
     regions: int
     pictures: int

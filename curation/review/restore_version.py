@@ -25,7 +25,7 @@ from db.queries.version_queries import PictureRegions, dataset_batch, pictures_o
 
 @dataclass
 class RestoreCount:
-    """What restoring a version changes.
+    """Counts of what restoring a version changes.
 
     regions: that get other words, another box or another verdict. pictures: with such a region, or another caption,
     fact or review. newer: of the regions, those that the version does not have. gone: descriptions of the version
@@ -41,7 +41,7 @@ class RestoreCount:
 
 @dataclass(frozen=True)
 class _PictureChange:
-    """What restoring changes at one picture. values: columns of regions, by id. facts: columns of the picture."""
+    """The change that restoring makes to a picture. values: columns of regions, by id. facts: of the picture."""
 
     image_id: int
     values: Mapping[int, Mapping[str, Any]]

@@ -87,7 +87,7 @@ def _counted(session: Session, *, action: str) -> ReviewAct:
 
 @dataclass(frozen=True)
 class UndoneWork:
-    """What is to be undone: a run of the annotators, or an import of annotations. edits: the import's own action."""
+    """The work to undo: a run of the annotators, or an import of annotations. edits: the import's own action."""
 
     kind: ActKind
     text: str

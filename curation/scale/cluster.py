@@ -61,7 +61,7 @@ class PoolConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """How every stage goes through shards."""
+    """Settings of every stage that goes through shards."""
 
     address: str = ""
     """Of a Ray cluster: auto for the one of this machine; left out, one is started here and ended with the run."""

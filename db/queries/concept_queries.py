@@ -21,7 +21,7 @@ Decision = Literal["keep", "drop", ""]
 
 
 class ConceptConflictError(UserError):
-    """Somebody else was quicker: nothing is written. by: who that was."""
+    """A conflict with somebody who was quicker: nothing is written. by: who that was."""
 
     def __init__(self, sentence: str, by: str) -> None:
         super().__init__(sentence)

@@ -36,7 +36,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """How many files were left out for a reason. first: location and member of the first of them."""
+    """The files that were left out for a reason. first: location and member of the first of them."""
 
     reason: str
     files: int

@@ -23,7 +23,7 @@ LONGEST_WAIT_S = 300.0  # before an interrupted job is tried again
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How an interrupted job is tried again by itself.
+    """The retries of an interrupted job.
 
     most: tries in a row of which none got further than the one before. first_wait_s: seconds before the first of them;
     twice as long before each further one.

@@ -32,7 +32,7 @@ class GroundedSentence:
 
 @dataclass(frozen=True)
 class PictureObjects:
-    """What a detection by descriptions is measured by: boxes_xyxy [R] and categories [R], rows of the data set's.
+    """The truth for detection by descriptions: boxes_xyxy [R] and categories [R], rows of the data set's.
 
     crowds: [R] whether a box holds many, so that what is found in it counts neither for nor against. asked: the
     categories that somebody looked for in this picture; nothing is measured of the others. incomplete: those of asked

@@ -306,7 +306,7 @@ class TrainingStream(IterableDataset[Batch]):
 
 @dataclass(frozen=True)
 class _LoadError:
-    """What a loader worker sends in place of a batch: torch would make its own error a traceback of two processes."""
+    """An error that a loader worker sends for a batch: torch would make its own one a traceback of two processes."""
 
     sentence: str
 

@@ -61,7 +61,7 @@ class CalibrateConfig:
 
 
 class Asked(NamedTuple):
-    """All phrases asked of one picture.
+    """The phrases asked of one picture.
 
     evidence: [Q, D, 7]. near: [D], to a name. right: [Q, D], whether a region is right. there: [D], whether the phrase
     is the picture's own. weight: of each of its phrases.

@@ -30,7 +30,7 @@ Grammar = Literal["templates", "authors"]
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """What an evaluation asks for beside our ways. grammar: of descriptions, see grain.config.ClassTexts.in_clauses."""
+    """Further ways that an evaluation asks for. grammar: of descriptions, see grain.config.ClassTexts.in_clauses."""
 
     ways: tuple[OtherWay, ...] = ()
     crops: int = CROPS

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of N pictures.
+    """The outcomes of N pictures.
 
     predicted: [N] rows of the classes. rank: [N] classes before the true one, 0 where it wins, NEVER where its score is
     no number. probability: [N] of the predicted class. true_probability: [N].

@@ -41,7 +41,7 @@ from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself.
+    """The facts that a checkpoint states of itself.
 
     trained_on: one honest sentence. made_by: the command that makes it again. region_rule: how its regions score a
     class.

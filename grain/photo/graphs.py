@@ -43,7 +43,7 @@ ROUNDING = 0.01  # of an output's standard deviation, root mean square: more tha
 
 @dataclass(frozen=True)
 class RoundingEffect:
-    """What storing weights as float16 did to a graph's output, on random input.
+    """The effect of storing weights as float16 on a graph's output, on random input.
 
     typical: root mean square difference; largest: largest one; both as shares of the output's standard deviation.
     """

@@ -42,7 +42,7 @@ JUDGING_INPUTS = (
 
 @dataclass(frozen=True)
 class Fusion:
-    """How the two judgements become one: `python -m grain.dense.calibrate` fits it on photographs not trained on.
+    """Weights that make one judgement of two: `python -m grain.dense.calibrate` fits it on photographs not trained on.
 
     weights: of EVIDENCE. near_names: added to them in the measure that a description is near a name the networks know.
     presence: of TOLD, at the region that was chosen. confidence: of TOLD, at any region.

@@ -37,7 +37,7 @@ PROPOSALS = 20  # boxes an image, where regions start from proposals
 
 @dataclass(frozen=True)
 class TextLengths:
-    """What a batch's texts are like."""
+    """Lengths and number of a batch's texts."""
 
     caption_tokens: int = 32
     """Longest caption of a batch."""
@@ -49,7 +49,7 @@ class TextLengths:
 
 @dataclass(frozen=True)
 class MemoryCost:
-    """Of one training. Bytes are one process's, but for `disk_bytes`."""
+    """Memory and disk of one training. Bytes are one process's, but for `disk_bytes`."""
 
     parameters: int
     trained: int
@@ -70,7 +70,7 @@ class MemoryCost:
 
 @dataclass(frozen=True)
 class Cost(MemoryCost):
-    """Of one training, with its work."""
+    """Memory, disk and work of one training."""
 
     flops_an_image: float
     """Forward and backward, as multiplications and additions; recompute and pieces each add a forward pass."""
