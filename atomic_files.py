@@ -6,7 +6,6 @@ is removed and what was there before is unchanged.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -16,13 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from user_errors import DiskFullError, WriteError
+from user_errors import FULL, DiskFullError, WriteError
 
 Sync = Literal["all", "content", "none"]
 """What outlasts a power cut. all: the file and its name. content: the file, perhaps without its name; for what can be
 made again. none: nothing yet; for a caller that syncs many files at once, or for what is soon replaced."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TEMPORARY, EARLIER = ".tmp", ".old"
 NAME_CHARACTERS = 50  # of the target, in a temporary's name: no name may have more than 255 bytes
 CODE_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # of libraries written in Rust, such as safetensors

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from pathlib import Path
 from typing import Self
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the size of a file
+FULL_SQLSTATE = "53100"  # PostgreSQL's
 
 
 class UserError(ValueError):
@@ -23,9 +28,21 @@ class DiskFullError(WriteError):
     """There is no room on a disk; nothing was half written."""
 
     @classmethod
-    def on(cls, place: Path, now: str = "what was there before is unchanged") -> Self:
-        """Return the error for a place. now: what the failure left, as the end of a sentence."""
-        return cls(f"The disk is full: free some space on {place} and try again; {now}.")
+    def on(cls, place: Path | str | None, now: str = "what was there before is unchanged") -> Self:
+        """Return the error for a place, where it is known. now: what the failure left, as the end of a sentence."""
+        return cls(f"The disk is full: free some space{f' on {place}' if place else ''} and try again; {now}.")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Tell whether an error says that a disk is full: the system's, SQLite's, PostgreSQL's, or one of ours."""
+    cause = getattr(error, "orig", error)  # SQLAlchemy wraps the driver's
+    sqlite_code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the plain one in the low byte
+    return (
+        isinstance(error, DiskFullError)
+        or (isinstance(error, OSError) and error.errno in FULL)
+        or sqlite_code == sqlite3.SQLITE_FULL
+        or getattr(cause, "sqlstate", None) == FULL_SQLSTATE
+    )
 
 
 def sentence(reason: object) -> str:

@@ -13,7 +13,7 @@ from gradio.events import api as offer
 
 from app.access.accounts import person_of
 from app.services import Services
-from app.ui.api_calls import checked, said, verdict_names
+from app.ui.api_calls import api_errors, checked, verdict_names
 
 if TYPE_CHECKING:
     from db.models import Job
@@ -38,7 +38,7 @@ class Api:
         from app.data import actions as data_sets
         from app.ui import jobs_list
 
-        with said():
+        with api_errors():
             found = {name: data_sets.overview(self.services, name) for name in jobs_list.dataset_names(self.services)}
         return [
             {"name": name, "pictures": each.pictures, "regions": [asdict(count) for count in each.counts]}
@@ -74,7 +74,7 @@ class Api:
         """
         from app.annotate import actions as annotate_actions
 
-        with said():
+        with api_errors():
             named = {"dataset": dataset, "describer": describer, "localizer": localizer, "threshold": threshold}
             plan = annotate_actions.plan_of(self.services, self._annotators(request, named, settings))
             return {"images": plan.images, "seconds": plan.seconds, "stages": [asdict(each) for each in plan.stages]}
@@ -104,7 +104,7 @@ class Api:
         """
         from app.annotate import actions as annotate_actions
 
-        with said():
+        with api_errors():
             named = {"dataset": dataset, "describer": describer, "localizer": localizer, "threshold": threshold}
             config = self._annotators(request, named, settings)
             return self._job(annotate_actions.start(self.services, config, person_of(request).name))
@@ -134,7 +134,7 @@ class Api:
         """
         from app.annotate import compare_actions
 
-        with said():
+        with api_errors():
             named = {"dataset": dataset, "describer": describer}
             config = self._comparison(request, named, settings, pictures=pictures, auditor=auditor, claims=claims)
             return self._job(compare_actions.start(self.services, config, person_of(request).name))
@@ -164,7 +164,7 @@ class Api:
         """
         from app.annotate import compare_actions
 
-        with said():
+        with api_errors():
             named = {"dataset": dataset, "describer": describer}
             config = self._comparison(request, named, settings, pictures=pictures, auditor=auditor, claims=0)
             found = compare_actions.comparison(self.services, config)
@@ -198,7 +198,7 @@ class Api:
         from app.curate import actions as curate_actions
         from db.queries.curate_filter import CurateFilter
 
-        with said():
+        with api_errors():
             filters = CurateFilter.from_values({"statuses": verdict_names(verdicts), "source": source, "words": words})
             query = curate_actions.CurateQuery(dataset=dataset, filters=filters, sort=order)
             found = curate_actions.gallery(self.services, query, after)
@@ -224,7 +224,7 @@ class Api:
         from app.curate import editor
 
         ask = {"do": "verdict", "id": region, "version": version, "status": verdict}
-        with said():
+        with api_errors():
             done = editor.apply_edit(self.services, ask, who=person_of(request).name)
         clash = done.conflict
         conflict = {"version": clash.version, "by": clash.by, "present": clash.present} if clash else None
@@ -246,7 +246,7 @@ class Api:
         """
         from app.data import actions as data_actions
 
-        with said():
+        with api_errors():
             config = data_actions.freeze_config(
                 dataset, name, note, statuses=verdict_names(verdicts), who=person_of(request).name
             )
@@ -268,7 +268,7 @@ class Api:
         """
         from app.audit import actions as audit_actions
 
-        with said():
+        with api_errors():
             config = audit_actions.audit_config(dataset, detector=detector, checkpoint=checkpoint, vqa=vqa)
             return self._job(audit_actions.start(self.services, config, person_of(request)))
 
@@ -286,7 +286,7 @@ class Api:
         from app.evaluate.actions import start
         from app.evaluate.request import EvaluateRequest
 
-        with said():
+        with api_errors():
             wanted = EvaluateRequest(models, data_sets, limit=limit)
             return self._job(start(self.services, wanted, person_of(request)))
 
@@ -301,7 +301,7 @@ class Api:
         """
         from app.evaluate.results import read_result, result_names
 
-        with said():
+        with api_errors():
             names = result_names(self.services)
             if not name and not names:
                 raise ValueError("Nothing is evaluated yet: call /evaluate first.")
@@ -316,7 +316,7 @@ class Api:
         """
         from app.train import plan
 
-        with said():
+        with api_errors():
             found = {
                 "data": plan.data_choices(self.services),
                 "start": plan.start_choices(self.services),
@@ -337,7 +337,7 @@ class Api:
         from app.train import actions as train_actions
         from app.train.plan import TrainRequest
 
-        with said():
+        with api_errors():
             return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.read(settings)))
 
     def import_pictures(self, request: gr.Request, source: str, name: str, coco: str = "leave") -> dict[str, Any]:
@@ -353,7 +353,7 @@ class Api:
         """
         from app.jobs.imports import queue_import
 
-        with said():
+        with api_errors():
             asked = {"name": name, "source": source.strip(), "annotations": coco}
             return self._job(queue_import(self.services.jobs, owner=person_of(request).name, **asked))
 
@@ -374,7 +374,7 @@ class Api:
         from app.data import actions as data_actions
         from app.jobs.imports import queue_annotations
 
-        with said():
+        with api_errors():
             config = data_actions.import_config(dataset, file, format, who=person_of(request).name, accept=accept)
             return self._job(queue_annotations(self.services.jobs, config))
 
@@ -401,7 +401,7 @@ class Api:
         """
         from app.data import actions as data_actions
 
-        with said():
+        with api_errors():
             statuses = verdict_names(verdicts)
             config = data_actions.export_config(
                 self.services, dataset, version, format=format, statuses=statuses, unreviewed=unreviewed
@@ -424,7 +424,7 @@ class Api:
         from db.engine import reading
         from db.queries.job_queries import job_page
 
-        with said():
+        with api_errors():
             if not 1 <= limit <= MOST_JOBS:
                 raise ValueError(f"Expected 1 to {MOST_JOBS} jobs of a page, got {limit}: correct it.")
             self.services.jobs.reconcile()
@@ -442,7 +442,7 @@ class Api:
             One object: job, kind, owner, state ("queued", "running", "paused", "done", "failed", "cancelled" or
             "interrupted"), done of total, message, and exit_reason.
         """
-        with said():
+        with api_errors():
             return self._job(number)
 
     def control_job(self, request: gr.Request, number: int, what: str) -> dict[str, Any]:
@@ -457,7 +457,7 @@ class Api:
         """
         from app.jobs.job_control import control_job
 
-        with said():
+        with api_errors():
             control_job(self.services.jobs, person_of(request), number, what=what)
             return self._job(number)
 

@@ -44,7 +44,7 @@ def open_database(url: str) -> Engine:
 
 
 class Services:
-    """What handlers call.
+    """The services that handlers call.
 
     settings: as read at the start. registry: checkpoints and models. model_turn: held while a model computes, so that
     two requests do not slow each other down, and by each for a bounded time. engine: the database. people: who may

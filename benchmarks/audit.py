@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.audited import Dropped, Told, fitted, told_with_evidence
+from benchmarks.audited import AuditedDescription, Dropped, audited_descriptions, fitted
 from benchmarks.evaluation import REGIONS, Numbers, described, lead, scores_of
 from benchmarks.learning import (
     AUDIT_IMAGES,
@@ -71,23 +71,23 @@ CURVE_PLOT = "images/audit_curve.svg"
 
 
 @lru_cache(maxsize=4)
-def _told(seed: int, checkpoint: Path) -> tuple[Told, ...]:
+def _noisy_descriptions(seed: int, checkpoint: Path) -> tuple[AuditedDescription, ...]:
     config = SampleConfig(wrong=WRONG, seed=seed)
-    return tuple(told_with_evidence(audit_shard(seed), config, pictures=AUDIT_IMAGES, checkpoint=checkpoint))
+    return tuple(audited_descriptions(audit_shard(seed), config, pictures=AUDIT_IMAGES, checkpoint=checkpoint))
 
 
-def _measured(checkpoint: Path) -> list[Told]:
-    return [each for seed in AUDIT_SEEDS for each in _told(seed, checkpoint)]
+def _measured(checkpoint: Path) -> list[AuditedDescription]:
+    return [each for seed in AUDIT_SEEDS for each in _noisy_descriptions(seed, checkpoint)]
 
 
 def precision_and_recall() -> Finding:
     """The auditor against the truth, by kind of claim and by source."""
     checkpoint = EMBEDDED / "sample"
     measured = _measured(checkpoint)
-    judges = {said: fitted(_told(FIT_SEED, checkpoint), some, said) for said, some in MIXTURES.items()}
-    judged = {said: [each.judged(judges[said], some) for each in measured] for said, some in MIXTURES.items()}
+    judges = {label: fitted(_noisy_descriptions(FIT_SEED, checkpoint), some, label) for label, some in MIXTURES.items()}
+    judged = {label: [each.judged(judges[label], some) for each in measured] for label, some in MIXTURES.items()}
     kinds = [_row(kind, measured, judged["all three"], kind) for kind in KINDS]
-    whole = [_row(said, measured, found, None) for said, found in judged.items()]
+    whole = [_row(label, measured, found, None) for label, found in judged.items()]
     _draw_curve(measured, judged)
     precision, recall = whole[0]["precision"], whole[0]["recall"]
     detail = {
@@ -104,7 +104,7 @@ def precision_and_recall() -> Finding:
 
 
 def _row(
-    said: str, measured: Sequence[Told], judged: Sequence[Sequence[JudgedClaim]], kind: ClaimKind | None
+    label: str, measured: Sequence[AuditedDescription], judged: Sequence[Sequence[JudgedClaim]], kind: ClaimKind | None
 ) -> dict[str, Any]:
     pairs = [
         (one.verdict, true)
@@ -115,7 +115,7 @@ def _row(
     wrong = [verdict for verdict, true in pairs if not true]
     found = [true for verdict, true in pairs if verdict == "unsupported"]
     return {
-        "what": said,
+        "what": label,
         "claims": len(pairs),
         "unsupported": len(wrong),
         "precision": _share(sum(not true for true in found), len(found)),
@@ -128,13 +128,13 @@ def _share(hits: int, looked: int) -> list[float] | None:
     return [hits / looked, *wilson(hits, looked)] if looked else None
 
 
-def _stand_ins(measured: Sequence[Told]) -> list[dict[str, Any]]:
+def _stand_ins(measured: Sequence[AuditedDescription]) -> list[dict[str, Any]]:
     """How often each source alone prefers the claim to what stands against it, true claims and false ones."""
     rows = []
     for source in SOURCES:
         right: dict[bool, list[bool]] = {True: [], False: []}
         for each in measured:
-            for (_, evidence), true in zip(each.said, each.truth, strict=True):
+            for (_, evidence), true in zip(each.claims, each.truth, strict=True):
                 for one in evidence:
                     if one.source == source and one.score is not None and one.counter is not None:
                         right[true].append(one.score > one.counter)
@@ -148,12 +148,12 @@ def _stand_ins(measured: Sequence[Told]) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[JudgedClaim, ...]]]) -> None:
+def _draw_curve(measured: Sequence[AuditedDescription], judged: dict[str, list[tuple[JudgedClaim, ...]]]) -> None:
     lines = []
-    for said in list(MIXTURES)[:3]:
+    for label in list(MIXTURES)[:3]:
         scored = [
             (one.probability, not true, 1.0)
-            for each, some in zip(measured, judged[said], strict=True)
+            for each, some in zip(measured, judged[label], strict=True)
             for one, true in zip(some, each.truth, strict=True)
             if one.probability is not None
         ]
@@ -162,7 +162,7 @@ def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[JudgedCla
         chosen = [next(each for each in points if each.recall >= least) for least in reached]
         found = [wilson(each.precision * (n := wrong * each.recall / each.precision), n) for each in chosen]
         estimates = tuple((each.precision, *interval) for each, interval in zip(chosen, found, strict=True))
-        lines.append(Line(said, RECALLS[: len(chosen)], estimates))
+        lines.append(Line(label, RECALLS[: len(chosen)], estimates))
     draw(
         ROOT / "docs" / CURVE_PLOT,
         lines,
@@ -179,7 +179,8 @@ def _draw_curve(measured: Sequence[Told], judged: dict[str, list[tuple[JudgedCla
 def training() -> Finding:
     """GRAIN trained on wrong descriptions, as they are and by each policy of the audit's, and on true ones."""
     rows = [
-        {"wrong descriptions": said, "seed": seed, **described(scores_of(train(name)))} for said, seed, name in _runs()
+        {"wrong descriptions": label, "seed": seed, **described(scores_of(train(name)))}
+        for label, seed, name in _runs()
     ]
     regained = {policy: _regained(policy) for policy in POLICIES}
     detail = {
@@ -202,8 +203,8 @@ def _runs() -> list[tuple[str, int, str]]:
     for share in WRONG_SHARES:
         kinds = {"": "wrong"} | {f", {policy}": policy for policy in POLICIES}
         runs += [
-            (f"{float(share):.0%}{said}", seed, f"{kind}-{share}-seed-{seed}")
-            for said, kind in kinds.items()
+            (f"{float(share):.0%}{label}", seed, f"{kind}-{share}-seed-{seed}")
+            for label, kind in kinds.items()
             for seed in SEEDS
         ]
     return [run for run in runs if run[1] == SEEDS[0] or "20%" not in run[0] or TRAININGS[run[2]].final.is_dir()]
@@ -340,7 +341,7 @@ def _audited(engine: Any, recipes: tuple[str, str], batch: int = 64) -> Iterator
                     after=after,
                 )
                 ids = [image.id for image in claim.images]
-                said = descriptions_of(session, image_ids=ids, recipe=described)
+                stored = descriptions_of(session, image_ids=ids, recipe=described)
                 for image_id in ids:
                     judged = [
                         new_claim(
@@ -351,7 +352,7 @@ def _audited(engine: Any, recipes: tuple[str, str], batch: int = 64) -> Iterator
                             run=DescriptionRun(described, "m", "p", 2),
                             subject="it",
                         )
-                        for one in said[image_id]
+                        for one in stored[image_id]
                         for place, each in enumerate(judge.description(_cached(one.text, image_id)))
                     ]
                     claims += len(judged)
@@ -437,7 +438,7 @@ BENCHMARKS = (
 
 def main() -> None:
     """Fit the default judge."""
-    judge = fitted(_told(FIT_SEED, EMBEDDED / "sample"), SOURCES, NAME)
+    judge = fitted(_noisy_descriptions(FIT_SEED, EMBEDDED / "sample"), SOURCES, NAME)
     FILE.write_text(json.dumps(judge.to_json(), indent=1) + "\n", encoding="utf-8")
     print(f"wrote {FILE.relative_to(ROOT)}")
 

@@ -151,13 +151,13 @@ def known_claims() -> tuple[KnownClaim, ...]:
 
 
 def baselines(
-    predictor: Predictor, namer: PhotoDescriber, image: Image.Image, said: dict[str, Any]
+    predictor: Predictor, namer: PhotoDescriber, image: Image.Image, claims_by_text: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """What simpler measures make of each sentence of a picture."""
     whole = predictor.features(image).image_embed
     names = set(chain.from_iterable(name.split() for name in namer.names(image)))
     scores = {}
-    for text, claims in said.items():
+    for text, claims in claims_by_text.items():
         nouns = [claim.words(text).lower() for claim, _ in claims if claim.kind in ("object", "part")]
         likeness = predictor.embed_texts([text, *map(noun_phrase, nouns)]) @ whole
         scores[text] = {
@@ -176,17 +176,18 @@ def judge() -> Judge:
 
 
 @dataclass(frozen=True)
-class Told:
+class JudgedHalf:
     """Claims of the half that decides, with the judge's answers."""
 
     known: tuple[KnownClaim, ...]
     probabilities: tuple[float | None, ...]
     verdicts: tuple[Verdict, ...]
 
-    def only(self, chosen: Sequence[bool]) -> Told:
+    def only(self, chosen: Sequence[bool]) -> JudgedHalf:
         """Some of them."""
         rows = [row for row, keep in enumerate(chosen) if keep]
-        return Told(*(tuple(values[row] for row in rows) for values in (self.known, self.probabilities, self.verdicts)))  # type: ignore[arg-type]
+        fields = (self.known, self.probabilities, self.verdicts)
+        return JudgedHalf(*(tuple(values[row] for row in rows) for values in fields))  # type: ignore[arg-type]
 
     @property
     def truth(self) -> Flags:
@@ -242,21 +243,21 @@ class Told:
 
 
 @cache
-def told(half: str = TELL) -> Told:
+def judged_half(half: str = TELL) -> JudgedHalf:
     """All claims of a half, by default the one that decides."""
     mine, chosen = [each for each in known_claims() if each.half == half], judge()
     judged = [chosen.description(each.claims)[each.row] for each in mine]
-    return Told(tuple(mine), tuple(each.probability for each in judged), tuple(each.verdict for each in judged))
+    return JudgedHalf(tuple(mine), tuple(each.probability for each in judged), tuple(each.verdict for each in judged))
 
 
-def of_kind(kind: str, source: str | None = None, *, swap: str | None = None, half: str = TELL) -> Told:
+def of_kind(kind: str, source: str | None = None, *, swap: str | None = None, half: str = TELL) -> JudgedHalf:
     """Claims of a kind, perhaps of one source or with one swap beside the true ones."""
-    return told(half).only(
+    return judged_half(half).only(
         [
             each.sentence.kind == kind
             and source in (None, each.source)
             and (swap is None or each.sentence.swap in ("", swap))
-            for each in told(half).known
+            for each in judged_half(half).known
         ]
     )
 
@@ -267,7 +268,7 @@ def measured() -> Finding:
     whole = [row for row in verdicts if row["which"] == "all"]
     precisions = [row[f"{verdict}: precision %"] for row in whole for verdict in ("unsupported", "supported")]
     least, recall = min(each[0] for each in precisions if each), whole[0]["recall %"][0]
-    error = told().calibration_error() or 0.0
+    error = judged_half().calibration_error() or 0.0
     leads = [
         row["AUC %"] - other["AUC %"]
         for row in measures
@@ -334,7 +335,7 @@ def measure_rows() -> list[dict[str, Any]]:
     return table
 
 
-def most_found(mine: Told, scores: Sequence[float]) -> float:
+def most_found(mine: JudgedHalf, scores: Sequence[float]) -> float:
     """The most false claims in percent that lie below a threshold, nine in ten below it being false."""
     order = np.argsort(scores, kind="stable")
     wrong, weights = (~mine.truth[order]) * mine.weights[order], mine.weights[order]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-from benchmarks.told import BATCH, Keep, picture_of, samples_of
+from benchmarks.noisy_annotations import BATCH, Keep, picture_of, samples_of
 from curation.annotate.sample_annotators import SampleConfig, SampleDescriber, truth_of
 from curation.audit.claim_judge import Judge, JudgedClaim, JudgeExample, fit, threshold_below
 from curation.audit.claims import Claim, split_claims
@@ -23,17 +23,17 @@ from curation.audit.sources import vocabulary_of
 from grain.predict import Predictor
 from grain.structures import Region
 
-Said = tuple[tuple[Claim, tuple[Evidence, ...]], ...]
+ClaimsWithEvidence = tuple[tuple[Claim, tuple[Evidence, ...]], ...]
 Dropped = Literal["drop-claim", "drop-description"]  # what the filter takes out: of the policies of an export
 FILTER_PRECISION = 0.8  # of what the filter drops, on the claims it is fitted on
 
 
 @dataclass(frozen=True)
-class Told:
+class AuditedDescription:
     """One description of one picture with its evidence, and which of its claims hold."""
 
     text: str
-    said: Said
+    claims: ClaimsWithEvidence
     truth: tuple[bool, ...]
 
     @property
@@ -44,16 +44,16 @@ class Told:
     def examples(self, sources: Sequence[WitnessKind]) -> Iterator[JudgeExample]:
         """Its claims with the evidence of some sources."""
         heard = [
-            (claim.kind, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said
+            (claim.kind, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.claims
         ]
-        for row, ((claim, _), true) in enumerate(zip(self.said, self.truth, strict=True)):
+        for row, ((claim, _), true) in enumerate(zip(self.claims, self.truth, strict=True)):
             thing = None if claim.owner == row else heard[claim.owner]
             yield JudgeExample(*heard[row], true, self.truth[claim.owner], thing)
 
     def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[JudgedClaim, ...]:
         """What a judge makes of it who hears some sources only."""
         return judge.description(
-            [(claim, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.said]
+            [(claim, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.claims]
         )
 
 
@@ -62,9 +62,9 @@ def stand_ins() -> tuple[list[Witness], VqaModel]:
     return [DetectorWitness(SampleDetector())], SampleVqaModel()
 
 
-def told_with_evidence(
+def audited_descriptions(
     shard: Path, config: SampleConfig, *, pictures: int | None, checkpoint: str | Path | None
-) -> list[Told]:
+) -> list[AuditedDescription]:
     """What erring annotators say of a shard's pictures, with all evidence.
 
     Args: checkpoint: GRAIN's, as one more witness; None: none.
@@ -85,13 +85,13 @@ def told_with_evidence(
             for text, claims in zip(mine, each, strict=True):
                 split = split_claims(text)
                 truth = tuple(holds(text, split, claim, parts=parts) for claim in split)
-                found.append(Told(text, tuple(claims), truth))
+                found.append(AuditedDescription(text, tuple(claims), truth))
     return found
 
 
-def fitted(told: Sequence[Told], sources: Sequence[WitnessKind], name: str) -> Judge:
+def fitted(described: Sequence[AuditedDescription], sources: Sequence[WitnessKind], name: str) -> Judge:
     """A judge of some sources."""
-    return fit([example for each in told for example in each.examples(sources)], name=name)
+    return fit([example for each in described for example in each.examples(sources)], name=name)
 
 
 def least(judged: Sequence[JudgedClaim]) -> float:
@@ -105,15 +105,15 @@ FILTER_SOURCES: tuple[WitnessKind, ...] = ("detector", "asked")
 @lru_cache(maxsize=4)
 def filter_judge(shard: Path, config: SampleConfig, pictures: int, policy: Dropped) -> tuple[Judge, float]:
     """The judge of the training's filter and its threshold, fitted on pictures that are not trained on."""
-    told = told_with_evidence(shard, config, pictures=pictures, checkpoint=None)
-    judge = fitted(told, FILTER_SOURCES, "the stand-ins of the sample world")
-    judged = [each.judged(judge, FILTER_SOURCES) for each in told]
+    described = audited_descriptions(shard, config, pictures=pictures, checkpoint=None)
+    judge = fitted(described, FILTER_SOURCES, "the stand-ins of the sample world")
+    judged = [each.judged(judge, FILTER_SOURCES) for each in described]
     if policy == "drop-description":
-        scored = [(least(some), each.wrong) for each, some in zip(told, judged, strict=True)]
+        scored = [(least(some), each.wrong) for each, some in zip(described, judged, strict=True)]
     else:
         scored = [
             (one.probability, not true)
-            for each, some in zip(told, judged, strict=True)
+            for each, some in zip(described, judged, strict=True)
             for one, true in zip(some, each.truth, strict=True)
             if one.probability is not None
         ]
@@ -131,8 +131,8 @@ def audit_filter(judge: Judge, threshold: float, things: Sequence[str], policy: 
         elif policy == "drop-claim" and (text := without_claims(region.text, [one.claim for one in judged], dropped)):
             yield replace(region, text=text)
 
-    def keep(images: Sequence[Image.Image], said: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
-        texts = [[region.text for region in regions] for regions in said]
+    def keep(images: Sequence[Image.Image], found_regions: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
+        texts = [[region.text for region in regions] for regions in found_regions]
         found = gather(images, texts, witnesses=witnesses, vqa=vqa, vocabulary=things)
         return [
             tuple(
@@ -140,7 +140,7 @@ def audit_filter(judge: Judge, threshold: float, things: Sequence[str], policy: 
                 for region, claims in zip(regions, each, strict=True)
                 for left in left_of(region, judge.description(claims))
             )
-            for regions, each in zip(said, found, strict=True)
+            for regions, each in zip(found_regions, found, strict=True)
         ]
 
     return keep

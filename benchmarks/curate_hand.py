@@ -13,7 +13,7 @@ from typing import Any
 from playwright.sync_api import Error, Page, Route
 
 from benchmarks.database import SQLITE
-from benchmarks.gallery import served
+from benchmarks.gallery import curate_in_browser
 from benchmarks.rows import Benchmark, Finding
 from curation.annotate.annotate import annotate
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -95,7 +95,7 @@ def keys_at_the_speed_of_a_hand() -> Finding:
     chance, waits = random.Random(SEED), 0
     with tempfile.TemporaryDirectory() as folder:
         engine = filled(Path(folder))
-        with served(Path(folder)) as page:
+        with curate_in_browser(Path(folder)) as page:
             page.locator("#review").click()
             page.wait_for_selector("#editor .text.chosen")
             page.evaluate(RECORD)

@@ -70,7 +70,7 @@ def pictures_only() -> Iterator[Engine]:
         engine.dispose()
 
 
-def bring_in(engine: Engine, rows: list[NewRegion]) -> tuple[Added, float, float]:
+def add_in_chunks(engine: Engine, rows: list[NewRegion]) -> tuple[Added, float, float]:
     """What came of it, seconds, and seconds of the processor."""
     began, worked = time.perf_counter(), time.process_time()
     new = known = 0
@@ -86,8 +86,8 @@ def bulk_import() -> Finding:
     rows, imports = regions(), list[dict[str, Any]]()
     for _ in range(IMPORTS):
         with pictures_only() as engine:
-            first, seconds, worked = bring_in(engine, rows)
-            again, seconds_again, _ = bring_in(engine, rows)
+            first, seconds, worked = add_in_chunks(engine, rows)
+            again, seconds_again, _ = add_in_chunks(engine, rows)
         imports.append(
             {
                 "rows added": first.new,
@@ -136,7 +136,7 @@ def pages(engine: Engine, filters: CurateFilter) -> dict[str, Any]:
 def deep_pages() -> Finding:
     """The slowest filter decides."""
     with pictures_only() as engine:
-        bring_in(engine, regions())
+        add_in_chunks(engine, regions())
         table = [{"regions": name} | pages(engine, filters) for name, filters in FILTERS.items()]
     slowest = max(row["p95, ms"] for row in table)
     level = all(row["last/first"][0] <= MOST_RATIO for row in table)

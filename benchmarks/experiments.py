@@ -133,24 +133,24 @@ CHOOSING, TELLING = EVALUATION_SEEDS[:1], EVALUATION_SEEDS[1:]
 
 @dataclass(frozen=True)
 class Parts:
-    """whole, regions: [N, C] scores of one world's novel pictures. target: [N]."""
+    """image_scores, regions: [N, C] scores of one world's novel pictures. target: [N]."""
 
-    whole: Array
+    image_scores: Array
     regions: Array
     target: Rows
 
 
 def sweep_alpha(
-    whole: Array, parts: Array, target: Rows, *, steps: int = 11, groups: Rows | None = None
+    image_scores: Array, parts: Array, target: Rows, *, steps: int = 11, groups: Rows | None = None
 ) -> tuple[AlphaPoint, ...]:
     """Top-1 for alphas from 0 to 1, evenly spaced.
 
     Choose on one split (best_alpha) and tell the number of another: the best of a curve flatters itself.
 
-    Args: whole, parts: [N, C] global and region scores (parts may be NaN, see mix). groups: see lead.
+    Args: image_scores, parts: [N, C] global and region scores (parts may be NaN, see mix). groups: see lead.
     """
     return tuple(
-        AlphaPoint(float(alpha), mean_interval(top1_hits(mix(whole, parts, alpha), target), groups=groups))
+        AlphaPoint(float(alpha), mean_interval(top1_hits(mix(image_scores, parts, alpha), target), groups=groups))
         for alpha in np.linspace(0, 1, steps)
     )
 
@@ -162,7 +162,7 @@ def alpha_elsewhere() -> Finding:
     gains: list[Estimate] = []
     for said, folder in (("embedded GRAIN", GRAIN), ("GRAIN after 25,600 images", train("full"))):
         chosen_on = _parts(folder, evaluation_world(CHOOSING[0]))
-        curve = sweep_alpha(chosen_on.whole, chosen_on.regions, chosen_on.target, groups=chosen_on.target)
+        curve = sweep_alpha(chosen_on.image_scores, chosen_on.regions, chosen_on.target, groups=chosen_on.target)
         alpha = best_alpha(curve)
         curves += [{"model": said, "alpha": point.alpha, "top-1 %": _percent(point.top1)} for point in curve]
         hits: dict[float, Any] = {at: _hits(folder, at) for at in (alpha, 1.0, 0.0)}
@@ -194,7 +194,7 @@ def alpha_elsewhere() -> Finding:
 
 def _hits(folder: Path, alpha: float) -> Array:
     worlds = [_parts(folder, evaluation_world(seed)) for seed in TELLING]
-    return np.concatenate([top1_hits(mix(world.whole, world.regions, alpha), world.target) for world in worlds])
+    return np.concatenate([top1_hits(mix(world.image_scores, world.regions, alpha), world.target) for world in worlds])
 
 
 def _classes(folder: Path) -> Rows:

@@ -167,9 +167,9 @@ def _on_world(encoder: TorchEncoder, predictor: Predictor, world: World) -> ArmS
     names = [str(record.class_name) for record in seen.records]
     target = np.array([order[name] for name in names])
     hits: dict[Asked, Numbers] = {}
-    for texts, told in class_texts(classes).items():
+    for texts, descriptions in class_texts(classes).items():
         for way, features in seen.by_way.items():
-            scores = _scores(predictor, way, features, told)
+            scores = _scores(predictor, way, features, descriptions)
             hits[Asked(way, texts)] = by_class(top1_hits(scores, target), names)
     unseen = np.array([float(any(map(is_unseen, one.parts))) for one in classes])
     held_out = _features(encoder, predictor, folder, "held_out", dense=False)
@@ -190,18 +190,20 @@ def _near(
             # the right one last: a tie is no hit
             six = [NovelClass(f"{place}", each.parts, each.side) for place, each in enumerate([*others, one])]
             for texts in MISSED_BY:
-                told = class_texts(six)[texts]
+                descriptions = class_texts(six)[texts]
                 for way, features in seen.by_way.items():
-                    scores = _scores(predictor, way, [features[row] for row in rows[one.name]], told)
+                    scores = _scores(predictor, way, [features[row] for row in rows[one.name]], descriptions)
                     right = top1_hits(scores, np.full(len(scores), len(others)))
                     shares.setdefault((Asked(way, texts), difference), []).append(float(right.mean()))
     return {key: np.array(found) for key, found in shares.items()}
 
 
 def _scores(
-    predictor: Predictor, way: str, features: Sequence[ImageFeatures], told: Mapping[str, Sequence[str]]
+    predictor: Predictor, way: str, features: Sequence[ImageFeatures], descriptions: Mapping[str, Sequence[str]]
 ) -> Array:
-    return predictor.classify_features(features, told, alpha=1.0 if way == IMAGE else 0.0, region_rule="phrases")
+    return predictor.classify_features(
+        features, descriptions, alpha=1.0 if way == IMAGE else 0.0, region_rule="phrases"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ patches

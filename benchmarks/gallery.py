@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.database import ROWS, SEED, SQLITE, bring_in, regions
+from benchmarks.database import ROWS, SEED, SQLITE, add_in_chunks, regions
 from benchmarks.rows import ROOT, Benchmark, Finding
 from curation.ingest.ingest import thumbnail_path
 from db.engine import Engine, open_engine, reading, retrying, transaction
@@ -67,7 +67,7 @@ def million(folder: Path) -> Iterator[Engine]:
         dataset_id = create_dataset(session, name="lids").id
         older = (NewImage(f"{number:064x}", 640, 480, f"{number}.jpg") for number in range(PICTURES - FILES))
         add_images(session, dataset_id=dataset_id, images=[*older, *_pictures(folder)])
-    bring_in(engine, regions())
+    add_in_chunks(engine, regions())
     while retrying(engine, lambda session: index_regions(session)):
         continue
     scores = (Similarity(number, chance.random(), chance.random()) for number in range(1, ROWS + 1))
@@ -171,7 +171,7 @@ def chromium() -> Iterator[Page]:
 
 
 @contextmanager
-def served(home: Path) -> Iterator[Page]:
+def curate_in_browser(home: Path) -> Iterator[Page]:
     """The Curate page of an app in a process of its own, in a real Chromium."""
     with started(home, free_port()) as (address, _), chromium() as page:
         page.goto(f"{address}curate")
@@ -194,7 +194,7 @@ BEGIN = """() => ["click", "keydown"].forEach((name) =>
 
 def gallery_in_browser() -> Finding:
     """See clicks_on, with a home made for it."""
-    with tempfile.TemporaryDirectory() as folder, million(Path(folder)), served(Path(folder)) as page:
+    with tempfile.TemporaryDirectory() as folder, million(Path(folder)), curate_in_browser(Path(folder)) as page:
         return clicks_on(page)
 
 
@@ -211,7 +211,7 @@ def clicks_on(page: Page) -> Finding:
 
 def queue_in_browser() -> Finding:
     """See keys_on, with a home made for it."""
-    with tempfile.TemporaryDirectory() as folder, million(Path(folder)), served(Path(folder)) as page:
+    with tempfile.TemporaryDirectory() as folder, million(Path(folder)), curate_in_browser(Path(folder)) as page:
         return keys_on(page)
 
 

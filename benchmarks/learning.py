@@ -19,7 +19,7 @@ import tyro
 from filelock import FileLock
 
 from benchmarks.audited import Dropped, audit_filter, filter_judge
-from benchmarks.told import Keep, everything, tell
+from benchmarks.noisy_annotations import Keep, everything, write_noisy
 from curation.annotate.sample_annotators import SampleConfig
 from curation.sample.shapes import KINDS
 from grain.evaluate.experiments import EXPERIMENTS, STRONG
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 SHORT_IMAGES = 25_600  # seen by each ablation and the stronger twin: minutes on one core
 SHARE_IMAGES = 51_200  # seen by each run of a part share: CLIP needs more to show what it makes of speaking captions
 CLIP_SPEED = 1.4  # images that CLIP sees while GRAIN sees one (decoding included): 113 and 83 a second on one core
-TOLD_SEED = 8  # of the annotators that err
+NOISE_SEED = 8  # of the annotators that err
 FIT_SEED, AUDIT_SEEDS = 2001, (2002, 2003)  # pictures that judges are fitted on, and those they are measured on
 AUDIT_IMAGES = 1000
 EVALUATION_SEEDS = (1001, 1002, 1003)  # never trained on: other pictures, other novel classes
@@ -38,14 +38,14 @@ EVALUATION_SEEDS = (1001, 1002, 1003)  # never trained on: other pictures, other
 class World:
     """A sample world, by the flags that write it.
 
-    told: its training pictures as annotators that err describe them, made from `source`, the same world with the truth.
+    noise: its training pictures as annotators that err describe them, made from `source`, the true world.
     dropped: what the audit takes out of that; None: nothing. place: the folder of all such worlds in the bench folder.
     """
 
     name: str
     flags: tuple[str, ...]
     source: World | None = None
-    told: SampleConfig | None = None
+    noise: SampleConfig | None = None
     dropped: Dropped | None = None
     place: str = ""
 
@@ -86,11 +86,11 @@ def training_world(images: int, part_share: str) -> World:
     return World(f"train-{images}-share-{part_share}", flags)
 
 
-def told_world(wrong: str, dropped: Dropped | None = None) -> World:
+def noisy_world(wrong: str, dropped: Dropped | None = None) -> World:
     """The pictures of the short trainings, a share of their descriptions wrong."""
     truth = training_world(SHORT_IMAGES, "0.3")
     name = "-".join([truth.name, "wrong", wrong, *([dropped] if dropped else [])])
-    return World(name, truth.flags, truth, SampleConfig(wrong=float(wrong), seed=TOLD_SEED), dropped)
+    return World(name, truth.flags, truth, SampleConfig(wrong=float(wrong), seed=NOISE_SEED), dropped)
 
 
 def audit_world(seed: int) -> World:
@@ -151,9 +151,9 @@ def _trainings() -> Iterable[Training]:
             yield Training(truth_name(seed), short, SHORT_IMAGES, (*_warmup(SHORT_IMAGES), "--seed", str(seed)))
         for share in WRONG_SHARES:
             flags = (*_warmup(SHORT_IMAGES), "--seed", str(seed))
-            yield Training(f"wrong-{share}-seed-{seed}", told_world(share), SHORT_IMAGES, flags)
+            yield Training(f"wrong-{share}-seed-{seed}", noisy_world(share), SHORT_IMAGES, flags)
             for dropped in POLICIES:
-                yield Training(f"{dropped}-{share}-seed-{seed}", told_world(share, dropped), SHORT_IMAGES, flags)
+                yield Training(f"{dropped}-{share}-seed-{seed}", noisy_world(share, dropped), SHORT_IMAGES, flags)
 
 
 def truth_name(seed: int) -> str:
@@ -176,9 +176,9 @@ def write(world: World) -> Path:
     """
     world.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{world.folder}.lock"):  # two trainings may ask for the same world at once
-        if world.source is not None and world.told is not None:
-            keep = _filter(world.told, world.dropped) if world.dropped else everything
-            return tell(write(world.source), world.folder, world.told, keep)
+        if world.source is not None and world.noise is not None:
+            keep = _filter(world.noise, world.dropped) if world.dropped else everything
+            return write_noisy(write(world.source), world.folder, world.noise, keep)
         _run("curation.sample.world", "--out", str(world.folder), *world.flags)
     return world.folder
 
@@ -204,8 +204,8 @@ def finish(training: Training) -> Path:
     return training.final
 
 
-def _filter(told: SampleConfig, dropped: Dropped) -> Keep:
-    judge, threshold = filter_judge(audit_shard(FIT_SEED), replace(told, seed=FIT_SEED), AUDIT_IMAGES, dropped)
+def _filter(noise: SampleConfig, dropped: Dropped) -> Keep:
+    judge, threshold = filter_judge(audit_shard(FIT_SEED), replace(noise, seed=FIT_SEED), AUDIT_IMAGES, dropped)
     return audit_filter(judge, threshold, [kind for kinds in KINDS.values() for kind in kinds], dropped)
 
 

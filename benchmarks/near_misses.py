@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 from random import Random
 
 from curation.sample.colors import COLORS
-from curation.sample.families import NEVER_SAID, Parts, body_stands_out, changed
+from curation.sample.families import ABSENT_PAIRS, Parts, body_stands_out, changed
 from curation.sample.products import NovelClass, holds_novel_pair
 from curation.sample.shapes import KINDS, Part
 
@@ -19,7 +19,7 @@ def is_unseen(part: Part) -> bool:
 
     A loose part behind the products, which nothing describes, may be one (see curation.sample.crowd).
     """
-    return (part.slot, part.kind, part.color) in NEVER_SAID
+    return (part.slot, part.kind, part.color) in ABSENT_PAIRS
 
 
 def other_kinds(parts: Parts, rng: Random) -> list[Parts]:

@@ -103,10 +103,10 @@ class Photograph:
 
 
 class Step(NamedTuple):
-    """What an arm sees at once. said: a text for each picture."""
+    """What an arm sees at once. texts: one for each picture."""
 
     photographs: Sequence[Photograph]
-    said: Sequence[str]
+    texts: Sequence[str]
 
 
 def main(config: Features | Train) -> None:
@@ -204,13 +204,13 @@ def photographs() -> list[Photograph]:
         for split in ("train", "val", "test")
         for number in (root / f"{split}.txt").read_text(encoding="utf-8").split()
     }
-    said = {row["image"]: tuple(caption["text"].lower() for caption in row["captions"]) for row in _rows(root)}
+    texts = {row["image"]: tuple(caption["text"].lower() for caption in row["captions"]) for row in _rows(root)}
     found = []
     for file, entities in read_entities(place() / "features"):
         tokens, sizes = np.load(file.with_suffix(".tokens.npy"), mmap_mode="r"), np.load(file.with_suffix(".sizes.npy"))
         keys = [json.loads(line)["key"] for line in file.read_text(encoding="utf-8").splitlines()]
         for row, (key, own) in enumerate(zip(keys, entities, strict=True)):
-            found.append(Photograph(Picture(tokens, sizes, row, own), splits[key.split("_")[0]], said[key]))
+            found.append(Photograph(Picture(tokens, sizes, row, own), splits[key.split("_")[0]], texts[key]))
     return found
 
 
@@ -282,12 +282,12 @@ def steps_of(pictures: Sequence[Photograph], *, seed: int, epoch: int, with_phra
     rows = order.permutation(len(pictures))
     for start in range(0, len(rows) - BATCH + 1, BATCH):
         chosen = [pictures[row] for row in rows[start : start + BATCH]]
-        said = []
+        texts = []
         for each in chosen:
             phrases = [text for entity in each.kept.entities for text in entity.phrases]
             caption, phrase, turn = words.integers(CAPTIONS), words.integers(len(phrases)), words.random() < 0.5
-            said.append(phrases[phrase] if with_phrases and turn else each.captions[caption])
-        yield Step(chosen, said)
+            texts.append(phrases[phrase] if with_phrases and turn else each.captions[caption])
+        yield Step(chosen, texts)
 
 
 def caption_loss(model: ImageAndRegions, images: Tensor, texts: Tensor, step: Step) -> Tensor:
@@ -297,7 +297,7 @@ def caption_loss(model: ImageAndRegions, images: Tensor, texts: Tensor, step: St
         [words_of(text) for text in (*each.captions, *(one for entity in each.kept.entities for one in entity.phrases))]
         for each in step.photographs
     ]
-    words = [words_of(text) for text in step.said]
+    words = [words_of(text) for text in step.texts]
     implied = torch.tensor([[any(word <= own for own in owns) for word in words] for owns in owned])
     logits = logits.masked_fill(implied & ~torch.eye(len(words), dtype=torch.bool), -1e4)
     target = torch.arange(len(words))
@@ -351,7 +351,7 @@ def losses_of(
         cells = model.read(batch.tokens, batch.sizes)
         images = model.embed_image(cells.states, cells.absent)
         output = model.propose(cells) if arm.startswith("grain") else None
-    texts = model.texts(torch.from_numpy(encode(step.said)))
+    texts = model.texts(torch.from_numpy(encode(step.texts)))
     own = caption_loss(model, images, texts, step)
     if output is None:
         return own[None]

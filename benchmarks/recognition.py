@@ -89,14 +89,14 @@ def strong_twin() -> Finding:
     """GRAIN against CLIP that was given the descriptions as extra captions, at equal short budgets."""
     grain = scores_of(train("full"))
     strong = {name: scores_of(train(name)) for name in ("strong-steps", "strong-time")}
-    said = {"strong-steps": "CLIP + descriptions, same steps", "strong-time": "CLIP + descriptions, same wall time"}
+    label = {"strong-steps": "CLIP + descriptions, same steps", "strong-time": "CLIP + descriptions, same wall time"}
     models = [
         _model("GRAIN", SHORT_IMAGES, grain),
         _model("CLIP, captions only", SHORT_IMAGES, scores_of(train("clip"))),
-        *(_model(said[name], TRAININGS[name].images, scores) for name, scores in strong.items()),
+        *(_model(label[name], TRAININGS[name].images, scores) for name, scores in strong.items()),
     ]
     leads: list[dict[str, Any]] = [
-        {"over": said[name], **{_way(way): lead(grain.hits[way], scores.hits[GLOBAL]) for way in grain.hits}}
+        {"over": label[name], **{_way(way): lead(grain.hits[way], scores.hits[GLOBAL]) for way in grain.hits}}
         for name, scores in strong.items()
     ]
     smallest = min(row[_way(REGIONS)][0] for row in leads)
@@ -106,8 +106,8 @@ def strong_twin() -> Finding:
 def ablations() -> Finding:
     """GRAIN without one or both of its losses, all else equal."""
     names = {name: name for name in ABLATIONS} | {"CLIP, captions only": "clip"}
-    scores = {said: scores_of(train(name)) for said, name in names.items()}
-    models = [_model(said, SHORT_IMAGES, found) for said, found in scores.items()]
+    scores = {label: scores_of(train(name)) for label, name in names.items()}
+    models = [_model(label, SHORT_IMAGES, found) for label, found in scores.items()]
     ahead = lead(scores["full"].best_hits(), scores["neither"].best_hits())
     return Finding(ahead[0], None, {"full over neither, points": ahead, **WORLDS, "models": models})
 
@@ -120,17 +120,17 @@ def part_share() -> Finding:
     }
     leads = {share: lead(grain.hits[REGIONS], clip.hits[GLOBAL]) for share, (grain, clip) in pairs.items()}
     models = [
-        {"part share": share, **_model(said, SHARE_IMAGES, scores)}
+        {"part share": share, **_model(label, SHARE_IMAGES, scores)}
         for share, pair in pairs.items()
-        for said, scores in zip(("GRAIN", "CLIP"), pair, strict=True)
+        for label, scores in zip(("GRAIN", "CLIP"), pair, strict=True)
     ]
     _draw_shares(pairs, leads)
     ahead = [{"part share": share, "regions over CLIP, points": found} for share, found in leads.items()]
     return Finding(leads["0.3"][0], None, {**WORLDS, "plot": PLOT, "models": models, "GRAIN's lead": ahead})
 
 
-def _model(said: str, images: int, scores: Scores) -> dict[str, Any]:
-    return {"model": said, "images seen": images, **described(scores)}
+def _model(label: str, images: int, scores: Scores) -> dict[str, Any]:
+    return {"model": label, "images seen": images, **described(scores)}
 
 
 def _way(way: str) -> str:

@@ -231,10 +231,10 @@ def recognition_sets() -> Finding:
             tables.append(row | {LEAD: [100 * ahead.value, 100 * ahead.low, 100 * ahead.high]})
         curve += [
             {"checkpoint": checkpoint, "rule": each}
-            | {f"α {a:g}": round(_mean(sets, (each, DESCRIPTIONS, a), told_half=False), 1) for a in ALPHAS}
+            | {f"α {a:g}": round(_mean(sets, (each, DESCRIPTIONS, a), deciding_half=False), 1) for a in ALPHAS}
             for each in REGION_RULES
         ]
-        means = {way: _mean(sets, key, told_half=True) for way, key in ways.items()}
+        means = {way: _mean(sets, key, deciding_half=True) for way, key in ways.items()}
         tables.append(
             {"checkpoint": checkpoint, "set": "mean", "classes": "", "pictures": ""}
             | means
@@ -256,11 +256,11 @@ def recognition_sets() -> Finding:
 def _chosen(sets: Mapping[str, SetOutcomes]) -> tuple[RegionRule, float]:
     """Return the region rule and α of the largest mean over the sets on the half that chooses; of equals the first."""
     ways = [(rule, alpha) for rule in REGION_RULES for alpha in ALPHAS]
-    return max(ways, key=lambda way: _mean(sets, (way[0], DESCRIPTIONS, way[1]), told_half=False))
+    return max(ways, key=lambda way: _mean(sets, (way[0], DESCRIPTIONS, way[1]), deciding_half=False))
 
 
-def _mean(sets: Mapping[str, SetOutcomes], key: Key, *, told_half: bool) -> float:
-    return float(np.mean([100 * found[key].hits[told == told_half].mean() for found, _, told in sets.values()]))
+def _mean(sets: Mapping[str, SetOutcomes], key: Key, *, deciding_half: bool) -> float:
+    return float(np.mean([100 * found[key].hits[told == deciding_half].mean() for found, _, told in sets.values()]))
 
 
 BENCHMARKS = (

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session, create_engine
 
-from user_errors import UserError
+from user_errors import DiskFullError, UserError, is_disk_full
 
 __all__ = [
     "DatabaseError",
+    "DatabaseFullError",
     "Engine",
     "Session",
     "connect_to",
@@ -37,7 +38,6 @@ BUSY_TIMEOUT_MS = 10_000  # how long a writer waits for another one
 CACHE_KIB = 64 * 1024  # SQLite's page cache of a connection: a big import writes each page once, and late
 UPGRADE_LOCK = 0x4752_4149  # any number, the same in every GRAIN: two that start together upgrade one after the other
 PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # before each further try: a restarted PostgreSQL is back within about two seconds
-DISK_FULL_SQLSTATE = "53100"
 # deadlock; serialization failure; the server is stopping, has stopped, is starting
 PASSING_SQLSTATES = {"40P01", "40001", "57P01", "57P02", "57P03"}
 WAL_FIXED_IN = (3, 51, 3)
@@ -46,6 +46,10 @@ WAL_FIXED_BACKPORTS = {(3, 44, 6), (3, 50, 7)}
 
 class DatabaseError(UserError):
     """The database cannot be used; the message is one sentence that says what to do."""
+
+
+class DatabaseFullError(DatabaseError, DiskFullError):
+    """The disk of the database is full; what was committed before is whole."""
 
 
 def open_engine(url: str) -> Engine:
@@ -77,19 +81,16 @@ def open_engine(url: str) -> Engine:
 def transaction(engine: Engine) -> Iterator[Session]:
     """Open a session whose work is committed whole on leaving, or rolled back when an exception passes through.
 
-    Raises: DatabaseError: the disk is full.
+    Raises: DatabaseFullError.
     """
     try:
         # expire_on_commit off: what was read stays readable after the session is closed
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except DBAPIError as error:
-        if not _disk_is_full(error):
+        if not is_disk_full(error):
             raise
-        where = engine.url.render_as_string(hide_password=True)
-        raise DatabaseError(
-            f"the disk of the database {where} is full: make room and go on, all that was kept before is whole"
-        ) from error
+        raise DatabaseFullError.on(engine.url.render_as_string(hide_password=True)) from error
 
 
 def check_answers(engine: Engine) -> None:
@@ -115,7 +116,7 @@ def retrying(engine: Engine, work: Callable[[Session], Result], *, pauses_s: Seq
     Args:   work: must be safe to do twice: a connection that is cut during the commit leaves open whether it happened.
             pauses_s: seconds before each further try.
     Raises: DBAPIError: the last one, when the trouble stays or is not of a kind that passes.
-            DatabaseError: the disk is full.
+            DatabaseFullError.
     """
     for pause_s in pauses_s:
         try:
@@ -168,11 +169,6 @@ def _passes(error: DBAPIError) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", "")  # psycopg's is None where no server answered
     busy = _sqlite_code(error) == sqlite3.SQLITE_BUSY
     return error.connection_invalidated or sqlstate is None or sqlstate in PASSING_SQLSTATES or busy
-
-
-def _disk_is_full(error: DBAPIError) -> bool:
-    sqlstate = getattr(error.orig, "sqlstate", "")
-    return sqlstate == DISK_FULL_SQLSTATE or _sqlite_code(error) == sqlite3.SQLITE_FULL
 
 
 def upgrade(connection: Connection, *, to: str = "head") -> None:

@@ -32,7 +32,7 @@ def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
 
 
 def iou_and_giou(a_xyxy: Boxes, b_xyxy: Boxes) -> tuple[Boxes, Boxes]:
-    """Overlap of boxes that broadcast against each other; boxes without area give 0, never NaN.
+    """Measure the overlap of boxes that broadcast against each other; boxes without area give 0, never NaN.
 
     One formula for tensors (the loss) and arrays (the matching), written in what both understand.
 

@@ -40,7 +40,7 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a person should know of a checkpoint. twin: name of the CLIP trained on the same data for the same steps.
+    """Facts of a checkpoint for a person. twin: name of the CLIP trained on the same data for the same steps.
 
     from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
     score a class, see grain.zero_shot.region_scores. alpha: share of the whole picture in a class's score, the rest is
@@ -175,7 +175,7 @@ def verify(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest, read in pieces."""
+    """Return a file's hex digest, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -193,7 +193,7 @@ def checkpoint_folder(target: Path) -> Iterator[Path]:
 
 
 def model_digest(folder: Path) -> str:
-    """Hex digest of what decides a checkpoint's embeddings: its weights and its configuration, whatever it is called.
+    """Return the hex digest of what decides a checkpoint's embeddings, whatever its name: weights and configuration.
 
     Raises: CheckpointError: no manifest, or no configuration.
     """

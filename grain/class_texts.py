@@ -1,4 +1,4 @@
-"""Descriptions of classes in the JSON of DCLIP and CuPL: read strictly, matched to a data set's classes, reported.
+"""Read descriptions of classes from the JSON of DCLIP and CuPL: strictly, matched to a data set's classes, reported.
 
 The file is {"class": ["description", …]}. Names match whatever their case, spaces, underscores and hyphens.
 """
@@ -21,7 +21,7 @@ FEW = 3  # names shown in a sentence
 
 @dataclass(frozen=True)
 class ClassDescriptions:
-    """What is known of each class, and what was wrong with the file.
+    """The descriptions of each class, and what was wrong with the file.
 
     classes: every class of the data set, in its order -> its descriptions, () where there are none. empty: texts of
     nothing but spaces. duplicates: descriptions of a class that were there before. missing: classes without any.
@@ -36,7 +36,7 @@ class ClassDescriptions:
 
     @property
     def texts(self) -> int:
-        """Descriptions in all."""
+        """Count the descriptions in all."""
         return sum(map(len, self.classes.values()))
 
     def report(self) -> list[str]:
@@ -100,7 +100,7 @@ def load_descriptions(path: Path) -> dict[str, list[str]]:
 def match_descriptions(
     found: Mapping[str, Sequence[str]], class_names: Sequence[str], source: str = "the descriptions"
 ) -> ClassDescriptions:
-    """Descriptions by whatever spelling of the classes -> by the data set's own.
+    """Key descriptions by the data set's own.
 
     Raises: UserError: none of the classes is in it.
     """
@@ -150,7 +150,7 @@ def _strangers(unknown: Sequence[str], class_names: Sequence[str], source: str) 
 
 
 def _key(name: str) -> str:
-    """Equal for two spellings of a name."""
+    """Return what is equal for two spellings of a name."""
     return re.sub(r"[\W_]+", " ", name).casefold().strip()
 
 

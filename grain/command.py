@@ -7,7 +7,6 @@ dataclass, so that what is shown, what is queued and what a person types are one
 from __future__ import annotations
 
 import dataclasses
-import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import tyro
 
+from user_errors import DiskFullError, is_disk_full
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Settings = TypeVar("Settings")
 Setting = tuple[str, Any, Any, Any]  # flag without its dashes, type, value, default (dataclasses.MISSING: required)
-DISK_FULL = "disk full: free some space, then run the same command again"
-SAME_COMMAND = "stopped: the same command goes on"
+SAME_COMMAND = "stopped: the same command resumes"
+SAFE = "the same command resumes"
 
 
 def run_command(
@@ -52,8 +53,7 @@ def exit_sentence(module: str, *, stopped: str = SAME_COMMAND) -> Iterator[None]
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        sys.exit(f"{module}: {DISK_FULL if full else error}")
+        sys.exit(f"{module}: {DiskFullError.on(error.filename, SAFE) if is_disk_full(error) else error}")
     except ValueError as error:  # UserError is one
         sys.exit(f"{module}: {error}")
     except KeyboardInterrupt:

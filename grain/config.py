@@ -50,7 +50,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ClassTexts:
-    """How a class becomes texts: templates filled with {name} and, where there are descriptions, {description}.
+    """Templates that make texts of a class, filled with {name} and, where there are descriptions, {description}.
 
     In place of {description}, {clause} writes it as grain.zero_shot.relative_clause does.
     """
@@ -78,7 +78,7 @@ class GrainConfig:
 
     @property
     def image_size(self) -> int:
-        """Side of the square input in pixels."""
+        """Return the side of the square input in pixels."""
         size = self.vision_cfg["image_size"]
         return int(size if isinstance(size, int) else size[0])
 
@@ -97,7 +97,7 @@ class GrainConfig:
         return replace(self, decoder=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return plain JSON types."""
         return asdict(self)
 
     @classmethod

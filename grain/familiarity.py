@@ -25,7 +25,7 @@ FEWEST = 100  # pictures
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What a checkpoint has seen, summed up.
+    """A summary of what a checkpoint has seen.
 
     centres: [K, G] features. scales: [G, P] directions in which distances are measured, each in its own unit; None: the
     features as they are. limit: distance beyond which a picture is far. fitted_on: in words.

@@ -41,7 +41,7 @@ class FamiliarityConfig:
 
 
 def main(config: FamiliarityConfig) -> None:
-    """Fit, and write the folder anew with the result in it."""
+    """Fit, and write the folder again with the result in it."""
     folder = locate(config.checkpoint)
     predictor = Predictor.from_pretrained(folder)
     gists = [gist_of(predictor.features(image)) for image in _pictures(config.pictures, config.limit)]

@@ -68,7 +68,7 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class RegionRanking:
-    """How well each region fits each description, and whether the description is in the picture at all.
+    """The fit of each region to each description, and whether the description is in the picture at all.
 
     ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability that
     the picture shows the description somewhere. confidence: [Q, D] calibrated probability that the description means
@@ -94,7 +94,7 @@ class RegionRanking:
 
 @dataclass(frozen=True)
 class DescriptionScore:
-    """How one description of a class fits: cosines with the image and with its best region (None without regions).
+    """The fit of one description of a class: cosines with the image and with its best region (None without regions).
 
     Of a description that is split into phrases: the mean of its phrases, and the region of the surest.
     """

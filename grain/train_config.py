@@ -121,9 +121,9 @@ class TrainConfig:
     max_regions: int = 5
     """Regions an image."""
     regions: RegionChoice = "drawn"
-    """Of an image that has more: drawn, anew each epoch; or best, always those of the best scores."""
+    """Of an image that has more: drawn, others each epoch; or best, always those of the best scores."""
     flip: bool = False
-    """Mirror half of the pictures, anew each epoch: boxes move along, left and right are exchanged in the words."""
+    """Mirror half of the pictures, others each epoch: boxes move along, left and right are exchanged in the words."""
     smallest_crop: float = 1.0
     """Cut each picture at random to a window of at least this share of its area; regions of which less than half is
     left are left out. 1: whole pictures."""
@@ -164,12 +164,12 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """Steps in all."""
+        """Count the steps in all."""
         return self.images // self.batch_size
 
     @property
     def evaluations(self) -> int:
-        """Evaluations in all: one whenever so many images are seen, and one at the end."""
+        """Count the evaluations in all: one whenever so many images are seen, and one at the end."""
         before = self.steps - 1
         return min(before, before * self.batch_size // self.evaluate_images) + 1
 

@@ -4,7 +4,9 @@ import errno
 import os
 import pickle
 import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,6 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from atomic_files import (
-    FULL,
     Sync,
     atomic_file,
     atomic_folder,
@@ -21,7 +22,7 @@ from atomic_files import (
     is_temporary,
     write_atomically,
 )
-from user_errors import DiskFullError, UserError, WriteError
+from user_errors import FULL, DiskFullError, UserError, WriteError, is_disk_full
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -122,5 +123,14 @@ def test_what_a_killed_writer_left_is_known_and_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.tmp", "other", "run"], "caught between renames"
 
 
-def test_the_codes_of_a_full_disk_are_those_of_disks_quotas_and_file_sizes() -> None:
-    assert set(FULL) == {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+def test_a_full_disk_is_known_by_the_codes_of_system_and_databases() -> None:
+    assert set(FULL) == {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "of disks, quotas and sizes of files"
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            database.execute("CREATE TABLE numbers (number INTEGER)")
+    assert is_disk_full(caught.value) and str(caught.value) == "database or disk is full"
+    of_postgres = RuntimeError("could not extend file")
+    of_postgres.sqlstate = "53100"  # type: ignore[attr-defined]
+    assert is_disk_full(of_postgres) and is_disk_full(DiskFullError.on(None))
+    assert not is_disk_full(OSError(errno.EACCES, "no")) and not is_disk_full(sqlite3.OperationalError("locked"))

@@ -15,11 +15,10 @@ import pytest
 from app.access.rules import event_rule
 from app.api import Api
 from app.core.settings import Settings
-from app.data.panels import IMPORT_FORMATS as PAGE_FORMATS
 from app.ground.page import GroundPage
 from app.main import PAGES
 from benchmarks.page import benchmark_line
-from curation.exchange.formats import FORMATS, IMPORT_FORMATS
+from curation.exchange.formats import FORMATS, IMPORT_FORMATS, LABELS
 from curation.sample.scenes import render_scene
 from docs.file_map import file_map, first_line, python_files, with_map
 from tests.support.paths import ROOT
@@ -240,7 +239,7 @@ def test_layouts_in_the_docs_that_are_only_read_are_those_of_imports() -> None:
     page = read("docs/reference/formats.md")
     rows = re.findall(r"^\| [^|]+ \| `(\w[\w-]*)` \| [^|]+ \|$", page, re.MULTILINE)
     assert rows and (*FORMATS, *rows) == IMPORT_FORMATS
-    assert set(PAGE_FORMATS) == set(IMPORT_FORMATS), "the page offers them all"
+    assert tuple(LABELS) == IMPORT_FORMATS, "the page offers them all"
 
 
 def test_every_dependency_has_a_reason_and_a_licence() -> None:

@@ -245,10 +245,16 @@ def declared(docstring: str) -> set[str] | None:
     return set() if told[1] == "nothing else of the room" else set(told[1].split(", "))
 
 
+def sentences(docstring: str) -> int:
+    """Count the sentences of a docstring."""
+    return len(re.findall(r"[.!?](?=\s|$)", docstring))
+
+
 @pytest.mark.parametrize("room", sub_rooms())
 def test_a_sub_room_says_what_it_is_for_and_imports_what_it_says(room: str) -> None:
     docstring = ast.get_docstring(parse_python((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
     assert len(docstring) > 40
+    assert sentences(docstring) == 2, "one of what it is for, and one of what it may import"
     assert declared(docstring) == {end for start, end in arrows() if start == room}
 
 
@@ -256,6 +262,9 @@ def test_what_a_docstring_says_is_understood() -> None:
     assert declared("Draw. May import: app.core, app.ui.") == {"app.core", "app.ui"}
     assert declared("Draw.\n\nMay import: nothing else of the room.") == set()
     assert declared("Draw. Imports app.core.") is None
+    assert (
+        sentences("Draw app.py. May import: app.core, app.ui.") == 2 != sentences("Draw. And more.\n\nMay import: x.")
+    )
 
 
 FORBIDDEN = [

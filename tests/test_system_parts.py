@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,16 @@ def test_a_chromium_is_found_by_its_names_or_where_playwright_put_its_own(
     named = tmp_path / "chromium-browser"
     named.touch(mode=0o755)
     assert find_chromium(str(own)) == str(named)
+
+
+def test_every_skip_goes_through_one_door() -> None:
+    files = {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")
+    }
+    assert len(files) > 200
+    skips = re.compile(r"pytest\.(skip|importorskip|xfail)\b|mark\.(skip|skipif|xfail)\b")
+    doors = {"tests/support/system_parts.py", "tests/support/left_out.py"}  # a part that is not here; a slow test
+    assert {path for path, source in files.items() if skips.search(source)} == doors
 
 
 def test_in_ci_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

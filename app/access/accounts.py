@@ -38,7 +38,7 @@ PERSON_KEY = "grain_person"
 
 @dataclass(frozen=True)
 class Person:
-    """Who is asking. name: what the edit history says."""
+    """The person who is asking. name: what the edit history says."""
 
     name: str
     role: Role

@@ -34,7 +34,7 @@ MOST_FILES = 100_000  # names kept; after that the oldest are forgotten, and the
 
 
 class Files:
-    """Which files in the cache each person sent or was shown. Nobody else reads them, however they know the path."""
+    """The files in the cache that each person sent or was shown. Nobody else reads them, however they know the path."""
 
     def __init__(self, *, most: int = MOST_FILES) -> None:
         """most: paths to remember."""

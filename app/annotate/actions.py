@@ -103,7 +103,7 @@ def _describer_of(services: Services, form: AnnotateForm, person: Person) -> Des
         check_server(services.settings.home, person, values["server"])
     if "vocabulary" in uses:
         values["vocabulary"] = tuple(name.strip() for name in form.vocabulary.splitlines() if name.strip())
-    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=whole(form.tokens, "tokens"))
+    ask = DescribeConfig(prompts=form.prompts, stage2_tokens=integer_field(form.tokens, "tokens"))
     return DescriberChoice(**values, ask=ask)
 
 
@@ -120,7 +120,7 @@ def _localizer_of(services: Services, form: AnnotateForm, person: Person) -> Loc
         check_server(services.settings.home, person, values["server"])
     boxes = LocalizeConfig(
         threshold=form.threshold,
-        most_of_text=whole(form.most_of_text, "most_of_text"),
+        most_of_text=integer_field(form.most_of_text, "most_of_text"),
         exclusive="vocabulary" in uses_of(DESCRIBERS, form.describer),
     )
     return LocalizerChoice(**values, boxes=boxes)
@@ -135,12 +135,12 @@ def _levers(form: AnnotateForm, uses: frozenset[str]) -> dict[str, Any]:
         "device_map": form.device_map,
         "convention": form.convention,
         "timeout_seconds": float(form.timeout_seconds),
-        **{name: whole(getattr(form, name), name) for name in ("batch", "concurrency", "picture_side")},
+        **{name: integer_field(getattr(form, name), name) for name in ("batch", "concurrency", "picture_side")},
     }
     return {name: value for name, value in values.items() if name in uses}
 
 
-def whole(value: Any, name: str) -> int:
+def integer_field(value: Any, name: str) -> int:
     """Return a field's number.
 
     Raises: UserError: it is no whole one.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast, get_args
 
 from app.access.accounts import Person
-from app.annotate.actions import config_of, keep_server, whole
+from app.annotate.actions import config_of, integer_field, keep_server
 from app.annotate.form import AUDITOR_CHOICES, AnnotateForm
 from app.jobs.control import NewJob
 from app.services import Services
@@ -45,11 +45,11 @@ def compare_config(
         raise UserError(f"Expected the auditor {' or '.join(AUDITORS)}, got {str(auditor)[:40]!r}: choose one.")
     return ComparePromptsConfig(
         asked.dataset,
-        whole(pictures, "pictures"),
+        integer_field(pictures, "pictures"),
         asked.describer,
         asked.sample,
         _sources(asked.describer.kind, auditor),
-        whole(claims, "claims"),
+        integer_field(claims, "claims"),
         batch=asked.batch,
     )
 

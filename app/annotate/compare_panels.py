@@ -39,7 +39,7 @@ def comparison_panel(found: PromptComparison | None, home: Path) -> str:
         rows=[(name, *(cell(each) for each in found.results)) for name, cell in rows],
         doubts=found.doubts,
         names=[NAMES.get(each.prompts, each.prompts) for each in found.results],
-        examples=[_example(each, home, told=found.decided) for each in found.examples],
+        examples=[_example(each, home, judged=found.decided) for each in found.examples],
         audit=f"/audit?dataset={quote(found.sample)}",
         left=sum(each.drawn - each.judged for each in found.results),
     )
@@ -79,14 +79,14 @@ def _people(result: PromptResult) -> str:
     return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
-def _example(compared: TwiceDescribed, home: Path, *, told: bool) -> tuple[str, str, list[list[str]]]:
-    """Return a picture, where it is on Curate, and what each prompt said. told: claims are marked by verdict."""
+def _example(compared: TwiceDescribed, home: Path, *, judged: bool) -> tuple[str, str, list[list[str]]]:
+    """Return a picture, where it is on Curate, and what each prompt said. judged: claims are marked by verdict."""
     image = compared.image
-    said = [
-        [marked(text, [span_of(row.claim) for row in rows] if told else []) for text, rows in some]
-        for some in compared.said
+    texts = [
+        [marked(text, [span_of(row.claim) for row in rows] if judged else []) for text, rows in some]
+        for some in compared.texts
     ]
-    return thumbnail_address(home, image.sha256), f"/curate?image={image.id}", said
+    return thumbnail_address(home, image.sha256), f"/curate?image={image.id}", texts
 
 
 def claim_panel(asked: ClaimToJudge | None) -> str:

@@ -181,16 +181,16 @@ def _annotator_fields(dataset: Any) -> AnnotateForm:
         visible=False,
         elem_id="device-map",
     )
-    batch = _whole(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
-    concurrency = _whole(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
-    timeout = _whole(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
-    tokens = _whole(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
-    side = _whole(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
+    batch = _count_field(DEFAULTS.batch, "pictures of one call of a model", elem_id="batch")
+    concurrency = _count_field(DEFAULTS.concurrency, "requests to the server at once", elem_id="concurrency")
+    timeout = _count_field(DEFAULTS.timeout_seconds, "seconds for one request", elem_id="timeout")
+    tokens = _count_field(DEFAULTS.tokens, "most tokens of the list of descriptions", elem_id="tokens")
+    side = _count_field(DEFAULTS.picture_side, "longest side of a picture sent, in pixels", elem_id="picture-side")
     numbers = (threshold, most, wrong, shifted, batch, concurrency, timeout, tokens, side)
     return AnnotateForm(*texts, precision, attention, device_map, *numbers)
 
 
-def _whole(value: float, label: str, *, elem_id: str) -> gr.Number:
+def _count_field(value: float, label: str, *, elem_id: str) -> gr.Number:
     return gr.Number(value, label=label, precision=0, minimum=1, visible=False, elem_id=elem_id)
 
 

@@ -176,7 +176,7 @@ def existing_claim(session: Session, claim_id: int) -> AuditedClaim:
     """
     claim = get_claim(session, claim_id=claim_id)
     if claim is None:
-        raise UserError(f"There is no claim {claim_id}: the audit was run anew meanwhile.")
+        raise UserError(f"There is no claim {claim_id}: the audit was run again meanwhile.")
     return claim
 
 

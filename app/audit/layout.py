@@ -37,7 +37,7 @@ NO_CLAIM = empty_state("No claim chosen", "Press one in the list, or judge the s
 NO_CLAIMS = empty_state("No result yet", "Choose a data set that has descriptions, and audit it.")
 FIT = (
     "“Fit the judge” fits one on people’s verdicts on the sample, tests it on pictures that it was not fitted on, and "
-    "judges every claim anew by it. No model runs again, and people’s verdicts stay."
+    "judges every claim again by it. No model runs again, and people’s verdicts stay."
 )
 KEYS = (
     *(("S", "supported"), ("U", "unsupported"), ("C", "cannot tell"), ("A", "agree"), ("E", "rewrite"), ("Z", "undo")),
@@ -68,7 +68,7 @@ class AuditSourceFields(NamedTuple):
 
 @dataclass(frozen=True)
 class AuditPosition:
-    """What a person has open. claim: 0 for none. sample: its position in the sample, where that is judged blind."""
+    """A person's place in an audit. claim: 0 for none. sample: the position in the sample, where it is judged blind."""
 
     claim: int = 0
     sample: int | None = None

@@ -93,7 +93,7 @@ def _judge_note(report: AuditReport) -> str:
     fit = report.fitted
     if fit is None:
         return "The judge was fitted elsewhere: fit one once enough of the sample is judged."
-    since = "The figures above count claims drawn since." if report.unseen else "Draw more to measure it anew."
+    since = "The figures above count claims drawn since." if report.unseen else "Draw more to measure it again."
     return (
         f"Fitted on {thousands(fit.supported + fit.unsupported)} judged claims on {thousands(fit.pictures)} pictures; "
         f"on pictures that it was not fitted on, its calibration error is {fit.calibration_error:.1%} on average. "

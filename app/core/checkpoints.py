@@ -22,7 +22,7 @@ PROMOTED = ".promoted"  # names the checkpoint that people begin with
 
 
 class Model(Protocol):
-    """What the pages ask of a loaded checkpoint; `grain.Predictor` is one."""
+    """The surface of a loaded checkpoint that pages use; `grain.Predictor` is one."""
 
     @property
     def info(self) -> CheckpointInfo:

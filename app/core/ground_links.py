@@ -33,7 +33,7 @@ class QuestionError(UserError):
 
 @dataclass(frozen=True)
 class GroundQuestion:
-    """What a person asks, as typed.
+    """A person's question, as typed.
 
     picture: path of an uploaded file. versus: the checkpoint beside the first, "" for none. threshold: cosine.
     alpha: share of the whole picture in a class score, the rest is the regions'. one_a_line: a line is one description

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atomic_files import FULL
-from user_errors import DiskFullError
+from user_errors import DiskFullError, is_disk_full
 
 LOG = logging.getLogger(__name__)
 UNEXPECTED = (
@@ -20,8 +18,8 @@ UNEXPECTED = (
 
 def error_sentence(error: Exception) -> tuple[str, int]:
     """Return the sentence and the status for an error that nobody caught; all but a full disk go to the log."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return DiskFullError.on(Path("GRAIN_HOME"), "nothing of this was kept").sentence, 507
+    if is_disk_full(error):
+        return DiskFullError.on("GRAIN_HOME", "nothing of this was kept").sentence, 507
     LOG.error("not expected", exc_info=error)
     return UNEXPECTED, 500
 

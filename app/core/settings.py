@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """Each field is the variable GRAIN_<FIELD>."""
+    """Settings of the app; each field is the variable GRAIN_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 

@@ -15,7 +15,7 @@ from app.services import Services
 from curation.review.acts import (
     MOST_AT_ONCE,
     ActCount,
-    WantedAct,
+    ActRequest,
     count_act,
     count_trash,
     do_act,
@@ -66,21 +66,21 @@ def selection_of(services: Services, query: CurateQuery, ids: Any) -> RegionSele
     return RegionSelection(dataset_id, filters, also=also, scored=query.sort == "disagreement")
 
 
-def wanted_act(ask: Mapping[str, Any]) -> WantedAct:
+def act_request(ask: Mapping[str, Any]) -> ActRequest:
     """Return the act that a page's script asks for.
 
     Raises: UserError: there is no such act, or its text has no meaning.
     """
     kind: Any = str(ask.get("kind", ""))
-    return WantedAct(kind, str(ask.get("text") or ""))
+    return ActRequest(kind, str(ask.get("text") or ""))
 
 
-def count(services: Services, query: CurateQuery, ask: Mapping[str, Any]) -> tuple[WantedAct, ActCount]:
+def count(services: Services, query: CurateQuery, ask: Mapping[str, Any]) -> tuple[ActRequest, ActCount]:
     """Count what an act would change.
 
     Raises: UserError: as of `selection_of`, `wanted_act` and `count_act`.
     """
-    act = wanted_act(ask)
+    act = act_request(ask)
     return act, count_act(services.engine, selection_of(services, query, ask.get("ids")), act)
 
 
@@ -93,7 +93,7 @@ def act(services: Services, query: CurateQuery, ask: Mapping[str, Any], *, who: 
     if not name:
         raise UserError("Expected a name for what was done: reload the page.")
     selection = selection_of(services, query, ask.get("ids"))
-    return do_act(services.engine, selection, wanted_act(ask), who=who, action=name, seen=str(ask.get("seen")))
+    return do_act(services.engine, selection, act_request(ask), who=who, action=name, seen=str(ask.get("seen")))
 
 
 def take_back(services: Services, ask: Mapping[str, Any], *, who: str) -> ManyEdited:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from app.curate.bulk_actions import ReviewLibrary
 from app.ui.html import render, things
-from curation.review.acts import ActCount, WantedAct
+from curation.review.acts import ActCount, ActRequest
 from db.models import ActKind, ReviewAct
 from db.queries.bulk_edit_queries import ManyEdited
 
@@ -41,7 +41,7 @@ DID: dict[ActKind, str] = {
 }
 
 
-def question_panel(act: WantedAct, count: ActCount) -> str:
+def question_panel(act: ActRequest, count: ActCount) -> str:
     """Render how many regions and pictures an act would change, and the buttons that do it or not."""
     return render(
         "curate/templates/bulk_question.html",

@@ -21,7 +21,7 @@ from curation.explore.embedding_store import What
 from curation.explore.embeddings import EmbeddingModel
 from curation.explore.similarity import SimilarityConfig
 from curation.explore.similarity import command_line as scores_command
-from curation.review.acts import ActCount, WantedAct, count_act, do_act
+from curation.review.acts import ActCount, ActRequest, count_act, do_act
 from curation.review.near_duplicates import copies_of
 from db.engine import Session, reading
 from db.models import Image, RegionRow, ReviewAct
@@ -214,7 +214,7 @@ def keep_one(
     group = next((each for each in similar_groups(services, dataset)[0] if keep in [im.id for im in each.images]), None)
     copies = tuple(image.id for image in copies_of(picture, group.images if group else ()))
     chosen = CurateFilter(chosen=ChosenRegions(copies, of="pictures"))
-    selection, act = RegionSelection(dataset_id, chosen), WantedAct("keep one", reason=f"copy of picture {keep}")
+    selection, act = RegionSelection(dataset_id, chosen), ActRequest("keep one", reason=f"copy of picture {keep}")
     count = count_act(services.engine, selection, act)
     if seen is None or not count.regions:
         return count, None

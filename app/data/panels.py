@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from app.ui.html import empty_state, notice, render, render_macro
 from app.ui.regions import placed_thumbnail
+from curation.exchange.formats import FORMATS as EXPORT_FORMATS
+from curation.exchange.formats import LABELS
 from curation.files.records import shown
 
 if TYPE_CHECKING:
@@ -17,23 +19,8 @@ if TYPE_CHECKING:
     from db.models import DatasetVersion
 
 REVIEWS = {"reviewed": "reviewed", "empty": "reviewed, nothing to mark", "open": "not finished"}
-FORMATS = {
-    "shards": "Shards for training",
-    "coco": "COCO JSON",
-    "odvg": "ODVG lines",
-    "yolo": "YOLO (Ultralytics)",
-    "voc": "Pascal VOC",
-    "fiftyone": "FiftyOne JSON",
-    "cvat": "CVAT XML for images",
-    "finehard": "FineHARD region text",
-    "imagefolder": "Hugging Face ImageFolder",
-    "parquet": "Hugging Face parquet",
-    "label-studio": "Label Studio JSON",
-}
-IMPORT_FORMATS = FORMATS | {
-    "entities": "Flickr30k Entities",
-    "entities-longer": "Flickr30k Entities, with what captions say of their subjects",
-}
+FORMATS = {name: LABELS[name] for name in EXPORT_FORMATS}
+IMPORT_FORMATS = LABELS
 SIGNS = {"added": "+", "changed": "~", "removed": "−"}
 MOST_EXPORTS = 6
 BOOKKEEPING = ("version", "editor", "sha256")  # of a change: it says them otherwise

@@ -66,7 +66,7 @@ class ResultChoice(NamedTuple):
 
 
 class ResultPanels(NamedTuple):
-    """What follows from the choice; as components, and as their values."""
+    """The parts that follow from the choice; as components, and as their values."""
 
     head: Any
     table: Any

@@ -30,7 +30,7 @@ MOST_CLASS_TEXTS = 20_000  # ImageNet with its DCLIP descriptions has 6,000
 
 @dataclass(frozen=True)
 class CheckpointResult:
-    """What one checkpoint finds in a picture."""
+    """The regions that one checkpoint finds in a picture."""
 
     checkpoint: Checkpoint
     info: CheckpointInfo

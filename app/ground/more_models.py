@@ -16,7 +16,7 @@ from db.engine import reading
 from db.models import JobState
 from db.queries.job_queries import job_page
 from grain.command import flags_of
-from grain.hub.published_models import OFFLINE, PUBLISHED_MODELS, BringConfig, PublishedModel, is_offline
+from grain.hub.published_models import OFFLINE, PUBLISHED_MODELS, ImportModelConfig, PublishedModel, is_offline
 from user_errors import UserError
 
 KIND = "bring"  # of jobs
@@ -76,4 +76,4 @@ def models_panel(rows: Sequence[ModelRow], problem: str) -> str:
 
 def _words(services: Services, name: str) -> list[str]:
     folder = Path(services.settings.checkpoints).absolute() / name
-    return ["-m", "grain.hub.bring", *flags_of(BringConfig(name, folder, fetch=True))]
+    return ["-m", "grain.hub.import_model", *flags_of(ImportModelConfig(name, folder, fetch=True))]

@@ -41,7 +41,7 @@ class DrawnRegion:
 
 @dataclass(frozen=True)
 class DrawnResult:
-    """What one of two checkpoints found, to be drawn on the same picture. name: the checkpoint's."""
+    """The result of one of two checkpoints, to be drawn on the same picture. name: the checkpoint's."""
 
     name: str
     prediction: Prediction

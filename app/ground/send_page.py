@@ -25,17 +25,19 @@ class SendToCurate:
     def send_one(self, view: Any, dataset: str, request: gr.Request) -> str:
         """Send the picture above. view: the page's GroundView, or None. Returns note."""
         if view is None:
-            return self._send([], dataset, "", request)
+            return self._send([], dataset, request, checkpoint="")
         result = view.result.prediction.above(threshold=view.question.threshold)
-        return self._send([(Path(view.question.picture), result)], dataset, view.question.checkpoint, request)
+        return self._send(
+            [(Path(view.question.picture), result)], dataset, request, checkpoint=view.question.checkpoint
+        )
 
     def send_all(self, answers: Any, dataset: str, request: gr.Request) -> str:
         """Send all pictures of the last run on several. answers: PictureAnswers, or None. Returns note."""
         good = [each for each in answers or [] if each.found is not None]
         found = [(each.path, each.found.prediction) for each in good]
-        return self._send(found, dataset, good[0].checkpoint if good else "", request)
+        return self._send(found, dataset, request, checkpoint=good[0].checkpoint if good else "")
 
-    def _send(self, found: list[Any], dataset: str, checkpoint: str, request: gr.Request) -> str:
+    def _send(self, found: list[Any], dataset: str, request: gr.Request, *, checkpoint: str) -> str:
         from app.ground.send import send_to_curate
 
         name = (dataset or "").strip()

@@ -50,24 +50,34 @@ class SeveralPictures:
 
     def download_csv(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
         """Return the table of all regions as a file for the page's script to save."""
-        return _file(answers, "detections.csv", "text/csv", lambda rows: to_csv(found_of(rows)).encode())
+        return _file(
+            answers, name="detections.csv", kind="text/csv", content=lambda rows: to_csv(found_of(rows)).encode()
+        )
 
     def download_coco(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
         """Return COCO JSON as a file for the page's script to save."""
         return _file(
-            answers, "detections.json", "application/json", lambda rows: json.dumps(to_coco(found_of(rows))).encode()
+            answers,
+            name="detections.json",
+            kind="application/json",
+            content=lambda rows: json.dumps(to_coco(found_of(rows))).encode(),
         )
 
     def download_crops(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
         """Return the cut-out regions as an archive for the page's script to save."""
         try:
-            return _file(answers, "crops.zip", "application/zip", lambda rows: crops_zip(self.services.settings, rows))
+            return _file(
+                answers,
+                name="crops.zip",
+                kind="application/zip",
+                content=lambda rows: crops_zip(self.services.settings, rows),
+            )
         except QuestionError as error:
             warn(error)
             return {}
 
 
-def _file(answers: list[PictureAnswer] | None, name: str, kind: str, content: Any) -> dict[str, str]:
+def _file(answers: list[PictureAnswer] | None, *, name: str, kind: str, content: Any) -> dict[str, str]:
     if not answers:
         gr.Warning(NO_RESULT, title="Not yet")
         return {}

@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Submitted:
-    """What names the work from outside. started: seconds since 1970, as the system tells it."""
+    """The name of the work from outside. started: seconds since 1970, as the system tells it."""
 
     process_group: int | None = None
     process_started: float | None = None

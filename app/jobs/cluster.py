@@ -30,8 +30,8 @@ NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
 
 def refused(error: Exception) -> UserError:
     """Return the error of a cluster that does not take a job, with the cluster's own last line."""
-    said = str(error).strip().rpartition("\n")[2][:MOST_CHARACTERS] or type(error).__name__
-    return UserError(f"the cluster refused the job ({said}): correct its partition, account, hours, cores and memory")
+    reason = str(error).strip().rpartition("\n")[2][:MOST_CHARACTERS] or type(error).__name__
+    return UserError(f"the cluster refused the job ({reason}): correct its partition, account, hours, cores and memory")
 
 
 class ClusterJob(ABC):
@@ -44,7 +44,7 @@ class ClusterJob(ABC):
         self._job, self._folder, self._home = job, folder, folder.parents[1]
         self.name = job.external_id or f"grain-{folder.parents[1].name}-{job.id}-{job.token}"
         self._known = bool(job.external_id)
-        self._log, self._heard = Log(folder), 0
+        self._log, self._copied = Log(folder), 0
         self._code: int | None = None
         self._tail = b""
         self._stop, self._force = threading.Event(), False
@@ -175,7 +175,7 @@ class ClusterJob(ABC):
         while True:
             try:
                 code = self.look()
-                self._hear()
+                self._copy_output()
                 if self._stop.is_set() and (self._force or not asked) and code is None:
                     self.end(force=self._force)
                     asked = True
@@ -197,16 +197,16 @@ class ClusterJob(ABC):
         try:
             if not self._shared.is_folder(self._home):
                 self._shared.pull(order.out, out, wanted=lambda below: not below.startswith(NOT_FETCHED))
-            if (said := out / PROGRESS_FILE).is_file():
-                progress_file(self._folder, self._job.token).write_bytes(said.read_bytes())
+            if (progress := out / PROGRESS_FILE).is_file():
+                progress_file(self._folder, self._job.token).write_bytes(progress.read_bytes())
         except OSError as error:  # of a disk or a network; the next look tries again
             print(f"{self.name}: {error}", file=sys.stderr)
 
-    def _hear(self) -> None:
-        said = self.output()
-        if len(said) > self._heard:
-            self._say(said[self._heard :])
-        self._heard = len(said)
+    def _copy_output(self) -> None:
+        output = self.output()
+        if len(output) > self._copied:
+            self._say(output[self._copied :])
+        self._copied = len(output)
 
     def _say(self, text: str) -> None:
         self._log.write(text.encode("utf-8", "replace"))

@@ -18,7 +18,7 @@ LARGEST = 2**63 - 1  # what the database can count
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. total: 0 while unknown. message: where it is, for people."""
+    """The progress of a job. total: 0 while unknown. message: where it is, for people."""
 
     done: int
     total: int = 0
@@ -44,7 +44,7 @@ def token_of(file: str, folder: Path) -> int | None:
 def read_progress(file: Path) -> Progress | None:
     """Return the job's latest progress, None while there is none or it is half written.
 
-    A job writes the whole file anew each time, `{"done": 3, "total": 10, "message": "…"}`; only done must be there.
+    A job writes the whole file again each time, `{"done": 3, "total": 10, "message": "…"}`; only done must be there.
     """
     try:
         with file.open("rb") as stream:

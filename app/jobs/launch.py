@@ -18,13 +18,13 @@ from app.core.settings import ROOT
 from curation.files.home import DATABASE, HOME
 from job_progress import PROGRESS
 
-LOG_BYTES = 2**20  # runners and watchdogs say little; a longer log is begun anew
+LOG_BYTES = 2**20  # runners and watchdogs say little; a longer log is begun again
 WATCHDOG_LOCK = "watchdog.lock"  # held by the one watchdog of a home as long as it lives
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often and how long, in seconds."""
+    """Intervals and limits, in seconds."""
 
     heartbeat_s: float = 1.0
     """Between two looks at what was asked."""

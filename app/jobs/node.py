@@ -94,8 +94,8 @@ class _Child:
         argv = [sys.executable, *words[1:]]
         self._process = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True)
         is_main = threading.current_thread() is threading.main_thread()
-        told = (signal.SIGTERM, signal.SIGINT) if is_main else ()
-        self._before = {each: signal.signal(each, self._tell) for each in told}
+        signals = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+        self._before = {each: signal.signal(each, self._terminate) for each in signals}
 
     def is_over(self, patience_s: float) -> bool:
         """Return whether it has ended, waiting at most so long."""
@@ -112,7 +112,7 @@ class _Child:
             signal.signal(each, handler)
         return code
 
-    def _tell(self, *_: object) -> None:
+    def _terminate(self, *_: object) -> None:
         """Send a signal to all of the job: a launcher may die at once, and its training saves first."""
         with suppress(ProcessLookupError):  # it has just ended
             os.killpg(self._process.pid, signal.SIGTERM)

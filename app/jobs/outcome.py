@@ -32,7 +32,7 @@ MEMORY_HINT = "take a smaller batch or model, or end other programs, and resume 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is kept of it."""
+    """The end of a job, as it is kept."""
 
     state: JobState
     reason: str

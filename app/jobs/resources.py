@@ -18,7 +18,7 @@ FIELDS = ("partition", "account", "hours", "cpus", "memory_gb")
 
 @dataclass(frozen=True)
 class ClusterResources:
-    """What one job asks for, on one node. partition, account: "" for the cluster's own. memory_gb: 0 likewise.
+    """The resources of one job, on one node. partition, account: "" for the cluster's own. memory_gb: 0 likewise.
 
     hours: after which Slurm ends it; Ray has no such limit.
     """
@@ -77,23 +77,23 @@ def read_resources(
             )
     return ClusterResources(
         gpus=gpus,
-        cpus=int(_number("cpus", given["cpus"], MOST_CPUS, whole=True) or max(1, gpus) * (workers + 1)),
-        memory_gb=int(_number("memory", given["memory_gb"], MOST_GB, whole=True)),
+        cpus=int(_number("cpus", given["cpus"], MOST_CPUS, integer=True) or max(1, gpus) * (workers + 1)),
+        memory_gb=int(_number("memory", given["memory_gb"], MOST_GB, integer=True)),
         hours=_number("hours", given["hours"], MOST_HOURS) or ClusterResources.hours,
         partition=given["partition"],
         account=given["account"],
     )
 
 
-def _number(name: str, text: str, most: float, *, whole: bool = False) -> float:
+def _number(name: str, text: str, most: float, *, integer: bool = False) -> float:
     """Return a number, 0 for an empty text; a whole one may be 0 as well, for the cluster's own or a count."""
-    if not text or (whole and text == "0"):
+    if not text or (integer and text == "0"):
         return 0.0
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= most or (whole and number != int(number)):  # nan neither
-        kind = "a whole number" if whole else "a number"
+    if not 0 < number <= most or (integer and number != int(number)):  # nan neither
+        kind = "a whole number" if integer else "a number"
         raise UserError(f"{name}: expected {kind} above 0, at most {most:,g}, got {text[:20]!r}: correct it.")
     return number

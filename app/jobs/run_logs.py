@@ -114,7 +114,7 @@ def moments(folder: Path) -> list[Moment]:
 
 @dataclass
 class _Growing:
-    """A log that is read on from where the last reading ended; from the start when it was written anew."""
+    """A log that is read on from where the last reading ended; from the start when it was written again."""
 
     file: Path
     inode: int = 0

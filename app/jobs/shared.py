@@ -15,7 +15,7 @@ SECRET_FREE = "a URL without a password in it: give credentials as the cluster's
 
 
 class Shared:
-    """What lies under a URL. Names are paths below it, the same ones as below GRAIN_HOME."""
+    """A folder under a URL. Names are paths below it, the same ones as below GRAIN_HOME."""
 
     def __init__(self, url: str) -> None:
         """url: as fsspec reads it.

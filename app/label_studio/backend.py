@@ -74,7 +74,7 @@ def ml_backend(annotate: Annotate, *, secret: str, version: str, hint: Callable[
 def _guarded(act: Callable[[Request], Awaitable[Response]], secret: str) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         if not is_secret(_secret_in(request), secret):
-            return _refusal(401, "Whoever calls this must show the secret.")
+            return _refusal(401, "Every call must show the secret.")
         return await act(request)
 
     return guarded

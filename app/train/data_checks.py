@@ -67,9 +67,9 @@ def _own_checks(plan: TrainPlan, census: TrainingCensus | None, counts: Mapping[
             found = "Not there yet: a job makes it first, and the training waits for that."
             return [PreflightCheck("data", "open", found)]
         return [picture_check(plan.config, counts, written=True)]
-    whole = "" if census.complete else "of the first pictures, "
+    scope = "" if census.complete else "of the first pictures, "
     counts = counts or {str(split): count for split, count in census.pictures.items()}
-    checks = [picture_check(plan.config, counts, written=written, whole=whole, left_out=census.left_out)]
+    checks = [picture_check(plan.config, counts, written=written, scope=scope, left_out=census.left_out)]
     if checks[0].state == "bad":
         return checks
     regions = region_check(plan.config, census)
@@ -129,12 +129,12 @@ def picture_check(
     counts: Mapping[str, int],
     *,
     written: bool,
-    whole: str = "",
+    scope: str = "",
     left_out: Mapping[str, int] | None = None,
 ) -> PreflightCheck:
     """Check that there are pictures to train on and to evaluate on.
 
-    Args: counts: pictures of each split. written: the shards are there. whole: "" where all pictures were counted.
+    Args: counts: pictures of each split. written: the shards are there. scope: "" where all pictures were counted.
           left_out: reason -> pictures.
     """
     train, held_out = counts.get("train", 0), counts.get("held_out", 0)
@@ -142,22 +142,22 @@ def picture_check(
     lost = f"; left out: {lost}" if lost else ""
     if not train:
         advice = "review some on the Curate page, or also take pictures without a region, for their captions"
-        return PreflightCheck("data", "bad", f"{whole}no picture to train on{lost}: {advice}.")
-    if train < config.batch_size and not whole and not config.mix:
+        return PreflightCheck("data", "bad", f"{scope}no picture to train on{lost}: {advice}.")
+    if train < config.batch_size and not scope and not config.mix:
         found = f"{train:,} pictures are fewer than a batch of {config.batch_size}: lower batch size{lost}."
         return PreflightCheck("data", "bad", found)
-    if not held_out and not whole:
+    if not held_out and not scope:
         found = "No picture is held out to evaluate on: hold out a larger share, or freeze more pictures."
         return PreflightCheck("data", "bad", found)
     epochs = config.images / train
-    found = f"{whole}{train:,} pictures to train on, {held_out:,} held out"
-    alone = not whole and not config.mix  # else not all that is seen is counted here
+    found = f"{scope}{train:,} pictures to train on, {held_out:,} held out"
+    alone = not scope and not config.mix  # else not all that is seen is counted here
     found += f"; {epochs:,.1f} epochs" if alone else ""
     found = f"schema {SCHEMA_VERSION}, {found}{lost}" if written else f"{found}{lost}; a job writes them first"
     if epochs > MANY_EPOCHS and alone:
         advice = "each picture is seen very often, take fewer images or more data."
         return PreflightCheck("data", "warn", f"{found}: {advice}")
-    if held_out < FEW_HELD_OUT and not whole:
+    if held_out < FEW_HELD_OUT and not scope:
         return PreflightCheck("data", "warn", f"{found}; so few held-out pictures tell large differences only.")
     return PreflightCheck("data", "ok", found)
 

@@ -15,7 +15,7 @@ MOST_CHARACTERS, MOST_TAGS, MOST_TAG_CHARACTERS = 2000, 10, 40
 
 @dataclass(frozen=True)
 class RunNotes:
-    """What people wrote of a run."""
+    """The note and the tags of a run."""
 
     note: str = ""
     tags: tuple[str, ...] = ()

@@ -239,10 +239,10 @@ def _read(values: Mapping[str, Any]) -> TrainRequest:
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     """Lay the page out inside the current Blocks and wire its events. dataset: the field of the navigation."""
-    _wire(app, TrainPage(services), lay_out(), dataset)
+    _wire(app, TrainPage(services), lay_out(), dataset=dataset)
 
 
-def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, dataset: Any) -> None:
+def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, *, dataset: Any) -> None:
     inputs = [parts.chosen, parts.limit, parts.seen, parts.words, parts.order]
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]

@@ -72,7 +72,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class SideLine:
-    """Another job of the page."""
+    """A further job of the page."""
 
     job: Job
     name: str

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.services import Services
 from app.train.data_checks import PreflightCheck, data_checks
-from app.train.estimate import need
 from app.train.plan import CHECKPOINT, TrainPlan
 from app.train.run_jobs import DRY, name_taken, run_jobs
 from app.ui.html import duration
@@ -17,10 +16,15 @@ from db.engine import reading
 from db.models import Job, JobState
 from db.queries.job_queries import job_page
 from grain.train_config import TrainConfig
+from user_errors import sentence
+
+if TYPE_CHECKING:
+    from grain.train.cost import MemoryCost
 
 GB = 2**30
 FINE_TUNE_RATE = 5e-4  # pretrained weights need a lower rate
 LONG_RUN_S = 7 * 86_400.0
+LIBRARIES_BYTES = 600e6  # what CUDA's libraries hold before the first weight
 IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 ReportRow = Mapping[str, Any]  # what grain/train/preflight.py prints of its dry steps
 
@@ -32,8 +36,7 @@ def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
         _name_check(services, plan.config),
         *data_checks(services, plan),
         *_start_check(services, plan),
-        _disk_check(plan),
-        _memory_check(plan, report),
+        *_resource_checks(plan, report),
         _time_check(plan, report),
         *_warnings(plan.config),
     ]
@@ -74,20 +77,32 @@ def _start_check(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     return [PreflightCheck("start", "ok", f"{info.name}, trained on {info.trained_on}")] if info else []
 
 
-def _disk_check(plan: TrainPlan) -> PreflightCheck:
+def _resource_checks(plan: TrainPlan, report: ReportRow | Job | None) -> list[PreflightCheck]:
+    """Check disk and memory; their need is unknown where the start is a checkpoint of another shape than the preset."""
+    from grain.train.cost import memory_of  # with torch, which the first page does not wait for
+
+    config, needed = plan.config, None
+    if config.init is None or config.init.startswith("open_clip:"):
+        try:
+            needed = memory_of(config, processes=max(1, plan.request.processes))
+        except ValueError as error:  # the training would refuse it too
+            return [_disk_check(plan, None), PreflightCheck("memory", "bad", sentence(error))]
+    return [_disk_check(plan, needed), _memory_check(needed, report)]
+
+
+def _disk_check(plan: TrainPlan, needed: MemoryCost | None) -> PreflightCheck:
     home = next(folder for folder in (plan.config.out, *plan.config.out.parents) if folder.exists())
-    free, needed = shutil.disk_usage(home).free, need(plan.config)
+    free = shutil.disk_usage(home).free
     if needed is None:
         return PreflightCheck("disk", "ok" if free > 5 * GB else "warn", f"{free / GB:,.0f} GB are free")
-    found = f"{needed.disk / GB:,.1f} GB for checkpoints, {free / GB:,.0f} GB are free"
-    if needed.disk > free:
+    found = f"{needed.disk_bytes / GB:,.1f} GB for checkpoints, {free / GB:,.0f} GB are free"
+    if needed.disk_bytes > free:
         return PreflightCheck("disk", "bad", f"{found}: free some, or keep fewer states.")
-    return PreflightCheck("disk", "ok" if free > 2 * needed.disk else "warn", found)
+    return PreflightCheck("disk", "ok" if free > 2 * needed.disk_bytes else "warn", found)
 
 
-def _memory_check(plan: TrainPlan, report: ReportRow | Job | None) -> PreflightCheck:
-    needed = need(plan.config, processes=max(1, plan.request.processes))
-    estimate = f"about {needed.memory / GB:,.1f} GB by estimate" if needed else ""
+def _memory_check(needed: MemoryCost | None, report: ReportRow | Job | None) -> PreflightCheck:
+    estimate = f"about {(needed.bytes + LIBRARIES_BYTES) / GB:,.1f} GB by estimate" if needed else ""
     if report is None:
         return PreflightCheck("memory", "open", f"{estimate or 'unknown'}: measure it with dry steps")
     if not isinstance(report, Job):

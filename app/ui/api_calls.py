@@ -15,7 +15,7 @@ from user_errors import sentence
 
 
 @contextmanager
-def said() -> Iterator[None]:
+def api_errors() -> Iterator[None]:
     """Raise a person's errors as errors of the API."""
     try:
         yield

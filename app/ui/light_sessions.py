@@ -18,7 +18,7 @@ ONE_CALLS_NAME = re.compile(r"[0-9a-f]{32}")  # Gradio names the session of a ca
 
 
 class LightSession(state_holder.SessionState):
-    """What Gradio keeps of a visitor, without the layout of the pages: what changes of it is added as it changes."""
+    """Gradio's state of a visitor, without the layout of the pages: what changes of it is added as it changes."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         """blocks: the app. The parent's __init__ is not called: it would copy the layout."""

@@ -12,7 +12,7 @@ DASHES = ("", "9 5", "2 4", "12 4 2 4")  # beyond the palette a pattern tells de
 
 @dataclass(frozen=True)
 class Mark:
-    """How a description looks everywhere. color: hex. dash: SVG dash pattern, "" is solid. ink: text on the color."""
+    """The look of a description everywhere. color: hex. dash: SVG dash pattern, "" is solid. ink: text on the color."""
 
     color: str
     dash: str

@@ -1,7 +1,7 @@
 """Describe every picture of a data set and find where the descriptions hold: `python -m curation.annotate`.
 
 Each picture is worked on under a lease and its result is found by what made it: asking again does nothing, another
-threshold runs the boxes anew, another prompt the descriptions and what follows. A stop, a kill or a power cut loses no
+threshold runs the boxes again, another prompt the descriptions and what follows. A stop, a kill or a power cut loses no
 result and doubles none; several workers may share a data set.
 """
 
@@ -42,7 +42,7 @@ def annotate(
 
     That is "failed" where pictures of the data set failed at a stage and none came to anything.
 
-    Args:   worker: names this process among others; one that was killed and starts anew under its name gets its
+    Args:   worker: names this process among others; one that was killed and starts again under its name gets its
             pictures back at once. job_id: the run of a job is taken up again. only: the stages that are worked on.
     Raises: UserError: no such data set, weights are missing, or no picture can be described now.
     """

@@ -17,7 +17,7 @@ from curation.annotate.vlm_localizer import BOX_TOKENS
 
 @dataclass(frozen=True)
 class DescriberSettings:
-    """What a describer is made of."""
+    """The settings of a describer."""
 
     kind: str = "llava"
     model: str = ""
@@ -60,7 +60,7 @@ class DescriberSettings:
 
 @dataclass(frozen=True)
 class LocalizerSettings:
-    """What a localizer is made of."""
+    """The settings of a localizer."""
 
     kind: str = "owlv2"
     model: str = ""

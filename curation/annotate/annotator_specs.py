@@ -29,7 +29,7 @@ QWEN_STEP = 28  # pixels to multiples of which Qwen2.5-VL resizes a picture, and
 
 @dataclass(frozen=True)
 class AnnotatorSpec(Generic[Annotator]):
-    """What settings name.
+    """An annotator that settings can name.
 
     source: gives model@revision. load: makes it. settings: those that change a result. preview: gives the requests
     about a picture before they are sent; None where no question is asked.

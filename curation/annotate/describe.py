@@ -50,7 +50,7 @@ class DescriberError(UserError):
 
 @dataclass(frozen=True)
 class DescriberResult:
-    """What came of one picture.
+    """The descriptions of one picture, or why there are none.
 
     raw: the model's answers in order, as far as a database can hold them; empty where there was none.
     subject: the first question's answer; empty where it was not asked. descriptions: none where there is a problem.
@@ -77,7 +77,7 @@ class DescriberResult:
 
 @dataclass(frozen=True)
 class DescribeConfig:
-    """What is asked, and how long an answer may be."""
+    """The questions, and how long an answer may be."""
 
     prompts: str = TWO_STAGE.name
     """One of curation.annotate.prompts.PROMPTS."""
@@ -111,7 +111,7 @@ class DescribeConfig:
 
 
 class Describer(Protocol):
-    """What writes descriptions."""
+    """A model that writes descriptions."""
 
     @property
     def name(self) -> str:
@@ -352,7 +352,7 @@ class LlavaDescriber:
     def describe_names(self, names: Sequence[str]) -> list[DescriberResult]:
         """See TextDescriber."""
         starts = range(0, len(names), self._batch_size)
-        return [result for start in starts for result in self._told(names[start : start + self._batch_size])]
+        return [result for start in starts for result in self._describe_names(names[start : start + self._batch_size])]
 
     def ask_each(self, images: Sequence[Image.Image], questions: Sequence[str], most_tokens: int) -> list[BoxAnswer]:
         """See BoxAnswerer."""
@@ -382,7 +382,7 @@ class LlavaDescriber:
     def _reduced(self, image: Image.Image) -> Image.Image:
         return reduce_picture(image, self._picture_side) if self._picture_side else image.convert("RGB")
 
-    def _told(self, names: Sequence[str]) -> list[DescriberResult]:
+    def _describe_names(self, names: Sequence[str]) -> list[DescriberResult]:
         began = time.perf_counter()
         ids, mask, _ = self._tokens([[user_turn(name_question(name))] for name in names])
         answers = self._generate(ids, mask, pictures={}, most_tokens=self.config.stage2_tokens).answers

@@ -62,14 +62,14 @@ def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
         files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES][:examples]
         if files:
             report_progress(number, len(places), f"describing {place.name}")
-            said = describer.describe([_picture(file) for file in files])
-            found[place.name] = _counted([each.descriptions for each in said], describer.name)
+            results = describer.describe([_picture(file) for file in files])
+            found[place.name] = _counted([each.descriptions for each in results], describer.name)
     if not found:
         raise UserError(f"{folder} has no pictures in folders: expected CLASS/picture.jpg for every class")
     return found
 
 
-def draft_of_names(teller: TextDescriber, names: Sequence[str]) -> Drafts:
+def draft_of_names(describer: TextDescriber, names: Sequence[str]) -> Drafts:
     """Describe classes by their names, without a picture.
 
     Raises: UserError: no names, or no answer that can be read. DescriberError: none can be described now.
@@ -77,13 +77,13 @@ def draft_of_names(teller: TextDescriber, names: Sequence[str]) -> Drafts:
     if not names:
         raise UserError("no class names: expected a file with one a line, or folders that are called like classes")
     report_progress(0, len(names), "describing by names alone")
-    said = teller.describe_names(names)
+    results = describer.describe_names(names)
     found = {
-        name: [DraftDescription(text, 0, teller.name) for text in each.descriptions]
-        for name, each in zip(names, said, strict=True)
+        name: [DraftDescription(text, 0, describer.name) for text in each.descriptions]
+        for name, each in zip(names, results, strict=True)
     }
     if not any(found.values()):
-        raise UserError(f"{teller.name} described no class ({said[0].problem}): ask another model")
+        raise UserError(f"{describer.name} described no class ({results[0].problem}): ask another model")
     return found
 
 
@@ -163,10 +163,10 @@ def _picture(file: Path) -> Any:
         raise UserError(f"{file} cannot be used: {error}") from error
 
 
-def _counted(said: Sequence[Sequence[str]], source: str) -> list[DraftDescription]:
+def _counted(results: Sequence[Sequence[str]], source: str) -> list[DraftDescription]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for descriptions in said:
+    for descriptions in results:
         for text in {same_text(each): each for each in descriptions}.values():
             first.setdefault(same_text(text), text)
             counts[same_text(text)] += 1

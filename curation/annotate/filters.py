@@ -28,7 +28,7 @@ FUNCTION_WORDS = frozenset(
 
 
 class DropReason(StrEnum):
-    """Why something was dropped, in the words that a page shows."""
+    """The reason why something was dropped, in the words that a page shows."""
 
     UNREADABLE = "text longer than the localizer reads"
     GENERIC = "text says nothing particular"
@@ -42,7 +42,7 @@ class DropReason(StrEnum):
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """What a description and a region must be like to stay."""
+    """The limits that a description and a region must keep to stay."""
 
     drop_generic: bool = True
     """Drop descriptions such as "the main object"."""

@@ -31,7 +31,7 @@ MOST_REMEMBERED = 20_000  # text embeddings
 
 
 class Localizer(Protocol):
-    """What finds descriptions in pictures."""
+    """A model that finds descriptions in pictures."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class Localizer(Protocol):
 
 @dataclass(frozen=True)
 class LocalizeConfig:
-    """Which boxes a localizer reports."""
+    """The boxes that a localizer reports."""
 
     threshold: float = 0.3
     """Least score of a box, a probability in [0, 1]."""

@@ -15,7 +15,7 @@ from user_errors import UserError
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a kind's own model is, in plain words; "" where the kind has no weights of its own.
+    """Facts of a kind's own model, in plain words; "" where the kind has no weights of its own.
 
     model: taken where none is named. families: the model_types that the kind loads; none: any. licence, size: of
     `model`. needs: of the machine.

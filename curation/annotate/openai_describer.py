@@ -62,7 +62,7 @@ class _NoAnswerError(RuntimeError):
 
 
 class OpenAIDescriber:
-    """See Describer. Pictures travel as bytes (data URLs), reduced once; several conversations go on at once.
+    """A Describer behind a server. Pictures travel as bytes (data URLs), reduced once; several conversations at once.
 
     A busy or failing server is asked again, later and later. A picture whose request fails all the same is asked about
     once more, alone; what then fails is its own failure, and the others keep their answers. Only where a probe gets no
@@ -122,7 +122,7 @@ class OpenAIDescriber:
 
         Raises: DescriberError: as describe.
         """
-        return self._all(names, self._told)
+        return self._all(names, self._describe_name)
 
     def yes(self, images: Sequence[Image.Image], questions: Sequence[Sequence[str]]) -> list[list[float | None]]:
         """See curation.audit.evidence.Asked; None where the server tells no probabilities, or nothing of that picture.
@@ -229,7 +229,7 @@ class OpenAIDescriber:
             return DescriberError(f"The describer at {self._server} cannot be reached: start it, or check its address.")
         return DescriberError(f"The describer at {self._server} answers nothing ({failure}): look at its log.")
 
-    def _told(self, name: str, attempts: int) -> dict[str, ModelAnswer]:
+    def _describe_name(self, name: str, attempts: int) -> dict[str, ModelAnswer]:
         asked = [user_turn(name_question(name))]
         return {"stage2": self._ask(asked, self.config.stage2_tokens, attempts=attempts)}
 

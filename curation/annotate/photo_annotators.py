@@ -33,7 +33,7 @@ LARGE = 0.4  # of the picture's area
 
 
 class PhotoDescriber:
-    """See Describer: template sentences from measured facts."""
+    """A Describer of template sentences from measured facts."""
 
     name = "photo-describer@2"
 
@@ -86,7 +86,7 @@ class PhotoDescriber:
 
 
 class PhotoLocalizer:
-    """See Localizer: for each description all regions that it means, surely enough."""
+    """A Localizer: for each description all regions that it means, surely enough."""
 
     name = "photo-localizer@3"  # 1 knew names alone, 2 gave one region a description
 

@@ -18,7 +18,7 @@ RUNS_FOR_PACE = 20  # that a pace is looked for in
 
 @dataclass(frozen=True)
 class StagePlan:
-    """How far a data set is at one stage. left: pictures. seconds: what they will take, None where no run tells."""
+    """The progress of a data set at one stage. left: pictures. seconds: for them, None where no run tells."""
 
     work: StageWork
     counts: StageCounts
@@ -28,7 +28,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class AnnotationPlan:
-    """What a run would do."""
+    """The work of a run before it begins."""
 
     images: int
     stages: tuple[StagePlan, ...]

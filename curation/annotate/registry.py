@@ -200,7 +200,7 @@ else:  # the choices and the help of the command line
 
 @dataclass(frozen=True)
 class DescriberChoice(DescriberSettings):
-    """What writes the descriptions."""
+    """The choice of a describer."""
 
     kind: DescriberKind = "llava"
 
@@ -227,7 +227,7 @@ class DescriberChoice(DescriberSettings):
 
 @dataclass(frozen=True)
 class LocalizerChoice(LocalizerSettings):
-    """What finds the boxes."""
+    """The choice of a localizer."""
 
     kind: LocalizerKind = "owlv2"
 
@@ -257,7 +257,7 @@ def _row_of(rows: Mapping[str, Row], kind: str) -> Row:
 
 @dataclass(frozen=True)
 class StageWork:
-    """What a stage does. source: model@revision. recipe: 64 hex digits. needs: the recipe that must be done before."""
+    """The work of a stage. source: model@revision. recipe: 64 hex digits. needs: the recipe to be done before."""
 
     stage: Stage
     source: str

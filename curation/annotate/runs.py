@@ -1,4 +1,4 @@
-"""Find data sets by name, begin their runs anew or where a job left off, and end them as they went."""
+"""Find data sets by name, begin their runs again or where a job left off, and end them as they went."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def begin_run(
 ) -> int:
     """Release what a worker of this name held, and return the id of the run: a job's own, or a new one.
 
-    A job's run that ended as failed tries its pictures anew: somebody asked for it.
+    A job's run that ended as failed tries its pictures again: somebody asked for it.
     """
     with transaction(engine) as session:
         release_worker(session, worker=worker)

@@ -32,7 +32,7 @@ SHIFT = 0.5  # of the box's sides, at most
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How often the sample world's annotators are wrong."""
+    """Error rates of the sample world's annotators."""
 
     wrong: float = 0.0
     """Share of descriptions that say what is not there."""
@@ -49,7 +49,7 @@ class SampleConfig:
 
 
 class SampleDescriber:
-    """See Describer: the true descriptions of a picture of the sample world, some of them spoilt."""
+    """A Describer: the true descriptions of a picture of the sample world, some of them spoilt."""
 
     name = "sample-describer@2"
 
@@ -78,7 +78,7 @@ class SampleDescriber:
 
 
 class SampleLocalizer:
-    """See Localizer: the true boxes of the sample world, some of them shifted; a spoilt description gets a box too."""
+    """A Localizer: the true boxes of the sample world, some of them shifted; a spoilt description gets a box too."""
 
     name = "sample-localizer@2"
 

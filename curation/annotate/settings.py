@@ -41,7 +41,7 @@ class AnnotateConfig(StageConfig):
 
 @dataclass(frozen=True)
 class AnnotatorFactory:
-    """What does the work; each is made when its stage begins, and only if there is something to do."""
+    """The annotators of a run; each is made when its stage begins, and only if there is something to do."""
 
     describer: Callable[[], Describer]
     localizer: Callable[[], Localizer]

@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """How every stage goes about a data set."""
+    """Settings that every stage shares."""
 
     batch: int = 16
     """Pictures of one claim, one call and one transaction."""
@@ -72,7 +72,7 @@ class StageProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class StageContext:
-    """Who works on what. run_id: what the work is counted under. worker: names this process among others."""
+    """The run, data set and worker of a stage. run_id: counts the work. worker: names this process among others."""
 
     engine: Engine
     config: StageConfig

@@ -16,7 +16,7 @@ from grain.structures import Region
 
 @dataclass(frozen=True)
 class PictureTrial:
-    """What the annotators make of one picture, step by step.
+    """The results of the annotators on one picture, step by step.
 
     texts, regions: None where it did not get so far. seconds: of each stage, without the time to load its model.
     """

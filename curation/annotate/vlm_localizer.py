@@ -32,7 +32,7 @@ class BoxAnswerer(Protocol):
 
 
 class VlmLocalizer:
-    """See Localizer. All descriptions of a picture go into one question; every box that is answered has score 1."""
+    """A Localizer by a vision-language model. A picture's descriptions go into one question; each box has score 1."""
 
     def __init__(
         self,

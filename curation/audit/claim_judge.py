@@ -129,7 +129,7 @@ class Judge:
     def verdict(self, kind: ClaimKind, probability: float | None, evidence: Sequence[Evidence]) -> Verdict:
         """Return the verdict on a probability of supported, by the thresholds of the sources that gave a score."""
         of_all_sources = {ANY: (self.low, self.high), **self.by_kind}
-        thresholds = self.by_mixture.get("+".join(self._heard(evidence)), of_all_sources)
+        thresholds = self.by_mixture.get("+".join(self._fitted_features(evidence)), of_all_sources)
         low, high = thresholds.get(fine_kind(kind, evidence)) or thresholds.get(kind) or thresholds[ANY]
         if probability is None or not self.decides or low < probability < high:
             return "cannot tell"
@@ -151,13 +151,13 @@ class Judge:
         owner = None if thing is None else self._own(*thing)
         if own is None or owner is None or thing is None:  # of a thing, or nothing is known of it
             return own
-        fitted = self.calibration.get("+".join(self._heard(evidence)), {})
+        fitted = self.calibration.get("+".join(self._fitted_features(evidence)), {})
         weights = fitted.get(fine_kind(kind, evidence)) or fitted.get(kind)
         p = weights.probability([logit(own), logit(owner)]) if weights else own * owner
         return None if p > EVEN and self.verdict(thing[0], owner, thing[1]) == "unsupported" else p
 
     def _own(self, kind: ClaimKind, evidence: Sequence[Evidence]) -> float | None:
-        features = self._heard(evidence)
+        features = self._fitted_features(evidence)
         weights = self.table.get("+".join(features), {})
         own_weights = weights.get(fine_kind(kind, evidence)) or weights.get(kind) or weights.get(ANY)
         return (
@@ -166,7 +166,7 @@ class Judge:
             else None
         )
 
-    def _heard(self, evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
+    def _fitted_features(self, evidence: Iterable[Evidence]) -> dict[str, tuple[float, ...]]:
         """Return the features of the sources that it was fitted on (see features_of)."""
         return {source: values for source, values in features_of(evidence).items() if source in self.sources}
 

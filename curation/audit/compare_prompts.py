@@ -1,7 +1,7 @@
 """Describe a sample of pictures with both prompts and audit both: `python -m curation.audit.compare_prompts`.
 
 The sample is a data set of its own, so that its sentences do not mix with those of the data set that it is drawn from.
-Everything in it is found again by what made it: stopped at any moment, the same command goes on.
+Everything in it is found again by what made it: stopped at any moment, the same command resumes.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def compare_prompts(
     sample, judge = draw_pictures(engine, config), judge_path(home, config.dataset)
     for number, (prompts, recipe) in enumerate(config.recipes().items()):
 
-        def told(step: int, progress: StageProgress, prompts: str = prompts) -> None:
+        def report_stage(step: int, progress: StageProgress, prompts: str = prompts) -> None:
             words = f"{progress.stage}, {prompts}: {progress.pictures:,} of {progress.total:,} pictures"
             report(words, step * progress.total + progress.pictures, 2 * len(PROMPTS) * progress.total)
 
@@ -152,7 +152,7 @@ def compare_prompts(
             AnnotatorFactory.of(asked),
             worker=worker,
             only=DESCRIBE,
-            report=partial(told, 2 * number),
+            report=partial(report_stage, 2 * number),
             stop=stop,
         )
         if described == "failed":
@@ -160,7 +160,7 @@ def compare_prompts(
         auditing = AuditConfig(
             sample.name, recipe, config.sources, str(judge) if judge.exists() else "", batch=config.batch
         )
-        report_audit = partial(told, 2 * number + 1)
+        report_audit = partial(report_stage, 2 * number + 1)
         if (
             described != "done"
             or audit(engine, auditing, worker=worker, home=home, report=report_audit, stop=stop) != "done"
@@ -187,7 +187,7 @@ def main(config: ComparePromptsConfig) -> None:
 
         done = compare_prompts(engine, config, worker=worker_name(job), home=home, report=report, stop=stopped.is_set)
     if not done:
-        print("stopped: the same command goes on")
+        print("stopped: the same command resumes")
         return
     with reading(engine) as session:
         found = prompt_comparison(session, sample=config.sample_name, recipes=config.recipes())

@@ -158,16 +158,17 @@ class LikenessWitness:
 
 
 def questions_of(
-    text: str, *, vocabulary: Sequence[str], said: str, fills: bool
+    text: str, *, vocabulary: Sequence[str], all_texts: str, fills: bool
 ) -> tuple[tuple[Claim, ClaimQuestion | None], ...]:
     """Return each claim of a description with its question; None where there is no counterfactual.
 
-    Args: vocabulary: objects and parts named in the data set. said: all texts of the picture in lower case: nothing in
+    Args: vocabulary: objects and parts named in the data set. all_texts: those of the picture in lower case: nothing in
     them counts as absent.
     """
     claims = split_claims(text)
     return tuple(
-        (claim, _question(text, claims, claim, vocabulary=vocabulary, said=said, fills=fills)) for claim in claims
+        (claim, _question(text, claims, claim, vocabulary=vocabulary, all_texts=all_texts, fills=fills))
+        for claim in claims
     )
 
 
@@ -225,8 +226,8 @@ _VqaAnswers = list[list[list[tuple[float | None, float | None]]]]
 
 
 def _plan(texts: Sequence[str], vocabulary: Sequence[str], fills: bool) -> _Plan:
-    said = " ".join(texts).lower()
-    return [questions_of(text, vocabulary=vocabulary, said=said, fills=fills) for text in texts]
+    all_texts = " ".join(texts).lower()
+    return [questions_of(text, vocabulary=vocabulary, all_texts=all_texts, fills=fills) for text in texts]
 
 
 def _answers(witness: Witness, images: Sequence[Image.Image], plans: Sequence[_Plan]) -> _Answers:
@@ -310,11 +311,11 @@ def _weighed(kind: WitnessKind, question: ClaimQuestion, scores: Mapping[str, fl
 
 
 def _question(
-    text: str, claims: Sequence[Claim], claim: Claim, *, vocabulary: Sequence[str], said: str, fills: bool
+    text: str, claims: Sequence[Claim], claim: Claim, *, vocabulary: Sequence[str], all_texts: str, fills: bool
 ) -> ClaimQuestion | None:
     words = claim.words(text).lower()
     if claim.kind in ("object", "part"):
-        others = _absent(f"{text}/{claim.start}", vocabulary, said)
+        others = _absent(f"{text}/{claim.start}", vocabulary, all_texts)
         if not fills:
             return ClaimQuestion((noun_phrase(words),), tuple((noun_phrase(other),) for other in others))
         colour = next((each for each in claims if each.owner == claims.index(claim) and _is_colour(each, text)), None)
@@ -349,9 +350,9 @@ def _filled(text: str, claim: Claim, thing: str, *, colour: Claim | None) -> tup
     return tuple(filled)
 
 
-def _absent(seed: str, vocabulary: Sequence[str], said: str) -> list[str]:
+def _absent(seed: str, vocabulary: Sequence[str], all_texts: str) -> list[str]:
     """Return things that no text names, the same ones for the same claim."""
-    free = [word for word in vocabulary if word not in said]
+    free = [word for word in vocabulary if word not in all_texts]
     return sorted(free, key=lambda word: hashlib.blake2b(f"{seed}/{word}".encode(), digest_size=8).digest())[
         :ABSENT_THINGS
     ]

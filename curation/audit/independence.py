@@ -31,7 +31,7 @@ def is_independent(source: str, describer: str) -> bool:
 
 @dataclass(frozen=True)
 class Independence:
-    """What an audit could count on: who wrote the descriptions, and who judged them.
+    """The independence of an audit: who wrote the descriptions, and who judged them.
 
     counted: the names of the sources that are independent of the describer, or NOBODY. left_out: those that are not.
     unheard: of counted, those that the judge was not fitted on. decides: it was fitted on any.

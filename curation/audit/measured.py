@@ -33,7 +33,7 @@ RELATION = re.compile(
 
 @dataclass(frozen=True)
 class _Measurement:
-    """What a claim needs: a count, or a side of the picture or of another thing."""
+    """A measurement that a claim needs: a count, or a side of the picture or of another thing."""
 
     thing: str
     count: int = 0

@@ -37,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What one prompt came to.
+    """The result of one prompt.
 
     questions: about the descriptions, without that for a caption. described, problems: pictures with a list, and
     without. seconds, tokens: a picture, of those that were described now. kinds: claims by kind. unsupported: the
@@ -69,12 +69,12 @@ class TwiceDescribed:
     """A picture with what each prompt said of it: its descriptions, each with the claims in it; in PROMPTS' order."""
 
     image: Image
-    said: tuple[tuple[tuple[str, tuple[ClaimRow, ...]], ...], ...]
+    texts: tuple[tuple[tuple[str, tuple[ClaimRow, ...]], ...], ...]
 
 
 @dataclass(frozen=True)
 class PromptComparison:
-    """Both prompts on one sample.
+    """Two prompts on one sample.
 
     sample: name of its data set. results: in the order of PROMPTS. difference: of the auditor's shares, two-stage minus
     one-stage, on the pictures that both described; None where it could not decide. same: the describer asks no
@@ -174,7 +174,8 @@ def prompt_comparison(
         decided,
         tuple(dict.fromkeys(sentence for each in noted for sentence in each.sentences())),
         tuple(
-            TwiceDescribed(images[row], tuple(each.said(ids[row]) for each in read.values())) for row in both[:examples]
+            TwiceDescribed(images[row], tuple(each.texts(ids[row]) for each in read.values()))
+            for row in both[:examples]
         ),
     )
 
@@ -207,7 +208,7 @@ def next_claim(session: Session, *, sample: str, recipes: Mapping[str, str], who
 
 @dataclass(frozen=True)
 class _Read:
-    """What the database has of one prompt, by picture."""
+    """The rows of one prompt in the database, by picture."""
 
     described: Mapping[int, StageResult]
     descriptions: Mapping[int, Sequence[Description]]
@@ -228,7 +229,7 @@ class _Read:
         ]
         return np.array(rows, np.int64).reshape(-1, 2)
 
-    def said(self, image_id: int) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
+    def texts(self, image_id: int) -> tuple[tuple[str, tuple[ClaimRow, ...]], ...]:
         rows = self.claims[image_id]
         return tuple(
             (each.text, tuple(row for row in rows if row.claim.description_id == each.id))

@@ -47,7 +47,7 @@ def save_classes(
         if gone := sorted(used - names):
             raise UserError(
                 f"expected {shown(gone[0])} among the classes, since pictures are labelled with it: keep it, or label "
-                "those pictures anew"
+                "those pictures again"
             )
         return save_concept_set(
             session,

@@ -67,7 +67,7 @@ def _labelling(now: ConceptSetStatus) -> list[str]:
             f"Two people labelled {one.pictures:,} pictures without seeing each other's labels and agreed on "
             f"{one.agreed:,}: Cohen's kappa {kappa}."
         )
-    for count, who in zip(now.decided_disputes(), ("a third person", "one of the two labellers"), strict=True):
+    for count, who in zip(now.decided_disagreements(), ("a third person", "one of the two labellers"), strict=True):
         sentences += [f"{count:,} disputed pictures were decided by {who}, who saw both labels."] * bool(count)
     named = any(who.startswith(STATED) for who in now.labelled)
     return sentences + ["The labellers stated their names themselves, without a login."] * named

@@ -2,7 +2,7 @@
 
 `python -m curation.concepts.leaks --dataset NAME --against TRAINING` compares with another data set, with a frozen
 version of it (`--version`), with a folder of shards (`--shards`) or with the data set itself (`--itself`), saves each
-suspect with its match for people to decide on, and prints a JSON object. Run again, it compares anew and keeps people's
+suspect with its match for people to decide on, and prints a JSON object. Run again, it compares all and keeps people's
 decisions.
 """
 

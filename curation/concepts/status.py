@@ -133,7 +133,7 @@ class ConceptSetStatus:
         """Return the pictures whose labels differ."""
         return disagreements(self.judged_labels)
 
-    def decided_disputes(self) -> tuple[int, int]:
+    def decided_disagreements(self) -> tuple[int, int]:
         """Return how many disputed pictures a third person decided, and how many one of their labellers."""
         disputed = [one for one in self.disagreements() if one.image_id in self.deciders]
         own = sum(self.is_own_decision(one.image_id) for one in disputed)

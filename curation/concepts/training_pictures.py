@@ -135,7 +135,7 @@ def _from_shard(content: bytes, name: str, pool: DecoderPool) -> ComparedPicture
 
 
 def _with_original(one: ComparedPicture, sidecar: bytes) -> ComparedPicture:
-    """Add the hash of the original file, which an export's JSON keeps when it encodes a picture anew."""
+    """Add the hash of the original file, which an export's JSON keeps when it encodes a picture again."""
     with suppress(ValueError, AttributeError, RecursionError):
         original = json.loads(sidecar).get("sha256")
         if isinstance(original, str) and original and original != one.sha256:

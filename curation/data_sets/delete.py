@@ -53,11 +53,12 @@ def delete(
     *,
     dataset: str,
     own_job: int | None = None,
-    told: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, int]:
-    """Remove a data set's rows and files, a part at a time; stopped at any moment, the same call goes on.
+    """Remove a data set's rows and files, a part at a time; stopped at any moment, the same call resumes.
 
-    Args:    own_job: the job that does it, which names the data set too. told: hears the rows removed, and of how many.
+    Args:    own_job: the job that does it, which names the data set too. on_progress: called with the rows removed and
+             in all.
     Returns: the rows removed, by table.
     Raises:  UserError: there is no such data set, or a job needs it.
     """
@@ -71,7 +72,7 @@ def delete(
     removed: Counter[str] = Counter()
     while part := retrying(engine, partial(remove_rows, dataset_id=number)):
         removed[part[0]] += part[1]
-        told(removed.total(), total)
+        on_progress(removed.total(), total)
     return dict(removed)
 
 
@@ -113,10 +114,10 @@ def main(config: DeleteConfig) -> None:
         if not config.yes:
             raise UserError("nothing was deleted: give --yes to delete all of this")
 
-        def told(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             report_progress(done, max(done, total), f"{done:,} of {total:,} rows removed")
 
-        removed = delete(engine, home, dataset=config.dataset, own_job=job_id(), told=told)
+        removed = delete(engine, home, dataset=config.dataset, own_job=job_id(), on_progress=on_progress)
     finally:
         engine.dispose()
     report_progress(1, 1, f"{config.dataset} is deleted")

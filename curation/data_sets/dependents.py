@@ -34,7 +34,7 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class DatasetDependents:
-    """What depends on a data set.
+    """The rows and files that depend on a data set.
 
     counts: what there is of it -> how many. jobs: that are not over and name it. exports: folders below
     GRAIN_HOME/exports; they stay when it is deleted.

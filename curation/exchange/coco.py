@@ -21,9 +21,9 @@ from curation.files.records import (
     description_to_json,
     descriptions_from_json,
     facts_of,
+    parse_integer,
     picture_from,
     text,
-    whole,
     with_captions,
 )
 from user_errors import UserError
@@ -78,7 +78,7 @@ def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureR
     pictures: dict[int, dict[str, Any]] = {}
     for at, (number, plain) in enumerate(_each(top, "images", _picture)):
         if number in pictures:
-            raise UserError(f"images[{at}]: expected an id of its own, got {number} again: number the pictures anew")
+            raise UserError(f"images[{at}]: expected an id of its own, got {number} twice: give each picture its own")
         pictures[number] = plain
     regions: dict[int, list[RegionRecord]] = defaultdict(list)
     for number, content in _each(
@@ -124,7 +124,7 @@ def _each(top: Mapping[str, Any], name: str, read_one: Callable[[Any], Result]) 
 
 def _category_of(item: Any) -> tuple[int, str]:
     entry = an_object(item, "a category")
-    return whole(entry.get("id"), "id"), text(entry.get("name"), "name")
+    return parse_integer(entry.get("id"), "id"), text(entry.get("name"), "name")
 
 
 def _picture(item: Any) -> tuple[int, dict[str, Any]]:
@@ -133,7 +133,7 @@ def _picture(item: Any) -> tuple[int, dict[str, Any]]:
     plain = {key: entry[key] for key in keys if key in entry}
     plain["id"] = entry.get(OURS["id"], 0)
     picture_from(plain, regions=())  # so that an error names its place
-    return whole(entry.get("id"), "id"), plain
+    return parse_integer(entry.get("id"), "id"), plain
 
 
 def _annotation_of(
@@ -141,7 +141,7 @@ def _annotation_of(
 ) -> tuple[int, RegionRecord | str]:
     """Return the number of an annotation's picture, and its region or the picture's caption."""
     entry = an_object(item, "an annotation")
-    number = whole(entry.get("image_id"), "image_id")
+    number = parse_integer(entry.get("image_id"), "image_id")
     plain = pictures.get(number)
     if plain is None:
         raise UserError(f"expected the image_id of a picture in the file, got {number}: correct it")
@@ -149,7 +149,7 @@ def _annotation_of(
     if "bbox" not in entry and "caption" in entry:
         return number, text(entry["caption"], "caption")
     xyxy = from_pixels_xywh(entry.get("bbox"), int(plain["width"]), int(plain["height"]))
-    return number, RegionRecord(xyxy, _described(entry, names), whole(entry.get("region_id", 0), "region_id"))
+    return number, RegionRecord(xyxy, _described(entry, names), parse_integer(entry.get("region_id", 0), "region_id"))
 
 
 def _described(entry: Mapping[str, Any], names: Mapping[int, str]) -> tuple[DescriptionRecord, ...]:
@@ -157,7 +157,7 @@ def _described(entry: Mapping[str, Any], names: Mapping[int, str]) -> tuple[Desc
         return descriptions_from_json(entry["descriptions"])
     description = entry.get("description", entry.get("caption"))
     if description is None:
-        number = whole(entry.get("category_id"), "category_id")
+        number = parse_integer(entry.get("category_id"), "category_id")
         if number not in names:
             raise UserError(f"expected the category_id of a category in the file, got {number}: add the category")
         description = names[number]

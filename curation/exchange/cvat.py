@@ -1,7 +1,7 @@
 """Write and read CVAT's XML for images, version 1.1: a box a region, its first description the label.
 
 Everything else travels as JSON in an attribute `grain` of the box, and of a tag `picture` of the image, which CVAT
-keeps where its project has these labels and attributes. A box that was moved or labelled anew there counts as it is.
+keeps where its project has these labels and attributes. A box that was moved or labelled again there counts as it is.
 
 Source: CVAT's documentation of its XML annotation format.
 """
@@ -25,10 +25,10 @@ from curation.files.records import (
     description_to_json,
     descriptions_from_json,
     facts_of,
+    parse_integer,
     picture_from,
     shown,
     text,
-    whole,
 )
 from user_errors import UserError
 
@@ -53,7 +53,7 @@ def from_image(image: ElementTree.Element, left_out: Counter[str] | None = None)
     Raises: UserError: no such element.
     """
     plain: dict[str, Any] = {"file_name": image.get("name")}
-    plain |= {side: _whole(image.get(side), side) for side in ("width", "height")}
+    plain |= {side: _attribute_integer(image.get(side), side) for side in ("width", "height")}
     for tag in image.findall("tag"):
         if tag.get("label") == PICTURE and (ours := _ours(tag)) is not None:
             plain = {**ours, "width": plain["width"], "height": plain["height"]}
@@ -124,7 +124,7 @@ def _region(box: ElementTree.Element, picture: PictureRecord) -> RegionRecord:
     descriptions = descriptions_from_json(ours["descriptions"]) if "descriptions" in ours else ()
     if not descriptions or writable(descriptions[0].text) != label:  # somebody gave it another label
         return RegionRecord(xyxy, (DescriptionRecord(label),))
-    return RegionRecord(xyxy, descriptions, whole(ours.get("region_id", 0), "region_id"))
+    return RegionRecord(xyxy, descriptions, parse_integer(ours.get("region_id", 0), "region_id"))
 
 
 def _decimal(value: str | None, name: str) -> Decimal:
@@ -134,7 +134,7 @@ def _decimal(value: str | None, name: str) -> Decimal:
         raise UserError(f"expected a number for {name}, got {shown(value)}: correct it") from error
 
 
-def _whole(value: str | None, name: str) -> int:
+def _attribute_integer(value: str | None, name: str) -> int:
     if value is None or not value.strip().isdecimal() or len(value) > 12:
         raise UserError(f"expected a whole number for {name}, got {shown(value)}: correct it")
     return int(value)

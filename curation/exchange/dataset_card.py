@@ -95,7 +95,7 @@ def dataset_card(tally: ExportTally, answer: dict[str, Any]) -> str:
         "with no region; unreviewed pictures without any are "
         f"{'included as well' if answer['unreviewed'] else 'left out'}. Captions: {answer['caption']}.",
         "Boxes are those of the upright picture. Pictures are the original files, with any metadata on camera and "
-        f"place, except {answer['encoded_anew']:,} that were encoded anew as upright JPEG.",
+        f"place, except {answer['encoded_anew']:,} that were re-encoded as upright JPEG.",
     ]
     if answer["format"] == "shards" and not answer.get("concepts"):
         lines += [
@@ -109,7 +109,7 @@ def dataset_card(tally: ExportTally, answer: dict[str, Any]) -> str:
     lines += ["", "## Licence and intended use", ""]
     terms = [f"Licence: {concepts['licence']}"] if concepts.get("licence") else []
     terms += [f"Intended use: {concepts['intended_use']}"] if concepts.get("intended_use") else []
-    lines += [*([f"- {plain(line)}" for line in terms] or ["To be filled in by whoever publishes it."]), ""]
+    lines += [*([f"- {plain(line)}" for line in terms] or ["To be filled in by the publisher."]), ""]
     return "\n".join(lines)
 
 

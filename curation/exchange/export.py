@@ -6,7 +6,7 @@ prints a JSON object. You see what the format cannot store before anything is wr
 command starts again and reuses the pictures that are there; a folder whose export.json says "complete" is whole.
 
 Pictures are copied byte by byte, except those that other programs would show turned or not at all: these are encoded
-anew, upright. Boxes are those of the upright picture.
+again, upright. Boxes are those of the upright picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from atomic_files import FULL, clean_leftovers, is_temporary, write_atomically
+from atomic_files import clean_leftovers, is_temporary, write_atomically
 from curation.exchange.classes import Classes, ClassTally, check_list_complete, read_classes
 from curation.exchange.dataset_card import CARD, ExportTally, dataset_card
 from curation.exchange.export_config import ExportConfig
@@ -40,7 +40,7 @@ from db.queries.audit_queries import latest_audit
 from db.queries.data_set_queries import get_dataset
 from grain.command import flags_of, run_command
 from job_progress import report_progress
-from user_errors import DiskFullError, UserError
+from user_errors import DiskFullError, UserError, is_disk_full
 
 STATE, MARK = ".state.jsonl.gz", "export.json"
 NOT_COMPLETE = "the export is not complete until then"
@@ -73,11 +73,9 @@ def export(
     start = time.perf_counter()
     try:
         answer = _ExportRun(engine, home, config, on_losses, on_share, on_progress).run()
-    except OSError as error:
-        if error.errno not in FULL:
+    except Exception as error:
+        if not is_disk_full(error):
             raise
-        raise DiskFullError.on(config.out, NOT_COMPLETE) from error
-    except DiskFullError as error:
         raise DiskFullError.on(config.out, NOT_COMPLETE) from error
     return answer | {"seconds": round(time.perf_counter() - start, 2)}
 
@@ -190,7 +188,7 @@ class _ExportRun:
             with tempfile.TemporaryFile(dir=out):
                 pass
         except OSError as error:
-            if error.errno in FULL:
+            if is_disk_full(error):
                 raise
             raise UserError(
                 f"expected a folder that can be written for --out, got {out} ({error.strerror}): choose another"

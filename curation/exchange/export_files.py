@@ -39,7 +39,7 @@ IMAGES, BEFORE = "images", ".images-before"
 class ExportProgress:
     """The progress of an export.
 
-    left_out: reason -> pictures that cannot be read. encoded: pictures encoded anew.
+    left_out: reason -> pictures that cannot be read. encoded: pictures that were re-encoded.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)

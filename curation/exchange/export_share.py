@@ -16,7 +16,7 @@ from db.queries.version_queries import count_exportable, count_verdicts
 
 @dataclass(frozen=True)
 class ExportShare:
-    """What an export takes. verdicts: descriptions there are, by verdict. statuses: those that go in.
+    """The share of a data set that an export takes. verdicts: descriptions by verdict. statuses: those that go in.
 
     pictures: that go in, of `all_pictures`. holds: verdicts that a version has descriptions of; all for the
     present data set.

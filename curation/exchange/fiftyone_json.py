@@ -24,9 +24,9 @@ from curation.files.records import (
     description_to_json,
     descriptions_from_json,
     facts_of,
+    parse_integer,
     picture_from,
     shown,
-    whole,
 )
 from user_errors import UserError
 
@@ -109,7 +109,7 @@ def _region(
     if left_out is not None:
         left_out.update(kind for kind in UNREAD if entry.get(kind))
     if "descriptions" in entry:
-        region_id = whole(entry.get("region_id", 0), "region_id")
+        region_id = parse_integer(entry.get("region_id", 0), "region_id")
         return RegionRecord(box, descriptions_from_json(entry["descriptions"]), region_id)
     label = entry.get("label")
     if isinstance(label, int) and not isinstance(label, bool):

@@ -25,8 +25,8 @@ from curation.files.records import (
     description_to_json,
     descriptions_from_json,
     facts_of,
+    parse_integer,
     picture_from,
-    whole,
 )
 
 OURS = {"id": "picture_id", "file_name": "f_path"}
@@ -103,7 +103,7 @@ def _from_box(box: Mapping[str, Any], picture: PictureRecord, left_out: Counter[
     corners = a_list(box.get("bbox"), "bbox")
     xyxy = from_unit_xyxy(corners[:4], picture.width, picture.height)
     if "descriptions" in box:
-        region_id = whole(box.get("region_id", 0), "region_id")
+        region_id = parse_integer(box.get("region_id", 0), "region_id")
         return RegionRecord(xyxy, descriptions_from_json(box["descriptions"]), region_id)
     if left_out is not None and box.get("flag_short_neg"):
         left_out["hard negatives"] += 1

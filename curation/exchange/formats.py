@@ -43,6 +43,22 @@ ImportFormat = Literal[Format, "entities", "entities-longer"]
 """What annotations are read from: the formats of exports, and layouts that are only read."""
 ENTITIES_FORMATS: tuple[ImportFormat, ...] = ("entities", "entities-longer")
 IMPORT_FORMATS: tuple[ImportFormat, ...] = get_args(ImportFormat)
+LABELS: dict[ImportFormat, str] = {
+    "shards": "Shards for training",
+    "coco": "COCO JSON",
+    "odvg": "ODVG lines",
+    "yolo": "YOLO (Ultralytics)",
+    "voc": "Pascal VOC",
+    "fiftyone": "FiftyOne JSON",
+    "cvat": "CVAT XML for images",
+    "finehard": "FineHARD region text",
+    "imagefolder": "Hugging Face ImageFolder",
+    "parquet": "Hugging Face parquet",
+    "label-studio": "Label Studio JSON",
+    "entities": "Flickr30k Entities",
+    "entities-longer": "Flickr30k Entities, with what captions say of their subjects",
+}
+"""What pages call them."""
 OF_MANY_FILES: tuple[ImportFormat, ...] = ("yolo", "voc", *ENTITIES_FORMATS)
 """Those that have files of its own for each picture: malformed ones are listed, and the others read."""
 MAIN_FILE: dict[str, str] = {

@@ -21,9 +21,9 @@ from curation.files.records import (
     an_object,
     description_from,
     parse_box,
+    parse_integer,
     picture_from,
     text,
-    whole,
 )
 from user_errors import UserError
 
@@ -167,7 +167,7 @@ def _region(objects: Mapping[str, Any], at: int, picture: PictureRecord) -> Regi
         description_from(one, **{name: values[i] for name, values in known.items()}) for i, one in enumerate(texts)
     )
     box_id = objects["region_id"][at] if "region_id" in objects else 0
-    return RegionRecord(_placed(objects, at, picture), descriptions, whole(box_id, "region_id"))
+    return RegionRecord(_placed(objects, at, picture), descriptions, parse_integer(box_id, "region_id"))
 
 
 def _placed(objects: Mapping[str, Any], at: int, picture: PictureRecord) -> Box:

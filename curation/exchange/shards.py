@@ -23,9 +23,9 @@ from curation.files.records import (
     description_to_json,
     facts_of,
     parse_box,
+    parse_integer,
     picture_from,
     shown,
-    whole,
 )
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
@@ -112,10 +112,10 @@ def _region(entries: list[dict[str, Any]]) -> RegionRecord:
     descriptions = []
     for entry in entries:
         if parse_box(entry.get("box")) != box:
-            raise UserError("expected one box for all descriptions of a region, got two: number the regions anew")
+            raise UserError("expected one box for all descriptions of a region, got two: number the regions again")
         known = {name: entry[name] for name in ("status", "source", "version", "editor") if name in entry}
         score = None if entry.get(UNSCORED) is True else entry.get("score")
         descriptions.append(
             description_from(entry.get("text"), score=score, id=entry.get("description_id", 0), **known)
         )
-    return RegionRecord(box, tuple(descriptions), whole(first.get("region_id", 0), "region_id"))
+    return RegionRecord(box, tuple(descriptions), parse_integer(first.get("region_id", 0), "region_id"))

@@ -29,7 +29,7 @@ def no_captions() -> dict[Caption, Counter[str]]:
 
 @dataclass(frozen=True)
 class TrainingCensus:
-    """What a training would find. Regions and captions are counted on the pictures that are trained on.
+    """Counts of what a training would find. Regions and captions are counted on the pictures that are trained on.
 
     pictures: of each split. left_out: reason -> pictures. boxes: regions. described: descriptions of a picture -> how
     many pictures have so many. rejected: descriptions that are left out for their verdict. captions: of each kind the

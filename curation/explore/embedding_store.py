@@ -96,7 +96,7 @@ class EmbeddingStore:
             try:
                 part = np.load(files[shard], mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise UserError(f"{files[shard]} cannot be read: delete the folder and embed anew") from error
+                raise UserError(f"{files[shard]} cannot be read: delete the folder and embed again") from error
             if not vectors.shape[1]:
                 vectors = np.zeros((len(places_found), part.shape[1]), np.float32)
             vectors[in_shard] = part[places_found[in_shard, 1]]

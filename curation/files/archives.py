@@ -35,7 +35,7 @@ ENCRYPTED = 0x1
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What one archive may hold. Unpacked it may have `bytes_more` and, beyond that, `expansion` times its own size."""
+    """Limits of one archive. Unpacked it may have `bytes_more` and, beyond that, `expansion` times its own size."""
 
     entries: int = 1_000_000
     expansion: int = 20
@@ -198,7 +198,9 @@ class ZipArchive:
             with self._zip.open(self._by_start[entry.start]) as file:
                 content = file.read(min(entry.size, self._limits.file_bytes) + 1)
         except NotImplementedError as error:
-            raise RefusedError("This file in the archive is packed in a way that is not read: pack it anew.") from error
+            raise RefusedError(
+                "This file in the archive is packed in a way that is not read: pack it again."
+            ) from error
         except Exception as error:  # as above
             raise RefusedError("This file in the archive is damaged: pack it again.") from error
         check_size(len(content), self._limits)
@@ -221,7 +223,7 @@ UNPACKS_TO_TOO_MUCH = "The archive unpacks to far more than its size: import its
 
 
 class _HeaderReader:
-    """What tarfile reads headers through: never much at once, never beyond what the archive may unpack to."""
+    """A file that tarfile reads headers through: never much at once, never beyond what the archive may unpack to."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._most = file, most

@@ -44,7 +44,7 @@ MARGIN = 2  # a picture that is reduced is first brought to this many times the 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one picture may cost. seconds: of processor time. memory_bytes: address space of the whole process."""
+    """The cost that a picture may have. seconds: of processor. memory_bytes: address space of the whole process."""
 
     file_bytes: int = 25_000_000
     pixels: int = 50_000_000
@@ -81,12 +81,12 @@ class DecodedPicture:
 
     @property
     def across(self) -> int:
-        """Pixels at hand, upright."""
+        """Return pixels at hand, upright."""
         return self.image.height if self.orientation in SIDEWAYS else self.image.width
 
     @property
     def down(self) -> int:
-        """Pixels at hand, upright."""
+        """Return pixels at hand, upright."""
         return self.image.width if self.orientation in SIDEWAYS else self.image.height
 
     def strips(self, multiple: int = 1) -> Iterator[Image.Image]:
@@ -263,7 +263,7 @@ def main(limits: Limits) -> None:
     answers.flush()
     fit = True
     while fit and (line := questions.readline()):
-        # of each file anew, and inside C code too: past it the system ends this process
+        # of each file again, and inside C code too: past it the system ends this process
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         asked = json.loads(line)
         fit = answer(questions.read(asked["bytes"]), limits, side=asked["side"], out=answers)

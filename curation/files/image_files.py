@@ -1,4 +1,4 @@
-"""Pictures as files for others: their own bytes where everybody reads them alike, else encoded anew, upright.
+"""Write pictures as files for others: their own bytes where everybody reads them alike, else re-encoded, upright.
 
 What a file is is told from its first bytes without a decoder: hostile ones are for the processes of pictures.py.
 """

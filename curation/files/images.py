@@ -1,4 +1,4 @@
-"""Rows of pictures -> the pictures, from wherever they lie. For annotators: thousands in a row, in their order."""
+"""Read the pictures of rows, from wherever they lie. For annotators: thousands in a row, in their order."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class PictureReader:
         self.close()
 
     def _content(self, row: Image) -> bytes | str | Path:
-        """Bytes of a member, read here since its archive has one position; a plain file is for the threads to read."""
+        """Read a member's bytes here, since its archive has one position; a plain file is for the threads to read."""
         if not row.member:
             return Path(row.location)
         try:

@@ -20,10 +20,10 @@ def picture_limits() -> Limits:
     Raises: UserError: a variable is no number.
     """
     plain = Limits()
-    pixels = _whole(PIXELS, plain.pixels, least=1)
+    pixels = _integer_setting(PIXELS, plain.pixels, least=1)
     share = max(1.0, pixels / plain.pixels)
     return Limits(
-        file_bytes=_whole(BYTES, plain.file_bytes, least=1),
+        file_bytes=_integer_setting(BYTES, plain.file_bytes, least=1),
         pixels=pixels,
         seconds=share * plain.seconds,
         memory_bytes=round(share * plain.memory_bytes),
@@ -35,10 +35,10 @@ def most_pictures() -> int:
 
     Raises: UserError: the variable is no number.
     """
-    return _whole(PICTURES, 0, least=0)
+    return _integer_setting(PICTURES, 0, least=0)
 
 
-def _whole(name: str, default: int, *, least: int) -> int:
+def _integer_setting(name: str, default: int, *, least: int) -> int:
     text = os.environ.get(name, "").strip()
     if not text:
         return default

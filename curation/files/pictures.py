@@ -1,4 +1,4 @@
-"""Pictures that nobody vouches for: bytes -> an upright RGB picture, or one sentence why not.
+"""Decode pictures that nobody vouches for: bytes -> an upright RGB picture, or one sentence why not.
 
 They are read by curation/files/decode.py in processes of their own; this one never gives hostile bytes to a decoder.
 """
@@ -159,7 +159,7 @@ class PictureDecoder:
 
 
 class DecoderPool:
-    """As many decoders as there are threads to wait for them; `read` is for any number of threads."""
+    """Decoders, as many as there are threads to wait for them; `read` is for any number of threads."""
 
     def __init__(self, limits: Limits | None = None, processes: int | None = None) -> None:
         """processes: at the same time; None for one a core."""
@@ -259,7 +259,7 @@ def _killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -27,7 +27,7 @@ LARGEST_SIDE = 2**31 - 1  # pixels
 
 @dataclass(frozen=True, slots=True)
 class DescriptionRecord:
-    """What is said of a region, with its own verdict. id, version: of the annotation; id 0 outside a database."""
+    """A description of a region, with its own verdict. id, version: of the annotation; id 0 outside a database."""
 
     text: str
     status: Status = "pending"
@@ -129,7 +129,7 @@ def from_json(line: str | bytes) -> PictureRecord:
         RegionRecord(
             parse_box(entry.get("xyxy")),
             descriptions_from_json(entry.get("descriptions")),
-            whole(entry.get("id", 0), "id"),
+            parse_integer(entry.get("id", 0), "id"),
         )
         for entry in (an_object(item, "a region") for item in a_list(plain.get("regions", []), "regions"))
     )
@@ -160,7 +160,7 @@ def picture_from(plain: Mapping[str, Any], *, regions: tuple[RegionRecord, ...])
     sha256 = text(plain.get("sha256", ""), "sha256")
     if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
         raise UserError(f"expected a sha256 of 64 lower-case hex digits, got {shown(sha256)}: correct it")
-    width, height = (whole(plain.get(side), side, least=1, most=LARGEST_SIDE) for side in ("width", "height"))
+    width, height = (parse_integer(plain.get(side), side, least=1, most=LARGEST_SIDE) for side in ("width", "height"))
     file_name = text(plain.get("file_name"), "file_name")
     if not file_name:
         raise UserError("expected a file_name, got an empty one: name the picture's file")
@@ -174,7 +174,7 @@ def picture_from(plain: Mapping[str, Any], *, regions: tuple[RegionRecord, ...])
         one_of(plain.get("review", "open"), REVIEWS, "review"),
         {name: text(value, f"fact {shown(name)}") for name, value in facts.items()},
         regions,
-        whole(plain.get("id", 0), "id"),
+        parse_integer(plain.get("id", 0), "id"),
     )
 
 
@@ -218,14 +218,14 @@ def description_from(
         one_of(status, STATUSES, "status"),
         None if score is None else number(score, "score"),
         text(source, "source"),
-        whole(id, "id"),
-        whole(version, "version", least=1),
+        parse_integer(id, "id"),
+        parse_integer(version, "version", least=1),
         text(editor, "editor"),
     )
 
 
 def parse_box(value: Any) -> Box:
-    """Four numbers that are a box with an area within the picture.
+    """Parse four numbers that are a box with an area within the picture.
 
     Raises: UserError.
     """
@@ -257,7 +257,7 @@ def number(value: Any, name: str) -> float:
     return found
 
 
-def whole(value: Any, name: str, *, least: int = 0, most: int = LARGEST_ID) -> int:
+def parse_integer(value: Any, name: str, *, least: int = 0, most: int = LARGEST_ID) -> int:
     """Check that a value is a whole number within bounds; 640.0 is one, as some programs write it.
 
     Raises: UserError.

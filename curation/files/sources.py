@@ -58,7 +58,7 @@ class FoundFile:
 
     @property
     def place(self) -> tuple[str, str]:
-        """Location and member under which it is listed when it is refused; both can be stored and shown."""
+        """Return location and member under which it is listed when it is refused; both can be stored and shown."""
         where = (self.table, f"row {self.origin_row}") if self.table else (self.location, self.member)
         return storable(where[0]), storable(where[1])
 
@@ -100,7 +100,7 @@ def open_source(path: Path, limits: Limits | None = None, archive_limits: Archiv
 
 
 def picture_names(names: Sequence[str]) -> dict[str, list[str]]:
-    """Names of files that lie together -> each that is no companion, and its companions' names.
+    """Map the names of files that lie together -> each that is no companion, and its companions' names.
 
     `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. One that belongs to nothing stands for itself.
     """
@@ -340,11 +340,11 @@ def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:
     if first is None:
         raise UserError("expected rows, got an empty table: choose another")
 
-    def whole() -> Iterator[TableRow]:
+    def all_rows() -> Iterator[TableRow]:
         yield first
         yield from rows
 
-    return whole()
+    return all_rows()
 
 
 def _belongs_to_a_shard(name: str, shards: set[str]) -> bool:

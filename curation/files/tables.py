@@ -1,4 +1,4 @@
-"""Tables that name pictures: CSV and TSV as of CC3M and CC12M, metadata of a Hugging Face ImageFolder, parquet."""
+"""Read tables that name pictures: CSV and TSV as of CC3M and CC12M, metadata of a Hugging Face ImageFolder, parquet."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _parquet_file(path: Path) -> Any:
 
 
 def _lines(file: IO[str]) -> Iterator[str]:
-    """Lines of a bounded length; of a longer one nothing is left."""
+    """Yield lines of a bounded length; of a longer one nothing is left."""
     while line := file.readline(LINE_CHARACTERS):
         whole = len(line) < LINE_CHARACTERS or line.endswith("\n")
         while not whole:
@@ -202,7 +202,7 @@ def _column(names: list[str], wanted: tuple[str, ...]) -> int | None:
 
 
 def _guess(first: list[str], path: Path) -> tuple[int, int]:
-    """Columns of path and caption where no header names them."""
+    """Find the columns of path and caption where no header names them."""
     if len(first) == 2:
         for place in (1, 0):  # CC3M's order, then CC12M's
             if _is_place(first[place], path.parent):

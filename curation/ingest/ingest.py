@@ -4,7 +4,7 @@ What the data set has from a place where it no longer is, is found again: its ro
 
 `python -m curation.ingest SOURCE --dataset NAME` takes a folder, a zip or tar, WebDataset shards (img2dataset's too), a
 CSV or TSV of captions and paths, a Hugging Face ImageFolder or a parquet file, and prints a JSON object. Stopped at any
-moment, the same command goes on, and adds nothing twice.
+moment, the same command resumes, and adds nothing twice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ IMPORT_ID_DIGITS = 16
 
 @dataclass
 class ImportTally:
-    """How far an import is.
+    """The progress of an import.
 
     added: new pictures. known: there already from the same place, as after a stop. found_again: there already from
     another place, where they no longer are; the data set now has them from this one. duplicates_inside,
@@ -439,7 +439,7 @@ def main(config: IngestConfig) -> None:
 
             named: dict[str, Any] = {"dataset": config.dataset, "home": home, "processes": config.processes}
             tally = ingest(engine, source, **named, skip=brought, on_progress=show)
-        annotations = [_bring(engine, file, config) for file in brought]
+        annotations = [_import_annotations(engine, file, config) for file in brought]
     finally:
         engine.dispose()
     seconds = round(time.perf_counter() - start, 2)
@@ -454,7 +454,7 @@ def main(config: IngestConfig) -> None:
         raise UserError(tally.nothing_came_in)
 
 
-def _bring(engine: Engine, file: Path, config: IngestConfig) -> dict[str, Any]:
+def _import_annotations(engine: Engine, file: Path, config: IngestConfig) -> dict[str, Any]:
     accept = config.annotations == "accept"
     result = import_file(engine, dataset=config.dataset, path=file, format="coco", who=config.who, accept=accept)
     return {"file": file.name, **result.to_json()}

@@ -32,7 +32,7 @@ EARLIEST = date(1826, 1, 1)  # the first photograph
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where and when, as facts of a picture; what is missing is left out. problems: a sentence each, of this file."""
+    """Place and time, as facts of a picture; what is missing is left out. problems: a sentence each, of this file."""
 
     facts: Mapping[str, str]
     problems: tuple[str, ...] = ()

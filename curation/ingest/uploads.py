@@ -21,7 +21,7 @@ COMPANIONS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv"}  # endings 
 
 @dataclass(frozen=True)
 class KeptUpload:
-    """What was kept: the folder of the pictures, and the COCO files that were among them."""
+    """An upload that was kept: the folder of the pictures, and the COCO files that were among them."""
 
     pictures: Path
     annotations: tuple[Path, ...]

@@ -193,7 +193,7 @@ def from_results(
         raise
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise LabelStudioError(
-            "The task or its annotation is not in the form that GRAIN pushed: push it anew."
+            "The task or its annotation is not in the form that GRAIN pushed: push it again."
         ) from error
     return Reading(
         seen=_picture(shown, texts=seen_alone, review=shown.review, regions=seen),

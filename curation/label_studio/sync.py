@@ -139,10 +139,10 @@ class SyncRounds:
         if only is not None and not only:
             raise LabelStudioError(f"No region has the tag {tag!r}: tag some on the Curate page.")
 
-        def told(done: int) -> None:
+        def on_progress(done: int) -> None:
             report_progress(done, total, "pictures to Label Studio")
 
-        pushed = self.sync.push(only=only, on_progress=told)
+        pushed = self.sync.push(only=only, on_progress=on_progress)
         if pushed.added or pushed.changed or not self.config.follow:
             counts = f"{pushed.added:,} new, {pushed.changed:,} changed, {pushed.same:,} as they were"
             if pushed.deleted:

@@ -42,7 +42,7 @@ WITH_TEXT: tuple[ActKind, ...] = ("relabel", "tag", "untag")
 
 
 @dataclass(frozen=True)
-class WantedAct:
+class ActRequest:
     """An act to do. kind: what. text: the new words or the tag; "" for others. reason: for the history."""
 
     kind: ActKind
@@ -72,7 +72,7 @@ class WantedAct:
 
 @dataclass(frozen=True)
 class ActCount:
-    """What an act would do. regions: that it changes, of `selected`. seen: stands for them as they are now."""
+    """The reach of an act. regions: that it changes, of `selected`. seen: stands for them as they are now."""
 
     regions: int
     pictures: int
@@ -80,7 +80,7 @@ class ActCount:
     seen: str
 
 
-def count_act(engine: Engine, selection: RegionSelection, act: WantedAct) -> ActCount:
+def count_act(engine: Engine, selection: RegionSelection, act: ActRequest) -> ActCount:
     """Count what an act would change.
 
     Raises: UserError: it is more than MOST_AT_ONCE, or the filter has no meaning.
@@ -92,7 +92,7 @@ def count_act(engine: Engine, selection: RegionSelection, act: WantedAct) -> Act
 
 
 def do_act(
-    engine: Engine, selection: RegionSelection, act: WantedAct, *, who: str, action: str, seen: str
+    engine: Engine, selection: RegionSelection, act: ActRequest, *, who: str, action: str, seen: str
 ) -> ReviewAct:
     """Do an act whole or not at all; twice under one action counts once.
 
@@ -129,7 +129,7 @@ def _rows(session: Session, selection: RegionSelection) -> list[SelectedRegion]:
     return rows
 
 
-def _changed_by(session: Session, act: WantedAct, rows: list[SelectedRegion]) -> list[SelectedRegion]:
+def _changed_by(session: Session, act: ActRequest, rows: list[SelectedRegion]) -> list[SelectedRegion]:
     rows = [row for row in rows if act.changes(row)]
     if act.kind not in ("tag", "untag"):
         return rows
@@ -138,7 +138,7 @@ def _changed_by(session: Session, act: WantedAct, rows: list[SelectedRegion]) ->
 
 
 def _changed(
-    session: Session, dataset_id: int, rows: list[SelectedRegion], *, act: WantedAct, edit: EditAction
+    session: Session, dataset_id: int, rows: list[SelectedRegion], *, act: ActRequest, edit: EditAction
 ) -> ManyEdited:
     """Write what an act does to its regions; return what changed."""
     ids = [row.id for row in rows]

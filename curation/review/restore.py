@@ -47,10 +47,10 @@ def main(config: RestoreConfig) -> None:
         print(f"{count.regions:,} regions on {count.pictures:,} pictures change", file=sys.stderr)
         if not config.dry_run:
 
-            def told(regions: int) -> None:
+            def on_progress(regions: int) -> None:
                 report_progress(regions, max(count.regions, regions), f"{regions:,} regions restored")
 
-            act = restore_version(engine, home, **named, who=config.who, action=config.action, told=told)
+            act = restore_version(engine, home, **named, who=config.who, action=config.action, on_progress=on_progress)
             found |= {"changed": act.regions, "undo": f"python -m curation.review.undo --act {act.action}"}
     finally:
         engine.dispose()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.files.records import WRITTEN_CAPTION, PictureRecord
-from curation.review.wide_acts import Part, Told, WideAct, do_wide_act
+from curation.review.wide_acts import OnProgress, Part, WideAct, do_wide_act
 from curation.versions.state_file import FrozenState
 from curation.versions.versions import dataset_of_version, open_version
 from db.engine import Engine, Session, reading
@@ -25,7 +25,7 @@ from db.queries.version_queries import PictureRegions, dataset_batch, pictures_o
 
 @dataclass
 class RestoreCount:
-    """What restoring a version changes.
+    """Counts of what restoring a version changes.
 
     regions: that get other words, another box or another verdict. pictures: with such a region, or another caption,
     fact or review. newer: of the regions, those that the version does not have. gone: descriptions of the version
@@ -41,7 +41,7 @@ class RestoreCount:
 
 @dataclass(frozen=True)
 class _PictureChange:
-    """What restoring changes at one picture. values: columns of regions, by id. facts: columns of the picture."""
+    """The change that restoring makes to a picture. values: columns of regions, by id. facts: of the picture."""
 
     image_id: int
     values: Mapping[int, Mapping[str, Any]]
@@ -141,7 +141,7 @@ def restore_version(
     version: str,
     who: str,
     action: str,
-    told: Told = lambda regions: None,
+    on_progress: OnProgress = lambda regions: None,
 ) -> ReviewAct:
     """Give a data set the descriptions, boxes, verdicts, captions and facts of a version again.
 
@@ -152,7 +152,7 @@ def restore_version(
     """
     restore = _restore(engine, home, dataset=dataset, version=version)
     act = WideAct(restore.dataset_id, "restore version", version, who, action)
-    return do_wide_act(engine, act, restore.parts(), told=told)
+    return do_wide_act(engine, act, restore.parts(), on_progress=on_progress)
 
 
 def _restore(engine: Engine, home: Path, *, dataset: str, version: str) -> _Restore:

@@ -64,11 +64,11 @@ def main(config: UndoConfig) -> None:
 
 
 def _undone_act(engine: Engine, config: UndoConfig) -> dict[str, Any]:
-    def told(regions: int) -> None:
+    def on_progress(regions: int) -> None:
         report_progress(regions, 0, f"{regions:,} regions taken back")
 
     named: dict[str, Any] = {"undone": config.act, "who": config.who, "action": config.action}
-    done = take_back_wide(engine, **named, redo=config.redo, told=told)
+    done = take_back_wide(engine, **named, redo=config.redo, on_progress=on_progress)
     report_progress(1, 1, f"{done.regions:,} regions on {len(done.pictures):,} pictures taken back")
     return {"regions": done.regions, "pictures": len(done.pictures), "changed_since": done.skipped}
 
@@ -84,10 +84,12 @@ def _undone_work(engine: Engine, config: UndoConfig) -> dict[str, Any]:
     if config.dry_run:
         return asdict(count)
 
-    def told(regions: int) -> None:
+    def on_progress(regions: int) -> None:
         report_progress(regions, max(count.regions - stay, regions), f"{regions:,} regions are in the trash")
 
-    act = undo_work(engine, work, who=config.who, action=config.action, everything=config.everything, told=told)
+    act = undo_work(
+        engine, work, who=config.who, action=config.action, everything=config.everything, on_progress=on_progress
+    )
     report_progress(1, 1, f"{work.text} is undone: {act.regions:,} regions on {act.pictures:,} pictures")
     return asdict(count) | {"changed": act.regions, "undo": f"python -m curation.review.undo --act {act.action}"}
 

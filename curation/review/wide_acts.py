@@ -1,7 +1,7 @@
 """Do an act of any size with one undo, a part at a time, so that others hardly wait: undo a run or an import whole.
 
 The act is noted before its first part and counted after its last, and parts that are done change nothing when they
-are done again: stopped at any moment, the same call goes on.
+are done again: stopped at any moment, the same call resumes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from db.queries.wide_act_queries import (
 from user_errors import UserError
 
 Part = Callable[[Session, EditAction], ManyEdited]
-Told = Callable[[int], object]
-"""Hears how many regions are done so far."""
+OnProgress = Callable[[int], object]
+"""Called with the regions done so far."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class WideAct:
     action: str
 
 
-def do_wide_act(engine: Engine, act: WideAct, parts: Iterable[Part], *, told: Told = lambda regions: None) -> ReviewAct:
+def do_wide_act(
+    engine: Engine, act: WideAct, parts: Iterable[Part], *, on_progress: OnProgress = lambda regions: None
+) -> ReviewAct:
     """Do an act a part at a time, each whole or not at all.
 
     Args:   parts: what each writes, asked for one after the other.
@@ -59,7 +61,7 @@ def do_wide_act(engine: Engine, act: WideAct, parts: Iterable[Part], *, told: To
     edit, done = EditAction(act.who, "edited", action=act.action), 0
     for part in parts:
         done += retrying(engine, partial(_do_part, part=part, edit=edit)).regions
-        told(done)
+        on_progress(done)
     return retrying(engine, partial(_counted, action=act.action))
 
 
@@ -85,7 +87,7 @@ def _counted(session: Session, *, action: str) -> ReviewAct:
 
 @dataclass(frozen=True)
 class UndoneWork:
-    """What is to be undone: a run of the annotators, or an import of annotations. edits: the import's own action."""
+    """The work to undo: a run of the annotators, or an import of annotations. edits: the import's own action."""
 
     kind: ActKind
     text: str
@@ -133,14 +135,14 @@ def undo_work(
     who: str,
     action: str,
     everything: bool = False,
-    told: Told = lambda regions: None,
+    on_progress: OnProgress = lambda regions: None,
 ) -> ReviewAct:
     """Put into the trash what a run or an import brought, and take back what an import changed, as one act.
 
     Args:   everything: also regions that somebody judged or edited since; else these stay.
     """
     act = WideAct(work.brought.dataset_id, work.kind, work.text, who, action)
-    return do_wide_act(engine, act, _parts(engine, work, everything), told=told)
+    return do_wide_act(engine, act, _parts(engine, work, everything), on_progress=on_progress)
 
 
 def _parts(engine: Engine, work: UndoneWork, everything: bool) -> Iterable[Part]:
@@ -172,7 +174,13 @@ def _trash(session: Session, edit: EditAction, *, ids: list[int]) -> ManyEdited:
 
 
 def take_back_wide(
-    engine: Engine, *, undone: str, who: str, action: str, redo: bool = False, told: Told = lambda regions: None
+    engine: Engine,
+    *,
+    undone: str,
+    who: str,
+    action: str,
+    redo: bool = False,
+    on_progress: OnProgress = lambda regions: None,
 ) -> ManyEdited:
     """Undo an act of any size, or redo it, a part at a time; as `undo_act`.
 
@@ -203,7 +211,7 @@ def take_back_wide(
     edit = EditAction(who, "undone", undoes=back, action=action)
     while back and (part := retrying(engine, partial(undo_part, undone=back, edit=edit, redo=redo, after=last))):
         done, last = done + part.done, part.last
-        told(done.regions)
+        on_progress(done.regions)
     if back and redo:  # at the end, so that one that was stopped goes on
         retrying(engine, end)
     return done

@@ -31,7 +31,7 @@ Parts = tuple[Part, ...]
 FAMILY = 2**4  # classes
 
 
-def _never_said() -> frozenset[tuple[str, str, str]]:
+def _absent_pairs() -> frozenset[tuple[str, str, str]]:
     colors = Random(f"{WORLD_SEED}/never said").sample(list(COLORS), len(COLORS))
     found = set()
     for slot, absent in zip(SLOTS, colors, strict=False):
@@ -41,7 +41,7 @@ def _never_said() -> frozenset[tuple[str, str, str]]:
     return frozenset(found)
 
 
-NEVER_SAID = _never_said()
+ABSENT_PAIRS = _absent_pairs()
 """Slot, kind, color of the phrases that training never says; a color of each slot is said in other slots only."""
 
 
@@ -51,7 +51,7 @@ def draw_seen_product(rng: Random) -> dict[str, Part]:
         parts: dict[str, Part] = {}
         for slot, kind in draw_kinds(rng).items():
             body = parts.get("body")
-            colors = [c for c in COLORS if (slot, kind, c) not in NEVER_SAID and not (body and c == body.color)]
+            colors = [c for c in COLORS if (slot, kind, c) not in ABSENT_PAIRS and not (body and c == body.color)]
             parts[slot] = Part(slot, kind, rng.choice(colors))
         if not holds_novel_pair(parts):
             return parts
@@ -93,7 +93,7 @@ def _swapped(parts: Parts, one: int, two: int) -> Parts:
 
 @lru_cache(maxsize=8)
 def family_classes(seed: int, count: int) -> tuple[NovelClass, ...]:
-    """Novel classes of the second edition, one family after the other, the last one cut off at count.
+    """Return the novel classes of the second edition, one family after the other, the last one cut off at count.
 
     Raises:  ValueError: count is not between 1 and 1000.
     """

@@ -55,7 +55,7 @@ def _tilted(shape: Shape, degrees: float) -> Shape:
 
 
 def _lean(body: Body, y: float) -> float:
-    """Degrees a side part turns towards standing straight on a sloping side, which would hide it otherwise."""
+    """Return the degrees a side part turns to stand straight on a sloping side, which would hide it otherwise."""
     widening = (half_width_at(body, y + 0.2) - half_width_at(body, y - 0.2)) / 0.4
     return -0.75 * math.degrees(math.atan(widening))
 
@@ -155,7 +155,7 @@ _GRAIN = np.random.Generator(np.random.PCG64(7)).normal(0, 3.0, (_GRAIN_SIDE, _G
 
 @dataclass(frozen=True)
 class Lighting:
-    """How light and noise vary: each is drawn evenly from its range.
+    """Ranges of light and noise: each is drawn evenly from its range.
 
     level: of the light. across, down: how far it rises or falls from one edge to the other, at most. cast: of each
     color channel, at most. noise: of the sensor, 1 is mild.

@@ -55,7 +55,7 @@ def render_scene(
     rendering: Rendering = "painted",
     edition: Edition = 1,
 ) -> Scene:
-    """Picture number index of a split; the same arguments give the same scene, alone or among others.
+    """Draw up picture number index of a split; the same arguments give the same scene, alone or among others.
 
     Args:    split: train, held_out or novel. part_share: chance that the caption mentions a part. classes: novel ones;
              picture i of novel shows class i modulo classes. rendering: another one shows the same product with the
@@ -102,7 +102,7 @@ def check_edition(edition: int, rendering: Rendering) -> None:
 
 
 def classes_of(edition: Edition, seed: int, count: int) -> tuple[NovelClass, ...]:
-    """Novel classes of an edition, in the order of its pictures.
+    """Return the novel classes of an edition, in the order of its pictures.
 
     Raises:  ValueError: count is not between 1 and 1000.
     """

@@ -91,7 +91,7 @@ def stroke(path: Points, width: float) -> Points:
 
 
 def corners(text: str) -> Points:
-    """Points written as SVG writes them: "x,y x,y …"."""
+    """Write points as SVG writes them: "x,y x,y …"."""
     return np.array([pair.split(",") for pair in text.split()], dtype=np.float64)
 
 
@@ -219,7 +219,7 @@ class _Strip:
         self.aspect = 2 * half_width_at(body, (top + bottom) / 2) * BAND_OVERHANG / (bottom - top)  # width by height
 
     def at(self, s: Points, t: Points) -> Points:
-        """Points [N, 2] of the product frame from N places on the band."""
+        """Return points [N, 2] of the product frame from N places on the band."""
         y = self.top + t * (self.bottom - self.top)
         return np.stack([s * half_widths_at(self.body, y) * BAND_OVERHANG, y], axis=1)
 

@@ -57,7 +57,7 @@ def _wobbled(points: Points, numbers: np.random.Generator) -> Points:
 
 
 def _hatched(size: tuple[int, int], color: Color, degrees: float) -> Image.Image:
-    """Parallel strokes of a colour over a paler ground of it."""
+    """Draw parallel strokes of a colour over a paler ground of it."""
     x, y = np.arange(size[0]), np.arange(size[1])[:, None]
     across = x * math.cos(math.radians(degrees)) + y * math.sin(math.radians(degrees))
     stroke = (across / (HATCH_PIXELS * SUPERSAMPLE)) % 1.0 < STROKE_SHARE

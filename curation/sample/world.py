@@ -111,7 +111,7 @@ class WorldConfig:
         check_edition(self.edition, self.rendering)
 
     def counts(self) -> dict[str, int]:
-        """Pictures in each split."""
+        """Count the pictures in each split."""
         held_out = self.held_out_images
         if held_out is None:
             held_out = min(2000, max(200, self.images // 50))

@@ -61,7 +61,7 @@ class PoolConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """How every stage goes through shards."""
+    """Settings of every stage that goes through shards."""
 
     address: str = ""
     """Of a Ray cluster: auto for the one of this machine; left out, one is started here and ended with the run."""
@@ -70,7 +70,7 @@ class ClusterConfig:
     attempts: int = 2
     """Tries of a picture that fails."""
     redo_failed: bool = False
-    """Do shards anew in which a picture failed, as when a server was away."""
+    """Do shards again in which a picture failed, as when a server was away."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

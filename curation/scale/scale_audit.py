@@ -181,7 +181,7 @@ def read_annotated(table: Table) -> Iterator[Table]:
 
 @dataclass(frozen=True)
 class DescribedShards:
-    """What all shards tell. things: absent ones are taken from them. describer: `model@revision`."""
+    """The descriptions of all shards. things: absent ones are taken from them. describer: `model@revision`."""
 
     things: tuple[str, ...]
     describer: str

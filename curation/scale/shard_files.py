@@ -39,7 +39,7 @@ JPEG_QUALITY = 95  # of pictures that came in another form, or turned
 
 @dataclass(frozen=True)
 class ScaleSummary:
-    """What lies in the folder after a run. skipped: shards that were done before. failed: state -> files."""
+    """The content of the folder after a run. skipped: shards that were done before. failed: state -> files."""
 
     shards: int
     skipped: int
@@ -84,7 +84,7 @@ class ShardItem:
 
 @dataclass(frozen=True)
 class ShardRecipe:
-    """What makes a shard: the last stage's recipe, and the split under which it goes."""
+    """The recipe of a shard: the last stage's recipe, and the split under which it goes."""
 
     recipe: str
     split: str
@@ -126,7 +126,7 @@ def unpacked(table: Table) -> list[tuple[ShardItem, bytes]]:
 
 @dataclass(frozen=True)
 class FinishedShard:
-    """What made a shard, and what it came to. size, changed: of the shard that was read."""
+    """The recipe of a shard, and its counts. size, changed: of the shard that was read."""
 
     recipe: str
     split: str
@@ -231,7 +231,7 @@ def _contents(shard: Path, items: Sequence[ShardItem]) -> Iterator[tuple[ShardIt
 
 
 def _as_jpeg(content: bytes, decoders: DecoderPool) -> bytes:
-    """Return the very bytes where they are a JPEG that nothing turns; else save the upright picture anew."""
+    """Return the very bytes where they are a JPEG that nothing turns; else save the upright picture again."""
     if content.startswith(JPEG_MAGIC) and EXIF not in content:
         return content
     buffer = io.BytesIO()

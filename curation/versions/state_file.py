@@ -88,7 +88,7 @@ def read_state(path: Path, sha256: str) -> FrozenState:
     if digest.hexdigest() != sha256:
         raise UserError(
             f"expected {path} as it was frozen (sha256 {sha256[:12]}…), got another ({digest.hexdigest()[:12]}…): "
-            "bring it back from a copy, or freeze the data set anew"
+            "bring it back from a copy, or freeze the data set again"
         )
     return FrozenState(path, sha256, head, *counts)
 

@@ -1,4 +1,4 @@
-"""Frozen versions of a data set: files that never change, known by the hash of what they say.
+"""Freeze and read versions of a data set: files that never change, known by the hash of what they say.
 
 A version is GRAIN_HOME/versions/<sha256>.jsonl.gz: a head, then one picture a line in the order of their ids, each as
 curation/files/records.py writes it. The hash is of the lines, not of how they are packed. The same state has the same

@@ -1,6 +1,4 @@
-"""Tables of the database, one file a subject.
-
-A change here needs a migration beside it (CONTRIBUTING.md); a test compares the two.
+"""Tables of the database, one file a subject, each change with a migration that a test compares with it.
 
 May import: nothing else of the room.
 """

@@ -1,4 +1,4 @@
-"""Tables of people who sign in, and of their sessions."""
+"""Define the tables of people who sign in, and of their sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of audited claims, the verdicts of people on them, and the random sample."""
+"""Define the tables of audited claims, the verdicts of people on them, and the random sample."""
 
 from __future__ import annotations
 

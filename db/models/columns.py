@@ -1,4 +1,4 @@
-"""Column types, constraints and rules that several tables share."""
+"""Define column types, constraints and rules that several tables share."""
 
 from __future__ import annotations
 

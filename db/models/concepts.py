@@ -1,4 +1,4 @@
-"""Tables of novel concepts: labels of people, and leaks from training data."""
+"""Define the tables of novel concepts: labels of people, and leaks from training data."""
 
 from __future__ import annotations
 

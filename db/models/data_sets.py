@@ -1,4 +1,4 @@
-"""Tables of data sets, their images, and files that an import refused."""
+"""Define the tables of data sets, their images, and the files that an import refused."""
 
 from __future__ import annotations
 

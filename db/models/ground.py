@@ -1,4 +1,4 @@
-"""Table of looks on the Ground page."""
+"""Define the table of looks on the Ground page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of the sync with Label Studio: tasks, conflicts, and what could not be taken."""
+"""Define the tables of the sync with Label Studio: tasks, conflicts, and what could not be taken."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LabelTask(SQLModel, table=True):
 
 
 class LabelLeftover(SQLModel, table=True):
-    """What could not be taken of an annotation in Label Studio, until it is mended there or its task is gone."""
+    """A part of an annotation in Label Studio that could not be taken, until it is mended there or its task is gone."""
 
     __tablename__ = "label_leftover"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Tables of regions, their tallies and their history."""
+"""Define the tables of regions, their tallies and their history."""
 
 from __future__ import annotations
 

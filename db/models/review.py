@@ -1,4 +1,4 @@
-"""Tables of reviewing many regions at once: acts with one undo each, tags, saved filters."""
+"""Define the tables of reviewing many regions at once: acts with one undo each, tags, saved filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of annotation runs: stage results, descriptions, and the leases of workers."""
+"""Define the tables of annotation runs: stage results, descriptions, and the leases of workers."""
 
 from __future__ import annotations
 

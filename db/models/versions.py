@@ -1,4 +1,4 @@
-"""Table of frozen versions."""
+"""Define the table of frozen versions."""
 
 from __future__ import annotations
 

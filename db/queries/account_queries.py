@@ -1,4 +1,4 @@
-"""Queries of people who sign in, and of their sessions.
+"""Query people who sign in, and their sessions.
 
 Passwords are hashed and checked by the app; a session is known by its token's hash, so that a copy of the database
 lets nobody in.

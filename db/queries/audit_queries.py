@@ -1,4 +1,4 @@
-"""Queries of audited claims: pages worst first, verdicts of people, counts, and what a rule would touch."""
+"""Query audited claims: pages worst first, verdicts of people, counts, and what a rule would touch."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def set_claim_verdict(session: Session, *, claim_id: int, who: str, verdict: Ver
     claim = session.get(AuditedClaim, claim_id)
     if claim is None:
         raise UserError(f"expected the id of a claim, got {claim_id}: it was removed meanwhile")
-    check_line(who, "the name of whoever judges")
+    check_line(who, "the name of the person who judges")
     values = {"claim_id": claim_id, "who": who, "verdict": verdict, "note": storable(note), "at": now()}
     made = insert_into(session, ClaimVerdict).values(**values)
     session.execute(

@@ -1,4 +1,4 @@
-"""Queries of the labels that people give to images of novel concepts."""
+"""Query the labels that people give to images of novel concepts."""
 
 from __future__ import annotations
 

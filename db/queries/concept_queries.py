@@ -1,4 +1,4 @@
-"""Queries of data sets of novel concepts: classes, licence, suspected leaks.
+"""Query data sets of novel concepts: classes, licence, suspected leaks.
 
 Such a set is labelled by hand, image by image, so that all of its images and labels fit into memory.
 """
@@ -21,7 +21,7 @@ Decision = Literal["keep", "drop", ""]
 
 
 class ConceptConflictError(UserError):
-    """Somebody else was quicker: nothing is written. by: who that was."""
+    """A conflict with somebody who was quicker: nothing is written. by: who that was."""
 
     def __init__(self, sentence: str, by: str) -> None:
         super().__init__(sentence)

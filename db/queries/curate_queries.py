@@ -206,7 +206,7 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     Returns: [] when there is nothing left to undo.
     Raises:  EditConflictError: somebody changed the same since; nothing is undone.
     """
-    check_line(who, "the name of whoever edits")
+    check_line(who, "the name of the person who edits")
     image = lock_image(session, image_id=image_id)  # two presses at once: the second finds the first one's undo
     later = aliased(RegionEdit)
     mine = (RegionEdit.image_id == image_id, RegionEdit.who == who, RegionEdit.what != "undone")

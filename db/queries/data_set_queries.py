@@ -1,4 +1,4 @@
-"""Queries of data sets, their images, and the files that an import refused.
+"""Query data sets, their images, and the files that an import refused.
 
 The caller owns the transaction; nothing in db.queries commits. A page is asked for by key: `after` is the id of the
 last row of the page before, 0 for the first page.
@@ -36,7 +36,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """How many files were left out for a reason. first: location and member of the first of them."""
+    """The files that were left out for a reason. first: location and member of the first of them."""
 
     reason: str
     files: int

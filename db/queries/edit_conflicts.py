@@ -13,7 +13,7 @@ from user_errors import UserError
 
 
 class EditConflictError(UserError):
-    """Somebody else was quicker: nothing is written, and the editor may choose between the versions.
+    """A conflict with somebody who was quicker: nothing is written, and the editor may choose between the versions.
 
     region_id: None where it is about an image as a whole. present, version, by: how it is now, and whose last edit
     that is ("" where it has none). started_from: the state that the editor saw, None where the history does not know

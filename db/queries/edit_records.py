@@ -38,7 +38,7 @@ class EditAction:
         undoes: str | None = None,
         action: str = "",
     ) -> None:
-        check_line(who, "the name of whoever edits")
+        check_line(who, "the name of the person who edits")
         self.who, self.what, self.undoes = who, what, undoes
         self.from_model, self.reason = storable(from_model), storable(reason)
         self.action = action or secrets.token_hex(8)
@@ -60,7 +60,7 @@ def write_edit(
     before = state_of(row)
     after = state_with(before, values)
     if isinstance(row, RegionRow) and (after["xyxy"], after["text"]) != (before["xyxy"], before["text"]):
-        # said of another box or text: kept only where the edit says them anew
+        # said of another box or text: kept only where the edit says them again
         values = {"similarity": None, "disagreement": None} | dict(values)
         after = state_with(before, values)
     if after == before:

@@ -1,4 +1,4 @@
-"""Questions about many points of a map at once, by name."""
+"""Query many points of a map at once."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ LONGEST_WAIT_S = 300.0  # before an interrupted job is tried again
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How an interrupted job is tried again by itself.
+    """The retries of an interrupted job.
 
     most: tries in a row of which none got further than the one before. first_wait_s: seconds before the first of them;
     twice as long before each further one.
@@ -220,7 +220,7 @@ def _ready() -> SelectOfScalar[Job]:
 
 def _plan_retry(job: Job, retry: RetryPolicy) -> None:
     """Decide when an interrupted job is tried again, and add that to its reason."""
-    if job.done > job.retry_done:  # it got further than at its last end: the count begins anew
+    if job.done > job.retry_done:  # it got further than at its last end: the count begins again
         job.retries, job.retry_done = 0, job.done
     if job.retries >= retry.most:
         times = f"; it was tried again {retry.most} times and got no further" if retry.most else ""

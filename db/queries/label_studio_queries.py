@@ -1,4 +1,4 @@
-"""Queries of the tasks, conflicts and leftovers of the sync with Label Studio."""
+"""Query the tasks, conflicts and leftovers of the sync with Label Studio."""
 
 from __future__ import annotations
 

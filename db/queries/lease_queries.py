@@ -53,7 +53,7 @@ def lease_images(
             what is done; when nothing comes, and at its start, it asks `first_unfinished` where to go on.
         needs: only pictures with a done result of this recipe (boxes need descriptions).
         run_id, max_attempts: pictures that failed so often since this run began, in whatever run, are left; a later
-            run tries them anew.
+            run tries them again.
         moment: what counts as now.
     """
     must_be_sha256(recipe=recipe)

@@ -1,4 +1,4 @@
-"""Queries of annotation runs: their state, what they came to, and why images failed."""
+"""Query annotation runs: their state, what they came to, and why images failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries of frozen versions, and of all images of a data set with their regions, batch by batch."""
+"""Query frozen versions, and all images of a data set with their regions, batch by batch."""
 
 from __future__ import annotations
 

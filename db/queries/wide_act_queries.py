@@ -20,7 +20,7 @@ LISTED = 20  # imports
 
 @dataclass(frozen=True)
 class BroughtRegions:
-    """Where the regions of a run or an import are found. ranges: ids, first and last."""
+    """The regions of a run or an import. ranges: ids, first and last."""
 
     dataset_id: int
     run_id: int | None = None

@@ -22,7 +22,7 @@ HUE_SHARE = 0.25  # of `colors`: how far the hue turns
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How pictures change at random; see TrainConfig.flip, smallest_crop and colors."""
+    """Random changes of pictures; see TrainConfig.flip, smallest_crop and colors."""
 
     flip: bool = False
     smallest_crop: float = 1.0

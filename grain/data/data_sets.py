@@ -32,7 +32,7 @@ class GroundedSentence:
 
 @dataclass(frozen=True)
 class PictureObjects:
-    """What a detection by descriptions is measured by: boxes_xyxy [R] and categories [R], rows of the data set's.
+    """The truth for detection by descriptions: boxes_xyxy [R] and categories [R], rows of the data set's.
 
     crowds: [R] whether a box holds many, so that what is found in it counts neither for nor against. asked: the
     categories that somebody looked for in this picture; nothing is measured of the others. incomplete: those of asked
@@ -199,7 +199,7 @@ def of_items(
 
 
 def described_too(names: Sequence[str]) -> ClassTexts:
-    """Templates of names, and the same with a description behind: `a photo of a {name}, which has {description}.`"""
+    """Return templates of names, and the same with a description: `a photo of a {name}, which has {description}.`"""
     texts = (f"{name.rstrip('.')}, which has {{description}}." for name in names)
     return ClassTexts(names=tuple(names), descriptions=tuple(texts))
 

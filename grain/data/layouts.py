@@ -55,7 +55,7 @@ def open_path(path: Path, split: str = "") -> DataSet:
 
 
 def data_folder(path: Path, split: str) -> DataSet:
-    """Shards with a manifest, as curation writes them; class names from classes.json, else from the pictures.
+    """Open shards with a manifest, as curation writes them; class names from classes.json, else from the pictures.
 
     Raises: UserError.
     """
@@ -121,7 +121,7 @@ def image_folder(
 
 
 def web_data_set(path: Path, split: str) -> DataSet:
-    """WebDataset shards in CLIP_benchmark's layout: SPLIT/0.tar …, classnames.txt, templates; .cls or .txt a picture.
+    """Open WebDataset shards of CLIP_benchmark: SPLIT/0.tar …, classnames.txt, templates; .cls or .txt a picture.
 
     Raises: UserError.
     """
@@ -153,7 +153,7 @@ def web_data_set(path: Path, split: str) -> DataSet:
 
 
 def _known_classes(path: Path, shards: Sequence[Path]) -> dict[str, list[str]]:
-    """Class -> descriptions: of classes.json; else the classes that the pictures name, without descriptions."""
+    """Map class -> descriptions: of classes.json; else the classes that the pictures name, without descriptions."""
     from grain.data.loader import read_samples
 
     file = path / CLASSES

@@ -40,7 +40,7 @@ class Shards:
 
     @property
     def images(self) -> int:
-        """Images in all."""
+        """Count the images in all."""
         return sum(self.counts)
 
 
@@ -79,7 +79,7 @@ class MixedShards:
 
     @property
     def images(self) -> int:
-        """Images in all."""
+        """Count the images in all."""
         return sum(part.images for part in self.parts)
 
     @property
@@ -254,7 +254,7 @@ class TrainingStream(IterableDataset[Batch]):
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches in order; of several loader workers each makes every n-th, and the loader restores the order."""
+        """Yield the batches in order; of several workers each makes every n-th, and the loader restores the order."""
         worker = get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.first_step + first, self.last_step, workers):
@@ -306,7 +306,7 @@ class TrainingStream(IterableDataset[Batch]):
 
 @dataclass(frozen=True)
 class _LoadError:
-    """What a loader worker sends in place of a batch: torch would make its own error a traceback of two processes."""
+    """An error that a loader worker sends for a batch: torch would make its own one a traceback of two processes."""
 
     sentence: str
 

@@ -138,7 +138,7 @@ def _unrepeated(names: Sequence[str]) -> list[str]:
 
 
 def captions_of(place: str, *, pictures: str, file: str, split: str) -> Opener:
-    """Pictures with several captions. pictures: their folder, below place."""
+    """Open pictures with several captions. pictures: their folder, below place."""
 
     def opener(root: Path) -> DataSet:
         return captioned_set(root / place / file, split=split, pictures=root / place / pictures)

@@ -1,4 +1,4 @@
-"""Captioned pictures as COCO and Flickr30k lay them out: an annotation file -> files with their captions -> a data set.
+"""Open captioned pictures of COCO and Flickr30k: an annotation file -> files with their captions -> a data set.
 
 Read are COCO's `captions_*.json`, Karpathy's `dataset_coco.json` and `dataset_flickr30k.json` with their splits, and
 Flickr30k's `results_*.token` or the `results.csv` that circulates as well; their pictures are beside them, or in a

@@ -66,7 +66,7 @@ def read_entry(path: Path, entry: ShardEntry) -> dict[str, Any]:
 
 
 def _plain_files(path: Path) -> list[tuple[str, Span]] | None:
-    """Names and spans of a tar of plain files; None where a header asks for more than that (long names, links).
+    """Return names and spans of a tar of plain files; None where a header asks for more than that (long names, links).
 
     Ten times as quick as tarfile, which matters where every process of a large training reads every header. A map of
     the file in memory takes twice as long: each header is a page of its own. A little more than a header is read at a

@@ -61,7 +61,7 @@ class CalibrateConfig:
 
 
 class Asked(NamedTuple):
-    """All phrases asked of one picture.
+    """The phrases asked of one picture.
 
     evidence: [Q, D, 7]. near: [D], to a name. right: [Q, D], whether a region is right. there: [D], whether the phrase
     is the picture's own. weight: of each of its phrases.
@@ -178,12 +178,12 @@ def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion
     presence: at the chosen regions; a phrase is the picture's own, or is not. confidence: at the regions that come
     first and overlap little; a region is right, or is not.
     """
-    told, there, sure, right = [], [], [], []
+    inputs, there, sure, right = [], [], [], []
     weights, sure_weights, first, own_right = [], [], [], []
     for one in asked:
         logits, ranking = fuse(encoder.fusion, one.evidence, one.near), rank(encoder.fusion, one)
-        each = encoder.tell(one.features, one.evidence, one.near, logits=logits, embeds=one.embeds)
-        told.append(at_best(each, ranking))
+        each = encoder.judging_inputs(one.features, one.evidence, one.near, logits=logits, embeds=one.embeds)
+        inputs.append(at_best(each, ranking))
         there.append(one.there)
         weights.append(np.full(len(one.there), one.weight))
         first.append(at_best(each, ranking)[one.there])
@@ -194,7 +194,7 @@ def fit_presence(encoder: LearnedPhotoEncoder, asked: Sequence[Asked]) -> Fusion
             right.append(one.right[rows, column])
             sure_weights.append(np.full(len(rows), one.weight))
     labels, weight = np.concatenate(there), np.concatenate(weights)
-    evidence = np.concatenate(told)
+    evidence = np.concatenate(inputs)
     share = weight / np.where(labels, weight[labels].sum(), weight[~labels].sum())
     chosen = _logistic(evidence, labels, share)
     point = float(np.quantile((evidence @ chosen)[labels], 1 - FOUND))

@@ -44,7 +44,7 @@ class FeaturesConfig:
 
 
 class Entity(NamedTuple):
-    """What some phrases of a picture mean: its boxes, normalized xyxy, and every phrase for it."""
+    """An object that some phrases of a picture mean: its boxes, normalized xyxy, and every phrase for it."""
 
     boxes: tuple[Box, ...]
     phrases: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""GRAIN with a query a token: every token proposes a few regions, each with a box, an embedding and an objectness.
+"""Define GRAIN with a query a token: each token proposes a few regions with a box, an embedding and an objectness.
 
 The paper's decoder has a fixed number of learned queries; here the picture's tokens are the queries, and three learned
 slots let one token speak for several regions (a face, a cap, a person).
@@ -22,7 +22,7 @@ FIRST_SIZE = -1.0  # logit of a box's sides before training: a quarter of the pi
 
 @dataclass(frozen=True)
 class DenseOutput:
-    """Of each query, a slot of a token. Q = tokens · slots.
+    """The output of each query, a slot of a token. Q = tokens · slots.
 
     embeds: [B, Q, E] unit length. boxes_xyxy: [B, Q, 4] normalized. objectness: [B, Q] logits. centres: [B, Q, 2], of
     its token. absent: [B, Q], true where a smaller picture has no token.

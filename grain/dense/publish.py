@@ -2,7 +2,7 @@
 
     python -m grain.dense.publish --weights runs/dense/regions.safetensors --trained-on "my own model" --out runs/mine
 
-The graphs are those of the embedded `photo`, which serve any weights. `--graphs export` writes them anew and needs the
+The graphs are those of the embedded `photo`, which serve any weights. `--graphs export` writes them again and needs the
 packages of requirements-photo.txt.
 """
 

@@ -68,7 +68,7 @@ class DenseConfig:
 
 
 class Picture(NamedTuple):
-    """Where the tokens of a picture are, and what its phrases mean."""
+    """The place of a picture's tokens, and what its phrases mean."""
 
     tokens: Any
     sizes: Any
@@ -77,7 +77,7 @@ class Picture(NamedTuple):
 
 
 class Phrases:
-    """All phrases of a training, as sentence embeddings and as words."""
+    """The phrases of a training, as sentence embeddings and as words."""
 
     def __init__(self, pictures: Sequence[Picture], encode: Any, *, seed: int | None = None) -> None:
         """encode: texts -> [T, E]. seed: of words that are changed and made up; None for none of either."""

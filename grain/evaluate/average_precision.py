@@ -27,7 +27,7 @@ MOST_OF_CATEGORY = 100  # detections of a category in a picture
 
 @dataclass(frozen=True)
 class PictureDetections:
-    """What a model finds in a picture: boxes_xyxy [D, 4], scores [D] and categories [D], rows of the data set's."""
+    """The detections in a picture: boxes_xyxy [D, 4], scores [D] and categories [D], rows of the data set's."""
 
     boxes_xyxy: Numbers
     scores: Numbers

@@ -58,7 +58,7 @@ class PairedLead:
 
 
 def paired_lead(one: Values, other: Values, *, groups: Rows | None = None, seed: int = 0) -> PairedLead:
-    """Mean of one - other over the same items: its 95 % interval and its test, which are one statement.
+    """Return the mean of one - other over the same items: its 95 % interval and its test, which are one statement.
 
     The test swaps the two models at random, class by class, and counts how often the lead is as large (a permutation
     test of signs). The interval holds the leads that the same swaps do not refuse, so it leaves 0 out just where p is
@@ -126,7 +126,7 @@ class ClassDelta:
 def class_deltas(
     one: Values, other: Values, *, target: Rows, names: Sequence[str], seed: int = 0
 ) -> tuple[ClassDelta, ...]:
-    """Hits [N] against hits [N] class by class, the largest lead first; classes without pictures are left out.
+    """Compare hits [N] against hits [N] class by class, the largest lead first; classes without pictures are left out.
 
     Args: target: [N] row of each picture's class in names.
     """
@@ -228,7 +228,7 @@ def reliability(confidences: Array, right: NDArray[np.bool_], *, bins: int = 15)
 
 
 def softmax(scores: Array, scale: float) -> Array:
-    """Cosines [N, C] -> probabilities. scale: what the model multiplies cosines by."""
+    """Turn cosines [N, C] into probabilities. scale: what the model multiplies cosines by."""
     exponent = np.exp(scale * (scores - scores.max(axis=1, keepdims=True)))
     probabilities: Array = exponent / exponent.sum(axis=1, keepdims=True)
     return probabilities
@@ -239,7 +239,7 @@ class ConfusedPair:
     """Pictures of one class that were taken for another. pictures: their rows."""
 
     true: str
-    said: str
+    predicted: str
     pictures: tuple[int, ...]
 
 
@@ -252,11 +252,11 @@ class Confusion:
     pairs: tuple[ConfusedPair, ...]
 
 
-def confusion(said: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> Confusion:
-    """Count which class is taken for which. said, target: [N] rows in names. most: pairs kept, most frequent first."""
-    _same_length(said, target)
+def confusion(predicted: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> Confusion:
+    """Count which class is taken for which. predicted, target: [N] rows in names. most: pairs kept, by frequency."""
+    _same_length(predicted, target)
     count = len(names)
-    cell = target * count + said
+    cell = target * count + predicted
     counts = np.bincount(cell, minlength=count * count).reshape(count, count)
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)

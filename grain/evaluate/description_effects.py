@@ -18,7 +18,7 @@ MIN_LENGTH = 1e-12
 
 @dataclass(frozen=True)
 class DescriptionEffect:
-    """What leaving one description out does to all pictures.
+    """The effect on all pictures of leaving one description out.
 
     helped: pictures recognised only with it. hurt: only without it; those of its own class and of others alike.
     p_value: McNemar's for the two. picture: the row of one of the more numerous, -1 where there are none.
@@ -100,7 +100,7 @@ class _DescriptionSums:
 
 @dataclass(frozen=True)
 class _RivalScores:
-    """Of each picture [N]: its class, that one's score, the best wrong class, its score and the next best one's."""
+    """For each picture [N]: its class, that one's score, the best wrong class, its score and the next best one's."""
 
     target: Rows
     score: Array

@@ -50,7 +50,7 @@ def _row_details(row: ResultRow, first: ModelResult, names: Sequence[str]) -> di
         "confused": [
             {
                 "true": pair.true,
-                "said": pair.said,
+                "said": pair.predicted,
                 "count": len(pair.pictures),
                 "pictures": [int(first.labelled[at]) for at in pair.pictures[:CONFUSED_PICTURES]],
             }
@@ -121,7 +121,7 @@ def _effects(model_result: ModelResult) -> dict[str, Any]:
 
 
 def grounding_curve(found: Grounding) -> dict[str, list[float]]:
-    """Precision and recall of boxes as the least cosine falls.
+    """Return precision and recall of boxes as the least cosine falls.
 
     Asked are every picture's own descriptions and those of another picture: a box of the latter is always wrong, one of
     the former right from an IoU of RIGHT on.

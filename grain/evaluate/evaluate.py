@@ -71,7 +71,7 @@ class EvaluateConfig:
     """At most so many pictures of each data set, drawn once for all."""
     other_ways: tuple[OtherWay, ...] = ()
     """Also: filtered, descriptions that tell their class from the others by text alone; weighted_crops, random crops
-    against descriptions, both weighted (WCA), which encodes --crops crops of each picture anew."""
+    against descriptions, both weighted (WCA), which encodes --crops crops of each picture again."""
     crops: int = CROPS
     """Of each picture, for weighted_crops."""
     grammar: Grammar = "templates"

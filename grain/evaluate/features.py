@@ -119,7 +119,7 @@ def chosen_items(data: DataSet, limit: int | None) -> Iterator[EvaluationItem]:
 
 
 def chosen_rows(data: DataSet, limit: int | None) -> NDArray[np.int64]:
-    """Rows in rising order; at most limit of them, and what belongs together as one."""
+    """Return rows in rising order; at most limit of them, and what belongs together as one."""
     if limit is None or limit >= data.total:
         return np.arange(data.total)
     rng, size = np.random.default_rng(SAMPLE_SEED), data.together

@@ -41,7 +41,7 @@ def mean_interval(
     seed: int = 0,
     resamples: int = 2000,
 ) -> Estimate:
-    """Mean of one number an item, with its 95 % interval.
+    """Return the mean of one number an item, with its 95 % interval.
 
     Items alone: a percentile bootstrap; equal items have no spread to resample, so their interval is the exact one, for
     how often another number than theirs may have been missed, and so is that of hits and misses where there are fewer
@@ -92,7 +92,7 @@ def _of_items(values: Values, bounds: Bounds, *, seed: int, resamples: int) -> E
 
 
 def _exact(hits: int, items: int) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share."""
+    """Return Clopper and Pearson's interval of a share."""
     found = binomtest(hits, items).proportion_ci(method="exact")
     return float(found.low), float(found.high)
 
@@ -146,7 +146,7 @@ def topk_hits(scores: Array, target: NDArray[np.int64], k: int) -> Values:
 
 
 def mean_class_recall(hits: Values, target: NDArray[np.int64]) -> float:
-    """Mean over the classes that have pictures of the share recognised: each class counts alike, however many it has.
+    """Return the mean share recognised over the classes that have pictures: each counts alike, however many it has.
 
     Raises: ValueError: no pictures.
     """

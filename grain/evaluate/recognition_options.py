@@ -30,7 +30,7 @@ Grammar = Literal["templates", "authors"]
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """What an evaluation asks for beside our ways. grammar: of descriptions, see grain.config.ClassTexts.in_clauses."""
+    """Further ways that an evaluation asks for. grammar: of descriptions, see grain.config.ClassTexts.in_clauses."""
 
     ways: tuple[OtherWay, ...] = ()
     crops: int = CROPS
@@ -66,7 +66,7 @@ class OtherWays:
         return cls(model, filtered, weighted, asked.crops)
 
     def scores(self, items: Sequence[EvaluationItem], features: Sequence[ImageFeatures]) -> dict[str, Array]:
-        """Score pictures: way -> [N, C]. Crops are encoded anew, nothing of them is kept.
+        """Score pictures: way -> [N, C]. Crops are encoded again, nothing of them is kept.
 
         Raises: UserError: a picture cannot be read any more.
         """

@@ -66,7 +66,7 @@ class Contrasts:
 
 @dataclass(frozen=True)
 class Detection:
-    """What was found by description in each picture, and what is there."""
+    """The objects found by description in each picture, and those that are there."""
 
     found: tuple[PictureDetections, ...]
     truths: tuple[PictureObjects, ...]
@@ -74,7 +74,7 @@ class Detection:
 
 @dataclass
 class RegionResults:
-    """What one model finds, collected picture by picture. categories: the descriptions of objects."""
+    """The regions that one model finds, picture by picture. categories: the descriptions of objects."""
 
     model: EvaluatedModel
     categories: Sequence[str] = ()

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of N pictures.
+    """The outcomes of N pictures.
 
     predicted: [N] rows of the classes. rank: [N] classes before the true one, 0 where it wins, NEVER where its score is
     no number. probability: [N] of the predicted class. true_probability: [N].
@@ -55,7 +55,7 @@ class Outcomes:
 
 
 def outcomes(scores: Array, target: Ints, *, scale: float) -> Outcomes:
-    """Scores -> what became of the pictures; of equal scores the first class wins, and NaN counts against.
+    """Tell from scores what became of the pictures; of equal scores the first class wins, and NaN counts against.
 
     Args: scores: [N, C] cosines. target: [N] true rows. scale: what the softmax multiplies cosines by.
     """
@@ -144,5 +144,5 @@ def _curve(by_alpha: dict[float, Outcomes], target: Ints, half: NDArray[np.bool_
 
 
 def share(values: Values, groups: Ints) -> Estimate:
-    """Mean of [N], its interval over groups: what belongs together is drawn together (see mean_interval)."""
+    """Return the mean of [N], its interval over groups: what belongs together is drawn together (see mean_interval)."""
     return mean_interval(values, groups=groups)

@@ -39,7 +39,7 @@ class OwlPicture:
 
 
 class OwlRegions(NamedTuple):
-    """What the patches of a picture say: embeds [P, E] unit length, objectness [P] in [0, 1] (ones for OWL-ViT).
+    """The regions of a picture's patches: embeds [P, E] unit length, objectness [P] in [0, 1] (ones for OWL-ViT).
 
     shift, scale: [P]; the logit of a text is (cosine + shift) · scale.
     """

@@ -35,7 +35,7 @@ class OwlEncoder:
 
     @classmethod
     def load(cls, folder: Path, *, precision: str = "auto") -> OwlEncoder:
-        """Load a checkpoint folder that `python -m grain.hub.bring` made.
+        """Load a checkpoint folder that `python -m grain.hub.import_model` made.
 
         Raises: CheckpointError: it is damaged, or its weights do not fit its configuration.
         """

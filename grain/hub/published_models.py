@@ -59,7 +59,7 @@ PUBLISHED_MODELS = {
 
 
 @dataclass(frozen=True)
-class BringConfig:
+class ImportModelConfig:
     """Make a checkpoint of a published model that grounds (OWLv2, OWL-ViT) or recognises (open_clip's CLIPs)."""
 
     model: tyro.conf.Positional[str]

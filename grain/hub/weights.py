@@ -182,7 +182,7 @@ class Digests:
     """
 
     def __init__(self) -> None:
-        """None is known."""
+        """Start with none known."""
         self._lock = threading.Lock()
         self._known: dict[FilesState, str] = {}
         self._being_read: FilesState | None = None

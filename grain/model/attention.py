@@ -11,7 +11,7 @@ FEW_TOKENS = 128  # 65 an image: 115 images/s by plain products, 88 fused; 197: 
 
 
 def attention_over(tokens: int, device: torch.device) -> AbstractContextManager[None]:
-    """Plain products where a training on this device is quicker with them, else what torch chooses.
+    """Choose plain products where a training on this device is quicker with them, else what torch chooses.
 
     Args: tokens: how many each query attends to.
     """

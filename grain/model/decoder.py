@@ -133,7 +133,7 @@ def sine_position(grid: tuple[int, int], width: int) -> Tensor:
 
 
 def sine_embedding(coordinates: Tensor, width: int, temperature: float = 10_000.0) -> Tensor:
-    """Sines and cosines of each coordinate in a share of the channels of its own.
+    """Return sines and cosines of each coordinate in a share of the channels of its own.
 
     Args:    coordinates: [..., n] in [0, 1]. width: channels, a multiple of 2n. temperature: longest wave over 2π.
     Returns: [..., width].

@@ -22,7 +22,7 @@ ParameterGroup = Literal["towers", "decoder", "heads"]
 
 
 class RegionHeads(nn.Module):
-    """What the decoder's hidden states become: boxes, region embeddings, an image embedding."""
+    """The heads that turn the decoder's hidden states into boxes, region embeddings, an image embedding."""
 
     def __init__(self, *, width: int, embed_dim: int) -> None:
         """width: channels of a hidden state. embed_dim: E."""

@@ -41,7 +41,7 @@ from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself.
+    """The facts that a checkpoint states of itself.
 
     trained_on: one honest sentence. made_by: the command that makes it again. region_rule: how its regions score a
     class.
@@ -137,7 +137,7 @@ def export_open_clip(model: GrainModel, path: Path) -> None:
 
 
 def state_sha256(model: GrainModel) -> str:
-    """Hex digest of a model's weights, wherever they came from."""
+    """Return the hex digest of a model's weights, wherever they came from."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -46,12 +46,12 @@ class VisionTower(nn.Module):
 
     @property
     def width(self) -> int:
-        """Channels of a token."""
+        """Count the channels of a token."""
         return int(self.trunk.ln_post.weight.shape[0])
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Count the rows and columns of patches."""
         rows, columns = self.trunk.grid_size
         return int(rows), int(columns)
 

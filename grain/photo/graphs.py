@@ -43,7 +43,7 @@ ROUNDING = 0.01  # of an output's standard deviation, root mean square: more tha
 
 @dataclass(frozen=True)
 class RoundingEffect:
-    """What storing weights as float16 did to a graph's output, on random input.
+    """The effect of storing weights as float16 on a graph's output, on random input.
 
     typical: root mean square difference; largest: largest one; both as shares of the output's standard deviation.
     """
@@ -276,7 +276,7 @@ def run(model: ModelProto, pixels: Tensor) -> list[Array]:
 
 
 def count_weights(model: ModelProto) -> int:
-    """Floating point values of a graph's initializers, those included that it only names."""
+    """Count the floating point values of a graph's initializers, those included that it only names."""
     from onnx import TensorProto
 
     floats = [tensor.dims for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT]

@@ -34,7 +34,7 @@ EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has u
 PALE_DOUBT = 0.5  # factor of a region's confidence where it lacks the colours asked for
 NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
-TOLD = (
+JUDGING_INPUTS = (
     *("phrase", "name", "phrase near a name", "name near a name", "colour", "near a name"),
     *("logit", "logit near a name", "agreement", "agreement near a name", "bias"),
 )
@@ -42,7 +42,7 @@ TOLD = (
 
 @dataclass(frozen=True)
 class Fusion:
-    """How the two judgements become one: `python -m grain.dense.calibrate` fits it on photographs not trained on.
+    """Weights that make one judgement of two: `python -m grain.dense.calibrate` fits it on photographs not trained on.
 
     weights: of EVIDENCE. near_names: added to them in the measure that a description is near a name the networks know.
     presence: of TOLD, at the region that was chosen. confidence: of TOLD, at any region.
@@ -50,8 +50,8 @@ class Fusion:
 
     weights: tuple[float, ...] = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     near_names: tuple[float, ...] = (0.0,) * len(EVIDENCE)
-    presence: tuple[float, ...] = (0.3, *(0.0,) * (len(TOLD) - 2), -6.0)
-    confidence: tuple[float, ...] = (0.3, *(0.0,) * (len(TOLD) - 2), -6.0)
+    presence: tuple[float, ...] = (0.3, *(0.0,) * (len(JUDGING_INPUTS) - 2), -6.0)
+    confidence: tuple[float, ...] = (0.3, *(0.0,) * (len(JUDGING_INPUTS) - 2), -6.0)
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Fusion:
@@ -61,7 +61,7 @@ class Fusion:
         """
         read = cls(**{name: tuple(map(float, values)) for name, values in config["fusion"].items()})
         found = [len(row) for row in (read.weights, read.near_names, read.presence, read.confidence)]
-        if found != [len(EVIDENCE), len(EVIDENCE), len(TOLD), len(TOLD)]:
+        if found != [len(EVIDENCE), len(EVIDENCE), len(JUDGING_INPUTS), len(JUDGING_INPUTS)]:
             raise ValueError("fusion has other numbers of weights")
         return read
 
@@ -136,13 +136,13 @@ class LearnedPhotoEncoder:
         evidence, near = self.evidence(image, features, descriptions=descriptions, embeds=embeds)
         logits = fuse(self.fusion, evidence, near)
         ranking = expected_overlap(features.boxes_xyxy, logits)
-        told = self.tell(features, evidence, near, logits=logits, embeds=embeds)
+        inputs = self.judging_inputs(features, evidence, near, logits=logits, embeds=embeds)
         placed = self.names.rank_places(features.boxes_xyxy, logits, descriptions)
         by_place = (placed != logits).any(axis=0)
         ranking[:, by_place] = placed[:, by_place]
-        presence = _likely(at_best(told, ranking), self.fusion.presence)
+        presence = _likely(at_best(inputs, ranking), self.fusion.presence)
         colour = evidence[..., EVIDENCE.index("colour")]
-        confidence = _likely(told, self.fusion.confidence) * np.where(colour < PALE, PALE_DOUBT, 1)
+        confidence = _likely(inputs, self.fusion.confidence) * np.where(colour < PALE, PALE_DOUBT, 1)
         ranked = RegionRanking(ranking, presence, confidence.astype(np.float32))
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
@@ -165,15 +165,17 @@ class LearnedPhotoEncoder:
         within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0)
         return stacked, ((within_reach - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
 
-    def tell(self, features: ImageFeatures, evidence: Array, near: Array, *, logits: Array, embeds: Array) -> Array:
-        """Return what presence and confidence are judged by, [Q, D, 11] of TOLD. logits: [Q, D] of `fuse`."""
+    def judging_inputs(
+        self, features: ImageFeatures, evidence: Array, near: Array, *, logits: Array, embeds: Array
+    ) -> Array:
+        """Return what presence and confidence are judged by, [Q, D, 11] of JUDGING_INPUTS. logits: [Q, D] of `fuse`."""
         names, texts = (each[:, : each.shape[1] // 2] / EACH for each in (features.region_embeds, embeds))
         name = self.names.name_logits(replace(features, region_embeds=names), texts)
         phrase, agreement = evidence[..., 0] + evidence[..., 1], expected_overlap(features.boxes_xyxy, logits)
         close = np.broadcast_to(near, name.shape)
-        told = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
-        told += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
-        return np.stack(told, axis=-1).astype(np.float32)
+        inputs = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
+        inputs += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
+        return np.stack(inputs, axis=-1).astype(np.float32)
 
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)
@@ -210,9 +212,9 @@ class LearnedPhotoEncoder:
         return LearnedRegions(*(values[rows] for values in learned))
 
 
-def _likely(told: Array, weights: tuple[float, ...]) -> Array:
-    """Return probabilities: [..., 11] of TOLD -> [...]."""
-    likely: Array = (1 / (1 + np.exp(-told @ np.array(weights)))).astype(np.float32)
+def _likely(inputs: Array, weights: tuple[float, ...]) -> Array:
+    """Return probabilities: [..., 11] of JUDGING_INPUTS -> [...]."""
+    likely: Array = (1 / (1 + np.exp(-inputs @ np.array(weights)))).astype(np.float32)
     return likely
 
 

@@ -15,7 +15,7 @@ from grain.structures import Array
 
 @dataclass(frozen=True)
 class PhotoView:
-    """What the networks make of one picture.
+    """The networks' outputs for one picture.
 
     boxes_xyxy: [Q, 4] normalized proposals, best first. scores: [Q, 80] under COCO's names. features [1280, h, w], fine
     [120, 2 h, 2 w] and neck [128, any, any] are feature maps of the whole picture.

@@ -202,7 +202,7 @@ class PhotoEncoder:
 
 @dataclass(frozen=True)
 class PhotoNames:
-    """What the checkpoint's config says beside its info."""
+    """The part of the checkpoint's config beside its info."""
 
     coco: tuple[str, ...]
     imagenet: tuple[str, ...]

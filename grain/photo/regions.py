@@ -17,7 +17,7 @@ HALF = "/half"  # ends the name of a weight table that its graph casts to float3
 
 
 class LearnedRegions(NamedTuple):
-    """Of each query of one picture: embeds [Q, E] unit length, boxes_xyxy [Q, 4] normalized, objectness [Q] logits."""
+    """A picture's regions by query: embeds [Q, E] unit length, boxes_xyxy [Q, 4] normalized, objectness [Q] logits."""
 
     embeds: Array
     boxes_xyxy: Array

@@ -6,9 +6,11 @@ keeps for its gradient and multiplies is counted. Lengths of texts and the speed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ PROPOSALS = 20  # boxes an image, where regions start from proposals
 
 @dataclass(frozen=True)
 class TextLengths:
-    """What a batch's texts are like."""
+    """Lengths and number of a batch's texts."""
 
     caption_tokens: int = 32
     """Longest caption of a batch."""
@@ -46,8 +48,8 @@ class TextLengths:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one training. Bytes are one process's."""
+class MemoryCost:
+    """Memory and disk of one training. Bytes are one process's, but for `disk_bytes`."""
 
     parameters: int
     trained: int
@@ -57,57 +59,109 @@ class Cost:
     """What a piece keeps for its gradient, and the weights in 16 bits."""
     batch_bytes: int
     """Pictures, embeddings, and what exists of the logits at a time."""
-    flops_an_image: float
-    """Forward and backward, as multiplications and additions; recompute and pieces each add a forward pass."""
-    images: int
+    disk_bytes: int
+    """Saved states, with the one that is being written, and best/ and final/."""
 
     @property
     def bytes(self) -> int:
         """Return the memory of one process in all."""
         return self.weights_bytes + self.activation_bytes + self.batch_bytes
 
+
+@dataclass(frozen=True)
+class Cost(MemoryCost):
+    """Memory, disk and work of one training."""
+
+    flops_an_image: float
+    """Forward and backward, as multiplications and additions; recompute and pieces each add a forward pass."""
+    images: int
+
     def device_hours(self, *, flops_a_second: float, share: float) -> float:
-        """Hours of one device for the whole run. share: of its peak that a training reaches."""
+        """Return the hours of one device for the whole run. share: of its peak that a training reaches."""
         return self.images * self.flops_an_image / (flops_a_second * share) / 3600
 
 
-def cost_of(
+def memory_of(
     config: TrainConfig, *, processes: int = 1, model: GrainConfig | None = None, texts: TextLengths = TextLengths()
-) -> Cost:
-    """Estimate the memory and the work of a run.
+) -> MemoryCost:
+    """Estimate the memory and the disk of a run. What one model and one image keep is counted once a process.
 
     Args:   processes: that share a batch. model: instead of the preset's, where a run starts from another one.
     Raises: ValueError: no such preset, or the batch does not divide.
     """
-    shape = _shape(config, model)
     if config.batch_size % processes:
         raise ValueError(f"batch_size ({config.batch_size}) must be a multiple of the {processes} processes")
     local = config.batch_size // processes
     piece = -(-local // config.pieces)
-    with FakeTensorMode():
-        built = GrainModel(shape)
-        built.lock(image=config.lock_image, text=config.lock_text)
-        if config.adapter_rank:
-            add_adapters(built, config.adapter_rank)
-        one, two = (_kept(built, shape, texts, images=n, config=config) for n in (1, 2))
-        forward, backward = _flops(built, shape, texts)
-    total = sum(p.numel() for p in built.parameters())
-    trained = sum(p.numel() for p in built.parameters() if p.requires_grad)
-    again = forward * (config.recompute + (config.pieces > 1))
+    shape = _shape(config, model)
+    kept = _count(_start(config, shape), texts, recompute=config.recompute, bf16=config.precision == "bf16")
+    stored = 4 * kept.parameters
+    weights = stored * (2 if config.average else 1)
     embeds = 4 * shape.embed_dim * (2 + texts.descriptions + 5) * 4  # image, caption, descriptions, regions; 4 copies
-    return Cost(
-        parameters=total,
-        trained=trained,
-        weights_bytes=4 * total * (2 if config.average else 1) + (12 + 4 * (processes > 1)) * trained,
-        activation_bytes=one + (piece - 1) * (two - one),
+    return MemoryCost(
+        parameters=kept.parameters,
+        trained=kept.trained,
+        weights_bytes=weights + (12 + 4 * (processes > 1)) * kept.trained,
+        activation_bytes=kept.one_image + (piece - 1) * (kept.two_images - kept.one_image),
         batch_bytes=int(
             local * 4 * 3 * shape.image_size**2
             + config.batch_size * embeds
             + LOGIT_TABLES * 4 * min(MAX_LOGITS, int((config.batch_size * max(texts.descriptions, 1)) ** 2))
         ),
-        flops_an_image=float(forward + backward + again),
-        images=config.images,
+        disk_bytes=(config.keep + 1) * (weights + 8 * kept.trained) + 2 * stored,
     )
+
+
+def cost_of(
+    config: TrainConfig, *, processes: int = 1, model: GrainConfig | None = None, texts: TextLengths = TextLengths()
+) -> Cost:
+    """Estimate the memory and the work of a run; arguments and errors are those of `memory_of`."""
+    memory = memory_of(config, processes=processes, model=model, texts=texts)
+    with FakeTensorMode():
+        forward, backward = _flops(_start(config, _shape(config, model)), texts)
+    again = forward * (config.recompute + (config.pieces > 1))
+    return Cost(**vars(memory), flops_an_image=float(forward + backward + again), images=config.images)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A model before its first step, as a key. shape: JSON of a GrainConfig."""
+
+    shape: str
+    lock_image: bool
+    lock_text: bool
+    adapter_rank: int
+
+    def build(self) -> tuple[GrainModel, GrainConfig]:
+        shape = GrainConfig.from_json(json.loads(self.shape))
+        model = GrainModel(shape)
+        model.lock(image=self.lock_image, text=self.lock_text)
+        if self.adapter_rank:
+            add_adapters(model, self.adapter_rank)
+        return model, shape
+
+
+def _start(config: TrainConfig, shape: GrainConfig) -> _Start:
+    return _Start(json.dumps(shape.to_json()), config.lock_image, config.lock_text, config.adapter_rank)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Parameters, and bytes that a pass over one and over two images keeps."""
+
+    parameters: int
+    trained: int
+    one_image: int
+    two_images: int
+
+
+@lru_cache(maxsize=64)  # a form asks again at every change
+def _count(start: _Start, texts: TextLengths, *, recompute: bool, bf16: bool) -> _Kept:
+    with FakeTensorMode():
+        model, shape = start.build()
+        one, two = (_kept(model, shape, texts, images=n, recompute=recompute, bf16=bf16) for n in (1, 2))
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return _Kept(sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns), one, two)
 
 
 def _shape(config: TrainConfig, model: GrainConfig | None) -> GrainConfig:
@@ -136,32 +190,33 @@ def _run(model: GrainModel, shape: GrainConfig, texts: TextLengths, *, images: i
     return result
 
 
-def _flops(model: GrainModel, shape: GrainConfig, texts: TextLengths) -> tuple[int, int]:
+def _flops(start: _Start, texts: TextLengths) -> tuple[int, int]:
     """Count operations of one image: forward, backward."""
+    model, shape = start.build()
     with sdpa_kernel(SDPBackend.MATH):  # the counter knows no fused attention of a CPU
         with FlopCounterMode(display=False) as forward:
             loss = _run(model, shape, texts, images=1)
         with FlopCounterMode(display=False) as backward:
             loss.backward()  # type: ignore[no-untyped-call]
-    model.zero_grad(set_to_none=True)
     return forward.get_total_flops(), backward.get_total_flops()
 
 
-def _kept(model: GrainModel, shape: GrainConfig, texts: TextLengths, *, images: int, config: TrainConfig) -> int:
+def _kept(
+    model: GrainModel, shape: GrainConfig, texts: TextLengths, *, images: int, recompute: bool, bf16: bool
+) -> int:
     """Count the bytes kept for the gradient after a forward pass over so many images."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     blocks: list[tuple[int, int]] = []  # of each block: what goes in, what is kept within
-    with _recounted(model, weights, blocks) if config.recompute else nullcontext(), _counting(weights) as outside:
-        casts = torch.autocast("cpu", torch.bfloat16) if config.precision == "bf16" else nullcontext()
-        with casts:
-            _run(model, shape, texts, images=images)
+    recounted = _recounted(model, weights, blocks) if recompute else nullcontext()
+    with recounted, _counting(weights) as outside, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        _run(model, shape, texts, images=images)
     within = max((inside for _, inside in blocks), default=0)
     return sum(outside.values()) + sum(entering for entering, _ in blocks) + within
 
 
 @contextmanager
 def _counting(weights: set[int]) -> Iterator[dict[int, int]]:
-    """Storage -> bytes of all that is saved for a gradient, but for the weights themselves."""
+    """Map storage -> bytes of all that is saved for a gradient, but for the weights themselves."""
     found: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no storage's place is given to another one
 
@@ -178,7 +233,7 @@ def _counting(weights: set[int]) -> Iterator[dict[int, int]]:
 
 @contextmanager
 def _recounted(model: GrainModel, weights: set[int], blocks: list[tuple[int, int]]) -> Iterator[None]:
-    """While this lasts each block's own count goes into `blocks` and not into the count around it."""
+    """Count each block's own share into `blocks` and not into the count around it, while this lasts."""
 
     def counted(forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*inputs: Any, **options: Any) -> Any:

@@ -12,7 +12,7 @@ WARM = 20  # steps before a spike can be distinguished from a start
 
 
 class StepVerdict(Enum):
-    """What to do with a step."""
+    """The verdict on a step."""
 
     TAKE = "take"
     SKIP = "skip"

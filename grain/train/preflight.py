@@ -31,7 +31,7 @@ DRY_PICTURES = 16  # evaluated, in place of all that a run evaluates on
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """What was measured, by the main process. Bytes, seconds. memory_total_bytes: of the GPU, or of this machine.
+    """Measurements of the main process. Bytes, seconds. memory_total_bytes: of the GPU, or of this machine.
 
     seconds_per_step: with what loading holds up; loading_seconds: of this process reading a batch alone;
     evaluation_seconds: of one evaluation, scaled up from a few pictures. Saved states are not in them.

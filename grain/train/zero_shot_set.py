@@ -21,7 +21,7 @@ BATCH = 64  # pictures a pass
 
 
 class ZeroShotSet:
-    """Pictures with a class that nothing is trained on. They are read anew each time: none is kept in memory."""
+    """Pictures with a class that nothing is trained on. They are read each time: none is kept in memory."""
 
     def __init__(self, spec: str, *, limit: int) -> None:
         """Open a data set.

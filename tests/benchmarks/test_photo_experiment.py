@@ -44,12 +44,14 @@ def test_all_arms_see_the_same_pictures_and_captions_in_the_same_order() -> None
     pictures = [photograph(str(row), *"abcde", phrases=(f"thing {row}",)) for row in range(2 * BATCH + 3)]
     plain = list(steps_of(pictures, seed=1, epoch=0, with_phrases=False))
     mixed = list(steps_of(pictures, seed=1, epoch=0, with_phrases=True))
-    assert [len(step.said) for step in plain] == [BATCH, BATCH]
+    assert [len(step.texts) for step in plain] == [BATCH, BATCH]
     assert [step.photographs for step in plain] == [step.photographs for step in mixed]
-    said = [(one, other) for a, b in zip(plain, mixed, strict=True) for one, other in zip(a.said, b.said, strict=True)]
-    phrases = [other for one, other in said if one != other]
+    texts = [
+        (one, other) for a, b in zip(plain, mixed, strict=True) for one, other in zip(a.texts, b.texts, strict=True)
+    ]
+    phrases = [other for one, other in texts if one != other]
     assert all(phrase.startswith("thing ") for phrase in phrases)
-    assert 0.3 < len(phrases) / len(said) < 0.7
+    assert 0.3 < len(phrases) / len(texts) < 0.7
 
 
 def test_a_text_that_another_pictures_words_imply_is_no_negative_for_it() -> None:

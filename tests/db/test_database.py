@@ -213,7 +213,9 @@ def test_a_full_disk_is_said_and_what_was_kept_stays(small_disk: Path) -> None:
     with transaction(engine) as session:
         dataset_id = create_dataset(session, name="lids").id
         add_images(session, dataset_id=dataset_id, images=some_images(range(100)))
-    with pytest.raises(DatabaseError, match=r"the disk of the database .* is full: make room"):
+    with pytest.raises(
+        DatabaseError, match=r"The disk is full: free some space on sqlite:.*grain\.sqlite and try again"
+    ):
         retrying(
             engine, lambda session: add_images(session, dataset_id=dataset_id, images=some_images(range(100, 100_000)))
         )

@@ -13,7 +13,7 @@ import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grain.command import DISK_FULL, command_line, exit_sentence, flags_of, run_command
+from grain.command import command_line, exit_sentence, flags_of, run_command
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.paths import ROOT
 from user_errors import UserError
@@ -129,9 +129,12 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
         (UserError("expected a cat, got a dog: bring a cat"), "a.b: expected a cat, got a dog: bring a cat"),
         (ValueError("no such name"), "a.b: no such name"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "a.b: [Errno 2] No such file: '/x'"),
-        (FULL, f"a.b: {DISK_FULL}"),
-        (OSError(errno.EDQUOT, "quota"), f"a.b: {DISK_FULL}"),
-        (KeyboardInterrupt(), "a.b: stopped: the same command goes on"),
+        (FULL, "a.b: The disk is full: free some space on /x and try again; the same command resumes."),
+        (
+            OSError(errno.EFBIG, "big"),
+            "a.b: The disk is full: free some space and try again; the same command resumes.",
+        ),
+        (KeyboardInterrupt(), "a.b: stopped: the same command resumes"),
     ],
 )
 def test_what_a_person_can_mend_ends_in_a_sentence(
@@ -155,8 +158,8 @@ def test_a_bug_keeps_its_traceback_and_a_code_is_passed_on(monkeypatch: pytest.M
 
 def test_another_sentence_may_be_given_for_a_stop() -> None:
     with (
-        pytest.raises(SystemExit, match=r"^a: begin anew$"),
-        exit_sentence("a", stopped="begin anew"),
+        pytest.raises(SystemExit, match=r"^a: begin again$"),
+        exit_sentence("a", stopped="begin again"),
     ):
         raise KeyboardInterrupt
 

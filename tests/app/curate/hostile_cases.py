@@ -12,7 +12,7 @@ from app.curate.actions import GalleryPage, GalleryTile, OpenedPicture
 from app.curate.bulk_actions import ReviewLibrary
 from app.curate.map_actions import SimilarPictures
 from app.ui.html import render
-from curation.review.acts import ActCount, WantedAct
+from curation.review.acts import ActCount, ActRequest
 from db.models import Image, RegionEdit, RegionRow, ReviewAct, SavedFilter
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.history_queries import Throughput
@@ -73,8 +73,8 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: render("curate/templates/bulk_bar.html", acts=((HOSTILE, HOSTILE, HOSTILE), ("accept", "accept", ""))),
     ),
     "curate/templates/bulk_question.html": (
-        lambda: bulk_panels.question_panel(WantedAct("relabel", HOSTILE), ActCount(2, 1, 3, HOSTILE)),
-        lambda: bulk_panels.question_panel(WantedAct("relabel", HOSTILE), ActCount(0, 0, 3, HOSTILE)),
+        lambda: bulk_panels.question_panel(ActRequest("relabel", HOSTILE), ActCount(2, 1, 3, HOSTILE)),
+        lambda: bulk_panels.question_panel(ActRequest("relabel", HOSTILE), ActCount(0, 0, 3, HOSTILE)),
     ),
     "curate/templates/bulk_done.html": (lambda: bulk_panels.done_panel(many("relabel")),),
     "curate/templates/library.html": (lambda: bulk_panels.library_panel(library(HOSTILE)),),

@@ -143,7 +143,7 @@ def test_a_wide_act_that_was_stopped_is_too_large_for_the_page_too(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        do_wide_act(services.engine, WideAct(1, "undo run", "run 1", "ana", "stopped"), [part], told=stop)
+        do_wide_act(services.engine, WideAct(1, "undo run", "run 1", "ana", "stopped"), [part], on_progress=stop)
     with monkeypatch.context() as few:
         few.setattr(bulk_actions, "MOST_AT_ONCE", 1)
         with pytest.raises(UserError, match="has 2 regions: undo it on the Data page"):

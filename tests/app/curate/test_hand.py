@@ -322,7 +322,7 @@ def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
         region = int(page.evaluate("document.querySelector('#editor .text.chosen').dataset.id"))
         before = words(engine, region)
         field = page.locator("#editor .text.chosen input")
-        for text in ("first words", before):  # back again, before anything is drawn anew
+        for text in ("first words", before):  # back again, before anything is drawn again
             page.keyboard.press("e")
             field.fill(text)
             page.keyboard.press("Enter")

@@ -52,7 +52,7 @@ HOSTILE = "<img src=x onerror=window.hacked=1>"
 TITLED = """id => {
   const title = document.querySelector(`#${id} .gtitle`), frame = document.getElementById(id);
   return title?.textContent && title.getBoundingClientRect().top >= frame.getBoundingClientRect().top;
-}"""  # whether a plot's title is not cut off: asked at one moment, since Plotly may be drawing it anew
+}"""  # whether a plot's title is not cut off: asked at one moment, since Plotly may be drawing it again
 
 
 @pytest.fixture(scope="module")

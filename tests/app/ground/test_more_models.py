@@ -69,4 +69,4 @@ def test_a_model_is_fetched_once_by_an_admin_where_the_hub_may_be_asked(
     with pytest.raises(UserError, match="owlvit is in the menu already"):
         fetch(services, "owlvit", ADMIN)
     command = next(row.command for row in model_rows(services) if row.model.name == "clip-b-16")
-    assert command.startswith("python -m grain.hub.bring --out=") and command.endswith("--fetch clip-b-16")
+    assert command.startswith("python -m grain.hub.import_model --out=") and command.endswith("--fetch clip-b-16")

@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tyro
 
@@ -23,7 +22,6 @@ from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.data_checks import PreflightCheck
-from app.train.estimate import parameters
 from app.train.form import CHOSEN_ELSEWHERE, config_from, form_fields, values_of
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
@@ -33,7 +31,6 @@ from db.models import Job
 from db.queries.job_queries import JobStateError, enqueue_job, request_cancel, requeue_job
 from db.queries.job_runner_queries import claim_job, finish_job, hand_over_job
 from grain.command import flags_of
-from grain.config import preset
 from grain.model.onnx_export import OnnxExportConfig
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
@@ -220,6 +217,17 @@ def test_the_preflight_names_what_is_wrong(services: Services, tmp_path: Path) -
     assert checks_of(services, asked())["name"].state == "bad"
     huge = asked(name="huge", fields=SMALL | {"preset": "vit-l-14", "keep": "100000000"})
     assert checks_of(services, huge)["disk"].state == "bad"
+    uneven = checks_of(services, asked(where="ray", processes=3))["memory"]
+    assert uneven.state == "bad" and "must be a multiple of the 3 processes" in uneven.found
+
+
+def test_the_memory_by_estimate_knows_what_is_computed_again(services: Services) -> None:
+    plain, recomputed = (
+        checks_of(services, asked(fields=SMALL | {"preset": "vit-b-16", "recompute": again}))["memory"].found
+        for again in (False, True)
+    )
+    kept, less = (float(found.split()[1]) for found in (plain, recomputed))
+    assert "GB by estimate" in plain and less < kept
 
 
 def test_of_two_who_queue_a_name_at_once_one_gets_it(services: Services) -> None:
@@ -418,12 +426,3 @@ def test_a_job_that_goes_on_elsewhere_is_handed_over_with_what_was_asked_of_it(s
         assert requeue_job(session, job_id=job).external_id == ""
     with pytest.raises(JobStateError), transaction(services.engine) as session:
         requeue_job(session, job_id=job)
-
-
-@pytest.mark.parametrize("name", ["sample", "vit-b-16", "vit-b-32", "vit-l-14"])
-def test_parameters_are_worked_out_without_building_the_model(name: str) -> None:
-    published = {"sample": 5.54e6, "vit-b-16": 176.3e6}
-    found = sum(parameters(preset(name)))
-    assert found == pytest.approx(published.get(name, found), rel=0.01)
-    clip = sum(parameters(preset(name).as_clip()))
-    assert clip < found and np.isfinite(found)

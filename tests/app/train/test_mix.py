@@ -15,7 +15,6 @@ from app.services import Services
 from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
-from app.train.estimate import need
 from app.train.plan import TrainRequest, plan_run, zero_shot_choices
 from app.train.preflight import check_plan
 from app.train.run_jobs import DATA
@@ -115,13 +114,3 @@ def test_the_form_offers_what_is_drawn_to_classify_and_shows_what_was_chosen(ser
     )  # fmt: skip
     assert '<option value="world:6" selected>b</option>' in shown and 'value="pets"' in shown
     assert '<option value="folder" selected>a folder</option>' in shown
-
-
-def test_an_average_and_adapters_are_in_the_estimate() -> None:
-    plain, averaged, adapted = (
-        need(TrainConfig(Path("d"), Path("o"), **changes)) for changes in ({}, {"average": 0.999}, {"adapter_rank": 4})
-    )
-    assert plain and averaged and adapted
-    assert averaged.memory - plain.memory == 4 * plain.parameters
-    assert averaged.disk - plain.disk == 3 * 4 * plain.parameters, "in each saved state, and while one is written"
-    assert adapted.trainable < plain.trainable / 2 and adapted.parameters == plain.parameters

@@ -63,7 +63,7 @@ def test_a_recipe_stays_what_it_is(
     describer: DescriberChoice, localizer: LocalizerChoice, sample: SampleConfig, recipes: list[str]
 ) -> None:
     works = works_of(describer, localizer, sample)
-    assert [work.recipe[:8] for work in works] == recipes, "every stored result would be made anew"
+    assert [work.recipe[:8] for work in works] == recipes, "every stored result would be made again"
     assert [work.needs for work in works] == ["", *(work.recipe for work in works[:-1])]
 
 

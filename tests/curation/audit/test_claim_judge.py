@@ -190,7 +190,9 @@ def test_what_was_learned_of_colours_is_not_said_of_materials() -> None:
     [both] = fit(examples, name="people's").description([(Claim("attribute", 0, 3, 0), attribute(3.0, "material"))])
     assert both.verdict == "supported", "people's own verdicts say more than none"
     [wooden] = [
-        one for claim, one in questions_of("a wooden lid", vocabulary=(), said="", fills=False) if one and one.family
+        one
+        for claim, one in questions_of("a wooden lid", vocabulary=(), all_texts="", fills=False)
+        if one and one.family
     ]
     assert wooden.family == "material"
 
@@ -263,5 +265,5 @@ def test_one_who_says_yes_to_everything_speaks_for_nothing() -> None:
 
 
 def questions(text: str, *, fills: bool) -> list:  # type: ignore[type-arg]
-    asked = questions_of(text, vocabulary=["cork", "antenna", "hook", "lid"], said=f"{text} a hook", fills=fills)
+    asked = questions_of(text, vocabulary=["cork", "antenna", "hook", "lid"], all_texts=f"{text} a hook", fills=fills)
     return [question for _, question in asked]

@@ -90,8 +90,8 @@ def test_a_server_is_asked_both_prompts_about_the_same_pictures_and_both_are_cou
     assert found.decided and two.unsupported is not None and one.unsupported is not None
     assert not found.same
     pair = found.examples[0]
-    assert [len(said) for said in pair.said] == [1, 3]
-    assert pair.said[1][1][0] == "a zebra" and pair.said[1][1][1][0].claim.words == "zebra"
+    assert [len(texts) for texts in pair.texts] == [1, 3]
+    assert pair.texts[1][1][0] == "a zebra" and pair.texts[1][1][1][0].claim.words == "zebra"
     assert any("two-stage minus one-stage" in line for line in found.lines())
 
 
@@ -103,9 +103,9 @@ def test_the_sample_is_a_data_set_of_its_own_drawn_once_and_the_other_one_is_lef
         config = asking(server)
         assert draw_pictures(colours, config).id == draw_pictures(colours, config).id
         compare_prompts(colours, config, worker="w", home=tmp_path)
-        said = len(server.requests)
+        before = len(server.requests)
         compare_prompts(colours, config, worker="w", home=tmp_path)
-        assert len(server.requests) == said
+        assert len(server.requests) == before
     with reading(colours) as session:
         whole, sample = (get_dataset(session, name=name) for name in ("colours", config.sample_name))
         assert whole is not None and sample is not None

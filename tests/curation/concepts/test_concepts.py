@@ -264,7 +264,7 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     image = next(each for each in status_of(engine, "fair").kept if each.id == one.image_id)
     settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="ana", reason=BOTH_SEEN)
     now = status_of(engine, "fair")
-    assert now.decided_disputes() == (0, 1) and now.is_own_decision(image.id)
+    assert now.decided_disagreements() == (0, 1) and now.is_own_decision(image.id)
     own = "1 disputed pictures were decided by one of the two labellers, who saw both labels."
     assert own in frozen_facts(now)["labelling"]
     image = next(each for each in now.kept if each.id == one.image_id)

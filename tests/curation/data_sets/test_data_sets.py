@@ -88,7 +88,7 @@ def test_a_deleted_data_set_leaves_nothing_and_others_whole(lids: Engine, tmp_pa
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
     heard: list[tuple[int, int]] = []
-    removed = delete(lids, tmp_path, dataset="lids", told=lambda done, total: heard.append((done, total)))
+    removed = delete(lids, tmp_path, dataset="lids", on_progress=lambda done, total: heard.append((done, total)))
     assert removed["image"] == 8 and removed["dataset"] == 1
     assert heard[-1] == (sum(removed.values()), sum(removed.values()) - 1), "all but the data set's own row are counted"
     with reading(lids) as session:

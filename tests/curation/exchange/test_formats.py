@@ -138,7 +138,6 @@ def through_imagefolder(records: Sequence[PictureRecord]) -> list[PictureRecord]
 
 
 def through_parquet(records: Sequence[PictureRecord]) -> list[PictureRecord]:
-    pytest.importorskip("pyarrow")
     file = io.BytesIO()
     imagefolder.write_parquet(((record, b"picture") for record in records), file)
     file.seek(0)
@@ -563,7 +562,6 @@ def test_a_malformed_row_is_named_in_one_sentence(change: dict[str, Any], compla
 
 
 def test_a_damaged_parquet_file_is_refused_and_a_wrong_row_is_named() -> None:
-    pytest.importorskip("pyarrow")
     with pytest.raises(UserError, match="expected a parquet file"):
         list(imagefolder.read_parquet(io.BytesIO(b"PAR1 and no more")))
     file = io.BytesIO()

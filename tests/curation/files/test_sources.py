@@ -16,7 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from curation.files.archives import ArchiveLimits, open_archive
 from curation.files.decode import Limits
@@ -254,11 +256,10 @@ def test_parquet_without_pyarrow_is_a_plain_sentence(tmp_path: Path, monkeypatch
 
 
 def test_parquet_of_hugging_face(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     write_all(tmp_path, {"beside.jpg": jpeg(9)})
     images: list[Any] = [{"bytes": jpeg(n), "path": f"{n}.jpg"} for n in range(100)]
     images += [{"bytes": None, "path": "beside.jpg"}, {"bytes": None, "path": "gone.jpg"}, None]
-    table = arrow.table({"image": images, "text": [f"lid {n}" for n in range(103)]})
+    table = pyarrow.table({"image": images, "text": [f"lid {n}" for n in range(103)]})
     parquet.write_table(table, tmp_path / "x.parquet", row_group_size=40)
     everything = found(tmp_path / "x.parquet")
     assert [(f.member, f.caption, f.origin_row, f.content) for f in everything[:100]] == [
@@ -266,7 +267,7 @@ def test_parquet_of_hugging_face(tmp_path: Path) -> None:
     ]
     assert (everything[100].location, everything[100].member) == (str(tmp_path / "beside.jpg"), "")
     assert list(refusals(everything)) == ["x.parquet:row 101", "x.parquet:row 102"]
-    parquet.write_table(arrow.table({"picture": [1]}), tmp_path / "other.parquet")
+    parquet.write_table(pyarrow.table({"picture": [1]}), tmp_path / "other.parquet")
     assert "has picture" in wrong(tmp_path / "other.parquet")
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:500])
     assert "damaged" in wrong(tmp_path / "cut.parquet")

@@ -19,9 +19,11 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import tyro
 from PIL import Image, ImageOps
+from pyarrow import parquet
 from sqlalchemy import URL
 from sqlmodel import select
 
@@ -175,9 +177,8 @@ def an_image_folder(at: Path) -> Path:
 
 
 def a_parquet_file(at: Path) -> Path:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     images = [{"bytes": PIXELS[name], "path": f"{name}.png"} for name in PIXELS]
-    table = arrow.table({"image": images, "caption": list(CAPTIONS.values())})
+    table = pyarrow.table({"image": images, "caption": list(CAPTIONS.values())})
     parquet.write_table(table, at / "lids.parquet", row_group_size=2)
     return at / "lids.parquet"
 

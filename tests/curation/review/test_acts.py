@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlmodel import col, select
 
-from curation.review.acts import WantedAct, count_act, count_trash, do_act, empty_trash, redo_act, undo_act
+from curation.review.acts import ActRequest, count_act, count_trash, do_act, empty_trash, redo_act, undo_act
 from db.engine import Engine, Session, reading, transaction
 from db.models import Image, RegionEdit, RegionRow, ReviewAct, Status
 from db.queries.curate_filter import ChosenRegions, CurateFilter
@@ -66,7 +66,7 @@ def tallies(session: Session) -> Counter[Status]:
     return found
 
 
-def done(engine: Engine, selection: RegionSelection, act: WantedAct, action: str = "act") -> ReviewAct:
+def done(engine: Engine, selection: RegionSelection, act: ActRequest, action: str = "act") -> ReviewAct:
     seen = count_act(engine, selection, act).seen
     return do_act(engine, selection, act, who="ada", action=action, seen=seen)
 
@@ -77,7 +77,7 @@ def done(engine: Engine, selection: RegionSelection, act: WantedAct, action: str
 def test_a_verdict_on_all_of_a_filter_is_one_act_with_one_undo(
     engine: Engine, regions: list[int], act: str, status: Status
 ) -> None:
-    selection, wanted = RegionSelection(1, CurateFilter(words="lid 2")), WantedAct(act)  # type: ignore[arg-type]
+    selection, wanted = RegionSelection(1, CurateFilter(words="lid 2")), ActRequest(act)  # type: ignore[arg-type]
     with reading(engine) as session:
         before = states(session)
     count = count_act(engine, selection, wanted)
@@ -101,7 +101,7 @@ def test_a_verdict_on_all_of_a_filter_is_one_act_with_one_undo(
 
 
 def test_it_can_be_redone_and_undone_again(engine: Engine, regions: list[int]) -> None:
-    done(engine, ALL, WantedAct("relabel", " a  red lid "))
+    done(engine, ALL, ActRequest("relabel", " a  red lid "))
     with reading(engine) as session:
         after = states(session)
         assert {row[2] for row in after[: len(regions)]} == {"a red lid"}
@@ -120,7 +120,7 @@ def test_it_can_be_redone_and_undone_again(engine: Engine, regions: list[int]) -
 
 
 def test_what_somebody_changed_since_stays_as_they_left_it(engine: Engine, regions: list[int]) -> None:
-    done(engine, RegionSelection(1, CurateFilter(), ids=tuple(regions[:3])), WantedAct("reject"))
+    done(engine, RegionSelection(1, CurateFilter(), ids=tuple(regions[:3])), ActRequest("reject"))
     with transaction(engine) as session:
         set_status(session, region_id=regions[1], expected_version=2, who="bo", status="accepted")
     undone = undo_act(engine, undone="act", who="ada", action="undo")
@@ -131,28 +131,28 @@ def test_what_somebody_changed_since_stays_as_they_left_it(engine: Engine, regio
 
 
 def test_nothing_is_done_to_regions_that_changed_after_they_were_counted(engine: Engine, regions: list[int]) -> None:
-    count = count_act(engine, ALL, WantedAct("accept"))
+    count = count_act(engine, ALL, ActRequest("accept"))
     with transaction(engine) as session:
         change = RegionChange(text="another thing")
         edit_region(session, region_id=regions[0], expected_version=1, who="bo", change=change)
     with pytest.raises(UserError, match="changed meanwhile and are 24 now: nothing was done"):
-        do_act(engine, ALL, WantedAct("accept"), who="ada", action="act", seen=count.seen)
+        do_act(engine, ALL, ActRequest("accept"), who="ada", action="act", seen=count.seen)
     with reading(engine) as session:
         assert tallies(session) == {"pending": len(regions)}
         assert session.exec(select(ReviewAct)).all() == []
 
 
 def test_the_same_act_sent_twice_counts_once(engine: Engine, regions: list[int]) -> None:
-    seen = count_act(engine, ALL, WantedAct("accept")).seen
+    seen = count_act(engine, ALL, ActRequest("accept")).seen
     for _ in range(2):
-        made = do_act(engine, ALL, WantedAct("accept"), who="ada", action="act", seen=seen)
+        made = do_act(engine, ALL, ActRequest("accept"), who="ada", action="act", seen=seen)
         assert made.regions == len(regions)
     with reading(engine) as session:
         assert len(session.exec(select(RegionEdit).where(RegionEdit.what == "accepted")).all()) == len(regions)
 
 
 def test_only_its_own_person_undoes_an_act_and_not_a_part_of_it(engine: Engine, regions: list[int]) -> None:
-    done(engine, ALL, WantedAct("accept"))
+    done(engine, ALL, ActRequest("accept"))
     with pytest.raises(UserError, match="ask them"):
         undo_act(engine, undone="act", who="bo", action="undo")
     with pytest.raises(UserError, match="expected an act"):
@@ -169,14 +169,14 @@ def test_only_its_own_person_undoes_an_act_and_not_a_part_of_it(engine: Engine, 
 )
 def test_an_act_without_meaning_is_refused(kind: str, text: str) -> None:
     with pytest.raises(UserError, match="expected"):
-        WantedAct(kind, text)  # type: ignore[arg-type]
+        ActRequest(kind, text)  # type: ignore[arg-type]
 
 
 def test_an_act_that_would_change_nothing_is_refused(engine: Engine, regions: list[int]) -> None:
     nobody = RegionSelection(1, CurateFilter(), ids=())
-    assert count_act(engine, nobody, WantedAct("accept")).regions == 0
+    assert count_act(engine, nobody, ActRequest("accept")).regions == 0
     with pytest.raises(UserError, match="got none"):
-        done(engine, nobody, WantedAct("accept"))
+        done(engine, nobody, ActRequest("accept"))
 
 
 def test_a_selection_is_what_the_gallery_shows(engine: Engine, regions: list[int]) -> None:
@@ -184,11 +184,11 @@ def test_a_selection_is_what_the_gallery_shows(engine: Engine, regions: list[int
     chosen = RegionSelection(1, filters)
     with reading(engine) as session:
         shown = len(curate_page(session, dataset_id=1, filters=filters).regions)
-    assert count_act(engine, chosen, WantedAct("accept")).selected == shown == 4
+    assert count_act(engine, chosen, ActRequest("accept")).selected == shown == 4
     listed = replace(chosen, also=(ChosenRegions(tuple(regions[:3])),))
-    assert count_act(engine, listed, WantedAct("accept")).selected == 1
-    assert count_act(engine, replace(chosen, scored=True), WantedAct("accept")).selected == 0
-    assert count_act(engine, RegionSelection(2, CurateFilter(), ids=tuple(regions)), WantedAct("accept")).selected == 0
+    assert count_act(engine, listed, ActRequest("accept")).selected == 1
+    assert count_act(engine, replace(chosen, scored=True), ActRequest("accept")).selected == 0
+    assert count_act(engine, RegionSelection(2, CurateFilter(), ids=tuple(regions)), ActRequest("accept")).selected == 0
 
 
 # tags
@@ -196,15 +196,15 @@ def test_a_selection_is_what_the_gallery_shows(engine: Engine, regions: list[int
 
 def test_tags_are_a_filter_and_an_act_like_others(engine: Engine, regions: list[int]) -> None:
     few = RegionSelection(1, CurateFilter(), ids=tuple(regions[:5]))
-    assert done(engine, few, WantedAct("tag", " look  again ")).regions == 5
-    counts = [count_act(engine, ALL, WantedAct(kind, "look again")).regions for kind in ("tag", "untag")]
+    assert done(engine, few, ActRequest("tag", " look  again ")).regions == 5
+    counts = [count_act(engine, ALL, ActRequest(kind, "look again")).regions for kind in ("tag", "untag")]
     assert counts == [len(regions) - 5, 5], "what is said first is what is done"
-    assert done(engine, ALL, WantedAct("tag", "look again"), "more").regions == len(regions) - 5
+    assert done(engine, ALL, ActRequest("tag", "look again"), "more").regions == len(regions) - 5
     tagged = RegionSelection(1, CurateFilter(tag="look again"))
-    assert count_act(engine, tagged, WantedAct("accept")).selected == len(regions)
+    assert count_act(engine, tagged, ActRequest("accept")).selected == len(regions)
     undo_act(engine, undone="more", who="ada", action="undo")
-    assert count_act(engine, tagged, WantedAct("accept")).selected == 5
-    assert done(engine, tagged, WantedAct("untag", "look again"), "off").regions == 5
+    assert count_act(engine, tagged, ActRequest("accept")).selected == 5
+    assert done(engine, tagged, ActRequest("untag", "look again"), "off").regions == 5
     with reading(engine) as session:
         assert count_tags(session, dataset_id=1) == {}
     undo_act(engine, undone="off", who="ada", action="undo off")
@@ -235,14 +235,14 @@ def test_what_is_deleted_comes_back_with_its_verdict_or_goes_for_good(engine: En
         set_status(session, region_id=first, expected_version=1, who="ada", status="accepted")
         more = add_region_by_hand(session, image_id=1, who="ada", box_id=second, text="of the same box").id
     some = RegionSelection(1, CurateFilter(), ids=(first, second))
-    done(engine, some, WantedAct("delete"))
+    done(engine, some, ActRequest("delete"))
     assert count_trash(engine, 1) == (2, 1)
-    assert done(engine, some, WantedAct("restore"), "back").regions == 2
+    assert done(engine, some, ActRequest("restore"), "back").regions == 2
     with reading(engine) as session:
         assert [session.get_one(RegionRow, each).status for each in (first, second)] == ["accepted", "pending"]
     undo_act(engine, undone="back", who="ada", action="undo")
-    done(engine, RegionSelection(1, CurateFilter(), ids=(regions[5],)), WantedAct("tag", "x"), "tag")
-    done(engine, RegionSelection(1, CurateFilter(), ids=(regions[5],)), WantedAct("delete"), "third")
+    done(engine, RegionSelection(1, CurateFilter(), ids=(regions[5],)), ActRequest("tag", "x"), "tag")
+    done(engine, RegionSelection(1, CurateFilter(), ids=(regions[5],)), ActRequest("delete"), "third")
     assert empty_trash(engine, 1, who="ada", action="empty") == 3
     assert count_trash(engine, 1) == (0, 0) and empty_trash(engine, 1, who="ada", action="again") == 0
     with reading(engine) as session:

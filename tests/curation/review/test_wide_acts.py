@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from curation.exchange.import_annotations import AnnotationImport, import_records
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.review.acts import WantedAct, count_act, do_act, undo_act
+from curation.review.acts import ActRequest, count_act, do_act, undo_act
 from curation.review.restore import RestoreConfig
 from curation.review.restore_version import count_restore, restore_version
 from curation.review.undo import UndoConfig
@@ -150,7 +150,7 @@ def test_a_redo_that_was_stopped_goes_on(lids: Engine, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        redo(told=stop)
+        redo(on_progress=stop)
     with reading(lids) as session:
         assert latest_acts(session, dataset_id=1)[0].undone_by == "undo", "it is not done again before its end"
     redo()
@@ -160,7 +160,7 @@ def test_a_redo_that_was_stopped_goes_on(lids: Engine, tmp_path: Path) -> None:
 
 
 def test_an_act_on_tags_is_not_undone_by_halves(lids: Engine) -> None:
-    selection, tag = RegionSelection(1, CurateFilter()), WantedAct("tag", "odd")
+    selection, tag = RegionSelection(1, CurateFilter()), ActRequest("tag", "odd")
     do_act(lids, selection, tag, who="ana", action="act", seen=count_act(lids, selection, tag).seen)
     with pytest.raises(UserError, match="undo it on Curate"):
         take_back_wide(lids, undone="act", who="ana", action="undo")
@@ -268,7 +268,7 @@ def test_the_undo_of_an_import_marks_a_picture_empty_again_that_it_reopened(lids
 
 
 def test_wide_acts_and_others_share_one_list_of_acts(lids: Engine, tmp_path: Path) -> None:
-    selection, accept = RegionSelection(1, CurateFilter()), WantedAct("reject")
+    selection, accept = RegionSelection(1, CurateFilter()), ActRequest("reject")
     seen = count_act(lids, selection, accept).seen
     do_act(lids, selection, accept, who="ana", action="act", seen=seen)
     restore_version(lids, tmp_path, **ANA)

@@ -16,8 +16,8 @@ from PIL import Image
 from curation.sample.colors import COLORS
 from curation.sample.crowd import MAIN_SHARE, MOST_HIDDEN, OTHER_SHARE, hidden_shares
 from curation.sample.families import (
+    ABSENT_PAIRS,
     FAMILY,
-    NEVER_SAID,
     class_texts,
     family_classes,
 )
@@ -51,7 +51,7 @@ def test_the_first_edition_is_what_it_was() -> None:
 def test_a_fifth_of_the_phrases_of_each_slot_is_never_trained_on_and_one_color_is_only_elsewhere() -> None:
     absent = []
     for slot, kinds in KINDS.items():
-        never = {(kind, color) for of, kind, color in NEVER_SAID if of == slot}
+        never = {(kind, color) for of, kind, color in ABSENT_PAIRS if of == slot}
         assert len(never) == 0.2 * len(kinds) * len(COLORS)
         absent += [color for color in COLORS if all((kind, color) in never for kind in kinds)]
     assert len(set(absent)) == len(absent) == len(SLOTS)
@@ -59,7 +59,7 @@ def test_a_fifth_of_the_phrases_of_each_slot_is_never_trained_on_and_one_color_i
 
 def test_training_shows_no_unseen_phrase_and_no_novel_pair_but_every_word(scenes: list[Scene]) -> None:
     parts = [region.part for scene in scenes for region in scene.regions]
-    assert len(parts) > 500 and not NEVER_SAID & {(part.slot, part.kind, part.color) for part in parts}
+    assert len(parts) > 500 and not ABSENT_PAIRS & {(part.slot, part.kind, part.color) for part in parts}
     assert not any(holds_novel_pair({region.part.slot: region.part for region in scene.regions}) for scene in scenes)
     assert {part.color for part in parts} == set(COLORS)
     assert {part.kind for part in parts} == {kind for kinds in KINDS.values() for kind in kinds}

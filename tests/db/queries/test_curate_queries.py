@@ -128,7 +128,7 @@ def test_what_is_not_there_cannot_be_edited(engine: Engine) -> None:
     with_region(engine)
     with pytest.raises(ValueError, match="expected the id of a region, got 99"):
         edit(engine, region_id=99, text="x")
-    with pytest.raises(ValueError, match="expected the name of whoever edits"):
+    with pytest.raises(ValueError, match="expected the name of the person who edits"):
         edit(engine, who="\n", text="x")
     with pytest.raises(ValueError, match="expected the id of a picture, got 99"), transaction(engine) as session:
         undo_last(session, image_id=99, who="ada")

@@ -236,7 +236,7 @@ def test_an_interrupted_job_is_tried_again_later_and_later_until_it_gets_no_furt
         waits.append(round((job.retry_at - job.ended_at).total_seconds()))
     assert waits == [10, 20, 40]
     further = interrupted(engine, done=8)
-    assert further.retries == 1 and further.retry_at  # it got further: the count begins anew
+    assert further.retries == 1 and further.retry_at  # it got further: the count begins again
     for _ in range(2):
         assert interrupted(engine, done=8).retry_at
     given_up = interrupted(engine, done=5)  # what a try says at its beginning is less, and no step further

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from grain.train.cost import Cost, TextLengths, cost_of
+from grain.train.cost import Cost, TextLengths, cost_of, memory_of
 from grain.train_config import TrainConfig
 from tests.support.tiny import kept_bytes, losses_of, random_batch, tiny_config, tiny_model
 
@@ -39,6 +39,30 @@ def test_weights_are_counted_with_their_gradients_and_moments(plain: Cost, locke
     assert locked.trained < trained
     assert locked.weights_bytes == 4 * plain.parameters + 12 * locked.trained
     assert cost(processes=2).weights_bytes == plain.weights_bytes + 4 * trained
+
+
+def test_disk_is_worked_out_by_hand(plain: Cost) -> None:
+    state = 4 * plain.parameters + 8 * plain.trained  # weights, and AdamW's two moments
+    assert plain.disk_bytes == 3 * state + 2 * 4 * plain.parameters, (
+        "two states and one that is written; best and final"
+    )
+    averaged = cost(average=0.999)
+    assert averaged.disk_bytes == plain.disk_bytes + 3 * 4 * plain.parameters
+    assert averaged.weights_bytes == plain.weights_bytes + 4 * plain.parameters
+    assert cost(keep=1).disk_bytes == plain.disk_bytes - state
+
+
+def test_adapters_train_little_beside_the_weights() -> None:
+    adapted = memory_of(replace(RUN, preset="sample", adapter_rank=4))
+    whole = memory_of(replace(RUN, preset="sample"))
+    assert whole.parameters < adapted.parameters < 1.05 * whole.parameters and adapted.trained < whole.trained / 2
+
+
+def test_of_published_shapes_the_parameters_are_known_and_recompute_is_in_the_memory() -> None:
+    run = replace(RUN, preset="vit-b-16", batch_size=128)
+    plain, recomputed = memory_of(run), memory_of(replace(run, recompute=True))
+    assert plain.parameters == recomputed.parameters == 176_301_061
+    assert recomputed.activation_bytes < 0.3 * plain.activation_bytes
 
 
 def test_activations_are_what_a_real_pass_keeps(plain: Cost) -> None:

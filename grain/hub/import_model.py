@@ -1,7 +1,7 @@
 """Make a checkpoint of a published model: OWLv2 or OWL-ViT, or a CLIP as open_clip publishes it.
 
-`python -m grain.hub.bring owlv2 --out FOLDER` takes weights that are on this machine; `--fetch` downloads them first,
-through the hub's own library, which resumes an interrupted download and checks what it got.
+`python -m grain.hub.import_model owlv2 --out FOLDER` takes weights that are on this machine; `--fetch` downloads
+them first, through the hub's own library, which resumes an interrupted download and checks what it got.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from grain.checkpoint import CARD, CONFIG, WEIGHTS, checkpoint_folder
 from grain.command import run_command
 from grain.hub.owl import OWL_FAMILIES, load_owl
-from grain.hub.published_models import DEFAULT_REVISION, OFFLINE, PUBLISHED_MODELS, BringConfig, is_offline
+from grain.hub.published_models import DEFAULT_REVISION, OFFLINE, PUBLISHED_MODELS, ImportModelConfig, is_offline
 from grain.hub.weights import LocalModel, find_model
 from grain.model.pretrained import ModelCard, from_open_clip, save_pretrained
 from grain.model.publish import OPEN_CLIP_CONFIG
@@ -37,7 +37,7 @@ PROCESSOR_FILES = (
 )
 
 
-def bring(config: BringConfig) -> None:
+def import_model(config: ImportModelConfig) -> None:
     """Write the checkpoint, whole or not at all.
 
     Raises: UserError: the weights are not here, or cannot be fetched; or the model is of another kind.
@@ -178,12 +178,12 @@ Its scores are the detector's own, moved so that 0.3 is a confidence of one half
 """
 
 
-def main(config: BringConfig) -> None:
+def main(config: ImportModelConfig) -> None:
     """Run the command line."""
-    bring(config)
+    import_model(config)
     report_progress(1, 1, f"{config.out.name} is ready")
     print(f"wrote {config.out}")
 
 
 if __name__ == "__main__":
-    run_command(main, BringConfig, module="grain.hub.bring")
+    run_command(main, ImportModelConfig, module="grain.hub.import_model")

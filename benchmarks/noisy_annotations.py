@@ -30,12 +30,12 @@ Keep = Callable[[Sequence[Image.Image], Sequence[Sequence[Region]]], list[tuple[
 BATCH = 64  # pictures
 
 
-def everything(images: Sequence[Image.Image], said: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
+def everything(images: Sequence[Image.Image], found: Sequence[Sequence[Region]]) -> list[tuple[Region, ...]]:
     """See Keep: nothing is left out."""
-    return [tuple(regions) for regions in said]
+    return [tuple(regions) for regions in found]
 
 
-def tell(source: Path, out: Path, config: SampleConfig, keep: Keep = everything) -> Path:
+def write_noisy(source: Path, out: Path, config: SampleConfig, keep: Keep = everything) -> Path:
     """Write `source` anew under `out` with the annotators' regions, unless it is there whole; returns `out`."""
     if (out / MANIFEST).is_file():
         return out
@@ -45,9 +45,9 @@ def tell(source: Path, out: Path, config: SampleConfig, keep: Keep = everything)
     for entry in manifest["splits"]["held_out"]:
         shutil.copyfile(source / entry["file"], out / entry["file"])
     for entry in manifest["splits"]["train"]:
-        told = retold(source / entry["file"], config, keep)
+        samples = noisy_samples(source / entry["file"], config, keep)
         with atomic_file(out / entry["file"]) as temporary, temporary.open("wb") as file:
-            _write(told, file)
+            _write(samples, file)
         entry["sha256"] = file_sha256(out / entry["file"])
     manifest["told"] = {"wrong": config.wrong, "shifted": config.shifted, "seed": config.seed}
     text = json.dumps(manifest, indent=1) + "\n"
@@ -55,7 +55,7 @@ def tell(source: Path, out: Path, config: SampleConfig, keep: Keep = everything)
     return out
 
 
-def retold(shard: Path, config: SampleConfig, keep: Keep = everything) -> Iterator[Sample]:
+def noisy_samples(shard: Path, config: SampleConfig, keep: Keep = everything) -> Iterator[Sample]:
     """The samples of a shard with what the annotators say."""
     describer, localizer = SampleDescriber(config), SampleLocalizer(config)
     with tarfile.open(shard) as tar:
@@ -63,11 +63,11 @@ def retold(shard: Path, config: SampleConfig, keep: Keep = everything) -> Iterat
     for low in range(0, len(samples), BATCH):
         some = samples[low : low + BATCH]
         images = [picture_of(shard, key, jpeg) for key, jpeg, _ in some]
-        texts = [said.descriptions for said in describer.describe(images)]
+        texts = [found.descriptions for found in describer.describe(images)]
         kept = keep(images, localizer.localize(images, texts))
         for (key, jpeg, facts), regions in zip(some, kept, strict=True):
-            told = [{"box": list(each.xyxy), "text": each.text, "score": each.score} for each in regions]
-            yield key, jpeg, facts | {"regions": told}
+            written = [{"box": list(each.xyxy), "text": each.text, "score": each.score} for each in regions]
+            yield key, jpeg, facts | {"regions": written}
 
 
 def picture_of(shard: Path, key: str, jpeg: bytes) -> Image.Image:

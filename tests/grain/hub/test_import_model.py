@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.random_detectors import write_random_detector
 from grain.checkpoint import MANIFEST, CheckpointError, checkpoint_folder, read_info, verify
-from grain.hub.bring import bring
-from grain.hub.published_models import BringConfig
+from grain.hub.import_model import import_model
+from grain.hub.published_models import ImportModelConfig
 from grain.model.pretrained import export_open_clip
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_config
 from grain.predict import Predictor
@@ -56,7 +56,7 @@ def fetched(hub: FakeHub, model: str, folder: Path) -> subprocess.CompletedProce
     """Run the command as the app does, with this hub as the hub."""
     reached = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     reached |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), PROGRESS: str(folder / "progress.json")}
-    words = [sys.executable, "-m", "grain.hub.bring", model, "--fetch", "--out", str(folder / "mine")]
+    words = [sys.executable, "-m", "grain.hub.import_model", model, "--fetch", "--out", str(folder / "mine")]
     return subprocess.run(words, env=reached, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -113,13 +113,13 @@ def test_a_model_that_is_not_there_or_has_only_pickles_is_refused_in_a_sentence(
 def test_a_folder_serves_without_a_network_and_a_model_of_another_kind_is_named(
     published: dict[str, Path], tmp_path: Path
 ) -> None:
-    bring(BringConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
+    import_model(ImportModelConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
     assert read_info(tmp_path / "owl").kind == "owlv2"
     other = write_random_detector("grounding-dino", tmp_path / "dino")
     with pytest.raises(UserError, match=r"Expected a model of owlv2 or owlvit, .* of grounding-dino"):
-        bring(BringConfig(str(other), tmp_path / "none"))
+        import_model(ImportModelConfig(str(other), tmp_path / "none"))
     with pytest.raises(UserError, match="hf download google/owlv2-base-patch16-ensemble --revision cfd3195"):
-        bring(BringConfig("owlv2", tmp_path / "none"))
+        import_model(ImportModelConfig("owlv2", tmp_path / "none"))
     assert not (tmp_path / "none").exists()
 
 
@@ -129,7 +129,7 @@ def test_a_clip_of_open_clip_is_never_read_from_a_pickle(published: dict[str, Pa
     (folder / OPEN_CLIP_WEIGHTS).unlink()
     torch.save(tiny_model(tiny_config().as_clip()).state_dict(), folder / "open_clip_pytorch_model.bin")
     with pytest.raises(UserError, match=r"no weights as \.safetensors, and a pickle can run code"):
-        bring(BringConfig(str(folder), tmp_path / "none"))
+        import_model(ImportModelConfig(str(folder), tmp_path / "none"))
     assert not (tmp_path / "none").exists()
 
 
@@ -141,14 +141,14 @@ def test_a_damaged_configuration_of_open_clip_is_refused_in_a_sentence(
     shutil.copytree(published["owner/clip"], folder)
     (folder / OPEN_CLIP_CONFIG).write_text(damaged)
     with pytest.raises(UserError, match=r"open_clip_config\.json cannot be read: copy the whole model again"):
-        bring(BringConfig(str(folder), tmp_path / "none"))
+        import_model(ImportModelConfig(str(folder), tmp_path / "none"))
 
 
 @pytest.mark.parametrize("foreign", [3, {"text_config": 3}, {"text_config": {"num_attention_heads": 0}}])
 def test_a_detector_with_a_foreign_configuration_is_refused_as_a_checkpoint(
     published: dict[str, Path], foreign: object, tmp_path: Path
 ) -> None:
-    bring(BringConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
+    import_model(ImportModelConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
     with checkpoint_folder(tmp_path / "foreign") as place:
         for file in (tmp_path / "owl").iterdir():
             shutil.copyfile(file, place / file.name)
@@ -160,7 +160,7 @@ def test_a_detector_with_a_foreign_configuration_is_refused_as_a_checkpoint(
 
 
 def test_a_changed_checkpoint_of_a_detector_is_refused(published: dict[str, Path], tmp_path: Path) -> None:
-    bring(BringConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
+    import_model(ImportModelConfig(str(published["owner/owlv2"]), tmp_path / "owl"))
     config = json.loads((tmp_path / "owl" / "config.json").read_text())
     config["model"]["projection_dim"] = 25
     (tmp_path / "owl" / "config.json").write_text(json.dumps(config))
