@@ -41,7 +41,7 @@ from user_errors import UserError
 
 @dataclass(frozen=True)
 class ReviewLibrary:
-    """What is kept of a data set beside its regions. trash: deleted regions, and their pictures. who: whoever looks."""
+    """All that a data set keeps beside its regions. trash: deleted regions, and their pictures. who: the person who looks."""
 
     dataset: str
     filters: Sequence[SavedFilter]

@@ -23,7 +23,7 @@ Ask = Mapping[str, Any]
 
 
 class EditorAnswers:
-    """What the routes answer. Each makes one call, and says in its answer why something cannot be done."""
+    """The answers of the routes. Each method makes one call, and says in its answer why something cannot be done."""
 
     def __init__(self, services: Services, links: Callable[[Services, int], str]) -> None:
         """links: renders where else a picture is worked on; it knows of its place, not of this page."""

@@ -134,11 +134,11 @@ class MapSection:
 
     def start_map(self, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
         """Queue the drawing of the map. Returns jobs, ended."""
-        return self._start("map", dataset, what, checkpoint, request)
+        return self._start("map", dataset, request, what=what, checkpoint=checkpoint)
 
     def start_scores(self, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
         """Queue the scoring of all regions. Returns jobs, ended."""
-        return self._start("similarity", dataset, what, checkpoint, request)
+        return self._start("similarity", dataset, request, what=what, checkpoint=checkpoint)
 
     def control_job_by_button(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Control a job: pause, resume or cancel it. Returns jobs, ended."""
@@ -171,7 +171,7 @@ class MapSection:
             return self.similar(dataset)
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home, question=question)
 
-    def _start(self, kind: str, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
+    def _start(self, kind: str, dataset: str | None, request: gr.Request, *, what: str, checkpoint: str) -> list[Any]:
         from app.curate import map_actions
 
         try:
