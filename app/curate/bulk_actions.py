@@ -41,7 +41,7 @@ from user_errors import UserError
 
 @dataclass(frozen=True)
 class ReviewLibrary:
-    """All that a data set keeps beside its regions. trash: deleted regions, and their pictures. who: the person who looks."""
+    """Things that a data set keeps beside its regions. trash: deleted ones and their pictures. who: who looks."""
 
     dataset: str
     filters: Sequence[SavedFilter]
