@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,13 @@ def queue_upload(
     kept = keep_upload(home, files)
     last = queue_import(jobs, name=name, owner=owner, source=str(kept.pictures))
     for file in kept.annotations:
-        last = queue_annotations(
-            jobs, ImportAnnotationsConfig(file, name, "coco", who=owner, accept=accept), after=last
-        )
+        config = ImportAnnotationsConfig(file, name, "coco", who=owner, accept=accept)
+        last = queue_annotations(jobs, config, after=(last,))
     return last
 
 
-def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: int | None = None) -> int:
-    """Queue an import of annotations; return the id of the job. after: a job that has to be done before."""
+def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: Sequence[int] = ()) -> int:
+    """Queue an import of annotations; return the id of the job. after: jobs that have to be done before."""
     argv = annotations_command(config)
     return jobs.submit(NewJob(kind=ANNOTATIONS, owner=config.who, config=config, argv=argv, after=after))
 

@@ -26,7 +26,7 @@ from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
 from db.engine import reading
 from db.models import Job, now
-from db.queries.job_queries import get_job, job_page
+from db.queries.job_queries import get_job, job_page, jobs_before
 from grain.checkpoint import METRICS, CheckpointError, read_info
 from user_errors import UserError, sentence
 
@@ -74,7 +74,7 @@ class RunView:
     states: Sequence[str]
     tail: str
     notes: RunNotes
-    waits_for: Job | None
+    waits_for: Sequence[Job]
 
     @property
     def label(self) -> str:
@@ -132,7 +132,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
     """
     with reading(services.engine) as session:
         job = get_job(session, job_id=job_id)
-        waits_for = get_job(session, job_id=job.after_id) if job and job.after_id and job.state == "queued" else None
+        waits_for = jobs_before(session, job_id=job_id) if job and job.state == "queued" else ()
     if job is None or job.kind != TRAIN:
         raise UserError(f"There is no run {job_id}: choose one of the list.")
     folder = folder_of(job)
@@ -147,7 +147,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         states=sorted(each.name for each in (folder / "checkpoints").glob("step-*")),
         tail=services.jobs.log_tail(job.id, lines),
         notes=read_notes(folder),
-        waits_for=waits_for if waits_for and waits_for.state != "done" else None,
+        waits_for=waits_for,
     )
 
 
