@@ -143,7 +143,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{EVALUATE}.EvaluatePage", "curator", "start start_experiment ask judge"),
     _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask peek forget tick"),
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
-    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show offer_tags refresh"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
     _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare turn tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
