@@ -12,7 +12,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.services import Services
 from app.ui.events import LIGHT, ON_ASK, ON_JOB, QUEUE_ALL, control_job_by_button, html, in_order, warn
-from app.ui.html import heading
+from app.ui.html import heading, things
 from user_errors import UserError
 
 TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
@@ -51,10 +51,7 @@ class LabelStudioPanel:
         from app.label_studio import actions
 
         tags = actions.tags(self.services, dataset or "")
-        choices = [
-            ALL_PICTURES,
-            *((f"{name} · {count:,} region{'s' * (count != 1)}", name) for name, count in tags.items()),
-        ]
+        choices = [ALL_PICTURES, *((f"{name} · {things(count, 'region')}", name) for name, count in tags.items())]
         return gr.update(choices=choices, value=tag if tag in tags else "", info="" if tags else NO_TAGS)
 
     def push(self, dataset: str | None, template: str, tag: str | None, request: gr.Request) -> Any:
