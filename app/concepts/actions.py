@@ -12,6 +12,7 @@ from typing import Any
 from app.access.accounts import Person
 from app.access.permissions import check_readable
 from app.jobs.control import NewJob
+from app.jobs.imports import CONCEPTS
 from app.services import Services
 from curation.concepts.class_list import parse_keeping_facts, save_classes
 from curation.concepts.compare import LeakSettings
@@ -32,7 +33,7 @@ from db.queries.data_set_queries import list_datasets
 from db.queries.version_queries import list_versions
 from user_errors import UserError, sentence
 
-KINDS = ("concepts", "leaks", "export", "evaluate")  # of jobs that the page shows
+KINDS = (CONCEPTS, "leaks", "export", "evaluate")  # of jobs that the page shows
 MOST_JOBS = 6
 NAME = re.compile(r"[^\s:](?:[^:\n]{0,38}[^\s:])?")
 SHA_DIGITS = 16
@@ -141,7 +142,7 @@ def start_import(services: Services, source: str, dataset: str, *, person: Perso
     if not source.strip() or not folder.is_dir():
         raise UserError(f"Expected a folder of pictures on this machine, got {source.strip()!r}: check the path.")
     config = ConceptsConfig(str(folder), dataset.strip(), who=person.name)
-    return services.jobs.submit(NewJob(kind="concepts", owner=person.name, config=config, argv=import_command(config)))
+    return services.jobs.submit(NewJob(kind=CONCEPTS, owner=person.name, config=config, argv=import_command(config)))
 
 
 def start_leak_check(services: Services, config: LeaksConfig, person: Person) -> int:

@@ -8,6 +8,9 @@ from typing import Any
 
 from app.core.example_data import EXAMPLES
 from app.jobs.control import Jobs, NewJob
+from app.jobs.devices import LIGHT
+from curation.concepts.concepts import ConceptsConfig
+from curation.concepts.concepts import command_line as concepts_command
 from curation.exchange.import_annotations import ImportAnnotationsConfig
 from curation.exchange.import_annotations import command_line as annotations_command
 from curation.ingest.ingest import IngestConfig, command_line
@@ -15,7 +18,7 @@ from curation.ingest.uploads import keep_upload
 from db.queries.values import check_line
 from user_errors import UserError
 
-IMPORT, ANNOTATIONS = "import", "import-annotations"  # the kinds of these jobs
+IMPORT, ANNOTATIONS, CONCEPTS = "import", "import-annotations", "concepts"  # the kinds of these jobs
 
 
 def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
@@ -64,10 +67,16 @@ def _checked(name: str) -> str:
 
 
 def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:
-    """Queue the import of an example data set; return the id of the job.
+    """Queue the import of an example data set, and after it that of its classes' texts; return the id of the first job.
 
     Raises: UserError: there is no such example.
     """
     if name not in EXAMPLES:
         raise UserError(f"There is no example {name[:40]!r}: choose one of {', '.join(EXAMPLES)}.")
-    return queue_import(jobs, name=name, owner=owner, **EXAMPLES[name].settings)
+    example = EXAMPLES[name]
+    job = queue_import(jobs, name=name, owner=owner, **example.settings)
+    if example.classes:
+        config = ConceptsConfig(dataset=name, classes=example.classes, who=owner)
+        argv = concepts_command(config)
+        jobs.submit(NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=LIGHT, after=(job,)))
+    return job

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -40,7 +41,8 @@ MARK = "{c}"  # where CLIP_benchmark's templates hold the name
 def open_path(path: Path, split: str = "") -> DataSet:
     """Open a data set by the layout of its folder.
 
-    Args:   split: of a data folder or of shards in CLIP_benchmark's layout; "" takes novel, or test.
+    Args:   split: of a data folder or of shards in CLIP_benchmark's layout; "" takes novel, or test. Of an ImageFolder,
+            whose classes.json, where it has one, holds descriptions of its classes, the folder of it.
     Raises: UserError: nothing is there, or its layout is unknown.
     """
     if not path.is_dir():
@@ -51,7 +53,8 @@ def open_path(path: Path, split: str = "") -> DataSet:
         return data_folder(path, split or "novel")
     if (path / CLASS_NAMES).is_file() or list(_shards(path, split or "test")):
         return web_data_set(path, split or "test")
-    return image_folder(path / split if split else path)
+    found = image_folder(path / split if split else path)
+    return replace(found, classes=_read_classes(path / CLASSES)) if (path / CLASSES).is_file() else found
 
 
 def data_folder(path: Path, split: str) -> DataSet:
@@ -158,12 +161,19 @@ def _known_classes(path: Path, shards: Sequence[Path]) -> dict[str, list[str]]:
 
     file = path / CLASSES
     if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
-            raise ValueError(f'{file} is no {{"class": ["description", …]}}: write the data again')
-        return found
+        return _read_classes(file)
     named = (json.loads(sample["json"]).get("class") for sample in read_samples(shards))
     return {name: [] for name in sorted({str(name) for name in named if name})}
+
+
+def _read_classes(file: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
+        raise UserError(f'{file} is no {{"class": ["description", …]}}: correct it, or take it away')
+    return found
 
 
 def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationItem:

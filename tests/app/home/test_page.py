@@ -21,10 +21,10 @@ from app.main import PAGES
 from app.services import Services
 from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
 from curation.versions.versions import freeze
-from db.engine import transaction
+from db.engine import reading, transaction
 from db.models import Job, StageResult
 from db.queries.curate_queries import set_status
-from db.queries.job_queries import enqueue_job
+from db.queries.job_queries import enqueue_job, jobs_before
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.curated import all_regions, curated, ids_of
 from tests.support.fake_app import fake_services, running
@@ -150,6 +150,8 @@ def test_the_first_data_set_to_open_is_the_last_one_made_and_no_sample_of_anothe
 def test_an_example_is_one_row_and_one_click(services: Services, name: str) -> None:
     job = services.jobs.get(home_actions.import_example(services, name, ADA))
     assert isinstance(job, Job) and job.config["dataset"] == name and job.owner == "ada"
+    with reading(services.engine) as session:
+        assert [each.id for each in jobs_before(session, job_id=job.id + 1)] == [job.id] * (name == "groceries")
     assert kept_dataset(object()) == ""  # type: ignore[arg-type]
     with pytest.raises(UserError, match="There is no example '/etc': choose one of sample-world, groceries"):
         home_actions.import_example(services, "/etc", ADA)
