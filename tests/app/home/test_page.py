@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -178,12 +179,15 @@ def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_im
 def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
     services: Services, tmp_path: Path, visitor: BrowserContext
 ) -> None:
-    paths = [page.path for page in PAGES if page.on_dataset]
+    paths = [page.path for page in PAGES if page.offers or page.on_dataset]
+    assert {"evaluate", "concepts"} < {*paths}
     offer = "#first-example .next"
     with running(services) as address:
         for path in paths:
             with opened(visitor, f"{address}{path}", offer if path != "home" else "#ways-in .next") as page:
                 settled(page)
+                if path == "concepts":
+                    expect(page.locator("#first-example button")).to_have_text(re.compile("Try photographs"))
                 expect(page.locator(".toast-body")).to_have_count(0)
                 for width in (1400, 400):
                     fits(page, width)
@@ -202,8 +206,10 @@ def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
             expect(page.locator("ol.road")).to_be_visible()
             expect(page.locator("#ways-in .next")).to_have_count(0)
         for path in paths:
-            with opened(visitor, f"{address}{path}", "#dataset input") as page:
-                expect(page.locator("#dataset input")).to_have_value("crates")
+            with opened(visitor, f"{address}{path}", "h1") as page:
+                settled(page)
+                if path != "evaluate":  # which has no data set of its own
+                    expect(page.locator("#dataset input")).to_have_value("crates")
                 expect(page.locator(offer)).to_have_count(0)
 
 
