@@ -45,12 +45,6 @@ class RunRow:
     notes: RunNotes = field(default_factory=RunNotes)
     grounding: float = math.nan
 
-    def matches(self, words: Sequence[str]) -> bool:
-        """Return whether its name, owner, state, tags or note hold every word, whatever their case."""
-        job, notes = self.job, self.notes
-        text = "\n".join((name_of(job), job.owner, job.state, *notes.tags, notes.note)).casefold()
-        return all(word.casefold() in text for word in words)
-
 
 @dataclass(frozen=True)
 class KeptCheckpoint:
@@ -85,12 +79,23 @@ class RunView:
 def runs(services: Services, limit: int, *, words: str = "", order: RunOrder = "newest") -> list[RunRow]:
     """Return runs in an order; note jobs whose process is dead.
 
-    Args: words: that a run must hold, see RunRow.matches; of the latest MOST_SEARCHED runs, as with another order.
+    Args: words: that name, owner, state, tags or note of a run must hold, whatever their case; of the latest
+          MOST_SEARCHED runs, as with another order.
     """
     services.jobs.reconcile()
     plain = not words.split() and order == "newest"
-    rows = [_row(services, job) for job in run_jobs(services, limit if plain else MOST_SEARCHED)]
-    return sorted((row for row in rows if row.matches(words.split())), key=ORDERS[order])[:limit]
+    jobs = [job for job in run_jobs(services, limit if plain else MOST_SEARCHED) if _holds(job, words.split())]
+    # what those that are not shown logged and measured is read only where the order needs it
+    rows = (_row(services, job) for job in (jobs[:limit] if order == "newest" else jobs))
+    return sorted(rows, key=ORDERS[order])[:limit]
+
+
+def _holds(job: Job, words: Sequence[str]) -> bool:
+    if not words:
+        return True
+    notes = read_notes(folder_of(job))
+    text = "\n".join((name_of(job), job.owner, job.state, *notes.tags, notes.note)).casefold()
+    return all(word.casefold() in text for word in words)
 
 
 def _row(services: Services, job: Job) -> RunRow:
