@@ -186,7 +186,7 @@ def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationIte
         key=sample["__key__"],
         open=lambda: _decoded(sample).image,
         label=NO_LABEL if name is None else rows[name],
-        captions=(facts["caption"],) if facts["caption"] else (),
+        captions=tuple(filter(None, (facts["caption"], *facts.get("captions", ())))),
         sentences=tuple(GroundedSentence(each["text"], (_box(each["box"]),)) for each in facts["regions"]),
         proposals=None if proposals is None else tuple(map(_box, proposals)),
     )
