@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from grain.class_texts import class_key
 from grain.config import ClassTexts
 from user_errors import UserError
 
@@ -53,8 +54,8 @@ def open_path(path: Path, split: str = "") -> DataSet:
         return data_folder(path, split or "novel")
     if (path / CLASS_NAMES).is_file() or list(_shards(path, split or "test")):
         return web_data_set(path, split or "test")
-    found = image_folder(path / split if split else path)
-    return replace(found, classes=_read_classes(path / CLASSES)) if (path / CLASSES).is_file() else found
+    found = image_folder(path / split, name=path.name, split=split) if split else image_folder(path)
+    return _described(found, _read_classes(path / CLASSES)) if (path / CLASSES).is_file() else found
 
 
 def data_folder(path: Path, split: str) -> DataSet:
@@ -164,6 +165,13 @@ def _known_classes(path: Path, shards: Sequence[Path]) -> dict[str, list[str]]:
         return _read_classes(file)
     named = (json.loads(sample["json"]).get("class") for sample in read_samples(shards))
     return {name: [] for name in sorted({str(name) for name in named if name})}
+
+
+def _described(found: DataSet, classes: Mapping[str, list[str]]) -> DataSet:
+    """Return a data set with the descriptions of a class list, and its classes spelled as there."""
+    spelled = {class_key(name): name for name in classes}
+    names = tuple(spelled.get(class_key(name), name) for name in found.class_names)
+    return replace(found, class_names=names, classes=classes)
 
 
 def _read_classes(file: Path) -> dict[str, list[str]]:

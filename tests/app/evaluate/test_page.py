@@ -411,7 +411,8 @@ def test_the_example_photographs_are_recognised_by_the_texts_of_their_classes(se
     assert ("photographs in grocery stores, 24 classes", "groceries") in data_set_choices(services)
     place, _, split = prepare("groceries", Path()).partition("#")
     data = open_path(Path(place), split)
-    assert (data.total, len(data.class_names), len(data.classes)) == (120, 24, 24)
+    assert (data.name, data.total, len(data.class_names)) == ("groceries", 120, 24)
+    assert {*data.class_names} == data.classes.keys() and "red bell pepper" in data.class_names
     found = match_descriptions(data.classes, data.class_names)
     assert found.missing == found.unknown == () and found.classes["lime"][0].startswith("The lime fruit, like lemon")
 
