@@ -25,6 +25,7 @@ from app.access.rules import LOGOUT, allows, event_rule
 from app.annotate import page as annotate_page
 from app.audit import page as audit_page
 from app.concepts import page as concepts_page
+from app.core.example_data import EXAMPLES, PHOTOGRAPHS
 from app.core.health import health_route
 from app.core.plain_errors import PlainErrors, error_sentence
 from app.core.settings import port_is_taken
@@ -42,7 +43,7 @@ from app.services import Services
 from app.train import page as train_page
 from app.ui.dataset_choice import dataset_field
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, html, keep_stream_alive
-from app.ui.first_example import build_first_example
+from app.ui.first_example import FirstExample, build_first_example
 from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.mcp_answers import answer_mcp_in_json
@@ -69,7 +70,8 @@ class Page:
     """A route. path: "" is the first page. build: lays it out inside the current Blocks.
 
     under: path of the page that leads to it; None for a page of the navigation itself. on_dataset: it works on the data
-    set that is chosen in the navigation, which build takes last.
+    set that is chosen in the navigation, which build takes last. offers: examples to begin with while there is no data
+    set.
     """
 
     title: str
@@ -77,18 +79,26 @@ class Page:
     build: Callable[..., None]
     under: str | None = None
     on_dataset: bool = True
+    offers: tuple[str, ...] = tuple(EXAMPLES)
 
 
 PAGES: tuple[Page, ...] = (
-    Page(home_page.TITLE, home_page.PATH, home_page.build),
-    Page(ground_page.TITLE, ground_page.PATH, ground_page.build, on_dataset=False),
+    Page(home_page.TITLE, home_page.PATH, home_page.build, offers=()),  # its ways in begin with them
+    Page(ground_page.TITLE, ground_page.PATH, ground_page.build, on_dataset=False, offers=()),  # it has its own
     Page(annotate_page.TITLE, annotate_page.PATH, annotate_page.build),
     Page(curate_page.TITLE, curate_page.PATH, partial(curate_page.build, below=label_studio_page.build)),
     Page(audit_page.TITLE, audit_page.PATH, audit_page.build),
     Page(evaluate_page.TITLE, evaluate_page.PATH, evaluate_page.build, on_dataset=False),
     Page(train_page.TITLE, train_page.PATH, train_page.build),
     Page(data_page.TITLE, data_page.PATH, data_page.build),
-    Page(concepts_page.TITLE, concepts_page.PATH, concepts_page.build, curate_page.PATH, on_dataset=False),
+    Page(
+        concepts_page.TITLE,
+        concepts_page.PATH,
+        concepts_page.build,
+        curate_page.PATH,
+        on_dataset=False,
+        offers=(PHOTOGRAPHS.name,),  # which has classes
+    ),
 )
 
 
@@ -295,8 +305,8 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
             chosen = [dataset_field()] if page.on_dataset else []
             html(_navigation(page, services), elem_id="navigation")
         with gr.Column(elem_id="page"):
-            if page.on_dataset and page.path != home_page.PATH:  # whose ways in begin with them
-                build_first_example(app, services, *chosen)
+            if page.offers:
+                build_first_example(app, FirstExample(services, page.offers), *chosen)
             page.build(app, services, *chosen)
     gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 

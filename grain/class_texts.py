@@ -104,15 +104,15 @@ def match_descriptions(
 
     Raises: UserError: none of the classes is in it.
     """
-    by_key = {_key(name): rows for name, rows in found.items()}
-    known = {_key(name) for name in class_names}
-    unknown = tuple(name for name in found if _key(name) not in known)
+    by_key = {class_key(name): rows for name, rows in found.items()}
+    known = {class_key(name) for name in class_names}
+    unknown = tuple(name for name in found if class_key(name) not in known)
     if len(unknown) == len(found):
         raise UserError(_strangers(unknown, class_names, source))
     classes: dict[str, tuple[str, ...]] = {}
     empty = duplicates = 0
     for name in class_names:
-        texts = [" ".join(text.split()) for text in by_key.get(_key(name), ())]
+        texts = [" ".join(text.split()) for text in by_key.get(class_key(name), ())]
         full = [text for text in texts if text]
         classes[name] = tuple(dict.fromkeys(full))
         empty += len(texts) - len(full)
@@ -149,8 +149,8 @@ def _strangers(unknown: Sequence[str], class_names: Sequence[str], source: str) 
     return f"no class of {source} is one of the data set's ({ours}); its first is {unknown[0][:40]!r}{meant}"
 
 
-def _key(name: str) -> str:
-    """Return what is equal for two spellings of a name."""
+def class_key(name: str) -> str:
+    """Return a key that two spellings of a name share."""
     return re.sub(r"[\W_]+", " ", name).casefold().strip()
 
 

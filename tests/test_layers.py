@@ -106,6 +106,7 @@ SOLE_HOMES = {
         "app/ground/several_page.py",
         "app/ground/send_page.py",
         "app/home/own_pictures_page.py",
+        "app/ground/class_lists_page.py",
         "app/ground/more_models_page.py",
         "app/curate/filter_controls.py",
         "app/ui/",

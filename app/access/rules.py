@@ -112,6 +112,7 @@ EVENTS: dict[str, Rule] = _table(
         "choose_checkpoint about compare audit show_server share download_json download_png ground",
     ),
     _in("app.ground.several_page.SeveralPictures", "viewer", "run download_csv download_coco download_crops"),
+    _in("app.ground.class_lists_page.ClassLists", "viewer", "offer fill"),
     _in("app.ground.more_models_page.MoreModels", "viewer", "unfold fold tick"),
     _in("app.ground.more_models_page.MoreModels", "admin", "fetch control_job_by_button"),  # it speaks to the hub
     _in(f"{GROUND}.GroundPage", "curator", "describe"),  # it may name a server, which this machine then speaks to
@@ -143,14 +144,14 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{EVALUATE}.EvaluatePage", "curator", "start start_experiment ask judge"),
     _in(f"{CURATE_MAP}.MapSection", "viewer", "unfold fold draw similar ask peek forget tick"),
     _in(f"{CURATE_MAP}.MapSection", "curator", "start_map start_scores control_job_by_button keep"),
-    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show refresh"),
+    _in(f"{LABEL_STUDIO}.LabelStudioPanel", "viewer", "show offer_tags refresh"),
     _in(f"{LABEL_STUDIO}.LabelStudioPanel", "curator", "push pull control_job choose"),
     _in(f"{DATA}.DataPage", "viewer", "open show holds losses compare turn tick"),
     _in(f"{DATA}.DataPage", "curator", "freeze export ask"),
     _in(f"{DATA}.DataPage", "admin", "import_annotations"),  # as with imports
-    _in(f"{DATA_UPKEEP}.UpkeepSection", "viewer", "works question deletion"),
+    _in(f"{DATA_UPKEEP}.UpkeepSection", "viewer", "works question deletion renaming"),
     _in(f"{DATA_UPKEEP}.UpkeepSection", "curator", "act"),
-    _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "delete rename"),  # nothing brings back what it deletes
+    _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "rename_or_delete"),  # nothing brings back what it deletes
     _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick download"),

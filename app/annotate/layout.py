@@ -20,6 +20,7 @@ from app.annotate.form import (
     PROMPT_CHOICES,
     AnnotateForm,
 )
+from app.ui.annotations_beside import beside_field
 from app.ui.dataset_choice import NO_DATASET
 from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_JOB, TICK_SECONDS, html, server_field
@@ -43,13 +44,6 @@ class AnnotateOutputs(NamedTuple):
     results: Any
     last: Any
     again: Any
-
-
-BESIDE_CHOICES = [
-    ("leave them", "leave"),
-    ("bring them too, pending", "bring"),
-    ("bring them as accepted: people made them", "accept"),
-]
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ def _import_fields() -> ImportParts:
             elem_id="source",
         )
         name = gr.Textbox(label="name of the data set", placeholder="photos", elem_id="name")
-        annotations = gr.Radio(BESIDE_CHOICES, value=None, label="its annotations", visible=False, elem_id="beside")
+        annotations = beside_field()
         start = gr.Button("Import", size="sm", elem_id="import-button")
         note, left_out = html(elem_id="note-import"), html(elem_id="left-out")
         save = gr.Button("Download the list of what was left out", size="sm", visible=False, elem_id="save-left-out")

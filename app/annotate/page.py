@@ -17,6 +17,7 @@ from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
+from app.ui.annotations_beside import answered, asked, beside_question
 from app.ui.dataset_choice import NO_DATASET, open_dataset, refreshed_dataset
 from app.ui.events import (
     LIGHT,
@@ -183,13 +184,9 @@ class AnnotatePage:
         place = (source or "").strip()
         beside = annotations_beside(Path(place).expanduser()) if place else ()
         if beside and not annotations:
-            names = ", ".join(file.name for file in beside)
-            asked = notice(
-                f"{names} has annotations of these pictures. Bring them too? Choose, and press Import again."
-            )
-            return [asked, gr.skip(), gr.update(visible=True)]
+            return [beside_question(beside), gr.skip(), asked()]
         bring = {"annotations": annotations} if beside else {}
-        return [*self._import(request, source=place, name=name or "", **bring), gr.update(visible=False, value=None)]
+        return [*self._import(request, source=place, name=name or "", **bring), answered()]
 
     def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
         """Run all stages on one picture. Returns trial and its note."""

@@ -12,6 +12,7 @@ from typing import Any
 from app.access.accounts import Person
 from app.access.permissions import check_readable
 from app.jobs.control import NewJob
+from app.jobs.imports import CONCEPTS
 from app.services import Services
 from curation.concepts.class_list import parse_keeping_facts, save_classes
 from curation.concepts.compare import LeakSettings
@@ -25,14 +26,16 @@ from curation.concepts.status import STATED, ConceptSetStatus, Step, status_of
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.files.decode import RefusedError
+from curation.ingest.annotations_beside import CHOICES, Annotations, annotations_beside
 from db.engine import reading
 from db.models import DatasetVersion, Image
 from db.queries.concept_queries import list_concept_sets
 from db.queries.data_set_queries import list_datasets
+from db.queries.values import check_line
 from db.queries.version_queries import list_versions
 from user_errors import UserError, sentence
 
-KINDS = ("concepts", "leaks", "export", "evaluate")  # of jobs that the page shows
+KINDS = (CONCEPTS, "leaks", "export", "evaluate")  # of jobs that the page shows
 MOST_JOBS = 6
 NAME = re.compile(r"[^\s:](?:[^:\n]{0,38}[^\s:])?")
 SHA_DIGITS = 16
@@ -129,19 +132,31 @@ def picture_uri(services: Services, image: Image) -> str:
         return ""
 
 
-def start_import(services: Services, source: str, dataset: str, *, person: Person) -> int:
-    """Queue an import of a folder of found pictures and return its job's id.
+def start_import(
+    services: Services, source: str, dataset: str, *, person: Person, annotations: str | None = None
+) -> tuple[Path, ...]:
+    """Queue an import of a folder of found pictures, once it is said what to do with annotations beside them.
 
-    Raises: UserError: no folder, one that the person may not have read, or no name.
+    Args:    annotations: see curation.ingest.annotations_beside; None where nobody was asked.
+    Returns: the COCO files that somebody must be asked about first; empty where the import is queued.
+    Raises:  UserError: no folder, one that the person may not have read, or no name.
     """
     if not dataset.strip():
         raise UserError("The data set needs a name: write one.")
+    check_line(dataset.strip(), "a name for the data set")
     folder = Path(source.strip()).expanduser()
     check_readable(services.settings.home, person.role, folder)
     if not source.strip() or not folder.is_dir():
         raise UserError(f"Expected a folder of pictures on this machine, got {source.strip()!r}: check the path.")
-    config = ConceptsConfig(str(folder), dataset.strip(), who=person.name)
-    return services.jobs.submit(NewJob(kind="concepts", owner=person.name, config=config, argv=import_command(config)))
+    beside = annotations_beside(folder)
+    if beside and not annotations:
+        return beside
+    if annotations not in (None, *CHOICES):
+        raise UserError(f"annotations: expected one of {', '.join(CHOICES)}, got {annotations!r}: reload the page")
+    bring: Annotations = annotations if beside and annotations else "leave"
+    config = ConceptsConfig(str(folder), dataset.strip(), annotations=bring, who=person.name)
+    services.jobs.submit(NewJob(kind=CONCEPTS, owner=person.name, config=config, argv=import_command(config)))
+    return ()
 
 
 def start_leak_check(services: Services, config: LeaksConfig, person: Person) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.ui.annotations_beside import beside_field
 from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_ASK, ON_JOB, html, script
 from app.ui.html import empty_state, heading, page_head
@@ -63,6 +64,8 @@ class ConceptsComponents:
     source: Any
     new_name: Any
     start_import: Any
+    beside: Any
+    import_note: Any
     shards: Any
     distance: Any
     nearest: Any
@@ -119,11 +122,12 @@ def _picture_form() -> dict[str, Any]:
     )
     html(heading("Pictures", advice))
     with gr.Row(elem_classes="form-row"):
-        return {
+        fields = {
             "source": gr.Textbox(label="folder on this machine", placeholder="/data/fair-2026", elem_id="source"),
             "new_name": gr.Textbox(label="data set (empty: the chosen one)", placeholder="fair-2026", elem_id="name"),
             "start_import": gr.Button("Import", variant="primary", elem_id="import"),
         }
+    return fields | {"beside": beside_field(), "import_note": html(elem_id="note-import")}
 
 
 def _leak_form() -> dict[str, Any]:

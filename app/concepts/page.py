@@ -25,6 +25,7 @@ from app.concepts.layout import (
     lay_out,
 )
 from app.services import Services
+from app.ui.annotations_beside import answered, asked, beside_question
 from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
 from app.ui.html import empty_state, heading
 from user_errors import UserError
@@ -154,17 +155,25 @@ class ConceptsPage:
         control_job_by_button(self.services, request, event)
         return self._jobs(dataset)
 
-    def import_pictures(self, source: str, new_name: str, dataset: str | None, request: gr.Request) -> list[Any]:
-        """Queue an import. Returns dataset, jobs."""
+    def import_pictures(
+        self, source: str, new_name: str, dataset: str | None, annotations: str | None, request: gr.Request
+    ) -> list[Any]:
+        """Queue an import, once it is said what to do with annotations beside the pictures.
+
+        Returns dataset, place, jobs, its note, and annotations.
+        """
         from app.concepts.actions import set_names, start_import
 
         name = (new_name or "").strip() or dataset or ""
         try:
-            start_import(self.services, source or "", name, person=person_of(request))
+            person = person_of(request)
+            beside = start_import(self.services, source or "", name, person=person, annotations=annotations)
         except UserError as error:  # raised and not shown: the place stays as it is
             raise gr.Error(escape(error.sentence), title="Not yet", print_exception=False) from error
+        if beside:
+            return [gr.skip(), gr.skip(), gr.skip(), beside_question(beside), asked()]
         names = list(dict.fromkeys([*set_names(self.services), name]))
-        return [gr.Dropdown(choices=names, value=name), self._jobs(name)]
+        return [gr.Dropdown(choices=names, value=name), ConceptsPlace(), self._jobs(name), "", answered()]
 
     def compare(
         self,
@@ -353,9 +362,10 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: ConceptsComponents) -> None
         stated(page.show, here, outputs, **TURNS)
     parts.outputs.steps.click(page.go, here, entered, **(TURNS | QUEUE_ALL))
     parts.outputs.work.click(page.ask, here, outputs, **(TURNS | QUEUE_ALL))
+    imported = [parts.dataset, parts.outputs.place, jobs, parts.import_note, parts.beside]
     parts.start_import.click(
-        page.import_pictures, [parts.source, parts.new_name, parts.dataset], [parts.dataset, jobs], **LIGHT
-    ).success(page.choose, [parts.dataset, parts.name], entered, **TURNS)
+        page.import_pictures, [parts.source, parts.new_name, parts.dataset, parts.beside], imported, **LIGHT
+    ).success(page.enter, here, entered, **TURNS)
     rules = [fields.training, parts.shards, parts.distance, parts.nearest, fields.checkpoint]
     parts.compare.click(page.compare, [parts.dataset, *rules], jobs, **LIGHT)
     parts.duplicates.click(page.find_duplicates, [parts.dataset, parts.distance], jobs, **LIGHT)

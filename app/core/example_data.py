@@ -13,7 +13,7 @@ class ExampleDataSet:
     """A data set to begin with.
 
     title, what: it in words, for a button. settings: of its import (see curation.ingest's IngestConfig). annotator: the
-    describer and the localizer that know its pictures.
+    describer and the localizer that know its pictures. classes: file of its classes' texts.
     """
 
     name: str
@@ -21,6 +21,7 @@ class ExampleDataSet:
     what: str
     settings: Mapping[str, Any]
     annotator: str
+    classes: Path | None = None
 
 
 GROCERIES = Path(__file__).parents[2] / "curation" / "sample" / "groceries" / "pictures"
@@ -33,6 +34,7 @@ PHOTOGRAPHS = ExampleDataSet(
     "120 photographs of fruit and vegetables in grocery stores",
     {"source": str(GROCERIES)},
     "photo",
+    GROCERIES.with_name("classes.json"),
 )
 EXAMPLES = {each.name: each for each in (EXAMPLE, PHOTOGRAPHS)}
 """By name, in the order in which they are offered."""

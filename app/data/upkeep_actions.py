@@ -12,7 +12,7 @@ from app.services import Services
 from curation.data_sets.delete import DeleteConfig
 from curation.data_sets.delete import command_line as delete_command
 from curation.data_sets.dependents import DatasetDependents, dependents_of
-from curation.data_sets.rename import rename
+from curation.data_sets.rename import check_rename, rename
 from curation.review.restore import RestoreConfig
 from curation.review.restore import command_line as restore_command
 from curation.review.restore_version import RestoreCount, count_restore
@@ -124,6 +124,14 @@ def queue_deletion(services: Services, dataset: str, *, who: str) -> None:
     dependents(services, dataset).check_no_job()
     config = DeleteConfig(dataset, yes=True)
     services.jobs.submit(NewJob(kind=DELETE, owner=who, config=config, argv=delete_command(config)))
+
+
+def name_dependents(services: Services, dataset: str, name: str) -> DatasetDependents:
+    """Return what depends on a data set that is to get another name.
+
+    Raises: UserError: as of `curation.data_sets.rename.check_rename`.
+    """
+    return check_rename(services.engine, services.settings.home, dataset=dataset, name=name)
 
 
 def give_name(services: Services, dataset: str, name: str) -> str:

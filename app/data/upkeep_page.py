@@ -79,31 +79,34 @@ class UpkeepSection:
         except UserError as error:
             return notice(error.sentence)
 
-    def delete(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Queue the deletion that its question asked. Returns deletion, jobs."""
-        from app.data import upkeep_actions
+    def renaming(self, dataset: str | None, name: str) -> str:
+        """Say what depends on the data set. Returns the question of its renaming."""
+        from app.data import upkeep_actions, upkeep_panels
 
-        ask = _asked(event)
-        if ask.get("do") != "delete":
-            return ["", gr.skip()]
         try:
-            if ask.get("of") != dataset:
-                raise UserError("Another data set is chosen by now: press Delete again.")
-            upkeep_actions.queue_deletion(self.services, dataset or "", who=person_of(request).name)
+            found = upkeep_actions.name_dependents(self.services, dataset or "", name or "")
         except UserError as error:
-            return [notice(error.sentence), gr.skip()]
-        return ["", self.jobs()]
+            return notice(error.sentence)
+        return upkeep_panels.renaming_panel(found, name.strip())
 
-    def rename(self, dataset: str | None, name: str) -> list[Any]:
-        """Rename the data set. Returns dataset, name, deletion (for what is wrong)."""
+    def rename_or_delete(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Rename the data set, or queue its deletion, as the question asked. Returns deletion, jobs, dataset, name."""
         from app.data import upkeep_actions
         from app.ui.jobs_list import dataset_names
 
+        ask, skipped = _asked(event), [gr.skip(), gr.skip(), gr.skip()]
+        if ask.get("do") not in ("rename", "delete"):
+            return ["", *skipped]
         try:
-            new = upkeep_actions.give_name(self.services, dataset or "", name or "")
+            if ask.get("of") != dataset:
+                raise UserError("Another data set is chosen by now: press the button again.")
+            if ask["do"] == "delete":
+                upkeep_actions.queue_deletion(self.services, dataset or "", who=person_of(request).name)
+                return ["", self.jobs(), gr.skip(), gr.skip()]
+            new = upkeep_actions.give_name(self.services, dataset or "", str(ask.get("to", "")))
         except UserError as error:
-            return [gr.skip(), gr.skip(), notice(error.sentence)]
-        return [gr.Dropdown(choices=dataset_names(self.services), value=new), "", ""]
+            return [notice(error.sentence), *skipped]
+        return ["", gr.skip(), gr.Dropdown(choices=dataset_names(self.services), value=new), ""]
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:
@@ -123,12 +126,11 @@ def lay_out() -> UpkeepComponents:
     with gr.Accordion("Rename or delete", open=False, elem_id="rename-delete"):
         name = gr.Textbox(
             label="new name",
-            info="Versions, runs, reports and the project in Label Studio keep the old one; links to it lead nowhere.",
             placeholder="street, November",
             elem_id="new-name",
         )
         with gr.Row():
-            rename = gr.Button("Rename", size="sm", min_width=90, elem_id="rename")
+            rename = gr.Button("Rename …", size="sm", min_width=90, elem_id="rename")
             delete = gr.Button("Delete …", size="sm", min_width=90, elem_id="delete-dataset")
         deletion = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="deletion")
     return UpkeepComponents(
@@ -143,8 +145,8 @@ def wire(section: UpkeepSection, parts: UpkeepComponents, *, dataset: Any, versi
     for question in (parts.restore, parts.question):
         question.click(section.act, dataset, [question, jobs], **(READING | QUEUE_ALL))
     parts.delete.click(section.deletion, dataset, parts.deletion, **READING)
-    parts.deletion.click(section.delete, dataset, [parts.deletion, jobs], **(READING | QUEUE_ALL))
-    renamed = [dataset, parts.name, parts.deletion]
-    parts.rename.click(section.rename, [dataset, parts.name], renamed, **READING)
+    parts.rename.click(section.renaming, [dataset, parts.name], parts.deletion, **READING)
+    done = [parts.deletion, jobs, dataset, parts.name]
+    parts.deletion.click(section.rename_or_delete, dataset, done, **(READING | QUEUE_ALL))
     for event in (dataset.change, jobs.change):
         event(section.works, dataset, parts.works, **READING)

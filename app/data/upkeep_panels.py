@@ -6,6 +6,7 @@ from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
 from app.ui.html import render, things
 from curation.data_sets.delete import STAYS
 from curation.data_sets.dependents import DatasetDependents
+from curation.data_sets.rename import KEPT
 from curation.review.restore_version import RestoreCount
 from db.queries.wide_act_queries import BroughtCount
 
@@ -59,6 +60,16 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
 
 
 def deletion_panel(found: DatasetDependents) -> str:
-    """Render what goes when a data set is deleted, and the button that does it."""
+    """Render what depends on a data set that is to be deleted, and the button that does it."""
     name = found.dataset.name
-    return render("data/templates/deletion.html", name=name, sentences=found.sentences(), stays=STAYS)
+    return _dependents_panel(found, "delete", words=f"delete {name} for good", then=STAYS)
+
+
+def renaming_panel(found: DatasetDependents, name: str) -> str:
+    """Render what depends on a data set that is to get another name, and the button that gives it."""
+    return _dependents_panel(found, "rename", words=f"rename {found.dataset.name} to {name}", then=KEPT, to=name)
+
+
+def _dependents_panel(found: DatasetDependents, do: str, *, words: str, then: str, **more: str) -> str:
+    ask = {"do": do, "of": found.dataset.name, **more}
+    return render("data/templates/dependents.html", words=words, sentences=found.sentences(), then=then, ask=ask)

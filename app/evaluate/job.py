@@ -1,8 +1,8 @@
 """Run an evaluation of the Evaluate page, python -m app.evaluate.job: write missing data sets, then evaluate.
 
-Some names stand for data that the app can make itself: `sample-world`, drawn on demand, `sample-sketch`, the same in
-coloured pencil, and `version:SHA256`, a frozen version, exported as shards. The rest goes to grain.evaluate as it is;
-so do all flags.
+Some names stand for data that the app has or makes: `sample-world`, drawn on demand, `sample-sketch`, the same in
+coloured pencil, `groceries`, the example photographs, and `version:SHA256`, a frozen version, exported as shards. The
+rest goes to grain.evaluate as it is; so do all flags.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from app.core.example_data import GROCERIES, PHOTOGRAPHS
 from app.evaluate.request import SAMPLE_WORLD, SKETCHED, VERSION
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -37,7 +38,7 @@ def prepare(spec: str, home: Path) -> str:
     if spec.startswith(VERSION):
         report_progress(0, 0, "writing the frozen version")
         return export_version(spec.removeprefix(VERSION), home)
-    return spec
+    return f"{GROCERIES.parent}#{GROCERIES.name}" if spec == PHOTOGRAPHS.name else spec
 
 
 def world(home: Path, name: str = SAMPLE_WORLD) -> WorldConfig:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.access.permissions import check_open_clip, check_readable, checkpoint_spec
 from app.access.rules import Role
+from app.core.example_data import PHOTOGRAPHS
 from app.evaluate.results import AUTHORS
 from app.services import Services
 from db.engine import reading
@@ -50,6 +51,7 @@ def model_names(services: Services) -> list[str]:
 def data_set_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the name of every data set on this machine."""
     choices = [("sample world, novel classes", SAMPLE_WORLD), ("the same in coloured pencil", SKETCHED)]
+    choices.append(("photographs in grocery stores, 24 classes", PHOTOGRAPHS.name))
     with reading(services.engine) as session:
         for dataset in list_datasets(session):
             for version in list_versions(session, dataset_id=dataset.id):
@@ -82,7 +84,7 @@ def command_line(services: Services, request: EvaluateRequest, *, out: str, role
     if dashed := [each for each in data_sets if each.startswith("-")]:
         raise UserError(f"The path {dashed[0][:40]!r} begins with a dash: write it in full.")
     for spec in data_sets:
-        if spec not in (SAMPLE_WORLD, SKETCHED, *PUBLISHED) and not spec.startswith(VERSION):
+        if spec not in (SAMPLE_WORLD, SKETCHED, PHOTOGRAPHS.name, *PUBLISHED) and not spec.startswith(VERSION):
             place, _, split = spec.partition("#")
             check_readable(services.settings.home, role, place, str(Path(place) / split))
     words = ["-m", "app.evaluate.job", *compared, "--data-sets", *data_sets]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.ground.browser_events import ON_EXAMPLE, ON_SEEN, TOGGLE_CODE
+from app.ground.class_lists_page import class_list_field
 from app.ground.examples import GroundExample
 from app.ground.panels import gallery_panel
 from app.ui.events import html, script, server_field
@@ -96,6 +97,7 @@ class InputParts:
     progress: Any
     cancel: Any
     run: Any
+    class_list: Any
     describer: Any
     server: Any
     describe: Any
@@ -136,6 +138,7 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
             progress = html(elem_id="progress")
             cancel = gr.Button("Cancel", size="sm", elem_id="cancel-button")
             html(keys_hint([("Ctrl Enter", "run")]))
+            class_list = class_list_field()
             classes = gr.Textbox(
                 label="Classes, one a line, or JSON",
                 lines=4,
@@ -164,7 +167,7 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
         GroundOutputs(gr.State(None), stage, matrix, scores, timing, code),
         FieldNotes(picture_note, descriptions_note, classes_note, checkpoint_note),
         about,
-        InputParts(gallery, kept, seen, progress, cancel, run, *describing),
+        InputParts(gallery, kept, seen, progress, cancel, run, class_list, *describing),
         comparison,
         middle,
         *(share, link, as_json, as_png),

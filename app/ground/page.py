@@ -26,6 +26,7 @@ from app.ground.actions import (
     seen_names,
 )
 from app.ground.browser_events import CLEAR_EXAMPLE, PUT_INTO_ADDRESS, READ_KEPT
+from app.ground.class_lists_page import wire_class_lists
 from app.ground.examples import GroundExample, load_examples
 from app.ground.heatmap import heatmap
 from app.ground.layout import (
@@ -384,6 +385,7 @@ def build(app: gr.Blocks, services: Services) -> None:
     parts = lay_out(page.examples)
     _wire_questions(app, page, parts)
     _wire_results(page, parts)
+    wire_class_lists(app, services, choice=parts.inputs.class_list, classes=parts.form.classes)
     with parts.middle:
         build_several(services, parts.form, view=parts.outputs.view)
         build_more_models(services, parts.form)

@@ -55,7 +55,7 @@ class NewJob:
 
     kind: which page lists it. config: its settings, a dataclass or plain values. argv: the words of its command; those
     that begin with "-m" run under this Python. It runs in the root of the repository, with the environment of the app,
-    and must go on where it stopped when it is run again. after: id of a job that must be done first. Other fields as in
+    and must go on where it stopped when it is run again. after: ids of jobs that must be done first. Other fields as in
     db.queries.job_queries.enqueue_job.
     """
 
@@ -67,7 +67,7 @@ class NewJob:
     priority: int = 0
     backend: str = "local"
     width: int = 1
-    after: int | None = None
+    after: Sequence[int] = ()
 
     def command(self) -> list[str]:
         """Return the words of its command, the program first."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.core.example_data import EXAMPLES
 from app.jobs.control import Jobs, NewJob
+from app.jobs.devices import LIGHT
+from curation.concepts.concepts import ConceptsConfig
+from curation.concepts.concepts import command_line as concepts_command
 from curation.exchange.import_annotations import ImportAnnotationsConfig
 from curation.exchange.import_annotations import command_line as annotations_command
 from curation.ingest.ingest import IngestConfig, command_line
@@ -15,7 +18,7 @@ from curation.ingest.uploads import keep_upload
 from db.queries.values import check_line
 from user_errors import UserError
 
-IMPORT, ANNOTATIONS = "import", "import-annotations"  # the kinds of these jobs
+IMPORT, ANNOTATIONS, CONCEPTS = "import", "import-annotations", "concepts"  # the kinds of these jobs
 
 
 def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
@@ -45,14 +48,13 @@ def queue_upload(
     kept = keep_upload(home, files)
     last = queue_import(jobs, name=name, owner=owner, source=str(kept.pictures))
     for file in kept.annotations:
-        last = queue_annotations(
-            jobs, ImportAnnotationsConfig(file, name, "coco", who=owner, accept=accept), after=last
-        )
+        config = ImportAnnotationsConfig(file, name, "coco", who=owner, accept=accept)
+        last = queue_annotations(jobs, config, after=(last,))
     return last
 
 
-def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: int | None = None) -> int:
-    """Queue an import of annotations; return the id of the job. after: a job that has to be done before."""
+def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: Sequence[int] = ()) -> int:
+    """Queue an import of annotations; return the id of the job. after: jobs that have to be done before."""
     argv = annotations_command(config)
     return jobs.submit(NewJob(kind=ANNOTATIONS, owner=config.who, config=config, argv=argv, after=after))
 
@@ -65,10 +67,16 @@ def _checked(name: str) -> str:
 
 
 def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:
-    """Queue the import of an example data set; return the id of the job.
+    """Queue the import of an example data set, and after it that of its classes' texts; return the id of the first job.
 
     Raises: UserError: there is no such example.
     """
     if name not in EXAMPLES:
         raise UserError(f"There is no example {name[:40]!r}: choose one of {', '.join(EXAMPLES)}.")
-    return queue_import(jobs, name=name, owner=owner, **EXAMPLES[name].settings)
+    example = EXAMPLES[name]
+    job = queue_import(jobs, name=name, owner=owner, **example.settings)
+    if example.classes:
+        config = ConceptsConfig(dataset=name, classes=example.classes, who=owner)
+        argv = concepts_command(config)
+        jobs.submit(NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=LIGHT, after=(job,)))
+    return job

@@ -41,6 +41,7 @@ from db.queries.label_studio_queries import (
     projects_of,
     tasks_of_image,
 )
+from db.queries.review_queries import count_tags
 from user_errors import UserError
 
 log = logging.getLogger(__name__)
@@ -78,19 +79,27 @@ def connection(services: Services, dataset: str, within: int = HEALTH_S) -> Conn
         return Connection("", str(error), projects)
 
 
+def tags(services: Services, dataset: str) -> dict[str, int]:
+    """Return the tags of a data set, by name, each with the number of its regions."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset) if dataset else None
+        return count_tags(session, dataset_id=found.id) if found else {}
+
+
 def queue_sync(services: Services, dataset: str, *, template: str, do: str, owner: str, tag: str = "") -> int:
     """Queue a push or a pull; return the id of its job. The project is connected with this app on the way.
 
     Args:   tag: push only pictures with a region of this tag; "" for all.
-
-    Raises: UserError: there is no such data set, template or server.
+    Raises: UserError: there is no such data set, template, tag or server.
     """
     chosen_dataset(dataset)
     if template not in get_args(Template) or do not in ("push", "pull"):
         raise UserError(f"Expected a template and push or pull, got {template!r} and {do!r}: reload the page.")
+    if tag and tag not in tags(services, dataset):
+        raise UserError(f"No region has the tag {tag[:40]!r} any more: choose another one, or all pictures.")
     if read_access(services.settings.home) is None:
         raise UserError(START)
-    config = SyncConfig(dataset, cast(Template, template), do=do, tag=tag.strip(), app=address(services))  # type: ignore[arg-type]
+    config = SyncConfig(dataset, cast(Template, template), do=do, tag=tag, app=address(services))  # type: ignore[arg-type]
     job = NewJob(kind=KINDS[0], owner=owner, config=config, argv=command_line(config))
     if do == "pull":  # it mostly waits for the server, and people for it
         job = replace(job, device=LIGHT)

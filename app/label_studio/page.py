@@ -12,10 +12,12 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.services import Services
 from app.ui.events import LIGHT, ON_ASK, ON_JOB, QUEUE_ALL, control_job_by_button, html, in_order, warn
-from app.ui.html import heading
+from app.ui.html import heading, things
 from user_errors import UserError
 
 TEMPLATES = [("judge regions", "regions"), ("novel concepts", "novel")]
+ALL_PICTURES = ("all pictures", "")
+NO_TAGS = "No tags yet: select regions in the gallery above, and tag them."
 TICK_SECONDS = 3.0
 LINKS_SCRIPT = """document.addEventListener("curate:links", ({ detail }) => {
   element.firstElementChild.innerHTML = detail;
@@ -44,7 +46,15 @@ class LabelStudioPanel:
         status = panels.connection_panel(actions.connection(self.services, dataset or ""))
         return [status, self._jobs(), self._conflicts(dataset), self._not_taken(dataset)]
 
-    def push(self, dataset: str | None, template: str, tag: str, request: gr.Request) -> Any:
+    def offer_tags(self, dataset: str | None, tag: str | None) -> Any:
+        """Offer the tags of a data set, with their counts. A chosen one stays while it is there. Returns tag."""
+        from app.label_studio import actions
+
+        tags = actions.tags(self.services, dataset or "")
+        choices = [ALL_PICTURES, *((f"{name} · {things(count, 'region')}", name) for name, count in tags.items())]
+        return gr.update(choices=choices, value=tag if tag in tags else "", info="" if tags else NO_TAGS)
+
+    def push(self, dataset: str | None, template: str, tag: str | None, request: gr.Request) -> Any:
         """Queue a push, of all pictures or those of a tag. Returns jobs."""
         return self._queue(dataset, request, template=template, do="push", tag=tag or "")
 
@@ -117,10 +127,8 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
                 template = gr.Dropdown(
                     TEMPLATES, value="regions", label="people are asked to", filterable=False, elem_id="template"
                 )
-                tag = gr.Textbox(
-                    label="push only pictures with the tag",
-                    placeholder="all; tag a selection above",
-                    elem_id="push-tag",
+                tag = gr.Dropdown(
+                    [ALL_PICTURES], value="", label="push only pictures with the tag", info=NO_TAGS, elem_id="push-tag"
                 )
                 with gr.Row(elem_classes="label-studio-acts"):
                     push = gr.Button("Push pictures", size="sm", min_width=90, elem_id="push")
@@ -133,6 +141,8 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
     outputs = [status, jobs, conflicts, left]
     for event in (app.load, dataset.change, refresh.click, jobs.change):
         event(panel.show, dataset, outputs, **ORDERED)
+    offers = [app.load, dataset.change, refresh.click, tag.focus]  # tags are given above, on the same page
+    gr.on(offers, panel.offer_tags, [dataset, tag], tag, **LIGHT)
     push.click(panel.push, [dataset, template, tag], jobs, **LIGHT)
     pull.click(panel.pull, [dataset, template], jobs, **LIGHT)
     jobs.click(panel.control_job, None, jobs, **(LIGHT | QUEUE_ALL))

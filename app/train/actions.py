@@ -64,26 +64,21 @@ def reserved_folder(config: TrainConfig) -> Iterator[None]:
         raise
 
 
-def _prepare(services: Services, person: Person, plan: TrainPlan) -> int | None:
-    """Return the last job that makes data, queued unless one is in progress; None where the data are there.
-
-    Those that are queued wait for each other.
-    """
+def _prepare(services: Services, person: Person, plan: TrainPlan) -> list[int]:
+    """Return the jobs that make the data that are missing; those are queued that are not in progress."""
     with reading(services.engine) as session:
         jobs = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
-    running = {str(job.config.get("out")): job.id for job in jobs}
-    after = max((running[str(each.folder)] for each in plan.missing if str(each.folder) in running), default=None)
+    making = {str(job.config.get("out")): job.id for job in jobs}
     for each in plan.missing:
         folder, priority = str(each.folder), plan.request.priority
-        if folder not in running:
-            config = {"out": folder}
-            new = NewJob(kind=DATA, owner=person.name, config=config, argv=each.words, priority=priority, after=after)
-            after = services.jobs.submit(new)
-    return after
+        if folder not in making:
+            new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=each.words, priority=priority)
+            making[folder] = services.jobs.submit(new)
+    return [making[str(each.folder)] for each in plan.missing]
 
 
 def _new_job(
-    kind: str, person: Person, plan: TrainPlan, *, argv: Sequence[str], priority: int, after: int | None
+    kind: str, person: Person, plan: TrainPlan, *, argv: Sequence[str], priority: int, after: Sequence[int]
 ) -> NewJob:
     where = plan.request.where
     return NewJob(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from atomic_files import write_atomically
 from user_errors import UserError
 
 NOTES = "notes.json"  # in the run folder
+MOST_REMEMBERED = 2000  # runs
 MOST_CHARACTERS, MOST_TAGS, MOST_TAG_CHARACTERS = 2000, 10, 40
 
 
@@ -22,9 +24,23 @@ class RunNotes:
 
 
 def read_notes(folder: Path) -> RunNotes:
-    """Return the notes of a run; empty where there are none, or the file is damaged."""
+    """Return the notes of a run; empty where there are none, or the file is damaged.
+
+    A file is read once while it stays the same: a search looks at those of all runs, every two seconds.
+    """
+    file = folder / NOTES
     try:
-        kept = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        now = file.stat()
+    except OSError:
+        return RunNotes()
+    return _read(file, (now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _read(file: Path, as_of: tuple[int, ...]) -> RunNotes:
+    """Read a file. as_of: differs where it was written again."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
         return RunNotes(str(kept["note"]), tuple(str(tag) for tag in kept["tags"]))
     except (OSError, ValueError, LookupError, TypeError):
         return RunNotes()

@@ -184,12 +184,13 @@ def watch_panel(views: Sequence[RunView]) -> str:
 
 
 def _watched(view: RunView) -> WatchedRun:
-    job, waits = view.job, view.waits_for
+    job = view.job
+    waits = " and ".join(f"{each.kind} {each.id} ({each.state})" for each in view.waits_for)
     metrics = [name for name in SHOWN_METRICS if any(name in each.metrics for each in view.kept)]
     return WatchedRun(
         view=view,
         facts=_facts(view),
-        waits=f"Waits for job {waits.id} ({waits.kind}), which is {waits.state}." if waits else "",
+        waits=f"Waits for {waits}." if waits else "",
         ended=job.exit_reason if job.state in ("failed", "interrupted") else "",
         metrics=[SHOWN_METRICS[name] for name in metrics],
         kept=[

@@ -26,7 +26,7 @@ from app.train.recipe import fine_tune_form
 from app.train.run_jobs import DATA, DRY, KEEP, SOONER, TRAIN, folder_of, name_of, run_jobs
 from db.engine import reading
 from db.models import Job, now
-from db.queries.job_queries import get_job, job_page
+from db.queries.job_queries import get_job, job_page, jobs_before
 from grain.checkpoint import METRICS, CheckpointError, read_info
 from user_errors import UserError, sentence
 
@@ -44,12 +44,6 @@ class RunRow:
     latest: Mapping[str, Any]
     notes: RunNotes = field(default_factory=RunNotes)
     grounding: float = math.nan
-
-    def matches(self, words: Sequence[str]) -> bool:
-        """Return whether its name, owner, state, tags or note hold every word, whatever their case."""
-        job, notes = self.job, self.notes
-        text = "\n".join((name_of(job), job.owner, job.state, *notes.tags, notes.note)).casefold()
-        return all(word.casefold() in text for word in words)
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class RunView:
     states: Sequence[str]
     tail: str
     notes: RunNotes
-    waits_for: Job | None
+    waits_for: Sequence[Job]
 
     @property
     def label(self) -> str:
@@ -85,12 +79,23 @@ class RunView:
 def runs(services: Services, limit: int, *, words: str = "", order: RunOrder = "newest") -> list[RunRow]:
     """Return runs in an order; note jobs whose process is dead.
 
-    Args: words: that a run must hold, see RunRow.matches; of the latest MOST_SEARCHED runs, as with another order.
+    Args: words: that name, owner, state, tags or note of a run must hold, whatever their case; of the latest
+          MOST_SEARCHED runs, as with another order.
     """
     services.jobs.reconcile()
     plain = not words.split() and order == "newest"
-    rows = [_row(services, job) for job in run_jobs(services, limit if plain else MOST_SEARCHED)]
-    return sorted((row for row in rows if row.matches(words.split())), key=ORDERS[order])[:limit]
+    jobs = [job for job in run_jobs(services, limit if plain else MOST_SEARCHED) if _holds(job, words.split())]
+    # what those that are not shown logged and measured is read only where the order needs it
+    rows = (_row(services, job) for job in (jobs[:limit] if order == "newest" else jobs))
+    return sorted(rows, key=ORDERS[order])[:limit]
+
+
+def _holds(job: Job, words: Sequence[str]) -> bool:
+    if not words:
+        return True
+    notes = read_notes(folder_of(job))
+    text = "\n".join((name_of(job), job.owner, job.state, *notes.tags, notes.note)).casefold()
+    return all(word.casefold() in text for word in words)
 
 
 def _row(services: Services, job: Job) -> RunRow:
@@ -132,7 +137,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
     """
     with reading(services.engine) as session:
         job = get_job(session, job_id=job_id)
-        waits_for = get_job(session, job_id=job.after_id) if job and job.after_id and job.state == "queued" else None
+        waits_for = jobs_before(session, job_id=job_id) if job and job.state == "queued" else ()
     if job is None or job.kind != TRAIN:
         raise UserError(f"There is no run {job_id}: choose one of the list.")
     folder = folder_of(job)
@@ -147,7 +152,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         states=sorted(each.name for each in (folder / "checkpoints").glob("step-*")),
         tail=services.jobs.log_tail(job.id, lines),
         notes=read_notes(folder),
-        waits_for=waits_for if waits_for and waits_for.state != "done" else None,
+        waits_for=waits_for,
     )
 
 

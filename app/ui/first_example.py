@@ -1,7 +1,8 @@
-"""Offer the example data sets on every page of a data set, as long as there is none."""
+"""Offer the example data sets on the pages that work on one, as long as there is none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,9 +20,9 @@ GO_HOME = "() => window.location.assign('/home')"  # where the import is seen, a
 class FirstExample:
     """The handlers. Each makes one call and shows its result."""
 
-    def __init__(self, services: Services) -> None:
-        """services: what they call."""
-        self.services = services
+    def __init__(self, services: Services, names: Sequence[str]) -> None:
+        """services: what they call. names: of the examples that the page offers."""
+        self.services, self.names = services, names
 
     def offer(self, request: gr.Request) -> str:
         """Offer them to who may import where there is no data set. Returns offer."""
@@ -29,7 +30,7 @@ class FirstExample:
 
         if not allows(person_of(request).role, "curator") or dataset_names(self.services):
             return ""
-        return render("ui/templates/first_example.html", examples=list(EXAMPLES.values()))
+        return render("ui/templates/first_example.html", examples=[EXAMPLES[name] for name in self.names])
 
     def begin(self, request: gr.Request, event: gr.EventData) -> None:
         """Queue the import of one.
@@ -41,10 +42,9 @@ class FirstExample:
         queue_example(self.services.jobs, str(event.ask), owner=person_of(request).name)
 
 
-def build_first_example(app: gr.Blocks, services: Services, dataset: Any) -> None:
-    """Lay the offer out inside the current Blocks and wire its events. dataset: the field of the navigation."""
-    example = FirstExample(services)
+def build_first_example(app: gr.Blocks, example: FirstExample, *dataset: Any) -> None:
+    """Lay the offer out inside the current Blocks and wire its events. dataset: the field of the navigation, if any."""
     offer = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="first-example")
-    gr.on([app.load, dataset.change], example.offer, None, offer, **LIGHT)
+    gr.on([app.load, *(field.change for field in dataset)], example.offer, None, offer, **LIGHT)
     begun: Any = offer.click(example.begin, None, None, **(LIGHT | QUEUE_ALL))
     begun.success(None, None, None, js=GO_HOME, api_visibility="private")

@@ -11,7 +11,7 @@ from app.ui.html import empty_state, render
 from db.engine import reading
 from db.models import Job
 from db.queries.data_set_queries import list_datasets
-from db.queries.job_queries import get_job, job_page
+from db.queries.job_queries import job_page, jobs_before
 from db.queries.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_job, run_tallies
 
 MOST_JOBS, SEARCHED_JOBS = 8, 50
@@ -28,12 +28,12 @@ BUTTONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class JobView:
-    """A job with what its run has come to. waits_for: another one that has to be done first and is not."""
+    """A job with what its run has come to. waits_for: others that have to be done first and are not."""
 
     job: Job
     tallies: Sequence[StageTally]
     failures: Sequence[FailureGroup]
-    waits_for: Job | None = None
+    waits_for: Sequence[Job] = ()
 
     @property
     def buttons(self) -> tuple[str, ...]:
@@ -64,8 +64,8 @@ def latest_jobs(
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []
             failures = failures_by_reason(session, run_id=run.id, limit=5) if run else []
-            before = get_job(session, job_id=job.after_id) if job.after_id and job.state == "queued" else None
-            views.append(JobView(job, tallies, failures, before if before and before.state != "done" else None))
+            before = jobs_before(session, job_id=job.id) if job.state == "queued" else ()
+            views.append(JobView(job, tallies, failures, before))
     return views
 
 

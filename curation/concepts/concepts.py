@@ -22,6 +22,7 @@ from curation.concepts.class_list import parse_keeping_facts, save_classes
 from curation.concepts.metadata import create_set, import_pictures
 from curation.concepts.status import status_of
 from curation.files.home import database_url, home_folder
+from curation.ingest.annotations_beside import Annotations
 from curation.ingest.ingest import ImportTally
 from db.engine import Engine, open_engine
 from grain.command import flags_of, run_command
@@ -39,6 +40,9 @@ class ConceptsConfig:
     """Its name; made where there is none."""
     classes: Path | None = None
     """File of classes: lines `name: description; description`, DCLIP's or CuPL's JSON, or ours."""
+    annotations: Annotations = "leave"
+    """COCO files in the folder, such as instances.json: leave them, bring them too, or bring them as accepted, because
+    people made them."""
     licence: str = ""
     """Licence of the pictures, for the dataset card; left out: unchanged."""
     who: str = "import"
@@ -66,9 +70,11 @@ def main(config: ConceptsConfig) -> None:
                     bar.update(tally.seen - bar.n)
                     report_progress(tally.seen, tally.total or 0, f"{tally.added:,} pictures added")
 
-                imported = import_pictures(
-                    engine, home, Path(config.source), dataset=config.dataset, who=config.who, on_progress=show
-                )
+                named: dict[str, Any] = {"annotations": config.annotations, "who": config.who, "on_progress": show}
+                imported = import_pictures(engine, home, Path(config.source), dataset=config.dataset, **named)
+            if imported.tally.nothing_came_in:
+                raise UserError(imported.tally.nothing_came_in)
+            answer |= {"annotations": [*imported.annotations]} if imported.annotations else {}
             answer |= {**imported.tally.to_json(), "located": imported.located, "problems": list(imported.problems)}
             left = f", {len(imported.problems):,} problems in the metadata" * bool(imported.problems)
             report_progress(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.concepts.status import dataset_id_of, status_of
-from curation.ingest.ingest import ImportTally, ingest
+from curation.ingest.annotations_beside import Annotations
+from curation.ingest.ingest import ImportTally, ingest_with_annotations
 from curation.ingest.provenance import checked as checked_provenance
 from curation.ingest.provenance import read_folder
 from db.engine import Engine, Session, retrying
@@ -29,12 +30,14 @@ BATCH = 200  # pictures in a transaction
 class ConceptImport:
     """The result of an import.
 
-    located: pictures that got where or when they were found. problems: in the metadata.
+    located: pictures that got where or when they were found. problems: in the metadata. annotations: what came of each
+    COCO file that was brought with them.
     """
 
     tally: ImportTally
     located: int
     problems: tuple[str, ...]
+    annotations: Sequence[Mapping[str, Any]] = ()
 
 
 def import_pictures(
@@ -44,23 +47,26 @@ def import_pictures(
     *,
     dataset: str,
     who: str,
+    annotations: Annotations = "leave",
     on_progress: Callable[[ImportTally], None] = lambda tally: None,
 ) -> ConceptImport:
     """Import a folder's pictures with where and when each was found, without overwriting what is known.
 
+    Args:   annotations: what becomes of COCO files beside them, as with every import of pictures.
     Raises: UserError: no folder, its table cannot be read, or as ingest; nothing was imported.
     """
     source = source.expanduser().absolute()
     if not source.is_dir():
         raise UserError(f"expected a folder of pictures with their metadata, got {source}: give the folder")
     found = read_folder(source)
-    tally = ingest(engine, source, dataset=dataset, home=home, on_progress=on_progress)
+    named: dict[str, Any] = {"annotations": annotations, "who": who, "home": home, "on_progress": on_progress}
+    tally, brought = ingest_with_annotations(engine, source, dataset=dataset, **named)
     create_set(engine, dataset, who)
     located = 0
     for some in batches(_images_in(engine, dataset, source), BATCH):
         located += retrying(engine, partial(_add_metadata, images=some, found=found, who=who))
     problems = [f"{Path(path).name}: {problem}" for path, one in sorted(found.items()) for problem in one.problems]
-    return ConceptImport(tally, located, tuple(problems))
+    return ConceptImport(tally, located, tuple(problems), brought)
 
 
 def create_set(engine: Engine, dataset: str, who: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -63,8 +63,7 @@ def delete(
     Raises:  UserError: there is no such data set, or a job needs it.
     """
     found = dependents_of(engine, home, dataset=dataset)
-    others = [job for job in found.jobs if job.id != own_job]
-    DatasetDependents(found.dataset, found.counts, found.versions, others, found.exports).check_no_job()
+    replace(found, jobs=[job for job in found.jobs if job.id != own_job]).check_no_job()
     number = found.dataset.id
     _remove_files(engine, home, found)
     with reading(engine) as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from curation.versions.versions import version_path
 from db.engine import Engine, reading
 from db.models import Dataset, DatasetVersion, Job
 from db.queries.data_set_queries import get_dataset
-from db.queries.dataset_removal_queries import count_rows, jobs_of_dataset
+from db.queries.dataset_removal_queries import count_rows, jobs_of_dataset, trainings_of_versions
+from db.queries.label_studio_queries import ProjectCount, projects_of
 from db.queries.version_queries import list_versions
 from user_errors import UserError
 
@@ -26,7 +28,6 @@ COUNTED = {
     "audited_claim": "audited claims",
     "claim_verdict": "people's verdicts on claims",
     "concept_label": "people's labels of classes",
-    "label_task": "links to tasks in Label Studio",
     "saved_filter": "saved filters",
 }
 """What people hear of, by table; other rows belong to one of these."""
@@ -37,7 +38,8 @@ class DatasetDependents:
     """The rows and files that depend on a data set.
 
     counts: what there is of it -> how many. jobs: that are not over and name it. exports: folders below
-    GRAIN_HOME/exports; they stay when it is deleted.
+    GRAIN_HOME/exports; they stay when it is deleted. trainings: on its versions, in any state. projects: those of Label
+    Studio that have its pictures.
     """
 
     dataset: Dataset
@@ -45,6 +47,8 @@ class DatasetDependents:
     versions: Sequence[DatasetVersion]
     jobs: Sequence[Job]
     exports: Sequence[Path]
+    trainings: Sequence[Job] = ()
+    projects: Sequence[ProjectCount] = ()
 
     def sentences(self) -> list[str]:
         """Return what depends on it, for people."""
@@ -54,6 +58,16 @@ class DatasetDependents:
             found.append(f"{len(self.versions):,} frozen version{'s' * (len(self.versions) != 1)} ({names})")
         if self.exports:
             found.append(f"{len(self.exports):,} export{'s' * (len(self.exports) != 1)} below GRAIN_HOME/exports")
+        if self.trainings:
+            by_state = Counter(job.state for job in self.trainings)
+            states = ", ".join(f"{count:,} {state}" for state, count in by_state.items())
+            plural = "s" * (len(self.trainings) != 1)
+            found.append(f"{len(self.trainings):,} training{plural} on its versions ({states})")
+        for each in self.projects:
+            found.append(f"a project in Label Studio (pictures: {each.pushed:,} pushed, {each.decided:,} decided)")
+        if self.jobs:
+            names = ", ".join(f"{job.kind} {job.id}, {job.state}" for job in self.jobs)
+            found.append(f"{len(self.jobs):,} job{'s' * (len(self.jobs) != 1)} that must end first ({names})")
         return found
 
     def check_no_job(self) -> None:
@@ -81,8 +95,10 @@ def dependents_of(engine: Engine, home: Path, *, dataset: str) -> DatasetDepende
         rows = count_rows(session, dataset_id=found.id)
         versions = list_versions(session, dataset_id=found.id)
         jobs = jobs_of_dataset(session, name=dataset)
+        trainings = trainings_of_versions(session, sha256s=[version.sha256 for version in versions])
+        projects = projects_of(session, dataset_id=found.id)
     counts = {what: rows[table] for table, what in COUNTED.items() if table in rows}
-    return DatasetDependents(found, counts, versions, jobs, exports_of(home, dataset))
+    return DatasetDependents(found, counts, versions, jobs, exports_of(home, dataset), trainings, projects)
 
 
 def exports_of(home: Path, dataset: str) -> list[Path]:

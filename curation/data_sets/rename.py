@@ -11,13 +11,13 @@ from atomic_files import write_atomically
 from curation.audit.judges import judge_path
 from curation.data_sets.dependents import DatasetDependents, dependents_of
 from curation.files.home import database_url, home_folder
-from db.engine import Engine, open_engine, retrying
-from db.queries.dataset_removal_queries import rename_dataset
+from db.engine import Engine, open_engine, reading, retrying
+from db.queries.dataset_removal_queries import check_new_name, rename_dataset
 from grain.command import run_command
 
 KEPT = (
-    "Versions, runs and reports that were written under the old name keep it in their files; links to the old name "
-    "lead nowhere, and its project in Label Studio keeps its title."
+    "All of it stays. Versions, runs and reports that were written under the old name keep it in their files; links to "
+    "the old name lead nowhere, and its project in Label Studio keeps its title."
 )
 
 
@@ -29,6 +29,16 @@ class RenameConfig:
     """Its name."""
     name: str
     """Its new name."""
+
+
+def check_rename(engine: Engine, home: Path, *, dataset: str, name: str) -> DatasetDependents:
+    """Return what depends on a data set that is to get another name.
+
+    Raises: UserError: the name is taken or no name, or there is no such data set.
+    """
+    with reading(engine) as session:
+        check_new_name(session, name=name.strip())
+    return dependents_of(engine, home, dataset=dataset)
 
 
 def rename(engine: Engine, home: Path, *, dataset: str, name: str) -> DatasetDependents:
@@ -55,7 +65,8 @@ def main(config: RenameConfig) -> None:
         found = rename(engine, home, dataset=config.dataset, name=config.name)
     finally:
         engine.dispose()
-    print(KEPT, file=sys.stderr)
+    for sentence in (*found.sentences(), KEPT):
+        print(sentence, file=sys.stderr)
     json.dump({"dataset": config.name.strip(), **found.counts}, sys.stdout, indent=1, ensure_ascii=False)
     print()
 

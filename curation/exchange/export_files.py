@@ -23,7 +23,7 @@ from curation.exchange.export_selection import ROWS, SPLITS, ExportSelection, Sp
 from curation.exchange.formats import MAIN_FILE
 from curation.exchange.shards import to_sample
 from curation.files.image_files import JPEG, PictureFile, PictureFileReader
-from curation.files.records import PictureRecord
+from curation.files.records import PictureRecord, captions_in
 from db.engine import Engine, reading
 from db.models import Image
 from db.queries.bulk import batches
@@ -188,7 +188,9 @@ class ExportWriter:
                 for number, (record, prepared) in chain([first], islice(samples, self.config.shard_images - 1)):
                     key = f"{split}-{number:07d}"
                     _add(tar, f"{key}.jpg", prepared.content)
-                    _add(tar, f"{key}.json", json.dumps(to_sample(record, key)).encode())
+                    further = captions_in(record.facts) if self.config.caption == "picture" else ()
+                    sample = to_sample(record, key, captions=further)
+                    _add(tar, f"{key}.json", json.dumps(sample).encode())
                     count += 1
             shards.append({"file": file.name, "images": count, "sha256": file_sha256(file)})
         return shards

@@ -5,7 +5,7 @@ Each description is a region of its own there. Those of one box share a number u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from curation.files.records import (
     parse_integer,
     picture_from,
     shown,
+    with_captions,
 )
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
@@ -37,10 +38,10 @@ OURS = {"id": "picture_id"}
 UNSCORED = "unscored"
 
 
-def to_sample(record: PictureRecord, key: str) -> dict[str, Any]:
+def to_sample(record: PictureRecord, key: str, *, captions: Sequence[str] = ()) -> dict[str, Any]:
     """Return the JSON of a sample.
 
-    Args: key: the sample's name in its shard.
+    Args: key: the sample's name in its shard. captions: further ones that a training is to draw from.
     """
     plain = {OURS.get(name, name): value for name, value in facts_of(record).items()}
     regions = [entry for number, region in enumerate(record.regions) for entry in _entries(number, region)]
@@ -48,7 +49,7 @@ def to_sample(record: PictureRecord, key: str) -> dict[str, Any]:
     for key, fact in TRAINED_ON.items():
         if value := record.facts.get(fact, "").strip():
             sample[key] = value
-    return sample
+    return sample | ({"captions": [*captions]} if captions else {})
 
 
 def from_sample(sample: Mapping[str, Any]) -> PictureRecord:
@@ -65,8 +66,10 @@ def from_sample(sample: Mapping[str, Any]) -> PictureRecord:
     plain["id"] = sample.get(OURS["id"], 0)
     plain.setdefault("file_name", f"{sample.get('id')}.jpg")
     if "facts" not in plain:
-        facts = {fact: sample.get(key) for key, fact in TRAINED_ON.items()}
-        plain["facts"] = {fact: text for fact, text in facts.items() if isinstance(text, str) and text}
+        said = {fact: sample.get(key) for key, fact in TRAINED_ON.items()}
+        facts = {fact: text for fact, text in said.items() if isinstance(text, str) and text}
+        further = [text for text in a_list(sample.get("captions", []), "captions") if isinstance(text, str)]
+        plain["caption"], plain["facts"] = with_captions(str(plain.get("caption", "")), facts, further)
     entries = [an_object(item, "a region") for item in a_list(sample.get("regions"), "regions")]
     # one without a number is a region of its own
     numbered = ((entry.get("region", -1 - at), entry) for at, entry in enumerate(entries))

@@ -134,13 +134,18 @@ class ParquetPictures:
 
 
 def captions_of(record: Any) -> tuple[str, ...]:
-    """Return the captions in a JSON object or a row: those of the first column, by name, that has a text or texts."""
-    values = (record.get(name) for name in CAPTION_COLUMNS) if isinstance(record, dict) else ()
-    for value in values:
-        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        if found := tuple(text.strip() for text in texts if isinstance(text, str) and text.strip()):
-            return found
-    return ()
+    """Return the captions in a JSON object or a row: those of the first column, by name, that has a text or texts.
+
+    `caption` and `captions` count as one: our shards have the first one in the one, and further ones in the other.
+    """
+    values = [record.get(name) for name in CAPTION_COLUMNS] if isinstance(record, dict) else []
+    found = [_texts_in(value) for value in values]
+    return next(filter(None, (tuple(dict.fromkeys(chain(*found[:2]))), *found[2:])), ())
+
+
+def _texts_in(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
 
 
 def _parquet_row(number: int, record: dict[str, Any]) -> TableRow:

@@ -173,6 +173,29 @@ def ingest(
     return tally
 
 
+def ingest_with_annotations(
+    engine: Engine, source: Path, *, dataset: str, annotations: Annotations, who: str, **settings: Any
+) -> tuple[ImportTally, list[dict[str, Any]]]:
+    """Bring a source's pictures into a data set, and the COCO files beside them as was chosen.
+
+    Where they are left, standard error says how they are brought. who: author of what they bring. settings: further
+    ones of `ingest`.
+
+    Returns: what came of the pictures, and of each COCO file, as JSON.
+    Raises:  as `ingest`. UserError: a COCO file cannot be read.
+    """
+    beside = annotations_beside(source)
+    brought = beside if annotations != "leave" else ()
+    tally = ingest(engine, source, dataset=dataset, skip=brought, **settings)
+    accept = annotations == "accept"
+    named: dict[str, Any] = {"dataset": dataset, "format": "coco", "who": who, "accept": accept}
+    results = [{"file": file.name, **import_file(engine, path=file, **named).to_json()} for file in brought]
+    if len(beside) > len(brought):
+        names = ", ".join(file.name for file in beside)
+        print(f"{names} has annotations: --annotations bring brings them too, accept as accepted", file=sys.stderr)
+    return tally, results
+
+
 def _bounded(opened: PictureSource, most: int) -> PictureSource:
     """Return a source that gives at most so many files, 0 for all.
 
@@ -422,8 +445,6 @@ def main(config: IngestConfig) -> None:
     """Run from the command line."""
     home = home_folder(config.home)
     source = Path(_from_root(config.source)) if config.source else sample_world(home, config.sample)
-    beside = annotations_beside(source)
-    brought = beside if config.annotations != "leave" else ()
     start = time.perf_counter()
     engine = open_engine(database_url(home))
     try:
@@ -437,27 +458,18 @@ def main(config: IngestConfig) -> None:
                 said = ", ".join([f"{tally.added:,} pictures added", *parts])
                 report_progress(tally.seen, bar.total or 0, said)
 
-            named: dict[str, Any] = {"dataset": config.dataset, "home": home, "processes": config.processes}
-            tally = ingest(engine, source, **named, skip=brought, on_progress=show)
-        annotations = [_import_annotations(engine, file, config) for file in brought]
+            named: dict[str, Any] = {"annotations": config.annotations, "who": config.who}
+            named |= {"dataset": config.dataset, "home": home, "processes": config.processes}
+            tally, annotations = ingest_with_annotations(engine, source, **named, on_progress=show)
     finally:
         engine.dispose()
     seconds = round(time.perf_counter() - start, 2)
     answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
     answer |= {"annotations": annotations} if annotations else {}
-    if len(beside) > len(brought):
-        names = ", ".join(file.name for file in beside)
-        print(f"{names} has annotations: --annotations bring brings them too, accept as accepted", file=sys.stderr)
     json.dump(answer, sys.stdout, indent=1)
     print()
     if tally.nothing_came_in:
         raise UserError(tally.nothing_came_in)
-
-
-def _import_annotations(engine: Engine, file: Path, config: IngestConfig) -> dict[str, Any]:
-    accept = config.annotations == "accept"
-    result = import_file(engine, dataset=config.dataset, path=file, format="coco", who=config.who, accept=accept)
-    return {"file": file.name, **result.to_json()}
 
 
 def command() -> None:

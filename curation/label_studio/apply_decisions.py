@@ -12,7 +12,7 @@ from typing import Any
 
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.label_studio.convert import FACTS, Template
-from curation.label_studio.decisions import OVERLAP, Decision
+from curation.label_studio.decisions import OVERLAP, Decision, DecisionBatch, UnreadAnnotation
 from db.engine import Session
 from db.models import Image, RegionEdit, now
 from db.queries.concept_label_queries import set_label
@@ -21,7 +21,15 @@ from db.queries.data_set_queries import get_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page, image_state, region_state
-from db.queries.label_studio_queries import TaskState, find_task, keep_conflicts, keep_leftovers, set_tasks
+from db.queries.label_studio_queries import (
+    TaskState,
+    drop_leftovers,
+    find_task,
+    has_leftovers,
+    keep_conflicts,
+    keep_leftovers,
+    set_tasks,
+)
 from db.queries.region_queries import get_region
 from db.queries.values import storable
 
@@ -87,6 +95,44 @@ def apply_decisions(
     return summary
 
 
+def keep_unread(session: Session, batch: DecisionBatch, *, project: str) -> PullSummary:
+    """Keep annotations of which nothing can be taken, and forget what was left of those that are gone."""
+    summary = PullSummary(problems=[f"Task {each.task}: {' '.join(each.reasons)}" for each in batch.unread])
+    for task_id, there in batch.annotations.items():
+        drop_leftovers(session, project=project, task_id=task_id, but=there)
+    for each in batch.unread:
+        task = find_task(session, project=project, task_id=each.task)
+        image = get_image(session, image_id=task.image_id) if task else None
+        if image is not None:
+            summary.edits += keep_left(session, image, each, project=project)
+    return summary
+
+
+def keep_left(session: Session, image: Image, left: UnreadAnnotation, *, project: str) -> int:
+    """Keep what could not be taken of an annotation; return how many edits that took.
+
+    An image of which something new was left is open again: whoever looks at it and reviews it is believed.
+    """
+    named: dict[str, Any] = {"task_id": left.task, "remote_id": left.annotation, "who": left.who}
+    if not keep_leftovers(session, image=image, project=project, reasons=left.reasons, **named):
+        return 0
+    if image.review == "open":
+        return 0
+    edit_image(
+        session,
+        image_id=image.id,
+        expected_version=image.version,
+        who=left.who,
+        change=ImageChange(review="open"),
+        reason=_mark(left.annotation),
+    )
+    return 1
+
+
+def _mark(annotation: int) -> str:
+    return f"Label Studio annotation {annotation}"
+
+
 class _DecisionEdits:
     """The edits of one decision. summary: counts them."""
 
@@ -104,7 +150,7 @@ class _DecisionEdits:
         self.summary, self.project, self.who = summary, project, decision.who
         self.before = {name: _field(image, name) for name in ("caption", "review", *FACTS)}
         self.left = list(decision.reading.left)
-        self.mark = f"Label Studio annotation {decision.annotation}"
+        self.mark = _mark(decision.annotation)
         self.history = _history(session, image.id)
         self.made = {  # by an earlier form of this decision: what was new then
             edit.reason: edit.region_id
@@ -128,8 +174,8 @@ class _DecisionEdits:
         for region_id in gone.values():
             if region_id is not None:
                 self.change(region_id, 1, shown={}, wanted={"status": "deleted"})
-        self.apply_image_fields()
         self.keep_left()
+        self.apply_image_fields()
         keep_conflicts(
             self.session,
             image=self.image,
@@ -141,8 +187,9 @@ class _DecisionEdits:
 
     def keep_left(self) -> None:
         """Keep what could not be taken, for the page, and tell it."""
-        named: dict[str, Any] = {"task_id": self.decision.task, "remote_id": self.decision.annotation, "who": self.who}
-        keep_leftovers(self.session, image=self.image, project=self.project, reasons=self.left, **named)
+        decision = self.decision
+        left = UnreadAnnotation(decision.task, decision.annotation, self.who, tuple(self.left))
+        self.summary.edits += keep_left(self.session, self.image, left, project=self.project)
         name = self.decision.reading.said.file_name
         self.summary.problems += [f"{name}, task {self.decision.task}: {sentence}" for sentence in self.left]
 
@@ -243,7 +290,7 @@ class _DecisionEdits:
     def apply_image_fields(self) -> None:
         """Apply caption, review and facts, each alone, since the editor knows no version of the whole picture."""
         seen, said = self.decision.reading.seen, self.decision.reading.said
-        if self.left:  # somebody must look at it again
+        if has_leftovers(self.session, image_id=self.image.id):  # of this annotation or another: somebody must look
             said = replace(said, review="open")
         facts = FACTS if self.template == "novel" else ()
         change: dict[str, Any] = {}

@@ -10,17 +10,16 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from atomic_files import write_atomically
 from curation.files.decode import Limits
 from curation.files.images import PictureReader
 from curation.files.records import PictureRecord
 from curation.label_studio.access import FILES, FOLDER
-from curation.label_studio.apply_decisions import PullSummary, apply_decisions
+from curation.label_studio.apply_decisions import PullSummary, apply_decisions, keep_unread
 from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import digest
-from curation.label_studio.decisions import Decision, DecisionBatch, read_decisions
+from curation.label_studio.decisions import Decision, read_decisions
 from curation.label_studio.projects import Project, project_name
 from curation.label_studio.push import PushSummary, push_pictures
 from curation.versions.state import state_of
@@ -29,8 +28,6 @@ from db.queries.data_set_queries import get_image
 from db.queries.label_studio_queries import (
     TaskState,
     drop_leftovers,
-    find_task,
-    keep_leftovers,
     set_tasks,
     task_contents,
     tasks_of,
@@ -97,7 +94,7 @@ class Sync:
         Raises: LabelStudioError: the server does not answer; the next pull does all of it.
         """
         pulled = read_decisions(self.label_studio, self.project, self._last_pull())
-        total = PullSummary(problems=retrying(self.engine, partial(self._keep_unread, pulled)))
+        total = retrying(self.engine, lambda session: keep_unread(session, pulled, project=self.name))
         by_task: dict[int, list[Decision]] = {}
         for decision in pulled.decisions:
             by_task.setdefault(decision.task, []).append(decision)
@@ -112,18 +109,6 @@ class Sync:
 
     def _apply(self, decisions: Sequence[Decision], session: Session) -> PullSummary:
         return apply_decisions(session, decisions, project=self.name, template=self.project.template)
-
-    def _keep_unread(self, pulled: DecisionBatch, session: Session) -> list[str]:
-        """Keep annotations of which nothing can be taken, and forget what was left of those that are gone."""
-        for task_id, there in pulled.annotations.items():
-            drop_leftovers(session, project=self.name, task_id=task_id, but=there)
-        for each in pulled.unread:
-            task = find_task(session, project=self.name, task_id=each.task)
-            image = get_image(session, image_id=task.image_id) if task else None
-            if image is not None:
-                named: dict[str, Any] = {"task_id": each.task, "remote_id": each.annotation, "who": each.who}
-                keep_leftovers(session, image=image, project=self.name, reasons=[each.sentence], **named)
-        return [f"Task {each.task}: {each.sentence}" for each in pulled.unread]
 
     def _last_pull(self) -> datetime | None:
         """Return where the last pull ended; None asks for everything, which costs time and nothing else."""

@@ -34,12 +34,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class UnreadAnnotation:
-    """An annotation of which nothing can be taken, and why, in a sentence; it stays there."""
+    """An annotation of which nothing, or not all, can be taken, and why, a sentence each; it stays there."""
 
     task: int
     annotation: int
     who: str
-    sentence: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def read_decisions(label_studio: LabelStudio, project: Project, since: datetime 
                 decision = _decision(label_studio, project, task=task, annotation=annotation)
             except LabelStudioError as error:
                 who = _annotator(label_studio, annotation)
-                unread.append(UnreadAnnotation(task["id"], annotation["id"], who, str(error)))
+                unread.append(UnreadAnnotation(task["id"], annotation["id"], who, (str(error),)))
             else:
                 decisions[decision.annotation] = decision
     ordered = sorted(decisions.values(), key=lambda decision: (decision.updated_at, decision.annotation))

@@ -133,7 +133,8 @@ def read_shards(table: Table) -> Iterator[Table]:
                 raise UserError(f"expected a WebDataset shard, got a {source.kind}: let curation.ingest read it")
             for number, found in enumerate(source.files):
                 content = found.content or b""
-                item = ShardItem(shard, number, member=found.member, caption=found.caption)
+                further = tuple(dict.fromkeys(found.captions))[1:]
+                item = ShardItem(shard, number, member=found.member, caption=found.caption, captions=further)
                 if found.refusal:
                     item = replace(item, stage="read", state="refused", reason=found.refusal)
                 yield packed([(replace(item, sha256=hashlib.sha256(content).hexdigest()), content)])
@@ -214,7 +215,8 @@ def _describe(describer: Describer, opened: Sequence[Opened]) -> Iterator[ShardI
 def sample_json(key: str, item: ShardItem) -> dict[str, Any]:
     """Make the JSON that lies beside a picture, as grain.data.loader reads it."""
     names = ("width", "height", "caption", "written_caption", "regions", "subject", "descriptions", "sha256", "member")
-    return {"schema_version": SCHEMA_VERSION, "id": key} | {name: getattr(item, name) for name in names}
+    captions = {"captions": [*item.captions]} if item.captions else {}
+    return {"schema_version": SCHEMA_VERSION, "id": key} | {name: getattr(item, name) for name in names} | captions
 
 
 def main(config: ScaleConfig) -> None:

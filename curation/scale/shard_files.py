@@ -53,6 +53,7 @@ class ShardItem:
     """A file of a shard on its way. number: its place; of the last item, which is no file, how many there are.
 
     stage, state, reason: where it failed, how, and why. width, height: upright. stop: why the whole run has to end.
+    captions: further ones.
     regions: as they are written. beside: what lay beside a picture that was annotated before. claims: of its audit.
     """
 
@@ -65,6 +66,7 @@ class ShardItem:
     width: int = 0
     height: int = 0
     caption: str = ""
+    captions: Sequence[str] = ()
     written_caption: str = ""
     subject: str = ""
     descriptions: Sequence[str] = ()

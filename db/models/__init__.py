@@ -9,7 +9,7 @@ from db.models.columns import UtcDateTime, is_declared, now
 from db.models.concepts import ConceptLabel, ConceptSet, LeakCheck, LeakSuspect, Likeness
 from db.models.data_sets import Dataset, Image, RefusedFile, Review
 from db.models.ground import GroundQuery
-from db.models.jobs import Job, JobRequest, JobState
+from db.models.jobs import Job, JobRequest, JobState, JobWait
 from db.models.label_studio import ConflictChoice, LabelConflict, LabelLeftover, LabelTask
 from db.models.regions import EditKind, ImportRecord, RegionEdit, RegionRow, RegionTally, Status
 from db.models.review import ActKind, RegionTag, ReviewAct, SavedFilter
@@ -38,6 +38,7 @@ __all__ = [
     "Job",
     "JobRequest",
     "JobState",
+    "JobWait",
     "LabelConflict",
     "LabelLeftover",
     "LabelTask",

@@ -44,8 +44,6 @@ class Job(SQLModel, table=True):
     """The first slot of its device that it has, from 0, while it runs."""
     width: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     """How many slots in a row it takes."""
-    after_id: int | None = Field(default=None, foreign_key="job.id")
-    """The job that must be done before this one begins: what makes its data."""
     attempts: int = 0
     """How often it was taken up."""
     retries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
@@ -79,3 +77,13 @@ class Job(SQLModel, table=True):
 
 
 freeze_columns(Job, "config", "argv")
+
+
+class JobWait(SQLModel, table=True):
+    """A job that must be done before another one begins: what makes its data."""
+
+    __tablename__ = "job_wait"
+    __table_args__ = (Index("ix_job_wait_before", "before_id"),)
+
+    job_id: int = Field(foreign_key="job.id", primary_key=True)
+    before_id: int = Field(foreign_key="job.id", primary_key=True)

@@ -50,6 +50,12 @@ def list_concept_sets(session: Session) -> Sequence[str]:
     return session.exec(asked.order_by(Dataset.name)).all()
 
 
+def class_lists(session: Session) -> dict[str, Sequence[dict[str, Any]]]:
+    """Return the classes of every data set that has some, by its name; a class as in `db.models.ConceptSet`."""
+    asked = select(Dataset.name, ConceptSet.classes).join(ConceptSet, col(ConceptSet.dataset_id) == Dataset.id)
+    return {name: classes for name, classes in session.exec(asked.order_by(Dataset.name)) if classes}
+
+
 def save_concept_set(
     session: Session,
     *,

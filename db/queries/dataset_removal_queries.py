@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import ForeignKey, Select, Table, delete, func, or_, update
@@ -50,9 +50,7 @@ def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
 
     Raises: UserError: the name is empty, taken or no printable line, or there is no such data set.
     """
-    check_line(name, "a name for the data set")
-    if get_dataset(session, name=name) is not None:
-        raise UserError(f"expected a new name, got {name!r}, which a data set has: choose another")
+    check_new_name(session, name=name)
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise UserError("expected a data set, got one that was removed meanwhile: reload the page")
@@ -62,10 +60,27 @@ def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
     return dataset
 
 
+def check_new_name(session: Session, *, name: str) -> None:
+    """Refuse a name that no data set can get.
+
+    Raises: UserError: it is empty, taken or no printable line.
+    """
+    check_line(name, "a name for the data set")
+    if get_dataset(session, name=name) is not None:
+        raise UserError(f"expected a new name, got {name!r}, which a data set has: choose another")
+
+
 def jobs_of_dataset(session: Session, *, name: str) -> list[Job]:
     """Return the jobs that are not over and whose settings name a data set, anywhere in them."""
     asked = select_rows(Job).where(col(Job.state).in_(UNFINISHED)).order_by(col(Job.id))
     return [job for job in session.execute(asked).scalars() if name in _texts(job.config)]
+
+
+def trainings_of_versions(session: Session, *, sha256s: Collection[str]) -> list[Job]:
+    """Return the trainings, in any state, whose settings name one of some versions, anywhere in them."""
+    asked = select_rows(Job).where(col(Job.kind) == "train").order_by(col(Job.id))
+    names = {f"version:{sha256}" for sha256 in sha256s}
+    return [job for job in session.execute(asked).scalars() if not names.isdisjoint(_texts(job.config))]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from db.models import Job, JobState, now
+from db.models import Job, JobState, JobWait, now
 from db.queries.values import storable
 from user_errors import UserError
 
+BADLY: tuple[JobState, ...] = ("failed", "cancelled")  # what waits for one that ended so has failed too
 OVER: tuple[JobState, ...] = ("failed", "cancelled", "paused", "interrupted")  # can be queued again
 
 
@@ -32,13 +33,13 @@ def enqueue_job(
     priority: int = 0,
     backend: str = "local",
     width: int = 1,
-    after: int | None = None,
+    after: Collection[int] = (),
 ) -> Job:
-    """Put a job in the queue; its id is the link.
+    """Put a job in the queue; its id is the link. It has failed at once where one of `after` ended badly already.
 
     Args:   config: plain JSON, kept as it is now. argv: word by word, never a shell's line. device: what it needs
-            `width` slots of, in a row. priority: the larger goes first; among equals the older. after: id of the job
-            that must be done first.
+            `width` slots of, in a row. priority: the larger goes first; among equals the older. after: ids of the
+            jobs that must be done first.
     Raises: ValueError: argv is empty, one string, or has a word that no program can be given; or no slot is wanted.
     """
     if width < 1:
@@ -54,9 +55,14 @@ def enqueue_job(
         priority=priority,
         backend=backend,
         width=width,
-        after_id=after,
     )
     session.add(job)
+    session.flush()
+    before = [lock_job(session, before_id) for before_id in sorted(set(after))]
+    session.add_all(JobWait(job_id=job.id, before_id=each.id) for each in before)
+    for each in before:
+        if each.state in BADLY:
+            end_job(session, job, state="failed", exit_reason=_waits_in_vain(each))
     session.flush()
     return job
 
@@ -64,6 +70,12 @@ def enqueue_job(
 def get_job(session: Session, *, job_id: int) -> Job | None:
     """Return one job; None when there is none of that id."""
     return session.get(Job, job_id)
+
+
+def jobs_before(session: Session, *, job_id: int) -> Sequence[Job]:
+    """Return the jobs that a job waits for and that are not done, oldest first."""
+    waits = select(JobWait.before_id).where(JobWait.job_id == job_id)
+    return session.exec(select(Job).where(col(Job.id).in_(waits), Job.state != "done").order_by(col(Job.id))).all()
 
 
 def job_page(
@@ -105,7 +117,7 @@ def request_pause(session: Session, *, job_id: int) -> Job:
     if job.state == "running":
         job.request = job.request or "pause"  # who was told to stop for good does not merely pause
     elif job.state == "queued":
-        end_job(job, "paused", "")
+        end_job(session, job, state="paused", exit_reason="")
     else:
         raise JobStateError(f"job {job_id} is {job.state}: only a queued or running job can be paused")
     session.flush()
@@ -124,7 +136,7 @@ def request_cancel(session: Session, *, job_id: int) -> Job:
         job.state, job.request, job.exit_reason, job.ended_at = "queued", "cancel", "", None
         job.retry_at = None
     elif job.state in ("queued", "paused", "interrupted"):
-        end_job(job, "cancelled", "cancelled before it ran on")
+        end_job(session, job, state="cancelled", exit_reason="cancelled before it ran on")
     else:
         raise JobStateError(f"job {job_id} is {job.state}: only a job that has not ended can be cancelled")
     session.flush()
@@ -134,11 +146,14 @@ def request_cancel(session: Session, *, job_id: int) -> Job:
 def requeue_job(session: Session, *, job_id: int) -> Job:
     """Queue a job again, to resume from its last checkpoint.
 
-    Raises: JobStateError: it is queued, running or done, or there is none of that id.
+    Raises: JobStateError: it is queued, running or done, waits for one that ended badly, or there is none of that id.
     """
     job = lock_job(session, job_id)
     if job.state not in OVER:
         raise JobStateError(f"job {job_id} is {job.state}: only a {', '.join(OVER)} one can be queued again")
+    for before in jobs_before(session, job_id=job_id):
+        if lock_job(session, before.id).state in BADLY:
+            raise JobStateError(_waits_in_vain(before))
     if job.state != "interrupted":
         job.external_id = ""  # what it names is over; else a runner finds it again by that
     job.state, job.request, job.exit_reason, job.ended_at = "queued", "", "", None
@@ -160,10 +175,30 @@ def set_job_priority(session: Session, *, job_id: int, priority: int) -> Job:
     return job
 
 
-def end_job(job: Job, state: JobState, exit_reason: str) -> None:
-    """Set a job's last state and free its slot."""
+def end_job(session: Session, job: Job, *, state: JobState, exit_reason: str) -> None:
+    """Set a job's last state and free its slot. What is queued after it has failed if it ended badly."""
+    _set_end(job, state, exit_reason)
+    session.flush()
+    ended = [job] if state in BADLY else []
+    for each in ended:  # and what waits for those that fail thereby
+        waits = select(JobWait.job_id).where(JobWait.before_id == each.id)
+        queue = select(Job).where(col(Job.id).in_(waits), Job.state == "queued").order_by(col(Job.id))
+        for waiting in session.exec(queue.with_for_update().execution_options(populate_existing=True)).all():
+            _set_end(waiting, "failed", _waits_in_vain(job))
+            ended.append(waiting)
+        session.flush()
+
+
+def _set_end(job: Job, state: JobState, exit_reason: str) -> None:
     job.state, job.exit_reason, job.ended_at = state, storable(exit_reason), now()
     job.request, job.slot, job.lease_until, job.retry_at = "", None, None, None
+
+
+def _waits_in_vain(before: Job) -> str:
+    """Return why a job fails that waits for one that ended badly; no full stop."""
+    reason = f" ({before.exit_reason.rstrip('.')})" if before.state == "failed" and before.exit_reason else ""
+    ended = f"failed{reason}" if before.state == "failed" else "was cancelled"
+    return f"{before.kind} {before.id}, which this waits for, {ended}: resume that, then this"
 
 
 def lock_job(session: Session, job_id: int) -> Job:

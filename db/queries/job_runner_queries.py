@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from db.models import Job, JobRequest, JobState, now
+from db.models import Job, JobRequest, JobState, JobWait, now
 from db.queries.job_queries import end_job, lock_job
 from db.queries.values import storable
 
@@ -145,7 +144,7 @@ def finish_job(session: Session, *, job_id: int, token: int, state: JobState, ex
         raise ValueError(f"expected done, failed, cancelled or paused, got {state!r}")
     job = lock_job(session, job_id)
     if (job.token, job.state) != (token, state):
-        end_job(_held(session, job_id, token), state, exit_reason)
+        end_job(session, _held(session, job_id, token), state=state, exit_reason=exit_reason)
     session.flush()
 
 
@@ -178,7 +177,7 @@ def mark_interrupted(
         return False
     ends: Mapping[JobRequest, JobState] = {"cancel": "cancelled", "pause": "paused", "": "interrupted"}
     state = ends[job.request]
-    end_job(job, state, exit_reason)
+    end_job(session, job, state=state, exit_reason=exit_reason)
     if retry and state == "interrupted":
         _plan_retry(job, retry)
     session.flush()
@@ -213,8 +212,9 @@ def busy_devices(session: Session) -> set[str]:
 
 def _ready() -> SelectOfScalar[Job]:
     before = aliased(Job)
-    done_first = exists().where(col(before.id) == Job.after_id, col(before.state) != "done")
-    asked = select(Job).where(Job.state == "queued", ~done_first)
+    unfinished = select(JobWait.job_id).join(before, col(before.id) == JobWait.before_id).where(before.state != "done")
+    waits = col(Job.id).in_(unfinished)
+    asked = select(Job).where(Job.state == "queued", ~waits)
     return asked.order_by(col(Job.priority).desc(), col(Job.id))
 
 

@@ -141,8 +141,11 @@ def keep_leftovers(
     remote_id: int,
     who: str,
     reasons: Sequence[str],
-) -> None:
-    """Keep what could not be taken of one annotation, in place of what was left of it before; nothing for none."""
+) -> bool:
+    """Keep what could not be taken of one annotation, in place of what was left of it before; nothing for none.
+
+    Returns: whether there is something that was not left of it before.
+    """
     mine = (LabelLeftover.project == project, LabelLeftover.remote_id == remote_id)
     known = session.exec(select(LabelLeftover).where(*mine)).first()
     if not reasons:
@@ -156,7 +159,15 @@ def keep_leftovers(
     elif known.reasons != _stored(reasons):
         known.reasons, known.who, known.at = _stored(reasons), storable(who), now()
         session.add(known)
+    else:
+        return False
     session.flush()
+    return bool(reasons)
+
+
+def has_leftovers(session: Session, *, image_id: int) -> bool:
+    """Return whether something could not be taken of an annotation of an image."""
+    return session.exec(select(LabelLeftover.id).where(LabelLeftover.image_id == image_id).limit(1)).first() is not None
 
 
 def _stored(reasons: Sequence[str]) -> list[str]:

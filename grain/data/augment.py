@@ -44,7 +44,7 @@ class Augmentation:
             record = _cropped(record, draw, self.smallest_crop)
         if self.flip and draw.random() < 0.5:
             record = flipped(record)
-        if self.colors and not names_colour((record.caption, record.written_caption, *record.texts)):
+        if self.colors and not names_colour((record.caption, *record.captions, record.written_caption, *record.texts)):
             record = replace(record, image=_recoloured(record.image, draw, self.colors))
         return record
 
@@ -66,6 +66,7 @@ def flipped(record: ShardRecord[Tensor]) -> ShardRecord[Tensor]:
         proposals=None if record.proposals is None else mirrored(record.proposals),
         texts=tuple(mirror_words(text) for text in record.texts),
         caption=mirror_words(record.caption),
+        captions=tuple(map(mirror_words, record.captions)),
         written_caption=mirror_words(record.written_caption),
     )
 

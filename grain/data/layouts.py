@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from grain.class_texts import class_key
 from grain.config import ClassTexts
 from user_errors import UserError
 
@@ -40,7 +42,8 @@ MARK = "{c}"  # where CLIP_benchmark's templates hold the name
 def open_path(path: Path, split: str = "") -> DataSet:
     """Open a data set by the layout of its folder.
 
-    Args:   split: of a data folder or of shards in CLIP_benchmark's layout; "" takes novel, or test.
+    Args:   split: of a data folder or of shards in CLIP_benchmark's layout; "" takes novel, or test. Of an ImageFolder,
+            whose classes.json, where it has one, holds descriptions of its classes, the folder of it.
     Raises: UserError: nothing is there, or its layout is unknown.
     """
     if not path.is_dir():
@@ -51,7 +54,8 @@ def open_path(path: Path, split: str = "") -> DataSet:
         return data_folder(path, split or "novel")
     if (path / CLASS_NAMES).is_file() or list(_shards(path, split or "test")):
         return web_data_set(path, split or "test")
-    return image_folder(path / split if split else path)
+    found = image_folder(path / split, name=path.name, split=split) if split else image_folder(path)
+    return _described(found, _read_classes(path / CLASSES)) if (path / CLASSES).is_file() else found
 
 
 def data_folder(path: Path, split: str) -> DataSet:
@@ -158,12 +162,26 @@ def _known_classes(path: Path, shards: Sequence[Path]) -> dict[str, list[str]]:
 
     file = path / CLASSES
     if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
-            raise ValueError(f'{file} is no {{"class": ["description", …]}}: write the data again')
-        return found
+        return _read_classes(file)
     named = (json.loads(sample["json"]).get("class") for sample in read_samples(shards))
     return {name: [] for name in sorted({str(name) for name in named if name})}
+
+
+def _described(found: DataSet, classes: Mapping[str, list[str]]) -> DataSet:
+    """Return a data set with the descriptions of a class list, and its classes spelled as there."""
+    spelled = {class_key(name): name for name in classes}
+    names = tuple(spelled.get(class_key(name), name) for name in found.class_names)
+    return replace(found, class_names=names, classes=classes)
+
+
+def _read_classes(file: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
+        raise UserError(f'{file} is no {{"class": ["description", …]}}: correct it, or take it away')
+    return found
 
 
 def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationItem:
@@ -176,7 +194,7 @@ def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationIte
         key=sample["__key__"],
         open=lambda: _decoded(sample).image,
         label=NO_LABEL if name is None else rows[name],
-        captions=(facts["caption"],) if facts["caption"] else (),
+        captions=tuple(filter(None, (facts["caption"], *facts.get("captions", ())))),
         sentences=tuple(GroundedSentence(each["text"], (_box(each["box"]),)) for each in facts["regions"]),
         proposals=None if proposals is None else tuple(map(_box, proposals)),
     )

@@ -146,6 +146,7 @@ def decode(sample: dict[str, Any], read: Callable[[bytes], Pixels]) -> ShardReco
         image = read(sample["jpg"])
         regions = sorted(facts["regions"], key=lambda region: -region["score"])
         kept = [(box, region["text"]) for region in regions if (box := _clipped(region["box"])) is not None]
+        further = tuple(text for text in facts.get("captions", ()) if isinstance(text, str) and text)
         proposed = facts.get("proposals")
         if proposed is not None:
             proposed = tuple(box for row in proposed if (box := _clipped(row)) is not None)
@@ -153,7 +154,7 @@ def decode(sample: dict[str, Any], read: Callable[[bytes], Pixels]) -> ShardReco
         shard = sample["__url__"]
         raise ValueError(f"sample {key} of {shard} cannot be read ({error}): write the shard again") from error
     boxes, texts = zip(*kept, strict=True) if kept else ((), ())
-    return ShardRecord(key, image, caption, tuple(boxes), tuple(texts), class_name, written, proposed)
+    return ShardRecord(key, image, caption, tuple(boxes), tuple(texts), class_name, written, proposed, further)
 
 
 def proposals_of(records: Sequence[ShardRecord[Any]]) -> list[tuple[Box, ...]]:
@@ -294,13 +295,18 @@ class TrainingStream(IterableDataset[Batch]):
         return replace(record, boxes_xyxy=boxes, texts=texts)
 
     def _caption(self, record: ShardRecord[Tensor], turn: int) -> str:
+        """Return the caption of this turn: one of its own, or what the source draws beside that."""
+        mine = [text for text in (record.caption, *record.captions) if text]
+        own = mine[0] if mine else record.caption
+        if len(mine) > 1:
+            own = random.Random(seed_of(self.seed, turn, record.key, "caption")).choice(mine)
         others: Mapping[CaptionSource, tuple[str, ...]] = {
             "either": (record.written_caption,),
             "with_descriptions": record.texts[: self.max_regions],
             "with_sentence": (join_phrases(record.texts[: self.max_regions]),),
         }
-        there = (record.caption, *others.get(self.caption_source, ()))
-        choices = [text for text in there if text] or [record.caption]
+        there = (own, *others.get(self.caption_source, ()))
+        choices = [text for text in there if text] or [own]
         return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
 
 

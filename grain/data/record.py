@@ -13,7 +13,8 @@ Pixels = TypeVar("Pixels")
 class ShardRecord(Generic[Pixels]):
     """One image of a shard. boxes_xyxy: normalized; texts: one for each box; class_name: only in a test split.
 
-    written_caption: what a describer wrote of the whole picture; empty where nobody did.
+    captions: further ones of its own. written_caption: what a describer wrote of the whole picture; empty where nobody
+    did.
     image: a PIL picture, or in training what the image tower reads, [3, S, S].
     proposals: the key `proposals` of the image's JSON, [[x0, y0, x1, y1], …] normalized; None where it has no such key.
     """
@@ -26,3 +27,4 @@ class ShardRecord(Generic[Pixels]):
     class_name: str | None
     written_caption: str = ""
     proposals: tuple[Box, ...] | None = None
+    captions: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import add_images, count_images, create_dataset, image_page, list_datasets
 from db.queries.gallery_queries import curate_page
 from db.queries.ground_queries import get_ground_query, save_ground_query
+from db.queries.job_queries import jobs_before
 from db.queries.region_index_queries import index_regions
 from tests.support.databases import add_one_by_one, filled, order, some_images, text_of
 
@@ -52,7 +53,7 @@ def test_the_migrations_make_exactly_the_models(engine: Engine) -> None:
         options = {"compare_type": True, "compare_server_default": True, "include_name": is_declared}
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, SQLModel.metadata)
-    assert len(SQLModel.metadata.tables) == 30
+    assert len(SQLModel.metadata.tables) == 31
     assert differences == []
 
 
@@ -193,6 +194,28 @@ def test_regions_and_their_history_keep_their_rows_when_their_tables_are_renamed
         engine.dispose()
 
 
+def test_jobs_still_wait_for_the_job_that_they_waited_for(tmp_path: Path, postgres: URL) -> None:
+    order(postgres, "CREATE DATABASE before_waits")
+    for url in (url_of(tmp_path / "old.sqlite"), text_of(postgres.set(database="before_waits"))):
+        engine = connect_to(url)
+        with engine.begin() as connection:
+            upgrade(connection, to="0014")
+            for number, after in ((1, None), (2, 1)):
+                values = {"id": number, "after": after, "now": "2026-11-25 10:00:00.000000+00:00"}
+                connection.execute(text(JOB_OF_0014), values)
+        engine.dispose()
+        engine = open_engine(url)
+        with transaction(engine) as session:
+            assert [job.id for job in jobs_before(session, job_id=2)] == [1]
+            assert jobs_before(session, job_id=1) == []
+        engine.dispose()
+
+
+JOB_OF_0014 = (
+    "INSERT INTO job (id, kind, owner, config, argv, state, request, priority, device, attempts, worker, token,"
+    " backend, external_id, done, total, message, exit_reason, created_at, after_id) VALUES (:id, 'train', 'ada', '{}',"
+    " '[]', 'queued', '', 0, 'cpu', 0, '', 0, 'local', '', 0, 0, '', '', :now, :after)"
+)
 ROWS_OF_0008 = (
     "INSERT INTO dataset (id, name, source, created_at) VALUES (1, 'lids', '', :now)",
     "INSERT INTO image (id, dataset_id, sha256, phash, width, height, location, member, caption, has_thumbnail,"

@@ -104,7 +104,7 @@ WORDS = {
     *("name of the data set", "class names, one a line", "words in the description", "words of the claim"),
     *("duplicates of (perceptual hash)", "name of a new version", "why (optional)", "you label as", None),
     *("data set (empty: the chosen one)", "licence of the pictures", "intended use", "name of the version"),
-    *("new name", "search runs", "push only pictures with the tag"),
+    *("new name", "search runs"),
 }
 
 

@@ -15,7 +15,7 @@ from curation.data_sets.dependents import DatasetDependents
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.review.restore_version import RestoreCount
 from curation.versions.diff import PictureDifference, VersionChange
-from db.models import AnnotationRun, Dataset, DatasetVersion, ImportRecord, ReviewAct
+from db.models import AnnotationRun, Dataset, DatasetVersion, ImportRecord, Job, ReviewAct
 from db.queries.region_index_queries import SourceCount
 from db.queries.wide_act_queries import BroughtCount
 from tests.support.hostile import HOSTILE
@@ -64,12 +64,13 @@ def undo_question() -> str:
     return upkeep_panels.question_panel(UpkeepQuestion(HOSTILE, {"of": HOSTILE}, BroughtCount(3, 2, 1)))
 
 
-def deletion() -> str:
+def dependents() -> DatasetDependents:
     version = DatasetVersion(
         dataset_id=1, name=HOSTILE, sha256="", file_name="", pictures=1, regions=2, created_by=HOSTILE
     )
     dataset = Dataset(id=1, name=HOSTILE)
-    return upkeep_panels.deletion_panel(DatasetDependents(dataset, {HOSTILE: 3}, [version], [], [Path(HOSTILE)]))
+    job = Job(id=1, kind=HOSTILE, owner=HOSTILE, state="queued", config={}, argv=[])
+    return DatasetDependents(dataset, {HOSTILE: 3}, [version], [job], [Path(HOSTILE)])
 
 
 def losses() -> str:
@@ -83,6 +84,9 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "data/templates/losses.html": (losses,),
     "data/templates/works.html": (works,),
     "data/templates/upkeep_question.html": (upkeep_question, undo_question),
-    "data/templates/deletion.html": (deletion,),
+    "data/templates/dependents.html": (
+        lambda: upkeep_panels.deletion_panel(dependents()),
+        lambda: upkeep_panels.renaming_panel(dependents(), HOSTILE),
+    ),
     "data/templates/exports.html": (lambda: panels.exports_panel([WrittenExport(Path(HOSTILE), "coco", HOSTILE, 7)]),),
 }

@@ -280,11 +280,14 @@ def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: 
     page.locator("#deletion").get_by_text("cancel").click()
     page.locator("#new-name input, #new-name textarea").fill("caps")
     page.locator("#rename").click()
+    expect(page.locator("#deletion")).to_contain_text(re.compile(r"\d frozen versions"))
+    page.locator("#deletion").get_by_text("rename lids to caps", exact=True).click()
     expect(page.locator("#dataset input")).to_have_value("caps")
     expect(page.locator("#versions li", has_text="first")).to_be_visible()
     fits(page, 400)
     page.locator("#new-name input, #new-name textarea").fill("lids")
     page.locator("#rename").click()
+    page.locator("#deletion").get_by_text("rename caps to lids", exact=True).click()
     expect(page.locator("#dataset input")).to_have_value("lids")
 
 

@@ -38,6 +38,8 @@ from app.evaluate.results import EvaluationResult, find_pair, read_file, read_re
 from app.services import Services
 from curation.annotate.describe_classes import DraftDescription, accepted_path, save
 from curation.sample.world import WorldConfig, write_world
+from grain.class_texts import match_descriptions
+from grain.data.layouts import open_path
 from grain.data.published import PUBLISHED
 from grain.evaluate.evaluate import EvaluateConfig, evaluate
 from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
@@ -403,6 +405,16 @@ def test_a_picture_opens_on_ground_with_its_classs_descriptions(tmp_path: Path, 
     assert (question.checkpoint, Path(question.picture).is_file()) == ("tiny", True)
     with pytest.raises(UserError, match="was not kept"):
         link_to_ground(services, found, data_set=0, picture=10**6, model="tiny")
+
+
+def test_the_example_photographs_are_recognised_by_the_texts_of_their_classes(services: Services) -> None:
+    assert ("photographs in grocery stores, 24 classes", "groceries") in data_set_choices(services)
+    place, _, split = prepare("groceries", Path()).partition("#")
+    data = open_path(Path(place), split)
+    assert (data.name, data.total, len(data.class_names)) == ("groceries", 120, 24)
+    assert {*data.class_names} == data.classes.keys() and "red bell pepper" in data.class_names
+    found = match_descriptions(data.classes, data.class_names)
+    assert found.missing == found.unknown == () and found.classes["lime"][0].startswith("The lime fruit, like lemon")
 
 
 def test_data_sets_that_the_app_makes_itself_are_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

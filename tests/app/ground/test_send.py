@@ -20,7 +20,7 @@ from curation.ingest.ingest import ingest
 from db.engine import reading
 from db.models import Job
 from db.queries.data_set_queries import image_page
-from db.queries.job_queries import job_page
+from db.queries.job_queries import job_page, jobs_before
 from db.queries.region_queries import regions_of
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import BOXES_XYXY
@@ -51,7 +51,9 @@ def test_pictures_and_what_was_found_in_them_become_regions_to_judge(services: S
     found = [(each.path, each.found.prediction) for each in answers if each.found]
     send_to_curate(services, found, checkpoint="sample", dataset=" lids ", person=ADA)
     pictures, annotations = jobs_of(services)
-    assert (pictures.kind, annotations.kind, annotations.after_id) == ("import", "import-annotations", pictures.id)
+    assert (pictures.kind, annotations.kind) == ("import", "import-annotations")
+    with reading(services.engine) as session:
+        assert [job.id for job in jobs_before(session, job_id=annotations.id)] == [pictures.id]
     assert pictures.config["dataset"] == annotations.config["dataset"] == "lids"
     # as the jobs do
     ingest(services.engine, Path(pictures.config["source"]), dataset="lids", home=services.settings.home)

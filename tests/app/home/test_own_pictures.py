@@ -15,7 +15,7 @@ from app.ui import jobs_list
 from curation.ingest.uploads import named
 from db.engine import open_engine, reading, transaction
 from db.queries.data_set_queries import image_page
-from db.queries.job_queries import get_job
+from db.queries.job_queries import request_cancel
 from db.queries.region_queries import regions_of
 from tests.support.browser_fixtures import opened
 from tests.support.fake_app import app_at, fake_services
@@ -78,10 +78,9 @@ def test_chosen_files_become_a_data_set_with_the_boxes_that_people_made(
 def test_boxes_that_wait_for_pictures_which_did_not_come_say_so(files: list[Path], tmp_path: Path) -> None:
     services = fake_services(tmp_path / "app", StillServices)
     last = queue_upload(services.jobs, services.settings.home, files=named(files), name="walls", owner="ada")
+    waiting = jobs_list.jobs_panel(jobs_list.latest_jobs(services, (ANNOTATIONS,)))
+    assert f"waits for import {last - 1}<" in waiting
     with transaction(services.engine) as session:
-        before = get_job(session, job_id=last - 1)
-        assert before is not None
-        before.state = "failed"
-        session.add(before)
+        request_cancel(session, job_id=last - 1)
     html = jobs_list.jobs_panel(jobs_list.latest_jobs(services, (ANNOTATIONS,)))
-    assert f"waits for import {last - 1}, which failed: resume that, or cancel this" in html
+    assert f"import {last - 1}, which this waits for, was cancelled: resume that, then this" in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from app.main import PAGES
 from app.services import Services
 from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
 from curation.versions.versions import freeze
-from db.engine import transaction
+from db.engine import reading, transaction
 from db.models import Job, StageResult
 from db.queries.curate_queries import set_status
-from db.queries.job_queries import enqueue_job
+from db.queries.job_queries import enqueue_job, jobs_before
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.curated import all_regions, curated, ids_of
 from tests.support.fake_app import fake_services, running
@@ -150,6 +151,8 @@ def test_the_first_data_set_to_open_is_the_last_one_made_and_no_sample_of_anothe
 def test_an_example_is_one_row_and_one_click(services: Services, name: str) -> None:
     job = services.jobs.get(home_actions.import_example(services, name, ADA))
     assert isinstance(job, Job) and job.config["dataset"] == name and job.owner == "ada"
+    with reading(services.engine) as session:
+        assert [each.id for each in jobs_before(session, job_id=job.id + 1)] == [job.id] * (name == "groceries")
     assert kept_dataset(object()) == ""  # type: ignore[arg-type]
     with pytest.raises(UserError, match="There is no example '/etc': choose one of sample-world, groceries"):
         home_actions.import_example(services, "/etc", ADA)
@@ -176,12 +179,15 @@ def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_im
 def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
     services: Services, tmp_path: Path, visitor: BrowserContext
 ) -> None:
-    paths = [page.path for page in PAGES if page.on_dataset]
+    paths = [page.path for page in PAGES if page.offers or page.on_dataset]
+    assert {"evaluate", "concepts"} < {*paths}
     offer = "#first-example .next"
     with running(services) as address:
         for path in paths:
             with opened(visitor, f"{address}{path}", offer if path != "home" else "#ways-in .next") as page:
                 settled(page)
+                if path == "concepts":
+                    expect(page.locator("#first-example button")).to_have_text(re.compile("Try photographs"))
                 expect(page.locator(".toast-body")).to_have_count(0)
                 for width in (1400, 400):
                     fits(page, width)
@@ -200,8 +206,10 @@ def test_every_page_of_a_data_set_offers_the_examples_while_there_is_none(
             expect(page.locator("ol.road")).to_be_visible()
             expect(page.locator("#ways-in .next")).to_have_count(0)
         for path in paths:
-            with opened(visitor, f"{address}{path}", "#dataset input") as page:
-                expect(page.locator("#dataset input")).to_have_value("crates")
+            with opened(visitor, f"{address}{path}", "h1") as page:
+                settled(page)
+                if path != "evaluate":  # which has no data set of its own
+                    expect(page.locator("#dataset input")).to_have_value("crates")
                 expect(page.locator(offer)).to_have_count(0)
 
 

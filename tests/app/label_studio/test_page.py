@@ -34,6 +34,7 @@ from db.queries.data_set_queries import get_image
 from db.queries.dataset_removal_queries import rename_dataset
 from db.queries.edit_values import RegionChange
 from db.queries.region_queries import regions_of
+from db.queries.review_queries import add_tag
 from tests.support.fake_app import fake_services, free_port, running
 from tests.support.fake_predictor import fake_predictor
 from tests.support.label_studio_server import (
@@ -243,6 +244,23 @@ def test_without_a_server_it_says_what_to_do(services: Services) -> None:
 def test_what_cannot_be_pushed_is_said(services: Services, dataset: str, template: str, do: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         queue_sync(services, dataset, template=template, do=do, owner="ana")
+
+
+def test_a_push_offers_the_tags_that_there_are_with_their_counts(services: Services) -> None:
+    panel = LabelStudioPanel(services)
+    for dataset in (None, "three"):
+        empty = panel.offer_tags(dataset, "gone")
+        assert (empty["choices"], empty["value"]) == ([("all pictures", "")], "")
+        assert empty["info"] == "No tags yet: select regions in the gallery above, and tag them."
+    with transaction(services.engine) as session:
+        add_tag(session, dataset_id=1, ids=[1, 2], tag="odd", action="a")
+        add_tag(session, dataset_id=1, ids=[2], tag="round", action="b")
+    for chosen, kept in (("odd", "odd"), ("gone", ""), (None, "")):
+        offered = panel.offer_tags("three", chosen)
+        assert offered["choices"] == [("all pictures", ""), ("odd · 2 regions", "odd"), ("round · 1 region", "round")]
+        assert (offered["value"], offered["info"]) == (kept, "")
+    with pytest.raises(UserError, match="No region has the tag 'gone' any more: choose another one, or all"):
+        queue_sync(services, "three", template="regions", do="push", owner="ana", tag="gone")
 
 
 def test_label_studio_reaches_the_app_with_its_secret_alone(services: Services) -> None:

@@ -47,7 +47,7 @@ def view(number: int, folder: Path) -> RunView:
         states=[HOSTILE],
         tail=HOSTILE,
         notes=RunNotes(HOSTILE, (HOSTILE,)),
-        waits_for=job(3, state=HOSTILE, kind=HOSTILE),
+        waits_for=[job(3, state=HOSTILE, kind=HOSTILE)],
     )
 
 

@@ -28,7 +28,7 @@ from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
 from db.engine import transaction
 from db.models import Job
-from db.queries.job_queries import JobStateError, enqueue_job, request_cancel, requeue_job
+from db.queries.job_queries import JobStateError, enqueue_job, jobs_before, request_cancel, requeue_job
 from db.queries.job_runner_queries import claim_job, finish_job, hand_over_job
 from grain.command import flags_of
 from grain.model.onnx_export import OnnxExportConfig
@@ -187,8 +187,9 @@ def test_hostile_words_are_refused_or_stay_one_word(services: Services, text: st
 def test_data_that_are_not_there_are_made_by_a_job_that_the_training_waits_for(services: Services) -> None:
     first = enqueued(services, train_actions.queue(services, ADA, asked(data="world:700")))
     second = enqueued(services, train_actions.queue(services, ADA, asked(name="other", data="world:700")))
-    made = enqueued(services, first.after_id or 0)
-    assert made.kind == "data" and second.after_id == made.id
+    with transaction(services.engine) as session:
+        (made,), (again,) = (jobs_before(session, job_id=each.id) for each in (first, second))
+    assert made.kind == "data" and again.id == made.id
     assert made.argv[1:] == ["-m", "curation.sample.world", f"--out={first.config['train']['data']}", "--images=700"]
     with transaction(services.engine) as session:
         claimed = [claim_job(session, slots={"cpu": 9}, worker="me", lease_seconds=60) for _ in range(2)]

@@ -18,8 +18,9 @@ from app.train import runs as train_runs
 from app.train.plan import TrainRequest, plan_run, zero_shot_choices
 from app.train.preflight import check_plan
 from app.train.run_jobs import DATA
-from db.engine import reading
-from db.queries.job_queries import job_page
+from db.engine import reading, transaction
+from db.queries.job_queries import job_page, jobs_before
+from db.queries.job_runner_queries import claim_job, finish_job
 from grain.train_config import TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.still_services import StillServices
@@ -53,7 +54,7 @@ def test_what_is_mixed_in_is_trained_on_and_its_share_is_said(services: Services
     checks = {each.name: each for each in check_plan(services, plan)}
     assert checks["mix"].found == "6 pictures more, seen 3 × as often: 60% of all that are seen"  # 18 of 12 + 18
     job = services.jobs.get(train_actions.queue(services, ADA, wanted))
-    assert job is not None and job.after_id is None
+    assert job is not None and not waits_of(services, job.id)
     words = job.argv[job.argv.index("grain.train") + 1 :]
     assert tyro.cli(TrainConfig, args=words) == plan.config
     assert shlex.split(plan.command)[1:] == job.argv[1:]
@@ -64,18 +65,33 @@ def test_what_is_mixed_in_is_trained_on_and_its_share_is_said(services: Services
     assert train_runs.settings_difference([job, other]).keys() == {"mix", "zero_shot"}
 
 
-def test_data_that_are_not_there_are_made_one_after_the_other_before_the_training(services: Services) -> None:
+def waits_of(services: Services, job_id: int) -> list[int]:
+    with reading(services.engine) as session:
+        return [job.id for job in jobs_before(session, job_id=job_id)]
+
+
+def test_a_training_waits_for_all_data_that_are_made_for_it_or_for_another(services: Services) -> None:
     wanted = asked(data="world:2000", mix="world:20000")
     plan = plan_run(services, wanted, "curator")
     assert plan.command.count("curation.sample.world") == 2
     assert {each.name: each.state for each in check_plan(services, plan)}["mix"] == "open"
-    training = services.jobs.get(train_actions.queue(services, ADA, wanted))
+    train_actions.queue(services, ADA, asked(name="other", data="world:2000"))
+    training = train_actions.queue(services, ADA, wanted)
     with reading(services.engine) as session:
         second, first = job_page(session, kind=DATA, limit=10)
-    assert training is not None and (training.after_id, second.after_id, first.after_id) == (second.id, first.id, None)
-    assert [Path(job.config["out"]).name for job in (first, second)] == ["2000", "20000"]
-    again = services.jobs.get(train_actions.queue(services, ADA, asked(name="second", data="world:2000")))
-    assert again is not None and again.after_id == first.id, "what is in progress is not made twice"
+    assert [Path(job.config["out"]).name for job in (first, second)] == ["2000", "20000"], "none is made twice"
+    assert waits_of(services, training) == [first.id, second.id]
+    with transaction(services.engine) as session:
+        taken = [claim_job(session, slots={"cpu": 9}, worker="me", lease_seconds=60) for _ in range(3)]
+        assert [job and job.id for job in taken] == [first.id, second.id, None]
+        finish_job(session, job_id=second.id, token=1, state="done")  # the later one is ready first
+        assert claim_job(session, slots={"cpu": 9}, worker="me", lease_seconds=60) is None
+    html = train_panels.watch_panel([train_runs.view(services, training)])
+    assert f"Waits for data {first.id} (running)." in html
+    with transaction(services.engine) as session:
+        finish_job(session, job_id=first.id, token=1, state="failed", exit_reason="the disk is full")
+    html = train_panels.watch_panel([train_runs.view(services, training)])
+    assert f"data {first.id}, which this waits for, failed (the disk is full): resume that, then this" in html
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [

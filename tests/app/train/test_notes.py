@@ -71,6 +71,7 @@ def test_a_note_and_tags_are_kept_beside_each_other_and_a_damaged_file_is_none(t
     write_tags(tmp_path, "a, b")
     write_note(tmp_path, "two")
     assert read_notes(tmp_path) == RunNotes("two", ("a", "b"))
+    assert read_notes(tmp_path) is read_notes(tmp_path), "a file that stays the same is read once"
     write_tags(tmp_path, "")
     assert read_notes(tmp_path) == RunNotes("two", ())
     (tmp_path / NOTES).write_text('{"note": ')

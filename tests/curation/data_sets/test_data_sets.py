@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import UniqueConstraint
@@ -25,7 +26,8 @@ from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import get_dataset, image_page
 from db.queries.dataset_removal_queries import count_rows, remove_rows, tables_of_datasets
 from db.queries.gallery_queries import curate_page
-from db.queries.job_queries import enqueue_job
+from db.queries.job_queries import enqueue_job, request_cancel
+from db.queries.label_studio_queries import TaskState, set_tasks
 from db.queries.region_index_queries import count_by_status, index_regions
 from db.queries.review_queries import add_tag, save_filter
 from db.queries.run_queries import start_run
@@ -33,7 +35,7 @@ from db.queries.wide_act_queries import start_import
 from tests.support.curated import curated
 from user_errors import UserError
 
-NOT_OF_A_DATA_SET = {"account", "login_session", "ground_query", "job"}
+NOT_OF_A_DATA_SET = {"account", "login_session", "ground_query", "job", "job_wait"}
 
 
 @pytest.fixture
@@ -71,6 +73,21 @@ def test_what_depends_on_a_data_set_is_told(lids: Engine, tmp_path: Path) -> Non
     said = dependents_of(lids, tmp_path, dataset="lids").sentences()
     assert "8 pictures" in said and "20 descriptions in boxes" in said and "1 frozen version (first)" in said
     assert "1 export below GRAIN_HOME/exports" in said and "1 annotation runs" in said
+    assert not [sentence for sentence in said if "training" in sentence or "job" in sentence or "Label" in sentence]
+    theirs, [version] = (dependents_of(lids, tmp_path, dataset=name).versions for name in ("pots", "lids"))
+    with transaction(lids) as session:
+        job: dict[str, Any] = {"owner": "ana", "argv": ["true"]}
+        mixed = {"asked": {"data": "world:2000", "mix": f"version:{version.sha256}"}}
+        ids = [enqueue_job(session, kind="train", config=mixed, **job).id for _ in range(2)]
+        request_cancel(session, job_id=ids[0])
+        enqueue_job(session, kind="train", config={"asked": {"data": f"version:{theirs[0].sha256}"}}, **job)
+        number = enqueue_job(session, kind="annotate", config={"dataset": "lids"}, **job).id
+        [image] = image_page(session, dataset_id=1, limit=1)
+        set_tasks(session, project="http://there/projects/1", tasks=[TaskState(image.id, 5)])
+    said = dependents_of(lids, tmp_path, dataset="lids").sentences()
+    assert "2 trainings on its versions (1 cancelled, 1 queued)" in said
+    assert "a project in Label Studio (pictures: 1 pushed, 0 decided)" in said
+    assert f"1 job that must end first (annotate {number}, queued)" in said
     with pytest.raises(UserError, match="which none has"):
         dependents_of(lids, tmp_path, dataset="jars")
 

@@ -27,11 +27,21 @@ from curation.exchange.formats import FORMATS, LOST, Format
 from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, import_records
 from curation.exchange.import_annotations import command_line as bring_command
 from curation.files.image_files import plain_kind
-from curation.files.records import WRITTEN_CAPTION, DescriptionRecord, PictureRecord, RegionRecord, Status
+from curation.files.records import (
+    WRITTEN_CAPTION,
+    DescriptionRecord,
+    PictureRecord,
+    RegionRecord,
+    Status,
+    captions_in,
+    with_captions,
+)
 from curation.versions.versions import freeze, open_version
 from db.engine import Engine, reading, transaction
-from db.queries.curate_queries import set_status
+from db.models import Image as ImageRow
+from db.queries.curate_queries import edit_image, set_status
 from db.queries.data_set_queries import image_page
+from db.queries.edit_values import ImageChange
 from db.queries.lease_queries import lease_images
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
 from grain.data.loader import find_shards, read_records
@@ -158,6 +168,23 @@ def test_what_goes_is_a_question_of_verdicts_and_review(lids: Engine, tmp_path: 
 def test_captions_are_what_was_asked_for(lids: Engine, tmp_path: Path, caption: Any, said: str) -> None:
     out, _ = exported(lids, tmp_path, "odvg", caption=caption)
     assert next(record.caption for record in read_file(out, "odvg")) == said
+
+
+@pytest.mark.parametrize(("caption", "further"), [("picture", ("second", "third")), ("descriptions", ())])
+def test_all_captions_of_a_picture_go_into_shards_unless_another_is_asked_for(
+    lids: Engine, tmp_path: Path, caption: Any, further: tuple[str, ...]
+) -> None:
+    with transaction(lids) as session:
+        image = session.get_one(ImageRow, 3)
+        own, facts = with_captions(image.caption, image.facts or {}, ("second", "third"))
+        change = ImageChange(facts=facts)
+        edit_image(session, image_id=3, expected_version=image.version, who="ana", change=change)
+    out, _ = exported(lids, tmp_path, "shards", novel=False, held_out=0, caption=caption)
+    found = [record for record in read_records(find_shards(out, "train")) if record.captions]
+    assert [record.captions for record in found] == [further] * bool(further)
+    assert all(record.caption == own for record in found)
+    back = [record for record in read_file(out, "shards") if captions_in(record.facts)]
+    assert [captions_in(record.facts) for record in back] == [["second", "third"]], "they are facts, too"
 
 
 def test_a_describers_caption_goes_beside_the_pictures_own(lids: Engine, tmp_path: Path) -> None:

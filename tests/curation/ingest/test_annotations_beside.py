@@ -9,11 +9,14 @@ import pytest
 from PIL import Image
 from sqlmodel import col, select
 
+from curation.concepts.concepts import ConceptsConfig
+from curation.concepts.concepts import main as import_concepts
 from curation.files.home import database_url
-from curation.ingest.annotations_beside import annotations_beside
+from curation.ingest.annotations_beside import Annotations, annotations_beside
 from curation.ingest.ingest import IngestConfig, command_line, main
 from db.engine import open_engine, reading
 from db.models import RegionRow
+from user_errors import UserError
 
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 10], "description": "a red lid"}
 COCO = {
@@ -71,3 +74,25 @@ def test_an_import_that_is_not_told_leaves_them_and_says_so(
     assert "instances.json has annotations: --annotations bring brings them too" in said.err
     with pytest.raises(ValueError, match="annotations: expected one of leave, bring, accept, got 'all'"):
         IngestConfig(str(folder), dataset="d", annotations="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("asked", "status"), [("leave", None), ("bring", "pending"), ("accept", "accepted")])
+def test_found_pictures_of_novel_concepts_bring_them_as_any_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: Annotations, status: str | None
+) -> None:
+    (home := tmp_path / "home").mkdir()
+    import_concepts(ConceptsConfig(str(folder), "d", annotations=asked, who="ana", home=home))
+    said = capsys.readouterr()
+    assert json.loads(said.out)["added"] == 1 and ("--annotations bring" in said.err) == (status is None)
+    engine = open_engine(database_url(home))
+    with reading(engine) as session:
+        assert [row.status for row in session.exec(select(RegionRow)).all()] == ([status] if status else [])
+    engine.dispose()
+
+
+def test_an_import_of_found_pictures_that_brings_none_says_so(tmp_path: Path) -> None:
+    for name in ("home", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "empty" / "a.jpg").write_text("no picture")
+    with pytest.raises(UserError, match=r"Nothing came in\. Left out: 1"):
+        import_concepts(ConceptsConfig(str(tmp_path / "empty"), "d", home=tmp_path / "home"))

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.label_studio.apply_decisions import PullSummary, apply_decisions
+from curation.label_studio.apply_decisions import PullSummary, apply_decisions, keep_unread
 from curation.label_studio.conflicts import Conflict, pending_conflicts, resolve_conflict
 from curation.label_studio.convert import REVIEWS, from_results, to_data, to_results
-from curation.label_studio.decisions import Decision
+from curation.label_studio.decisions import Decision, DecisionBatch, UnreadAnnotation
 from curation.versions.state import state_of
 from db.engine import Engine, reading, transaction
 from db.models import RegionRow
 from db.queries.concept_label_queries import labels_by_picture
 from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
-from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images
+from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images, get_image
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page
-from db.queries.label_studio_queries import count_leftovers, drop_leftovers, leftovers_of
+from db.queries.label_studio_queries import TaskState, count_leftovers, drop_leftovers, leftovers_of, set_tasks
 from db.queries.region_queries import NewRegion, add_regions
 from tests.support.databases import sha
 from user_errors import UserError
@@ -353,6 +353,52 @@ def test_the_rest_of_an_annotation_is_taken_and_its_picture_is_not_reviewed(desk
     assert desk.left() == [["A box is rotated: draw it upright. (“a lid”)"]]
     desk.decide(review(verdict(desk.results(), 1, "right"), REVIEWS["reviewed"]), minute=2)
     assert (desk.record().review, desk.left()) == ("reviewed", [])
+
+
+def unread(desk: Desk, *annotations: int) -> int:
+    """Annotations of the task of which nothing can be taken arrive; how many edits that took."""
+    words = "A polygon is no box: draw one."
+    left = tuple(UnreadAnnotation(5, each, "ann", (words,)) for each in annotations)
+    with transaction(desk.engine) as session:
+        set_tasks(session, project=PROJECT, tasks=[TaskState(desk.image_id, 5)])
+        return keep_unread(session, DecisionBatch((), left, {5: annotations}, START), project=PROJECT).edits
+
+
+def look(desk: Desk, state: Any) -> None:
+    """Somebody here reviews the picture."""
+    with transaction(desk.engine) as session:
+        image = get_image(session, image_id=desk.image_id)
+        assert image is not None
+        change = ImageChange(review=state)
+        edit_image(session, image_id=image.id, expected_version=image.version, who="bob", change=change)
+
+
+@pytest.mark.parametrize("state", ["reviewed", "empty"])
+def test_a_picture_that_was_reviewed_is_open_again_when_an_annotation_of_it_cannot_be_taken(
+    desk: Desk, state: Any
+) -> None:
+    look(desk, state)
+    assert unread(desk, 9) == 1
+    assert desk.record().review == "open" and desk.left() == [["A polygon is no box: draw one."]]
+    look(desk, state)
+    assert unread(desk, 9) == 0 and desk.record().review == state, "somebody has looked at it since"
+    assert unread(desk, 9, 10) == 1 and desk.record().review == "open"
+    desk.decide(review(desk.results(), REVIEWS["reviewed"]), annotation=11)
+    assert desk.record().review == "open", "what another one drew there is still left"
+    assert unread(desk) == 0 and desk.left() == [], "both are deleted there"
+    desk.decide(review(desk.results(), REVIEWS["reviewed"]), annotation=11, minute=2)
+    assert desk.record().review == "reviewed"
+
+
+def test_a_picture_that_was_reviewed_is_open_again_when_a_part_of_an_annotation_cannot_be_taken(desk: Desk) -> None:
+    look(desk, "reviewed")
+    tilted = verdict(desk.results(), 1, "right")
+    part(tilted, "box")["value"]["rotation"] = 20
+    desk.decide(tilted)
+    assert desk.record().review == "open" and not desk.waiting()
+    look(desk, "reviewed")
+    desk.decide(tilted, minute=2)
+    assert desk.record().review == "reviewed", "the same again is not news"
 
 
 def test_what_was_left_of_an_annotation_goes_with_it(desk: Desk) -> None:

@@ -26,12 +26,15 @@ from curation.annotate.sample_annotators import SampleConfig
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.audit.audit import AuditConfig, audit
 from curation.audit.sources import SourceChoice
+from curation.exchange.shards import from_sample
+from curation.files.records import captions_in
+from curation.files.sources import open_source
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from curation.scale.cluster import ClusterProgress, PoolConfig, connect
-from curation.scale.scale import ScaleConfig, scale
+from curation.scale.scale import ScaleConfig, read_shards, sample_json, scale
 from curation.scale.scale_audit import ScaleAuditConfig, scale_audit
-from curation.scale.shard_files import find_shards
+from curation.scale.shard_files import find_shards, unpacked
 from db.engine import open_engine, reading
 from db.queries.audit_queries import claims_of, latest_audit
 from db.queries.data_set_queries import image_page
@@ -125,6 +128,22 @@ def contents(out: Path) -> dict[str, bytes]:
 def errors_of(out: Path, shard: str) -> dict[str, dict[str, Any]]:
     lines = (out / "errors" / f"{shard}.jsonl").read_text().splitlines()
     return {row["member"]: row for row in map(json.loads, lines)}
+
+
+def test_all_captions_of_a_picture_go_from_shard_to_shard(tmp_path: Path) -> None:
+    said = json.dumps({"captions": ["a red wall", "a wall", "a red wall"]}).encode()
+    shard = shard_of(tmp_path / "0.tar", {"a.jpg": encoded((200, 0, 0), "JPEG"), "a.json": said})
+    pa = pytest.importorskip("pyarrow")
+    tables = list(read_shards(pa.table({"shard": [str(shard)]})))
+    [(item, _)] = unpacked(tables[0])
+    beside = sample_json("k", replace(item, width=48, height=32))
+    assert (beside["caption"], beside["captions"]) == ("a red wall", ["a wall"])
+    record = from_sample(beside)
+    assert (record.caption, captions_in(record.facts)) == ("a red wall", ["a wall"])
+    again = shard_of(tmp_path / "1.tar", {"k.jpg": encoded((200, 0, 0), "JPEG"), "k.json": json.dumps(beside).encode()})
+    [found] = open_source(again).files
+    assert found.captions == ("a red wall", "a wall"), "as an import of these shards reads them"
+    assert "captions" not in sample_json("k", replace(item, captions=()))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from db.queries.job_queries import (
     enqueue_job,
     get_job,
     job_page,
+    jobs_before,
     request_cancel,
     request_pause,
     requeue_job,
@@ -346,3 +347,49 @@ def test_what_a_job_was_asked_cannot_change(engine: Engine, name: str, value: An
         queued(session)
     with pytest.raises(ValueError, match=f"{name} of Job 1 cannot change"), transaction(engine) as session:
         setattr(get_job(session, job_id=1), name, value)
+
+
+def test_a_job_waits_for_all_that_it_comes_after(engine: Engine) -> None:
+    with transaction(engine) as session:
+        one, other = queued(session), queued(session)
+        job_id = queued(session, after=[one, other], priority=9)
+        for first in (other, one):  # the later one is done first
+            assert claimed(session, slots={"cpu": 3}).id == (one if first == other else other)
+        finish_job(session, job_id=other, token=1, state="done")
+        assert claim_job(session, **(ONE_CPU | {"slots": {"cpu": 3}})) is None
+        assert [job.id for job in jobs_before(session, job_id=job_id)] == [one]
+        finish_job(session, job_id=one, token=1, state="done")
+        assert claimed(session, slots={"cpu": 3}).id == job_id and not jobs_before(session, job_id=job_id)
+
+
+@pytest.mark.parametrize(("end", "said"), [("fail", "failed (the disk is full)"), ("cancel", "was cancelled")])
+def test_what_waits_for_a_job_that_failed_or_was_cancelled_fails_with_it(engine: Engine, end: str, said: str) -> None:
+    with transaction(engine) as session:
+        first = queued(session, kind="data")
+        second = queued(session, after=[first], kind="train")
+        third, paused, other = queued(session, after=[second]), queued(session, after=[first]), queued(session)
+        request_pause(session, job_id=paused)
+        if end == "fail":
+            claimed(session)
+            finish_job(session, job_id=first, token=1, state="failed", exit_reason="the disk is full")
+        else:
+            request_cancel(session, job_id=first)
+        jobs = {each.id: each for each in job_page(session)}
+        assert jobs[second].state == jobs[third].state == "failed" and jobs[other].state == "queued"
+        assert jobs[second].exit_reason == f"data {first}, which this waits for, {said}: resume that, then this"
+        assert jobs[third].exit_reason == jobs[second].exit_reason  # where the trouble is
+        for waiting, before in ((second, f"data {first}"), (paused, f"data {first}"), (third, f"train {second}")):
+            with pytest.raises(JobStateError, match=f"{before}, which this waits for, .*: resume that, then this"):
+                requeue_job(session, job_id=waiting)
+        requeue_job(session, job_id=first)
+        requeue_job(session, job_id=second)
+        assert [job.id for job in jobs_before(session, job_id=second)] == [first]
+
+
+def test_a_job_that_is_queued_after_one_that_ended_badly_has_failed(engine: Engine) -> None:
+    with transaction(engine) as session:
+        first = queued(session, kind="data")
+        request_cancel(session, job_id=first)
+        job = get_job(session, job_id=queued(session, after=[first]))
+        assert job is not None and job.state == "failed"
+        assert job.exit_reason == f"data {first}, which this waits for, was cancelled: resume that, then this"

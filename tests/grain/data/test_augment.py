@@ -45,6 +45,7 @@ def test_a_mirrored_picture_has_its_boxes_and_its_words_mirrored() -> None:
     assert found.boxes_xyxy == ((0.75, 0.25, 1.0, 0.75),)
     assert found.proposals == ((0.0, 0.0, 0.5, 1.0),)
     assert (found.texts, found.caption, found.written_caption) == (("the right man",), "a man right of a tree", "Left")
+    assert flipped(record(captions=("left", "a dog"))).captions == ("right", "a dog")
     twice = flipped(found)
     assert torch.equal(twice.image, record().image) and replace(twice, image=None) == replace(record(), image=None)
 
@@ -79,7 +80,13 @@ def test_half_of_the_pictures_are_mirrored_and_a_seed_decides_which() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [{"caption": "a red car"}, {"texts": ("a greenish lid",)}, {"written_caption": "Grey sky"}]
+    "words",
+    [
+        {"caption": "a red car"},
+        {"captions": ("a blue one",)},
+        {"texts": ("a greenish lid",)},
+        {"written_caption": "Grey sky"},
+    ],
 )
 def test_colours_stay_where_a_word_names_one(words: dict[str, Any]) -> None:
     image = torch.randint(0, 255, (3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

@@ -312,6 +312,26 @@ def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(
     assert empty not in torch.cat([batch.captions.sum(1) for batch in drawn]).tolist(), "a description is there"
 
 
+@pytest.mark.parametrize(("source", "others"), [("caption", 0.0), ("either", 0.5), ("with_sentence", 0.5)])
+def test_of_several_captions_one_is_drawn_each_epoch_and_what_is_drawn_beside_them_keeps_its_share(
+    tmp_path: Path, source: str, others: float
+) -> None:
+    own = ["one", "two", "three", "four", "five"]
+    samples = []
+    for number in range(4):
+        files = sample(f"{number}", number, regions=0)
+        facts = json.loads(files[f"{number}.json"]) | {"caption": own[0], "captions": own[1:]}
+        facts |= {"written_caption": "written", "regions": [region([0.1, 0.1, 0.9, 0.9], "written", 1.0)]}
+        samples.append(files | {f"{number}.json": json.dumps(facts).encode()})
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    options = {"caption_source": source, "last_step": 250}
+    sums, again = (torch.cat([b.captions.sum(1) for b in stream(tmp_path, **options)]).tolist() for _ in range(2))
+    assert sums == again and len(sums) == 1000
+    shares = [sums.count(int(TOKENIZER([text]).sum())) / len(sums) for text in (*own, "written")]
+    assert shares == pytest.approx([(1 - others) / 5] * 5 + [others], abs=0.05)
+
+
 def test_regions_are_drawn_anew_each_epoch_and_the_same_from_any_step(tmp_path: Path) -> None:
     samples = []
     for number in range(4):
