@@ -34,7 +34,7 @@ WIDE = ("restore version", "undo run", "undo import")
 
 @dataclass(frozen=True)
 class DatasetWorks:
-    """What can be undone whole, the latest first. acts: of any size; who: whoever looks."""
+    """Acts and runs that can be undone whole, the latest first. acts: of any size. who: the person who looks."""
 
     runs: Sequence[AnnotationRun]
     imports: Sequence[ImportRecord]
@@ -44,7 +44,7 @@ class DatasetWorks:
 
 @dataclass(frozen=True)
 class UpkeepQuestion:
-    """What would be done, to be asked first. ask: what the page sends for it. count: what it changes."""
+    """An undo that is to be asked first. ask: what the page sends for it. count: what it changes."""
 
     what: str
     ask: Mapping[str, Any]

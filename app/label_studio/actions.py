@@ -108,7 +108,7 @@ def queue_sync(services: Services, dataset: str, *, template: str, do: str, owne
 
 @dataclass(frozen=True)
 class NotTaken:
-    """What could not be taken of annotations of a data set: the latest of them, each with its image, and how many."""
+    """Leftovers of a data set's annotations that could not be taken: the latest, each with its image, and how many."""
 
     latest: Sequence[tuple[LabelLeftover, Image]]
     annotations: int

@@ -23,7 +23,7 @@ BACKEND_USER = "grain"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a server is and how to enter. secret: what it shows when it calls us."""
+    """The address of a server and the key to it. secret: that it shows when it calls us."""
 
     url: str
     token: str = field(repr=False)

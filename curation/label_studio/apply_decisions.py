@@ -55,7 +55,7 @@ class DetectedConflict:
 
 @dataclass(slots=True)
 class PullSummary:
-    """What decisions came to. problems: one sentence each about what could not be taken."""
+    """The result of decisions. problems: one sentence each about what could not be taken."""
 
     decisions: int = 0
     edits: int = 0

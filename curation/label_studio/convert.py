@@ -49,7 +49,7 @@ class LabelStudioError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one annotation says. seen: the picture as it was shown to the annotator. said: as it should be now.
+    """The content of one annotation. seen: the picture as it was shown to the annotator. said: as it should be now.
 
     Regions of both are matched by `key`; one that is only in seen was deleted, one that is only in said is new. left:
     what could not be taken, a sentence each; the rest of the annotation is valid without it.

@@ -20,7 +20,7 @@ ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one person says of one picture; with an equal annotation and moment it is the same decision."""
+    """The verdicts of one person on one picture; with an equal annotation and moment it is the same decision."""
 
     task: int
     annotation: int

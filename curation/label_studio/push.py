@@ -17,7 +17,7 @@ BATCH = 100  # tasks an import: its SQLite locks under larger ones
 
 @dataclass(slots=True)
 class PushSummary:
-    """What a push did, by content hash. refused: one sentence a picture."""
+    """The result of a push, by content hash. refused: one sentence a picture."""
 
     added: int = 0
     changed: int = 0
@@ -31,7 +31,7 @@ class PushSummary:
 
 @dataclass(frozen=True, slots=True)
 class PushedTask:
-    """What a push must know of a task that is there."""
+    """The part of a task that a push must know."""
 
     id: int
     digest: str

@@ -40,7 +40,7 @@ from job_progress import report_progress
 
 @dataclass(frozen=True)
 class SyncConfig:
-    """What can be chosen."""
+    """Choices of a push or a pull."""
 
     dataset: str
     """Name of the data set."""
