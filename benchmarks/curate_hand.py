@@ -144,8 +144,8 @@ def _compare(engine: Engine, pressed: list[dict[str, Any]]) -> dict[str, int]:
 BENCHMARKS = (
     Benchmark(
         "curate_hand",
-        f"{KEYS} verdict keys on Curate with pauses of 0 to 300 ms, questions 0 to 1,500 ms late and out of order: "
-        "verdicts on the region that was on the screen, none lost or doubled, no conflict with oneself",
+        f"{KEYS} verdict keys on Curate with pauses of 0 to 300 ms, questions or answers 0 to 1,500 ms late and out of "
+        "order: verdicts on the region that was on the screen, none lost or doubled, no conflict with oneself",
         f"= {KEYS}",
         "verdicts",
         SEED,
