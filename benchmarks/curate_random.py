@@ -411,9 +411,9 @@ def killed_app() -> Finding:
 BENCHMARKS = (
     Benchmark(
         "curate_random",
-        f"seeds of {SEEDS} whose {ACTS} random acts on Curate (verdicts, words, captions, boxes drawn, moved and resized, "
-        "deletions, undo, redo, filters, going on; questions or answers 0 to 1,500 ms late and out of order) leave every "
-        "region and caption as a model has it that was fed the same; no letter of the words acts as a key",
+        f"seeds of {SEEDS} whose {ACTS} random acts on Curate (verdicts, words, captions, boxes drawn, moved and "
+        "resized, deletions, undo, redo, filters, going on; questions or answers 0 to 1,500 ms late and out of order) "
+        "leave every region and caption as a model has it that was fed the same; no letter of the words acts as a key",
         f"= {SEEDS}",
         "seeds",
         0,
