@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from PIL import Image
 
@@ -133,8 +134,7 @@ def errors_of(out: Path, shard: str) -> dict[str, dict[str, Any]]:
 def test_all_captions_of_a_picture_go_from_shard_to_shard(tmp_path: Path) -> None:
     said = json.dumps({"captions": ["a red wall", "a wall", "a red wall"]}).encode()
     shard = shard_of(tmp_path / "0.tar", {"a.jpg": encoded((200, 0, 0), "JPEG"), "a.json": said})
-    pa = pytest.importorskip("pyarrow")
-    tables = list(read_shards(pa.table({"shard": [str(shard)]})))
+    tables = list(read_shards(pyarrow.table({"shard": [str(shard)]})))
     [(item, _)] = unpacked(tables[0])
     beside = sample_json("k", replace(item, width=48, height=32))
     assert (beside["caption"], beside["captions"]) == ("a red wall", ["a wall"])
