@@ -119,6 +119,7 @@ def test_a_checkpoint_of_ones_own_is_found_by_its_name(home: Path) -> None:
         config = audit_actions.audit_config("drawn", detector="none", checkpoint=name, vqa="sample")
         job = services.jobs.get(audit_actions.start(services, config, Person("carl", "curator")))
         assert job is not None and f"--sources.checkpoint={said}" in job.argv
+        services.jobs.cancel(job.id)  # else the app of the tests below would do it
     config = audit_actions.audit_config("drawn", detector="none", checkpoint="nobody", vqa="sample")
     with pytest.raises(UserError, match="There is no checkpoint 'nobody'"):
         audit_actions.start(services, config, LOCAL_PERSON)
