@@ -58,7 +58,10 @@ def opened(visitor: BrowserContext, address: str) -> Iterator[Page]:
 
 @pytest.fixture
 def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
-    """A fresh page."""
+    """A fresh page, in a browser that has kept nothing: a new tab begins with what was last worked on."""
+    with visitor.new_page() as empty:
+        empty.goto(f"{address}health")
+        empty.evaluate("localStorage.clear()")
     with opened(visitor, address) as page:
         yield page
 
