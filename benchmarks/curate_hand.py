@@ -52,7 +52,7 @@ class LateRoutes:
         self.page, self.chance = page, chance
         self.held: list[tuple[float, Callable[[], None]]] = []
         page.route("**/queue/join*", self._late_question)
-        page.route("**/curate/*", lambda route: chance.choice((self._late_question, self._late_answer))(route))
+        page.route("**/curate/*", lambda route: self.chance.choice((self._late_question, self._late_answer))(route))
 
     def _hold(self, then: Callable[[], None]) -> None:
         self.held.append((time.monotonic() + self.chance.uniform(0, MOST_LATE_S), then))
