@@ -17,7 +17,7 @@ from app.annotate.form import DEFAULTS, AnnotateForm
 from app.annotate.layout import TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
-from app.ui.annotations_beside import answered, asked, beside_question
+from app.ui.annotations_beside import beside_question, hide_choice, show_choice
 from app.ui.dataset_choice import NO_DATASET, open_dataset, refreshed_dataset
 from app.ui.events import (
     LIGHT,
@@ -184,9 +184,9 @@ class AnnotatePage:
         place = (source or "").strip()
         beside = annotations_beside(Path(place).expanduser()) if place else ()
         if beside and not annotations:
-            return [beside_question(beside), gr.skip(), asked()]
+            return [beside_question(beside), gr.skip(), show_choice()]
         bring = {"annotations": annotations} if beside else {}
-        return [*self._import(request, source=place, name=name or "", **bring), answered()]
+        return [*self._import(request, source=place, name=name or "", **bring), hide_choice()]
 
     def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
         """Run all stages on one picture. Returns trial and its note."""

@@ -25,7 +25,7 @@ from app.concepts.layout import (
     lay_out,
 )
 from app.services import Services
-from app.ui.annotations_beside import answered, asked, beside_question
+from app.ui.annotations_beside import beside_question, hide_choice, show_choice
 from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
 from app.ui.html import empty_state, heading
 from user_errors import UserError
@@ -171,9 +171,9 @@ class ConceptsPage:
         except UserError as error:  # raised and not shown: the place stays as it is
             raise gr.Error(escape(error.sentence), title="Not yet", print_exception=False) from error
         if beside:
-            return [gr.skip(), gr.skip(), gr.skip(), beside_question(beside), asked()]
+            return [gr.skip(), gr.skip(), gr.skip(), beside_question(beside), show_choice()]
         names = list(dict.fromkeys([*set_names(self.services), name]))
-        return [gr.Dropdown(choices=names, value=name), ConceptsPlace(), self._jobs(name), "", answered()]
+        return [gr.Dropdown(choices=names, value=name), ConceptsPlace(), self._jobs(name), "", hide_choice()]
 
     def compare(
         self,

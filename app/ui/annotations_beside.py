@@ -28,11 +28,11 @@ def beside_question(beside: Sequence[Path]) -> str:
     return notice(f"{names} has annotations of these pictures. Bring them too? Choose, and press Import again.")
 
 
-def asked() -> Any:
+def show_choice() -> Any:
     """Return the update of the choice once it is needed."""
     return gr.update(visible=True)
 
 
-def answered() -> Any:
+def hide_choice() -> Any:
     """Return the update of the choice once the import is queued."""
     return gr.update(visible=False, value=None)
