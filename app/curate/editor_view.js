@@ -112,7 +112,7 @@ element.addEventListener("wheel", (event) => {
 function beginPan(event) {
   if (!event.target.closest(".viewport")) return false;
   if (event.pointerType === "touch") fingers.set(event.pointerId, share(event));
-  if (fingers.size === 2) return (tap = null), endDrag(false), true;
+  if (fingers.size === 2) return (tap = panning = null), endDrag(false), true;
   const looking = event.pointerType === "touch" && looks.finger === "scrolls" && !event.target.closest(".handle");
   if (looking) tap = { id: event.pointerId, x: event.clientX, y: event.clientY, group: event.target.closest(".region:not(.new)"), image: shownPicture() };
   if (!looking && event.button !== 1 && !spaceDown) return false;

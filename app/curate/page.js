@@ -281,7 +281,7 @@ const keep = () => {
 const WORDS = { verdict: "verdict", text: "change of words", box: "change of a box", draw: "new box", describe: "new description", delete: "deletion", caption: "caption", facts: "fact", review: "review", undo: "undo" };
 
 async function offerLeft() {
-  if (!session.person || !session.edits) return;
+  if (!session.person || !session.edits || offer.childElementCount) return;
   const asked = session, found = await store.left(session.person, session.dataset), acts = found.flatMap((each) => each.acts);
   const words = found.flatMap((each) => each.drafts ?? []);
   if (offer.childElementCount || asked.dataset !== session.dataset) return;
