@@ -47,6 +47,7 @@ from benchmarks import (
     training_scale,
     training_step,
     training_switches,
+    tuned_regions,
 )
 from benchmarks.page import Row, merge
 from benchmarks.rows import ROOT, Benchmark, failure, row_of
@@ -90,6 +91,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         app_start,
         people,
         train_page,
+        tuned_regions,
     )
     for benchmark in room.BENCHMARKS
 }

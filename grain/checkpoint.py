@@ -19,6 +19,7 @@ from user_errors import UserError
 CONFIG, WEIGHTS, METRICS = "config.json", "model.safetensors", "metrics.json"
 MANIFEST, CARD = "manifest.json", "README.md"
 FAMILIAR = "familiar.safetensors"  # what a checkpoint has seen, see grain.familiarity
+TUNED = "tuned.safetensors"  # the words of a fine-tune, see grain.photo.learned.TunedWords
 UNFAMILIAR = (  # on a card
     f"It has no `{FAMILIAR}`: it cannot tell pictures that are far from what it has seen; `grain.fit_familiarity` "
     "adds one."
@@ -45,7 +46,7 @@ class CheckpointInfo:
     from_proposals: whether its regions start from boxes that must come with each picture. region_rule: how its regions
     score a class, see grain.zero_shot.region_scores. alpha: share of the whole picture in a class's score, the rest is
     its regions'. recognition_note: what descriptions of classes were measured to do for it, a sentence. runtime: torch,
-    or onnx, which nothing can be trained from.
+    or onnx. learned_regions: of kind photo, whether its regions were trained, and can be on further pictures.
     """
 
     name: str
@@ -60,6 +61,12 @@ class CheckpointInfo:
     alpha: float = DEFAULT_ALPHA
     recognition_note: str = ""
     runtime: str = "torch"
+    learned_regions: bool = False
+
+    @property
+    def trainable(self) -> bool:
+        """Return whether a training can start from it."""
+        return self.learned_regions or (self.kind in COSINE_KINDS and self.runtime != ONNX)
 
     @property
     def origin(self) -> str:
@@ -145,6 +152,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         alpha=_alpha(folder, config, can_ground=can_ground),
         recognition_note=str(config.get("recognition_note", "")),
         runtime=ONNX if config.get("runtime") == ONNX else "torch",
+        learned_regions=config.get("kind") == "photo" and "base" in config,
     )
 
 

@@ -173,6 +173,11 @@ class Predictor:
             return self._encoder.encode_texts([])
         return np.stack([known[text] for text in texts])
 
+    def rank_regions(self, image: PictureLike, features: ImageFeatures, texts: Sequence[str]) -> RegionRanking:
+        """Rank the regions of an encoded picture for each text, as `ground` does."""
+        embeds = self.embed_texts(texts)
+        return self._encoder.rank_regions(upright_rgb(image), features, descriptions=texts, embeds=embeds)
+
     def class_texts(self, classes: Classes) -> list[str]:
         """Return the texts that scoring these classes embeds, each once; embedded beforehand, they cost nothing."""
         prompts = (class_prompts(name, rows, self._encoder.class_texts) for name, rows in classes.items())

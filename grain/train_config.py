@@ -34,6 +34,14 @@ MAXIMUMS: Mapping[str, float] = {
     "colors": 0.9,
     "average": 0.99999,  # 1 would keep the start for ever
 }
+REGION_SETTINGS = frozenset(
+    (
+        *("data", "out", "init", "name", "images", "batch_size", "learning_rate", "final_learning_rate", "seed"),
+        *("warmup_images", "weight_decay", "clip_norm", "average", "flip", "precision", "keep", "patience"),
+        *("checkpoint_images", "evaluate_images", "held_out_images"),
+    )
+)
+"""What a training of regions alone reads of a TrainConfig (grain.train.region_trainer)."""
 MOST_WEIGHT = 1000.0  # of a data folder beside another
 LARGEST_INTEGER, LARGEST_FLOAT = 2**53, 1e38  # of the others: what JSON keeps exactly, what float32 holds
 
@@ -174,6 +182,11 @@ class TrainConfig:
         before = self.steps - 1
         return min(before, before * self.batch_size // self.evaluate_images) + 1
 
+    def due(self, every: int, step: int) -> bool:
+        """Return whether what is done every so many images is done after a step."""
+        before, now = (step - 1) * self.batch_size, step * self.batch_size
+        return now // every > before // every
+
     def __post_init__(self) -> None:
         """Refuse what cannot run.
 
@@ -186,6 +199,20 @@ class TrainConfig:
             raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
         if self.steps < 1:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
+
+
+def refuse_unused(config: TrainConfig) -> None:
+    """Refuse settings that have no meaning where regions alone are trained.
+
+    Raises: ValueError: one of them is not at its default; one sentence that names all.
+    """
+    usual = TrainConfig(config.data, config.out)
+    unused = [name for name in vars(usual) if name not in REGION_SETTINGS]
+    if given := [name for name in unused if getattr(config, name) != getattr(usual, name)]:
+        raise ValueError(
+            f"expected settings for regions alone, got {', '.join(given)}: {config.init} has no other part that can be"
+            " trained, so leave these out"
+        )
 
 
 def mixed_folders(mix: Sequence[str]) -> list[tuple[Path, float]]:
@@ -221,5 +248,7 @@ def shared_command(config: TrainConfig) -> str:
     """Return the command of a training for its card: folders by their last name only, no path of a machine."""
     mix = tuple(f"{folder.name}={weight:g}" for folder, weight in mixed_folders(config.mix))
     zero_shot = config.zero_shot and Path(config.zero_shot).name
-    named = replace(config, data=Path(config.data.name), out=Path(config.out.name), mix=mix, zero_shot=zero_shot)
+    init = config.init and (config.init if config.init.startswith("open_clip:") else Path(config.init).name)
+    data, out = Path(config.data.name), Path(config.out.name)
+    named = replace(config, data=data, out=out, init=init, mix=mix, zero_shot=zero_shot)
     return shlex.join(["python", *command_line(named, "grain.train")])

@@ -149,6 +149,8 @@ def overfitting(log: RunLog) -> Alert | None:
         return None
     trained = np.array([_around(log.steps, log.steps.get("box_iou"), each) for each in step])
     gap = trained - held_out
+    if not np.isfinite(gap).any():  # regions alone: how training boxes fit is not logged
+        return None
     if not (gap[-1] - np.nanmin(gap) > GAP and held_out.max() - held_out[-1] > GAP_FALL):
         return None
     return Alert(

@@ -36,6 +36,7 @@ PANELS = (
     CurvePanel("L_ic", ("image_caption",), "nats"),
     CurvePanel("L_box", ("box",), "L1 + 1 − GIoU"),
     CurvePanel("L_rd", ("region_description",), "nats"),
+    CurvePanel("L_presence", ("presence",), "nats"),
     CurvePanel("Held-out grounding", ("grounding_acc50", "grounding_miou"), "IoU ≥ 0.5 · mean IoU", True),
     CurvePanel(
         "Held-out retrieval",

@@ -72,8 +72,9 @@ def _own_checks(plan: TrainPlan, census: TrainingCensus | None, counts: Mapping[
     checks = [picture_check(plan.config, counts, written=written, scope=scope, left_out=census.left_out)]
     if checks[0].state == "bad":
         return checks
-    regions = region_check(plan.config, census)
-    return [*checks, *([regions] if regions else []), caption_check(plan, census)]
+    regions = region_check(plan.config, census, all_of_them=plan.regions_only)
+    captions = [] if plan.regions_only else [caption_check(plan, census)]
+    return [*checks, *([regions] if regions else []), *captions]
 
 
 def mix_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
@@ -83,7 +84,7 @@ def mix_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     """
     found = []
     for data, (_, weight) in zip(plan.data[1:], mixed_folders(plan.config.mix), strict=True):
-        counts = [_train_count(services, each) for each in (plan.data[0], data)]
+        counts = [train_count(services, each) for each in (plan.data[0], data)]
         if counts[1] == 0:
             return [PreflightCheck("mix", "bad", "what is mixed in has no picture to train on: choose other data.")]
         if None in counts:
@@ -95,7 +96,7 @@ def mix_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     return found
 
 
-def _train_count(services: Services, data: PlannedData) -> int | None:
+def train_count(services: Services, data: PlannedData) -> int | None:
     """Return how many pictures there are to train on; None while nobody can tell."""
     if data.written:
         return split_counts(data).get("train", 0)
@@ -162,8 +163,11 @@ def picture_check(
     return PreflightCheck("data", "ok", found)
 
 
-def region_check(config: TrainConfig, census: TrainingCensus) -> PreflightCheck | None:
-    """Check that there are regions to learn, and how many are used; None for CLIP, which learns none."""
+def region_check(config: TrainConfig, census: TrainingCensus, *, all_of_them: bool = False) -> PreflightCheck | None:
+    """Check that there are regions to learn, and how many are used; None for CLIP, which learns none.
+
+    Args: all_of_them: those of a picture beyond `max_regions` are used too.
+    """
     if config.clip:
         return None
     rejected = f"; {census.rejected:,} rejected descriptions are left out" if census.rejected else ""
@@ -174,7 +178,7 @@ def region_check(config: TrainConfig, census: TrainingCensus) -> PreflightCheck 
     pictures, without = census.described.total(), census.described[0]
     found = f"{census.boxes:,} with {census.descriptions:,} descriptions on {pictures - without:,} pictures{rejected}"
     beyond = census.beyond(config.max_regions)
-    if beyond > MATTERS * census.descriptions:
+    if beyond > MATTERS * census.descriptions and not all_of_them:
         left, most = f"{beyond:,} descriptions ({beyond / census.descriptions:.0%})", max(census.described)
         if config.regions == "drawn":
             found += (

@@ -18,7 +18,14 @@ function values() {
 function showWhatMatters() {
   const found = values();
   const version = found.data.startsWith("version:");
-  const seen = { caption: version, unreviewed: version, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu", mix_weight: found.mix !== "", zero_shot_folder: found.zero_shot === "folder" };
+  // of a start such as photo nothing but the regions is trained: no captions, towers, mixtures
+  const regions = "regions" in (element.querySelector('[data-own="start"] select').selectedOptions[0]?.dataset ?? {});
+  const captions = version && !regions;
+  const seen = { caption: captions, unreviewed: captions, held_out: version, open_clip: found.start === "open_clip", processes: found.where !== "cpu" && !regions };
+  seen.mix = seen.zero_shot = !regions;
+  seen.mix_weight = !regions && found.mix !== "";
+  seen.zero_shot_folder = !regions && found.zero_shot === "folder";
+  for (const label of element.querySelectorAll("[data-field]")) label.hidden = regions && !("regions" in label.dataset);
   for (const name of ["cpus", "memory_gb"]) seen[name] = ["slurm", "ray"].includes(found.where);
   for (const name of ["partition", "account", "hours"]) seen[name] = found.where === "slurm";
   for (const [name, shown] of Object.entries(seen)) {
@@ -32,7 +39,7 @@ function showWhatDiffers() {
   for (const label of element.querySelectorAll("[data-default]"))
     label.classList.toggle("differs", String(valueOf(label)) !== label.dataset.default);
   const summary = element.querySelector(".advanced summary");
-  const count = element.querySelectorAll(".advanced .differs").length;
+  const count = element.querySelectorAll(".advanced .differs:not([hidden])").length;
   if (summary) summary.textContent = count ? `advanced · ${count} changed` : "advanced";
 }
 

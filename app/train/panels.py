@@ -22,6 +22,7 @@ from app.ui.frames import Box, comparison_frame
 from app.ui.html import duration, empty_state, fixed, render, thousands
 from app.ui.jobs_list import BUTTONS
 from db.models import Job
+from grain.train_config import REGION_SETTINGS
 
 MARKS = {"ok": "✓", "warn": "⚠", "bad": "✕", "open": "○"}
 SHOWN_METRICS = {
@@ -94,9 +95,19 @@ class WatchedRun:
 
 
 def form_panel(
-    values: Mapping[str, Any], *, data: Choices, starts: Choices, places: Choices, zero_shot: Choices = ()
+    values: Mapping[str, Any],
+    *,
+    data: Choices,
+    starts: Choices,
+    places: Choices,
+    zero_shot: Choices = (),
+    region_starts: Sequence[str] = (),
 ) -> str:
-    """Render the form. values: as app.train.plan.TrainRequest reads them."""
+    """Render the form.
+
+    Args: values: as app.train.plan.TrainRequest reads them. region_starts: keys of the starts of which nothing but
+          regions can be trained, which need few of the settings.
+    """
     given = dict(values.get("fields") or {})
     fields = {each.name: (each, given.get(each.name, each.default)) for each in form_fields()}
     return render(
@@ -107,6 +118,8 @@ def form_panel(
         mixable=[("nothing", ""), *((label, key) for label, key in data if key)],
         zero_shot=zero_shot,
         starts=starts,
+        region_starts=region_starts,
+        region_settings=REGION_SETTINGS,
         places=places,
         captions=CAPTIONS,
         cluster=CLUSTER_FIELDS,

@@ -26,7 +26,7 @@ from db.engine import reading
 from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.version_queries import list_versions
 from grain.command import command_line
-from grain.train_config import MOST_WEIGHT, TrainConfig
+from grain.train_config import MOST_WEIGHT, REGION_SETTINGS, TrainConfig
 from user_errors import UserError
 
 WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
@@ -105,13 +105,14 @@ class PlannedData:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A training as it would run. data: what it learns from, then what is mixed in."""
+    """A training as it would run. data: what it learns from, then what is mixed in. regions_only: see there."""
 
     request: TrainRequest
     config: TrainConfig
     data: tuple[PlannedData, ...]
     argv: tuple[str, ...]
     resources: ClusterResources
+    regions_only: bool = False
 
     @property
     def missing(self) -> tuple[PlannedData, ...]:
@@ -171,9 +172,20 @@ def _drawn(services: Services) -> list[str]:
 def start_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of scratch, of every checkpoint to start from, and of open_clip's weights."""
     infos = {each.name: each.info for each in services.registry.usable() if each.info}
-    usable = [name for name, info in infos.items() if info.kind in ("grain", "clip") and info.runtime == "torch"]
-    checkpoints = [(f"checkpoint {name}", f"{CHECKPOINT}:{name}") for name in usable]
+    checkpoints = [
+        (f"checkpoint {name}{', its regions' * info.learned_regions}", f"{CHECKPOINT}:{name}")
+        for name, info in infos.items()
+        if info.trainable
+    ]
     return [("scratch", SCRATCH), *checkpoints, ("open_clip weights", OPEN_CLIP)]
+
+
+def regions_only(services: Services, start: str) -> bool:
+    """Return whether nothing but the regions of a start point can be trained, as of `photo`."""
+    kind, _, name = start.partition(":")
+    known = {each.name: each.info for each in services.registry.usable()} if kind == CHECKPOINT else {}
+    info = known.get(name)
+    return info is not None and info.learned_regions
 
 
 def where_choices(services: Services) -> list[tuple[str, str]]:
@@ -195,6 +207,11 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
+    if regions_only(services, request.start):
+        if request.processes > 1:
+            raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")
+        fields = {name: value for name, value in request.fields.items() if name in REGION_SETTINGS}
+        request = replace(request, fields=fields, mix="", zero_shot="")
     data = (data_of(services, request), *_mixed_in(services, request))
     config = config_from(
         request.fields,
@@ -212,7 +229,8 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
         )
     kept = {name: getattr(services.settings, f"cluster_{name}") for name in FIELDS}
     resources = read_resources(request.cluster, kept, gpus=request.processes, workers=config.workers)
-    return TrainPlan(request, config, data, launch_words(request, config, "grain.train"), resources)
+    argv = launch_words(request, config, "grain.train")
+    return TrainPlan(request, config, data, argv, resources, regions_only(services, request.start))
 
 
 def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.services import Services
-from app.train.data_checks import PreflightCheck, data_checks
+from app.train.data_checks import PreflightCheck, data_checks, train_count
 from app.train.plan import CHECKPOINT, TrainPlan
 from app.train.run_jobs import DRY, name_taken, run_jobs
 from app.ui.html import duration
@@ -25,6 +25,7 @@ GB = 2**30
 FINE_TUNE_RATE = 5e-4  # pretrained weights need a lower rate
 LONG_RUN_S = 7 * 86_400.0
 LIBRARIES_BYTES = 600e6  # what CUDA's libraries hold before the first weight
+TOKENS_BYTES = 660_000  # of a picture as its regions are trained on, see grain.dense.features
 IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 ReportRow = Mapping[str, Any]  # what grain/train/preflight.py prints of its dry steps
 
@@ -36,7 +37,7 @@ def check_plan(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
         _name_check(services, plan.config),
         *data_checks(services, plan),
         *_start_check(services, plan),
-        *_resource_checks(plan, report),
+        *_resource_checks(services, plan, report),
         _time_check(plan, report),
         *_warnings(plan.config),
     ]
@@ -74,11 +75,11 @@ def _start_check(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
     """Say what a checkpoint to start from was trained on: of other pictures it knows little."""
     kind, _, name = plan.request.start.partition(":")
     info = services.registry.find(name).info if kind == CHECKPOINT else None
-    return [PreflightCheck("start", "ok", f"{info.name}, trained on {info.trained_on}")] if info else []
+    return [PreflightCheck("start", "ok", f"{info.name} {info.origin}")] if info else []
 
 
-def _resource_checks(plan: TrainPlan, report: ReportRow | Job | None) -> list[PreflightCheck]:
-    """Check disk and memory; their need is unknown where the start is a checkpoint of another shape than the preset."""
+def _resource_checks(services: Services, plan: TrainPlan, report: ReportRow | Job | None) -> list[PreflightCheck]:
+    """Check disk and memory, whose need is unknown where the start is a checkpoint of another shape than the preset."""
     from grain.train.cost import memory_of  # with torch, which the first page does not wait for
 
     config, needed = plan.config, None
@@ -86,19 +87,25 @@ def _resource_checks(plan: TrainPlan, report: ReportRow | Job | None) -> list[Pr
         try:
             needed = memory_of(config, processes=max(1, plan.request.processes))
         except ValueError as error:  # the training would refuse it too
-            return [_disk_check(plan, None), PreflightCheck("memory", "bad", sentence(error))]
-    return [_disk_check(plan, needed), _memory_check(needed, report)]
+            return [_disk_check(plan, 0), PreflightCheck("memory", "bad", sentence(error))]
+    disk = needed.disk_bytes if needed else 0
+    if plan.regions_only:
+        disk = (train_count(services, plan.data[0]) or 0) * TOKENS_BYTES * (2 if config.flip else 1)
+    return [_disk_check(plan, disk), _memory_check(needed, report)]
 
 
-def _disk_check(plan: TrainPlan, needed: MemoryCost | None) -> PreflightCheck:
+def _disk_check(plan: TrainPlan, needed: int) -> PreflightCheck:
     home = next(folder for folder in (plan.config.out, *plan.config.out.parents) if folder.exists())
     free = shutil.disk_usage(home).free
-    if needed is None:
+    if not needed:
         return PreflightCheck("disk", "ok" if free > 5 * GB else "warn", f"{free / GB:,.0f} GB are free")
-    found = f"{needed.disk_bytes / GB:,.1f} GB for checkpoints, {free / GB:,.0f} GB are free"
-    if needed.disk_bytes > free:
-        return PreflightCheck("disk", "bad", f"{found}: free some, or keep fewer states.")
-    return PreflightCheck("disk", "ok" if free > 2 * needed.disk_bytes else "warn", found)
+    what, advice = ("what is read of the pictures, until it ends", "take fewer pictures")
+    if not plan.regions_only:
+        what, advice = "checkpoints", "keep fewer states"
+    found = f"{needed / GB:,.1f} GB for {what}, {free / GB:,.0f} GB are free"
+    if needed > free:
+        return PreflightCheck("disk", "bad", f"{found}: free some, or {advice}.")
+    return PreflightCheck("disk", "ok" if free > 2 * needed else "warn", found)
 
 
 def _memory_check(needed: MemoryCost | None, report: ReportRow | Job | None) -> PreflightCheck:
@@ -126,10 +133,12 @@ def _time_check(plan: TrainPlan, report: ReportRow | Job | None) -> PreflightChe
     if report is None or isinstance(report, Job):
         return PreflightCheck("time", "open", f"{steps:,} steps; how long they take is known after dry steps")
     step, evaluation = report["seconds_per_step"], report.get("evaluation_seconds", 0.0)  # older ones lack it
-    seconds = step * steps + evaluation * evaluations
+    reading = report.get("reading_seconds", 0.0)
+    seconds = reading + step * steps + evaluation * evaluations
+    first = f"{duration(reading)} to read the pictures, " if reading else ""
     found = (
-        f"{steps:,} steps of {step:.2f} s with their loading, {evaluations:,} evaluation{'s' * (evaluations > 1)} of "
-        f"{evaluation:.0f} s: {duration(seconds)} in all, but for saving states"
+        f"{first}{steps:,} steps of {step:.2f} s with their loading, {evaluations:,} evaluation"
+        f"{'s' * (evaluations > 1)} of {evaluation:.0f} s: {duration(seconds)} in all, but for saving states"
     )
     return PreflightCheck("time", "ok" if seconds < LONG_RUN_S else "warn", found)
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from app.services import Services
-from app.train.plan import CHECKPOINT, HELD_OUT, SCRATCH, TrainRequest, data_of
+from app.services import DEFAULT_CHECKPOINT, Services
+from app.train.plan import CHECKPOINT, HELD_OUT, SCRATCH, TrainRequest, data_of, regions_only
+from curation.annotate.sample_annotators import SampleDescriber
+from curation.audit.audit import AuditConfig, find_description_run
 from curation.exchange.training_census import TrainingCensus, version_census
 from curation.versions.versions import version_path
+from db.engine import reading
+from db.queries.version_queries import datasets_of_version
 from user_errors import UserError
 
+SAMPLE = "sample"  # the embedded checkpoint that knows drawn pictures
 SHARES = (HELD_OUT, 0.1, 0.2, 0.3, 0.4)  # of the pictures that may be held out
 ENOUGH_HELD_OUT = 20  # pictures; of fewer than a hundred, a fifth
 EPOCHS, FEWEST_IMAGES, MOST_IMAGES = 10, 400, 50_000
-LARGEST_BATCH = 64
+LARGEST_BATCH, REGION_BATCH = 64, 16
 FEWEST_FOR_A_LEARNER = 2  # pictures, for one to be told from another
 
 
@@ -24,9 +30,9 @@ def fine_tune_form(services: Services, data: str) -> dict[str, Any]:
 
     Args: data: a key of `app.train.plan.data_choices`.
     """
-    start = fine_tune_start(services)
     try:
         export = data_of(services, TrainRequest.read({"data": data})).export
+        start = fine_tune_start(services, drawn=export is None or _is_drawn(services, export.version))
         if export is None or not start:
             return {}
         path = version_path(services.settings.home, export.version)
@@ -40,7 +46,8 @@ def fine_tune_form(services: Services, data: str) -> dict[str, Any]:
     trained = found[share].pictures["train"]
     if trained < FEWEST_FOR_A_LEARNER:
         return {}
-    return {"start": start, "held_out": f"{share:g}", "fields": fine_tune_fields(trained)}
+    fields = region_fields(trained) if regions_only(services, start) else fine_tune_fields(trained)
+    return {"start": start, "held_out": f"{share:g}", "fields": fields}
 
 
 def suggested_form(services: Services, values: Mapping[str, Any], recipe: str) -> dict[str, Any]:
@@ -56,17 +63,36 @@ def suggested_form(services: Services, values: Mapping[str, Any], recipe: str) -
     return dict(values) | found
 
 
-def fine_tune_start(services: Services) -> str:
-    """Return the start point of a fine-tune: what was promoted last, or the first GRAIN; "" where there is none.
+def fine_tune_start(services: Services, *, drawn: bool = False) -> str:
+    """Return the start point of a fine-tune: what was promoted last, or the embedded one; "" where there is none.
 
-    One that starts its regions from proposals would lose its decoder: versions have no proposals.
+    One that starts its regions from proposals would lose its decoder: versions have no proposals. Photographs begin
+    with no checkpoint of the size of `sample`, which has seen nothing but drawn pictures, and these with no `photo`.
+
+    Args: drawn: the pictures are those of the sample world.
     """
     infos = {each.name: each.info for each in services.registry.usable() if each.info}
-    grains = {name: info for name, info in infos.items() if info.kind == "grain" and not info.from_proposals}
-    able = [name for name, info in grains.items() if info.runtime == "torch"]
-    promoted = services.registry.promoted()
-    chosen = promoted if promoted in able else next(iter(able), "")
-    return f"{CHECKPOINT}:{chosen}" if chosen else ""
+    able = {
+        name: info
+        for name, info in infos.items()
+        if info.trainable and info.can_ground and not info.from_proposals and not (drawn and info.learned_regions)
+    }
+    sample = infos[SAMPLE].parameters if SAMPLE in infos else None
+    suitable = [name for name, info in able.items() if drawn or info.learned_regions or info.parameters != sample]
+    usual = SAMPLE if drawn else DEFAULT_CHECKPOINT
+    wanted = [name for name in (services.registry.promoted(), usual) if name in suitable] + suitable + list(able)
+    return f"{CHECKPOINT}:{wanted[0]}" if wanted else ""
+
+
+def _is_drawn(services: Services, version: str) -> bool:
+    """Return whether the sample world's own annotator described a data set of a version."""
+    with reading(services.engine) as session:
+        names = [dataset.name for dataset in datasets_of_version(session, sha256=version)]
+    for name in names:
+        with suppress(UserError):  # nothing described it
+            if find_description_run(services.engine, AuditConfig(name)).source == SampleDescriber.name:
+                return True
+    return False
 
 
 def held_out_share(held_out: Mapping[float, int], pictures: int) -> float:
@@ -92,6 +118,25 @@ def fine_tune_fields(pictures: int) -> dict[str, Any]:
         "warmup_images": images // 10,
         "checkpoint_images": quarter,
         "evaluate_images": quarter,
+    }
+
+
+def region_fields(pictures: int) -> dict[str, Any]:
+    """Return the fields of a TrainConfig that suit a fine-tune of regions on so many pictures (docs/decisions.md)."""
+    batch = min(REGION_BATCH, max(FEWEST_FOR_A_LEARNER, pictures))
+    images = min(MOST_IMAGES, max(FEWEST_IMAGES, EPOCHS * pictures)) // batch * batch
+    third = max(batch, images // 3)
+    return {
+        "images": images,
+        "batch_size": batch,
+        "learning_rate": 1e-4,
+        "final_learning_rate": 1e-6,
+        "warmup_images": images // 10,
+        "weight_decay": 0.05,
+        "average": 0.98,
+        "flip": True,
+        "checkpoint_images": third,
+        "evaluate_images": third,
     }
 
 

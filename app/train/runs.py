@@ -48,11 +48,12 @@ class RunRow:
 
 @dataclass(frozen=True)
 class KeptCheckpoint:
-    """A checkpoint of a run that can be promoted: best or final."""
+    """A checkpoint of a run that can be promoted: best or final. portable: it runs without torch as it is."""
 
     name: str
     folder: Path
     metrics: Mapping[str, float]
+    portable: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
     Args:   push_to: OWNER/NAME on the Hugging Face hub, private; empty: nothing leaves this machine.
     Raises: UserError: there is no such checkpoint, the name is none, or this person may not push.
     """
-    kept = _kept_checkpoint(services, job_id, which)
+    kept = _exportable(services, job_id, which)
     if push_to and person.role != "admin":
         raise UserError("Only an admin pushes to the hub, in the operator's name: export it, and ask one.")
     if push_to and not re.fullmatch(r"[\w.-]{1,90}/[\w.-]{1,90}", push_to):
@@ -270,7 +271,7 @@ def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) ->
 
     Raises: UserError: there is no such checkpoint.
     """
-    kept = _kept_checkpoint(services, job_id, which)
+    kept = _exportable(services, job_id, which)
     out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}-onnx"
     argv = ["-m", "grain.model.onnx_export", f"--checkpoint={kept.folder}", f"--out={out}"]
     config = {"out": str(out), "run": job_id}
@@ -284,16 +285,23 @@ def _kept_checkpoint(services: Services, job_id: int, which: str) -> KeptCheckpo
     return found[0]
 
 
+def _exportable(services: Services, job_id: int, which: str) -> KeptCheckpoint:
+    kept = _kept_checkpoint(services, job_id, which)
+    if kept.portable:
+        raise UserError(f"This checkpoint needs no export, it runs without torch as it is: copy {kept.folder}.")
+    return kept
+
+
 def _kept_checkpoints(folder: Path) -> list[KeptCheckpoint]:
     found = []
     for name in ("best", "final"):
         try:
-            read_info(folder / name)
+            portable = read_info(folder / name).learned_regions
             metrics = json.loads((folder / name / METRICS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # not written yet
         numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-        found.append(KeptCheckpoint(name, folder / name, numbers))
+        found.append(KeptCheckpoint(name, folder / name, numbers, portable))
     return found
 
 

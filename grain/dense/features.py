@@ -8,13 +8,14 @@ Each shard becomes three files; a command that was stopped goes on with the firs
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from atomic_files import write_atomically
 from grain.checkpoint import EMBEDDED
@@ -53,25 +54,40 @@ class Entity(NamedTuple):
 def main(config: FeaturesConfig) -> None:
     """Write the files of each shard; print how many pictures there are."""
     shards = find_shards(config.data, config.split)
-    config.out.mkdir(parents=True, exist_ok=True)
-    look, pictures = PhotoNetworks(config.checkpoint), 0
+    with tqdm(total=shards.images, unit="picture") as bar:
+        write_shards(
+            shards, config.out, PhotoNetworks(config.checkpoint), mirrored=config.mirrored, after_each=bar.update
+        )
+    print(f"{shards.images:,} pictures")
+
+
+def write_shards(
+    shards: Shards, out: Path, look: PhotoNetworks, *, mirrored: bool, after_each: Callable[[], object]
+) -> None:
+    """Write the files of each shard that are not there. after_each: called after each picture, there or not."""
+    out.mkdir(parents=True, exist_ok=True)
     for path, count in zip(shards.paths, shards.counts, strict=True):
-        done = config.out / f"{path.stem}.jsonl"
-        if not done.is_file():
-            write_shard(
-                done, list(read_records(Shards((path,), (count,), shards.trained_on))), look, mirrored=config.mirrored
-            )
-        pictures += count
-        print(f"{pictures:,} of {shards.images:,} pictures")
+        done = out / f"{path.stem}.jsonl"
+        if done.is_file():
+            for _ in range(count):
+                after_each()
+        else:
+            records = list(read_records(Shards((path,), (count,), shards.trained_on)))
+            write_shard(done, records, look, mirrored=mirrored, after_each=after_each)
 
 
 def write_shard(
-    done: Path, records: Sequence[ShardRecord[Image.Image]], look: PhotoNetworks, *, mirrored: bool = True
+    done: Path,
+    records: Sequence[ShardRecord[Image.Image]],
+    look: PhotoNetworks,
+    *,
+    mirrored: bool = True,
+    after_each: Callable[[], object] = lambda: None,
 ) -> None:
     """Write NAME.tokens.npy [N, 2, 144, 2272] float16, NAME.sizes.npy [N, 2] and, last, NAME.jsonl.
 
     The second of each two rows of tokens is the mirrored picture's; [N, 1, …] without. sizes: rows and columns of
-    tokens.
+    tokens. after_each: called after each picture.
     """
     turns = [lambda image: image, ImageOps.mirror][: 1 + mirrored]
     shape = (len(records), len(turns), MOST_TOKENS, sum(TOKEN_PARTS))
@@ -82,6 +98,7 @@ def write_shard(
             cells = look(turned(record.image)).tokens()
             sizes[row] = cells.shape[:2]
             tokens[row, turn, : cells.shape[0] * cells.shape[1]] = cells.reshape(-1, cells.shape[2])
+        after_each()
     tokens.flush()
     np.save(done.with_suffix(".sizes.npy"), sizes)
     lines = (json.dumps({"key": record.key, "entities": entities_of(record)}) for record in records)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from grain.checkpoint import (
     CARD,
@@ -61,44 +63,49 @@ class DensePublishConfig:
 
 def main(config: DensePublishConfig) -> None:
     """Write the folder; print its size."""
-    weights = {
-        name: value.half() if value.ndim > 1 else value.float() for name, value in load_file(config.weights).items()
-    }
-    base = EMBEDDED / config.base
-    parameters = sum(value.numel() for value in weights.values())
+    weights = load_file(config.weights)
+    known = read_config(config.like) if config.like else {}
+    fusion = json.loads(config.fusion.read_text(encoding="utf-8")) if config.fusion else asdict(Fusion())
+    card = config.card or (config.like / CARD if config.like else None)
+    facts = {"name": config.name, "trained_on": config.trained_on, "base": config.base, "fusion": fusion}
+    facts |= {key: known[key] for key in ("name", "trained_on", "fusion", *SCORING) if key in known}
     with checkpoint_folder(config.out) as place:
         if config.graphs == "export":
             from grain.dense.graphs import write_region_graphs  # its packages are those of `make photo`
 
             write_region_graphs(place)
-        else:
-            for graph in GRAPHS:
-                shutil.copyfile(EMBEDDED / "photo" / graph, place / graph)
-        shutil.copyfile(base / FAMILIAR, place / FAMILIAR)  # of the networks, which stay as they are
-        save_file(weights, place / WEIGHTS)
-        known = read_config(config.like) if config.like else {}
-        fusion = json.loads(config.fusion.read_text(encoding="utf-8")) if config.fusion else asdict(Fusion())
-        facts = {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "photo",
-            "name": known.get("name", config.name),
-            "trained_on": known.get("trained_on", config.trained_on),
-            "twin": None,
-            "parameters": parameters + read_info(base).parameters,
-            "base": config.base,
-            "base_digest": model_digest(base),
-            "fusion": known.get("fusion", fusion),
-            **{key: known[key] for key in SCORING if key in known},
-        }
-        (place / CONFIG).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-        card = config.card or (config.like / CARD if config.like else None)
-        (place / CARD).write_text(
-            card.read_text(encoding="utf-8") if card else _card(config, parameters), encoding="utf-8"
+        write_checkpoint(
+            place, weights, facts, card=card.read_text(encoding="utf-8") if card else _card(config, weights)
         )
     print(f"wrote {config.out}: {sum(path.stat().st_size for path in config.out.iterdir()) / 1e6:.1f} MB")
 
 
-def _card(config: DensePublishConfig, parameters: int) -> str:
+def write_checkpoint(place: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any], *, card: str) -> None:
+    """Write the files of a checkpoint with learned regions; graphs that are not there yet are those of `photo`.
+
+    Args: facts: of config.json; `base` names the embedded checkpoint whose networks it stands on.
+    """
+    base = EMBEDDED / str(facts["base"])
+    for graph in GRAPHS:
+        if not (place / graph).exists():
+            shutil.copyfile(EMBEDDED / "photo" / graph, place / graph)
+    shutil.copyfile(base / FAMILIAR, place / FAMILIAR)  # of the networks, which stay as they are
+    save_file(
+        {name: value.half() if value.ndim > 1 else value.float() for name, value in weights.items()}, place / WEIGHTS
+    )
+    own = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "photo",
+        "twin": None,
+        "parameters": sum(value.numel() for value in weights.values()) + read_info(base).parameters,
+        "base_digest": model_digest(base),
+    }
+    (place / CONFIG).write_text(json.dumps(own | dict(facts), indent=1, ensure_ascii=False), encoding="utf-8")
+    (place / CARD).write_text(card, encoding="utf-8")
+
+
+def _card(config: DensePublishConfig, weights: Mapping[str, Tensor]) -> str:
+    parameters = sum(value.numel() for value in weights.values())
     return (
         f"# {config.name}\n\nRegions that learned phrases, over the networks of `{config.base}`, with "
         f"{parameters / 1e6:.1f} M parameters of their own. It is {config.trained_on}.\n"

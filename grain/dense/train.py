@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,6 +122,11 @@ class DenseBatch(NamedTuple):
     targets: list[Target]
     own: Tensor
 
+    def to(self, device: torch.device) -> DenseBatch:
+        """Return it on a device."""
+        targets = [replace(target, boxes_xyxy=target.boxes_xyxy.to(device)) for target in self.targets]
+        return self._replace(tokens=self.tokens.to(device), sizes=self.sizes.to(device), targets=targets)
+
 
 def main(config: DenseConfig) -> None:
     """Train, a line every 50 steps; write regions.safetensors.
@@ -162,26 +167,14 @@ class Run:
         fall = (1 + math.cos(math.pi * self.taken / self.steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate * turn * fall
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            output = self.model(batch.tokens, batch.sizes)
-        losses = dense_losses(
-            self.model,
-            output,
-            texts=self.model.texts(phrases.embeds[batch.texts]),
-            targets=batch.targets,
-            implied=implied_texts(phrases.words(batch.texts), batch.own),
-        )
-        self.optimizer.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), MOST_GRADIENT)
-        self.optimizer.step()
+        numbers = dense_step(self.model, self.optimizer, batch, phrases=phrases, bf16=self.config.bf16)
         self.taken += 1
         keep = min(self.config.average, self.taken / (self.taken + 10))
         with torch.no_grad():
             for mean, now in zip(self.mean.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
         if self.taken % SAID_EVERY == 0:
-            said = " ".join(f"{name} {value:.3f}" for name, value in losses.numbers().items())
+            said = " ".join(f"{name} {numbers[name]:.3f}" for name in ("box", "grounding", "description", "presence"))
             print(f"step {self.taken:,} of {self.steps:,}: {said}", flush=True)
 
     def save(self) -> None:
@@ -207,6 +200,36 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.taken, self.epoch = state["taken"], state["epoch"]
         torch.set_rng_state(state["generator"])
+
+
+def dense_step(
+    model: DenseRegions,
+    optimizer: torch.optim.Optimizer,
+    batch: DenseBatch,
+    *,
+    phrases: Phrases,
+    bf16: bool,
+    most_gradient: float = MOST_GRADIENT,
+) -> dict[str, float]:
+    """Compute the gradients of a batch, and take the step unless they are not finite.
+
+    Returns: each loss under its name, their sum as `loss`, and `gradient_norm` before clipping.
+    """
+    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=bf16):
+        output = model(batch.tokens, batch.sizes)
+    losses = dense_losses(
+        model,
+        output,
+        texts=model.texts(phrases.embeds[batch.texts].to(batch.tokens.device)),
+        targets=batch.targets,
+        implied=implied_texts(phrases.words(batch.texts), batch.own).to(batch.tokens.device),
+    )
+    optimizer.zero_grad()
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), most_gradient))
+    if math.isfinite(norm):
+        optimizer.step()
+    return {"loss": float(losses.total.detach()), **losses.numbers(), "gradient_norm": norm}
 
 
 def sentence_encoder(checkpoint: Path) -> TextEncoder:

@@ -9,13 +9,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from grain.box_overlap import iou
 from grain.data.loader import proposals_of
 from grain.data.record import ShardRecord
-from grain.evaluate.metrics import Estimate, mean_interval, paired_iou, recall_at
+from grain.evaluate.metrics import Estimate, mean_interval, recall_at
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures
 
 BATCH = 64  # pictures a pass
+NO_PICTURES = "the split held_out has no pictures: write the data again with some"
 
 
 def encode_records(
@@ -39,14 +41,26 @@ def encode_records(
 def grounding_ious(
     predictor: Predictor, features: Sequence[ImageFeatures], records: Sequence[ShardRecord[Image.Image]]
 ) -> Array:
-    """Return the IoU of each true description's best region with its annotated box, [R]."""
+    """Return the IoU of each true description's best region with its annotated box, [R], see found_overlaps."""
     ious = []
     for feature, record in zip(features, records, strict=True):
         if record.texts and len(feature.boxes_xyxy):
-            matches = feature.region_embeds @ predictor.embed_texts(record.texts).T  # [Q, R]
-            best = feature.boxes_xyxy[matches.argmax(axis=0)]
-            ious.append(paired_iou(best, np.array(record.boxes_xyxy, dtype=np.float32)))
+            ranking = predictor.rank_regions(record.image, feature, record.texts).ranking
+            ious.append(found_overlaps(ranking, feature, record))
     return np.concatenate(ious) if ious else np.zeros(0, np.float32)
+
+
+def found_overlaps(ranking: Array, feature: ImageFeatures, record: ShardRecord[Image.Image]) -> Array:
+    """Return the IoU of the best region of each description with its annotated box, [R]. ranking: [Q, R].
+
+    Where several boxes of a picture have the same description any of them may be found, and the nearest counts. A box
+    that is not finite overlaps nothing.
+    """
+    best = feature.boxes_xyxy[ranking.argmax(axis=0)]
+    overlap = np.nan_to_num(iou(best, np.array(record.boxes_xyxy, np.float32)))  # [R, R]
+    texts = np.array(record.texts)
+    nearest: Array = np.where(texts[:, None] == texts, overlap, 0).max(axis=1)
+    return nearest
 
 
 def held_out_metrics(
@@ -57,7 +71,7 @@ def held_out_metrics(
     Raises: ValueError: no pictures.
     """
     if not features:
-        raise ValueError("the split held_out has no pictures: write the data again with some")
+        raise ValueError(NO_PICTURES)
     images = np.stack([feature.image_embed for feature in features])
     captions = predictor.embed_texts([record.caption for record in records])
     similarity = images @ captions.T

@@ -16,9 +16,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from grain.box_overlap import iou
-from grain.checkpoint import EMBEDDED, CheckpointError, CheckpointInfo, model_digest, read_config, read_info, verify
+from grain.checkpoint import (
+    EMBEDDED,
+    TUNED,
+    CheckpointError,
+    CheckpointInfo,
+    model_digest,
+    read_config,
+    read_info,
+    verify,
+)
 from grain.config import ClassTexts
 from grain.photo.photo import GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import split_denial
@@ -66,6 +76,36 @@ class Fusion:
         return read
 
 
+@dataclass(frozen=True)
+class TunedWords:
+    """The words of fine-tunes, which are surer of these everywhere, also where they are not.
+
+    embeds: [T, E] unit length, of the words as names. presence, confidence: [T] doubts, in logits, that are taken from
+    both of a description in the measure that it is near a word; they keep most of what held-out pictures show.
+    """
+
+    embeds: Array
+    presence: Array
+    confidence: Array
+
+    @classmethod
+    def load(cls, folder: Path) -> TunedWords | None:
+        """Read them from a checkpoint folder; None where it has none.
+
+        Raises: KeyError, SafetensorError: they do not fit this version.
+        """
+        if not (folder / TUNED).is_file():
+            return None
+        table = {name: values.astype(np.float32) for name, values in load_file(folder / TUNED).items()}
+        return cls(table["embeds"], table["presence"], table["confidence"])
+
+    def doubts(self, names: Array) -> tuple[Array, Array]:
+        """Return the doubts in presence and in confidence of some descriptions, [D] each. names: [D, E], as names."""
+        near = nearness(self.embeds @ names.T)
+        presence, confidence = ((near * of[:, None]).max(axis=0) for of in (self.presence, self.confidence))
+        return presence, confidence
+
+
 class LearnedPhotoEncoder:
     """Implements grain.predict.Encoder for a checkpoint with learned regions.
 
@@ -73,9 +113,17 @@ class LearnedPhotoEncoder:
     the detector proposed it, and whether no learned region is the same.
     """
 
-    def __init__(self, info: CheckpointInfo, *, names: PhotoEncoder, regions: RegionGraphs, fusion: Fusion) -> None:
+    def __init__(
+        self,
+        info: CheckpointInfo,
+        *,
+        names: PhotoEncoder,
+        regions: RegionGraphs,
+        fusion: Fusion,
+        tuned: TunedWords | None = None,
+    ) -> None:
         """Use load."""
-        self.info, self.names, self._regions, self.fusion = info, names, regions, fusion
+        self.info, self.names, self._regions, self.fusion, self._tuned = info, names, regions, fusion, tuned
         self._recent = RecentFeatures(self._encode, most=MOST_RECENT)  # an audit asks of a picture thrice
 
     @classmethod
@@ -90,11 +138,11 @@ class LearnedPhotoEncoder:
         if not base.is_dir() or model_digest(base) != config.get("base_digest"):
             raise CheckpointError(f"{folder.name} was made for another {base.name}: make it again with this version")
         try:
-            regions, fusion = RegionGraphs(folder), Fusion.of(config)
+            regions, fusion, tuned = RegionGraphs(folder), Fusion.of(config), TunedWords.load(folder)
         except (KeyError, TypeError, ValueError, SafetensorError, *GRAPH_ERRORS) as error:
             what = f"{folder.name} does not fit this version ({error})"
             raise CheckpointError(f"{what}: copy the checkpoint again") from error
-        return cls(read_info(folder), names=PhotoEncoder.load(base), regions=regions, fusion=fusion)
+        return cls(read_info(folder), names=PhotoEncoder.load(base), regions=regions, fusion=fusion, tuned=tuned)
 
     @property
     def precision(self) -> str:
@@ -140,9 +188,12 @@ class LearnedPhotoEncoder:
         placed = self.names.rank_places(features.boxes_xyxy, logits, descriptions)
         by_place = (placed != logits).any(axis=0)
         ranking[:, by_place] = placed[:, by_place]
-        presence = _likely(at_best(inputs, ranking), self.fusion.presence)
+        names = embeds[:, : embeds.shape[1] // 2] / EACH
+        presence_doubt, confidence_doubt = self._tuned.doubts(names) if self._tuned else (0.0, 0.0)
+        presence = _likely(at_best(inputs, ranking), self.fusion.presence, presence_doubt)
         colour = evidence[..., EVIDENCE.index("colour")]
-        confidence = _likely(inputs, self.fusion.confidence) * np.where(colour < PALE, PALE_DOUBT, 1)
+        confidence = _likely(inputs, self.fusion.confidence, confidence_doubt)
+        confidence = confidence * np.where(colour < PALE, PALE_DOUBT, 1)
         ranked = RegionRanking(ranking, presence, confidence.astype(np.float32))
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
@@ -162,8 +213,7 @@ class LearnedPhotoEncoder:
         phrase = self._regions.scale * likeness[1] * (1 - unlearned)
         colour = self.names.colour_penalties(image, features.boxes_xyxy, descriptions)
         stacked = np.stack([phrase, objectness, likeness[0], sureness, proposal, unlearned, colour], axis=-1)
-        within_reach = (self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0)
-        return stacked, ((within_reach - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
+        return stacked, nearness((self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0))
 
     def judging_inputs(
         self, features: ImageFeatures, evidence: Array, near: Array, *, logits: Array, embeds: Array
@@ -212,9 +262,15 @@ class LearnedPhotoEncoder:
         return LearnedRegions(*(values[rows] for values in learned))
 
 
-def _likely(inputs: Array, weights: tuple[float, ...]) -> Array:
-    """Return probabilities: [..., 11] of JUDGING_INPUTS -> [...]."""
-    likely: Array = (1 / (1 + np.exp(-inputs @ np.array(weights)))).astype(np.float32)
+def nearness(cosines: Array) -> Array:
+    """Return how near cosines with known words are to the same words, of 0 … 1."""
+    near: Array = ((cosines - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
+    return near
+
+
+def _likely(inputs: Array, weights: tuple[float, ...], doubt: Array | float) -> Array:
+    """Return probabilities: [..., 11] of JUDGING_INPUTS -> [...]. doubt: [D] logits, taken from those."""
+    likely: Array = (1 / (1 + np.exp(doubt - inputs @ np.array(weights)))).astype(np.float32)
     return likely
 
 

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from grain.model.model import GrainModel
-
+Model = TypeVar("Model", bound=nn.Module)
 Weights: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
-class AveragedWeights:
+class AveragedWeights(Generic[Model]):
     """An exponential moving average of a model's weights, in a copy of the model.
 
     Source: the decay grows with the steps as in TensorFlow's ExponentialMovingAverage, so that a short training is not
     averaged with its random start.
     """
 
-    def __init__(self, model: GrainModel, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         """Copy the model, on its device. decay: in [0, 1), reached after some steps."""
         self._decay = decay
         self._average = AveragedModel(model, multi_avg_fn=self._update)
 
     @property
-    def model(self) -> GrainModel:
+    def model(self) -> Model:
         """Return the model with the averaged weights."""
-        return cast(GrainModel, self._average.module)
+        return cast(Model, self._average.module)
 
     def to(self, device: torch.device) -> None:
         """Move the average to a device."""
         self._average.to(device)
 
-    def update(self, model: GrainModel) -> None:
+    def update(self, model: Model) -> None:
         """Take a step's weights in; the first ones as they are."""
         self._average.update_parameters(model)
 
-    def restart(self, model: GrainModel) -> None:
+    def restart(self, model: Model) -> None:
         """Begin again from a model."""
         self.model.load_state_dict(model.state_dict())
         self._average.n_averaged.zero_()

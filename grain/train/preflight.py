@@ -14,14 +14,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from grain.command import exit_sentence
-from grain.data.loader import find_shards, to_device
+from grain.data.loader import Shards, find_shards, read_records, to_device
 from grain.structures import SCHEMA_VERSION
-from grain.train.train import Trainer, config_from
+from grain.train.region_trainer import RegionTrainer
+from grain.train.start import starts_from_regions
+from grain.train.train import Trainer, config_from, region_trainer
 from grain.train.watch import memory_bytes
 from grain.train_config import TrainConfig
 
@@ -34,7 +38,8 @@ class PreflightReport:
     """Measurements of the main process. Bytes, seconds. memory_total_bytes: of the GPU, or of this machine.
 
     seconds_per_step: with what loading holds up; loading_seconds: of this process reading a batch alone;
-    evaluation_seconds: of one evaluation, scaled up from a few pictures. Saved states are not in them.
+    evaluation_seconds: of one evaluation, scaled up from a few pictures. Saved states are not in them. reading_seconds:
+    of all pictures before the first step, where regions alone are trained.
     """
 
     device: str
@@ -50,6 +55,7 @@ class PreflightReport:
     loss: float
     train_images: int
     held_out_images: int
+    reading_seconds: float = 0.0
     schema_version: int = SCHEMA_VERSION
 
 
@@ -61,12 +67,13 @@ def preflight(config: TrainConfig) -> PreflightReport | None:
     held_out = find_shards(config.data, "held_out")
     if not held_out.images:
         raise ValueError(f"the split held_out of {config.data} has no pictures: write the data again with some")
+    if starts_from_regions(config):
+        return _regions_preflight(config, held_out)
     with tempfile.TemporaryDirectory(prefix="grain-preflight-") as folder:
         # not compiled, which takes minutes and gives less of both; read here, since workers read ahead of what is timed
         pictures = min(DRY_PICTURES, config.held_out_images, held_out.images)
         dry = replace(config, out=Path(folder) / "run", workers=0, held_out_images=pictures)
         trainer = Trainer(replace(dry, tracker="none", compile=False))
-        device = trainer.accelerator.device
         loading, stepping, loss = _dry_steps(trainer, min(DRY_STEPS, config.steps))
         began = time.perf_counter()
         if trainer.main:
@@ -75,21 +82,48 @@ def preflight(config: TrainConfig) -> PreflightReport | None:
         trainer.accelerator.wait_for_everyone()
     if not trainer.main:
         return None
+    costs = {"seconds_per_step": step_seconds(loading, stepping, config.workers), "loading_seconds": loading}
+    processes, device = trainer.accelerator.num_processes, trainer.accelerator.device
+    return _report(trainer, loss, held_out, device=device, processes=processes, **costs, evaluation_seconds=evaluating)
+
+
+def _regions_preflight(config: TrainConfig, held_out: Shards) -> PreflightReport:
+    """Read a few pictures through the networks, take the steps on them, and evaluate some."""
+    with tempfile.TemporaryDirectory(prefix="grain-preflight-") as folder:
+        pictures = min(DRY_PICTURES, config.held_out_images, held_out.images)
+        trainer = region_trainer(replace(config, out=Path(folder) / "run", held_out_images=pictures))
+        began = time.perf_counter()
+        records = list(read_records(trainer.shards, limit=DRY_PICTURES))
+        trainer.learn_from(trainer.read_records(records))
+        reading = (time.perf_counter() - began) / len(records) * trainer.shards.images
+        stepping, loss, began = [], 0.0, time.perf_counter()
+        for batch in islice(trainer.batches(), DRY_STEPS):
+            loss = trainer.take_step(batch)["loss"]
+            stepping.append(time.perf_counter() - began)
+            began = time.perf_counter()
+        trainer.evaluate()
+        evaluating = (time.perf_counter() - began) * min(config.held_out_images, held_out.images) / pictures
+    costs = {"seconds_per_step": statistics.median(stepping[1:] or stepping), "loading_seconds": 0.0}
+    costs |= {"evaluation_seconds": evaluating, "reading_seconds": reading}
+    return _report(trainer, loss, held_out, device=trainer.device, processes=1, **costs)
+
+
+def _report(
+    trainer: Trainer | RegionTrainer, loss: float, held_out: Shards, *, device: torch.device, **measured: Any
+) -> PreflightReport:
+    """Return what was measured of a trainer."""
     weights = list(trainer.model.parameters())
     return PreflightReport(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        processes=trainer.accelerator.num_processes,
         parameters=sum(weight.numel() for weight in weights),
         trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
         memory_bytes=memory_bytes(device),
         memory_total_bytes=_memory_total(device),
-        seconds_per_step=step_seconds(loading, stepping, config.workers),
-        loading_seconds=loading,
-        evaluation_seconds=evaluating,
-        steps=config.steps,
+        steps=trainer.config.steps,
         loss=loss,
         train_images=trainer.shards.images,
         held_out_images=held_out.images,
+        **measured,
     )
 
 

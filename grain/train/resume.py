@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from grain.checkpoint import WEIGHTS, CheckpointError, checkpoint_folder, verify
-from grain.model.model import GrainModel
 from grain.train.averaging import AveragedWeights
 from grain.train.guard import LossGuard
 
@@ -55,11 +56,11 @@ def save_state(
     folder: Path,
     step: int,
     *,
-    model: GrainModel,
+    model: nn.Module,
     optimiser: torch.optim.Optimizer,
     guard: LossGuard,
     keep: int,
-    average: AveragedWeights | None = None,
+    average: AveragedWeights[Any] | None = None,
 ) -> None:
     """Write checkpoints/step-XXXXXXXX whole, then delete all but the newest `keep`.
 
@@ -76,7 +77,7 @@ def save_state(
 
 
 def load_state(
-    folder: Path, model: GrainModel, optimiser: torch.optim.Optimizer, *, average: AveragedWeights | None = None
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, *, average: AveragedWeights[Any] | None = None
 ) -> tuple[int, LossGuard, list[str]] | None:
     """Fill model, optimiser and average from the newest state that is whole.
 

@@ -11,6 +11,7 @@ from typing import Any
 from atomic_files import write_atomically
 from grain.train_config import TrainConfig
 
+METRICS_LOG = "metrics.jsonl"
 BEFORE = {"regions": "best", "add_pooled": False}  # what older runs did instead
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute", "region_rule"}  # between two commands of one run
 

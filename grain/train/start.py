@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from grain.checkpoint import locate, read_info
 from grain.config import DecoderConfig, GrainConfig, Queries, preset
 from grain.model.adapters import add_adapters
 from grain.model.model import GrainModel
@@ -23,6 +24,16 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     progress = (step - warm) / max(config.steps - warm, 1)
     low, high = config.final_learning_rate, config.learning_rate
     return low + (high - low) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def starts_from_regions(config: TrainConfig) -> bool:
+    """Return whether the start is a `photo` checkpoint, whose regions alone are trained (grain.train.region_trainer).
+
+    Raises: CheckpointError: it is a folder without a checkpoint.
+    """
+    if config.init is None or config.init.startswith("open_clip:"):
+        return False
+    return read_info(locate(config.init)).learned_regions
 
 
 def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:

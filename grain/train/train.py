@@ -45,9 +45,10 @@ from grain.train.averaging import AveragedWeights
 from grain.train.gradcache import cached_backward
 from grain.train.guard import LossGuard, StepVerdict
 from grain.train.losses import Losses, grain_losses
+from grain.train.region_trainer import RegionTrainer
 from grain.train.resume import load_state, only_trainer, save_state
-from grain.train.run_folder import claim_folder, trim_log
-from grain.train.start import initial_model, learning_rate
+from grain.train.run_folder import METRICS_LOG, claim_folder, trim_log
+from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.watch import (
     STOPPED,
     WATCHED,
@@ -63,7 +64,6 @@ from grain.train.watch import (
 from grain.train.zero_shot_set import ZeroShotSet
 from grain.train_config import TrainConfig, mixed_folders, shared_command
 
-METRICS_LOG = "metrics.jsonl"
 MAX_ROLL_BACKS = 3
 DESCRIPTIONS_TOO = {
     "with_descriptions": "captions, descriptions as extra captions",
@@ -262,9 +262,9 @@ class Trainer:
 
     def _after_step(self) -> None:
         config, last = self.config, self.step == self.config.steps
-        if self.main and not last and self._due(config.evaluate_images):
+        if self.main and not last and config.due(config.evaluate_images, self.step):
             self._evaluate()
-        if last or self._due(config.checkpoint_images):
+        if last or config.due(config.checkpoint_images, self.step):
             self._save_state()
             self.accelerator.wait_for_everyone()
 
@@ -296,10 +296,6 @@ class Trainer:
         kept = "saved" if self._save_state() else "nothing to save in a bad stretch,"
         self.accelerator.print(f"asked to stop: {kept} at step {self.step} of {self.config.steps}", file=sys.stderr)
         sys.exit(STOPPED)
-
-    def _due(self, every: int) -> bool:
-        before, now = (self.step - 1) * self.config.batch_size, self.step * self.config.batch_size
-        return now // every > before // every
 
     def _evaluate(self) -> tuple[dict[str, float], float]:
         """Evaluate grounding and retrieval on the held-out split, in the main process, and keep the best model so far.
@@ -433,7 +429,18 @@ def train(config: TrainConfig) -> None:
 
     Raises: ValueError, CheckpointError, OSError: one sentence that says what to do.
     """
-    Trainer(config).run()
+    (region_trainer(config) if starts_from_regions(config) else Trainer(config)).run()
+
+
+def region_trainer(config: TrainConfig) -> RegionTrainer:
+    """Return the trainer of regions alone.
+
+    Raises: ValueError, CheckpointError: as of RegionTrainer, or there are several processes.
+    """
+    accelerator = Accelerator()
+    if accelerator.num_processes > 1:
+        raise ValueError(f"regions are trained by one process, got {accelerator.num_processes}: start one")
+    return RegionTrainer(config, accelerator.device)
 
 
 def config_from(arguments: Sequence[str], *, about: str | None = __doc__) -> TrainConfig:

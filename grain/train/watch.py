@@ -143,7 +143,8 @@ def _grounded_picture(
     texts, regions = record.texts[:MAX_TEXTS], []
     if len(feature.boxes_xyxy):
         matches = feature.region_embeds @ predictor.embed_texts(texts).T  # [Q, T]
-        for column, best in enumerate(matches.argmax(axis=0)):
+        ranking = predictor.rank_regions(record.image, feature, texts).ranking
+        for column, best in enumerate(ranking.argmax(axis=0)):
             region = {"text": texts[column], "truth": list(record.boxes_xyxy[column])}
             box = [round(float(value), 4) for value in feature.boxes_xyxy[best]]
             regions.append(region | {"box": box, "score": round(float(matches[best, column]), 4)})

@@ -17,9 +17,10 @@ from app.train import runs as train_runs
 from app.train.form import config_from
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
-from app.train.recipe import fine_tune_fields, fine_tune_start, held_out_share, suggested_form
+from app.train.recipe import fine_tune_fields, fine_tune_start, held_out_share, region_fields, suggested_form
 from app.train.runs import KeptCheckpoint
 from db.models import Job
+from grain.train_config import refuse_unused
 from tests.app.train.test_data_checks import frozen
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import write_fake_checkpoint
@@ -47,7 +48,7 @@ def test_a_fine_tune_is_suggested_that_can_be_queued_at_once(services: Services,
     assert plan.data[0].export is not None and plan.data[0].export.held_out == float(form["held_out"]) > 0.05
     checks = {each.name: each for each in check_plan(services, plan)}
     assert not [each.found for each in checks.values() if each.state == "bad"]
-    assert checks["start"].found.startswith("sample, trained on")
+    assert checks["start"].found.startswith("sample was trained on")
     few = plan_run(services, TrainRequest.read(form | {"held_out": "0.01"}), "curator")
     assert check_plan(services, few)[1].found.endswith("so few held-out pictures tell large differences only.")
 
@@ -55,7 +56,9 @@ def test_a_fine_tune_is_suggested_that_can_be_queued_at_once(services: Services,
 @pytest.mark.parametrize(
     ("facts", "start"),
     [
-        ({"kind": "grain"}, "mine"),
+        ({"kind": "grain", "parameters": 7}, "mine"),
+        ({"kind": "photo", "base": "photo-names"}, "mine"),
+        ({"kind": "grain"}, "sample"),
         ({"kind": "grain", "runtime": "onnx"}, "sample"),
         ({"kind": "grain", "model": {"decoder": {"queries": "proposals"}}}, "sample"),
         ({"kind": "owlv2"}, "sample"),
@@ -127,3 +130,51 @@ def test_a_checkpoint_is_compared_with_its_start_on_the_pictures_held_out(
     query = parse_qs(link.query)
     assert (link.path, query["b"], query["data"]) == ("/evaluate", ["/runs/one/best"], ["/d#held_out"])
     assert query.get("a", []) == start
+
+
+@pytest.fixture
+def photo(services: Services) -> None:
+    """A checkpoint of which regions alone can be trained."""
+    folder = services.registry.roots[0] / "photo"
+    facts = {"schema_version": 1, "name": "photo", "kind": "photo", "base": "photo-names", "trained_on": "a GRAIN"}
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
+def test_photographs_are_suggested_the_regions_of_photo_with_their_own_settings(
+    services: Services, photo: None, form: dict[str, Any]
+) -> None:
+    assert form["start"] == "checkpoint:photo"
+    plan = plan_run(services, TrainRequest.read(form), "curator")
+    assert plan.regions_only and plan.config.flip and plan.config.average
+    refuse_unused(plan.config)
+    checks = {each.name: each for each in check_plan(services, plan)}
+    assert not [each.found for each in checks.values() if each.state == "bad"]
+    assert "captions" not in checks and checks["disk"].found.startswith("0.1 GB for what is read of the pictures")
+    assert checks["start"].found == "photo is a GRAIN"
+
+
+def test_what_regions_do_not_have_is_left_out_of_a_run_and_several_gpus_are_refused(
+    services: Services, photo: None, form: dict[str, Any]
+) -> None:
+    others = {"clip": True, "max_regions": "3", "losses.image_caption": "0", "queries": "proposals"}
+    asked = form | {"fields": form["fields"] | others, "mix": form["data"], "zero_shot": "folder"}
+    plan = plan_run(services, TrainRequest.read(asked), "curator")
+    assert plan.config == plan_run(services, TrainRequest.read(form), "curator").config
+    assert plan.snapshot()["asked"]["mix"] == ""
+    services.jobs.slots["slurm"] = 1
+    with pytest.raises(UserError, match="Regions are trained by one process, got 2 GPUs: take one"):
+        plan_run(services, TrainRequest.read(form | {"where": "slurm", "processes": 2}), "curator")
+
+
+def test_drawn_pictures_begin_with_what_knows_drawn_pictures(services: Services, photo: None) -> None:
+    services.settings.checkpoints.mkdir(parents=True)
+    (services.settings.checkpoints / PROMOTED).write_text("photo")
+    assert fine_tune_start(services) == "checkpoint:photo"
+    assert fine_tune_start(services, drawn=True) == "checkpoint:sample"
+
+
+@pytest.mark.parametrize("pictures", [2, 3, 27, 164, 5_000, 1_000_000])
+def test_the_settings_of_regions_can_run_on_any_number_of_pictures(pictures: int) -> None:
+    config = config_from(region_fields(pictures), data=Path("d"), out=Path("o"), init="photo", name="n")
+    refuse_unused(config)
+    assert 2 <= config.batch_size <= min(16, pictures) and config.images <= 50_000 and config.evaluations in (3, 4)
