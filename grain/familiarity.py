@@ -7,7 +7,7 @@ the limit (`python -m grain.fit_familiarity`). The result stands beside the weig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from user_errors import UserError
 FAR = 0.01  # share of familiar pictures that are called far
 ROUNDS = 25  # of placing the centres
 FEWEST = 100  # pictures
+MOST_FURTHER = 32  # centres of pictures that were seen later
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Familiarity:
     def novelty(self, features: ImageFeatures) -> float:
         """Return how far a picture is from the nearest centre; above 1 it is far from all that was seen."""
         return float(_distances(gist_of(features)[None], self.centres, self.scales)[0] / self.limit)
+
+    def also(self, gists: Array, seen: str) -> Familiarity:
+        """Return one that has also seen further pictures, of features [N, G]: near to them, no picture is far.
+
+        Args: seen: what they are, in words.
+        """
+        points = gists if self.scales is None else gists @ self.scales
+        placed = _centres(points, min(MOST_FURTHER, (len(points) + 1) // 2))
+        placed = placed if self.scales is None else placed @ np.linalg.pinv(self.scales)
+        return replace(self, centres=np.concatenate([self.centres, placed]), fitted_on=f"{self.fitted_on}, and {seen}")
 
     @classmethod
     def load(cls, folder: Path) -> Familiarity | None:

@@ -31,7 +31,7 @@ from app.ui.events import (
     warn,
 )
 from app.ui.html import notice
-from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberRow, LocalizerRow, uses_of
+from curation.annotate.registry import CHECKPOINT, DESCRIBERS, LOCALIZERS, DescriberRow, LocalizerRow, uses_of
 from user_errors import UserError
 
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
@@ -237,7 +237,8 @@ def _model_info(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> s
     facts = rows[kind].facts if kind in rows else None
     if facts is None:
         return ""
-    return f"empty: {facts.words}" if facts.model else f"as the server calls it: {facts.words}"
+    named = "as Ground lists it" if kind == CHECKPOINT else "as the server calls it"
+    return f"empty: {facts.words}" if facts.model else f"{named}: {facts.words}"
 
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:

@@ -17,7 +17,9 @@ from curation.annotate.messages import PreviewedRequest
 from curation.annotate.model_facts import ModelFacts, check_family
 from curation.annotate.picture_sizes import reduce_picture
 from curation.annotate.vlm_boxes import convention_of, question_version
+from grain.checkpoint import CheckpointError, locate, model_digest, read_info
 from grain.hub.weights import LocalModel, find_model
+from grain.predict import Predictor
 
 if TYPE_CHECKING:
     from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings
@@ -96,6 +98,24 @@ def photo_localizer(choice: LocalizerSettings, sample: SampleConfig) -> Annotato
     from curation.annotate.photo_annotators import PhotoLocalizer
 
     return AnnotatorSpec(lambda: PhotoLocalizer.name, lambda: PhotoLocalizer(choice.boxes))
+
+
+def checkpoint_localizer(choice: LocalizerSettings, sample: SampleConfig) -> AnnotatorSpec[Localizer]:
+    """Specify a checkpoint that a person tuned from `photo`.
+
+    Raises: CheckpointError: there is none, or it is of another kind.
+    """
+    from curation.annotate.photo_annotators import PhotoLocalizer
+
+    folder = locate(choice.model)
+    info = read_info(folder)
+    if not info.learned_regions:
+        raise CheckpointError(f"expected a checkpoint that was tuned from photo, got {info.name}: choose another")
+
+    def load() -> Localizer:
+        return PhotoLocalizer(choice.boxes, Predictor.from_pretrained(folder))
+
+    return AnnotatorSpec(lambda: f"{PhotoLocalizer.name}:{info.name}@{model_digest(folder)[:12]}", load)
 
 
 def sample_localizer(choice: LocalizerSettings, sample: SampleConfig) -> AnnotatorSpec[Localizer]:

@@ -34,6 +34,7 @@ class ModelFacts:
 
 
 STAND_IN = ModelFacts(licence="part of GRAIN")
+CHECKPOINT = ModelFacts(licence="that of its pictures, and photo's: research and education")
 SAMPLE = ModelFacts(licence="part of GRAIN", needs="pictures of the sample world")
 SERVER = ModelFacts(licence="the served model's", needs="a server with OpenAI's API, such as vLLM")
 LLAVA_NEXT = ModelFacts(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from db.models import Stage
 
 Row = TypeVar("Row")
+CHECKPOINT = "checkpoint"  # the kind of localizer whose model is a checkpoint's name or folder
 KEY_VERSION = 1  # grows when equal settings begin to mean other work
 
 
@@ -80,6 +81,11 @@ def _check_named_server(choice: LocalizerSettings) -> None:
     _check_server(choice)
     if not choice.model.strip():
         raise ValueError("boxes from a server need its model's name: give it as the server calls it")
+
+
+def _check_checkpoint(choice: LocalizerSettings) -> None:
+    if not choice.model.strip():
+        raise ValueError("boxes from a checkpoint of your own need its name: give it as Ground lists it, or its folder")
 
 
 def _check_vocabulary(choice: DescriberSettings) -> None:
@@ -148,6 +154,15 @@ _LOCALIZER_ROWS = (
         _SAMPLE,
         any_picture=False,
         facts=model_facts.SAMPLE,
+    ),
+    LocalizerRow(
+        CHECKPOINT,
+        "a checkpoint of your own, tuned from photo",
+        annotator_specs.checkpoint_localizer,
+        frozenset({"model"}),
+        any_picture=False,  # Ground compares with checkpoints by itself
+        check=_check_checkpoint,
+        facts=model_facts.CHECKPOINT,
     ),
     LocalizerRow("owlv2", "OWLv2 on this machine", annotator_specs.owlv2, _WEIGHTS, facts=model_facts.OWLV2),
     LocalizerRow("owlvit", "OWL-ViT on this machine", annotator_specs.owlvit, _WEIGHTS, facts=model_facts.OWLVIT),

@@ -24,7 +24,18 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from atomic_files import clean_leftovers
-from grain.checkpoint import EMBEDDED, METRICS, TUNED, WEIGHTS, checkpoint_folder, locate, read_config, read_info
+from grain.checkpoint import (
+    EMBEDDED,
+    FAMILIAR,
+    METRICS,
+    TUNED,
+    WEIGHTS,
+    checkpoint_folder,
+    locate,
+    read_config,
+    read_info,
+    verify,
+)
 from grain.data.loader import find_shards, read_records
 from grain.data.record import ShardRecord
 from grain.dense.features import write_shard, write_shards
@@ -32,6 +43,7 @@ from grain.dense.model import DenseRegions
 from grain.dense.publish import write_checkpoint
 from grain.dense.train import BETAS, DenseBatch, Phrases, Picture, batches, dense_step, read_pictures, sentence_encoder
 from grain.evaluate.held_out import NO_PICTURES, encode_records, found_overlaps
+from grain.familiarity import Familiarity, gist_of
 from grain.photo.learned import Fusion, LearnedPhotoEncoder, TunedWords
 from grain.photo.networks import PhotoNetworks
 from grain.photo.photo import PhotoEncoder
@@ -73,16 +85,20 @@ class RegionTrainer:
         """Read the start and the data, and write or check config.json. device: where the regions are trained.
 
         Raises: ValueError: a setting has no meaning here, the folder holds another run, or the data cannot be used.
+                CheckpointError: a file of the start is damaged.
         """
         refuse_unused(config)
         self.config, self.device, start = config, device, locate(str(config.init))
+        verify(start)
         self.known, self.start_name = read_config(start), read_info(start).name
         self.shards = find_shards(config.data, "train")
         self.held_out = list(read_records(find_shards(config.data, "held_out"), limit=config.held_out_images))
         if not any(record.texts for record in self.held_out):
             raise ValueError(NO_PICTURES)
         self.base = EMBEDDED / str(self.known["base"])
+        self.name = config.name or config.out.name
         self.names, self.tuned = PhotoEncoder.load(self.base), TunedWords.load(start)
+        self.familiarity = Familiarity.load(start)
         torch.manual_seed(config.seed)
         self.model = DenseRegions()
         self.model.load_state_dict(load_file(start / WEIGHTS))
@@ -201,6 +217,7 @@ class RegionTrainer:
         shutil.rmtree(place)
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
+        self.gists = np.stack([gist_of(feature) for feature in features])
         found = []
         for feature, record in zip(features, records, strict=True):
             if record.texts:
@@ -220,6 +237,8 @@ class RegionTrainer:
         self.found = self.evaluate()
         metrics = self.found.metrics
         self._log({f"held_out_{name}": value for name, value in metrics.items()})
+        right = f"{metrics['grounding_acc50']:.1%} of held-out descriptions are grounded"
+        print(f"step {self.step:,} of {self.config.steps:,}: {right}", flush=True)
         score = sum(metrics.values()) / len(metrics)
         if score > self.best:
             self.best = score
@@ -272,16 +291,17 @@ class RegionTrainer:
         with checkpoint_folder(self.config.out / name) as place:
             self._write(place)
             save_file(joined, place / TUNED)
+            if self.familiarity:
+                self.familiarity.also(self.gists, f"pictures like those of {self.name}").save(place / FAMILIAR)
             (place / METRICS).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
     def _write(self, place: Path) -> None:
         model, config = self.average.model if self.average else self.model, self.config
-        name = config.name or config.out.name
         trained_on = f"{self.start_name}, its regions tuned on {self.shards.trained_on}; {config.images:,} images seen"
         kept = {key: self.known[key] for key in ("base", "fusion", "alpha", "region_rule") if key in self.known}
-        facts = kept | {"name": name, "trained_on": trained_on}
+        facts = kept | {"name": self.name, "trained_on": trained_on}
         before = f"Its start, {self.start_name}, is {self.known['trained_on']}."
-        card = f"# {name}\n\nIt is {trained_on}. {before}\n\n    {shared_command(config)}\n"
+        card = f"# {self.name}\n\nIt is {trained_on}. {before}\n\n    {shared_command(config)}\n"
         weights = {name: value.detach().cpu() for name, value in model.named_parameters()}
         write_checkpoint(place, weights, facts, card=card)
 

@@ -49,6 +49,15 @@ def test_distances_are_measured_in_the_units_of_the_scales() -> None:
     assert two_centres(doubled).novelty(features(0, 1)) == pytest.approx(0.25)
 
 
+def test_what_was_seen_later_is_near_and_all_else_is_as_far_as_before() -> None:
+    later = np.array([[0, 20], [0, 21], [0, 22]], np.float32)
+    for scales in (None, np.array([[2, 0], [0, 1]], np.float32)):
+        more = two_centres(scales).also(later, "cups")
+        assert more.fitted_on == "pictures, and cups" and len(more.centres) == 4
+        assert two_centres(scales).novelty(features(0, 21)) > 1 > more.novelty(features(0, 21))
+        assert more.novelty(features(-3, 0)) == pytest.approx(two_centres(scales).novelty(features(-3, 0)), rel=1e-5)
+
+
 def test_a_model_without_a_gist_is_compared_by_its_embedding() -> None:
     assert gist_of(features(embed=(0.6, 0.8))).tolist() == pytest.approx([0.6, 0.8])
     assert gist_of(features(3, 4)).tolist() == [3, 4]

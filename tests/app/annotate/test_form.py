@@ -72,6 +72,13 @@ def test_names_and_values_that_cannot_be_are_one_sentence(
         config(services, **named)
 
 
+def test_a_checkpoint_of_ones_own_is_named_as_ground_lists_it(services: Services) -> None:
+    named = config(services, localizer="checkpoint", localizer_model="photo")
+    assert named.localizer.model == str(services.registry.find("photo").folder)
+    with pytest.raises(UserError, match="There is no checkpoint 'mine': choose one of"):
+        config(services, localizer="checkpoint", localizer_model="mine")
+
+
 def test_every_lever_reaches_the_command_line_of_who_uses_it(services: Services, tmp_path: Path) -> None:
     weights = str(write_random_vlm("qwen3-vl", tmp_path / "weights"))
     local = config(

@@ -100,6 +100,36 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
 
 
 @pytest.mark.slow
+def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: Path, visitor: BrowserContext) -> None:
+    settings = {"images": "8", "batch_size": "4", "held_out_images": "2", "weight_decay": "0.05"}
+    with app_at(home) as (address, _), train_page(visitor, address) as page:
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
+        fill_in(page, "regions", {"max_regions": "3"} | settings)
+        own(page, "start").select_option("checkpoint:photo")
+        expect(page.locator('[data-field="images"]')).to_be_visible()
+        for hidden in (
+            '[data-field="clip"]',
+            '[data-field="losses.box"]',
+            '[data-field="max_regions"]',
+            '[data-own="mix"]',
+        ):
+            expect(page.locator(hidden)).to_be_hidden()
+        command = page.locator("#plan .command pre")
+        expect(command).to_contain_text("checkpoints/photo --images=8", timeout=SLOW)
+        expect(command).not_to_contain_text("max-regions")  # it is hidden, and nothing of it runs
+        expect(page.locator("#plan li", has_text="pictures, until it ends")).to_be_visible()
+        page.locator("#queue").click()
+        expect(row(page, "regions")).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(page.locator("#watched table.kept")).to_contain_text("final")
+        expect(page.locator("#watched [data-keep]")).to_have_count(2)  # only promoted
+        page.locator('#watched [data-which="final"][data-keep="promote"]').click()
+        expect(page.locator("#kept")).to_contain_text("regions-final is promoted", timeout=SLOW)
+        page.locator("#kept a").first.click()
+        expect(page.locator("#stage .frame img")).to_be_visible(timeout=SLOW)
+        expect(page.locator("body")).to_contain_text("regions-final is photo, its regions tuned on tiny pictures")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor: BrowserContext, width: int) -> None:
     with app_at(home) as (address, _), train_page(visitor, address) as page:

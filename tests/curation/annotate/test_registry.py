@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import tyro
+from PIL import Image
 
+from app.ground.examples import FOLDER
 from curation.annotate.filters import FilterConfig
 from curation.annotate.localize import LocalizeConfig
 from curation.annotate.registry import (
@@ -22,6 +24,9 @@ from curation.annotate.registry import (
     works_of,
 )
 from curation.annotate.sample_annotators import SampleConfig
+from grain.checkpoint import EMBEDDED, CheckpointError, model_digest
+from grain.dense.publish import DensePublishConfig
+from grain.dense.publish import main as publish
 
 ADDRESS = "http://127.0.0.1:8000/v1"
 WEAK = LocalizerChoice("photo", boxes=LocalizeConfig(threshold=0.1))
@@ -136,3 +141,38 @@ def test_the_stand_ins_are_made_and_named_as_their_recipe_says_and_a_vocabulary_
     assert make_describer(served, NEVER_WRONG).name == works_of(served, WEAK, NEVER_WRONG)[0].source == "m@served"
     with pytest.raises(ValueError, match="a vocabulary describes nothing"):
         make_describer(DescriberChoice("vocabulary", vocabulary=("a cup",)), NEVER_WRONG)
+
+
+def test_a_checkpoint_tuned_from_photo_finds_boxes_under_its_own_name(tmp_path: Path) -> None:
+    tuned = tmp_path / "mine"
+    publish(DensePublishConfig(EMBEDDED / "photo" / "model.safetensors", tuned, like=EMBEDDED / "photo"))
+    choice = LocalizerChoice("checkpoint", model=str(tuned))
+    spec = choice.row.spec(choice, NEVER_WRONG)
+    assert spec.source() == f"photo-localizer@3:photo@{model_digest(tuned)[:12]}"
+    with Image.open(FOLDER / "chelsea.jpg") as image:
+        picture = image.convert("RGB")
+    usual = LocalizerChoice("photo")
+    found, expected = (
+        each.row.spec(each, NEVER_WRONG).load().localize([picture], [["a cat"]]) for each in (choice, usual)
+    )
+    assert found == expected and found[0]
+    moved = tmp_path / "moved"
+    tuned.rename(moved)
+    works = [works_of(DescriberChoice("photo"), replace(choice, model=str(moved)), NEVER_WRONG)[1].recipe]
+    moved.rename(tuned)
+    assert works == [works_of(DescriberChoice("photo"), choice, NEVER_WRONG)[1].recipe], "not where it lies counts"
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("sample", "expected a checkpoint that was tuned from photo, got sample: choose another"),
+        ("nowhere", "nowhere is no checkpoint folder"),
+    ],
+)
+def test_another_checkpoint_finds_no_boxes_for_annotations(model: str, sentence: str) -> None:
+    choice = LocalizerChoice("checkpoint", model=model)
+    with pytest.raises(CheckpointError, match=sentence):
+        choice.row.spec(choice, NEVER_WRONG)
+    with pytest.raises(ValueError, match="boxes from a checkpoint of your own need its name"):
+        LocalizerChoice("checkpoint")

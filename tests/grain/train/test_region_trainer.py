@@ -116,6 +116,7 @@ def test_a_new_word_is_learned_from_a_few_pictures_and_not_found_where_it_is_not
         str(tmp_path) not in (final / CARD).read_text() and "for research and education" in (final / CARD).read_text()
     )
     assert json.loads((final / METRICS).read_text())["grounding_acc50"] == after
+    places = (("start", EMBEDDED / "photo"), ("tuned", final))
     shown, elsewhere = drawn(100)[0], Image.new("RGB", (SIDE, SIDE), "gray")
     tuned = Predictor.from_pretrained(final)
     encoder = LearnedPhotoEncoder.load(final)
@@ -130,6 +131,9 @@ def test_a_new_word_is_learned_from_a_few_pictures_and_not_found_where_it_is_not
         )
         assert with_doubt.presence is not None and without.presence is not None
         assert (with_doubt.presence < without.presence).all()
+
+    novelty = {name: Predictor.from_pretrained(folder).predict(shown, [], {}).novelty for name, folder in places}
+    assert novelty["tuned"] < 0.5 < novelty["start"], "what it was tuned on is not far from what it has seen"
 
     again = tmp_path / "again"
     train(settings(data, again, init=str(final), images=4))
