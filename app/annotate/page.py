@@ -14,7 +14,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.annotate import compare_page
 from app.annotate.form import DEFAULTS, AnnotateForm
-from app.annotate.layout import TITLE, AnnotateOutputs, AnnotateParts, lay_out
+from app.annotate.layout import A_MODEL, TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
 from app.ui.annotations_beside import beside_question, hide_choice, show_choice
@@ -102,7 +102,11 @@ class AnnotatePage:
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
         used = described | localized
         models = (
-            gr.update(visible="model" in uses, info=_model_info(rows, kind))
+            gr.update(
+                visible="model" in uses,
+                info=_model_info(rows, kind),
+                placeholder="run-1" if kind == CHECKPOINT else A_MODEL,
+            )
             for uses, rows, kind in ((described, DESCRIBERS, describer), (localized, LOCALIZERS, localizer))
         )
         servers = server_choices(self.services, server, visible="server" in used)
@@ -237,8 +241,9 @@ def _model_info(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> s
     facts = rows[kind].facts if kind in rows else None
     if facts is None:
         return ""
-    named = "as Ground lists it" if kind == CHECKPOINT else "as the server calls it"
-    return f"empty: {facts.words}" if facts.model else f"{named}: {facts.words}"
+    if kind == CHECKPOINT:
+        return "the checkpoint's name, as Ground lists it: one that was tuned from photo"
+    return f"empty: {facts.words}" if facts.model else f"as the server calls it: {facts.words}"
 
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:

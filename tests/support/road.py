@@ -100,7 +100,7 @@ class RoadWalk:
         self.click(self.go_home("Frozen", version).locator("..").get_by_role("link", name=f"Train on {version}"))
         preflight = self.page.locator("#plan")
         expect(preflight).to_contain_text("164 pictures to train on, 36 held out")
-        expect(preflight).to_contain_text("sample, trained on")
+        expect(preflight).to_contain_text("sample was trained on")
         if images is not None:
             self.click(self.page.locator('[data-field="images"] input'))
             self.page.keyboard.press("Control+a")
