@@ -75,9 +75,9 @@ class TrainConfig:
     preset: str = "sample"
     """vit-b-16, vit-b-32, vit-l-14, sample, sample-two-queries, sample-small, sample-wide or sample-sentences."""
     init: str | None = None
-    """Start of the towers: `open_clip:ARCHITECTURE:TAG-OR-FILE`, or a checkpoint folder, whose
-    configuration then replaces the preset's (but for a decoder that it lacks, or whose queries are of the
-    other kind). None: from scratch."""
+    """Start: `open_clip:ARCHITECTURE:TAG-OR-FILE` for the towers; or a checkpoint folder, or an embedded one by its
+    name. Of `photo`, and of what was tuned from it, the regions alone are trained; any other's configuration replaces
+    the preset's (but for a decoder that it lacks, or whose queries are of the other kind). None: from scratch."""
     clip: bool = False
     """Train the CLIP baseline: the same towers, no decoder, only L_ic."""
     queries: Queries = "learned"

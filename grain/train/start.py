@@ -56,7 +56,7 @@ def initial_model(config: TrainConfig) -> tuple[GrainModel, GrainConfig]:
         _keep_pooled(model)
     else:
         preset_config = replace(preset_config, decoder=_new_decoder(preset_config, config))
-        model, model_config = _from_checkpoint(Path(config.init), preset_config)
+        model, model_config = _from_checkpoint(locate(config.init), preset_config)
     model.lock(image=config.lock_image, text=config.lock_text)
     if config.adapter_rank:
         add_adapters(model, config.adapter_rank)

@@ -20,11 +20,12 @@ import tyro
 from PIL import Image
 from safetensors.torch import load_file
 
+from grain.checkpoint import EMBEDDED
 from grain.config import CLIP_MEAN, GrainConfig
 from grain.model.pretrained import ModelCard, from_pretrained, save_pretrained
 from grain.train.guard import SPIKE, WARM, LossGuard, StepVerdict
 from grain.train.resume import only_trainer
-from grain.train.start import initial_model, learning_rate
+from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.train import Trainer, main, train
 from grain.train_config import MINIMUMS, LossWeights, TrainConfig, shared_command
 from tests.support.tiny import (
@@ -109,6 +110,13 @@ def test_without_a_warm_up_the_rate_starts_at_its_peak() -> None:
     assert learning_rate(0, config) == pytest.approx(1e-3)
     short = replace(config, warmup_images=10**9)
     assert learning_rate(9, short) == pytest.approx(1e-3), "a warm-up longer than the run ends with it"
+
+
+def test_an_embedded_checkpoint_is_a_start_by_its_name(tmp_path: Path) -> None:
+    config = TrainConfig(tmp_path, tmp_path, init="sample")
+    model, _ = initial_model(config)
+    assert torch.equal(model.logit_scale, from_pretrained(EMBEDDED / "sample")[0].logit_scale)
+    assert not starts_from_regions(config) and starts_from_regions(replace(config, init="photo"))
 
 
 def test_a_run_shorter_than_a_batch_is_refused() -> None:
