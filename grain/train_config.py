@@ -183,7 +183,7 @@ class TrainConfig:
         return min(before, before * self.batch_size // self.evaluate_images) + 1
 
     def due(self, every: int, step: int) -> bool:
-        """Return whether what is done every so many images is done after a step."""
+        """Return whether another `every` images are complete after a step."""
         before, now = (step - 1) * self.batch_size, step * self.batch_size
         return now // every > before // every
 
@@ -201,10 +201,10 @@ class TrainConfig:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
 
 
-def refuse_unused(config: TrainConfig) -> None:
-    """Refuse settings that have no meaning where regions alone are trained.
+def check_region_settings(config: TrainConfig) -> None:
+    """Check that settings that have no meaning for regions alone are at their defaults.
 
-    Raises: ValueError: one of them is not at its default; one sentence that names all.
+    Raises: ValueError: some are not; one sentence that names them.
     """
     usual = TrainConfig(config.data, config.out)
     unused = [name for name in vars(usual) if name not in REGION_SETTINGS]

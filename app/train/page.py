@@ -215,14 +215,14 @@ class TrainPage:
     def _form(self, values: Mapping[str, Any], dataset: str | None = None) -> str:
         from app.train import panels, plan
 
-        data, starts = plan.data_choices(self.services), plan.start_choices(self.services)
+        data = plan.data_choices(self.services)
         if dataset and not values.get("data"):  # nothing else is trained on unasked
             data = [(f"{dataset}: no version yet, freeze one on Data", ""), *data]
         return panels.form_panel(
             values,
             data=data,
-            starts=starts,
-            region_starts=[key for _, key in starts if plan.regions_only(self.services, key)],
+            starts=plan.start_choices(self.services),
+            region_starts=plan.region_starts(self.services),
             places=plan.where_choices(self.services),
             zero_shot=plan.zero_shot_choices(self.services),
         )

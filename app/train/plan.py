@@ -105,7 +105,10 @@ class PlannedData:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A training as it would run. data: what it learns from, then what is mixed in. regions_only: see there."""
+    """A training as it would run.
+
+    data: what it learns from, then what is mixed in. regions_only: of its start nothing but the regions is trained.
+    """
 
     request: TrainRequest
     config: TrainConfig
@@ -180,12 +183,11 @@ def start_choices(services: Services) -> list[tuple[str, str]]:
     return [("scratch", SCRATCH), *checkpoints, ("open_clip weights", OPEN_CLIP)]
 
 
-def regions_only(services: Services, start: str) -> bool:
-    """Return whether nothing but the regions of a start point can be trained, as of `photo`."""
-    kind, _, name = start.partition(":")
-    known = {each.name: each.info for each in services.registry.usable()} if kind == CHECKPOINT else {}
-    info = known.get(name)
-    return info is not None and info.learned_regions
+def region_starts(services: Services) -> list[str]:
+    """Return the keys of the starts of which nothing but regions can be trained, as of `photo`."""
+    return [
+        f"{CHECKPOINT}:{each.name}" for each in services.registry.usable() if each.info and each.info.learned_regions
+    ]
 
 
 def where_choices(services: Services) -> list[tuple[str, str]]:
@@ -207,7 +209,7 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
-    if regions_only(services, request.start):
+    if alone := request.start in region_starts(services):
         if request.processes > 1:
             raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")
         fields = {name: value for name, value in request.fields.items() if name in REGION_SETTINGS}
@@ -230,7 +232,7 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     kept = {name: getattr(services.settings, f"cluster_{name}") for name in FIELDS}
     resources = read_resources(request.cluster, kept, gpus=request.processes, workers=config.workers)
     argv = launch_words(request, config, "grain.train")
-    return TrainPlan(request, config, data, argv, resources, regions_only(services, request.start))
+    return TrainPlan(request, config, data, argv, resources, regions_only=alone)
 
 
 def launch_words(request: TrainRequest, config: TrainConfig, module: str) -> tuple[str, ...]:

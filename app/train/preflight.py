@@ -99,9 +99,9 @@ def _disk_check(plan: TrainPlan, needed: int) -> PreflightCheck:
     free = shutil.disk_usage(home).free
     if not needed:
         return PreflightCheck("disk", "ok" if free > 5 * GB else "warn", f"{free / GB:,.0f} GB are free")
-    what, advice = ("what is read of the pictures, until it ends", "take fewer pictures")
-    if not plan.regions_only:
-        what, advice = "checkpoints", "keep fewer states"
+    what, advice = "checkpoints", "keep fewer states"
+    if plan.regions_only:
+        what, advice = "what is read of the pictures, until it ends", "take fewer pictures"
     found = f"{needed / GB:,.1f} GB for {what}, {free / GB:,.0f} GB are free"
     if needed > free:
         return PreflightCheck("disk", "bad", f"{found}: free some, or {advice}.")

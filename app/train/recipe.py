@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.services import DEFAULT_CHECKPOINT, Services
-from app.train.plan import CHECKPOINT, HELD_OUT, SCRATCH, TrainRequest, data_of, regions_only
+from app.train.plan import CHECKPOINT, HELD_OUT, SCRATCH, TrainRequest, data_of, region_starts
 from curation.annotate.sample_annotators import SampleDescriber
 from curation.audit.audit import AuditConfig, find_description_run
 from curation.exchange.training_census import TrainingCensus, version_census
@@ -22,6 +22,7 @@ SHARES = (HELD_OUT, 0.1, 0.2, 0.3, 0.4)  # of the pictures that may be held out
 ENOUGH_HELD_OUT = 20  # pictures; of fewer than a hundred, a fifth
 EPOCHS, FEWEST_IMAGES, MOST_IMAGES = 10, 400, 50_000
 LARGEST_BATCH, REGION_BATCH = 64, 16
+EVALUATIONS, REGION_EVALUATIONS = 4, 3
 FEWEST_FOR_A_LEARNER = 2  # pictures, for one to be told from another
 
 
@@ -46,7 +47,7 @@ def fine_tune_form(services: Services, data: str) -> dict[str, Any]:
     trained = found[share].pictures["train"]
     if trained < FEWEST_FOR_A_LEARNER:
         return {}
-    fields = region_fields(trained) if regions_only(services, start) else fine_tune_fields(trained)
+    fields = region_fields(trained) if start in region_starts(services) else fine_tune_fields(trained)
     return {"start": start, "held_out": f"{share:g}", "fields": fields}
 
 
@@ -104,40 +105,29 @@ def held_out_share(held_out: Mapping[float, int], pictures: int) -> float:
     return next((share for share, count in sorted(held_out.items()) if count >= enough), max(held_out))
 
 
-def fine_tune_fields(pictures: int) -> dict[str, Any]:
+def fine_tune_fields(
+    pictures: int, *, largest_batch: int = LARGEST_BATCH, evaluations: int = EVALUATIONS
+) -> dict[str, Any]:
     """Return the fields of a TrainConfig that suit a fine-tune on so many pictures: a low rate, and some epochs."""
-    batch = min(LARGEST_BATCH, max(FEWEST_FOR_A_LEARNER, pictures))
+    batch = min(largest_batch, max(FEWEST_FOR_A_LEARNER, pictures))
     batch = 1 << (batch.bit_length() - 1)  # the power of two below
     images = min(MOST_IMAGES, max(FEWEST_IMAGES, EPOCHS * pictures)) // batch * batch
-    quarter = max(batch, images // 4)
+    part = max(batch, images // evaluations)
     return {
         "images": images,
         "batch_size": batch,
         "learning_rate": 1e-4,
         "final_learning_rate": 1e-6,
         "warmup_images": images // 10,
-        "checkpoint_images": quarter,
-        "evaluate_images": quarter,
+        "checkpoint_images": part,
+        "evaluate_images": part,
     }
 
 
 def region_fields(pictures: int) -> dict[str, Any]:
     """Return the fields of a TrainConfig that suit a fine-tune of regions on so many pictures (docs/decisions.md)."""
-    batch = min(REGION_BATCH, max(FEWEST_FOR_A_LEARNER, pictures))
-    images = min(MOST_IMAGES, max(FEWEST_IMAGES, EPOCHS * pictures)) // batch * batch
-    third = max(batch, images // 3)
-    return {
-        "images": images,
-        "batch_size": batch,
-        "learning_rate": 1e-4,
-        "final_learning_rate": 1e-6,
-        "warmup_images": images // 10,
-        "weight_decay": 0.05,
-        "average": 0.98,
-        "flip": True,
-        "checkpoint_images": third,
-        "evaluate_images": third,
-    }
+    schedule = fine_tune_fields(pictures, largest_batch=REGION_BATCH, evaluations=REGION_EVALUATIONS)
+    return schedule | {"weight_decay": 0.05, "average": 0.98, "flip": True}
 
 
 def _pictures(census: TrainingCensus) -> int:

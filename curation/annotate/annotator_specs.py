@@ -19,7 +19,6 @@ from curation.annotate.picture_sizes import reduce_picture
 from curation.annotate.vlm_boxes import convention_of, question_version
 from grain.checkpoint import CheckpointError, locate, model_digest, read_info
 from grain.hub.weights import LocalModel, find_model
-from grain.predict import Predictor
 
 if TYPE_CHECKING:
     from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings
@@ -106,6 +105,7 @@ def checkpoint_localizer(choice: LocalizerSettings, sample: SampleConfig) -> Ann
     Raises: CheckpointError: there is none, or it is of another kind.
     """
     from curation.annotate.photo_annotators import PhotoLocalizer
+    from grain.predict import Predictor
 
     folder = locate(choice.model)
     info = read_info(folder)

@@ -101,7 +101,7 @@ class TunedWords:
 
     def doubts(self, names: Array) -> tuple[Array, Array]:
         """Return the doubts in presence and in confidence of some descriptions, [D] each. names: [D, E], as names."""
-        near = nearness(self.embeds @ names.T)
+        near = _nearness(self.embeds @ names.T)
         presence, confidence = ((near * of[:, None]).max(axis=0) for of in (self.presence, self.confidence))
         return presence, confidence
 
@@ -213,7 +213,7 @@ class LearnedPhotoEncoder:
         phrase = self._regions.scale * likeness[1] * (1 - unlearned)
         colour = self.names.colour_penalties(image, features.boxes_xyxy, descriptions)
         stacked = np.stack([phrase, objectness, likeness[0], sureness, proposal, unlearned, colour], axis=-1)
-        return stacked, nearness((self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0))
+        return stacked, _nearness((self.names.known_embeds @ (embeds[:, : embeds.shape[1] // 2] / EACH).T).max(axis=0))
 
     def judging_inputs(
         self, features: ImageFeatures, evidence: Array, near: Array, *, logits: Array, embeds: Array
@@ -262,7 +262,7 @@ class LearnedPhotoEncoder:
         return LearnedRegions(*(values[rows] for values in learned))
 
 
-def nearness(cosines: Array) -> Array:
+def _nearness(cosines: Array) -> Array:
     """Return how near cosines with known words are to the same words, of 0 … 1."""
     near: Array = ((cosines - NEAR_NAME) / (1 - NEAR_NAME)).clip(0, 1)
     return near

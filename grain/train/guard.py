@@ -42,3 +42,11 @@ class LossGuard:
         self.skipped += 1
         self.in_a_row += 1
         return StepVerdict.ROLL_BACK if self.in_a_row >= self.patience else StepVerdict.SKIP
+
+
+def not_finite(step: int) -> str:
+    """Return the sentence for a run whose model gives numbers that are not finite at its end."""
+    return (
+        f"the model at step {step} gives numbers that are not finite, so final/ is not written: lower learning_rate and"
+        " choose another --out"
+    )

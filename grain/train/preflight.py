@@ -94,7 +94,7 @@ def _regions_preflight(config: TrainConfig, held_out: Shards) -> PreflightReport
         trainer = region_trainer(replace(config, out=Path(folder) / "run", held_out_images=pictures))
         began = time.perf_counter()
         records = list(read_records(trainer.shards, limit=DRY_PICTURES))
-        trainer.learn_from(trainer.read_records(records))
+        trainer.learn_from(trainer.read_few(records))
         reading = (time.perf_counter() - began) / len(records) * trainer.shards.images
         stepping, loss, began = [], 0.0, time.perf_counter()
         for batch in islice(trainer.batches(), DRY_STEPS):

@@ -51,12 +51,12 @@ from grain.photo.regions import RegionGraphs
 from grain.predict import Predictor
 from grain.structures import Array
 from grain.train.averaging import AveragedWeights
-from grain.train.guard import LossGuard
+from grain.train.guard import LossGuard, not_finite
 from grain.train.resume import load_state, only_trainer, save_state
-from grain.train.run_folder import METRICS_LOG, claim_folder, trim_log
+from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, trim_log
 from grain.train.start import learning_rate
 from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, keep_pictures, memory_bytes
-from grain.train_config import TrainConfig, refuse_unused, shared_command
+from grain.train_config import TrainConfig, check_region_settings, shared_command
 
 FEATURES, EVALUATED = "features", "evaluated"  # folders below the run's, gone when it ends
 MOST_WORDS = 20_000  # of a fine-tune, whose sureness is corrected: the most frequent
@@ -87,7 +87,7 @@ class RegionTrainer:
         Raises: ValueError: a setting has no meaning here, the folder holds another run, or the data cannot be used.
                 CheckpointError: a file of the start is damaged.
         """
-        refuse_unused(config)
+        check_region_settings(config)
         self.config, self.device, start = config, device, locate(str(config.init))
         verify(start)
         self.known, self.start_name = read_config(start), read_info(start).name
@@ -128,14 +128,11 @@ class RegionTrainer:
                 numbers["cpu_cores"] = (busy_now - busy) / took
                 numbers["memory_bytes"] = memory_bytes(self.device)
                 began, busy = time.perf_counter(), busy_now
-                self._log(numbers)
+                log_row(self.config, self.step, numbers)
                 self._after_step()
             metrics, finite = self._evaluate()
             if not finite:
-                raise ValueError(
-                    f"the model at step {self.step} gives numbers that are not finite, so final/ is not written: lower"
-                    " learning_rate and choose another --out"
-                )
+                raise ValueError(not_finite(self.step))
             self._keep("final", metrics)
         shutil.rmtree(self.config.out / FEATURES)
 
@@ -154,7 +151,7 @@ class RegionTrainer:
         write_shards(self.shards, folder, look, mirrored=self.config.flip, after_each=report)
         return read_pictures([folder])
 
-    def read_records(self, records: Sequence[ShardRecord[Image.Image]]) -> list[Picture]:
+    def read_few(self, records: Sequence[ShardRecord[Image.Image]]) -> list[Picture]:
         """Read a few pictures through the networks; return those with a described box."""
         folder = self.config.out / FEATURES
         folder.mkdir(parents=True)
@@ -236,7 +233,7 @@ class RegionTrainer:
             return {}, False
         self.found = self.evaluate()
         metrics = self.found.metrics
-        self._log({f"held_out_{name}": value for name, value in metrics.items()})
+        log_row(self.config, self.step, {f"held_out_{name}": value for name, value in metrics.items()})
         right = f"{metrics['grounding_acc50']:.1%} of held-out descriptions are grounded"
         print(f"step {self.step:,} of {self.config.steps:,}: {right}", flush=True)
         score = sum(metrics.values()) / len(metrics)
@@ -304,11 +301,6 @@ class RegionTrainer:
         card = f"# {self.name}\n\nIt is {trained_on}. {before}\n\n    {shared_command(config)}\n"
         weights = {name: value.detach().cpu() for name, value in model.named_parameters()}
         write_checkpoint(place, weights, facts, card=card)
-
-    def _log(self, numbers: dict[str, float]) -> None:
-        row = {"step": self.step, "images": self.step * self.config.batch_size, **numbers}
-        with (self.config.out / METRICS_LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def words_of(pictures: Sequence[Picture]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(each) for each in value]
     return Path(value).name if isinstance(value, str) else value
+
+
+def log_row(config: TrainConfig, step: int, numbers: Mapping[str, float]) -> None:
+    """Append what is known after a step to the log."""
+    row = {"step": step, "images": step * config.batch_size, **numbers}
+    with (config.out / METRICS_LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def trim_log(path: Path, step: int, *, finished: bool) -> float:

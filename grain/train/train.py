@@ -8,7 +8,6 @@ Run the same command again to resume: the result is bitwise that of an uninterru
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -43,11 +42,11 @@ from grain.predict import Predictor
 from grain.structures import Batch, GrainOutput
 from grain.train.averaging import AveragedWeights
 from grain.train.gradcache import cached_backward
-from grain.train.guard import LossGuard, StepVerdict
+from grain.train.guard import LossGuard, StepVerdict, not_finite
 from grain.train.losses import Losses, grain_losses
 from grain.train.region_trainer import RegionTrainer
 from grain.train.resume import load_state, only_trainer, save_state
-from grain.train.run_folder import METRICS_LOG, claim_folder, trim_log
+from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, trim_log
 from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.watch import (
     STOPPED,
@@ -335,10 +334,7 @@ class Trainer:
     def _keep_final(self) -> None:
         metrics, finite = self._evaluate()
         if not (finite and self._finite()):  # a picture that is broken itself breaks no model
-            raise ValueError(
-                f"the model at step {self.step} gives numbers that are not finite, so final/ is not written: lower"
-                " learning_rate and choose another --out"
-            )
+            raise ValueError(not_finite(self.step))
         self._save("final", metrics)
 
     def _save(self, name: str, metrics: dict[str, float]) -> None:
@@ -389,9 +385,7 @@ class Trainer:
 
     def _log(self, numbers: dict[str, float]) -> None:
         if self.main:
-            row = {"step": self.step, "images": self.step * self.config.batch_size, **numbers}
-            with (self.config.out / METRICS_LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            log_row(self.config, self.step, numbers)
         if self.config.tracker != "none":
             self.accelerator.log(numbers, step=self.step)
 

@@ -20,7 +20,7 @@ from app.train.preflight import check_plan
 from app.train.recipe import fine_tune_fields, fine_tune_start, held_out_share, region_fields, suggested_form
 from app.train.runs import KeptCheckpoint
 from db.models import Job
-from grain.train_config import refuse_unused
+from grain.train_config import check_region_settings
 from tests.app.train.test_data_checks import frozen
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import write_fake_checkpoint
@@ -146,7 +146,7 @@ def test_photographs_are_suggested_the_regions_of_photo_with_their_own_settings(
     assert form["start"] == "checkpoint:photo"
     plan = plan_run(services, TrainRequest.read(form), "curator")
     assert plan.regions_only and plan.config.flip and plan.config.average
-    refuse_unused(plan.config)
+    check_region_settings(plan.config)
     checks = {each.name: each for each in check_plan(services, plan)}
     assert not [each.found for each in checks.values() if each.state == "bad"]
     assert "captions" not in checks and checks["disk"].found.startswith("0.1 GB for what is read of the pictures")
@@ -176,5 +176,5 @@ def test_drawn_pictures_begin_with_what_knows_drawn_pictures(services: Services,
 @pytest.mark.parametrize("pictures", [2, 3, 27, 164, 5_000, 1_000_000])
 def test_the_settings_of_regions_can_run_on_any_number_of_pictures(pictures: int) -> None:
     config = config_from(region_fields(pictures), data=Path("d"), out=Path("o"), init="photo", name="n")
-    refuse_unused(config)
+    check_region_settings(config)
     assert 2 <= config.batch_size <= min(16, pictures) and config.images <= 50_000 and config.evaluations in (3, 4)
