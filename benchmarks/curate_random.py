@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ SEEDS, ACTS = 50, 12
 KILLS, MOST_BEFORE = 20, 6  # acts before the app is killed
 WRITTEN_MS = 1_000  # a browser writes what a page keeps with a delay, and nobody leaves a page sooner
 KINDS = (
-    ["verdict"] * 6 + ["type"] * 3 + "draw nudge nudge resize caption remove undo undo redo next open filter".split()
+    ["verdict"] * 6
+    + ["type"] * 3
+    + "draw paste describe nudge nudge resize caption review remove undo undo redo next open filter".split()
 )
 MOST_FAULTS = 20  # that a row lists
 LETTERS = "a rare dark zebra near a window"  # nearly each of them is a key elsewhere
@@ -39,8 +41,10 @@ WATCH = """() => {
   const look = () => {
     const row = document.querySelector("#editor .text.chosen"), group = document.querySelector("#editor .region.chosen rect.line");
     const sides = group && ["x", "y", "width", "height"].map((name) => Number(group.getAttribute(name)));
+    const ids = row && [...row.closest(".texts").querySelectorAll(".text")].map((each) => Number(each.dataset.id));
     window.seen = row && {
       region: Number(row.dataset.id), picture: document.querySelector("#editor .editor").dataset.image, status: row.dataset.status, text: row.querySelector("input").value,
+      ids, review: document.querySelector("#editor [data-review][aria-pressed=true]").dataset.review,
       box: sides && [sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3]],
     };
   };
@@ -56,17 +60,33 @@ Key = tuple[int | str, str]
 
 @dataclass
 class HandModel:
-    """What the database must be: (region, what) or (words, "drawn") -> value. done, undone: for undo and redo."""
+    """What the database must be: (region, what) or (numbered words, "drawn") -> value. done, undone: for undo and redo.
+
+    firsts: a description's id -> that of one of the same box, which stands for the box.
+    """
 
     values: dict[Key, Any] = field(default_factory=dict)
     done: list[tuple[Key, Any, Any]] = field(default_factory=list)
     undone: list[tuple[Key, Any, Any]] = field(default_factory=list)
+    written: Counter[str] = field(default_factory=Counter)
+    firsts: dict[int, int] = field(default_factory=dict)
 
     def act(self, key: Key, before: Any, after: Any) -> None:
         """Note an act."""
         self.values[key] = after
         self.done.append((key, before, after))
         self.undone = []
+
+    def add(self, words: str) -> None:
+        """Note a new description."""
+        self.written[words] += 1
+        self.act((numbered(words, self.written[words]), "drawn"), False, True)
+
+    def box_of(self, ids: Sequence[int]) -> Key:
+        """Return the key of the box of some descriptions, one of which is perhaps known."""
+        first = next((self.firsts[each] for each in ids if each in self.firsts), ids[0])
+        self.firsts |= dict.fromkeys(ids, first)
+        return first, "box"
 
     def undo(self) -> None:
         """Take the last one back."""
@@ -81,12 +101,17 @@ class HandModel:
         self.done.append(last)
 
 
+def numbered(words: str, time: int) -> str:
+    """Return a name of a new description: the same words may be pasted several times."""
+    return f"{words} ({time})"
+
+
 class RandomHand:
     """A person who acts at random on a page whose questions or answers come late."""
 
     def __init__(self, late: LateRoutes, model: HandModel, name: str) -> None:
         self.page, self.late, self.chance, self.model, self.name = late.page, late, late.chance, model, name
-        self.counts = Counter[str]()
+        self.counts, self.copied = Counter[str](), ""
 
     def act(self) -> None:
         """Wait a moment, and do something."""
@@ -111,6 +136,8 @@ class RandomHand:
     def seen(self) -> dict[str, Any]:
         """Return what was on the screen at the last key or press."""
         found: dict[str, Any] = self.page.evaluate("window.seen")
+        if found:
+            self.model.box_of(found["ids"])  # so that a box is known once its first description is deleted
         return found
 
     def verdict(self) -> None:
@@ -159,7 +186,37 @@ class RandomHand:
             return
         self.page.keyboard.type(words)
         self.page.keyboard.press("Enter")
-        self.model.act((words, "drawn"), False, True)
+        self.model.add(words)
+
+    def paste(self) -> None:
+        """Paste the box that was copied, also from another picture; without one, copy."""
+        if not self.copied:
+            self.page.keyboard.press("Control+c")
+            self.copied = (self.seen() or {"text": ""})["text"]
+        self.page.keyboard.press("Control+v")
+        if self.copied and self.seen():
+            self.model.add(self.copied)
+            self.copied = self.chance.choice((self.copied, ""))
+
+    def describe(self) -> None:
+        """Write a further description of the box."""
+        self.page.locator("#editor li:has(.text.chosen) button[data-describe]").click()
+        words = self.words()
+        self.page.keyboard.type(words)
+        self.page.keyboard.press("Enter")
+        self.model.add(words)
+
+    def review(self) -> None:
+        """Call the picture reviewed, or not finished."""
+        before = None
+        if self.chance.random() < 0.7:
+            self.page.keyboard.press("d")
+            before, after = self.seen(), "reviewed"
+        else:
+            self.page.locator("#editor button[data-review='open']").click()
+            before, after = self.seen(), "open"
+        if before and before["review"] != after:
+            self.model.act((f"picture {before['picture']}", "review"), before["review"], after)
 
     def nudge(self) -> None:
         """Move the box, or its right and lower side, by a few pixels."""
@@ -192,7 +249,7 @@ class RandomHand:
 
     def _note_box(self, seen: dict[str, Any], after: list[float]) -> None:
         if max(abs(one - other) for one, other in zip(seen["box"], after, strict=True)) >= LEAST_MOVE:
-            self.model.act((seen["region"], "box"), seen["box"], after)
+            self.model.act(self.model.box_of(seen["ids"]), seen["box"], after)
 
     def caption(self) -> None:
         """Write another caption."""
@@ -262,32 +319,31 @@ def _rows(engine: Engine) -> dict[int, RegionRow]:
 def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> list[str]:
     """Compare the database with the model: every region, whether somebody acted on it or not."""
     faults, drawn = list[str](), Counter[str]()
-    for number, row in _rows(engine).items():
+    for number, row in sorted(_rows(engine).items()):  # as they were made
         was = first.get(number)
         status, text = ("accepted", row.text) if was is None else (was.status, was.text)
         if was is None:
             with reading(engine) as session:
                 made = history_page(session, image_id=row.image_id, region_id=number, limit=200)[-1]
-            words = str(made.after["text"])
-            drawn[words] += 1
-            text = words
-            if not model.values.get((words, "drawn")):
-                model.values.setdefault((number, "status"), "deleted")
-                status = "deleted"
-        wanted = model.values.get((number, "status"), status), model.values.get((number, "text"), text)
+            text = str(made.after["text"])
+            drawn[text] += 1
+        undone = was is None and not model.values.get((numbered(text, drawn[text]), "drawn"))
+        status = "deleted" if undone else model.values.get((number, "status"), status)
+        wanted = status, model.values.get((number, "text"), text)
         if wanted != (row.status, row.text):
             faults.append(f"region {number}: {wanted} was wanted, {(row.status, row.text)} is there")
-        box = model.values.get((number, "box")) or (was and (was.x1, was.y1, was.x2, was.y2))
+        mine = model.firsts.get(row.box_id or number, row.box_id or number)
+        box = model.values.get((mine, "box")) or (was and (was.x1, was.y1, was.x2, was.y2))
         sides = (row.x1, row.y1, row.x2, row.y2)
         if box and max(abs(one - other) for one, other in zip(box, sides, strict=True)) > CLOSE:
             faults.append(f"box of region {number}: {box} was wanted, {sides} is there")
     for each in _batches(engine):
-        caption = model.values.get((f"picture {each.image.id}", "caption"), each.image.caption)
-        if caption != each.image.caption:
-            faults.append(f"caption of picture {each.image.id}: {caption} was wanted, {each.image.caption} is there")
-    wanted_drawn = {str(words) for (words, what) in model.values if what == "drawn"}
-    faults += [f"drawn {count} times: {words}" for words, count in drawn.items() if count > 1]
-    faults += [f"not there: {words}" for words in wanted_drawn if model.values[words, "drawn"] and not drawn[words]]
+        for what, there in (("caption", each.image.caption), ("review", each.image.review)):
+            wished = model.values.get((f"picture {each.image.id}", what), "open" if what == "review" else there)
+            if wished != there:
+                faults.append(f"{what} of picture {each.image.id}: {wished} was wanted, {there} is there")
+    for words, times in model.written.items():
+        faults += [] if drawn[words] == times else [f"made {drawn[words]} times, not {times}: {words}"]
     return faults
 
 
@@ -411,8 +467,9 @@ def killed_app() -> Finding:
 BENCHMARKS = (
     Benchmark(
         "curate_random",
-        f"seeds of {SEEDS} whose {ACTS} random acts on Curate (verdicts, words, captions, boxes drawn, moved and "
-        "resized, deletions, undo, redo, filters, going on; questions or answers 0 to 1,500 ms late and out of order) "
+        f"seeds of {SEEDS} whose {ACTS} random acts on Curate (verdicts, words, captions, boxes drawn, pasted, moved "
+        "and resized, further descriptions, reviews, deletions, undo, redo, filters, going on; questions or answers "
+        "0 to 1,500 ms late and out of order) "
         "leave every region and caption as a model has it that was fed the same; no letter of the words acts as a key",
         f"= {SEEDS}",
         "seeds",

@@ -11,12 +11,13 @@ import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from PIL import Image
 
-from benchmarks.rows import AS_MEASURED, Benchmark, Finding, cpu_has_bf16
+from benchmarks.rows import AS_MEASURED, Benchmark, Finding
 from benchmarks.timing import take_turns
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from grain.checkpoint import CheckpointInfo
 from grain.config import GrainConfig, preset
+from grain.hardware import multiplies_bf16
 from grain.model.encode import TorchEncoder
 from grain.model.model import GrainModel
 from grain.predict import Predictor
@@ -45,7 +46,7 @@ def predict_bf16() -> Finding:
         "classes": CLASSES,
         "rounds": ROUNDS,
     }
-    fast_enough = ratio[0] >= SPEED_BAR or not cpu_has_bf16()
+    fast_enough = ratio[0] >= SPEED_BAR or not multiplies_bf16("cpu")
     return Finding(ratio[0], fast_enough and same >= SAME_BAR, detail)
 
 
@@ -75,7 +76,7 @@ def predict_overhead() -> Finding:
         "picture": "{} x {} px, decoding and resizing within GRAIN's time only".format(*picture.size),
         "rounds": ROUNDS,
     }
-    return Finding(ratios["bf16" if cpu_has_bf16() else "fp32"][0], None, detail)
+    return Finding(ratios["bf16" if multiplies_bf16("cpu") else "fp32"][0], None, detail)
 
 
 def open_clip_encoder(config: GrainConfig, *, bf16: bool) -> Callable[[], object]:

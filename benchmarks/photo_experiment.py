@@ -48,6 +48,7 @@ from grain.dense.train import (
     make_batch,
     sentence_encoder,
 )
+from grain.hardware import multiplies_bf16
 from grain.photo.networks import PhotoNetworks
 from grain.preprocess import upright_rgb
 from grain.structures import Array
@@ -347,7 +348,7 @@ def losses_of(
 ) -> Tensor:
     """Return L_ic, and for GRAIN the losses of its regions after it."""
     batch = make_batch([each.kept for each in step.photographs], phrases, draw)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16("cpu")):
         cells = model.read(batch.tokens, batch.sizes)
         images = model.embed_image(cells.states, cells.absent)
         output = model.propose(cells) if arm.startswith("grain") else None

@@ -31,6 +31,7 @@ from benchmarks.evaluation import percent
 from benchmarks.rows import Benchmark, Finding
 from benchmarks.timing import take_turns
 from grain.checkpoint import locate
+from grain.hardware import multiplies_bf16
 from grain.photo.photo import PhotoEncoder, presence_evidence
 from grain.predict import Predictor
 from grain.structures import Array, ImageFeatures
@@ -270,7 +271,7 @@ def photo_speed() -> Finding:
     torch.set_num_threads(os.cpu_count() or 1)  # as many as the graphs use
     square = torch.randn(2048, 2048)
     candidates = {"look": look, "fp32": lambda: square @ square}
-    if torch.cpu._is_avx512_bf16_supported():
+    if multiplies_bf16("cpu"):
         half = square.bfloat16()
         candidates["bf16"] = lambda: half @ half
     rounds = take_turns(candidates, rounds=ROUNDS, warm_up=3)

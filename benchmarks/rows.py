@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from grain.hardware import multiplies_bf16
+
 ROOT = Path(__file__).parent.parent
 AS_MEASURED = "as measured"  # a bar that nothing can miss
 LIBRARIES = {"open_clip": "open_clip_torch"} | {
@@ -82,12 +84,7 @@ class Machine:
 
 def machine() -> Machine:
     """This one."""
-    return Machine(_cpu_model(), os.cpu_count() or 1, torch.get_num_threads(), cpu_has_bf16())
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware."""
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    return Machine(_cpu_model(), os.cpu_count() or 1, torch.get_num_threads(), multiplies_bf16("cpu"))
 
 
 def _cpu_model() -> str:

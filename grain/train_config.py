@@ -141,8 +141,9 @@ class TrainConfig:
     name no colour. 0: not."""
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
-    precision: Literal["bf16", "tf32", "no"] = "bf16"
-    """Mixed precision; `no` is float32; tf32 too, but NVIDIA's cards multiply in TF32, with 10 bits of each number."""
+    precision: Literal["auto", "bf16", "tf32", "no"] = "auto"
+    """Mixed precision; auto is bf16 where the device multiplies it in hardware, and no elsewhere. `no` is float32; tf32
+    too, but NVIDIA's cards multiply in TF32, with 10 bits of each number."""
     seed: int = 0
     checkpoint_images: int = 25_600
     """Images between two saved states."""

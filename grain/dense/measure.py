@@ -60,20 +60,24 @@ def main(config: MeasureConfig) -> None:
     print(json.dumps(asdict(ground_all(model.eval(), pictures, phrases)), indent=1))
 
 
-@torch.no_grad()
 def ground_all(model: DenseRegions, pictures: Sequence[Picture], phrases: Phrases) -> Grounded:
     """Ground every phrase of every picture, one picture after the other."""
-    right, within_reach = [], []
-    for picture in pictures:
-        batch = make_batch([picture], phrases)
-        output = model(batch.tokens, batch.sizes)
-        logits = model.logits(output, model.texts(phrases.embeds[batch.texts]))[0]  # [Q, T]
-        for target in batch.targets:
-            overlap = box_iou(output.boxes_xyxy[0], target.boxes_xyxy).amax(dim=1)
-            for column in target.phrases:
-                right.append(bool(overlap[logits[:, column].argmax()] >= RIGHT_IOU))
-                within_reach.append(bool(overlap[~output.absent[0]].amax() >= RIGHT_IOU))
+    right, within_reach = zip(*(row for picture in pictures for row in ground(model, picture, phrases)), strict=True)
     return Grounded(len(pictures), len(right), float(np.mean(right)), float(np.mean(within_reach)))
+
+
+@torch.no_grad()
+def ground(model: DenseRegions, picture: Picture, phrases: Phrases) -> list[tuple[bool, bool]]:
+    """Ground every phrase of a picture; returns for each whether it is right, and within reach (see Grounded)."""
+    batch = make_batch([picture], phrases)
+    output = model(batch.tokens, batch.sizes)
+    logits = model.logits(output, model.texts(phrases.embeds[batch.texts]))[0]  # [Q, T]
+    rows = []
+    for target in batch.targets:
+        overlap = box_iou(output.boxes_xyxy[0], target.boxes_xyxy).amax(dim=1)
+        reach = bool(overlap[~output.absent[0]].amax() >= RIGHT_IOU)
+        rows += [(bool(overlap[logits[:, column].argmax()] >= RIGHT_IOU), reach) for column in target.phrases]
+    return rows
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from grain.dense.changed_words import change_word, last_words, strange_word
 from grain.dense.features import Entity, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
+from grain.hardware import uses_bf16
 from grain.photo.text_encoder import TextEncoder
 from grain.sentences import mirror_words
 from user_errors import UserError
@@ -61,8 +62,8 @@ class DenseConfig:
     """Share of the kept weights in each step's running mean, which is the result."""
     seed: int = 0
     """Of the first weights and of the order."""
-    bf16: bool = True
-    """Compute products in bfloat16."""
+    precision: Literal["auto", "bf16", "no"] = "auto"
+    """Compute products in bfloat16 or in float32; auto: in bfloat16 where the processor multiplies it in hardware."""
     start: Path | None = None
     """Weights to begin from: the regions.safetensors of another run."""
 
@@ -152,6 +153,7 @@ class Run:
         """Begin, or go on where the folder's run stopped."""
         torch.manual_seed(config.seed)
         self.config, self.steps = config, config.epochs * steps_an_epoch
+        self.bf16 = uses_bf16(config.precision, "cpu")
         self.model, self.mean = DenseRegions(), DenseRegions()
         if config.start:
             self.model.load_state_dict(load_file(config.start))
@@ -167,7 +169,7 @@ class Run:
         fall = (1 + math.cos(math.pi * self.taken / self.steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate * turn * fall
-        numbers = dense_step(self.model, self.optimizer, batch, phrases=phrases, bf16=self.config.bf16)
+        numbers = dense_step(self.model, self.optimizer, batch, phrases=phrases, bf16=self.bf16)
         self.taken += 1
         keep = min(self.config.average, self.taken / (self.taken + 10))
         with torch.no_grad():

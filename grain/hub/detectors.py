@@ -35,12 +35,3 @@ def device_of(device: str, *, precision: str) -> torch.device:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     available = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(available if device == "auto" else device)
-
-
-def multiplies_bf16(device: str) -> bool:
-    """Tell whether a device multiplies bfloat16 in hardware."""
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from grain.hub.detectors import device_of, load_detector, multiplies_bf16
+from grain.hardware import uses_bf16
+from grain.hub.detectors import device_of, load_detector
 from grain.hub.weights import LocalModel
 from grain.structures import Array
 
@@ -65,7 +66,7 @@ class OwlNetwork:
         import torch
 
         self.device = device_of(device, precision=precision)
-        self.bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(self.device.type))
+        self.bf16 = uses_bf16(precision, self.device.type)
         self.name = name
         self.model, self._processor = model.to(self.device).eval(), processor
         self._family: str = model.config.model_type

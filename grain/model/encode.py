@@ -17,6 +17,7 @@ from grain.boxes import cxcywh_to_xyxy, pad_boxes
 from grain.checkpoint import CheckpointInfo, read_info
 from grain.config import ClassTexts, GrainConfig
 from grain.data.tokenizer import Tokenizer
+from grain.hardware import multiplies_bf16
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_pretrained
 from grain.preprocess import image_to_array
@@ -139,9 +140,7 @@ class TorchEncoder:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
     def _gains_from_bf16(self, parameters: int) -> bool:
-        if self.device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported())
-        return parameters > SMALL_MODEL and bool(torch.cpu._is_avx512_bf16_supported())
+        return (self.device.type == "cuda" or parameters > SMALL_MODEL) and multiplies_bf16(self.device.type)
 
 
 def _matrices_to_bf16(model: nn.Module) -> None:

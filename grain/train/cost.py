@@ -94,7 +94,7 @@ def memory_of(
     local = config.batch_size // processes
     piece = -(-local // config.pieces)
     shape = _shape(config, model)
-    kept = _count(_start(config, shape), texts, recompute=config.recompute, bf16=config.precision == "bf16")
+    kept = _count(_start(config, shape), texts, recompute=config.recompute, bf16=config.precision in ("auto", "bf16"))
     stored = 4 * kept.parameters
     weights = stored * (2 if config.average else 1)
     embeds = 4 * shape.embed_dim * (2 + texts.descriptions + 5) * 4  # image, caption, descriptions, regions; 4 copies

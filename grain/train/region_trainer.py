@@ -44,6 +44,7 @@ from grain.dense.publish import write_checkpoint
 from grain.dense.train import BETAS, DenseBatch, Phrases, Picture, batches, dense_step, read_pictures, sentence_encoder
 from grain.evaluate.held_out import NO_PICTURES, encode_records, found_overlaps
 from grain.familiarity import Familiarity, gist_of
+from grain.hardware import uses_bf16
 from grain.photo.learned import Fusion, LearnedPhotoEncoder, TunedWords
 from grain.photo.networks import PhotoNetworks
 from grain.photo.photo import PhotoEncoder
@@ -191,7 +192,7 @@ class RegionTrainer:
             self.optimiser,
             batch,
             phrases=self.phrases,
-            bf16=config.precision == "bf16",
+            bf16=uses_bf16(config.precision, self.device.type),
             most_gradient=config.clip_norm,
         )
         if np.isfinite(losses["gradient_norm"]):

@@ -19,7 +19,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 import tyro
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from PIL import Image
 from torch import Tensor
@@ -33,6 +33,7 @@ from grain.data.augment import Augmentation
 from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
 from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, held_out_metrics
+from grain.hardware import uses_bf16
 from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
 from grain.model.encode import TorchEncoder
@@ -81,7 +82,7 @@ class Trainer:
         check_tracker(config.tracker)
         self.config = config
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            mixed_precision="bf16" if uses_bf16(config.precision, PartialState().device.type) else "no",
             log_with=None if config.tracker == "none" else config.tracker,
             project_dir=str(config.out),
         )

@@ -110,7 +110,7 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
         ("pieces", "200", "pieces \\(200\\) must be at most the images of a batch \\(128\\)"),
         ("learning_rate", "nan", "learning rate: expected a number"),
         ("preset", "vit-z", "preset: expected one of vit-b-16"),
-        ("precision", "$(reboot)", "precision: expected one of bf16, tf32, no"),
+        ("precision", "$(reboot)", "precision: expected one of auto, bf16, tf32, no"),
         ("clip", "yes", "clip: expected on or off"),
         ("twin", "a\nb", "twin: expected one line"),
         ("images", "3", "images \\(3\\) must be at least one batch"),

@@ -142,7 +142,7 @@ def test_a_box_is_learned_by_a_query_near_it_and_never_by_padding() -> None:
 def test_a_training_learns_what_each_phrase_means() -> None:
     pictures = [picture(number, [([LEFT], [f"thing {number}"]), ([RIGHT], [f"other {number}"])]) for number in range(4)]
     phrases = Phrases(pictures, encode)
-    run = Run(DenseConfig((), Path("nowhere"), epochs=1, warm_steps=10, bf16=False), steps_an_epoch=120)
+    run = Run(DenseConfig((), Path("nowhere"), epochs=1, warm_steps=10, precision="no"), steps_an_epoch=120)
     order = np.random.default_rng(0)
     for _ in range(120):
         run.step(make_batch(pictures, phrases, order), phrases)
@@ -199,7 +199,7 @@ def test_from_shards_to_weights_and_on_where_it_stopped(
     assert (tmp_path / "features" / "train-0.tokens.npy").stat().st_mtime_ns == stamp, "a finished shard is kept"
 
     def config(out: str) -> DenseConfig:
-        return DenseConfig((tmp_path / "features",), tmp_path / out, epochs=2, batch_size=2, bf16=False)
+        return DenseConfig((tmp_path / "features",), tmp_path / out, epochs=2, batch_size=2, precision="no")
 
     train(config("whole"))
 

@@ -583,7 +583,7 @@ def command(arguments: list[str]) -> None:
 def test_the_command_line_trains_in_bf16_with_a_progress_bar(data_folder: Path, tmp_path: Path) -> None:
     first = save_start(tmp_path / "start", tiny_config())
     flags = f"--data {data_folder} --out {tmp_path / 'run'} --init {first} --images 16 --batch-size 4"
-    flags += " --held-out-images 4 --tracker tensorboard"
+    flags += " --held-out-images 4 --tracker tensorboard --precision bf16"
     process = start(command, flags.split(), log=tmp_path / "log")
     said = (tmp_path / "log").read_text() if finish(process) else ""
     assert process.exitcode == 0, said

@@ -1,0 +1,348 @@
+"""What annotation is worth, on photographs: fewer pictures, wrong descriptions, and what the audit or a person mends.
+
+    python -m benchmarks.photo_experiment features
+    python -m benchmarks.annotation_worth
+    python -m benchmarks.run annotation_worth --write
+
+GRAIN with a query a token is trained on POOL photographs of Flickr8k with one phrase of Flickr30k Entities a region, as
+a describer writes it, for as many steps each time. A wrong description is a phrase of another picture, which the right
+region then has. The audit is the one that ships, over a checkpoint that learned from none of these pictures: it is
+trained here, too. Trainings lie in GRAIN_BENCH_DIR/annotation_worth and are resumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from atomic_files import write_atomically
+from benchmarks.evaluation import Numbers, lead, percent
+from benchmarks.learning import bench_folder
+from benchmarks.photo_experiment import Photograph, Sentences, photographs
+from benchmarks.phrases import folder, upright_picture
+from benchmarks.plot import Line, draw
+from benchmarks.rows import AS_MEASURED, ROOT, Benchmark, Finding
+from curation.annotate.photo_annotators import PhotoLocalizer
+from curation.audit.claim_judge import PHOTO_FILE, Judge
+from curation.audit.evidence import DetectorWitness, LikenessWitness, Witness, gather
+from curation.audit.measured import BoxMeasurer
+from curation.audit.photo_instances import PhotoInstances
+from curation.audit.sources import RARE_THINGS, WEAK_BOXES
+from grain.checkpoint import EMBEDDED
+from grain.dense.features import Entity
+from grain.dense.measure import ground
+from grain.dense.model import DenseRegions
+from grain.dense.publish import DensePublishConfig
+from grain.dense.publish import main as publish
+from grain.dense.train import WEIGHTS, DenseConfig, Phrases, Picture, Run, batches
+from grain.predict import Predictor
+
+After = Literal["", "the audit", "a person"]
+SEED = 0
+POOL, STEPS, BATCH, WARM_STEPS = 2_000, 250, 32, 50
+AUDITOR_EPOCHS = 3
+SHARES, WRONG = (0.1, 0.3, 1.0), (0.0, 0.2, 0.4)
+MOST_WRONG = max(WRONG)
+BY_HAND, VERDICT = 12.5, 2.0
+"""Seconds of a person: a box and its words (Gygli and Ferrari 2019, arXiv 1905.10576, the two-stage way); a verdict."""
+PLOT = "images/annotation_worth.svg"
+
+
+class Arm(NamedTuple):
+    """What a training learns from. share: of the pool's pictures. wrong: share of descriptions. after: who left out."""
+
+    share: float
+    wrong: float
+    after: After = ""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return "-".join(str(part).replace(" ", "-") for part in self if part != "")
+
+
+ARMS = (
+    *(Arm(share, wrong) for wrong in WRONG for share in SHARES),
+    *(Arm(share, MOST_WRONG, after) for after in ("the audit", "a person") for share in SHARES),
+    Arm(1.0, 0.2, "the audit"),
+)
+
+
+class Note(NamedTuple):
+    """A region with the one phrase that is written of it. other: a wrong one. luck: it is wrong in a share above it."""
+
+    boxes: tuple[Any, ...]
+    text: str
+    other: str
+    luck: float
+
+    def written(self, wrong: float) -> str:
+        """Return what is written where a share of descriptions is wrong."""
+        return self.other if self.luck < wrong else self.text
+
+
+@dataclass(frozen=True, eq=False)
+class Noted:
+    """A picture of the pool. key: its file."""
+
+    key: str
+    kept: Picture
+    notes: tuple[Note, ...]
+
+
+def main() -> None:
+    """Train what is not trained, and audit what is not audited."""
+    for arm in tqdm(ARMS, unit="training"):
+        weights_of(arm)
+
+
+def place() -> Path:
+    """Where all of it lies."""
+    return bench_folder() / "annotation_worth"
+
+
+@cache
+def learned_from() -> tuple[tuple[str, Photograph], ...]:
+    """The pictures of the training split that have a phrase, with their keys, in an order that is drawn."""
+    mine = [(key, each) for key, each in keyed_photographs() if each.split == "train" and each.kept.entities]
+    order = np.random.default_rng(SEED).permutation(len(mine))
+    return tuple(mine[row] for row in order)
+
+
+def keyed_photographs() -> Iterator[tuple[str, Photograph]]:
+    """All pictures, with the names of their files."""
+    lines = (folder("GRAIN_BENCH_ENTITIES", "entities.jsonl") / "entities.jsonl").read_text(encoding="utf-8")
+    yield from zip((json.loads(line)["image"] for line in lines.splitlines()), photographs(), strict=True)
+
+
+@cache
+def pool() -> tuple[Noted, ...]:
+    """The pictures that are trained on, the smaller shares first, and what is written of them."""
+    mine = learned_from()[:POOL]
+    order = np.random.default_rng([SEED, 1])
+    drawn = [
+        [(entity.boxes, entity.phrases[order.integers(len(entity.phrases))]) for entity in each.kept.entities]
+        for _, each in mine
+    ]
+    found = []
+    for row, ((key, each), regions) in enumerate(zip(mine, drawn, strict=True)):
+        notes = []
+        for boxes, text in regions:
+            elsewhere = drawn[(row + 1 + order.integers(POOL - 1)) % POOL]
+            notes.append(Note(boxes, text, elsewhere[order.integers(len(elsewhere))][1], order.random()))
+        found.append(Noted(key, each.kept, tuple(notes)))
+    return tuple(found)
+
+
+def learned_notes(noted: Noted, arm: Arm) -> list[Note]:
+    """What is left of a picture's notes where an arm learns."""
+    if arm.after == "a person":
+        return [note for note in noted.notes if note.luck >= arm.wrong]
+    dropped = audited()[noted.key] if arm.after == "the audit" else frozenset()
+    return [note for note in noted.notes if note.written(arm.wrong) not in dropped]
+
+
+def pictures_of(arm: Arm) -> list[Picture]:
+    """The pictures that an arm learns from."""
+    told = []
+    for noted in some_of_pool(arm):
+        entities = [Entity(note.boxes, (note.written(arm.wrong),)) for note in learned_notes(noted, arm)]
+        told.append(noted.kept._replace(entities=entities))
+    return [picture for picture in told if picture.entities]
+
+
+def some_of_pool(arm: Arm) -> tuple[Noted, ...]:
+    """An arm's share of the pool."""
+    return pool()[: round(arm.share * POOL)]
+
+
+def weights_of(arm: Arm) -> Path:
+    """Train an arm, or go on with it; returns its weights."""
+    return train(pictures_of(arm), place() / arm.name, steps=STEPS)
+
+
+def train(pictures: Sequence[Picture], out: Path, *, steps: int) -> Path:
+    """Train for about so many steps, each picture as often as another; returns the weights."""
+    steps_an_epoch = len(pictures) // BATCH
+    config = DenseConfig((), out, epochs=round(steps / steps_an_epoch), batch_size=BATCH, warm_steps=WARM_STEPS)
+    run = Run(config, steps_an_epoch=steps_an_epoch)
+    if run.epoch < config.epochs:
+        phrases = Phrases(pictures, sentences(), seed=SEED)
+        while run.epoch < config.epochs:
+            order = np.random.default_rng([SEED, run.epoch])
+            for batch in batches(pictures, phrases, order, size=BATCH):
+                run.step(batch, phrases)
+            run.epoch += 1
+            run.save()
+    return out / WEIGHTS
+
+
+@cache
+def sentences() -> Sentences:
+    """Sentence embeddings, kept."""
+    return Sentences()
+
+
+def auditor() -> Path:
+    """Train a checkpoint on the pictures beside the pool, which has the fusion of `photo`; returns its folder."""
+    out = place() / "auditor"
+    others = [each.kept for _, each in learned_from()[POOL:]]
+    weights = train(others, place() / "auditor-run", steps=AUDITOR_EPOCHS * (len(others) // BATCH))
+    if not out.is_dir():
+        publish(DensePublishConfig(weights, out, name="auditor", like=EMBEDDED / "photo"))
+    return out
+
+
+@cache
+def audited() -> dict[str, frozenset[str]]:
+    """Picture -> the descriptions of it, right or wrong, that the audit calls unsupported."""
+    file = place() / "audited.json"
+    if not file.is_file():
+        write_atomically(file, json.dumps({key: sorted(texts) for key, texts in audit()}))
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return {key: frozenset(texts) for key, texts in kept.items()}
+
+
+def audit() -> Iterator[tuple[str, set[str]]]:
+    """Audit both what is right and what may be written in its place."""
+    predictor, judge = Predictor.from_pretrained(auditor()), Judge.load(PHOTO_FILE)
+    localizer = PhotoLocalizer(WEAK_BOXES, predictor)
+    witnesses: list[Witness] = [DetectorWitness(localizer), LikenessWitness(predictor, "auditor")]
+    measurer = BoxMeasurer(localizer, PhotoInstances(localizer))
+    for noted in tqdm(pool(), unit="photo"):
+        possible = [text for note in noted.notes for text in (note.text, note.written(MOST_WRONG))]
+        texts = list(dict.fromkeys(possible))
+        [found] = gather(
+            [picture_at(noted.key)], [texts], witnesses=witnesses, vqa=None, vocabulary=RARE_THINGS, measurer=measurer
+        )
+        judged = {text: judge.description(claims) for text, claims in zip(texts, found, strict=True)}
+        yield noted.key, {text for text in texts if any(one.verdict == "unsupported" for one in judged[text])}
+
+
+def picture_at(key: str) -> Image.Image:
+    """A picture in about its own shape."""
+    root, rows = entity_rows()
+    return upright_picture(root, rows[key])
+
+
+@cache
+def entity_rows() -> tuple[Path, dict[str, Any]]:
+    """The folder of pictures and each picture's line."""
+    root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
+    rows = map(json.loads, (root / "entities.jsonl").read_text(encoding="utf-8").splitlines())
+    return root, {row["image"]: row for row in rows}
+
+
+@cache
+def asked() -> tuple[tuple[Picture, ...], Phrases]:
+    """The official test pictures with all their phrases."""
+    pictures = tuple(each.kept for each in photographs() if each.split == "test" and each.kept.entities)
+    return pictures, Phrases(pictures, sentences())
+
+
+@cache
+def right(arm: Arm) -> Numbers:
+    """The share of each test picture's phrases that an arm grounds right, in percent, [P]."""
+    model = DenseRegions()
+    model.load_state_dict(load_file(weights_of(arm)))
+    pictures, phrases = asked()
+    return np.array([np.mean([hit for hit, _ in ground(model.eval(), each, phrases)]) for each in pictures])
+
+
+def row_of(arm: Arm) -> dict[str, Any]:
+    """What an arm learned from, what that costs people, and what it grounds."""
+    some = some_of_pool(arm)
+    learned = [note for noted in some for note in learned_notes(noted, arm)]
+    seconds = {"": 0.0 if arm.wrong else BY_HAND, "the audit": 0.0, "a person": VERDICT}[arm.after]
+    return {
+        "pictures": len(some),
+        "wrong descriptions": f"{arm.wrong:.0%}",
+        "wrong ones left out by": arm.after,
+        "regions learned from": len(learned),
+        "of them wrong %": 100 * float(np.mean([note.luck < arm.wrong for note in learned])),
+        "hours of a person": seconds * sum(len(noted.notes) for noted in some) / 3600,
+        "right %": percent(right(arm)),
+    }
+
+
+def audit_row() -> dict[str, Any]:
+    """How many wrong and right descriptions of the pool the audit leaves out."""
+    verdicts = [
+        (text in audited()[noted.key], text != note.text)
+        for noted in pool()
+        for note in noted.notes
+        for text in dict.fromkeys((note.text, note.written(MOST_WRONG)))
+    ]
+    dropped, wrong = np.array(verdicts, bool).T
+    return {
+        "wrong ones left out %": percent(dropped[wrong].astype(float)),
+        "right ones left out %": percent(dropped[~wrong].astype(float)),
+    }
+
+
+def measured() -> Finding:
+    """Phrases of the test pictures that are grounded right, by what was learned from."""
+    whole = {arm: right(arm) for arm in ARMS if arm.share == 1.0}
+    clean, noisy = whole[Arm(1.0, 0.0)], whole[Arm(1.0, MOST_WRONG)]
+    lost = lead(clean, noisy)
+    detail = {
+        "test pictures": len(clean),
+        "steps": f"{STEPS} of {BATCH} pictures for each; seed {SEED}",
+        "seconds of a person": f"{BY_HAND} for a box with its words, {VERDICT} for a verdict",
+        "intervals": "95 % bootstrap over test pictures",
+        **{f"the audit: {name}": value for name, value in audit_row().items()},
+        "lost where 40 % are wrong, points": lost,
+        "of it regained by the audit, points": lead(whole[Arm(1.0, MOST_WRONG, "the audit")], noisy),
+        "of it regained by a person, points": lead(whole[Arm(1.0, MOST_WRONG, "a person")], noisy),
+        "plot": PLOT,
+        "trainings": [row_of(arm) for arm in ARMS],
+    }
+    draw_plot()
+    return Finding(lost[0], None, detail)
+
+
+def draw_plot() -> None:
+    """Draw what is right against pictures."""
+    drawn: dict[str, tuple[float, After]] = {
+        "all right": (0.0, ""), "40 % wrong": (MOST_WRONG, ""), "40 % wrong, audited": (MOST_WRONG, "the audit"),
+    }  # fmt: skip
+    lines = [
+        Line(
+            label,
+            tuple(share * POOL for share in SHARES),
+            tuple(percent(right(Arm(share, *kind))) or () for share in SHARES),
+        )
+        for label, kind in drawn.items()
+    ]
+    draw(
+        ROOT / "docs" / PLOT,
+        lines,
+        title="More pictures against right descriptions",
+        x_label="annotated pictures",
+        y_label="phrases grounded right, %",
+    )
+
+
+BENCHMARKS = (
+    Benchmark(
+        "annotation_worth",
+        "GRAIN on photographs after as many steps on 10, 30 and 100 % of the pictures, with wrong descriptions, and "
+        "after the audit or a person left some out: phrases right at IoU ≥ 0.5 that 40 % wrong descriptions cost",
+        AS_MEASURED,
+        "points",
+        SEED,
+        measured,
+    ),
+)
+
+if __name__ == "__main__":
+    main()
