@@ -21,7 +21,7 @@ from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
 from curation.annotate.messages import PreviewedRequest
 from curation.annotate.plan import AnnotationPlan, plan
-from curation.annotate.registry import CHECKPOINT, DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, uses_of
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, facts_of, uses_of
 from curation.annotate.sample_annotators import ROW, SampleConfig
 from curation.annotate.servers import add_server
 from curation.annotate.settings import AnnotateConfig, command_line
@@ -115,7 +115,7 @@ def _localizer_of(services: Services, form: AnnotateForm, person: Person) -> Loc
         values["precision"] = "auto"  # that is the describer's
     if form.localizer_model.strip():
         values["model"] = form.localizer_model.strip()
-        if form.localizer == CHECKPOINT:
+        if facts_of(LOCALIZERS, form.localizer).checkpoints:
             values["model"] = str(services.registry.find(values["model"]).folder)
         else:
             _check_weights(services, person, values["model"], uses=uses)

@@ -29,7 +29,6 @@ from app.ui.upload_field import UploadedPicture
 
 TITLE = "Annotate"
 LEAD = "Describe every picture of a data set and find the boxes. Progress is saved; resume from any browser."
-A_MODEL = "a name on the hub, or a folder"
 
 
 class AnnotateOutputs(NamedTuple):
@@ -141,13 +140,13 @@ def _import_fields() -> ImportParts:
 def _annotator_fields(dataset: Any) -> AnnotateForm:
     html(heading("Annotators"))
     describer = gr.Dropdown(DESCRIBER_CHOICES, value=DEFAULTS.describer, label="describer", elem_id="describer")
-    describer_model = gr.Textbox(label="the describer's model", placeholder=A_MODEL, visible=False)
+    describer_model = gr.Textbox(label="the describer's model", visible=False)
     server = server_field(elem_id="server")
     draft_fields_script()
     vocabulary = draft_field(label="class names, one a line", lines=4, visible=False, elem_id="vocabulary")
     prompts = gr.Dropdown(PROMPT_CHOICES, value=DEFAULTS.prompts, label="prompts", visible=False)
     localizer = gr.Dropdown(LOCALIZER_CHOICES, value=DEFAULTS.localizer, label="localizer", elem_id="localizer")
-    localizer_model = gr.Textbox(label="the localizer's model", placeholder=A_MODEL, visible=False)
+    localizer_model = gr.Textbox(label="the localizer's model", visible=False)
     convention = gr.Dropdown(
         CONVENTION_CHOICES,
         value=DEFAULTS.convention,

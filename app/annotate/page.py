@@ -5,7 +5,6 @@ What a handler needs of the data's side is imported when it runs: the first page
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.annotate import compare_page
 from app.annotate.form import DEFAULTS, AnnotateForm
-from app.annotate.layout import A_MODEL, TITLE, AnnotateOutputs, AnnotateParts, lay_out
+from app.annotate.layout import TITLE, AnnotateOutputs, AnnotateParts, lay_out
 from app.core.example_data import EXAMPLE
 from app.services import Services
 from app.ui.annotations_beside import beside_question, hide_choice, show_choice
@@ -31,7 +30,7 @@ from app.ui.events import (
     warn,
 )
 from app.ui.html import notice
-from curation.annotate.registry import CHECKPOINT, DESCRIBERS, LOCALIZERS, DescriberRow, LocalizerRow, uses_of
+from curation.annotate.registry import DESCRIBERS, LOCALIZERS, facts_of, uses_of
 from user_errors import UserError
 
 __all__ = ["PATH", "TITLE", "AnnotatePage", "build"]
@@ -102,12 +101,11 @@ class AnnotatePage:
         described, localized = uses_of(DESCRIBERS, describer), uses_of(LOCALIZERS, localizer)
         used = described | localized
         models = (
-            gr.update(
-                visible="model" in uses,
-                info=_model_info(rows, kind),
-                placeholder="run-1" if kind == CHECKPOINT else A_MODEL,
+            gr.update(visible="model" in uses, info=facts.field_help, placeholder=facts.example)
+            for uses, facts in (
+                (described, facts_of(DESCRIBERS, describer)),
+                (localized, facts_of(LOCALIZERS, localizer)),
             )
-            for uses, rows, kind in ((described, DESCRIBERS, describer), (localized, LOCALIZERS, localizer))
         )
         servers = server_choices(self.services, server, visible="server" in used)
         levers = [gr.update(visible=name in used) for name in LEVERS]
@@ -234,16 +232,6 @@ class AnnotatePage:
         from app.ui import jobs_list
 
         return jobs_list.jobs_panel(jobs_list.latest_jobs(self.services, actions.KINDS))
-
-
-def _model_info(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> str:
-    """Return what is known of a kind's model, for below its field."""
-    facts = rows[kind].facts if kind in rows else None
-    if facts is None:
-        return ""
-    if kind == CHECKPOINT:
-        return "the checkpoint's name, as Ground lists it: one that was tuned from photo"
-    return f"empty: {facts.words}" if facts.model else f"as the server calls it: {facts.words}"
 
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:

@@ -25,6 +25,7 @@ from curation.versions.versions import version_path
 from db.engine import reading
 from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.version_queries import list_versions
+from grain.checkpoint import EMBEDDED
 from grain.command import command_line
 from grain.train_config import MOST_WEIGHT, REGION_SETTINGS, TrainConfig
 from user_errors import UserError
@@ -361,4 +362,5 @@ def _init(services: Services, request: TrainRequest, role: Role) -> str | None:
         if not re.fullmatch(r"[\w./:-]{1,300}", request.open_clip):
             raise UserError("Name the open_clip weights as ARCHITECTURE:TAG-OR-FILE, as in ViT-B-16:openai.")
         return f"open_clip:{request.open_clip}"
-    return str(services.registry.find(name).folder)
+    folder = services.registry.find(name).folder
+    return folder.name if folder == EMBEDDED / folder.name else str(folder)  # a name is the same on any machine

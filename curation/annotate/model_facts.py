@@ -18,7 +18,7 @@ class ModelFacts:
     """Facts of a kind's own model, in plain words; "" where the kind has no weights of its own.
 
     model: taken where none is named. families: the model_types that the kind loads; none: any. licence, size: of
-    `model`. needs: of the machine.
+    `model`. needs: of the machine. checkpoints: the kind takes checkpoints that were tuned here, by their names.
     """
 
     licence: str = ""
@@ -26,15 +26,28 @@ class ModelFacts:
     needs: str = "nothing"
     model: str = ""
     families: tuple[str, ...] = ()
+    checkpoints: bool = False
 
     @property
     def words(self) -> str:
         """Return one line for a page: the model, its licence, its size and what it needs."""
         return " · ".join(filter(None, (self.model, self.licence, self.size, f"needs {self.needs}")))
 
+    @property
+    def field_help(self) -> str:
+        """Return what belongs into the field of a model's name."""
+        if self.checkpoints:
+            return "the checkpoint's name, as Ground lists it: one that was tuned from photo"
+        return f"empty: {self.words}" if self.model else f"as the server calls it: {self.words}"
+
+    @property
+    def example(self) -> str:
+        """Return what stands in that field while it is empty."""
+        return "run-1" if self.checkpoints else "a name on the hub, or a folder"
+
 
 STAND_IN = ModelFacts(licence="part of GRAIN")
-CHECKPOINT = ModelFacts(licence="that of its pictures, and photo's: research and education")
+CHECKPOINT = ModelFacts(licence="that of its pictures, and photo's: research and education", checkpoints=True)
 SAMPLE = ModelFacts(licence="part of GRAIN", needs="pictures of the sample world")
 SERVER = ModelFacts(licence="the served model's", needs="a server with OpenAI's API, such as vLLM")
 LLAVA_NEXT = ModelFacts(

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from db.models import Stage
 
 Row = TypeVar("Row")
-CHECKPOINT = "checkpoint"  # the kind of localizer whose model is a checkpoint's name or folder
 KEY_VERSION = 1  # grows when equal settings begin to mean other work
 
 
@@ -72,6 +71,11 @@ def uses_of(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> froze
     return rows[kind].uses if kind in rows else frozenset()
 
 
+def facts_of(rows: Mapping[str, DescriberRow | LocalizerRow], kind: str) -> ModelFacts:
+    """Return what is known of a kind's models; of none where there is no such kind."""
+    return rows[kind].facts if kind in rows else ModelFacts()
+
+
 def _check_server(choice: DescriberSettings | LocalizerSettings) -> None:
     if not choice.server:
         raise ValueError("a model behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
@@ -85,7 +89,7 @@ def _check_named_server(choice: LocalizerSettings) -> None:
 
 def _check_checkpoint(choice: LocalizerSettings) -> None:
     if not choice.model.strip():
-        raise ValueError("boxes from a checkpoint of your own need its name: give it as Ground lists it, or its folder")
+        raise ValueError("boxes from a checkpoint of your own need its name: give it as Ground lists it")
 
 
 def _check_vocabulary(choice: DescriberSettings) -> None:
@@ -156,7 +160,7 @@ _LOCALIZER_ROWS = (
         facts=model_facts.SAMPLE,
     ),
     LocalizerRow(
-        CHECKPOINT,
+        "checkpoint",
         "a checkpoint of your own, tuned from photo",
         annotator_specs.checkpoint_localizer,
         frozenset({"model"}),

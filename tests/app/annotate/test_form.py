@@ -148,6 +148,8 @@ def test_the_page_shows_the_fields_that_the_chosen_annotators_use(services: Serv
     assert checked == len(DESCRIBERS) * len(LOCALIZERS)
     info = page.show_fields("qwen3-vl", "owlv2", None)
     assert "Qwen/Qwen3-VL-8B-Instruct · Apache-2.0 · 8.8 B" in info[0]["info"] and "155 M" in info[4]["info"]
+    own = page.show_fields("photo", "checkpoint", None)[4]
+    assert "as Ground lists it" in own["info"] and own["placeholder"] == "run-1" and own["visible"]
 
 
 def test_the_time_of_a_trial_leaves_out_the_loading_of_models(services: Services) -> None:

@@ -34,7 +34,7 @@ from grain.command import flags_of
 from grain.model.onnx_export import OnnxExportConfig
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
-from tests.support.fake_predictor import write_fake_checkpoint
+from tests.support.fake_predictor import fake_predictor, write_fake_checkpoint
 from tests.support.still_services import StillServices
 from user_errors import UserError
 
@@ -142,6 +142,15 @@ def test_what_is_queued_is_what_is_shown(services: Services) -> None:
     shown = json.loads(json.dumps({**vars(ran), "losses": vars(ran.losses)}, default=str))
     assert shown == job.config["train"]
     assert job.argv[1:3] == ["-m", "accelerate.commands.launch"] and "--cpu" in job.argv
+
+
+def test_an_embedded_start_is_named_so_that_every_machine_finds_its_own(services: Services) -> None:
+    embedded = StillServices(services.settings, load_model=fake_predictor)
+    planned = plan_run(embedded, asked(start="checkpoint:sample"), "admin")
+    assert planned.config.init == "sample" and "--init=sample" in planned.argv
+    elsewhere = plan_run(services, asked(start="checkpoint:sample"), "admin").config.init
+    assert elsewhere == str(services.registry.find("sample").folder)
+    embedded.engine.dispose()
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "mlflow", "trackio"])

@@ -115,7 +115,7 @@ def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: P
         ):
             expect(page.locator(hidden)).to_be_hidden()
         command = page.locator("#plan .command pre")
-        expect(command).to_contain_text("checkpoints/photo --images=8", timeout=SLOW)
+        expect(command).to_contain_text("--init=photo --images=8", timeout=SLOW)
         expect(command).not_to_contain_text("max-regions")  # it is hidden, and nothing of it runs
         expect(page.locator("#plan li", has_text="pictures, until it ends")).to_be_visible()
         page.locator("#queue").click()
