@@ -16,7 +16,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.access.rules import allows
 from app.curate import bulk_page, map_page
-from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls, sets_drawer
+from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls, set_controls
 from app.services import Services
 from app.ui.dataset_choice import NO_DATASET, open_dataset
 from app.ui.events import LIGHT, Paged, change_events, html, in_order, script
@@ -68,6 +68,7 @@ class CurateComponents:
 
     filters: Mapping[str, Any]
     drawer: Any
+    show_filters: Any
     checkpoint: Any
     gallery: Any
     note: Any
@@ -90,7 +91,7 @@ class CuratePage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the filters of its link. Returns checkpoint, drawer, filters."""
+        """Open the page with the filters of its link. Returns checkpoint, drawer, show_filters, filters."""
         from app.curate import actions
 
         actions.index_some(self.services)
@@ -99,8 +100,9 @@ class CuratePage(Paged):
         chosen = next(iter(usable), NO_SCORES)
         query = dict(request.query_params)
         controls = restored_controls(query, open_dataset(self.services, request).field)
-        drawer = gr.Accordion(open=sets_drawer(controls))
-        return [gr.Dropdown(choices=choices, value=chosen), drawer, *controls]
+        chosen_by_link = set_controls(controls)
+        drawer = gr.Accordion(open=any(control.drawer for control in chosen_by_link))
+        return [gr.Dropdown(choices=choices, value=chosen), drawer, bool(chosen_by_link), *controls]
 
     def session(self, request: gr.Request, *filters: Any) -> str:
         """Return what the page's script must know: who works on what, and the address that restores the filters."""
@@ -174,6 +176,10 @@ def _lay_out(dataset: Any) -> CurateComponents:
         checkpoint = gr.Dropdown(
             [], label="scores with", filterable=False, elem_id="scores-with", min_width=150, scale=0
         )
+    # of a phone, by its style alone: the filters would fill the first screen
+    show_filters = gr.Checkbox(
+        False, label="show the filters", interactive=True, elem_id="show-filters", container=False
+    )
     filters, drawer, curators, library = _lay_out_filters(dataset)
     with gr.Row(elem_classes="columns curate"):
         with gr.Column(elem_classes="card", min_width=220):
@@ -199,6 +205,7 @@ def _lay_out(dataset: Any) -> CurateComponents:
     return CurateComponents(
         filters=filters,
         drawer=drawer,
+        show_filters=show_filters,
         checkpoint=checkpoint,
         gallery=gallery,
         note=note,
@@ -235,7 +242,7 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     shown = [parts.gallery, parts.note, parts.pages, parts.curators, *choices]
     regions = in_order("regions")
     link = gr.Textbox(visible=False)
-    restored = app.load(page.open, None, [parts.checkpoint, parts.drawer, *filters], **LIGHT).then(
+    restored = app.load(page.open, None, [parts.checkpoint, parts.drawer, parts.show_filters, *filters], **LIGHT).then(
         page.show, filters, shown, **regions
     )
     gr.on(change_events(filters), page.show, filters, shown, **regions)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -81,8 +81,9 @@ class Trainer:
         """
         check_tracker(config.tracker)
         self.config = config
+        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator makes it
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if uses_bf16(config.precision, PartialState().device.type) else "no",
+            mixed_precision="bf16" if uses_bf16(config.precision, state.device.type) else "no",
             log_with=None if config.tracker == "none" else config.tracker,
             project_dir=str(config.out),
         )

@@ -291,6 +291,11 @@ def test_the_list_shows_the_chosen_one_and_the_gallery_is_wide_again_afterwards(
 def test_on_a_phone_a_tap_leads_to_the_editor_and_buttons_are_large(page: Page) -> None:
     fits(page, 400)
     page.keyboard.press("Escape")
+    expect(page.locator("#statuses")).to_be_hidden()
+    expect(page.locator("#regions .tile").first).to_be_in_viewport()  # nothing has been scrolled
+    page.get_by_label("show the filters").check()
+    expect(page.locator("#statuses")).to_be_visible()
+    page.get_by_label("show the filters").uncheck()
     tile = page.locator("#regions .tile").nth(5)
     tile.scroll_into_view_if_needed()
     tile.click()
