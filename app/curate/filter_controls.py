@@ -19,6 +19,7 @@ SORTS = [
     ("largest disagreement first", "disagreement"),
     ("outliers first", "outliers"),
 ]
+LIKENESS = [("the most like first", "newest"), *SORTS[1:]]  # while a search by likeness is on
 ANY, ANY_RUN = ("any", ""), 0
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 
 from app.access.accounts import person_of
 from app.core.page_values import whole_number
+from app.curate.filter_controls import LIKENESS, SORTS
 from app.services import Services
 from app.ui.events import LIGHT, ON_JOB, QUEUE_ALL, TICK_SECONDS, control_job_by_button, html, in_order, script, warn
 from app.ui.html import command_details, heading, render
@@ -95,7 +96,10 @@ class MapSection:
         return map_panels.similar_groups_panel(groups, by, self.services.settings.home)
 
     def ask(self, dataset: str | None, what: str, event: gr.EventData) -> list[Any]:
-        """Select what was drawn around, what is like what is open or like words, or all. Returns selection, bridge."""
+        """Select what was drawn around, what is like what is open or like words, or all.
+
+        Returns selection, bridge, sort.
+        """
         from app.curate import map_actions
 
         ask, points = event.ask if isinstance(event.ask, Mapping) else {}, _what(what)
@@ -113,9 +117,10 @@ class MapSection:
                 return self.forget()
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return [gr.skip(), gr.skip(), gr.skip()]
         shown = render("curate/templates/selection.html", count=count, what=what, alike=does == "like", words=words)
-        return [selection if count else "", shown]
+        alike = count and does in ("like", "words")
+        return [selection if count else "", shown, gr.update(choices=LIKENESS if alike else SORTS)]
 
     def peek(self, what: str, event: gr.EventData) -> str:
         """Show the thumbnail of the point under the pointer. Returns peek."""
@@ -129,8 +134,8 @@ class MapSection:
         return map_panels.peek_panel(*found, self.services.settings.home) if found else ""
 
     def forget(self) -> list[Any]:
-        """Forget the selection, which belongs to the map of another data set. Returns selection, bridge."""
-        return ["", NO_SELECTION]
+        """Forget the selection, which belongs to the map of another data set. Returns selection, bridge, sort."""
+        return ["", NO_SELECTION, gr.update(choices=SORTS)]
 
     def start_map(self, dataset: str | None, what: str, checkpoint: str, request: gr.Request) -> list[Any]:
         """Queue the drawing of the map. Returns jobs, ended."""
@@ -242,17 +247,18 @@ def lay_out() -> MapComponents:
     )
 
 
-def wire(page: MapSection, parts: MapComponents, *, dataset: Any, checkpoint: Any, selection: Any) -> None:
-    """Wire its events."""
+def wire(page: MapSection, parts: MapComponents, *, filters: Mapping[str, Any], checkpoint: Any) -> None:
+    """Wire its events. filters: the controls that it reads and sets, by name."""
+    dataset, selection, sort = (filters[name] for name in ("dataset", "selection", "sort"))
     drawing, jobs = [dataset, parts.what, parts.colour], [parts.jobs, parts.ended]
     turn = in_order("map")
     parts.fold.expand(page.unfold, drawing, [parts.map, parts.similar, *jobs, parts.tick], **turn)
     parts.fold.collapse(page.fold, None, parts.tick, **LIGHT)
     changes = [each.change for each in (dataset, parts.what, parts.colour, parts.ended)]
     gr.on(changes, page.draw, drawing, parts.map, **turn)
-    dataset.change(page.forget, None, [selection, parts.bridge], **turn)
+    dataset.change(page.forget, None, [selection, parts.bridge, sort], **turn)
     gr.on([dataset.change, parts.ended.change], page.similar, dataset, parts.similar, **turn)
-    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge], **(turn | QUEUE_ALL))
+    parts.bridge.click(page.ask, [dataset, parts.what], [selection, parts.bridge, sort], **(turn | QUEUE_ALL))
     parts.bridge.select(page.peek, parts.what, parts.peek, **LIGHT)
     parts.draw.click(page.start_map, [dataset, parts.what, checkpoint], jobs, **LIGHT)
     parts.score.click(page.start_scores, [dataset, parts.what, checkpoint], jobs, **LIGHT)

@@ -252,13 +252,8 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
         gr.on(change_events(filters), page.session, filters, link, **links),
     ):
         linked.then(None, link, None, js=SESSION_SCRIPT, api_visibility="private")
-    map_page.wire(
-        map_page.MapSection(page.services),
-        parts.map,
-        dataset=parts.filters["dataset"],
-        checkpoint=parts.checkpoint,
-        selection=parts.filters["selection"],
-    )
+    section = map_page.MapSection(page.services)
+    map_page.wire(section, parts.map, filters=parts.filters, checkpoint=parts.checkpoint)
     page_outputs = [parts.gallery, parts.note, parts.pages]
     dataset = parts.filters["dataset"]
 

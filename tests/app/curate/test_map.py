@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from app.core.image_cache import Pictures
 from app.curate import actions as curate_actions
 from app.curate import map_actions, map_panels
 from app.curate.map_cache import MapSelection, atlas_of, chosen_by
+from app.curate.map_page import MapSection
 from app.curate.panels import curators_panel
 from app.jobs.control import NewJob
 from app.services import Services
@@ -279,6 +281,13 @@ def test_words_find_what_is_most_like_them_whoever_described_it(services: Servic
     assert seen == sorted(seen, reverse=True) and seen[0] > seen[-1] + 0.1
     tiles = curate_actions.gallery(services, query(selection=selection)).tiles
     assert [tile.region.id for tile in tiles] == [number for number in found if number in {t.region.id for t in tiles}]
+    section = MapSection(services)
+    for ask, order in (
+        ({"do": "words", "words": "a red lid"}, "the most like first"),
+        ({"do": "all"}, "newest first"),
+    ):
+        found_selection, _, sort = section.ask("lids", "regions", gr.EventData(None, {"ask": ask}))
+        assert (found_selection, sort["choices"][0]) == (selection if "words" in ask else "", (order, "newest"))
     of_pictures = MapSelection("pictures", ids=(3, 2)).to_text()
     seen_pictures = [tile.image.id for tile in curate_actions.gallery(services, query(selection=of_pictures)).tiles]
     assert seen_pictures == sorted(seen_pictures, key=(3, 2).index) and len({*seen_pictures}) == 2
