@@ -50,7 +50,7 @@ After = Literal["", "the audit", "a person"]
 SEED = 0
 POOL, STEPS, BATCH, WARM_STEPS = 2_000, 120, 32, 30
 AUDITOR_EPOCHS = 1
-SHARES, MIDDLE, FEWER_WRONG, MOST_WRONG = (0.1, 0.3, 1.0), 0.3, 0.2, 0.4
+SHARES, MIDDLE, MOST_WRONG = (0.1, 0.3, 1.0), 0.3, 0.4
 BY_HAND, VERDICT = 12.5, 2.0
 """Seconds of a person: a box and its words (Gygli and Ferrari 2019, arXiv 1905.10576, the two-stage way); a verdict."""
 PLOT = "images/annotation_worth.svg"
@@ -71,7 +71,7 @@ class Arm(NamedTuple):
 
 CLEAN, NOISY = (tuple(Arm(share, wrong) for share in SHARES) for wrong in (0.0, MOST_WRONG))
 AUDITED, JUDGED = Arm(MIDDLE, MOST_WRONG, "the audit"), Arm(MIDDLE, MOST_WRONG, "a person")
-ARMS = (*CLEAN, *NOISY, AUDITED, JUDGED, Arm(MIDDLE, FEWER_WRONG))
+ARMS = (*CLEAN, *NOISY, AUDITED, JUDGED)
 
 
 class Note(NamedTuple):

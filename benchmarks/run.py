@@ -12,6 +12,7 @@ import tyro
 
 from benchmarks import (
     annotation,
+    annotation_worth,
     annotators,
     app_start,
     audit,
@@ -91,6 +92,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         app_start,
         people,
         train_page,
+        annotation_worth,
         tuned_regions,
     )
     for benchmark in room.BENCHMARKS

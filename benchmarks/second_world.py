@@ -26,8 +26,7 @@ from benchmarks.rows import AS_MEASURED, Benchmark, Finding
 
 PLACE = "world2"
 FEW_PICTURES, MANY_PICTURES = 12_800, 100_000  # to train on
-TRIAL_IMAGES, SHORT_IMAGES, FULL_IMAGES = 6_400, 25_600, 300_000
-LEAD_BAR, TWIN_BAR = 15.0, 20.0  # points and percent
+TRIAL_IMAGES, FULL_IMAGES = 6_400, 300_000
 CLIP = ("--clip",)
 WARM = ("--init", "grain/checkpoints/sample", "--learning-rate", "5e-4")
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +44,6 @@ ARMS: Mapping[str, tuple[str, ...]] = {
 Those that end in warm begin with the embedded GRAIN: a CLIP with its towers, a GRAIN with its decoder too.
 """
 FROM_SCRATCH = tuple(arm for arm in ARMS if not arm.endswith("-warm"))
-SHORT_ARMS = ("grain", "clip-descriptions", "clip-sentence", "clip")
 WARM_ARMS = tuple(arm for arm in ARMS if arm.endswith("-warm"))
 SAID = {
     "grain": "GRAIN",
@@ -103,13 +101,6 @@ def trial() -> Finding:
     return Finding(detail[f"{SAID['grain-warm']} by regions over the strongest twin, points"][0], None, detail)
 
 
-def short() -> Finding:
-    """GRAIN and its three twins from scratch, after a short training of one seed."""
-    detail = measured(SHORT_IMAGES, (0,), SHORT_ARMS)
-    ahead, twin = detail[f"{SAID['grain']} by regions over the strongest twin, points"], detail["strongest twin %"]
-    return Finding(ahead[0], ahead[0] >= LEAD_BAR and ahead[1] > 0 and twin[0] >= TWIN_BAR, detail)
-
-
 @dataclass(frozen=True)
 class SecondWorldConfig:
     """Train the arms, measure them, or list what is done."""
@@ -152,15 +143,6 @@ BENCHMARKS = (
         "points",
         EVALUATION_SEEDS[0],
         trial,
-    ),
-    Benchmark(
-        "families_short",
-        f"novel classes that differ in one thing, after {SHORT_IMAGES:,} images of the second sample world from "
-        "scratch: GRAIN by its regions over the strongest of three CLIP twins, in its best way",
-        f"≥ {LEAD_BAR:g} points, interval excludes 0, the twin ≥ {TWIN_BAR:g} %",
-        "points",
-        EVALUATION_SEEDS[0],
-        short,
     ),
 )
 
