@@ -74,26 +74,29 @@ AUDITED, JUDGED = Arm(MIDDLE, MOST_WRONG, "the audit"), Arm(MIDDLE, MOST_WRONG, 
 ARMS = (*CLEAN, *NOISY, AUDITED, JUDGED)
 
 
-class Note(NamedTuple):
-    """A region with the one phrase that is written of it. other: a wrong one. luck: it is wrong in a share above it."""
+class DescribedRegion(NamedTuple):
+    """A region with the phrase of it, and one of another picture, which it gets where more than `draw` are wrong.
+
+    draw: 0 to 1, uniform.
+    """
 
     boxes: tuple[Any, ...]
     text: str
     other: str
-    luck: float
+    draw: float
 
     def written(self, wrong: float) -> str:
         """Return what is written where a share of descriptions is wrong."""
-        return self.other if self.luck < wrong else self.text
+        return self.other if self.draw < wrong else self.text
 
 
 @dataclass(frozen=True, eq=False)
-class Noted:
+class DescribedPicture:
     """A picture of the pool. key: its file."""
 
     key: str
     kept: Picture
-    notes: tuple[Note, ...]
+    regions: tuple[DescribedRegion, ...]
 
 
 def main() -> None:
@@ -117,12 +120,11 @@ def learned_from() -> tuple[tuple[str, Photograph], ...]:
 
 def keyed_photographs() -> Iterator[tuple[str, Photograph]]:
     """All pictures, with the names of their files."""
-    lines = (folder("GRAIN_BENCH_ENTITIES", "entities.jsonl") / "entities.jsonl").read_text(encoding="utf-8")
-    yield from zip((json.loads(line)["image"] for line in lines.splitlines()), photographs(), strict=True)
+    yield from zip(entity_rows()[1], photographs(), strict=True)
 
 
 @cache
-def pool() -> tuple[Noted, ...]:
+def pool() -> tuple[DescribedPicture, ...]:
     """The pictures that are trained on, the smaller shares first, and what is written of them."""
     mine = learned_from()[:POOL]
     order = np.random.default_rng([SEED, 1])
@@ -131,33 +133,34 @@ def pool() -> tuple[Noted, ...]:
         for _, each in mine
     ]
     found = []
-    for row, ((key, each), regions) in enumerate(zip(mine, drawn, strict=True)):
-        notes = []
-        for boxes, text in regions:
+    for row, ((key, each), phrases) in enumerate(zip(mine, drawn, strict=True)):
+        regions = []
+        for boxes, text in phrases:
             elsewhere = drawn[(row + 1 + order.integers(POOL - 1)) % POOL]
-            notes.append(Note(boxes, text, elsewhere[order.integers(len(elsewhere))][1], order.random()))
-        found.append(Noted(key, each.kept, tuple(notes)))
+            other = elsewhere[order.integers(len(elsewhere))][1]
+            regions.append(DescribedRegion(boxes, text, other, order.random()))
+        found.append(DescribedPicture(key, each.kept, tuple(regions)))
     return tuple(found)
 
 
-def learned_notes(noted: Noted, arm: Arm) -> list[Note]:
-    """What is left of a picture's notes where an arm learns."""
+def learned_regions(picture: DescribedPicture, arm: Arm) -> list[DescribedRegion]:
+    """The regions of a picture that an arm learns."""
     if arm.after == "a person":
-        return [note for note in noted.notes if note.luck >= arm.wrong]
-    dropped = audited()[noted.key] if arm.after == "the audit" else frozenset()
-    return [note for note in noted.notes if note.written(arm.wrong) not in dropped]
+        return [region for region in picture.regions if region.draw >= arm.wrong]
+    dropped = audited()[picture.key] if arm.after == "the audit" else frozenset()
+    return [region for region in picture.regions if region.written(arm.wrong) not in dropped]
 
 
 def pictures_of(arm: Arm) -> list[Picture]:
     """The pictures that an arm learns from."""
-    told = []
-    for noted in some_of_pool(arm):
-        entities = [Entity(note.boxes, (note.written(arm.wrong),)) for note in learned_notes(noted, arm)]
-        told.append(noted.kept._replace(entities=entities))
-    return [picture for picture in told if picture.entities]
+    described = []
+    for picture in some_of_pool(arm):
+        entities = [Entity(each.boxes, (each.written(arm.wrong),)) for each in learned_regions(picture, arm)]
+        described.append(picture.kept._replace(entities=entities))
+    return [picture for picture in described if picture.entities]
 
 
-def some_of_pool(arm: Arm) -> tuple[Noted, ...]:
+def some_of_pool(arm: Arm) -> tuple[DescribedPicture, ...]:
     """An arm's share of the pool."""
     return pool()[: round(arm.share * POOL)]
 
@@ -215,17 +218,17 @@ def audit() -> Iterator[tuple[str, set[str]]]:
     localizer = PhotoLocalizer(WEAK_BOXES, predictor)
     witnesses: list[Witness] = [DetectorWitness(localizer), LikenessWitness(predictor, "auditor")]
     measurer = BoxMeasurer(localizer, PhotoInstances(localizer))
-    for noted in tqdm(some_of_pool(AUDITED), unit="photo"):
-        possible = [text for note in noted.notes for text in (note.text, note.written(MOST_WRONG))]
+    for picture in tqdm(some_of_pool(AUDITED), unit="photo"):
+        possible = [text for region in picture.regions for text in (region.text, region.written(MOST_WRONG))]
         texts = list(dict.fromkeys(possible))
         [found] = gather(
-            [picture_at(noted.key)], [texts], witnesses=witnesses, vqa=None, vocabulary=RARE_THINGS, measurer=measurer
+            [image_at(picture.key)], [texts], witnesses=witnesses, vqa=None, vocabulary=RARE_THINGS, measurer=measurer
         )
         judged = {text: judge.description(claims) for text, claims in zip(texts, found, strict=True)}
-        yield noted.key, {text for text in texts if any(one.verdict == "unsupported" for one in judged[text])}
+        yield picture.key, {text for text in texts if any(one.verdict == "unsupported" for one in judged[text])}
 
 
-def picture_at(key: str) -> Image.Image:
+def image_at(key: str) -> Image.Image:
     """A picture in about its own shape."""
     root, rows = entity_rows()
     return upright_picture(root, rows[key])
@@ -233,7 +236,7 @@ def picture_at(key: str) -> Image.Image:
 
 @cache
 def entity_rows() -> tuple[Path, dict[str, Any]]:
-    """The folder of pictures and each picture's line."""
+    """The folder of pictures, and each picture's line in the order of the file."""
     root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
     rows = map(json.loads, (root / "entities.jsonl").read_text(encoding="utf-8").splitlines())
     return root, {row["image"]: row for row in rows}
@@ -248,7 +251,7 @@ def asked() -> tuple[tuple[Picture, ...], Phrases]:
 
 @cache
 def right(arm: Arm) -> Numbers:
-    """The share of each test picture's phrases that an arm grounds right, in percent, [P]."""
+    """The share of each test picture's phrases that an arm grounds right, [P] of 0 to 1."""
     model = DenseRegions()
     model.load_state_dict(load_file(weights_of(arm)))
     pictures, phrases = asked()
@@ -258,15 +261,15 @@ def right(arm: Arm) -> Numbers:
 def row_of(arm: Arm) -> dict[str, Any]:
     """What an arm learned from, what that costs people, and what it grounds."""
     some = some_of_pool(arm)
-    learned = [note for noted in some for note in learned_notes(noted, arm)]
+    learned = [region for picture in some for region in learned_regions(picture, arm)]
     seconds = {"": 0.0 if arm.wrong else BY_HAND, "the audit": 0.0, "a person": VERDICT}[arm.after]
     return {
         "pictures": len(some),
         "wrong descriptions": f"{arm.wrong:.0%}",
         "wrong ones left out by": arm.after,
         "regions learned from": len(learned),
-        "of them wrong %": 100 * float(np.mean([note.luck < arm.wrong for note in learned])),
-        "hours of a person": seconds * sum(len(noted.notes) for noted in some) / 3600,
+        "of them wrong %": 100 * float(np.mean([region.draw < arm.wrong for region in learned])),
+        "hours of a person": seconds * sum(len(picture.regions) for picture in some) / 3600,
         "right %": percent(right(arm)),
     }
 
@@ -274,10 +277,10 @@ def row_of(arm: Arm) -> dict[str, Any]:
 def audit_row() -> dict[str, Any]:
     """How many wrong and right descriptions of the pool the audit leaves out."""
     verdicts = [
-        (text in audited()[noted.key], text != note.text)
-        for noted in some_of_pool(AUDITED)
-        for note in noted.notes
-        for text in dict.fromkeys((note.text, note.written(MOST_WRONG)))
+        (text in audited()[picture.key], text != region.text)
+        for picture in some_of_pool(AUDITED)
+        for region in picture.regions
+        for text in dict.fromkeys((region.text, region.written(MOST_WRONG)))
     ]
     dropped, wrong = np.array(verdicts, bool).T
     return {
@@ -293,7 +296,7 @@ def measured() -> Finding:
     lost = lead(clean, noisy)
     detail = {
         "test pictures": len(clean),
-        "steps": f"{STEPS} of {BATCH} pictures for each; seed {SEED}",
+        "steps": f"{STEPS}, rounded to whole epochs, of {BATCH} pictures for each; seed {SEED}",
         "seconds of a person": f"{BY_HAND} for a box with its words, {VERDICT} for a verdict",
         "intervals": "95 % bootstrap over test pictures",
         **{f"the audit: {name}": value for name, value in audit_row().items()},
@@ -330,8 +333,8 @@ def draw_plot() -> None:
 BENCHMARKS = (
     Benchmark(
         "annotation_worth",
-        f"GRAIN on photographs after {STEPS} steps on 10, 30 and 100 % of {POOL:,} pictures, with wrong descriptions, "
-        "and after the audit or a person left some out: phrases right at IoU ≥ 0.5 that 40 % wrong descriptions cost",
+        f"GRAIN on photographs after some {STEPS} steps on 10, 30 and 100 % of {POOL:,} pictures, with wrong "
+        "descriptions, and after the audit or a person left some out: phrases right at IoU ≥ 0.5 that 40 % wrong descriptions cost",
         AS_MEASURED,
         "points",
         SEED,

@@ -208,15 +208,14 @@ class RandomHand:
 
     def review(self) -> None:
         """Call the picture reviewed, or not finished."""
-        before = None
-        if self.chance.random() < 0.7:
+        after = self.chance.choice(("reviewed", "reviewed", "open"))
+        if after == "reviewed":
             self.page.keyboard.press("d")
-            before, after = self.seen(), "reviewed"
         else:
             self.page.locator("#editor button[data-review='open']").click()
-            before, after = self.seen(), "open"
-        if before and before["review"] != after:
-            self.model.act((f"picture {before['picture']}", "review"), before["review"], after)
+        seen = self.seen()
+        if seen and seen["review"] != after:
+            self.model.act((f"picture {seen['picture']}", "review"), seen["review"], after)
 
     def nudge(self) -> None:
         """Move the box, or its right and lower side, by a few pixels."""
@@ -339,9 +338,9 @@ def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> li
             faults.append(f"box of region {number}: {box} was wanted, {sides} is there")
     for each in _batches(engine):
         for what, there in (("caption", each.image.caption), ("review", each.image.review)):
-            wished = model.values.get((f"picture {each.image.id}", what), "open" if what == "review" else there)
-            if wished != there:
-                faults.append(f"{what} of picture {each.image.id}: {wished} was wanted, {there} is there")
+            expected = model.values.get((f"picture {each.image.id}", what), "open" if what == "review" else there)
+            if expected != there:
+                faults.append(f"{what} of picture {each.image.id}: {expected} was wanted, {there} is there")
     for words, times in model.written.items():
         faults += [] if drawn[words] == times else [f"made {drawn[words]} times, not {times}: {words}"]
     return faults

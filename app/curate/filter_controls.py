@@ -144,7 +144,7 @@ def restored_controls(parameters: Mapping[str, str], dataset: Any) -> list[Any]:
     return [control.neutral if value in (None, "") else control.restore(value) for control, value in given]
 
 
-def set_controls(values: Sequence[Any]) -> list[FilterControl]:
+def changed_controls(values: Sequence[Any]) -> list[FilterControl]:
     """Return the controls, but the data set's, that an update sets: what hides one of them must be open."""
     pairs = zip(CONTROLS, values, strict=True)
     return [control for control, value in pairs if control.make and value != control.neutral]

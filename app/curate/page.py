@@ -16,7 +16,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.access.rules import allows
 from app.curate import bulk_page, map_page
-from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, query_of, restored_controls, set_controls
+from app.curate.filter_controls import ANY, ANY_RUN, CONTROLS, address_of, changed_controls, query_of, restored_controls
 from app.services import Services
 from app.ui.dataset_choice import NO_DATASET, open_dataset
 from app.ui.events import LIGHT, Paged, change_events, html, in_order, script
@@ -100,7 +100,7 @@ class CuratePage(Paged):
         chosen = next(iter(usable), NO_SCORES)
         query = dict(request.query_params)
         controls = restored_controls(query, open_dataset(self.services, request).field)
-        chosen_by_link = set_controls(controls)
+        chosen_by_link = changed_controls(controls)
         drawer = gr.Accordion(open=any(control.drawer for control in chosen_by_link))
         return [gr.Dropdown(choices=choices, value=chosen), drawer, bool(chosen_by_link), *controls]
 
