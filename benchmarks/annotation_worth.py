@@ -334,7 +334,8 @@ BENCHMARKS = (
     Benchmark(
         "annotation_worth",
         f"GRAIN on photographs after some {STEPS} steps on 10, 30 and 100 % of {POOL:,} pictures, with wrong "
-        "descriptions, and after the audit or a person left some out: phrases right at IoU ≥ 0.5 that 40 % wrong descriptions cost",
+        "descriptions, and after the audit or a person left some out: phrases right at IoU ≥ 0.5 that 40 % wrong "
+        "descriptions cost",
         AS_MEASURED,
         "points",
         SEED,
