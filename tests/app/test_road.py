@@ -34,7 +34,7 @@ def test_from_the_example_to_a_promoted_model_in_few_clicks_without_a_shell(
         expect(page.locator("#stage")).to_be_visible()
     assert len(stations) == 8 and 10 < len(walk.clicks) <= MOST_CLICKS, walk.clicks
     ran = json.loads((home / "runs" / "run-1" / "config.json").read_text())
-    assert (ran["images"], Path(ran["init"]).name, Path(ran["init"]).parent) == (IMAGES, "sample", EMBEDDED)
+    assert (ran["images"], ran["init"]) == (IMAGES, "sample"), "a name, which is the same on any machine"
     promoted, start = home / "checkpoints" / "run-1", EMBEDDED / "sample"
     verify(promoted)
     assert read_info(promoted).trained_on.startswith("200 pictures of the data set sample-world")
