@@ -61,7 +61,7 @@ def open_engine(url: str) -> Engine:
     engine = connect_to(url)
     where = engine.url.render_as_string(hide_password=True)
     try:
-        with engine.begin() as connection:
+        with engine.execution_options(copies_tables=True).begin() as connection:
             upgrade(connection)
     except DBAPIError as error:
         engine.dispose()
@@ -202,12 +202,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute(f"PRAGMA journal_mode = {journal_mode(sqlite3.sqlite_version_info)}")
     connection.execute("PRAGMA synchronous = FULL")  # an acknowledged edit survives a power cut
-    connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("read_only", False)
+    options = connection.get_execution_options()
+    read_only = options.get("read_only", False)
+    # off while migrations copy tables that others point at: they are dropped for a moment
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {int(not options.get('copies_tables', False))}")
     connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")  # each time: the pool hands connections round
     # IMMEDIATE: a reader that turns writer midway would fail at once instead of waiting its turn
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

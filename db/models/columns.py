@@ -11,6 +11,8 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
 
 BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only under the name INTEGER
+NEVER_AGAIN = {"sqlite_autoincrement": True}
+"""For a table whose ids other places keep: SQLite would give the largest again after its row is gone."""
 
 
 def one_of(column: str, words: Any) -> CheckConstraint:

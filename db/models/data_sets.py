@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy import JSON, Index, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from db.models.columns import BIG, UtcDateTime, now
+from db.models.columns import BIG, NEVER_AGAIN, UtcDateTime, now
 
 Review = Literal["open", "reviewed", "empty"]
 """open: nobody has finished the picture. reviewed: somebody has. empty: somebody has, and there is nothing to mark."""
@@ -32,6 +32,7 @@ class Image(SQLModel, table=True):
         Index("ix_image_page", "dataset_id", "id"),
         Index("ix_image_phash", "dataset_id", "phash"),
         Index("ix_image_review", "dataset_id", "review", "id"),
+        NEVER_AGAIN,
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, Index, String, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
-from db.models.columns import BIG, UtcDateTime, now, one_of, partial_index
+from db.models.columns import BIG, NEVER_AGAIN, UtcDateTime, now, one_of, partial_index
 
 Status = Literal["pending", "accepted", "rejected", "deleted"]
 """deleted: gone from sight, whole in the table, so that it can be restored."""
@@ -44,6 +44,7 @@ class RegionRow(SQLModel, table=True):
         partial_index("ix_region_box", "box_id", where="box_id IS NOT NULL"),
         partial_index("ix_region_description", "description_id", where="description_id IS NOT NULL"),
         partial_index("ix_region_stage_result", "stage_result_id", where="stage_result_id IS NOT NULL"),
+        NEVER_AGAIN,
     )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG)

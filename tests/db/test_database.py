@@ -191,6 +191,8 @@ def test_regions_and_their_history_keep_their_rows_when_their_tables_are_renamed
             assert index_regions(session) == 2
             words = CurateFilter(words="tin")
             assert [row.id for row in curate_page(session, dataset_id=1, filters=words).regions] == [2]
+            broken = "PRAGMA foreign_key_check" if engine.dialect.name == "sqlite" else "SELECT 1 WHERE false"
+            assert session.connection().exec_driver_sql(broken).all() == [], "others point at the copied tables"
         engine.dispose()
 
 

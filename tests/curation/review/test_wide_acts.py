@@ -124,6 +124,18 @@ def test_what_was_removed_for_good_and_what_a_version_does_not_hold_are_told(lid
         count_restore(lids, tmp_path, dataset="lids", version="third")
 
 
+def test_a_region_never_gets_the_number_of_one_that_was_removed_for_good(lids: Engine, tmp_path: Path) -> None:
+    last = every(lids)[-1]
+    freeze(lids, tmp_path, dataset="lids", name="all", who="ana", statuses=("pending", "accepted", "rejected"))
+    with transaction(lids) as session:
+        set_status(session, region_id=last.id, expected_version=last.version, who="bo", status="deleted")
+        assert remove_deleted(session, dataset_id=1) == 1
+        add_region_by_hand(session, image_id=last.image_id, who="bo", xyxy=BOX, text="a spoon")
+    assert every(lids)[-1].id > last.id, "versions, maps and Label Studio's tasks know regions by their numbers"
+    restore_version(lids, tmp_path, **ANA | {"version": "all"})
+    assert every(lids)[-1].text == "a spoon"
+
+
 def test_an_undo_leaves_what_somebody_changed_since_and_belongs_to_its_person(lids: Engine, tmp_path: Path) -> None:
     with transaction(lids) as session:
         edited(session, every(lids))
