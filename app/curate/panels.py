@@ -101,6 +101,7 @@ def editor_panel(opened: OpenedPicture) -> str:
         facts=[(name, facts.get(name, "")) for name in names],
         filled=len(facts),
         edits=[_edit(edit) for edit in opened.edits],
+        removal=f"/data?remove={image.id}",
     )
 
 

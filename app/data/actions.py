@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from app.core.page_values import chosen_dataset
-from app.data.upkeep_actions import DELETE, RESTORE, UNDO
+from app.data.upkeep_actions import DELETE, REMOVE, RESTORE, UNDO
 from app.jobs.control import NewJob
 from app.jobs.imports import ANNOTATIONS
 from app.services import Services
@@ -41,7 +41,7 @@ from db.queries.values import check_line
 from db.queries.version_queries import count_reviews, list_versions
 from user_errors import UserError
 
-KINDS = ("freeze", "export", ANNOTATIONS, RESTORE, UNDO, DELETE)  # of jobs that the page shows
+KINDS = ("freeze", "export", ANNOTATIONS, RESTORE, UNDO, REMOVE, DELETE)  # of jobs that the page shows
 MOST_CHECKED = 5_000  # pictures that losses are counted on before an export; its job counts all of them
 MOST_DIFFERENT = 12  # pictures of a difference that are shown at a time
 NAME = re.compile(r"[^A-Za-z0-9_-]+")

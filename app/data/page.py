@@ -383,6 +383,6 @@ def _wire(app: gr.Blocks, page: DataPage, parts: DataComponents) -> None:
     imports.button.click(page.import_annotations, importing, [imports.note, parts.jobs], **LIGHT)
     parts.jobs.click(page.ask, None, parts.jobs, **(LIGHT | QUEUE_ALL))
     section = upkeep_page.UpkeepSection(page.services, page.jobs)
-    upkeep_page.wire(section, parts.upkeep, dataset=dataset, versions=parts.outputs.versions, jobs=parts.jobs)
+    upkeep_page.wire(app, section, parts.upkeep, dataset=dataset, versions=parts.outputs.versions, jobs=parts.jobs)
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
     parts.jobs.change(page.show, known, outputs, **READING)  # a job may have changed the data set

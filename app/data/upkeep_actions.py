@@ -1,4 +1,7 @@
-"""Answer what the Data page takes back: versions restored, runs and imports undone, data sets renamed and deleted."""
+"""Answer what the Data page takes back.
+
+Versions restored, runs and imports undone, pictures removed, data sets renamed and deleted.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from typing import Any
 
 from app.core.page_values import whole_number
 from app.jobs.control import NewJob
+from app.jobs.imports import IMPORT
 from app.services import Services
 from curation.data_sets.delete import DeleteConfig
 from curation.data_sets.delete import command_line as delete_command
-from curation.data_sets.dependents import DatasetDependents, dependents_of
+from curation.data_sets.dependents import DatasetDependents, check_no_job, dependents_of
+from curation.data_sets.remove_pictures import PictureDependents, RemovePicturesConfig, dependents_of_pictures
+from curation.data_sets.remove_pictures import command_line as remove_command
 from curation.data_sets.rename import check_rename, rename
 from curation.review.restore import RestoreConfig
 from curation.review.restore import command_line as restore_command
@@ -20,15 +26,17 @@ from curation.review.undo import UndoConfig
 from curation.review.undo import command_line as undo_command
 from curation.review.wide_acts import count_work, import_work, run_work
 from db.engine import reading
-from db.models import AnnotationRun, ImportRecord, ReviewAct
+from db.models import AnnotationRun, ImportRecord, Job, ReviewAct
 from db.queries.data_set_queries import get_dataset
-from db.queries.review_queries import get_act, latest_acts
+from db.queries.job_queries import get_job, job_page
+from db.queries.review_queries import count_tags, get_act, latest_acts
 from db.queries.run_queries import list_runs
 from db.queries.wide_act_queries import BroughtCount, list_imports
 from user_errors import UserError
 
-RESTORE, UNDO, DELETE = "restore-version", "undo", "delete-dataset"  # kinds of jobs
+RESTORE, UNDO, REMOVE, DELETE = "restore-version", "undo", "remove-pictures", "delete-dataset"  # kinds of jobs
 MOST_WORKS = 8  # runs, imports and acts that are listed, each
+MOST_IMPORTS = 200  # the latest imports of all data sets, among which a data set's are looked for
 WIDE = ("restore version", "undo run", "undo import")
 
 
@@ -40,6 +48,14 @@ class DatasetWorks:
     imports: Sequence[ImportRecord]
     acts: Sequence[ReviewAct]
     who: str
+
+
+@dataclass(frozen=True)
+class RemovablePictures:
+    """Ways to name pictures that are to be removed: the latest imports of pictures, and tags with their regions."""
+
+    imports: Sequence[Job]
+    tags: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,59 @@ def queue(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str)
     return argv
 
 
+def removable(services: Services, dataset: str) -> RemovablePictures:
+    """Return how pictures of a data set can be named; nothing where there is no such data set."""
+    with reading(services.engine) as session:
+        found = get_dataset(session, name=dataset) if dataset else None
+        if found is None:
+            return RemovablePictures((), {})
+        imports = [job for job in job_page(session, kind=IMPORT, limit=MOST_IMPORTS) if _source(job, dataset)]
+        return RemovablePictures(imports[:MOST_WORKS], count_tags(session, dataset_id=found.id))
+
+
+def removal(services: Services, dataset: str, ask: Mapping[str, Any]) -> PictureDependents:
+    """Return what depends on the pictures that are to be removed.
+
+    Raises: UserError: as of `removal_config`, or there are no such pictures.
+    """
+    return dependents_of_pictures(services.engine, removal_config(services, dataset, ask))
+
+
+def queue_removal(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str) -> list[str]:
+    """Queue the removal of pictures; return its command.
+
+    Raises: UserError: as of `removal`, or a job needs the data set.
+    """
+    config = removal_config(services, dataset, ask)
+    check_no_job(dependents_of_pictures(services.engine, config).jobs)
+    argv = remove_command(config)
+    services.jobs.submit(NewJob(kind=REMOVE, owner=who, config=config, argv=argv))
+    return argv
+
+
+def removal_config(services: Services, dataset: str, ask: Mapping[str, Any]) -> RemovePicturesConfig:
+    """Return the pictures that a page asks for: of an import, of a tag, or one.
+
+    Raises: UserError: it names none.
+    """
+    what, of = str(ask.get("do")), ask.get("of")
+    if what == "import":
+        with reading(services.engine) as session:
+            job = get_job(session, job_id=whole_number("import", of))
+        place = _source(job, dataset) if job else ""
+        if not place:
+            raise UserError("Expected an import of this data set, got another: reload the page.")
+        return RemovePicturesConfig(dataset, place=place, yes=True)
+    if what == "tag" and of:
+        return RemovePicturesConfig(dataset, tag=str(of), yes=True)
+    return RemovePicturesConfig(dataset, images=(whole_number("picture", of),), yes=True)
+
+
+def _source(job: Job, dataset: str) -> str:
+    """Return the place whose pictures an import brought into a data set; "" for another data set's."""
+    return str(job.config.get("source") or "") if job.config.get("dataset") == dataset else ""
+
+
 def dependents(services: Services, dataset: str) -> DatasetDependents:
     """Return what depends on a data set.
 
@@ -121,7 +190,7 @@ def queue_deletion(services: Services, dataset: str, *, who: str) -> None:
 
     Raises: UserError: there is none of that name, or a job needs it.
     """
-    dependents(services, dataset).check_no_job()
+    check_no_job(dependents(services, dataset).jobs)
     config = DeleteConfig(dataset, yes=True)
     services.jobs.submit(NewJob(kind=DELETE, owner=who, config=config, argv=delete_command(config)))
 

@@ -1,4 +1,6 @@
-"""Lay out what the Data page takes back: restored versions, undone runs and imports, renamed and deleted data sets.
+"""Lay out what the Data page takes back.
+
+Restored versions, undone runs and imports, removed pictures, renamed and deleted data sets.
 
 Handlers import what they need of the data's side: the first page must not wait for it.
 """
@@ -13,6 +15,7 @@ import gradio as gr
 
 from app.access.accounts import person_of
 from app.services import Services
+from app.ui.dataset_choice import open_dataset
 from app.ui.events import ON_ASK, QUEUE_ALL, in_order
 from app.ui.html import command_details, notice
 from user_errors import UserError
@@ -26,6 +29,9 @@ class UpkeepComponents:
 
     works: Any
     question: Any
+    removing: Any
+    removable: Any
+    removal: Any
     name: Any
     rename: Any
     delete: Any
@@ -66,6 +72,47 @@ class UpkeepSection:
             return ["", gr.skip()]
         try:
             argv = upkeep_actions.queue(self.services, dataset or "", ask, who=person_of(request).name)
+        except UserError as error:
+            return [notice(error.sentence), gr.skip()]
+        return [command_details(argv), self.jobs()]
+
+    def open_removal(self, request: gr.Request) -> list[Any]:
+        """Ask about the picture that a link names. Returns removing, removal."""
+        picture = request.query_params.get("remove")
+        if not picture:
+            return [gr.skip(), gr.skip()]
+        dataset = open_dataset(self.services, request).chosen
+        return [gr.Accordion(open=True), self._removal(dataset, {"do": "picture", "of": picture})]
+
+    def removable(self, dataset: str | None) -> str:
+        """Show by what pictures can be removed. Returns removable."""
+        from app.data import upkeep_actions, upkeep_panels
+
+        return upkeep_panels.removable_panel(upkeep_actions.removable(self.services, dataset or ""))
+
+    def removal(self, dataset: str | None, event: gr.EventData) -> str:
+        """Say what depends on pictures. Returns removal."""
+        return self._removal(dataset, _asked(event))
+
+    def _removal(self, dataset: str | None, ask: Mapping[str, Any]) -> str:
+        from app.data import upkeep_actions, upkeep_panels
+
+        try:
+            return upkeep_panels.removal_panel(
+                upkeep_actions.removal(self.services, dataset or "", ask), ask, self.services.settings.home
+            )
+        except UserError as error:
+            return notice(error.sentence)
+
+    def remove(self, dataset: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Queue the removal that its question asked. Returns removal, jobs."""
+        from app.data import upkeep_actions
+
+        ask = _asked(event)
+        if ask.get("sure") is not True:
+            return ["", gr.skip()]
+        try:
+            argv = upkeep_actions.queue_removal(self.services, dataset or "", ask, who=person_of(request).name)
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
         return [command_details(argv), self.jobs()]
@@ -123,6 +170,9 @@ def lay_out() -> UpkeepComponents:
     with gr.Accordion("Undo a run or an import", open=False, elem_id="undo-works"):
         works = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="works")
         question = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="undo-question")
+    with gr.Accordion("Remove pictures", open=False, elem_id="remove-pictures") as removing:
+        removable = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="removable")
+        removal = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="removal")
     with gr.Accordion("Rename or delete", open=False, elem_id="rename-delete"):
         name = gr.Textbox(
             label="new name",
@@ -134,19 +184,34 @@ def lay_out() -> UpkeepComponents:
             delete = gr.Button("Delete …", size="sm", min_width=90, elem_id="delete-dataset")
         deletion = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="deletion")
     return UpkeepComponents(
-        works=works, question=question, name=name, rename=rename, delete=delete, deletion=deletion, restore=None
+        works=works,
+        question=question,
+        removing=removing,
+        removable=removable,
+        removal=removal,
+        name=name,
+        rename=rename,
+        delete=delete,
+        deletion=deletion,
+        restore=None,
     )
 
 
-def wire(section: UpkeepSection, parts: UpkeepComponents, *, dataset: Any, versions: Any, jobs: Any) -> None:
+def wire(
+    app: gr.Blocks, section: UpkeepSection, parts: UpkeepComponents, *, dataset: Any, versions: Any, jobs: Any
+) -> None:
     """Wire its events. versions: the list whose buttons ask for a restore. jobs: the page's list of jobs."""
+    app.load(section.open_removal, None, [parts.removing, parts.removal], **READING)
     versions.click(section.question, dataset, parts.restore, **(READING | QUEUE_ALL))
     parts.works.click(section.question, dataset, parts.question, **(READING | QUEUE_ALL))
     for question in (parts.restore, parts.question):
         question.click(section.act, dataset, [question, jobs], **(READING | QUEUE_ALL))
+    parts.removable.click(section.removal, dataset, parts.removal, **(READING | QUEUE_ALL))
+    parts.removal.click(section.remove, dataset, [parts.removal, jobs], **(READING | QUEUE_ALL))
     parts.delete.click(section.deletion, dataset, parts.deletion, **READING)
     parts.rename.click(section.renaming, [dataset, parts.name], parts.deletion, **READING)
     done = [parts.deletion, jobs, dataset, parts.name]
     parts.deletion.click(section.rename_or_delete, dataset, done, **(READING | QUEUE_ALL))
     for event in (dataset.change, jobs.change):
         event(section.works, dataset, parts.works, **READING)
+        event(section.removable, dataset, parts.removable, **READING)

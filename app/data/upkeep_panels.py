@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.core.thumbnails import picture_name, thumbnail_address
+from app.data.upkeep_actions import DatasetWorks, RemovablePictures, UpkeepQuestion
 from app.ui.html import render, things
 from curation.data_sets.delete import STAYS
 from curation.data_sets.dependents import DatasetDependents
+from curation.data_sets.remove_pictures import PictureDependents
 from curation.data_sets.rename import KEPT
 from curation.review.restore_version import RestoreCount
 from db.queries.wide_act_queries import BroughtCount
@@ -57,6 +62,28 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
             choices = [("undo all but those" if count.decided else "undo", ask), *choices]
         return said, choices
     return ["What somebody changed since stays as it is."], [(found.what.split()[0].lower(), ask)]
+
+
+def removable_panel(found: RemovablePictures) -> str:
+    """Render imports of pictures and tags, each with the removal of its pictures."""
+    imports = [
+        (job.config["source"], job.created_at, job.owner, {"do": "import", "of": job.id}) for job in found.imports
+    ]
+    tags = [(tag, things(count, "region"), {"do": "tag", "of": tag}) for tag, count in found.tags.items()]
+    return render("data/templates/removable.html", imports=imports, tags=tags)
+
+
+def removal_panel(found: PictureDependents, ask: Mapping[str, object], home: Path) -> str:
+    """Render what depends on pictures that are to be removed, and the button that does it. ask: what named them."""
+    return render(
+        "data/templates/removal.html",
+        pictures=things(found.pictures, "picture"),
+        shown=[(thumbnail_address(home, image.sha256), picture_name(image)) for image in found.first],
+        more=found.pictures - len(found.first),
+        sentences=found.sentences()[1:],
+        then=found.stays(),
+        ask={**ask, "sure": True},
+    )
 
 
 def deletion_panel(found: DatasetDependents) -> str:

@@ -6,20 +6,22 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from curation.audit.judges import judge_path
-from curation.data_sets.dependents import DatasetDependents, dependents_of, version_files
+from curation.data_sets.dependents import DatasetDependents, check_no_job, dependents_of, version_files
 from curation.explore.atlas import atlas_path
 from curation.files.home import database_url, home_folder
 from curation.ingest.ingest import thumbnail_path
 from curation.ingest.uploads import uploads_of
 from db.engine import Engine, open_engine, reading, retrying
+from db.models import Image
 from db.queries.data_set_queries import image_page, others_have_pictures_below, shared_contents
-from db.queries.dataset_removal_queries import count_rows, remove_rows
+from db.queries.dataset_removal_queries import ImageChoice, count_rows, remove_rows
 from db.queries.version_queries import datasets_of_version
 from grain.command import flags_of, run_command
 from job_progress import job_id, report_progress
@@ -63,7 +65,7 @@ def delete(
     Raises:  UserError: there is no such data set, or a job needs it.
     """
     found = dependents_of(engine, home, dataset=dataset)
-    replace(found, jobs=[job for job in found.jobs if job.id != own_job]).check_no_job()
+    check_no_job([job for job in found.jobs if job.id != own_job])
     number = found.dataset.id
     _remove_files(engine, home, found)
     with reading(engine) as session:
@@ -88,18 +90,29 @@ def _remove_files(engine: Engine, home: Path, found: DatasetDependents) -> None:
     while True:
         with reading(engine) as session:
             page = image_page(session, dataset_id=found.dataset.id, after=after, limit=PAGE)
-            contents = {image.sha256 for image in page if image.has_thumbnail}
-            shared = shared_contents(session, dataset_id=found.dataset.id, sha256s=contents)
         if not page:
             break
         uploads |= uploads_of(home, (image.location for image in page))
-        for sha256 in contents - shared:
-            thumbnail_path(home, sha256).unlink(missing_ok=True)
+        remove_thumbnails(engine, home, page)
         after = page[-1].id
+    remove_uploads(engine, uploads, ids=ImageChoice(found.dataset.id).asked())
+
+
+def remove_thumbnails(engine: Engine, home: Path, images: Sequence[Image]) -> None:
+    """Remove the thumbnails of some images of one data set, but for those that another data set shows too."""
+    contents = {image.sha256 for image in images if image.has_thumbnail}
+    with reading(engine) as session:
+        shared = shared_contents(session, dataset_id=images[0].dataset_id, sha256s=contents)
+    for sha256 in contents - shared:
+        thumbnail_path(home, sha256).unlink(missing_ok=True)
+
+
+def remove_uploads(engine: Engine, uploads: Iterable[Path], *, ids: Any) -> None:
+    """Remove the folders of uploads that have no other pictures than some. ids: of these, a list or a query."""
     for upload in uploads:
         with reading(engine) as session:
-            shared_too = others_have_pictures_below(session, dataset_id=found.dataset.id, folder=str(upload))
-        if not shared_too:
+            kept = others_have_pictures_below(session, folder=str(upload), ids=ids)
+        if not kept:
             shutil.rmtree(upload, ignore_errors=True)
 
 

@@ -31,6 +31,18 @@ COUNTED = {
     "saved_filter": "saved filters",
 }
 """What people hear of, by table; other rows belong to one of these."""
+ONE = {
+    "pictures": "picture",
+    "descriptions in boxes": "description in a box",
+    "edits in the history": "edit in the history",
+    "annotation runs": "annotation run",
+    "imports of annotations": "import of annotations",
+    "audited claims": "audited claim",
+    "people's verdicts on claims": "person's verdict on a claim",
+    "people's labels of classes": "person's label of a class",
+    "tasks in Label Studio, which stay there": "task in Label Studio, which stays there",
+    "saved filters": "saved filter",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class DatasetDependents:
 
     def sentences(self) -> list[str]:
         """Return what depends on it, for people."""
-        found = [f"{count:,} {what}" for what, count in self.counts.items()]
+        found = counts_in_words(self.counts)
         if self.versions:
             names = ", ".join(version.name for version in self.versions)
             found.append(f"{len(self.versions):,} frozen version{'s' * (len(self.versions) != 1)} ({names})")
@@ -70,17 +82,23 @@ class DatasetDependents:
             found.append(f"{len(self.jobs):,} job{'s' * (len(self.jobs) != 1)} that must end first ({names})")
         return found
 
-    def check_no_job(self) -> None:
-        """Refuse to touch a data set that a job works on or waits for.
 
-        Raises: UserError.
-        """
-        if self.jobs:
-            job = self.jobs[0]
-            raise UserError(
-                f"expected a data set that no job needs, but job {job.id} ({job.kind}) is {job.state}: wait for it, or "
-                "cancel it"
-            )
+def counts_in_words(counts: Mapping[str, int]) -> list[str]:
+    """Return counts for people. counts: words of COUNTED -> how many."""
+    return [f"{count:,} {ONE[what] if count == 1 else what}" for what, count in counts.items()]
+
+
+def check_no_job(jobs: Sequence[Job]) -> None:
+    """Refuse to touch a data set that a job works on or waits for. jobs: those that are not over and name it.
+
+    Raises: UserError.
+    """
+    if jobs:
+        job = jobs[0]
+        raise UserError(
+            f"expected a data set that no job needs, but job {job.id} ({job.kind}) is {job.state}: wait for it, or "
+            "cancel it"
+        )
 
 
 def dependents_of(engine: Engine, home: Path, *, dataset: str) -> DatasetDependents:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atomic_files import write_atomically
 from curation.audit.judges import judge_path
-from curation.data_sets.dependents import DatasetDependents, dependents_of
+from curation.data_sets.dependents import DatasetDependents, check_no_job, dependents_of
 from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, reading, retrying
 from db.queries.dataset_removal_queries import check_new_name, rename_dataset
@@ -47,7 +47,7 @@ def rename(engine: Engine, home: Path, *, dataset: str, name: str) -> DatasetDep
     Raises: UserError: the name is taken or no name, there is no such data set, or a job needs it.
     """
     found = dependents_of(engine, home, dataset=dataset)
-    found.check_no_job()
+    check_no_job(found.jobs)
     retrying(engine, lambda session: rename_dataset(session, dataset_id=found.dataset.id, name=name.strip()))
     for mark in found.exports:
         plain = json.loads(mark.read_text(encoding="utf-8")) | {"dataset": name.strip()}

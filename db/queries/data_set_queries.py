@@ -154,10 +154,22 @@ def shared_contents(session: Session, *, dataset_id: int, sha256s: Collection[st
     return found
 
 
-def others_have_pictures_below(session: Session, *, dataset_id: int, folder: str) -> bool:
-    """Tell whether another data set has pictures whose files lie in a folder; all pictures are looked through."""
+def others_have_pictures_below(session: Session, *, folder: str, ids: Any) -> bool:
+    """Tell whether other pictures than some have their files in a folder; all are looked through.
+
+    Args: ids: of those, a list or a query.
+    """
     below = col(Image.location).startswith(f"{folder}/", autoescape=True)
-    return session.exec(select(Image.id).where(Image.dataset_id != dataset_id, below).limit(1)).first() is not None
+    return session.exec(select(Image.id).where(below, col(Image.id).not_in(ids)).limit(1)).first() is not None
+
+
+def places_of_others(session: Session, *, locations: Collection[str], ids: Sequence[int]) -> set[str]:
+    """Return those of some files that other pictures than some lie in; all are looked through."""
+    found: set[str] = set()
+    for some in batches(locations, IN_LIST):
+        asked = select(Image.location).where(col(Image.location).in_(some), col(Image.id).not_in(ids))
+        found |= set(session.exec(asked).all())
+    return found
 
 
 def lookalike_page(session: Session, *, dataset_id: int, after: str = "", limit: int = 50) -> list[list[Image]]:

@@ -1,17 +1,20 @@
-"""Count what belongs to a data set, and remove it a part at a time; which tables those are follows from their keys."""
+"""Count what belongs to a data set or to some of its images, and remove it; the tables follow from their keys."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ForeignKey, Select, Table, delete, func, or_, update
+from sqlalchemy import ForeignKey, Select, Table, delete, func, or_, text, update
 from sqlalchemy import select as select_rows
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, SQLModel, col, select
 
-from db.models import Dataset, Job, RegionRow
+from db.models import Dataset, Image, Job, RegionRow, RegionTag
 from db.queries.bulk import IN_LIST
 from db.queries.data_set_queries import get_dataset
+from db.queries.region_index_queries import tally
 from db.queries.selectivity import on_postgresql
 from db.queries.values import check_line
 from user_errors import UserError
@@ -19,30 +22,89 @@ from user_errors import UserError
 UNFINISHED = ("queued", "running", "paused", "interrupted")  # states of jobs that may go on
 
 
-def tables_of_datasets() -> list[Table]:
-    """Return the tables whose rows belong to one data set, those that others point at last; the data sets' own too."""
-    return [table for table in reversed(SQLModel.metadata.sorted_tables) if _key(table) is not None or _is_root(table)]
+@dataclass(frozen=True)
+class ImageChoice:
+    """Some images of a data set: all that every part which is given says of them.
+
+    place: the folder, archive or file that they came from. tag: of a region of theirs. ids: at most IN_LIST.
+    """
+
+    dataset_id: int
+    place: str = ""
+    tag: str = ""
+    ids: Sequence[int] | None = None
+
+    def asked(self) -> Select[Any]:
+        """Return the query of their ids."""
+        found = select_rows(col(Image.id)).where(col(Image.dataset_id) == self.dataset_id)
+        if self.place:
+            below = col(Image.location).startswith(f"{self.place.rstrip('/')}/", autoescape=True)
+            found = found.where(or_(col(Image.location) == self.place, below))
+        if self.tag:
+            tagged = select_rows(col(RegionRow.image_id)).join(RegionTag, col(RegionTag.region_id) == RegionRow.id)
+            mine = (col(RegionTag.dataset_id) == self.dataset_id, col(RegionTag.tag) == self.tag)
+            found = found.where(col(Image.id).in_(tagged.where(*mine, col(RegionTag.removed_by) == "")))
+        return found if self.ids is None else found.where(col(Image.id).in_(self.ids))
+
+
+def tables_below(root: type[SQLModel]) -> list[Table]:
+    """Return the tables whose rows belong to one row of a table, those that others point at last; that table too."""
+    tables = reversed(SQLModel.metadata.sorted_tables)
+    return [table for table in tables if _is(table, root) or _key(table, root) is not None]
 
 
 def count_rows(session: Session, *, dataset_id: int) -> dict[str, int]:
     """Return how many rows of each table belong to a data set, by the table's name; without those that have none."""
+    counts = _count(session, Dataset, [dataset_id])
+    return {name: count for name, count in counts.items() if name != Dataset.__tablename__}
+
+
+def count_rows_of_images(session: Session, *, choice: ImageChoice) -> dict[str, int]:
+    """Return how many rows of each table belong to some images, themselves too, as `count_rows`."""
+    return _count(session, Image, choice.asked())
+
+
+def _count(session: Session, root: type[SQLModel], ids: Any) -> dict[str, int]:
     counts = {}
-    for table in tables_of_datasets():
-        if not _is_root(table):
-            asked = select_rows(func.count()).select_from(table).where(_belongs(table, dataset_id))
-            counts[table.name] = int(session.connection().execute(asked).scalar_one())
+    for table in tables_below(root):
+        asked = select_rows(func.count()).select_from(table).where(_belongs(table, root, ids))
+        counts[table.name] = int(session.connection().execute(asked).scalar_one())
     return {name: count for name, count in counts.items() if count}
 
 
 def remove_rows(session: Session, *, dataset_id: int, limit: int = IN_LIST) -> tuple[str, int] | None:
     """Remove some rows of a data set, and it with the last ones; return their table and how many, None at the end."""
-    for table in tables_of_datasets():
+    for table in tables_below(Dataset):
         if table.name == RegionRow.__tablename__:
             _prepare_regions(session, dataset_id, limit)
         removed = session.connection().execute(_removal(table, dataset_id, limit)).rowcount
         if removed:
             return table.name, int(removed)
     return None
+
+
+def chosen_images(session: Session, *, choice: ImageChoice, limit: int) -> Sequence[Image]:
+    """Return the first of some images, in the order in which they came."""
+    asked = select(Image).where(col(Image.id).in_(choice.asked()))
+    return session.exec(asked.order_by(col(Image.id)).limit(limit)).all()
+
+
+def remove_images(session: Session, *, ids: Sequence[int]) -> Counter[str]:
+    """Remove images for good, with all that belongs to them; return the rows removed, by table."""
+    run = session.connection().execute
+    run(select_rows(col(Image.id)).where(col(Image.id).in_(ids)).order_by(col(Image.id)).with_for_update())
+    asked = select(RegionRow.id, RegionRow.dataset_id, RegionRow.source, RegionRow.status)
+    regions = session.exec(asked.where(col(RegionRow.image_id).in_(ids), text("indexed IS true"))).all()
+    less: Counter[tuple[int, str, Any]] = Counter()  # a status, which the query's type calls a text
+    for _, dataset_id, source, status in regions:
+        less[dataset_id, source, status] -= 1
+    tally(session, less)
+    _forget_words(session, [region[0] for region in regions])
+    run(update(RegionRow).where(col(RegionRow.image_id).in_(ids)).values(box_id=None))  # boxes never span images
+    removed: Counter[str] = Counter()
+    for table in tables_below(Image):
+        removed[table.name] += run(delete(table).where(_belongs(table, Image, ids))).rowcount
+    return +removed
 
 
 def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
@@ -91,42 +153,38 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _is_root(table: Table) -> bool:
-    return table.name == Dataset.__tablename__
+def _is(table: Table, root: type[SQLModel]) -> bool:
+    return table.name == root.__tablename__
 
 
-def _key(table: Table) -> ForeignKey | None:
-    """Return the key by which a table's rows belong to a data set: the most direct one; None where they do not."""
+def _key(table: Table, root: type[SQLModel]) -> ForeignKey | None:
+    """Return the key by which a table's rows belong to one of the root's: the most direct; None where they do not."""
     found = []
     for key in table.foreign_keys:
         target = key.column.table
         if target is table or key.parent.nullable:
             continue
-        above = None if _is_root(target) else _key(target)
-        if _is_root(target) or above is not None:
-            found.append((0 if _is_root(target) else 1, key.parent.name, key))
+        if _is(target, root) or _key(target, root) is not None:
+            found.append((0 if _is(target, root) else 1, key.parent.name, key))
     return min(found, key=lambda each: each[:2])[2] if found else None
 
 
-def _belongs(table: Table, dataset_id: int) -> Any:
-    """Return the condition that a row belongs to a data set."""
-    if _is_root(table):
-        return table.c.id == dataset_id
-    key = _key(table)
+def _belongs(table: Table, root: type[SQLModel], ids: Any) -> Any:
+    """Return the condition that a row belongs to one of the root's with these ids, a list or a query."""
+    if _is(table, root):
+        return table.c.id.in_(ids)
+    key = _key(table, root)
     assert key is not None
-    if _is_root(key.column.table):
-        return key.parent == dataset_id
-    return key.parent.in_(_owned(key.column.table, dataset_id, key.column.name))
-
-
-def _owned(table: Table, dataset_id: int, column: str) -> Select[Any]:
-    return select_rows(table.c[column]).where(_belongs(table, dataset_id))
+    above = key.column.table
+    if _is(above, root):
+        return key.parent.in_(ids)
+    return key.parent.in_(select_rows(above.c[key.column.name]).where(_belongs(above, root, ids)))
 
 
 def _removal(table: Table, dataset_id: int, limit: int) -> Any:
     """Return the statement that removes some rows: a part of those that are numbered, else all."""
-    belongs = _belongs(table, dataset_id)
-    if _is_root(table) or "id" not in table.c:
+    belongs = _belongs(table, Dataset, [dataset_id])
+    if _is(table, Dataset) or "id" not in table.c:
         return delete(table).where(belongs)
     some = select_rows(table.c.id).where(belongs).order_by(table.c.id).limit(limit)
     return delete(table).where(table.c.id.in_(some))
@@ -138,7 +196,12 @@ def _prepare_regions(session: Session, dataset_id: int, limit: int) -> None:
     ids = [row[0] for row in session.connection().execute(asked.order_by(col(RegionRow.id)).limit(limit))]
     if not ids:
         return
-    if not on_postgresql(session):
-        session.connection().exec_driver_sql("DELETE FROM region_text WHERE rowid = ?", [(each,) for each in ids])
+    _forget_words(session, ids)
     theirs = or_(col(RegionRow.id).in_(ids), col(RegionRow.box_id).in_(ids))
     session.connection().execute(update(RegionRow).where(theirs).values(box_id=None))
+
+
+def _forget_words(session: Session, ids: Sequence[int]) -> None:
+    """Take regions out of SQLite's text search; PostgreSQL's is a column of theirs."""
+    if ids and not on_postgresql(session):
+        session.connection().exec_driver_sql("DELETE FROM region_text WHERE rowid = ?", [(each,) for each in ids])

@@ -10,12 +10,14 @@ from typing import Any
 
 from app.data import panels, upkeep_panels
 from app.data.actions import DatasetOverview, ExportLosses, VersionDifference, WrittenExport
-from app.data.upkeep_actions import DatasetWorks, UpkeepQuestion
+from app.data.upkeep_actions import DatasetWorks, RemovablePictures, UpkeepQuestion
 from curation.data_sets.dependents import DatasetDependents
+from curation.data_sets.remove_pictures import PictureDependents
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.review.restore_version import RestoreCount
 from curation.versions.diff import PictureDifference, VersionChange
-from db.models import AnnotationRun, Dataset, DatasetVersion, ImportRecord, Job, ReviewAct
+from db.models import AnnotationRun, Dataset, DatasetVersion, Image, ImportRecord, Job, ReviewAct
+from db.queries.dataset_removal_queries import ImageChoice
 from db.queries.region_index_queries import SourceCount
 from db.queries.wide_act_queries import BroughtCount
 from tests.support.hostile import HOSTILE
@@ -73,6 +75,17 @@ def dependents() -> DatasetDependents:
     return DatasetDependents(dataset, {HOSTILE: 3}, [version], [job], [Path(HOSTILE)])
 
 
+def removable() -> str:
+    job = Job(id=1, kind="import", owner=HOSTILE, config={"source": HOSTILE}, argv=[], created_at=NOW)
+    return upkeep_panels.removable_panel(RemovablePictures([job], {HOSTILE: 2}))
+
+
+def removal() -> str:
+    image = Image(id=1, dataset_id=1, sha256="0" * 64, width=1, height=1, location=f"/there/{HOSTILE}")
+    found = PictureDependents(ImageChoice(1), {"pictures": 2, "saved filters": 2}, [image], [HOSTILE], [])
+    return upkeep_panels.removal_panel(found, {"do": "tag", "of": HOSTILE}, Path("/nowhere"))
+
+
 def losses() -> str:
     return panels.losses_panel(ExportLosses([HOSTILE], 7, complete=True, share=[HOSTILE]))
 
@@ -88,5 +101,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: upkeep_panels.deletion_panel(dependents()),
         lambda: upkeep_panels.renaming_panel(dependents(), HOSTILE),
     ),
+    "data/templates/removable.html": (removable,),
+    "data/templates/removal.html": (removal,),
     "data/templates/exports.html": (lambda: panels.exports_panel([WrittenExport(Path(HOSTILE), "coco", HOSTILE, 7)]),),
 }

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlmodel import select
 
 from app.data import actions as data_actions
 from app.data import panels as data_panels
@@ -24,9 +25,12 @@ from curation.review.undo import UndoConfig
 from curation.review.undo import command_line as undo_command
 from curation.versions.freeze import FreezeConfig, command_line, warning
 from curation.versions.versions import freeze
-from db.engine import transaction
+from db.engine import reading, transaction
+from db.models import RegionRow
 from db.queries.curate_queries import edit_region
+from db.queries.data_set_queries import get_image, image_page
 from db.queries.edit_values import RegionChange
+from db.queries.review_queries import add_tag
 from db.queries.version_queries import count_reviews, last_ids
 from db.queries.wide_act_queries import BroughtCount
 from tests.support.browser_fixtures import fits, job_of, opened
@@ -289,6 +293,40 @@ def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: 
     page.locator("#rename").click()
     page.locator("#deletion").get_by_text("rename caps to lids", exact=True).click()
     expect(page.locator("#dataset input")).to_have_value("lids")
+
+
+@pytest.mark.slow
+def test_a_person_removes_one_picture_and_those_of_a_tag(
+    address: str, visitor: BrowserContext, services: Services, tmp_path: Path
+) -> None:
+    number = curated(services.engine, tmp_path / "jars", name="jars")
+    with transaction(services.engine) as session:
+        first, second, *_ = image_page(session, dataset_id=number)
+        region = session.exec(select(RegionRow.id).where(RegionRow.image_id == second.id)).first() or 0
+        add_tag(session, dataset_id=number, ids=[region], tag="a <b>blurry one", action="tag of a jar")
+    with opened(visitor, f"{address}data?dataset=jars&remove={first.id}", "#removal .upkeep-question") as page:
+        expect(page.locator("#removal")).to_contain_text("Remove 1 picture for good?")
+        page.locator("#removal").get_by_text("cancel").click()
+        expect(page.locator("#removal .upkeep-question")).to_have_count(0)
+        page.locator("#removable li", has_text="a <b>blurry one").get_by_text("remove …").click()
+        page.locator("#removal").get_by_text("remove for good", exact=True).click()
+        expect(page.locator("#overview")).to_contain_text("7", timeout=JOB)
+        expect(page.locator("#removable li")).to_have_count(0)
+        fits(page, 400)
+    with reading(services.engine) as session:
+        assert get_image(session, image_id=second.id) is None and get_image(session, image_id=first.id)
+
+
+def test_only_pictures_of_the_data_set_are_named_for_removal(services: Services) -> None:
+    for ask, sentence in (
+        ({"do": "import", "of": 999}, "an import of this data set, got another"),
+        ({"do": "tag", "of": "no such"}, "which names none"),
+        ({"do": "picture", "of": 10**9}, "which names none"),
+        ({"do": "picture", "of": "<b>"}, "whole number"),
+        ({"do": "tag"}, "whole number"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            upkeep_actions.removal(services, "lids", ask)
 
 
 def test_an_export_that_cannot_be_read_is_passed_over(services: Services) -> None:

@@ -21,10 +21,10 @@ from curation.ingest.ingest import thumbnail_path
 from curation.review.restore_version import count_restore
 from curation.versions.versions import freeze, open_version, version_path
 from db.engine import Engine, reading, transaction
-from db.models import Image, RegionRow
+from db.models import Dataset, Image, RegionRow
 from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import get_dataset, image_page
-from db.queries.dataset_removal_queries import count_rows, remove_rows, tables_of_datasets
+from db.queries.dataset_removal_queries import count_rows, remove_rows, tables_below
 from db.queries.gallery_queries import curate_page
 from db.queries.job_queries import enqueue_job, request_cancel
 from db.queries.label_studio_queries import TaskState, set_tasks
@@ -63,7 +63,7 @@ def rows(session: Session) -> dict[str, int]:
 
 
 def test_every_table_belongs_to_a_data_set_or_is_known_not_to() -> None:
-    tables = [table.name for table in tables_of_datasets()]
+    tables = [table.name for table in tables_below(Dataset)]
     assert {*tables} | NOT_OF_A_DATA_SET == {*SQLModel.metadata.tables} and len(tables) > 20
     assert tables[-1] == "dataset" and tables.index("region_edit") < tables.index("region") < tables.index("image")
 
@@ -72,7 +72,7 @@ def test_what_depends_on_a_data_set_is_told(lids: Engine, tmp_path: Path) -> Non
     export(lids, tmp_path, ExportConfig("coco", tmp_path / "exports" / "lids-coco", dataset="lids"))
     said = dependents_of(lids, tmp_path, dataset="lids").sentences()
     assert "8 pictures" in said and "20 descriptions in boxes" in said and "1 frozen version (first)" in said
-    assert "1 export below GRAIN_HOME/exports" in said and "1 annotation runs" in said
+    assert "1 export below GRAIN_HOME/exports" in said and "1 annotation run" in said
     assert not [sentence for sentence in said if "training" in sentence or "job" in sentence or "Label" in sentence]
     theirs, [version] = (dependents_of(lids, tmp_path, dataset=name).versions for name in ("pots", "lids"))
     with transaction(lids) as session:
@@ -140,7 +140,7 @@ def test_boxes_that_share_descriptions_go_a_part_at_a_time(lids: Engine) -> None
 
 def test_no_row_is_deleted_by_a_look_at_a_whole_table() -> None:
     """The database looks for rows that point at a row with each one that goes: at a million it needs an index."""
-    for table in tables_of_datasets():
+    for table in tables_below(Dataset):
         led = {index.expressions[0] for index in table.indexes} | {table.primary_key.columns.values()[0]}
         led |= {each.columns.values()[0] for each in table.constraints if isinstance(each, UniqueConstraint)}
         assert {key.parent for key in table.foreign_keys if key.column.table.name not in NOT_OF_A_DATA_SET} <= led
