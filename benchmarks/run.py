@@ -49,6 +49,7 @@ from benchmarks import (
     training_step,
     training_switches,
     tuned_regions,
+    worn_colours,
 )
 from benchmarks.page import Row, merge
 from benchmarks.rows import ROOT, Benchmark, failure, row_of
@@ -76,6 +77,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         photo_experiment_scores,
         phrases,
         free_descriptions,
+        worn_colours,
         domains,
         annotation,
         annotators,

@@ -18,10 +18,10 @@ function* placesOf(box, w, h, height) {
   }
 }
 
-// frame: the element with the picture, its regions (.versus: a second checkpoint's) and their labels, in one order.
+// frame: the element with the picture, its regions (.versus: a second checkpoint's; .likeliest: where one that was not found would be) and their labels, in one order.
 function placeLabels(frame) {
   const whole = frame.getBoundingClientRect(), taken = [];
-  const regions = [...frame.querySelectorAll(".region, .versus")];
+  const regions = [...frame.querySelectorAll(".region, .versus, .likeliest")];
   frame.querySelectorAll(".tag").forEach((tag, index) => {
     const edge = regions[index]?.querySelector(".line").getBoundingClientRect();
     if (!edge || !tag.offsetWidth) return; // switched off

@@ -103,6 +103,12 @@ def stage(
     The SVG has the pixels of the upright picture as its units; regions that are not drawn are there, hidden.
     """
     second = compared[1].regions if len(compared) > 1 else ()
+    chips = _chips(prediction, regions, threshold, second={one.description for one in second})
+    likeliest = [
+        DrawnRegion(prediction.best[index], index, chip["score"], _box(prediction, prediction.best[index]))
+        for index, chip in enumerate(chips)
+        if chip["likeliest"]
+    ]
     return render(
         "ground/templates/stage.html",
         uri=uri,
@@ -110,7 +116,8 @@ def stage(
         height=prediction.height,
         regions=_drawn(prediction, regions),
         hidden=[_hidden(prediction, row) for row in range(len(prediction.boxes_xyxy))],
-        chips=_chips(prediction, regions, threshold, second={one.description for one in second}),
+        chips=chips,
+        likeliest=_drawn(prediction, likeliest),
         note=note,
         compared=compared,
         second=_drawn(compared[1].prediction, second) if second else [],
@@ -167,14 +174,15 @@ def _chips(
 ) -> list[dict[str, Any]]:
     """Return of each description its text, how many boxes it has, its best cosine, and why it has none if so.
 
-    second: descriptions that have a box of the other checkpoint.
+    Of one without a box a press shows where it is likeliest. second: descriptions that have the other checkpoint's box.
     """
     drawn = Counter(one.description for one in regions)
     values = []
     for index, text in enumerate(prediction.descriptions):
         best = float(prediction.matches[prediction.best[index], index]) if prediction.matches.size else None
         reason = "" if best is None or drawn[index] else _why_no_box(prediction, index, best, threshold=threshold)
-        values.append({"text": text, "count": drawn[index], "score": best, "reason": reason, "second": index in second})
+        chip = {"text": text, "count": drawn[index], "score": best, "reason": reason, "second": index in second}
+        values.append(chip | {"likeliest": best is not None and not drawn[index] and index not in second})
     return values
 
 

@@ -3,6 +3,7 @@
 const FADED = "faded", LIT = "lit", OFF = "off";
 const hidden = new Set(); // descriptions switched off, by text: they stay off in the next run
 let lit = null; // the region that is lit, or null
+let guess = null; // the description whose likeliest place is shown though it was not found, or null
 
 const all = (selector, root = element) => [...root.querySelectorAll(selector)];
 const textOf = (chip) => chip.querySelector("span").textContent;
@@ -13,11 +14,15 @@ function chips() {
 
 function apply() {
   const off = new Set(all(".chip").filter((chip) => hidden.has(textOf(chip))).map((chip) => chip.dataset.description));
-  for (const chip of all(".chip")) chip.setAttribute("aria-pressed", String(!off.has(chip.dataset.description)));
-  for (const mark of all(".region, .versus, .tag")) {
+  for (const chip of all(".chip")) {
+    const { description, likeliest } = chip.dataset;
+    chip.setAttribute("aria-pressed", String(likeliest ? description === guess : !off.has(description)));
+  }
+  for (const mark of all(".likeliest, .likeliest-tag")) mark.classList.toggle(LIT, mark.dataset.description === guess);
+  for (const mark of all(".region, .versus, .tag:not(.likeliest-tag)")) {
     mark.classList.toggle(OFF, off.has(mark.dataset.description));
     mark.classList.toggle(LIT, lit !== null && mark.dataset.region === lit);
-    mark.classList.toggle(FADED, lit !== null && mark.dataset.region !== lit);
+    mark.classList.toggle(FADED, guess !== null || (lit !== null && mark.dataset.region !== lit));
   }
   const drawn = all(".region").some((region) => region.dataset.region === lit && !region.classList.contains(OFF));
   for (const frame of all(".frame")) placeLabels(frame); // one that is shown again needs room
@@ -26,13 +31,15 @@ function apply() {
 }
 
 function light(region) {
+  guess = null;
   lit = region === lit ? null : region;
   apply();
 }
 
 function toggle(chip) {
-  const text = textOf(chip);
-  hidden.has(text) ? hidden.delete(text) : hidden.add(text);
+  const text = textOf(chip), { description, likeliest } = chip.dataset;
+  if (likeliest) [guess, lit] = [guess === description ? null : description, null];
+  else hidden.has(text) ? hidden.delete(text) : hidden.add(text);
   apply();
 }
 
@@ -57,7 +64,7 @@ function showTip(target, event) {
 }
 
 element.addEventListener("pointermove", (event) => {
-  const target = event.target.closest?.(".region, .versus, .ghost.lit, .tag");
+  const target = event.target.closest?.(".region, .versus, .ghost.lit, .likeliest.lit, .tag");
   target ? showTip(target, event) : tip.remove();
 });
 element.addEventListener("pointerleave", () => tip.remove());
@@ -135,7 +142,7 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "Escape") light(lit);
   else if (event.key === "ArrowRight") step(1);
   else if (event.key === "ArrowLeft") step(-1);
-  else if (number === 0) hidden.clear(), apply();
+  else if (number === 0) hidden.clear(), (guess = null), apply();
   else if (number) chips().filter((chip) => Number(chip.dataset.description) === number - 1).forEach(toggle);
 });
 document.addEventListener("click", (event) => {
@@ -172,6 +179,7 @@ watch("value", () => {
   if (asked && element.getBoundingClientRect().top > window.innerHeight * 0.6) element.scrollIntoView({ block: "start" });
   asked = false;
   if (lit !== null && !all(".ghost").some((ghost) => ghost.dataset.region === lit)) lit = null;
+  guess = null;
   tip.remove();
   apply();
 });

@@ -30,7 +30,7 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
-from grain.photo.photo import GRAPH_ERRORS, PALE, PhotoEncoder, at_best
+from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import split_denial
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.recent_features import RecentFeatures
@@ -41,7 +41,6 @@ SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common a
 MOST_RECENT = 32  # pictures whose features are remembered
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
-PALE_DOUBT = 0.5  # factor of a region's confidence where it lacks the colours asked for
 NEAR_NAME = 0.9  # cosine with the nearest known name at which names begin to count more
 EVIDENCE = ("phrase", "objectness", "name", "sureness", "proposal", "unlearned", "colour")
 JUDGING_INPUTS = (
@@ -193,11 +192,12 @@ class LearnedPhotoEncoder:
         presence = _likely(at_best(inputs, ranking), self.fusion.presence, presence_doubt)
         colour = evidence[..., EVIDENCE.index("colour")]
         confidence = _likely(inputs, self.fusion.confidence, confidence_doubt)
-        confidence = confidence * np.where(colour < PALE, PALE_DOUBT, 1)
+        confidence = confidence * np.where(colour < PALE, DOUBT, 1)
         ranked = RegionRanking(ranking, presence, confidence.astype(np.float32))
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
-        return self.names.explain(ranked, plain, colour, descriptions=descriptions)
+        lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
+        return self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

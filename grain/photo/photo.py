@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from PIL import Image
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from grain.checkpoint import WEIGHTS, CheckpointError, CheckpointInfo, read_config, read_info, verify
 from grain.config import ClassTexts
 from grain.photo.networks import PhotoNetworks, PhotoView
-from grain.photo.phrases import Phrase, colour_shares, parse_phrase, position_scores, preload_inflector
+from grain.photo.phrases import Phrase, colour_shares, least_shares, parse_phrase, position_scores, preload_inflector
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -42,6 +42,8 @@ POSITION_RANK = 1000.0  # above every logit
 GRAPH_ERRORS = (ort_state.Fail, ort_state.InvalidGraph, ort_state.InvalidProtobuf, ort_state.RuntimeException)
 PALE = -2.0  # logits: a region that loses more for its colours is not what a description means
 MIN_COLOUR = 0.15  # share of a region's pixels that makes it red enough to be called red
+MIN_WORN = 0.005  # share of a region's pixels that can be a red collar on it
+DOUBT = 0.5  # factor of a region's confidence where it lacks the colours asked for
 
 
 class PhotoEncoder:
@@ -126,23 +128,33 @@ class PhotoEncoder:
         ranking = self.rank_places(features.boxes_xyxy, logits, descriptions)
         confidence: Array = 1 / (1 + np.exp(-logits))
         ranked = RegionRanking(ranking, at_best(confidence, ranking), confidence)
-        return self.explain(ranked, plain, colour, descriptions=descriptions)
+        lacks = self.lacks_worn(image, features.boxes_xyxy, descriptions)
+        return self.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
 
     def explain(
-        self, ranked: RegionRanking, plain: Array, colour: Array, *, descriptions: Sequence[str]
+        self,
+        ranked: RegionRanking,
+        plain: Array,
+        colour: Array,
+        *,
+        lacks: NDArray[np.bool_],
+        descriptions: Sequence[str],
     ) -> RegionRanking:
         """Say why descriptions are not found; what denies something is never claimed.
 
-        Args: plain: [Q, D], how well the regions fit whatever their colours. colour: [Q, D] of colour_penalties.
+        Args: plain: [Q, D], how well the regions fit whatever their colours. colour: [Q, D] of colour_penalties. lacks:
+              [Q, D] of lacks_worn, where confidence is doubted.
         """
         assert ranked.confidence is not None
-        reasons, confidence = [], ranked.confidence.copy()
+        reasons, confidence = [], ranked.confidence * np.where(lacks, np.float32(DOUBT), np.float32(1))
         for column, phrase in enumerate(map(self._phrase, descriptions)):
             if phrase.denied:
                 confidence[:, column] = 0
                 reasons.append(f"nothing here can see “{phrase.denied}”")
             elif phrase.colours and colour[plain[:, column].argmax(), column] < PALE:
                 reasons.append(f"too little {' and '.join(phrase.colours)} where {phrase.core} seems to be")
+            elif lacks[plain[:, column].argmax(), column]:
+                reasons.append(f"too little {' or '.join(phrase.worn)} on {phrase.core} here")
             else:
                 reasons.append("")
         return replace(ranked, confidence=confidence, reasons=tuple(reasons))
@@ -162,6 +174,14 @@ class PhotoEncoder:
                 shares = shares or [colour_shares(image, box) for box in boxes_xyxy]
                 penalties[:, column] = _colour_penalty(shares, phrase)
         return penalties
+
+    def lacks_worn(self, image: Image.Image, boxes_xyxy: Array, descriptions: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which regions have next to nothing of the colours that a description says is on them, [Q, D]."""
+        lacks = np.zeros((len(boxes_xyxy), len(descriptions)), bool)
+        for column, phrase in enumerate(map(self._phrase, descriptions)):
+            if phrase.worn:
+                lacks[:, column] = least_shares(image, boxes_xyxy, phrase.worn) < MIN_WORN
+        return lacks
 
     def rank_places(self, boxes_xyxy: Array, logits: Array, descriptions: Sequence[str]) -> Array:
         """Return logits [Q, D]; of the regions near the best one, a description's position words choose the first."""

@@ -1,7 +1,8 @@
 """Parse what a sentence embedding ignores: position, size and colour words, plurals, articles. Plain rules.
 
 The first noun phrase says what is looked for: in "a red car next to a blue bus" the region is the car's, and it must be
-red. What a description denies ("without wheels") nothing here can see.
+red. In "a man in a red shirt" it is the man's, and some of it must be red. What a description denies ("without wheels")
+nothing here can see.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue",
 INNER = 0.7  # of a box's sides: its corners are mostly background
 MOST_NAME_WORDS = 8  # of a known name
 PATCH = 32  # pixels a side at which a region's colours are counted
+SMALL = 256  # pixels of the longer side at which a little of a colour is looked for
 
 _SAME = {"gray": "grey", "upper": "top", "lower": "bottom", "center": "middle", "centre": "middle", "central": "middle"}
 _SIZES = dict.fromkeys(("biggest", "largest"), "largest") | dict.fromkeys(("smallest", "tiniest"), "smallest")
@@ -53,6 +55,8 @@ _HOLDS = frozenset(
         " couple cup glass carton jar bottle bowl plate box bag pack can mug"
     ).split()
 )  # before "of": the phrase goes on
+_WITH = frozenset("with in wearing wears dressed holding holds carrying carries having has".split())
+_IN_PLACE = frozenset(("front", "between", "back"))  # after "in": a place, and nothing that is worn
 _DENIED = re.compile(
     r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) not?|not|no) .+)$", re.IGNORECASE
 )
@@ -63,14 +67,15 @@ _ARTICLES = frozenset(("a", "an", "the"))
 class Phrase:
     """A description taken apart.
 
-    core: what is looked for, with an article. colours, positions: measured on the regions. denied: what the description
-    says is not there.
+    core: what is looked for, with an article. colours, positions: measured on the regions. worn: colours of what it has
+    on or with it, of which a little must be there. denied: what the description says is not there.
     """
 
     core: str
     colours: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
     denied: str = ""
+    worn: tuple[str, ...] = ()
 
 
 def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
@@ -83,9 +88,10 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     rest, denied = split_denial(_FRAMING.sub("", " ".join(text.lower().strip(" .!?").split())))
     rest, positions = _take_positions(_COUNT.sub("", rest))
     words = rest.split()
-    head, colours = _take_colours(words[: _head_end(words)], known)
+    end = _head_end(words)
+    head, colours = _take_colours(words[:end], known)
     core = " ".join(_singular(head, known))
-    return Phrase(with_article(core) or text, colours, positions, denied)
+    return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[end:]))
 
 
 def split_denial(text: str) -> tuple[str, str]:
@@ -136,6 +142,24 @@ def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
     names = _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
     counts = np.bincount(names.ravel(), minlength=len(COLOURS))
     return dict(zip(COLOURS, (counts / counts.sum()).tolist(), strict=True))
+
+
+def least_shares(image: Image.Image, boxes_xyxy: Array, colours: Sequence[str]) -> Array:
+    """Return of each box [Q, 4] the share of its pixels that has the rarest of some COLOURS there, [Q]."""
+    scale = min(1.0, SMALL / max(image.size))
+    small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST)
+    hue, saturation, value = np.moveaxis(np.asarray(small.convert("HSV"), np.float32), -1, 0)
+    names = _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
+    size = np.array(small.size)
+    low = np.minimum(np.floor(boxes_xyxy[:, :2] * size), size - 1).astype(int)
+    high = np.maximum(np.ceil(boxes_xyxy[:, 2:] * size).astype(int), low + 1)
+    (x0, y0), (x1, y1) = low.T, high.T
+    shares = []
+    for colour in colours:
+        sums = np.pad((names == COLOURS.index(colour)).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        shares.append((sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) / ((x1 - x0) * (y1 - y0)))
+    least: Array = np.min(shares, axis=0).astype(np.float32)
+    return least
 
 
 def _name_pixels(hue: Array, saturation: Array, value: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -192,6 +216,20 @@ def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], t
         elif word not in ("and", "light", "dark") or last:
             kept.append(word)
     return kept, tuple(dict.fromkeys(colours))
+
+
+def _worn_colours(rest: Sequence[str]) -> tuple[str, ...]:
+    """Return the colours of what the first noun phrase has on or with it. rest: the words after it."""
+    found, worn = [], False
+    for i, word in enumerate(rest):
+        colour, after = _SAME.get(word, word), rest[i + 1] if i + 1 < len(rest) else ""
+        if word in _WITH:
+            worn = not (word == "in" and after in _IN_PLACE)
+        elif word in _HEAD_ENDS and word != "and":
+            worn = False
+        elif worn and colour in COLOURS and (after or rest[i - 1] in _WITH):  # "an orange" is a fruit
+            found.append(colour)
+    return tuple(dict.fromkeys(found))
 
 
 def _singular(head: list[str], known: Collection[str]) -> list[str]:

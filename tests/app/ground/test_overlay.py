@@ -68,6 +68,17 @@ def test_a_chip_says_why_its_description_has_no_box() -> None:
     assert stage(TWO_BY_THREE, every, "data:,", threshold=0.2).count("best on no region") == 1
 
 
+def test_a_description_without_a_box_has_its_likeliest_place_hidden_until_its_chip_is_pressed() -> None:
+    best = drawn_regions(TWO_BY_THREE, threshold=0.2, which="best")
+    html = stage(TWO_BY_THREE, best, "data:,", threshold=0.2)
+    assert re.findall(r'<g class="likeliest" data-description="(\d)"[^>]*data-region="(\d)"', html) == [("2", "1")]
+    [chip] = re.findall(r'<button[^>]*data-description="2"[^>]*>', html)
+    assert 'data-likeliest="1"' in chip and "disabled" not in chip
+    assert html.count("data-likeliest") == 1 and "likeliest: a fish" in html
+    nothing = prediction_of([], ("a lid",))
+    assert "disabled" in stage(nothing, (), "data:,", threshold=0.0), "there is no region at all"
+
+
 def test_without_regions_or_without_descriptions_nothing_is_shown() -> None:
     for prediction in (prediction_of([], ("a lid",)), prediction_of([[], []], ())):
         assert drawn_regions(prediction, threshold=-1, which="best") == ()

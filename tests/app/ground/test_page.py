@@ -443,6 +443,20 @@ def test_what_the_picture_does_not_show_gets_no_box(page: Page) -> None:
     expect(page.locator("#stage .chip").nth(1)).to_contain_text("not found")
     expect(page.locator('#stage .region[data-description="1"]')).to_have_count(0)
     expect(page.locator('#stage .region[data-description="0"]')).to_have_count(1)
+    chip, place = page.locator("#stage .chip").nth(1), page.locator('#stage .likeliest[data-description="1"]')
+    expect(place).to_be_hidden()
+    chip.click()
+    expect(place).to_be_visible()
+    expect(page.locator("#stage .likeliest-tag")).to_have_text("likeliest: a unicorn")
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    expect(page.locator('#stage .region[data-description="0"]')).to_have_class(re.compile("faded"))
+    page.locator('#stage .region[data-description="0"]').click()
+    expect(place).to_be_hidden()
+    page.locator("h1").click()
+    page.keyboard.press("2")
+    expect(place).to_be_visible()
+    page.keyboard.press("2")
+    expect(place).to_be_hidden()
 
 
 def test_the_keys_and_the_code_are_one_step_away(still: Page, address: str) -> None:

@@ -210,6 +210,19 @@ def test_what_a_description_denies_or_the_pixels_lack_is_not_claimed(predictor: 
     assert all(region.confidence is not None and region.confidence >= 0.5 for region in cups)
 
 
+def test_what_somebody_is_to_wear_must_show_a_little_of_its_colour(predictor: Predictor) -> None:
+    grey = photograph("camera")
+    coloured, (wide, high) = grey.copy(), grey.size
+    coloured.paste((190, 20, 30), (wide * 70 // 256, high * 100 // 256, wide // 3, high // 2))
+    asked = ["a man", "a man in a red coat"]
+    without, with_red = (predictor.predict(picture, asked, {}) for picture in (grey, coloured))
+    assert without.answers[0] == with_red.answers[0] == "found"
+    assert without.answers[1] != "found" and without.reasons[1] == "too little red on a man here"
+    assert with_red.reasons[1] == ""
+    row, column = without.best[1], 1
+    assert without.confidence is not None and without.confidence[row, column] <= 0.5
+
+
 def test_a_recent_picture_is_remembered_by_its_pixels(encoder: LearnedPhotoEncoder) -> None:
     image = photograph("coffee").resize((64, 48))
     [first], [again] = encoder.encode_images([image]), encoder.encode_images([image.copy()])

@@ -10,6 +10,7 @@ from grain.photo.phrases import (
     COLOURS,
     Phrase,
     colour_shares,
+    least_shares,
     parse_phrase,
     position_scores,
     preload_inflector,
@@ -45,10 +46,28 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
         ("a no parking sign", Phrase("a no parking sign")),
         ("black and white cows", Phrase("a cow", ("black", "white"))),
         ("a gray cat at the bottom", Phrase("a cat", ("grey",), ("bottom",))),
+        ("a man in a red shirt and blue jeans", Phrase("a man", worn=("red", "blue"))),
+        ("a brown dog with a gray collar", Phrase("a dog", ("brown",), worn=("grey",))),
+        ("a boy with a red hat standing on a blue mat", Phrase("a boy", worn=("red",))),
+        ("a woman in black", Phrase("a woman", worn=("black",))),
+        ("a woman in front of a blue wall", Phrase("a woman")),
+        ("a woman holding an orange", Phrase("a woman")),
+        ("a man near a red car", Phrase("a man")),
+        ("a girl wearing a hat that is not red", Phrase("a girl", denied="that is not red")),
     ],
 )
 def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
     assert parse_phrase(text, KNOWN) == phrase
+
+
+def test_the_rarest_colour_counts_in_whole_boxes() -> None:
+    picture = Image.new("RGB", (400, 200), (200, 30, 30))  # half of it red, a tenth blue, the rest white
+    picture.paste((255, 255, 255), (200, 0, 400, 200))
+    picture.paste((30, 30, 200), (200, 0, 240, 200))
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 1], [0.5, 0, 1, 1], [0.9, 0.9, 0.9, 0.9]], np.float32)
+    assert least_shares(picture, boxes, ["red"]) == pytest.approx([0.5, 1, 0, 0], abs=0.02)
+    assert least_shares(picture, boxes, ["red", "blue"]) == pytest.approx([0.1, 0, 0, 0], abs=0.02)
+    assert least_shares(picture, boxes, ["white"])[3] == 1, "a box without area has the pixel that it lies in"
 
 
 @pytest.mark.parametrize(

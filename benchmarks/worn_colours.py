@@ -1,0 +1,111 @@
+"""What people in photographs have on, in its own colour and in another: `photo` on longer phrases of captions.
+
+GRAIN_BENCH_ENTITIES: see benchmarks/phrases.py. A longer phrase is what a caption says of its subject beyond the first
+phrase ("a man in a red shirt"). One colour of what it has on or with it is exchanged for another that is not among its
+words; whether the picture shows that one on somebody else is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.evaluation import percent
+from benchmarks.free_descriptions import RELATED_BAR
+from benchmarks.photographs import IOU, iou
+from benchmarks.phrases import SEED, folder, rank, upright_picture
+from benchmarks.rows import Benchmark, Finding
+from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
+from grain.photo.phrases import COLOURS, parse_phrase
+from grain.structures import Array
+
+SPLIT = "test.txt"
+
+
+class WornPhrase(NamedTuple):
+    """A longer phrase, the same with one colour exchanged, and the boxes [M, 4] of its subject."""
+
+    own: str
+    changed: str
+    boxes: Array
+
+
+def picture_rows() -> Iterator[Mapping[str, Any]]:
+    """The lines of the official test pictures."""
+    root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
+    wanted = set((root / SPLIT).read_text(encoding="utf-8").split())
+    for line in (root / "entities.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["image"].split("_")[0] in wanted:
+            yield row
+
+
+def worn_phrases(row: Mapping[str, Any], order: np.random.Generator) -> list[WornPhrase]:
+    """Return the longer phrases of a picture that say a colour of what their subject has on or with it."""
+    size, found = np.array([row["w"], row["h"]] * 2), dict[str, WornPhrase]()
+    for caption in row["captions"]:
+        phrases = [CaptionPhrase(each["id"], *each["span"]) for each in caption["phrases"]]
+        for entity, words in longer_phrases(caption["text"], phrases):
+            text = words.lower()
+            worn = [each for each in parse_phrase(text).worn if each in text.split()]  # "gray" is written otherwise
+            if worn and entity in row["boxes"] and text not in found:
+                boxes = (np.array(row["boxes"][entity]) / size).astype(np.float32)
+                found[text] = WornPhrase(text, exchanged(text, worn, order), boxes)
+    return list(found.values())
+
+
+def exchanged(text: str, worn: list[str], order: np.random.Generator) -> str:
+    """Return a text with the last mention of one of some colours exchanged for one that it does not say."""
+    words, colour = text.split(), str(order.choice(worn))
+    place = len(words) - 1 - words[::-1].index(colour)
+    words[place] = str(order.choice([each for each in COLOURS if each not in words]))
+    return " ".join(words)
+
+
+@cache
+def answered() -> dict[str, list[tuple[str, bool, bool]]]:
+    """Phrases' own and changed form -> (picture, found, right) each."""
+    order, root = np.random.default_rng(SEED), folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
+    found: dict[str, list[tuple[str, bool, bool]]] = {"own": [], "changed": []}
+    for row in tqdm(list(picture_rows()), desc="worn colours", unit="photo"):
+        phrases = worn_phrases(row, order)
+        if not phrases:
+            continue
+        texts = [text for phrase in phrases for text in (phrase.own, phrase.changed)]
+        features, ranked = rank("photo", upright_picture(root, row), texts)
+        assert ranked.presence is not None and ranked.confidence is not None
+        for column, (phrase, form) in enumerate((phrase, form) for phrase in phrases for form in found):
+            best = int(ranked.ranking[:, column].argmax())
+            is_found = bool(ranked.presence[column] >= 0.5 and ranked.confidence[best, column] >= 0.5)
+            right = bool(iou(features.boxes_xyxy[best][None], phrase.boxes).max() >= IOU)
+            found[form].append((row["image"], is_found, is_found and right))
+    return found
+
+
+def worn_colours() -> Finding:
+    """How often what somebody wears is found in its own colour, and in another."""
+    detail: dict[str, Any] = {"phrases": len(answered()["own"])}
+    for form, rows in answered().items():
+        groups = np.unique([picture for picture, _, _ in rows], return_inverse=True)[1]
+        detail["photographs"] = int(groups.max()) + 1
+        for what, column in (("found, %", 1), ("found, with the right box, %", 2)):
+            detail[f"{form}: {what}"] = percent(np.array([row[column] for row in rows], float), groups=groups)
+    value = detail["changed: found, %"][0]
+    return Finding(value, value <= RELATED_BAR, detail)
+
+
+BENCHMARKS = (
+    Benchmark(
+        "worn_colours",
+        "people in photographs described by the colour of what they wear, with another colour put in: said to be found",
+        f"≤ {RELATED_BAR:g} %",
+        "%",
+        SEED,
+        worn_colours,
+    ),
+)
