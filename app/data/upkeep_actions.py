@@ -145,10 +145,13 @@ def removal(services: Services, dataset: str, ask: Mapping[str, Any]) -> Picture
 def queue_removal(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str) -> list[str]:
     """Queue the removal of pictures; return its command.
 
-    Raises: UserError: as of `removal`, or a job needs the data set.
+    Raises: UserError: as of `removal`, they are others than the person saw, or a job needs the data set.
     """
     config = removal_config(services, dataset, ask)
-    check_no_job(dependents_of_pictures(services.engine, config).jobs)
+    found = dependents_of_pictures(services.engine, config)
+    if (ask.get("in"), ask.get("seen")) != (dataset, found.pictures):
+        raise UserError("Another data set is chosen by now, or there are other pictures: look again first.")
+    check_no_job(found.jobs)
     argv = remove_command(config)
     services.jobs.submit(NewJob(kind=REMOVE, owner=who, config=config, argv=argv))
     return argv

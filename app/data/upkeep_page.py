@@ -109,7 +109,7 @@ class UpkeepSection:
         from app.data import upkeep_actions
 
         ask = _asked(event)
-        if ask.get("sure") is not True:
+        if "seen" not in ask:
             return ["", gr.skip()]
         try:
             argv = upkeep_actions.queue_removal(self.services, dataset or "", ask, who=person_of(request).name)

@@ -74,7 +74,10 @@ def removable_panel(found: RemovablePictures) -> str:
 
 
 def removal_panel(found: PictureDependents, ask: Mapping[str, object], home: Path) -> str:
-    """Render what depends on pictures that are to be removed, and the button that does it. ask: what named them."""
+    """Render what depends on pictures that are to be removed, and the button that does it. ask: what named them.
+
+    The button sends their data set and number too: what was seen is what goes.
+    """
     return render(
         "data/templates/removal.html",
         pictures=things(found.pictures, "picture"),
@@ -82,7 +85,7 @@ def removal_panel(found: PictureDependents, ask: Mapping[str, object], home: Pat
         more=found.pictures - len(found.first),
         sentences=found.sentences()[1:],
         then=found.stays(),
-        ask={**ask, "sure": True},
+        ask={**ask, "in": found.dataset, "seen": found.pictures},
     )
 
 

@@ -80,6 +80,7 @@ class PictureDependents:
     set's versions. jobs: not over, and name it.
     """
 
+    dataset: str
     choice: ImageChoice
     counts: Mapping[str, int]
     first: Sequence[Image]
@@ -124,7 +125,7 @@ def dependents_of_pictures(engine: Engine, config: RemovePicturesConfig) -> Pict
         named = place or config.tag or ", ".join(map(str, config.images[:10]))
         raise UserError(f"expected pictures of {config.dataset!r}, got {named!r}, which names none: correct it")
     counts = {what: rows[table] for table, what in WHAT.items() if table in rows}
-    return PictureDependents(choice, counts, first, versions, jobs)
+    return PictureDependents(config.dataset, choice, counts, first, versions, jobs)
 
 
 def remove_pictures(

@@ -82,7 +82,7 @@ def removable() -> str:
 
 def removal() -> str:
     image = Image(id=1, dataset_id=1, sha256="0" * 64, width=1, height=1, location=f"/there/{HOSTILE}")
-    found = PictureDependents(ImageChoice(1), {"pictures": 2, "saved filters": 2}, [image], [HOSTILE], [])
+    found = PictureDependents(HOSTILE, ImageChoice(1), {"pictures": 2, "saved filters": 2}, [image], [HOSTILE], [])
     return upkeep_panels.removal_panel(found, {"do": "tag", "of": HOSTILE}, Path("/nowhere"))
 
 

@@ -317,6 +317,23 @@ def test_a_person_removes_one_picture_and_those_of_a_tag(
         assert get_image(session, image_id=second.id) is None and get_image(session, image_id=first.id)
 
 
+def test_what_goes_is_what_was_seen(services: Services, tmp_path: Path) -> None:
+    number = curated(services.engine, tmp_path / "pans", name="pans")
+    with transaction(services.engine) as session:
+        first, second, *_ = image_page(session, dataset_id=number)
+        regions = session.exec(select(RegionRow.id).where(RegionRow.image_id == second.id)).all()
+        add_tag(session, dataset_id=number, ids=regions, tag="dull", action="tag of a pan")
+    ask = {"do": "tag", "of": "dull", "in": "pans", "seen": 1}
+    for other in (ask | {"seen": 2}, ask | {"in": "lids"}, {"do": "tag", "of": "dull"}):
+        with pytest.raises(UserError, match="look again first"):
+            upkeep_actions.queue_removal(services, "pans", other, who="ana")
+    assert "--tag=dull" in upkeep_actions.queue_removal(services, "pans", ask, who="ana")
+    with pytest.raises(UserError, match=r"job \d+ \(remove-pictures\) is queued"):
+        upkeep_actions.queue_removal(
+            services, "pans", {"do": "picture", "of": first.id, "in": "pans", "seen": 1}, who="ana"
+        )
+
+
 def test_only_pictures_of_the_data_set_are_named_for_removal(services: Services) -> None:
     for ask, sentence in (
         ({"do": "import", "of": 999}, "an import of this data set, got another"),
