@@ -77,22 +77,34 @@ def folder(variable: str, file: str) -> Path:
     return path
 
 
-def captioned(split: str = "test.txt") -> Iterator[Captioned]:
-    """The pictures of an official split, the test's by default, in about their own shape."""
+def entity_lines(split: str = "test.txt") -> Iterator[Mapping[str, Any]]:
+    """The lines of entities.jsonl for the pictures of an official split, the test's by default."""
     root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
     wanted = set((root / split).read_text(encoding="utf-8").split())
     for line in (root / "entities.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["image"].split("_")[0] in wanted:
-            size = np.array([row["w"], row["h"]] * 2)
-            boxes = {name: (np.array(found) / size).astype(np.float32) for name, found in row["boxes"].items()}
-            mentions = tuple(
-                (phrase["text"], phrase["type"], boxes[phrase["id"]])
-                for caption in row["captions"]
-                for phrase in caption["phrases"]
-                if phrase["id"] in boxes
-            )
-            yield Captioned(upright_picture(root, row), mentions)
+            yield row
+
+
+def boxes_of(row: Mapping[str, Any]) -> dict[str, Array]:
+    """The boxes [M, 4] of each entity of a line, normalized."""
+    size = np.array([row["w"], row["h"]] * 2)
+    return {name: (np.array(found) / size).astype(np.float32) for name, found in row["boxes"].items()}
+
+
+def captioned(split: str = "test.txt") -> Iterator[Captioned]:
+    """The pictures of an official split, the test's by default, in about their own shape."""
+    root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
+    for row in entity_lines(split):
+        boxes = boxes_of(row)
+        mentions = tuple(
+            (phrase["text"], phrase["type"], boxes[phrase["id"]])
+            for caption in row["captions"]
+            for phrase in caption["phrases"]
+            if phrase["id"] in boxes
+        )
+        yield Captioned(upright_picture(root, row), mentions)
 
 
 def upright_picture(root: Path, row: Mapping[str, Any]) -> Image.Image:

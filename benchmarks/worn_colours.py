@@ -7,8 +7,7 @@ words; whether the picture shows that one on somebody else is not known.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,13 +17,11 @@ from tqdm import tqdm
 from benchmarks.evaluation import percent
 from benchmarks.free_descriptions import RELATED_BAR
 from benchmarks.photographs import IOU, iou
-from benchmarks.phrases import SEED, folder, rank, upright_picture
+from benchmarks.phrases import SEED, boxes_of, entity_lines, folder, rank, upright_picture
 from benchmarks.rows import Benchmark, Finding
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
 from grain.photo.phrases import COLOURS, parse_phrase
 from grain.structures import Array
-
-SPLIT = "test.txt"
 
 
 class WornPhrase(NamedTuple):
@@ -35,27 +32,16 @@ class WornPhrase(NamedTuple):
     boxes: Array
 
 
-def picture_rows() -> Iterator[Mapping[str, Any]]:
-    """The lines of the official test pictures."""
-    root = folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
-    wanted = set((root / SPLIT).read_text(encoding="utf-8").split())
-    for line in (root / "entities.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row["image"].split("_")[0] in wanted:
-            yield row
-
-
 def worn_phrases(row: Mapping[str, Any], order: np.random.Generator) -> list[WornPhrase]:
     """Return the longer phrases of a picture that say a colour of what their subject has on or with it."""
-    size, found = np.array([row["w"], row["h"]] * 2), dict[str, WornPhrase]()
+    boxes, found = boxes_of(row), dict[str, WornPhrase]()
     for caption in row["captions"]:
         phrases = [CaptionPhrase(each["id"], *each["span"]) for each in caption["phrases"]]
         for entity, words in longer_phrases(caption["text"], phrases):
             text = words.lower()
             worn = [each for each in parse_phrase(text).worn if each in text.split()]  # "gray" is written otherwise
-            if worn and entity in row["boxes"] and text not in found:
-                boxes = (np.array(row["boxes"][entity]) / size).astype(np.float32)
-                found[text] = WornPhrase(text, exchanged(text, worn, order), boxes)
+            if worn and entity in boxes and text not in found:
+                found[text] = WornPhrase(text, exchanged(text, worn, order), boxes[entity])
     return list(found.values())
 
 
@@ -72,7 +58,7 @@ def answered() -> dict[str, list[tuple[str, bool, bool]]]:
     """Phrases' own and changed form -> (picture, found, right) each."""
     order, root = np.random.default_rng(SEED), folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
     found: dict[str, list[tuple[str, bool, bool]]] = {"own": [], "changed": []}
-    for row in tqdm(list(picture_rows()), desc="worn colours", unit="photo"):
+    for row in tqdm(list(entity_lines()), desc="worn colours", unit="photo"):
         phrases = worn_phrases(row, order)
         if not phrases:
             continue

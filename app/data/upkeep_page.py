@@ -70,11 +70,15 @@ class UpkeepSection:
         ask = _asked(event)
         if ask.get("do") == "cancel":
             return ["", gr.skip()]
+        who = person_of(request).name
+        return self._queued(lambda: upkeep_actions.queue(self.services, dataset or "", ask, who=who))
+
+    def _queued(self, work: Callable[[], list[str]]) -> list[Any]:
+        """Return the command of `work`, which queues a job, or what is wrong; and jobs."""
         try:
-            argv = upkeep_actions.queue(self.services, dataset or "", ask, who=person_of(request).name)
+            return [command_details(work()), self.jobs()]
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
-        return [command_details(argv), self.jobs()]
 
     def open_removal(self, request: gr.Request) -> list[Any]:
         """Ask about the picture that a link names. Returns removing, removal."""
@@ -111,11 +115,8 @@ class UpkeepSection:
         ask = _asked(event)
         if "seen" not in ask:
             return ["", gr.skip()]
-        try:
-            argv = upkeep_actions.queue_removal(self.services, dataset or "", ask, who=person_of(request).name)
-        except UserError as error:
-            return [notice(error.sentence), gr.skip()]
-        return [command_details(argv), self.jobs()]
+        who = person_of(request).name
+        return self._queued(lambda: upkeep_actions.queue_removal(self.services, dataset or "", ask, who=who))
 
     def deletion(self, dataset: str | None) -> str:
         """Say what depends on the data set. Returns the question of its deletion."""

@@ -24,7 +24,15 @@ from safetensors.numpy import load_file
 from grain.checkpoint import WEIGHTS, CheckpointError, CheckpointInfo, read_config, read_info, verify
 from grain.config import ClassTexts
 from grain.photo.networks import PhotoNetworks, PhotoView
-from grain.photo.phrases import Phrase, colour_shares, least_shares, parse_phrase, position_scores, preload_inflector
+from grain.photo.phrases import (
+    Phrase,
+    colour_map,
+    colour_shares,
+    least_shares,
+    parse_phrase,
+    position_scores,
+    preload_inflector,
+)
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -178,9 +186,11 @@ class PhotoEncoder:
     def lacks_worn(self, image: Image.Image, boxes_xyxy: Array, descriptions: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which regions have next to nothing of the colours that a description says is on them, [Q, D]."""
         lacks = np.zeros((len(boxes_xyxy), len(descriptions)), bool)
-        for column, phrase in enumerate(map(self._phrase, descriptions)):
-            if phrase.worn:
-                lacks[:, column] = least_shares(image, boxes_xyxy, phrase.worn) < MIN_WORN
+        worn = [self._phrase(text).worn for text in descriptions]
+        if any(worn):
+            names = colour_map(image)
+            for column in np.flatnonzero([bool(colours) for colours in worn]):
+                lacks[:, column] = least_shares(names, boxes_xyxy, worn[column]) < MIN_WORN
         return lacks
 
     def rank_places(self, boxes_xyxy: Array, logits: Array, descriptions: Sequence[str]) -> Array:

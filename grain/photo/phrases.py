@@ -21,6 +21,7 @@ from grain.structures import Array
 if TYPE_CHECKING:
     import inflect
 
+ColourMap = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 INNER = 0.7  # of a box's sides: its corners are mostly background
 MOST_NAME_WORDS = 8  # of a known name
@@ -138,19 +139,23 @@ def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
     low = np.minimum(np.floor((centre - half) * size), size - 1).astype(int)
     high = np.maximum(np.ceil((centre + half) * size).astype(int), low + 1)
     patch = image.resize((PATCH, PATCH), Image.Resampling.NEAREST, box=(*low.tolist(), *high.tolist()))
-    hue, saturation, value = np.moveaxis(np.asarray(patch.convert("HSV"), np.float32), -1, 0)
-    names = _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
+    names = _colours_of(patch)
     counts = np.bincount(names.ravel(), minlength=len(COLOURS))
     return dict(zip(COLOURS, (counts / counts.sum()).tolist(), strict=True))
 
 
-def least_shares(image: Image.Image, boxes_xyxy: Array, colours: Sequence[str]) -> Array:
-    """Return of each box [Q, 4] the share of its pixels that has the rarest of some COLOURS there, [Q]."""
+def colour_map(image: Image.Image) -> ColourMap:
+    """Return what a person would call each pixel of an RGB picture, made small: rows of COLOURS, [h, w]."""
     scale = min(1.0, SMALL / max(image.size))
-    small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST)
-    hue, saturation, value = np.moveaxis(np.asarray(small.convert("HSV"), np.float32), -1, 0)
-    names = _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
-    size = np.array(small.size)
+    return _colours_of(image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST))
+
+
+def least_shares(names: ColourMap, boxes_xyxy: Array, colours: Sequence[str]) -> Array:
+    """Return of each box [Q, 4] the share of its pixels that has the rarest of some COLOURS there, [Q].
+
+    Args: names: [h, w] of colour_map.
+    """
+    size = np.array(names.shape[::-1])
     low = np.minimum(np.floor(boxes_xyxy[:, :2] * size), size - 1).astype(int)
     high = np.maximum(np.ceil(boxes_xyxy[:, 2:] * size).astype(int), low + 1)
     (x0, y0), (x1, y1) = low.T, high.T
@@ -162,7 +167,12 @@ def least_shares(image: Image.Image, boxes_xyxy: Array, colours: Sequence[str]) 
     return least
 
 
-def _name_pixels(hue: Array, saturation: Array, value: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _colours_of(image: Image.Image) -> ColourMap:
+    hue, saturation, value = np.moveaxis(np.asarray(image.convert("HSV"), np.float32), -1, 0)
+    return _name_pixels(hue * 360 / 255, saturation / 255, value / 255)
+
+
+def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
     """Name pixels: hue in degrees, the others 0..1 -> rows of COLOURS. The borders are those of everyday words."""
     rules: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.bool_]], str]] = [
         (value < 0.2, "black"),
