@@ -181,12 +181,10 @@ def test_a_renamed_data_set_keeps_its_versions_exports_and_judge(lids: Engine, t
         )
 
 
+@pytest.mark.usefixtures("lids_at_home")
 def test_the_command_deletes_only_when_it_is_told_twice(
-    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    curated(sqlite_engine, tmp_path / "pictures")
-    monkeypatch.setenv("GRAIN_HOME", str(tmp_path))
-    monkeypatch.setenv("GRAIN_DATABASE_URL", str(sqlite_engine.url.render_as_string(hide_password=False)))
     with pytest.raises(UserError, match="give --yes"):
         delete_main(DeleteConfig("lids"))
     assert "8 pictures" in capsys.readouterr().err

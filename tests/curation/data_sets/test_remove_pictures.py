@@ -174,14 +174,9 @@ def test_nothing_is_removed_of_another_data_set_or_by_unclear_words(lids: Engine
         RemovePicturesConfig("lids", images=tuple(range(6_000)))
 
 
-def test_the_command_removes_only_with_yes(
-    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    curated(sqlite_engine, tmp_path / "pictures")
-    monkeypatch.setenv("GRAIN_HOME", str(tmp_path))
-    monkeypatch.setenv("GRAIN_DATABASE_URL", str(sqlite_engine.url.render_as_string(hide_password=False)))
+def test_the_command_removes_only_with_yes(lids_at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="give --yes"):
-        remove_main(RemovePicturesConfig("lids", place=str(tmp_path)))
+        remove_main(RemovePicturesConfig("lids", place=str(lids_at_home)))
     assert "8 pictures" in capsys.readouterr().err
-    remove_main(RemovePicturesConfig("lids", place=str(tmp_path), yes=True))
+    remove_main(RemovePicturesConfig("lids", place=str(lids_at_home), yes=True))
     assert json.loads(capsys.readouterr().out)["image"] == 8
