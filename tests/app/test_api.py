@@ -18,7 +18,7 @@ from curation.sample.world import WorldConfig, write_world
 from db.engine import open_engine
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     world = WorldConfig(out=home / "drawn", images=0, held_out_images=6, classes=1, novel_images_per_class=0)
     ingest(engine, write_world(world), dataset="drawn", home=home)
     with app_at(home) as (address, _):
-        yield Client(address, verbose=False, analytics_enabled=False)
+        yield Client(address, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": PATIENCE_S})
 
 
 def ended(client: Client, job: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,23 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
+
+FIRST_EVENT = """
+import sys
+from app.core.settings import load_settings, prepare_gradio
+
+prepare_gradio(load_settings())
+from gradio.utils import MatplotlibBackendMananger
+
+with MatplotlibBackendMananger():  # as Gradio enters it for each event, in the thread of the server's loop
+    print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+
+
+def test_no_event_imports_pyplot_while_all_others_wait(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "GRAIN_HOME": str(tmp_path)}
+    met = subprocess.run([sys.executable, "-c", FIRST_EVENT], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (met.stdout, met.stderr) == ("True False\n", "")
 
 
 @pytest.mark.slow

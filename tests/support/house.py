@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,9 +120,16 @@ def set_off(visitor: httpx.Client, event: int, *data: Any, asks: dict[str, Any] 
     return visitor.get("gradio_api/queue/data", params={"session_hash": session}).text
 
 
+def mcp_result(answer: httpx.Response) -> dict[str, Any]:
+    """The result of a call: what it is sent with while it takes longer, pings and notes, is left out."""
+    messages = [json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:")]
+    [result] = [message["result"] for message in messages if "result" in message]
+    return dict(result)
+
+
 def raw(house: House, target: str, cookie: str, method: str = "GET") -> int:
     """The status of a request whose target is sent as it is written."""
-    connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=PATIENCE_S)
     connection.request(method, target, headers={"cookie": cookie})
     status = connection.getresponse().status
     connection.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 PATIENCE_S = 240.0
 PATIENCE_MS = 1000 * PATIENCE_S
+JOB_MS = 900_000.0  # for a job of several processes
 POLL_S = 0.02
 
 

@@ -30,7 +30,7 @@ from curation.ingest.ingest import ingest
 from db.engine import reading
 from db.queries.job_queries import job_page
 from tests.support.fake_app import fake_services
-from tests.support.house import House, house, password, people, picture, raw, set_off, upload
+from tests.support.house import House, house, mcp_result, password, people, picture, raw, set_off, upload
 from tests.support.waiting import PATIENCE_S, until
 
 __all__ = ["house", "people", "picture"]  # fixtures
@@ -210,7 +210,7 @@ def test_the_oldest_files_are_forgotten_and_not_opened_to_others() -> None:
 
 
 def program(house: House, **options: Any) -> Client:
-    return Client(house.url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60}, **options)
+    return Client(house.url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": PATIENCE_S}, **options)
 
 
 @pytest.mark.slow
@@ -238,8 +238,7 @@ def test_mcp_asks_for_a_key_and_works_with_one(house: House, picture: Path) -> N
         refused = ask_mcp(house, "tools/call", call, **headers)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     key = house.people.key("vera", 1)
-    answer = ask_mcp(house, "tools/call", call, authorization=f"Bearer {key}").text
-    text = json.loads(answer.split("data:", 1)[1])["result"]["content"][0]["text"]
+    text = mcp_result(ask_mcp(house, "tools/call", call, authorization=f"Bearer {key}"))["content"][0]["text"]
     assert json.loads(text)["image"] == {"width": 80, "height": 60}
     hidden = {"name": "start_1", "arguments": {}}
     assert "Unknown tool" in ask_mcp(house, "tools/call", hidden, authorization=f"Bearer {key}").text

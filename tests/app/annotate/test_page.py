@@ -20,10 +20,10 @@ from db.queries.job_queries import enqueue_job
 from grain.hub.weights import READ_AT_ONCE_BYTES
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.fake_app import app_at, fake_services, running
+from tests.support.waiting import JOB_MS
 
 PICTURES = 120  # enough for a person to see each stage under way
 PAGE = 12  # results
-SLOW = 600_000  # milliseconds a job may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_run_from_plan_to_results_and_again_after_a_refresh(page: Page, addres
     use_the_truth(page)
     expect(page.locator("#plan")).to_contain_text(f"0 of {PICTURES}")
     page.locator("#start").click()
-    expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(latest(page)).to_have_class(re.compile("done"), timeout=JOB_MS)
     expect(page.locator("#plan .meter").nth(1)).to_contain_text(f"{PICTURES} of {PICTURES}")
     expect(page.locator("#results .result")).to_have_count(PAGE)
     expect(page.locator("#results .result").first.locator("rect.line")).not_to_have_count(0)
@@ -100,7 +100,7 @@ def test_prompts_are_compared_on_a_sample_and_a_person_judges_claims_of_both(pag
     expect(page.locator("#compare-judge")).to_be_hidden()
     page.locator("#compare-start").click()
     result = page.locator("#compare-result .prompts-compared")
-    expect(result).to_contain_text("asks no question, so both columns are the same", timeout=SLOW)
+    expect(result).to_contain_text("asks no question, so both columns are the same", timeout=JOB_MS)
     expect(result.locator("thead th")).to_have_text(["two questions", "one question"])
     expect(result.locator(".prompt-pair")).to_have_count(4)
     judged = result.get_by_role("row", name="claims judged by people")
@@ -138,7 +138,7 @@ def test_what_an_import_left_out_is_listed_saved_and_an_import_that_brings_nothi
         page.locator("#name textarea, #name input").fill("nothing")
         page.locator("#import-button").click()
         expect(latest(page).locator(".notice")).to_contain_text(
-            "Nothing came in. Left out: 1, of these 1 for this: This is not a JPEG", timeout=SLOW
+            "Nothing came in. Left out: 1, of these 1 for this: This is not a JPEG", timeout=JOB_MS
         )
 
 
@@ -236,27 +236,27 @@ def test_what_is_missing_is_a_plain_sentence_with_the_command(page: Page) -> Non
 def test_a_job_outlives_the_app_and_is_paused_resumed_and_cancelled(home: Path, visitor: BrowserContext) -> None:
     with app_at(home) as (address, app), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         page.locator("#start").click()
-        expect(latest(page)).to_have_class(re.compile("running"), timeout=SLOW)
-        expect(latest(page)).to_contain_text(re.compile("describe:|localize:"), timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("running"), timeout=JOB_MS)
+        expect(latest(page)).to_contain_text(re.compile("describe:|localize:"), timeout=JOB_MS)
         app.kill()
         app.wait()
     with app_at(home) as (address, _), opened(visitor, f"{address}annotate", "#plan .meter") as page:
         expect(latest(page)).to_have_class(re.compile("running|done"))
-        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=JOB_MS)
         page.locator("#least-score input[type=number]").fill("0.4")
         page.locator("#least-score input[type=number]").press("Tab")
         expect(page.locator("#command")).to_contain_text("threshold=0.4")
         page.locator("#start").click()
         latest(page).get_by_role("button", name="pause").click()
-        expect(latest(page)).to_have_class(re.compile("paused"), timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("paused"), timeout=JOB_MS)
         latest(page).get_by_role("button", name="resume").click()
-        expect(latest(page)).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("done"), timeout=JOB_MS)
         page.locator("#least-score input[type=number]").fill("0.5")
         page.locator("#least-score input[type=number]").press("Tab")
         expect(page.locator("#command")).to_contain_text("threshold=0.5")
         page.locator("#start").click()
         latest(page).get_by_role("button", name="cancel").click()
-        expect(latest(page)).to_have_class(re.compile("cancelled"), timeout=SLOW)
+        expect(latest(page)).to_have_class(re.compile("cancelled"), timeout=JOB_MS)
 
 
 @pytest.mark.slow

@@ -46,10 +46,10 @@ from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
 from grain.model.pretrained import ModelCard, save_pretrained
 from tests.support.browser_fixtures import fits, opened
 from tests.support.tiny import tiny_config, tiny_model
+from tests.support.waiting import JOB_MS
 from user_errors import UserError
 
 RUN = "20260102-030405-abcdef"
-SLOW = 300_000  # milliseconds a job may take on a busy machine
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 TITLED = """id => {
   const title = document.querySelector(`#${id} .gtitle`), frame = document.getElementById(id);
@@ -474,7 +474,7 @@ def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page
     page.locator("#paths textarea").press("Tab")
     expect(page.locator("#command")).to_contain_text(f"app.evaluate.job --models sample --data-sets {world}")
     page.locator("#start").click()
-    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=SLOW)
+    expect(page.locator("#jobs .job").first).to_have_class(re.compile("done"), timeout=JOB_MS)
     expect(page.locator("#jobs .job").first).to_contain_text("compared on novel")
     expect(page.locator("#head")).to_contain_text("12 pictures · 4 classes")
     rows = page.locator("#table tbody tr")
@@ -490,7 +490,7 @@ def test_a_job_from_the_form_to_numbers_plots_and_a_picture_on_ground(page: Page
     page.locator("#apart summary").click()
     expect(page.locator("#apart img").first).to_be_visible()
     page.locator("#examples button").first.click()
-    expect(page.locator("#stage .frame")).to_be_visible(timeout=SLOW)  # the first look loads the model
+    expect(page.locator("#stage .frame")).to_be_visible(timeout=JOB_MS)  # the first look loads the model
     assert "?q=" in page.url
     assert page.evaluate("window.hacked") is None
 
@@ -508,7 +508,7 @@ def test_an_experiment_is_chosen_run_and_seen_with_its_leads(page: Page, world: 
     expect(page.locator("#command-experiment")).to_contain_text("--arms with=sample without=sample --no-twins")
     expect(page.locator("#command-experiment")).to_contain_text(f"--data-sets {world}")
     page.locator("#run-experiment").click()
-    expect(page.locator("#head")).to_contain_text("without its box head switched off", timeout=SLOW)
+    expect(page.locator("#head")).to_contain_text("without its box head switched off", timeout=JOB_MS)
     expect(page.locator("#leads")).to_contain_text("ahead of with")
     expect(page.locator("#leads")).to_contain_text("+0.0 [-")
     expect(page.locator("#leads-plot .gtitle")).to_contain_text("0 of 1 surely behind")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from tests.support.fake_app import fake_services, free_port, running
 from tests.support.fake_predictor import BOXES_XYXY
+from tests.support.house import mcp_result
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S
 
@@ -173,9 +174,7 @@ def test_the_same_over_mcp(visitor: httpx.Client, picture: str) -> None:
     def ask(method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
         headers = {"accept": "application/json, text/event-stream"}
-        text = visitor.post("gradio_api/mcp/", json=body, headers=headers).text
-        result: dict[str, Any] = json.loads(text.split("data:", 1)[1])["result"]
-        return result
+        return mcp_result(visitor.post("gradio_api/mcp/", json=body, headers=headers))
 
     listing: Any = ask("tools/list", {})["tools"]
     tools = {tool["name"]: tool["description"] for tool in listing}

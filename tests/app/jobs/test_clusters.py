@@ -231,7 +231,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         finally:
             for process in reversed(started):
                 process.terminate()
-                process.wait(30)
+                process.wait(PATIENCE_S)
 
 
 @pytest.mark.slow

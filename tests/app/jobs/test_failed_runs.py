@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from grain.train.train import main
 from grain.train_config import TrainConfig
 from tests.grain.train.test_train import poison_start, poisoned_data, settings
 from tests.support.tiny import finish, start, write_data
+from tests.support.waiting import until
 
 
 def command(config: TrainConfig, memory: int = 0) -> None:
@@ -130,10 +130,9 @@ def test_a_cluster_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     backend = SlurmJob(job, home / "jobs" / "1")
     assert backend.order().needs == ("worlds/1", "worlds/2"), "what is mixed in and classified is sent too, once"
     backend.submit()
-    until = time.monotonic() + 60
-    while (code := backend.poll()) is None:
-        assert time.monotonic() < until
-        os.sched_yield()
+    until(lambda: backend.poll() is not None, "the cluster answers")
+    code = backend.poll()
+    assert code is not None
     reason = outcome(code, backend.tail()).reason
     assert reason == (
         f"The cluster refused the job ({REFUSAL}): correct its partition, account, hours, cores and memory."

@@ -19,8 +19,8 @@ from tests.grain.train.test_train import save_start
 from tests.support.browser_fixtures import fits, opened
 from tests.support.fake_app import app_at
 from tests.support.tiny import tiny_config
+from tests.support.waiting import JOB_MS
 
-SLOW = 400_000  # milliseconds that a job may take on a busy machine
 TINY = {"images": "48", "batch_size": "4", "warmup_images": "4", "checkpoint_images": "8", "evaluate_images": "16"}
 
 
@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
 
 
 def train_page(visitor: BrowserContext, address: str, query: str = "") -> AbstractContextManager[Page]:
-    return opened(visitor, f"{address}train{query}", "#form form", patience=SLOW)
+    return opened(visitor, f"{address}train{query}", "#form form", patience=JOB_MS)
 
 
 def own(page: Page, name: str) -> Locator:
@@ -50,7 +50,7 @@ def fill_in(page: Page, name: str, fields: dict[str, str]) -> None:
     for field, value in fields.items():
         page.locator(f'[data-field="{field}"] input').fill(value)
     own(page, "name").fill(name)
-    expect(page.locator("#plan .command pre")).to_contain_text(f"--name={name}", timeout=SLOW)
+    expect(page.locator("#plan .command pre")).to_contain_text(f"--name={name}", timeout=JOB_MS)
 
 
 def row(page: Page, name: str) -> Locator:
@@ -60,7 +60,7 @@ def row(page: Page, name: str) -> Locator:
 @pytest.mark.slow
 def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, visitor: BrowserContext) -> None:
     with app_at(home) as (address, app), train_page(visitor, address) as page:
-        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=JOB_MS)
         expect(page.locator(".curve").first).to_be_hidden()  # nothing is watched yet
         own(page, "name").fill("")
         expect(page.locator("#note-plan .notice")).to_contain_text("needs a name")
@@ -68,34 +68,34 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
         expect(page.locator("#plan li", has_text="pictures to train on")).to_contain_text("12 pictures")
         shown = page.locator("#plan .command pre").text_content() or ""
         page.locator("#queue").click()
-        expect(row(page, "first")).to_have_class(re.compile("running"), timeout=SLOW)
-        expect(page.locator("#plan .command pre")).to_contain_text("--name=first-2", timeout=SLOW)  # for another one
+        expect(row(page, "first")).to_have_class(re.compile("running"), timeout=JOB_MS)
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=first-2", timeout=JOB_MS)  # for another one
         expect(page.locator('[data-own="open_clip"]')).to_be_hidden()
-        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=SLOW)
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=JOB_MS)
         expect(page).to_have_url(re.compile(r"train/?\?run=\d+"))
         page.reload()
-        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=SLOW)
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=JOB_MS)
         expect(page.locator(".curve .js-plotly-plot").first).to_be_attached()  # its script is here, whoever goes away
         app.kill()
         app.wait()
     with app_at(home) as (address, _), train_page(visitor, address, "?run=1,77") as page:
-        expect(page.locator(".toast-body")).to_contain_text("There is no run “77” here", timeout=SLOW)
+        expect(page.locator(".toast-body")).to_contain_text("There is no run “77” here", timeout=JOB_MS)
         expect(page).to_have_url(re.compile(r"run=1$"))
-        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=SLOW)
+        expect(page.locator("#watched")).to_contain_text(re.compile(r"step [1-9][\d,]* of 1,500"), timeout=JOB_MS)
         row(page, "first").get_by_role("button", name="cancel").click()
-        expect(row(page, "first")).to_have_class(re.compile("cancelled"), timeout=SLOW)
+        expect(row(page, "first")).to_have_class(re.compile("cancelled"), timeout=JOB_MS)
         expect(page.locator("#watched")).to_contain_text("Saved states: step-")
         ran = json.loads((home / "runs" / "first" / "config.json").read_text())
         assert f"--images={ran['images']} --batch-size={ran['batch_size']}" in shown
         row(page, "first").get_by_role("button", name="resume").click()
-        expect(row(page, "first")).to_have_class(re.compile("running|done"), timeout=SLOW)
-        expect(row(page, "first")).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(row(page, "first")).to_have_class(re.compile("running|done"), timeout=JOB_MS)
+        expect(row(page, "first")).to_have_class(re.compile("done"), timeout=JOB_MS)
         expect(page.locator("#pictures .frame").first).to_be_visible()
         expect(page.locator(".curve .js-plotly-plot .scatterlayer .trace").first).to_be_attached()
         page.locator('#watched [data-which="best"][data-keep="promote"]').click()
-        expect(page.locator("#kept")).to_contain_text("first is promoted", timeout=SLOW)
+        expect(page.locator("#kept")).to_contain_text("first is promoted", timeout=JOB_MS)
         page.locator("#kept a").first.click()
-        expect(page.locator("#stage .frame img")).to_be_visible(timeout=SLOW)
+        expect(page.locator("#stage .frame img")).to_be_visible(timeout=JOB_MS)
         expect(page.locator("body")).to_contain_text("first was trained on tiny pictures")
 
 
@@ -103,7 +103,7 @@ def test_a_run_from_the_form_to_ground_and_the_app_killed_under_it(home: Path, v
 def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: Path, visitor: BrowserContext) -> None:
     settings = {"images": "8", "batch_size": "4", "held_out_images": "2", "weight_decay": "0.05"}
     with app_at(home) as (address, _), train_page(visitor, address) as page:
-        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=SLOW)
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=run-1", timeout=JOB_MS)
         fill_in(page, "regions", {"max_regions": "3"} | settings)
         own(page, "start").select_option("checkpoint:photo")
         expect(page.locator('[data-field="images"]')).to_be_visible()
@@ -115,17 +115,17 @@ def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: P
         ):
             expect(page.locator(hidden)).to_be_hidden()
         command = page.locator("#plan .command pre")
-        expect(command).to_contain_text("--init=photo --images=8", timeout=SLOW)
+        expect(command).to_contain_text("--init=photo --images=8", timeout=JOB_MS)
         expect(command).not_to_contain_text("max-regions")  # it is hidden, and nothing of it runs
         expect(page.locator("#plan li", has_text="pictures, until it ends")).to_be_visible()
         page.locator("#queue").click()
-        expect(row(page, "regions")).to_have_class(re.compile("done"), timeout=SLOW)
+        expect(row(page, "regions")).to_have_class(re.compile("done"), timeout=JOB_MS)
         expect(page.locator("#watched table.kept")).to_contain_text("final")
         expect(page.locator("#watched [data-keep]")).to_have_count(2)  # only promoted
         page.locator('#watched [data-which="final"][data-keep="promote"]').click()
-        expect(page.locator("#kept")).to_contain_text("regions-final is promoted", timeout=SLOW)
+        expect(page.locator("#kept")).to_contain_text("regions-final is promoted", timeout=JOB_MS)
         page.locator("#kept a").first.click()
-        expect(page.locator("#stage .frame img")).to_be_visible(timeout=SLOW)
+        expect(page.locator("#stage .frame img")).to_be_visible(timeout=JOB_MS)
         expect(page.locator("body")).to_contain_text("regions-final is photo, its regions tuned on tiny pictures")
 
 
@@ -165,25 +165,25 @@ def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, v
     with app_at(noted_home) as (address, _), train_page(visitor, address, "?run=1,2") as page:
         page.on("dialog", lambda dialog: dialog.accept(answers[dialog.message]))
         watched, found = page.locator("#watched"), page.locator("#runs .run")
-        expect(watched.locator(".differences")).to_contain_text("learning_rate", timeout=SLOW)
-        expect(page.locator(".curve:visible", has_text="L_box fell from 1 to 0.333")).to_have_count(1, timeout=SLOW)
+        expect(watched.locator(".differences")).to_contain_text("learning_rate", timeout=JOB_MS)
+        expect(page.locator(".curve:visible", has_text="L_box fell from 1 to 0.333")).to_have_count(1, timeout=JOB_MS)
         expect(page.locator(".curve:visible", has_text="Zero-shot 0.5 (bowls · 2)")).to_have_count(1)
         expect(page.locator(".curve:visible")).to_have_count(3)  # none of numbers that no run has
         watched.get_by_role("button", name="note of cups · 1").click()
-        expect(watched).to_contain_text("with red lids", timeout=SLOW)
+        expect(watched).to_contain_text("with red lids", timeout=JOB_MS)
         watched.get_by_role("button", name="tags of cups · 1").click()
-        expect(row(page, "cups")).to_contain_text("baseline", timeout=SLOW)
+        expect(row(page, "cups")).to_contain_text("baseline", timeout=JOB_MS)
         expect(found).to_have_count(2)
         words = page.locator("#run-words").locator("input, textarea")
         words.fill("red OLD")
-        expect(found).to_have_count(1, timeout=SLOW)
+        expect(found).to_have_count(1, timeout=JOB_MS)
         words.fill("nothing like it")
-        expect(page.locator("#runs")).to_contain_text("No such run", timeout=SLOW)
+        expect(page.locator("#runs")).to_contain_text("No such run", timeout=JOB_MS)
         words.fill("")
-        expect(found.first).to_contain_text("bowls", timeout=SLOW)
+        expect(found.first).to_contain_text("bowls", timeout=JOB_MS)
         page.locator("#run-order input").click()
         page.get_by_role("option", name="name", exact=True).click()
-        expect(found.last).to_contain_text("cups", timeout=SLOW)
+        expect(found.last).to_contain_text("cups", timeout=JOB_MS)
         with page.expect_download() as download:
             watched.get_by_role("button", name="download the metrics of cups · 1").click()
         assert download.value.suggested_filename == "cups.metrics.jsonl"

@@ -45,6 +45,7 @@ from db.queries.run_queries import failures_by_reason, list_runs, run_tallies
 from db.queries.stage_result_queries import descriptions_of, stage_results_of
 from tests.support.fake_openai import COLOURS, fake_openai
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 from user_errors import UserError
 
 OFFLINE: dict[str, Any] = {"describer": DescriberChoice("photo"), "localizer": LocalizerChoice("photo")}
@@ -205,7 +206,7 @@ def test_the_command_says_what_failed_and_fails_where_nothing_came_of_it(
     sheets(engine, tmp_path, 2)
     (tmp_path / "sheets").rename(tmp_path / "moved")
     words = [sys.executable, *command_line(SHEETS)]
-    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 1
     assert ended.stdout.splitlines() == ["sheets: failed", *outcome(engine, SHEETS)]
     assert "No picture of 'sheets' could be annotated: see to the reasons above" in ended.stderr
