@@ -1,4 +1,4 @@
-"""Curate at the speed of a hand: 500 verdict keys in a real Chromium; questions or the real app's answers are late."""
+"""Curate at the speed of a hand: 500 verdict keys in a real Chromium, behind a proxy that makes answers late."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Error, Page, Route
+from playwright.sync_api import Page
 
+from benchmarks.browser import LateProxy, chromium, free_port, started
 from benchmarks.database import SQLITE
-from benchmarks.gallery import curate_in_browser
 from benchmarks.rows import Benchmark, Finding
 from curation.annotate.annotate import annotate
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -42,42 +42,12 @@ RECORD = """() => {
 }"""  # noqa: E501
 
 
-class LateRoutes:
-    """What a page asks: each question, or its answer, late by a time from a seed, so that one may overtake another.
-
-    Gradio's own answers come as a stream, so of those only the questions are late.
-    """
-
-    def __init__(self, page: Page, chance: random.Random) -> None:
-        self.page, self.chance = page, chance
-        self.held: list[tuple[float, Callable[[], None]]] = []
-        page.route("**/queue/join*", self._late_question)
-        page.route("**/curate/*", lambda route: self.chance.choice((self._late_question, self._late_answer))(route))
-
-    def _hold(self, then: Callable[[], None]) -> None:
-        self.held.append((time.monotonic() + self.chance.uniform(0, MOST_LATE_S), then))
-
-    def _late_question(self, route: Route) -> None:
-        self._hold(route.continue_)
-
-    def _late_answer(self, route: Route) -> None:
-        try:
-            answer = route.fetch()
-        except Error:  # the app was killed
-            route.abort()
-        else:
-            self._hold(lambda: route.fulfill(response=answer))
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Let come what is due, until a condition holds."""
-        end = time.monotonic() + MOST_SECONDS
-        while not condition():
-            assert time.monotonic() < end, "the editor has stopped"
-            due = [each for each in self.held if each[0] <= time.monotonic()]
-            self.held = [each for each in self.held if each not in due]
-            for _, then in due:
-                then()
-            self.page.wait_for_timeout(STEP_MS)
+def wait(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + MOST_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "the editor has stopped"
+        page.wait_for_timeout(STEP_MS)
 
 
 def filled(home: Path) -> Engine:
@@ -90,25 +60,33 @@ def filled(home: Path) -> Engine:
     return engine
 
 
+def begin_review(page: Page, address: str) -> None:
+    """Open Curate and its queue."""
+    page.goto(f"{address}curate")
+    page.wait_for_selector("#regions .tile")
+    page.locator("#review").click()
+    page.wait_for_selector("#editor .text.chosen")
+
+
 def keys_at_the_speed_of_a_hand() -> Finding:
-    """Press 500 verdict keys with pauses of 0 to 300 ms while questions or answers are 0 to 1,500 ms late."""
+    """Press 500 verdict keys with pauses of 0 to 300 ms while what is asked and answered is 0 to 1,500 ms late."""
     chance, waits = random.Random(SEED), 0
     with tempfile.TemporaryDirectory() as folder:
         engine = filled(Path(folder))
-        with curate_in_browser(Path(folder)) as page:
-            page.locator("#review").click()
-            page.wait_for_selector("#editor .text.chosen")
+        port = free_port()
+        with started(Path(folder), port), chromium() as page, LateProxy(port).running() as proxy:
+            begin_review(page, proxy.address)
             page.evaluate(RECORD)
-            late, shown = LateRoutes(page, chance), page.locator("#editor .text.chosen")
+            proxy.most_late_s, shown = MOST_LATE_S, page.locator("#editor .text.chosen")
             for _ in range(KEYS):
                 rest = time.monotonic() + chance.uniform(0, MOST_PAUSE_S)
-                late.wait(lambda rest=rest: time.monotonic() >= rest)  # type: ignore[misc]
+                wait(page, lambda rest=rest: time.monotonic() >= rest)  # type: ignore[misc]
                 if not shown.count():
                     waits += 1
-                    late.wait(lambda: shown.count() == 1)
+                    wait(page, lambda: shown.count() == 1)
                 page.keyboard.press(chance.choice("aaar"))
             ahead = int(page.locator("#editor .stage").get_attribute("data-unsaved") or 0)
-            late.wait(lambda: page.locator("#editor .stage").get_attribute("data-unsaved") == "0")
+            wait(page, lambda: page.locator("#editor .stage").get_attribute("data-unsaved") == "0")
             pressed = page.evaluate("window.pressed")
             conflicts = page.locator("#editor .conflict").count()
         counts = _compare(engine, pressed)

@@ -1,4 +1,4 @@
-"""Curate under random acts in a real Chromium, questions or answers late: the database equals a model of the acts."""
+"""Curate under random acts in a real Chromium, behind a late proxy: the database equals a model of the acts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from benchmarks.curate_hand import MOST_PAUSE_S, VERDICTS, LateRoutes, filled
+from benchmarks.browser import LateProxy, chromium, free_port, started
+from benchmarks.curate_hand import MOST_LATE_S, MOST_PAUSE_S, VERDICTS, begin_review, filled, wait
 from benchmarks.database import SQLITE
-from benchmarks.gallery import chromium, free_port, started
 from benchmarks.rows import Benchmark, Finding
 from db.engine import Engine, reading
 from db.models import RegionRow
@@ -107,22 +107,22 @@ def numbered(words: str, time: int) -> str:
 
 
 class RandomHand:
-    """A person who acts at random on a page whose questions or answers come late."""
+    """A person who acts at random on a page whose answers come late."""
 
-    def __init__(self, late: LateRoutes, model: HandModel, name: str) -> None:
-        self.page, self.late, self.chance, self.model, self.name = late.page, late, late.chance, model, name
+    def __init__(self, page: Page, model: HandModel, seed: int, name: str) -> None:
+        self.page, self.model, self.chance, self.name = page, model, random.Random(seed), name
         self.counts, self.copied = Counter[str](), ""
 
     def act(self) -> None:
         """Wait a moment, and do something."""
         rest = time.monotonic() + self.chance.uniform(0, MOST_PAUSE_S)
-        self.late.wait(lambda: time.monotonic() >= rest)
+        wait(self.page, lambda: time.monotonic() >= rest)
         shown = self.page.locator("#editor .text.chosen")
         if not shown.count():
-            self.late.wait(lambda: shown.count() == 1 or self.finished())
+            wait(self.page, lambda: shown.count() == 1 or self.finished())
         if not shown.count():
             self.open()
-            self.late.wait(lambda: shown.count() == 1)
+            wait(self.page, lambda: shown.count() == 1)
         kind = self.chance.choice(KINDS)
         if kind in ("undo", "redo") and not (self.model.done if kind == "undo" else self.model.undone):
             kind = "verdict"
@@ -295,7 +295,7 @@ class RandomHand:
     def settle(self) -> None:
         """Wait until all is saved."""
         stage = self.page.locator("#editor .stage")
-        self.late.wait(lambda: stage.get_attribute("data-unsaved") == "0")
+        wait(self.page, lambda: stage.get_attribute("data-unsaved") == "0")
 
 
 def _batches(engine: Engine) -> Iterator[PictureRegions]:
@@ -360,16 +360,13 @@ def random_acts() -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         engine = filled(Path(folder))
         first = _rows(engine)
-        with started(Path(folder), free_port()) as (address, _), chromium() as page:
-            page.goto(f"{address}curate")
-            page.wait_for_selector("#regions .tile")
-            page.locator("#review").click()
-            page.wait_for_selector("#editor .text.chosen")
+        port = free_port()
+        with started(Path(folder), port), chromium() as page, LateProxy(port).running() as proxy:
+            begin_review(page, proxy.address)
             page.evaluate(WATCH)
-            late = LateRoutes(page, random.Random())
+            proxy.most_late_s = MOST_LATE_S
             for seed in range(SEEDS):
-                late.chance = random.Random(seed)
-                hand = RandomHand(late, model, f"seed {seed}")
+                hand = RandomHand(page, model, seed, f"seed {seed}")
                 for _ in range(ACTS):
                     hand.act()
                 hand.settle()
@@ -386,20 +383,20 @@ def random_acts() -> Finding:
 class KilledApp:
     """An app that is killed while a person acts, and started again at the same address."""
 
-    def __init__(self, home: Path, engine: Engine, page: Page) -> None:
-        self.home, self.engine, self.page, self.port = home, engine, page, free_port()
+    def __init__(self, home: Path, engine: Engine, page: Page, proxy: LateProxy) -> None:
+        self.home, self.engine, self.page, self.proxy = home, engine, page, proxy
         self.first, self.model, self.faults = _rows(engine), HandModel(), list[str]()
-        self.late = LateRoutes(page, random.Random())
         self.unsaved, self.half, self.counts = 0, ("", 0, ""), Counter[str]()
 
     def round(self, number: int, *, last: bool = False) -> None:
         """Start the app, send what was left over, compare, act, and kill it. last: compare only."""
-        self.late.held.clear()
-        with started(self.home, self.port) as (address, app):
-            self.page.goto(f"{address}curate")
-            self.late.wait(lambda: self.page.locator("#regions .tile").count() > 0)
+        self.proxy.most_late_s = 0.0  # scripts and fonts would take minutes
+        with started(self.home, self.proxy.port) as (_, app):
+            self.page.goto(f"{self.proxy.address}curate")
+            self.proxy.most_late_s = MOST_LATE_S
+            wait(self.page, lambda: self.page.locator("#regions .tile").count() > 0)
             self.page.evaluate(WATCH)
-            hand = RandomHand(self.late, self.model, f"kill {number}")
+            hand = RandomHand(self.page, self.model, number, f"kill {number}")
             self.model.done, self.model.undone = [], []  # of this sitting
             if self.unsaved or self.half[1]:
                 self.take_up()
@@ -415,13 +412,13 @@ class KilledApp:
     def take_up(self) -> None:
         """Send what is offered, and finish the words that were being written."""
         offer = self.page.locator("#editor .left-over")
-        self.late.wait(lambda: offer.count() == 1)
+        wait(self.page, lambda: offer.count() == 1)
         offer.get_by_text("send them").click()
         words, region, before = self.half
         if not region:
             return
         field = self.page.locator(".prompt input")
-        self.late.wait(lambda: field.count() == 1)
+        wait(self.page, lambda: field.count() == 1)
         if field.input_value() != words:
             self.faults.append(f"“{words}” was written, “{field.input_value()}” is offered")
         field.press("Enter")
@@ -430,7 +427,6 @@ class KilledApp:
 
     def act(self, hand: RandomHand, number: int) -> None:
         """Act a few times, half the time write words that nobody finishes, at once before the kill."""
-        self.late.chance = hand.chance = random.Random(number)
         self.page.locator("#review").click()
         for _ in range(hand.chance.randint(1, MOST_BEFORE)):
             hand.act()
@@ -451,9 +447,9 @@ class KilledApp:
 def killed_app() -> Finding:
     """Kill the app 20 times while somebody acts at random, and compare after each new start."""
     good = 0
-    with tempfile.TemporaryDirectory() as folder, chromium() as page:
+    with tempfile.TemporaryDirectory() as folder, chromium() as page, LateProxy(free_port()).running() as proxy:
         engine = filled(Path(folder))
-        killed = KilledApp(Path(folder), engine, page)
+        killed = KilledApp(Path(folder), engine, page, proxy)
         for number in range(KILLS + 1):
             killed.round(number, last=number == KILLS)
             if killed.faults:

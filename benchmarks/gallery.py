@@ -6,9 +6,6 @@ import hashlib
 import io
 import os
 import random
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from benchmarks.browser import curate_in_browser
 from benchmarks.database import ROWS, SEED, SQLITE, add_in_chunks, regions
-from benchmarks.rows import ROOT, Benchmark, Finding
+from benchmarks.rows import Benchmark, Finding
 from curation.ingest.ingest import thumbnail_path
 from db.engine import Engine, open_engine, reading, retrying, transaction
 from db.queries.curate_filter import CurateFilter, Sort
@@ -37,7 +35,6 @@ MOST_DATABASE_MS, MOST_BROWSER_MS, MOST_KEY_MS = 20.0, 300.0, 50.0
 CLICKS = 40
 KEYS = 60
 AHEAD = 12  # pictures that are there before their turn when the first key is pressed
-CHROMIUM = Path("/usr/bin/chromium")
 OWNER = "human:ada"
 QUESTIONS: dict[str, tuple[CurateFilter, Sort]] = {
     "newest": (CurateFilter(), "newest"),
@@ -126,57 +123,6 @@ def questions_of(engine: Engine) -> Finding:
 
 def _spread(times: list[float]) -> dict[str, float]:
     return {"median, ms": float(np.median(times)), "p95, ms": float(np.quantile(times, 0.95)), "most, ms": max(times)}
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
-
-
-@contextmanager
-def started(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The app in a process of its own: its address, and the process."""
-    environment = os.environ | {"GRAIN_HOME": str(home), "GRAIN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, **pipes) as app:
-        try:
-            yield _address(app), app
-        finally:
-            app.kill()
-
-
-def _address(app: subprocess.Popen[str]) -> str:
-    """Where an app that has just been started is, once it says so."""
-    said = list[str]()
-    for line in app.stdout or ():
-        if "GRAIN is at" in line:
-            return line.split()[-1]
-        said.append(line)
-    raise RuntimeError(f"the app ended while it started: {''.join(said)[-500:]}")
-
-
-@contextmanager
-def chromium() -> Iterator[Page]:
-    """An empty page of a real Chromium."""
-    with sync_playwright() as playwright:
-        path = str(CHROMIUM) if CHROMIUM.exists() else None
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1400})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
-
-
-@contextmanager
-def curate_in_browser(home: Path) -> Iterator[Page]:
-    """The Curate page of an app in a process of its own, in a real Chromium."""
-    with started(home, free_port()) as (address, _), chromium() as page:
-        page.goto(f"{address}curate")
-        page.wait_for_selector("#regions .tile")
-        yield page
 
 
 SHOWN = """([marked, name, before]) => new Promise((done) => {

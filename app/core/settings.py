@@ -203,6 +203,7 @@ def prepare_gradio(settings: Settings) -> None:
     direct = ["*"] if "*" in named else [*named, *LOOPBACK, settings.host]  # * means every host where it stands alone
     os.environ |= dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys(direct)))
     os.environ["GRADIO_TEMP_DIR"] = str(settings.cache)
+    os.environ.setdefault("MPLBACKEND", "agg")  # else the first event imports pyplot while all others wait
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's own belief in loopback; app/access/proxies.py decides
 
 
