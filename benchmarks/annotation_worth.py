@@ -126,20 +126,24 @@ def keyed_photographs() -> Iterator[tuple[str, Photograph]]:
 @cache
 def pool() -> tuple[DescribedPicture, ...]:
     """The pictures that are trained on, the smaller shares first, and what is written of them."""
-    mine = learned_from()[:POOL]
+    return describe_pool([(key, each.kept) for key, each in learned_from()[:POOL]])
+
+
+def describe_pool(pictures: Sequence[tuple[str, Picture]]) -> tuple[DescribedPicture, ...]:
+    """Draw one phrase for each region, and one of another picture that may be written in its place."""
     order = np.random.default_rng([SEED, 1])
     drawn = [
-        [(entity.boxes, entity.phrases[order.integers(len(entity.phrases))]) for entity in each.kept.entities]
-        for _, each in mine
+        [(entity.boxes, entity.phrases[order.integers(len(entity.phrases))]) for entity in kept.entities]
+        for _, kept in pictures
     ]
     found = []
-    for row, ((key, each), phrases) in enumerate(zip(mine, drawn, strict=True)):
+    for row, ((key, kept), phrases) in enumerate(zip(pictures, drawn, strict=True)):
         regions = []
         for boxes, text in phrases:
-            elsewhere = drawn[(row + 1 + order.integers(POOL - 1)) % POOL]
+            elsewhere = drawn[(row + 1 + order.integers(len(drawn) - 1)) % len(drawn)]
             other = elsewhere[order.integers(len(elsewhere))][1]
             regions.append(DescribedRegion(boxes, text, other, order.random()))
-        found.append(DescribedPicture(key, each.kept, tuple(regions)))
+        found.append(DescribedPicture(key, kept, tuple(regions)))
     return tuple(found)
 
 
