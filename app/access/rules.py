@@ -152,7 +152,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{DATA_UPKEEP}.UpkeepSection", "viewer", "works question open_removal removable removal deletion renaming"),
     _in(f"{DATA_UPKEEP}.UpkeepSection", "curator", "act"),
     _in(f"{DATA_UPKEEP}.UpkeepSection", "admin", "remove rename_or_delete"),  # nothing brings back what they delete
-    _in(f"{AUDIT}.AuditPage", "viewer", "open show report pick go command fields tick"),
+    _in(f"{AUDIT}.AuditPage", "viewer", "open choose_audit close show report pick go command fields tick"),
     _in(f"{AUDIT}.AuditPage", "curator", "judge ask draw_sample fit start reject control_job"),
     _in(f"{TRAIN}.TrainPage", "viewer", "open choose_dataset suggest check recheck choose address tick download"),
     _in(f"{TRAIN}.TrainPage", "curator", "measure queue ask keep note"),  # who may stop a job: app/train/runs.py

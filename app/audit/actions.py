@@ -77,15 +77,15 @@ def start(services: Services, config: AuditConfig, person: Person) -> int:
     return services.jobs.submit(NewJob(kind="audit", owner=person.name, config=settings, argv=command_line(config)))
 
 
-def fit(services: Services, dataset: str, owner: str) -> int:
-    """Queue the fit of the data set's own judge on people's verdicts on the sample; return the id of its job.
+def fit(services: Services, dataset: str, owner: str, *, audit: int = 0) -> int:
+    """Queue the fit of the data set's own judge on people's verdicts on an audit's sample; return the id of its job.
 
     Raises: UserError: it was not audited, or too few claims of its sample were judged.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, dataset)
-    check_sample_size(judged_by_people(services.engine, dataset_id=dataset_id, recipe=recipe))
-    config = FitConfig(dataset)
+        key = audit_of(session, dataset, audit).key
+    check_sample_size(judged_by_people(services.engine, **key))
+    config = FitConfig(dataset, audit_run=audit)
     return services.jobs.submit(NewJob(kind="fit-judge", owner=owner, config=config, argv=fit_command(config)))
 
 
@@ -103,21 +103,21 @@ def reject(services: Services, claim_filter: AuditFilter, owner: str) -> int:
         at_most=claim_filter.at_most,
         words=query.words,
         judged=cast(JudgedBy, claim_filter.judged),
+        audit_run=claim_filter.audit,
     )
     return services.jobs.submit(NewJob(kind="reject", owner=owner, config=config, argv=reject_command(config)))
 
 
-def draw(services: Services, dataset: str, count: int) -> int:
-    """Draw a sample for people, or add to it; return how many claims were added.
+def draw(services: Services, dataset: str, count: int, *, audit: int = 0) -> int:
+    """Draw an audit's sample for people, or add to it; return how many claims were added.
 
-    Raises: UserError: no such data set, it was not audited, or the number is none.
+    Raises: UserError: no such data set or audit, it was not audited, or the number is none.
     """
     if count < 1:
         raise UserError(f"A sample has 1 claim or more, got {count}: correct the number.")
 
     def work(session: Session) -> int:
-        dataset_id, recipe = audit_of(session, dataset)
-        return draw_sample(session, dataset_id=dataset_id, recipe=recipe, count=count)
+        return draw_sample(session, **audit_of(session, dataset, audit).key, count=count)
 
     return retrying(services.engine, work)
 

@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 from app.core.page_values import chosen_dataset
 from app.services import Services
+from curation.audit.data_set_audits import DataSetAudit, find_audit
 from curation.audit.independence import Independence
 from curation.audit.reject import SETTLED, JudgedBy
 from curation.files.decode import RefusedError
@@ -18,11 +19,9 @@ from db.queries.audit_queries import (
     ClaimKey,
     ClaimRow,
     TouchedCounts,
-    audit_runs,
     claim_page,
     claims_of,
     get_claim,
-    latest_audit,
     regions_of_descriptions,
     touched_counts,
     verdicts_on,
@@ -36,9 +35,13 @@ PAGE = 40  # claims of a page
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """The filter fields of the page. at_most: the largest probability of supported. judged: as reject.JudgedBy."""
+    """The filter fields of the page. at_most: the largest probability of supported. judged: as reject.JudgedBy.
+
+    audit: its id; 0: the latest.
+    """
 
     dataset: str
+    audit: int = 0
     kinds: Sequence[str] = ()
     verdicts: Sequence[str] = ()
     at_most: float = 1.0
@@ -87,13 +90,13 @@ class OpenClaim:
 def find_claims(services: Services, claim_filter: AuditFilter, after: str = "") -> ClaimsPage:
     """Return a page of claims, worst first. after: the key of a page.
 
-    Raises: UserError: no such data set, it was not audited, or a filter has no meaning.
+    Raises: UserError: no such data set or audit, it was not audited, or a filter has no meaning.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, claim_filter.dataset)
+        audit = audit_of(session, claim_filter.dataset, claim_filter.audit)
         at, query = _place(after), claim_filter.query()
-        rows = claim_page(session, dataset_id=dataset_id, recipe=recipe, filters=query, after=at, limit=PAGE)
-        independence = Independence.of_run(audit_runs(session, dataset_id=dataset_id)[0].config)
+        rows = claim_page(session, **audit.key, filters=query, after=at, limit=PAGE)
+        independence = Independence.of_run(audit.run.config)
     last = rows[-1].claim if len(rows) == PAGE else None
     scored = "" if last is None or last.probability is None else repr(last.probability)
     doubts = () if independence is None else independence.sentences()
@@ -106,12 +109,10 @@ def next_claim(services: Services, claim_filter: AuditFilter, claim_id: int) -> 
     Raises: UserError: as of find_claims.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, claim_filter.dataset)
+        audit = audit_of(session, claim_filter.dataset, claim_filter.audit)
         claim = get_claim(session, claim_id=claim_id)
         at = ClaimKey(claim.probability, claim.id) if claim else None
-        rows = claim_page(
-            session, dataset_id=dataset_id, recipe=recipe, filters=claim_filter.query(), after=at, limit=1
-        )
+        rows = claim_page(session, **audit.key, filters=claim_filter.query(), after=at, limit=1)
     return rows[0].claim.id if rows else None
 
 
@@ -121,8 +122,8 @@ def count_matches(services: Services, claim_filter: AuditFilter) -> TouchedCount
     Raises: UserError: as of find_claims.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, claim_filter.dataset)
-        return touched_counts(session, dataset_id=dataset_id, recipe=recipe, filters=claim_filter.query())
+        audit = audit_of(session, claim_filter.dataset, claim_filter.audit)
+        return touched_counts(session, **audit.key, filters=claim_filter.query())
 
 
 def open_claim(services: Services, claim_id: int, sample: int | None = None) -> OpenClaim:
@@ -146,27 +147,22 @@ def open_claim(services: Services, claim_id: int, sample: int | None = None) -> 
     return OpenClaim(row, siblings, regions, verdicts, uri, problem, sample)
 
 
-def next_in_sample(services: Services, dataset: str, *, who: str, after: int = -1) -> OpenClaim | None:
-    """Return the next claim of the sample that this person has not judged; None when there is none.
+def next_in_sample(services: Services, dataset: str, *, audit: int = 0, who: str, after: int = -1) -> OpenClaim | None:
+    """Return the next claim of an audit's sample that this person has not judged; None when there is none.
 
-    Raises: UserError: no such data set, or it was not audited.
+    Raises: UserError: no such data set or audit, or it was not audited.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, dataset)
-        found = next_to_judge(session, dataset_id=dataset_id, recipe=recipe, who=who, after=after)
+        found = next_to_judge(session, **audit_of(session, dataset, audit).key, who=who, after=after)
     return None if found is None else open_claim(services, found[1].claim.id, found[0])
 
 
-def audit_of(session: Session, name: str) -> tuple[int, str]:
-    """Return the id of a data set and the recipe of its latest audit.
+def audit_of(session: Session, name: str, audit: int) -> DataSetAudit:
+    """Return an audit of a data set by its id; 0: the latest.
 
-    Raises: UserError: no such data set, or it was not audited.
+    Raises: UserError: no such data set or audit, or it was not audited.
     """
-    dataset = existing_dataset(session, name=chosen_dataset(name))
-    recipe = latest_audit(session, dataset_id=dataset.id)
-    if not recipe:
-        raise UserError(f"The data set {name[:60]!r} was not audited yet: open “Audit this data set” and press Audit.")
-    return dataset.id, recipe
+    return find_audit(session, dataset=existing_dataset(session, name=chosen_dataset(name)), audit=audit)
 
 
 def existing_claim(session: Session, claim_id: int) -> AuditedClaim:

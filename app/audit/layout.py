@@ -49,6 +49,7 @@ class AuditFilterFields(NamedTuple):
     """The filter fields, in the order of app.audit.claims.AuditFilter; as components, and as their values."""
 
     dataset: Any
+    audit: Any
     kinds: Any
     verdicts: Any
     at_most: Any
@@ -79,6 +80,7 @@ class AuditPageParts:
     """The components that events come from or go to."""
 
     filters: AuditFilterFields
+    latest: Any
     sources: AuditSourceFields
     start: Any
     command: Any
@@ -105,9 +107,10 @@ def lay_out(dataset: Any) -> AuditPageParts:
     """Lay the page out inside the current Blocks. dataset: the field of the navigation."""
     with gr.Row(elem_classes="page-head"):
         html(page_head("Audit", LEAD))
+        audit = gr.Dropdown([], label="audit", visible=False, filterable=False, elem_id="audit")
     with gr.Row(elem_classes="columns audit"):
         with gr.Column(elem_classes="card inputs", min_width=240):
-            filters = _filter_fields(dataset)
+            filters = _filter_fields(dataset, audit)
             with gr.Accordion("Audit this data set", open=False, elem_id="run"):
                 sources = _source_fields()
                 start = gr.Button("Audit", variant="primary", elem_id="start")
@@ -130,8 +133,8 @@ def lay_out(dataset: Any) -> AuditPageParts:
             html(keys_hint(KEYS))
     measured = _measured()
     return AuditPageParts(
-        filters, sources, start, command, jobs, back, forward, note, claims, matches, reject, gr.State([""]), judge,
-        claim, gr.State(AuditPosition()), *measured,
+        filters, gr.State(0), sources, start, command, jobs, back, forward, note, claims, matches, reject,
+        gr.State([""]), judge, claim, gr.State(AuditPosition()), *measured,
     )  # fmt: skip
 
 
@@ -153,14 +156,14 @@ def _measured() -> tuple[Any, ...]:
     return count, draw, fit, report, threshold, curve
 
 
-def _filter_fields(dataset: Any) -> AuditFilterFields:
+def _filter_fields(dataset: Any, audit: Any) -> AuditFilterFields:
     html(heading("Filters"))
     verdicts = gr.CheckboxGroup(VERDICTS, value=VERDICTS[:1], label="verdict", elem_id="verdicts")
     kinds = gr.CheckboxGroup(KINDS, value=KINDS, label="kind", elem_id="kinds")
     judged = gr.Dropdown(JUDGED, value="anybody", label="judged by", elem_id="judged", filterable=False)
     at_most = gr.Slider(0, 1, value=1, step=0.01, label="at most this likely to be true", buttons=[], elem_id="likely")
     words = gr.Textbox(label="words of the claim", placeholder="red", elem_id="words")
-    return AuditFilterFields(dataset, kinds, verdicts, at_most, words, judged)
+    return AuditFilterFields(dataset, audit, kinds, verdicts, at_most, words, judged)
 
 
 def _source_fields() -> AuditSourceFields:

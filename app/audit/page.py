@@ -6,14 +6,14 @@ Handlers import what needs the database: the first page must not wait for it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.audit.layout import AuditFilterFields, AuditPageParts, AuditPosition, AuditSourceFields, lay_out
+from app.audit.layout import NO_CLAIM, AuditFilterFields, AuditPageParts, AuditPosition, AuditSourceFields, lay_out
 from app.core.page_values import whole_number
 from app.services import Services
 from app.ui.dataset_choice import open_dataset
@@ -23,8 +23,10 @@ from app.ui.events import (
     TICK_SECONDS,
     Paged,
     change_events,
+    choose_linked,
     control_job_by_button,
     in_order,
+    into_address,
     server_choices,
     warn,
 )
@@ -32,6 +34,7 @@ from app.ui.html import command_block, empty_state, notice
 from user_errors import UserError
 
 if TYPE_CHECKING:
+    from app.audit.audits import AuditChoice
     from app.audit.claims import AuditFilter, OpenClaim
     from curation.audit.audit import AuditConfig
 
@@ -48,8 +51,9 @@ class AuditPage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page. Returns dataset, detector, checkpoint, vqa, jobs."""
+        """Open the page with the audit of its link. Returns dataset, audit, latest, detector, checkpoint, vqa, jobs."""
         from app.audit.actions import fitting_sources
+        from app.audit.audits import audit_choices
 
         checkpoints = [each.name for each in self.services.registry.usable()]
         choices = [("none", NO_CHECKPOINT), *((name, name) for name in checkpoints)]
@@ -57,14 +61,37 @@ class AuditPage(Paged):
         sources = fitting_sources(self.services, chosen.chosen or "")
         checkpoint = sources.checkpoint if sources.checkpoint in checkpoints else NO_CHECKPOINT
         dropdown = gr.Dropdown(choices=choices, value=checkpoint)
-        return [chosen.field, sources.detector, dropdown, sources.vqa, self._jobs()]
+        audits = audit_choices(self.services, chosen.chosen)
+        linked = choose_linked([each.id for each in audits], request.query_params.get("audit"), "audit")
+        offered = _offer(audits, linked)
+        return [chosen.field, *offered, sources.detector, dropdown, sources.vqa, self._jobs()]
+
+    def choose_audit(self, request: gr.Request, dataset: str | None, audit: str | None, latest: int) -> list[Any]:
+        """Offer the audits that are there now. The choice stays, unless this person ran one since.
+
+        Args:    latest: id of the run that was the latest before.
+        Returns: audit, latest.
+        """
+        from app.audit.audits import audit_choices, runner_of
+
+        if not dataset:  # the page opens: its data set is not chosen yet
+            return [gr.skip(), gr.skip()]
+        audits = audit_choices(self.services, dataset)
+        newer = [each for each in audits[:1] if each.audit.run.id != latest]
+        mine = [each for each in newer if runner_of(self.services, each) == person_of(request).name]
+        stays = not mine and audit in [each.id for each in audits]
+        return _offer(audits, None if stays or not audits else audits[0].id)
+
+    def close(self) -> list[Any]:
+        """Close the claim of an audit that is no longer shown. Returns claim, position."""
+        return [NO_CLAIM, AuditPosition()]
 
     def show(self, *filters: Any) -> list[Any]:
         """Show the first page of other filters. Returns list, note, places, matches."""
         from app.audit import claims, panels
 
         claim_filter = _filter(filters)
-        if not claim_filter.dataset:  # the page opens: its data set is not chosen yet
+        if not claim_filter.dataset:  # as above
             return [gr.skip()] * 4
         try:
             found, matches = (
@@ -76,7 +103,7 @@ class AuditPage(Paged):
         listed = panels.claims_panel(found, self.services.settings.home)
         return [listed, "", ["", found.after], panels.matches_panel(matches)]
 
-    def report(self, dataset: str | None, threshold: float) -> list[Any]:
+    def report(self, dataset: str | None, audit: str | None, threshold: float) -> list[Any]:
         """Show rates and the auditor's quality. Returns report, curve."""
         from app.audit.report import audit_report
         from app.audit.report_panel import report_panel
@@ -85,7 +112,7 @@ class AuditPage(Paged):
         if not dataset:  # as above
             return [gr.skip(), gr.skip()]
         try:
-            found = audit_report(self.services, dataset)
+            found = audit_report(self.services, dataset, int(audit or 0))
         except UserError as error:
             return [notice(error.sentence), gr.skip()]
         return [report_panel(found, threshold), threshold_curve(found.curve, threshold)]
@@ -101,7 +128,7 @@ class AuditPage(Paged):
     def judge(self, request: gr.Request, *filters: Any) -> list[Any]:
         """Open the first claim of the sample that this person has not judged. Returns claim, position."""
         try:
-            return self._next_of_sample(_filter(filters).dataset, after=-1, name=person_of(request).name)
+            return self._next_of_sample(_filter(filters), after=-1, name=person_of(request).name)
         except UserError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
@@ -141,23 +168,23 @@ class AuditPage(Paged):
             warn(error)
             return [gr.skip(), gr.skip()]
 
-    def draw_sample(self, dataset: str | None, count: float) -> str:
+    def draw_sample(self, dataset: str | None, audit: str | None, count: float) -> str:
         """Draw claims for people. Returns note."""
         from app.audit import actions
 
         try:
-            added = actions.draw(self.services, dataset or "", int(count or 0))
+            added = actions.draw(self.services, dataset or "", int(count or 0), audit=int(audit or 0))
         except UserError as error:
             return notice(error.sentence)
         gr.Info(f"{added:,} claims were added to the sample.", title="Drawn")
         return ""
 
-    def fit(self, request: gr.Request, dataset: str | None) -> Any:
+    def fit(self, request: gr.Request, dataset: str | None, audit: str | None) -> Any:
         """Queue the fit of a judge. Returns jobs."""
         from app.audit import actions
 
         try:
-            actions.fit(self.services, dataset or "", person_of(request).name)
+            actions.fit(self.services, dataset or "", person_of(request).name, audit=int(audit or 0))
         except UserError as error:
             warn(error)
         return self._jobs()
@@ -214,16 +241,17 @@ class AuditPage(Paged):
         from app.audit import claims
 
         if position.sample is not None:
-            return self._next_of_sample(claim_filter.dataset, after=position.sample, name=name)
+            return self._next_of_sample(claim_filter, after=position.sample, name=name)
         found = claims.next_claim(self.services, claim_filter, position.claim)
         if found is None:
             return [empty_state("The end", "These are all claims with these filters."), AuditPosition()]
         return self._opened(claims.open_claim(self.services, found))
 
-    def _next_of_sample(self, dataset: str, *, after: int, name: str) -> list[Any]:
+    def _next_of_sample(self, claim_filter: AuditFilter, *, after: int, name: str) -> list[Any]:
         from app.audit.claims import next_in_sample
 
-        found = next_in_sample(self.services, dataset, who=name, after=after)
+        wanted = {"audit": claim_filter.audit, "after": after}
+        found = next_in_sample(self.services, claim_filter.dataset, who=name, **wanted)
         if found is None:
             return [empty_state("The sample is judged", "Draw more, or see the numbers below."), AuditPosition()]
         return self._opened(found)
@@ -261,12 +289,20 @@ def _filter(filters: tuple[Any, ...]) -> AuditFilter:
     values = AuditFilterFields(*filters)
     return AuditFilter(
         dataset=values.dataset or "",
+        audit=int(values.audit or 0),
         kinds=values.kinds or [],
         verdicts=values.verdicts or [],
         at_most=float(1 if values.at_most is None else values.at_most),
         words=values.words or "",
         judged=values.judged or "anybody",
     )
+
+
+def _offer(audits: Sequence[AuditChoice], chosen: str | None) -> list[Any]:
+    """Return the updates of the field of audits and of the latest run. chosen: the audit; None: the choice stays."""
+    value: dict[str, Any] = {"value": chosen} if chosen or not audits else {}
+    choices = [(each.label, each.id) for each in audits]
+    return [gr.update(choices=choices, visible=bool(audits), **value), audits[0].audit.run.id if audits else 0]
 
 
 def _config(dataset: str | None, sources: tuple[Any, ...]) -> AuditConfig:
@@ -287,16 +323,24 @@ def build(app: gr.Blocks, services: Services, dataset: Any) -> None:
 
 def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     filters, sources = [*parts.filters], [*parts.sources]
-    dataset = parts.filters.dataset
+    dataset, audit = parts.filters.dataset, parts.filters.audit
     shown = [parts.list, parts.note, parts.places, parts.matches]
     opened = [parts.claim, parts.position]
     rows, claim, numbers, words = map(in_order, ("audit-list", "audit-claim", "audit-report", "audit-command"))
-    report = {"fn": page.report, "inputs": [dataset, parts.threshold], "outputs": [parts.report, parts.curve]} | numbers
+    measured, threshold = [parts.report, parts.curve], parts.threshold
+    report = {"fn": page.report, "inputs": [dataset, audit, threshold], "outputs": measured} | numbers
     command = {"fn": page.command, "inputs": [dataset, *sources], "outputs": parts.command} | words
-    opened_with = [dataset, parts.sources.detector, parts.sources.checkpoint, parts.sources.vqa, parts.jobs]
+    offered = [audit, parts.latest]
+    opened_with = [dataset, *offered, parts.sources.detector, parts.sources.checkpoint, parts.sources.vqa, parts.jobs]
     app.load(page.open, None, opened_with, **LIGHT).then(**report).then(**command)
-    gr.on([dataset.change, *change_events(filters[1:])], page.show, filters, shown, **rows)
-    gr.on([dataset.change, parts.threshold.release], **report)
+    # results of a job change the audits that are there, the list and the numbers
+    gr.on([dataset.change, parts.jobs.change], page.choose_audit, [dataset, *offered], offered, **rows).then(
+        page.show, filters, shown, **rows
+    ).then(**report)
+    audit.change(None, audit, None, js=into_address("audit"), api_visibility="private")
+    audit.change(page.close, None, opened, **claim)
+    gr.on(change_events(filters[1:]), page.show, filters, shown, **rows)
+    gr.on([audit.input, threshold.release], **report)
     for source in (dataset, *sources):
         source.change(**command)
     parts.sources.vqa.change(page.fields, [parts.sources.vqa, parts.sources.server], parts.sources.server, **LIGHT)
@@ -307,11 +351,9 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     parts.judge.click(page.judge, filters, opened, **claim)
     parts.claim.click(page.go, [parts.position, *filters], opened, **(claim | QUEUE_ALL))
     parts.claim.click(page.ask, [parts.position, *filters], opened, **(claim | QUEUE_ALL)).then(**report)
-    parts.draw.click(page.draw_sample, [dataset, parts.count], parts.note, **LIGHT).then(**report)
-    parts.fit.click(page.fit, dataset, parts.jobs, **LIGHT)
+    parts.draw.click(page.draw_sample, [dataset, audit, parts.count], parts.note, **LIGHT).then(**report)
+    parts.fit.click(page.fit, [dataset, audit], parts.jobs, **LIGHT)
     parts.start.click(page.start, [dataset, *sources], parts.jobs, **LIGHT)
     parts.reject.click(page.reject, filters, parts.jobs, **LIGHT)
     parts.jobs.click(page.control_job, None, parts.jobs, **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, parts.jobs, parts.jobs, **LIGHT)
-    # results of a job change the list and the numbers
-    parts.jobs.change(page.show, filters, shown, **rows).then(**report)

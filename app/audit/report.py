@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.audit.audits import AuditChoice, audit_choices
 from app.audit.claims import audit_of
 from app.services import Services
 from curation.audit.agreement import Agreement
@@ -23,8 +24,9 @@ from curation.audit.measure import (
     quality,
     rates_by,
 )
-from db.engine import Session, reading
-from db.queries.audit_queries import Group, GroupCount, audit_runs, counts_by
+from db.engine import reading
+from db.models import AnnotationRun
+from db.queries.audit_queries import Group, GroupCount, counts_by
 from db.queries.audit_sample_queries import sample_judgements, sample_size
 
 GROUPS: tuple[Group, ...] = ("kind", "prompts", "stages", "describer", "subject")
@@ -39,7 +41,8 @@ class AuditReport:
     rate: of hallucination, by people's verdicts. rates: the same by group and value. fitted: of a judge that was fitted
     on this sample; quality and curve are then of claims that it was not fitted on: drawn since, or else cross-validated
     (unseen is False). description_runs: all that were audited of the data set, side by side. independence: of the
-    latest audit's sources; None of an audit by an earlier version.
+    audit's sources; None of an audit by an earlier version. elsewhere: another audit that has a sample, where this one
+    has none.
     """
 
     counts: tuple[GroupCount, ...]
@@ -54,20 +57,21 @@ class AuditReport:
     unseen: bool = True
     description_runs: tuple[AuditedDescriptionRun, ...] = ()
     independence: Independence | None = None
+    elsewhere: AuditChoice | None = None
 
 
-def audit_report(services: Services, dataset: str) -> AuditReport:
-    """Measure rates and the auditor's quality by what people judged so far.
+def audit_report(services: Services, dataset: str, audit: int = 0) -> AuditReport:
+    """Measure rates and the auditor's quality by what people judged so far. audit: its id; 0: the latest.
 
-    Raises: UserError: no such data set, it was not audited, or its judge's file is damaged.
+    Raises: UserError: no such data set or audit, it was not audited, or its judge's file is damaged.
     """
     with reading(services.engine) as session:
-        dataset_id, recipe = audit_of(session, dataset)
-        fitted = _judge_fit(session, services, dataset_id=dataset_id, dataset=dataset)
-        counts = counts_by(session, dataset_id=dataset_id, recipe=recipe, group="kind")
-        drawn = sample_size(session, dataset_id=dataset_id, recipe=recipe)
-        judged = sample_judgements(session, dataset_id=dataset_id, recipe=recipe)
-        independence = Independence.of_run(audit_runs(session, dataset_id=dataset_id)[0].config)
+        found = audit_of(session, dataset, audit)
+        fitted = _judge_fit(services, dataset, found.run)
+        counts = counts_by(session, **found.key, group="kind")
+        drawn = sample_size(session, **found.key)
+        judged = sample_judgements(session, **found.key)
+    others = [] if drawn else audit_choices(services, dataset)
     fresh = [each for each in judged if each.fresh]
     unseen = fitted is None or bool(fresh)
     measured = judged if fitted is None else fresh
@@ -83,8 +87,9 @@ def audit_report(services: Services, dataset: str) -> AuditReport:
         curve=curve(cross_validated.scored) if cross_validated else curve_of(measured),
         fitted=fitted,
         unseen=unseen,
-        description_runs=tuple(audited_description_runs(services.engine, dataset_id=dataset_id)),
-        independence=independence,
+        description_runs=tuple(audited_description_runs(services.engine, dataset_id=found.run.dataset_id)),
+        independence=Independence.of_run(found.run.config),
+        elsewhere=next((each for each in others if each.counts.drawn), None),
     )
 
 
@@ -93,10 +98,9 @@ def _most_judged(rates: Mapping[str, Rate]) -> dict[str, Rate]:
     return dict(sorted(rates.items(), key=lambda pair: -pair[1].claims)[:MOST_RATES])
 
 
-def _judge_fit(session: Session, services: Services, *, dataset_id: int, dataset: str) -> JudgeFit | None:
-    """Return the quality of the latest audit's judge, where it was fitted on people's verdicts."""
+def _judge_fit(services: Services, dataset: str, run: AnnotationRun) -> JudgeFit | None:
+    """Return the quality of the judge of an audit's latest run, where it was fitted on people's verdicts."""
     judge = saved_judge(services.settings.home, dataset)
-    run = audit_runs(session, dataset_id=dataset_id)[0]
     basis = Basis.of_run(run.config)
     if judge is None or basis is None or basis.work(judge).recipe != run.recipes["audit"]:
         return None

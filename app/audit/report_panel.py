@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.audit.audits import AuditChoice
 from app.audit.report import AuditReport
 from app.ui.html import render, thousands
 from curation.audit.description_runs import AuditedDescriptionRun
@@ -34,7 +35,8 @@ def report_panel(report: AuditReport, threshold: float) -> str:
     auditor = [] if silent else [*_counts(report.counts), *_description_runs(report.description_runs)]
     judged = f"{thousands(report.judged)} of {thousands(report.drawn)} claims of the sample are judged."
     if not report.drawn:
-        return _render(notes=["Nobody has judged a claim yet: draw a sample and judge it."], tables=auditor)
+        nobody = "Nobody has judged a claim yet: draw a sample and judge it."
+        return _render(notes=[nobody], tables=auditor, elsewhere=report.elsewhere)
     if report.rate is None:
         return _render(notes=[judged], tables=auditor)
     rates = [
@@ -54,8 +56,10 @@ def _render(
     tables: Sequence[Table],
     figures: Sequence[tuple[str, str, str]] = (),
     drop: str = "",
+    elsewhere: AuditChoice | None = None,
 ) -> str:
-    return render("audit/templates/report.html", figures=figures, drop=drop, notes=notes, tables=tables)
+    values = {"figures": figures, "drop": drop, "notes": notes, "tables": tables, "elsewhere": elsewhere}
+    return render("audit/templates/report.html", **values)
 
 
 def _figures(report: AuditReport, rate: Rate) -> list[tuple[str, str, str]]:

@@ -15,7 +15,17 @@ from app.core.data_uri import file_to_save
 from app.services import Services
 from app.train.layout import PAGE, TrainPageParts, lay_out
 from app.ui.dataset_choice import open_dataset
-from app.ui.events import LIGHT, QUEUE_ALL, SAVE, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
+from app.ui.events import (
+    LIGHT,
+    QUEUE_ALL,
+    SAVE,
+    TICK_SECONDS,
+    choose_linked,
+    control_job_by_button,
+    in_order,
+    into_address,
+    warn,
+)
 from app.ui.html import notice, render_macro
 from user_errors import UserError
 
@@ -25,12 +35,6 @@ if TYPE_CHECKING:
 
 TITLE, PATH = "Train", "train"
 MOST_CHOSEN = 6  # runs over each other
-INTO_ADDRESS = """(runs) => {
-  const query = new URLSearchParams(location.search);
-  if (runs) query.set("run", runs);
-  else query.delete("run");
-  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`.replaceAll("%2C", ","));
-}"""
 
 
 class TrainPage:
@@ -269,7 +273,7 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, *, dataset: An
     parts.chosen.change(page.tick, inputs, shown, **LIGHT)
     query = gr.Textbox(visible=False)  # the browser never has a gr.State
     parts.chosen.change(page.address, parts.chosen, query, **LIGHT).then(
-        None, query, None, js=INTO_ADDRESS, api_visibility="private"
+        None, query, None, js=into_address("run"), api_visibility="private"
     )
     parts.limit.change(page.tick, inputs, shown, **LIGHT)
     gr.Timer(TICK_SECONDS).tick(page.tick, inputs, shown, **LIGHT)

@@ -34,6 +34,16 @@ ON_JOB = """element.addEventListener("click", (event) => {
 });"""  # js_on_load of a list of jobs
 
 
+def into_address(name: str) -> str:
+    """Return a script that keeps a value in the page's address, so that a link opens it; an empty one is left out."""
+    return f"""(value) => {{
+  const query = new URLSearchParams(location.search);
+  if (value) query.set("{name}", value);
+  else query.delete("{name}");
+  history.replaceState(null, "", `${{location.pathname}}${{query.size ? `?${{query}}` : ""}}`.replaceAll("%2C", ","));
+}}"""
+
+
 def html(value: str = "", *, elem_id: str | None = None) -> gr.HTML:
     """Lay out HTML of ours without a script."""
     return gr.HTML(value, js_on_load=None, apply_default_css=False, elem_id=elem_id)

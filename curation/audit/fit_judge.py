@@ -16,13 +16,14 @@ from typing import Any
 
 from curation.annotate.runs import begin_run, find_dataset
 from curation.audit.claim_judge import Judge, JudgeExample, cross_validated, fit
+from curation.audit.data_set_audits import find_audit
 from curation.audit.evidence import Evidence
 from curation.audit.judges import Basis, Changes, evidence_of, judge_path, rejudge_audits, save_judge, saved_judge
 from curation.audit.measure import AuditorQuality, Rate, quality, verdict_of, weights_of
 from curation.files.home import database_url, home_folder
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AnnotationRun, Dataset
-from db.queries.audit_queries import audit_runs, things_of
+from db.queries.audit_queries import things_of
 from db.queries.audit_sample_queries import SampleJudgement, sample_judgements
 from db.queries.run_queries import set_run_state
 from grain.command import flags_of, run_command
@@ -35,12 +36,14 @@ BINS = 5  # of the calibration
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Fit a data set's judge on people's verdicts, and rejudge its latest audit by it."""
+    """Fit a data set's judge on people's verdicts, and rejudge an audit by it."""
 
     dataset: str
     """Its name."""
     keep: bool = True
     """Off: measure such a judge without saving it."""
+    audit_run: int = 0
+    """Id of the audit, as in the Audit page's address; left out: the latest."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def fit_judge(engine: Engine, config: FitConfig, *, home: Path, worker: str, job
     Raises: UserError: no such data set, or it is not audited yet. UserError: too few claims were judged.
     """
     dataset = find_dataset(engine, config.dataset)
-    run, basis = _audited(engine, dataset)
+    run, basis = _audited(engine, dataset, config.audit_run)
     mine = saved_judge(home, dataset.name)
     if mine and basis.work(mine).recipe == run.recipes["audit"]:
         rejudge_audits(engine, dataset.id, basis=basis, judge=mine)  # finish after a kill
@@ -241,16 +244,16 @@ def command_line(config: FitConfig) -> list[str]:
     return ["-m", "curation.audit.fit_judge", *flags_of(config)]
 
 
-def _audited(engine: Engine, dataset: Dataset) -> tuple[AnnotationRun, Basis]:
-    """Return the latest audit run and its basis."""
+def _audited(engine: Engine, dataset: Dataset, audit: int) -> tuple[AnnotationRun, Basis]:
+    """Return the latest run of an audit, and its basis."""
     with reading(engine) as session:
-        runs = audit_runs(session, dataset_id=dataset.id)
-    basis = Basis.of_run(runs[0].config) if runs else None
+        run = find_audit(session, dataset=dataset, audit=audit).run
+    basis = Basis.of_run(run.config)
     if basis is None:
         raise UserError(
-            f"{dataset.name[:60]!r} was not audited yet, or by an older version: run `python -m curation.audit` first."
+            f"This audit of {dataset.name[:60]!r} is by an older version: run `python -m curation.audit` first."
         )
-    return runs[0], basis
+    return run, basis
 
 
 def _quality(plain: Mapping[str, Any]) -> AuditorQuality:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Literal
 
 from curation.annotate.runs import find_dataset
+from curation.audit.data_set_audits import find_audit
 from curation.files.home import database_url, home_folder
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import ClaimKind, Verdict
-from db.queries.audit_queries import ClaimFilter, TouchedCounts, latest_audit, regions_touched, touched_counts
+from db.queries.audit_queries import ClaimFilter, TouchedCounts, regions_touched, touched_counts
 from db.queries.curate_queries import set_status
 from db.queries.edit_conflicts import EditConflictError
 from grain.command import flags_of, run_command
@@ -33,7 +34,7 @@ class RejectConfig:
     """Reject the regions whose description holds a claim that matches a rule; a rule without a condition is refused."""
 
     dataset: str
-    """Its name; its latest audit counts."""
+    """Its name."""
     who: str = "rule"
     """Author of the edits in the history."""
     kinds: tuple[ClaimKind, ...] = ()
@@ -46,6 +47,8 @@ class RejectConfig:
     """A part of the claim's words."""
     judged: JudgedBy = "anybody"
     """Whose verdict the claim must have."""
+    audit_run: int = 0
+    """Id of the audit, as in the Audit page's address; left out: the latest."""
 
     def __post_init__(self) -> None:
         """Refuse a rule that matches everything."""
@@ -119,9 +122,7 @@ def main(config: RejectConfig) -> None:
     engine = open_engine(database_url(home_folder()))
     dataset = find_dataset(engine, config.dataset)
     with reading(engine) as session:
-        recipe = latest_audit(session, dataset_id=dataset.id)
-    if not recipe:
-        raise UserError(f"{config.dataset[:60]!r} was not audited yet: run `python -m curation.audit` first.")
+        recipe = find_audit(session, dataset=dataset, audit=config.audit_run).key["recipe"]
     total = count_touched(engine, dataset_id=dataset.id, recipe=recipe, wanted=config.rule).regions
 
     def report(rejected: int) -> None:

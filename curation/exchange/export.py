@@ -24,6 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from atomic_files import clean_leftovers, is_temporary, write_atomically
+from curation.audit.data_set_audits import find_audit
 from curation.exchange.classes import Classes, ClassTally, check_list_complete, read_classes
 from curation.exchange.dataset_card import CARD, ExportTally, dataset_card
 from curation.exchange.export_config import ExportConfig
@@ -36,7 +37,6 @@ from curation.versions.state_file import FrozenState
 from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
 from db.engine import Engine, open_engine, reading
 from db.models import Dataset
-from db.queries.audit_queries import latest_audit
 from db.queries.data_set_queries import get_dataset
 from grain.command import flags_of, run_command
 from job_progress import report_progress
@@ -166,17 +166,11 @@ class _ExportRun:
         return given
 
     def _audit(self) -> str:
-        """Return the latest audit's recipe, where the policy needs one."""
+        """Return the audit's recipe, where the policy needs one."""
         if self.config.audit == "keep":
             return ""
         with reading(self.engine) as session:
-            recipe = latest_audit(session, dataset_id=self.dataset.id)
-        if not recipe:
-            raise UserError(
-                f"expected an audited data set for the policy {self.config.audit!r}, got one without an audit: run "
-                "`python -m curation.audit` on it first"
-            )
-        return recipe
+            return find_audit(session, dataset=self.dataset, audit=self.config.audit_run).key["recipe"]
 
     def _prepare_folder(self, dataset: str) -> None:
         """Make the folder, or check that it holds an earlier export of the same data set and format."""

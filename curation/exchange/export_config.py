@@ -45,6 +45,8 @@ class ExportConfig:
     """COCO's categories: the descriptions, or the pictures' fact `class`."""
     audit: Policy = "keep"
     """The policy for claims that the data set's latest audit, or people after it, call unsupported."""
+    audit_run: int = 0
+    """Id of another audit for that policy, as in the Audit page's address."""
     home: Path | None = None
     """Folder of the database and frozen versions; by default GRAIN_HOME."""
 
@@ -59,6 +61,8 @@ class ExportConfig:
             raise ValueError("expected one status or more, got none: name those to export, as in --statuses accepted")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"expected a share from 0 to below 1 for held_out, got {self.held_out}: correct it")
+        if self.audit_run and self.audit == "keep":
+            raise ValueError("expected a policy with --audit-run, got none: name one, as in --audit drop-claim")
         if self.shard_images < 1:
             raise ValueError(f"expected shards of one picture or more, got {self.shard_images}: give a larger number")
 
@@ -73,4 +77,4 @@ class ExportConfig:
             "shard_images": self.shard_images,
             "novel": self.novel,
             "categories": self.categories,
-        } | ({"audit": self.audit} if self.audit != "keep" else {})
+        } | ({"audit": self.audit, "audit_run": self.audit_run} if self.audit != "keep" else {})

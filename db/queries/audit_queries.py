@@ -101,15 +101,10 @@ class TouchedCounts:
 
 
 def audit_runs(session: Session, *, dataset_id: int) -> list[AnnotationRun]:
-    """Return the audits of a data set, the latest first."""
+    """Return the audit runs of a data set, the latest first."""
     asked = select(AnnotationRun).where(AnnotationRun.dataset_id == dataset_id)
     runs = session.exec(asked.order_by(col(AnnotationRun.id).desc()).limit(IN_LIST)).all()
     return [run for run in runs if "audit" in run.recipes]
-
-
-def latest_audit(session: Session, *, dataset_id: int) -> str:
-    """Return the recipe of the latest audit of a data set; "" where there is none."""
-    return next((run.recipes["audit"] for run in audit_runs(session, dataset_id=dataset_id)), "")
 
 
 def get_claim(session: Session, *, claim_id: int) -> AuditedClaim | None:

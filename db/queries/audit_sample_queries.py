@@ -41,6 +41,26 @@ class SampleJudgement:
     fresh: bool = True
 
 
+@dataclass(frozen=True)
+class AuditCounts:
+    """The claims of an audit. drawn: of these, for people. judged: those that anybody has judged, drawn or not."""
+
+    claims: int = 0
+    drawn: int = 0
+    judged: int = 0
+
+
+def counts_by_audit(session: Session, *, dataset_id: int) -> dict[str, AuditCounts]:
+    """Return the counts of every audit of a data set that has claims, by recipe."""
+    recipe, claim_id = col(AuditedClaim.recipe), col(AuditedClaim.id)
+    mine = col(AuditedClaim.dataset_id) == dataset_id
+    claims: Any = select_rows(recipe, func.count()).where(mine).group_by(recipe)
+    drawn = claims.join(AuditSample, col(AuditSample.claim_id) == claim_id)
+    judged = claims.where(claim_id.in_(select_rows(col(ClaimVerdict.claim_id))))
+    many, of_sample, by_people = (dict(session.execute(asked).all()) for asked in (claims, drawn, judged))
+    return {each: AuditCounts(many[each], of_sample.get(each, 0), by_people.get(each, 0)) for each in many}
+
+
 def draw_sample(
     session: Session, *, dataset_id: int, recipe: str, count: int, doubled: float = 0.25, seed: int = 0
 ) -> int:

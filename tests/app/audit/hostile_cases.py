@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app.audit import panels
+from app.audit.audits import AuditChoice
 from app.audit.claims import ClaimsPage, OpenClaim
 from app.audit.report import AuditReport
 from app.audit.report_panel import report_panel
 from curation.audit.agreement import Agreement
+from curation.audit.data_set_audits import DataSetAudit
 from curation.audit.description_runs import AuditedDescriptionRun
 from curation.audit.independence import NOBODY, Independence
 from curation.audit.measure import AuditorQuality, CurvePoint, Rate
-from db.models import AuditedClaim, ClaimVerdict, Image, RegionRow
+from db.models import AnnotationRun, AuditedClaim, ClaimVerdict, Image, RegionRow
 from db.queries.audit_queries import AuditTotals, ClaimRow, GroupCount
+from db.queries.audit_sample_queries import AuditCounts
 from tests.support.hostile import HOSTILE
 
 HOME = Path("/nowhere")
@@ -44,7 +48,7 @@ def opened(problem: str = "", sample: int | None = None) -> OpenClaim:
     return OpenClaim(row, (row, other), (region, region), (verdict,), "data:,", problem, sample)
 
 
-def report() -> str:
+def report(**changes: Any) -> str:
     totals = AuditTotals(HOSTILE, HOSTILE, 1, 9, 3)
     found = AuditReport(
         counts=(GroupCount(HOSTILE, 1, 2, 3),),
@@ -57,7 +61,12 @@ def report() -> str:
         curve=(CurvePoint(0.5, 0.5, 0.5, 0.5),),
         description_runs=(AuditedDescriptionRun(totals, RATE), AuditedDescriptionRun(totals, None)),
     )
-    return report_panel(found, 0.5)
+    return report_panel(replace(found, **changes), 0.5)
+
+
+def report_without_sample() -> str:
+    run = AnnotationRun(id=1, dataset_id=1, config={}, recipes={})
+    return report(drawn=0, elsewhere=AuditChoice(HOSTILE, DataSetAudit(1, run), AuditCounts(9, 9, 9)))
 
 
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
@@ -72,5 +81,5 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: panels.claim_panel(opened(sample=3), blind=True),
     ),
     "audit/templates/blind_sentence.html": (lambda: panels.claim_panel(opened(sample=3), blind=True),),
-    "audit/templates/report.html": (report,),
+    "audit/templates/report.html": (report, report_without_sample),
 }

@@ -29,7 +29,7 @@ from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import AuditedClaim, AuditSample, Description
-from db.queries.audit_queries import latest_audit, set_claim_verdict, verdicts_on
+from db.queries.audit_queries import audit_runs, set_claim_verdict, verdicts_on
 from db.queries.audit_queries import regions_of_descriptions as regions_of
 from db.queries.audit_sample_queries import draw_sample
 from db.queries.data_set_queries import get_dataset
@@ -203,7 +203,7 @@ def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: E
     page.locator("#fit").click()
     expect(page.locator(".toast-body")).to_contain_text("judge on until there are")
     with transaction(engine) as session:
-        recipe = latest_audit(session, dataset_id=1)
+        recipe = audit_runs(session, dataset_id=1)[0].recipes["audit"]
         draw_sample(session, dataset_id=1, recipe=recipe, count=400)
         for claim_id in session.exec(select(AuditSample.claim_id)):
             verdict = "supported" if claim_id % 3 else "unsupported"
@@ -214,7 +214,7 @@ def test_a_judge_is_fitted_as_a_job_once_enough_was_judged(page: Page, engine: E
     expect(page.locator("#report")).to_contain_text("this data set’s own judge")
     assert judge_path(home, "drawn").exists()
     with reading(engine) as session:
-        assert latest_audit(session, dataset_id=1) != recipe
+        assert audit_runs(session, dataset_id=1)[0].recipes["audit"] != recipe
 
 
 def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_what_cannot_be_is_said_in_one_sentence(home: Path, engine: Engine, tmp_
         audit_actions.decide(services, 1, verdict="perhaps", who="ana")
     assert latest_jobs(services, audit_actions.KINDS) == []
     with reading(engine) as session:
-        assert latest_audit(session, dataset_id=1)
+        assert audit_runs(session, dataset_id=1)[0].recipes["audit"]
 
 
 def test_a_rule_travels_to_its_job_word_by_word() -> None:

@@ -44,7 +44,6 @@ from db.queries.audit_queries import (
     claim_page,
     claims_of,
     counts_by,
-    latest_audit,
     set_claim_verdict,
     take_back_verdict,
 )
@@ -111,7 +110,7 @@ def count(engine: Engine, table: type) -> int:
 
 def recipe_of(engine: Engine, dataset_id: int) -> str:
     with reading(engine) as session:
-        return latest_audit(session, dataset_id=dataset_id)
+        return audit_runs(session, dataset_id=dataset_id)[0].recipes["audit"]
 
 
 def test_every_claim_is_judged_once_and_asking_again_does_nothing(engine: Engine, tmp_path: Path) -> None:
@@ -146,10 +145,9 @@ def test_a_kill_loses_no_finished_picture_and_doubles_none(engine: Engine, tmp_p
     assert run(engine, detector) == "done"
     assert detector.pictures == 6, "four were written before the kill"
     assert count(engine, AuditedClaim) * 4 == before * 10
+    recipe = recipe_of(engine, dataset_id)
     with reading(engine) as session:
-        group = counts_by(
-            session, dataset_id=dataset_id, recipe=latest_audit(session, dataset_id=dataset_id), group="kind"
-        )
+        group = counts_by(session, dataset_id=dataset_id, recipe=recipe, group="kind")
     assert sum(each.supported + each.unsupported + each.cannot_tell for each in group) == count(engine, AuditedClaim)
 
 
@@ -312,7 +310,7 @@ def test_an_export_drops_weighs_or_keeps_by_policy(engine: Engine, tmp_path: Pat
     config = ExportConfig(
         "coco", tmp_path / "none", "sheets", statuses=("pending",), unreviewed=True, audit="drop-claim"
     )
-    with pytest.raises(UserError, match="got one without an audit"):
+    with pytest.raises(UserError, match="was not audited yet"):
         export(engine, tmp_path / "home", config)
     run(engine, Detector())
     recipe = recipe_of(engine, dataset_id)
@@ -351,7 +349,7 @@ def test_two_questions_stand_beside_one_by_the_commands_of_the_docs(
     assert re.match(r"  two-stage-1-\w{8}, 2 questions \(m@served\): \d+ claims", before)
     assert "claims, hallucination rate not judged by people yet, auditor's unsupported" in last
     with transaction(engine) as session:
-        recipe = latest_audit(session, dataset_id=1)
+        recipe = audit_runs(session, dataset_id=1)[0].recipes["audit"]
         claim_id = claim_page(session, dataset_id=1, recipe=recipe)[0].claim.id
         draw_sample(session, dataset_id=1, recipe=recipe, count=1000)
         set_claim_verdict(session, claim_id=claim_id, who="ada", verdict="unsupported")
@@ -370,8 +368,9 @@ def test_the_describers_own_networks_do_not_judge_its_sentences(engine: Engine, 
     annotate(engine, described, AnnotatorFactory.of(described), worker="test")
     alone = AuditConfig("photos", sources=SourceChoice("photo", checkpoint="photo"))
     assert audit(engine, alone, worker="test", home=tmp_path) == "done"
+    recipe = recipe_of(engine, 1)
     with reading(engine) as session:
-        page = claim_page(session, dataset_id=1, recipe=latest_audit(session, dataset_id=1), limit=100)
+        page = claim_page(session, dataset_id=1, recipe=recipe, limit=100)
         noted = Independence.of_run(audit_runs(session, dataset_id=1)[0].config)
     assert page and {(row.claim.verdict, row.claim.probability) for row in page} == {("cannot tell", None)}
     assert [row.claim.evidence for row in page if row.claim.evidence] == []
@@ -380,8 +379,9 @@ def test_the_describers_own_networks_do_not_judge_its_sentences(engine: Engine, 
     assert described_run.share_unsupported is None and "unsupported not known" in str(described_run)
     both = replace(alone, sources=SourceChoice("photo", checkpoint="sample"))
     assert audit(engine, both, worker="test", home=tmp_path) == "done"
+    recipe = recipe_of(engine, 1)
     with reading(engine) as session:
-        page = claim_page(session, dataset_id=1, recipe=latest_audit(session, dataset_id=1), limit=100)
+        page = claim_page(session, dataset_id=1, recipe=recipe, limit=100)
     assert {one["source"] for row in page for one in row.claim.evidence} == {"likeness"}
 
 

@@ -37,7 +37,7 @@ from curation.scale.scale import ScaleConfig, read_shards, sample_json, scale
 from curation.scale.scale_audit import ScaleAuditConfig, scale_audit
 from curation.scale.shard_files import find_shards, unpacked
 from db.engine import open_engine, reading
-from db.queries.audit_queries import claims_of, latest_audit
+from db.queries.audit_queries import audit_runs, claims_of
 from db.queries.data_set_queries import image_page
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import descriptions_of, stage_results_of
@@ -315,7 +315,7 @@ def test_the_claims_are_the_very_claims_of_audit_and_a_policy_reaches_the_region
     audit(engine, AuditConfig("world", sources=AUDITED_BY), worker="w", home=tmp_path)
     with reading(engine) as session:
         images = {image.id: image.member for image in image_page(session, dataset_id=1)}
-        recipe = latest_audit(session, dataset_id=1)
+        recipe = audit_runs(session, dataset_id=1)[0].recipes["audit"]
         found = claims_of(session, image_ids=list(images), recipe=recipe)
     rows = rows_of(config.out)
     assert len(rows) == len(images) == 18 and sum(len(each) for each in found.values()) > 60
