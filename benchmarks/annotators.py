@@ -87,8 +87,8 @@ def tiny_annotators() -> Finding:
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as place:
         for kind in RANDOM_VLMS:
-            said = {way: [each.raw for each in some] for way, some in describe_three_ways(kind, Path(place)).items()}
-            differ = {way: sum(a != b for a, b in zip(said["batch"], said[way], strict=True)) for way in said}
+            answers = {way: [each.raw for each in some] for way, some in describe_three_ways(kind, Path(place)).items()}
+            differ = {way: sum(a != b for a, b in zip(answers["batch"], answers[way], strict=True)) for way in answers}
             rows.append(_row(f"describer {kind}", differ["single"], differ["no cache"]))
         for kind in (*RANDOM_DETECTORS, "vlm"):
             found = localize_ways(kind, Path(place) / "boxes")

@@ -88,7 +88,7 @@ def running_app(arguments: tuple[str, ...], home: Path | None = None) -> Iterato
 
     Raises: ValueError: it ended, or gave no page in time; with the last line it said.
     """
-    with tempfile.TemporaryDirectory() as empty, socket.socket() as probe, tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryDirectory() as empty, socket.socket() as probe, tempfile.TemporaryFile("w+") as output:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
@@ -98,13 +98,13 @@ def running_app(arguments: tuple[str, ...], home: Path | None = None) -> Iterato
             "GRAIN_PORT": str(port),
         }
         app = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=os.environ | where, stdout=said, stderr=subprocess.STDOUT
+            [sys.executable, *arguments], cwd=ROOT, env=os.environ | where, stdout=output, stderr=subprocess.STDOUT
         )
         address = f"http://127.0.0.1:{port}/"
         try:
             if not _answers(app, address):
-                said.seek(0)
-                last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
+                output.seek(0)
+                last = (output.read().strip().splitlines() or ["it said nothing"])[-1]
                 raise ValueError(f"no page within {PATIENCE:g} s or before the app ended: {last}")
             yield app.pid, address
         finally:

@@ -87,15 +87,15 @@ def precision_and_recall() -> Finding:
     judges = {label: fitted(_noisy_descriptions(FIT_SEED, checkpoint), some, label) for label, some in MIXTURES.items()}
     judged = {label: [each.judged(judges[label], some) for each in measured] for label, some in MIXTURES.items()}
     kinds = [_row(kind, measured, judged["all three"], kind) for kind in KINDS]
-    whole = [_row(label, measured, found, None) for label, found in judged.items()]
+    by_mixture = [_row(label, measured, found, None) for label, found in judged.items()]
     _draw_curve(measured, judged)
-    precision, recall = whole[0]["precision"], whole[0]["recall"]
+    precision, recall = by_mixture[0]["precision"], by_mixture[0]["recall"]
     detail = {
         "pictures": f"{len(AUDIT_SEEDS) * AUDIT_IMAGES} of seeds {', '.join(map(str, AUDIT_SEEDS))}",
         "judge": NAME,
         "intervals": "95 %, Wilson; recall counts what the auditor could not tell as not found",
         "plot": CURVE_PLOT,
-        "sources": whole,
+        "sources": by_mixture,
         "kinds, all three sources": kinds,
         "stand-ins": _stand_ins(measured),
     }
@@ -288,7 +288,7 @@ def _simulated(
 
 
 def speed() -> Finding:
-    """Claims split, judged on outputs that are there and written, then judged anew: seconds and memory."""
+    """Claims split, judged on outputs that are there and written, then judged again: seconds and memory."""
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(f"sqlite:///{folder}/grain.sqlite")
         begun, worked, after_tenth = time.perf_counter(), time.process_time(), 0.0

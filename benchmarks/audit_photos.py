@@ -41,7 +41,7 @@ from grain.predict import Predictor
 from grain.structures import Array
 
 SEED = 0
-FIT, TELL, SEEN = "fit", "tell", "seen"  # seen: the checkpoint learned from it, the judge did not
+FIT, DECIDES, SEEN = "fit", "tell", "seen"  # seen: the checkpoint learned from it, the judge did not
 HELD_OUT = 0.15  # share of the boxed photographs that the checkpoint did not learn from, by their content
 TARGET = 0.94  # precision of both verdicts on the half that is fitted on
 PRECISION_BAR, RECALL_BAR, CALIBRATION_BAR = 90.0, 70.0, 5.0
@@ -105,13 +105,13 @@ def boxed_pictures() -> Iterator[Asked]:
             sentences[sentence.file_name].append(sentence)
         for each in mine:
             digest, record = hashlib.sha256(each.path.read_bytes()).hexdigest(), both[each.id]
-            half = FIT if each.id % 2 else TELL if split_of(digest, HELD_OUT) == "held_out" else SEEN
+            half = FIT if each.id % 2 else DECIDES if split_of(digest, HELD_OUT) == "held_out" else SEEN
             yield Asked(half, source, record.file_name, each.open, sentences[record.file_name])
 
 
 def coloured_pictures() -> Iterator[Asked]:
     """Photographs with phrases in which people name one colour, and the same phrases with another."""
-    for half, split in ((FIT, "val.txt"), (TELL, "test.txt")):
+    for half, split in ((FIT, "val.txt"), (DECIDES, "test.txt")):
         for number, picture in enumerate(captioned(split)):
             name, chance = f"{split}/{number}", random.Random(f"{SEED}/{split}/{number}")
             sentences = []
@@ -138,10 +138,10 @@ def known_claims() -> tuple[KnownClaim, ...]:
         image = asked.open()
         texts = list(dict.fromkeys(each.text for each in asked.sentences))
         [gathered] = gather([image], [texts], witnesses=witnesses, vqa=None, vocabulary=RARE_THINGS, measurer=measurer)
-        said = dict(zip(texts, gathered, strict=True))
-        measured = baselines(predictor, namer, image, said)
+        claims_by_text = dict(zip(texts, gathered, strict=True))
+        measured = baselines(predictor, namer, image, claims_by_text)
         for sentence in asked.sentences:
-            claims = tuple(said[sentence.text])
+            claims = tuple(claims_by_text[sentence.text])
             rows = [row for row, (claim, _) in enumerate(claims) if claim.kind == sentence.kind]
             if rows:
                 detected = [one.score or 0.0 for one in claims[rows[0]][1] if one.source == "detector"]
@@ -154,12 +154,12 @@ def baselines(
     predictor: Predictor, namer: PhotoDescriber, image: Image.Image, claims_by_text: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """What simpler measures make of each sentence of a picture."""
-    whole = predictor.features(image).image_embed
+    image_embed = predictor.features(image).image_embed
     names = set(chain.from_iterable(name.split() for name in namer.names(image)))
     scores = {}
     for text, claims in claims_by_text.items():
         nouns = [claim.words(text).lower() for claim, _ in claims if claim.kind in ("object", "part")]
-        likeness = predictor.embed_texts([text, *map(noun_phrase, nouns)]) @ whole
+        likeness = predictor.embed_texts([text, *map(noun_phrase, nouns)]) @ image_embed
         scores[text] = {
             "whole picture": float(likeness[0]),
             "whole picture and noun phrases": float(likeness[0] + likeness[1:].mean()) if nouns else float(likeness[0]),
@@ -211,21 +211,24 @@ class JudgedHalf:
 
     def row(self) -> dict[str, Any]:
         """Precision and recall of both verdicts."""
-        said = np.array(self.verdicts)
+        verdicts = np.array(self.verdicts)
         return {
             "claims": len(self.known),
-            "unsupported: precision %": self.share(~self.truth, said == "unsupported"),
-            "recall %": self.share(said == "unsupported", ~self.truth),
-            "supported: precision %": self.share(self.truth, said == "supported"),
-            "of true ones %": self.share(said == "supported", self.truth),
-            "cannot tell %": self.share(said == "cannot tell", np.ones(len(said), bool)),
+            "unsupported: precision %": self.share(~self.truth, verdicts == "unsupported"),
+            "recall %": self.share(verdicts == "unsupported", ~self.truth),
+            "supported: precision %": self.share(self.truth, verdicts == "supported"),
+            "of true ones %": self.share(verdicts == "supported", self.truth),
+            "cannot tell %": self.share(verdicts == "cannot tell", np.ones(len(verdicts), bool)),
         }
 
     def found(self) -> dict[str, Any]:
         """Recall alone: of some swaps, precision would be for other odds."""
-        said = np.array(self.verdicts)
+        verdicts = np.array(self.verdicts)
         row = dict.fromkeys(self.row(), None)
-        return row | {"claims": int((~self.truth).sum()), "recall %": self.share(said == "unsupported", ~self.truth)}
+        return row | {
+            "claims": int((~self.truth).sum()),
+            "recall %": self.share(verdicts == "unsupported", ~self.truth),
+        }
 
     def calibration_error(self) -> float | None:
         """The mean distance of predicted and observed over ten bins, in percent."""
@@ -243,14 +246,14 @@ class JudgedHalf:
 
 
 @cache
-def judged_half(half: str = TELL) -> JudgedHalf:
+def judged_half(half: str = DECIDES) -> JudgedHalf:
     """All claims of a half, by default the one that decides."""
     mine, chosen = [each for each in known_claims() if each.half == half], judge()
     judged = [chosen.description(each.claims)[each.row] for each in mine]
     return JudgedHalf(tuple(mine), tuple(each.probability for each in judged), tuple(each.verdict for each in judged))
 
 
-def of_kind(kind: str, source: str | None = None, *, swap: str | None = None, half: str = TELL) -> JudgedHalf:
+def of_kind(kind: str, source: str | None = None, *, swap: str | None = None, half: str = DECIDES) -> JudgedHalf:
     """Claims of a kind, perhaps of one source or with one swap beside the true ones."""
     return judged_half(half).only(
         [
@@ -265,9 +268,9 @@ def of_kind(kind: str, source: str | None = None, *, swap: str | None = None, ha
 def measured() -> Finding:
     """The shipped judge of photographs: verdicts by kind, source and swap; its probability; simpler measures."""
     verdicts, calibration, measures = verdict_rows(), calibration_rows(), measure_rows()
-    whole = [row for row in verdicts if row["which"] == "all"]
-    precisions = [row[f"{verdict}: precision %"] for row in whole for verdict in ("unsupported", "supported")]
-    least, recall = min(each[0] for each in precisions if each), whole[0]["recall %"][0]
+    overall = [row for row in verdicts if row["which"] == "all"]
+    precisions = [row[f"{verdict}: precision %"] for row in overall for verdict in ("unsupported", "supported")]
+    least, recall = min(each[0] for each in precisions if each), overall[0]["recall %"][0]
     error = judged_half().calibration_error() or 0.0
     leads = [
         row["AUC %"] - other["AUC %"]

@@ -43,12 +43,12 @@ class AuditedDescription:
 
     def examples(self, sources: Sequence[WitnessKind]) -> Iterator[JudgeExample]:
         """Its claims with the evidence of some sources."""
-        heard = [
+        filtered = [
             (claim.kind, tuple(each for each in evidence if each.source in sources)) for claim, evidence in self.claims
         ]
         for row, ((claim, _), true) in enumerate(zip(self.claims, self.truth, strict=True)):
-            thing = None if claim.owner == row else heard[claim.owner]
-            yield JudgeExample(*heard[row], true, self.truth[claim.owner], thing)
+            thing = None if claim.owner == row else filtered[claim.owner]
+            yield JudgeExample(*filtered[row], true, self.truth[claim.owner], thing)
 
     def judged(self, judge: Judge, sources: Sequence[WitnessKind]) -> tuple[JudgedClaim, ...]:
         """What a judge makes of it who hears some sources only."""
@@ -74,13 +74,13 @@ def audited_descriptions(
         witnesses.append(LikenessWitness(Predictor.from_pretrained(checkpoint), str(checkpoint)))
     with tarfile.open(shard) as tar:
         images = [picture_of(shard, key, jpeg) for key, jpeg, _ in islice(samples_of(tar), pictures)]
-    texts = [said.descriptions for said in SampleDescriber(config).describe(images)]
+    texts = [result.descriptions for result in SampleDescriber(config).describe(images)]
     things = vocabulary_of(text for each in texts for text in each)
     found = []
     for low in range(0, len(images), BATCH):
-        some, said = images[low : low + BATCH], texts[low : low + BATCH]
-        evidence = gather(some, said, witnesses=witnesses, vqa=vqa, vocabulary=things)
-        for image, mine, each in zip(some, said, evidence, strict=True):
+        some, descriptions = images[low : low + BATCH], texts[low : low + BATCH]
+        evidence = gather(some, descriptions, witnesses=witnesses, vqa=vqa, vocabulary=things)
+        for image, mine, each in zip(some, descriptions, evidence, strict=True):
             parts = parts_of(truth_of(image)["regions"])
             for text, claims in zip(mine, each, strict=True):
                 split = split_claims(text)

@@ -349,8 +349,8 @@ def _faults(engine: Engine, first: dict[int, RegionRow], model: HandModel) -> li
 def _detail(counts: Counter[str], faults: list[str]) -> dict[str, Any]:
     """The detail of a row: acts of each kind, and what went wrong."""
     acts = [{"act": name, "times": count} for name, count in counts.most_common()]
-    told = [{"fault": fault} for fault in faults[:MOST_FAULTS]]
-    return SQLITE | {"load of the machine": os.getloadavg()[0], "acts": acts} | ({"faults": told} if told else {})
+    listed = [{"fault": fault} for fault in faults[:MOST_FAULTS]]
+    return SQLITE | {"load of the machine": os.getloadavg()[0], "acts": acts} | ({"faults": listed} if listed else {})
 
 
 def random_acts() -> Finding:

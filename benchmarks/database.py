@@ -98,8 +98,8 @@ def bulk_import() -> Finding:
             }
         )
     middle = float(np.median([row["rows/s"] for row in imports]))
-    whole = all((row["rows added"], row["rows added again"]) == (ROWS, 0) for row in imports)
-    return Finding(middle, whole and middle >= LEAST_ROWS_A_SECOND, SQLITE | {"imports": imports})
+    complete = all((row["rows added"], row["rows added again"]) == (ROWS, 0) for row in imports)
+    return Finding(middle, complete and middle >= LEAST_ROWS_A_SECOND, SQLITE | {"imports": imports})
 
 
 def page_of(engine: Engine, filters: CurateFilter, before: int) -> int:

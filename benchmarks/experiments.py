@@ -54,7 +54,7 @@ INTERVALS = "95 % bootstrap over classes"
 
 # ------------------------------------------------------------------------------------------------ equal size
 
-SAID = {
+MODEL_NAMES = {
     "full": "GRAIN",
     "small": "GRAIN, image tower of 128 channels for 192",
     "two-queries": "GRAIN, 2 region queries for 5",
@@ -69,7 +69,7 @@ def equal_size() -> Finding:
     scores = {run: scores_of(folder) for run, folder in folders.items()}
     models = [
         {
-            "model": SAID[name],
+            "model": MODEL_NAMES[name],
             "parameters": read_info(folders[name, seed]).parameters,
             "training seed": seed,
             **described(found),
@@ -79,7 +79,7 @@ def equal_size() -> Finding:
     wide = scores["strong-wide", 0].hits[GLOBAL]
     leads = [
         {
-            "model": SAID[name],
+            "model": MODEL_NAMES[name],
             "training seed": seed,
             "by regions, points": lead(found.hits[REGIONS], wide),
             "by the image alone, points": lead(found.hits[GLOBAL], wide),
@@ -92,7 +92,7 @@ def equal_size() -> Finding:
         "images seen": SHORT_IMAGES,
         "intervals": INTERVALS,
         "models": models,
-        f"lead over {SAID['strong-wide']}": leads,
+        f"lead over {MODEL_NAMES['strong-wide']}": leads,
     }
     return Finding(ahead[0], None, detail)
 
@@ -105,14 +105,14 @@ def other_look() -> Finding:
     models = {"GRAIN": GRAIN, "CLIP twin": TWIN}
     table: list[dict[str, Any]] = []
     drops: list[dict[str, Any]] = []
-    for said, folder in models.items():
+    for model, folder in models.items():
         painted, sketch = scores_of(folder), _on_sketches(folder)
         table += [
-            {"model": said, "pictures": look, **described(found)}
+            {"model": model, "pictures": look, **described(found)}
             for look, found in (("painted", painted), ("pencil", sketch))
         ]
         lost = {way: lead(sketch.hits[way], painted.hits[way]) if way in painted.hits else None for way in WAYS}
-        drops.append({"model": said, **{WAYS[way]: points for way, points in lost.items()}})
+        drops.append({"model": model, **{WAYS[way]: points for way, points in lost.items()}})
     detail = {
         "evaluation seeds": ", ".join(map(str, EVALUATION_SEEDS)),
         "intervals": INTERVALS,
@@ -160,25 +160,25 @@ def alpha_elsewhere() -> Finding:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     gains: list[Estimate] = []
-    for said, folder in (("embedded GRAIN", GRAIN), ("GRAIN after 25,600 images", train("full"))):
+    for model, folder in (("embedded GRAIN", GRAIN), ("GRAIN after 25,600 images", train("full"))):
         chosen_on = _parts(folder, evaluation_world(CHOOSING[0]))
         curve = sweep_alpha(chosen_on.image_scores, chosen_on.regions, chosen_on.target, groups=chosen_on.target)
         alpha = best_alpha(curve)
-        curves += [{"model": said, "alpha": point.alpha, "top-1 %": _percent(point.top1)} for point in curve]
+        curves += [{"model": model, "alpha": point.alpha, "top-1 %": _percent(point.top1)} for point in curve]
         hits: dict[float, Any] = {at: _hits(folder, at) for at in (alpha, 1.0, 0.0)}
         classes = np.concatenate(
             [100 * row + _parts(folder, evaluation_world(seed)).target for row, seed in enumerate(TELLING)]
         )
         gain = paired_lead(hits[alpha], hits[0.0], groups=classes).lead
         gains.append(gain)
-        told = {at: _percent(mean_interval(found, groups=classes)) for at, found in hits.items()}
+        top1 = {at: _percent(mean_interval(found, groups=classes)) for at, found in hits.items()}
         rows.append(
             {
-                "model": said,
+                "model": model,
                 "chosen α": alpha,
-                "top-1 with it %": told[alpha],
-                "regions alone %": told[0.0],
-                "image alone %": told[1.0],
+                "top-1 with it %": top1[alpha],
+                "regions alone %": top1[0.0],
+                "image alone %": top1[1.0],
                 "gain over regions alone, points": _percent(gain),
             }
         )

@@ -41,8 +41,12 @@ def format_round_trips() -> Finding:
             rows.append({"format": format, "came back": len(came), "differ unsaid": unsaid, "losses said": len(losses)})
         engine.dispose()
     total = sum(row["differ unsaid"] for row in rows)
-    said = all(bool(row["losses said"]) == bool(LOST[format]) for row, format in zip(rows, FORMATS, strict=True))
-    return Finding(total, total == 0 and said, {"pictures": PICTURES, "regions each": REGIONS + 1, "formats": rows})
+    losses_listed = all(
+        bool(row["losses said"]) == bool(LOST[format]) for row, format in zip(rows, FORMATS, strict=True)
+    )
+    return Finding(
+        total, total == 0 and losses_listed, {"pictures": PICTURES, "regions each": REGIONS + 1, "formats": rows}
+    )
 
 
 def _regions() -> list[NewRegion]:

@@ -79,10 +79,10 @@ def _pictures(home: Path) -> Iterator[NewImage]:
     noise = np.random.default_rng(SEED)
     for number in range(FILES):
         coarse = Image.fromarray(noise.integers(0, 255, (24, 32, 3), np.uint8))
-        whole = coarse.resize((640, 480), Image.Resampling.BICUBIC)
-        content, path = _jpeg(whole), home / "pictures" / f"{number}.jpg"
+        picture = coarse.resize((640, 480), Image.Resampling.BICUBIC)
+        content, path = _jpeg(picture), home / "pictures" / f"{number}.jpg"
         sha256 = hashlib.sha256(content).hexdigest()
-        for file, written in ((path, content), (thumbnail_path(home, sha256), _jpeg(whole.resize((320, 240))))):
+        for file, written in ((path, content), (thumbnail_path(home, sha256), _jpeg(picture.resize((320, 240))))):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(written)
         yield NewImage(sha256, 640, 480, str(path), has_thumbnail=True)

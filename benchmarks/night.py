@@ -126,7 +126,7 @@ def _handler(night: NightServer) -> type[BaseHTTPRequestHandler]:
             if night._server is not self.server or not code:  # gone meanwhile, or poison
                 self.close_connection = True
                 return
-            with suppress(OSError):  # whoever asked was killed
+            with suppress(OSError):  # the client was killed
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()

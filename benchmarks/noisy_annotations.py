@@ -36,7 +36,7 @@ def everything(images: Sequence[Image.Image], found: Sequence[Sequence[Region]])
 
 
 def write_noisy(source: Path, out: Path, config: SampleConfig, keep: Keep = everything) -> Path:
-    """Write `source` anew under `out` with the annotators' regions, unless it is there whole; returns `out`."""
+    """Write `source` again under `out` with the annotators' regions, unless it is there whole; returns `out`."""
     if (out / MANIFEST).is_file():
         return out
     out.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ async def _everybody(address: str, app: psutil.Process) -> Tally:
 
     async def person(act: Callable[[httpx.AsyncClient], Awaitable[None]], pause: tuple[float, float]) -> None:
         await asyncio.sleep(chance.uniform(0, pause[1]))  # they do not all come in one moment
-        # as browsers do, a connection is let go before the server closes it, five seconds after its last answer
+        # as browsers do, a connection is closed before the server closes it, five seconds after its last answer
         limits = httpx.Limits(keepalive_expiry=3.0)
         async with httpx.AsyncClient(base_url=address, timeout=PATIENCE, limits=limits) as client:
             while time.perf_counter() < until:
@@ -122,10 +122,10 @@ async def _call(client: httpx.AsyncClient, name: str, data: list[Any]) -> Any:
     Raises: ValueError: the answer is an error. httpx.HTTPError: there is none.
     """
     began = (await client.post(f"gradio_api/call/{name}", json={"data": data})).raise_for_status()
-    told = (await client.get(f"gradio_api/call/{name}/{began.json()['event_id']}")).raise_for_status().text
-    if "event: complete" not in told:
-        raise ValueError(told[-200:])
-    return json.loads(told.rpartition("data: ")[2])[0]
+    events = (await client.get(f"gradio_api/call/{name}/{began.json()['event_id']}")).raise_for_status().text
+    if "event: complete" not in events:
+        raise ValueError(events[-200:])
+    return json.loads(events.rpartition("data: ")[2])[0]
 
 
 BENCHMARKS = (

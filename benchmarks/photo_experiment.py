@@ -325,7 +325,7 @@ def train(arm: Arm, seed: int, *, epochs: int) -> None:
     for epoch in range(first, epochs):
         torch.manual_seed(1000 * seed + epoch)  # of dropout
         draw = np.random.default_rng([seed, epoch, 2])
-        told: list[float] = []
+        epoch_losses: list[float] = []
         for step in steps_of(pictures, seed=seed, epoch=epoch, with_phrases=arm == "clip-phrases"):
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min(1.0, (taken + 1) / WARM_STEPS) * (1 + math.cos(math.pi * taken / steps)) / 2
@@ -335,8 +335,8 @@ def train(arm: Arm, seed: int, *, epochs: int) -> None:
             nn.utils.clip_grad_norm_(model.parameters(), MOST_GRADIENT)
             optimizer.step()
             taken += 1
-            told.append(float(losses[0].detach()))
-        print(f"{arm}, seed {seed}, epoch {epoch + 1} of {epochs}: L_ic {np.mean(told):.3f}", flush=True)
+            epoch_losses.append(float(losses[0].detach()))
+        print(f"{arm}, seed {seed}, epoch {epoch + 1} of {epochs}: L_ic {np.mean(epoch_losses):.3f}", flush=True)
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "taken": taken, "epoch": epoch + 1}
         _save(state, state_file)
     _save({"model": model.state_dict(), "steps": taken}, done)

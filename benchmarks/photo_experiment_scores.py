@@ -134,8 +134,8 @@ def measure(arm: Arm, seed: int, every: Sequence[Photograph], encode: Sentences)
     reader = Reader(arm, seed, encode)
     novel = [each for each in every if each.novel]
     hits, pointed, boxed = _novel(reader, novel, _see(reader, novel))
-    told = [each for each in every if each.split != "train"]
-    return Scores(hits, pointed, boxed, _recall(reader, told, _see(reader, told)), _sets(reader))
+    held_out = [each for each in every if each.split != "train"]
+    return Scores(hits, pointed, boxed, _recall(reader, held_out, _see(reader, held_out)), _sets(reader))
 
 
 def _see(reader: Reader, pictures: Sequence[Photograph]) -> list[Seen]:
@@ -203,12 +203,12 @@ def _sets(reader: Reader) -> dict[tuple[str, str, str], tuple[Numbers, NDArray[n
     for kept in set_features():
         seen = reader.see(list(kept.tokens), kept.sizes)
         titles = list(kept.classes)
-        for texts, said in (
+        for texts, class_texts in (
             ("names", [[PROMPT.format(title)] for title in titles]),
             ("descriptions", [list(kept.classes[title]) or [PROMPT.format(title)] for title in titles]),
         ):
-            embeds = reader.texts([text for own in said for text in own])
-            owner = np.repeat(np.arange(len(said)), [len(own) for own in said])
+            embeds = reader.texts([text for own in class_texts for text in own])
+            owner = np.repeat(np.arange(len(class_texts)), [len(own) for own in class_texts])
             counts = np.bincount(owner)
             hits: dict[str, list[float]] = {way: [] for way in WAYS}
             for one, target in zip(seen, kept.targets, strict=True):

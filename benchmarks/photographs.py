@@ -307,13 +307,13 @@ def calibration() -> dict[str, Any]:
     weights = np.concatenate([np.full(len(rows), 1e4 * weight / len(rows)) for rows, _, weight in lists])
     model = LogisticRegression(C=10, max_iter=1000).fit(evidence, labels, sample_weight=weights)
     point = float(np.quantile(model.decision_function(lists[0][0]), 1 - FOUND))
-    said = ("present", "absent", "own captions", "others' captions", "unlikely words", "made-up words")
+    titles = ("present", "absent", "own captions", "others' captions", "unlikely words", "made-up words")
     return {
         "weights": model.coef_[0].round(2).tolist(),
         "intercept": round(float(model.intercept_[0]) - point, 2),
         **{
             f"found: {name}": float((model.decision_function(rows) >= point).mean())
-            for name, (rows, _, _) in zip(said, lists, strict=True)
+            for name, (rows, _, _) in zip(titles, lists, strict=True)
         },
     }
 

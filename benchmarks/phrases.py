@@ -202,11 +202,11 @@ def phrase_presence() -> Finding:
     own, others, kept, exchanged = [], [], [], []
     for picture in tqdm(pictures(), desc="presence", unit="photo"):
         texts = list(dict.fromkeys(text for text, _, _ in picture.mentions))
-        said = [words_of(text) for text in texts]
+        own_words = [words_of(text) for text in texts]
         drawn = [every[row] for row in random.permutation(len(every))[: 2 * STRANGERS]]
-        strangers = [text for text in drawn if not any(words_of(text) <= words for words in said)][:STRANGERS]
+        strangers = [text for text in drawn if not any(words_of(text) <= words for words in own_words)][:STRANGERS]
         pairs = [(row, other) for row, text in enumerate(texts) if (other := changed(text, random)) is not None]
-        pairs = [(row, other) for row, other in pairs if not any(words_of(other) <= words for words in said)]
+        pairs = [(row, other) for row, other in pairs if not any(words_of(other) <= words for words in own_words)]
         _, ranked = rank("photo", picture.image, [*texts, *strangers, *(other for _, other in pairs)])
         presence = ranked.presence
         assert presence is not None

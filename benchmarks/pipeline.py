@@ -63,16 +63,16 @@ def annotate_overhead() -> Finding:
         before = _size(folder)
         annotate(engine, sheets_config(batch=16), stubs(StubDescriber(), StubLocalizer()), worker="w")
         growth = (_size(folder) - before) / (2 * sizes[0])
-    whole, reading_them = (1000 * statistics.median(each) / PICTURES for each in (seconds, reads))
+    total_ms, reading_ms = (1000 * statistics.median(each) / PICTURES for each in (seconds, reads))
     detail = {
-        "ms a picture in all": whole,
-        "of which reading it, once a stage": reading_them,
+        "ms a picture in all": total_ms,
+        "of which reading it, once a stage": reading_ms,
         "bytes kept a picture": sizes[0] / PICTURES,
         "bytes for 2,000 pictures over twice those for 1,000": growth,
         "pictures": PICTURES,
         "rounds": ROUNDS,
     }
-    over = whole - reading_them
+    over = total_ms - reading_ms
     return Finding(over, over <= MOST_MS and growth <= MOST_GROWTH, detail)
 
 
@@ -95,14 +95,14 @@ def annotate_kills() -> Finding:
                 session.exec(select(func.count()).select_from(table)).one() for table in (StageResult, RegionRow)
             )
             pairs = session.exec(select(StageResult.image_id, StageResult.recipe).distinct()).all()
-        said = len(log.read_text(encoding="utf-8").split())
+        described = len(log.read_text(encoding="utf-8").split())
     lost, twice = 2 * PICTURES - len(pairs), results - len(pairs)
     detail = {
         "kills": kills,
         "results": results,
         "results twice": twice,
         "regions of 2,000": regions,
-        "pictures described again after a kill": said - PICTURES,
+        "pictures described again after a kill": described - PICTURES,
     }
     wrong = lost + twice + abs(regions - 2 * PICTURES)
     return Finding(float(wrong), wrong == 0 and kills == KILLS, detail)

@@ -1,4 +1,4 @@
-"""Detectors small enough to be made anew: random weights, the real code, tokenizers made of a few lines."""
+"""Detectors small enough to be made for each run: random weights, the real code, tokenizers made of a few lines."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 GRAIN_BENCH_CLASSES names a folder with checkouts of the public repositories of SETS, each called as its repository, and
 `class_descriptions/` with CuPL's cupl_cal.json and cupl_cifar10.json. α and region rule are chosen on one half of the
-pictures and told on the other; a set that is not there is left out and named.
+pictures and reported on the other; a set that is not there is left out and named.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ SETS: Mapping[str, Callable[[Path], RecognitionSet]] = {
 
 @cache
 def scored(checkpoint: str) -> dict[str, SetOutcomes]:
-    """Score every set in every way: set -> (way -> outcomes, [N] true rows, [N] whether in the half that is told)."""
+    """Score every set in every way: set -> (way -> outcomes, [N] true rows, [N] whether in the half that decides)."""
     encoder = load_encoder(locate(checkpoint))
     predictor = Predictor(encoder)
     found: dict[str, SetOutcomes] = {}
@@ -184,8 +184,8 @@ def scored(checkpoint: str) -> dict[str, SetOutcomes]:
                 for (way, alpha), each in outcomes.items():
                     parts.setdefault((rule, way, alpha), []).append(each)
         target = np.array([rows[name] for name, _ in pictures])
-        told = halves([str(file.relative_to(place)) for _, file in pictures])
-        found[data.name] = ({key: Outcomes.joined(some) for key, some in parts.items()}, target, told)
+        deciding = halves([str(file.relative_to(place)) for _, file in pictures])
+        found[data.name] = ({key: Outcomes.joined(some) for key, some in parts.items()}, target, deciding)
     return found
 
 
@@ -222,12 +222,14 @@ def recognition_sets() -> Finding:
             "regions %": (rule, DESCRIPTIONS, 0.0),
             "both, as chosen %": (rule, DESCRIPTIONS, alpha),
         }
-        for name, (found, target, told) in sets.items():
-            hits = {way: found[key].hits[told] for way, key in ways.items()}
-            counts = {"classes": len(set(target.tolist())), "pictures": int(told.sum())}
+        for name, (found, target, deciding) in sets.items():
+            hits = {way: found[key].hits[deciding] for way, key in ways.items()}
+            counts = {"classes": len(set(target.tolist())), "pictures": int(deciding.sum())}
             row: dict[str, Any] = {"checkpoint": checkpoint, "set": name, **counts}
-            row |= {way: percent(values, groups=target[told]) for way, values in hits.items()}
-            ahead = mean_interval(hits["both, as chosen %"] - hits["names %"], groups=target[told], bounds=(-1.0, 1.0))
+            row |= {way: percent(values, groups=target[deciding]) for way, values in hits.items()}
+            ahead = mean_interval(
+                hits["both, as chosen %"] - hits["names %"], groups=target[deciding], bounds=(-1.0, 1.0)
+            )
             tables.append(row | {LEAD: [100 * ahead.value, 100 * ahead.low, 100 * ahead.high]})
         curve += [
             {"checkpoint": checkpoint, "rule": each}
@@ -244,7 +246,7 @@ def recognition_sets() -> Finding:
     missing = [title for title in SETS if not (folder() / title).is_dir()]
     detail = {
         **chosen,
-        "texts": "; ".join(f"{name}: {said}" for name, said in TEXTS.items()),
+        "texts": "; ".join(f"{name}: {words}" for name, words in TEXTS.items()),
         "not there": ", ".join(missing) or "nothing",
         "intervals": "95 %, over classes",
         "on the half that did not choose": tables,
@@ -260,7 +262,9 @@ def _chosen(sets: Mapping[str, SetOutcomes]) -> tuple[RegionRule, float]:
 
 
 def _mean(sets: Mapping[str, SetOutcomes], key: Key, *, deciding_half: bool) -> float:
-    return float(np.mean([100 * found[key].hits[told == deciding_half].mean() for found, _, told in sets.values()]))
+    return float(
+        np.mean([100 * found[key].hits[deciding == deciding_half].mean() for found, _, deciding in sets.values()])
+    )
 
 
 BENCHMARKS = (

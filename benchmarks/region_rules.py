@@ -26,12 +26,12 @@ def class_texts(classes: Mapping[str, Sequence[str]], seed: int) -> dict[str, di
     draw = np.random.default_rng(seed)
     order = {name: [rows[place] for place in draw.permutation(len(rows))] for name, rows in classes.items()}
     ways = {f"{count} phrase{'s' * (count > 1)}": {name: order[name][:count] for name in classes} for count in PHRASES}
-    whole = {name: [sentence(f"It is {rows[0]} with", rows[1:])] for name, rows in classes.items()}
+    one_sentence = {name: [sentence(f"It is {rows[0]} with", rows[1:])] for name, rows in classes.items()}
     halves = {
         name: [sentence(f"It is {rows[0]} with", rows[1:IN_FIRST]), sentence("It has", rows[IN_FIRST:])]
         for name, rows in classes.items()
     }
-    return ways | {"1 sentence": whole, "2 sentences": halves}
+    return ways | {"1 sentence": one_sentence, "2 sentences": halves}
 
 
 def sentence(beginning: str, parts: Sequence[str]) -> str:
@@ -44,18 +44,18 @@ def region_rules() -> Finding:
     """Top-1 of the embedded GRAIN's regions alone, by rule and by what is told of each class."""
     worlds = [_hits(Predictor.from_pretrained(GRAIN), evaluation_world(seed), seed) for seed in EVALUATION_SEEDS]
     hits = {key: np.concatenate([world[key] for world in worlds]) for key in worlds[0]}
-    told = list(dict.fromkeys(way for way, _ in hits))
+    ways = list(dict.fromkeys(way for way, _ in hits))
     table: list[dict[str, Any]] = [
-        {"told of each class": way, **{f"{rule} %": percent(hits[way, rule]) for rule in REGION_RULES}} for way in told
+        {"told of each class": way, **{f"{rule} %": percent(hits[way, rule]) for rule in REGION_RULES}} for way in ways
     ]
     mean = {key: float(100 * found.mean()) for key, found in hits.items()}
-    least = min(mean[way, "phrases"] - max(mean[way, "best_region"], mean[way, "best_description"]) for way in told)
+    least = min(mean[way, "phrases"] - max(mean[way, "best_region"], mean[way, "best_description"]) for way in ways)
     first = evaluation_world(EVALUATION_SEEDS[0])
     classes: dict[str, list[str]] = json.loads((write(first) / "classes.json").read_text(encoding="utf-8"))
     texts = class_texts(classes, EVALUATION_SEEDS[0])
     name = next(iter(classes))
     detail = {
-        "rules": "; ".join(f"{rule}: {said}" for rule, said in REGION_RULES.items()),
+        "rules": "; ".join(f"{rule}: {words}" for rule, words in REGION_RULES.items()),
         "classes": "300 in 3 worlds of 100, chance 1 %",
         "evaluation seeds": ", ".join(map(str, EVALUATION_SEEDS)),
         "1 sentence": texts["1 sentence"][name][0],
@@ -75,9 +75,9 @@ def _hits(predictor: Predictor, world: World, seed: int) -> Hits:
     order = {name: column for column, name in enumerate(classes)}
     target = np.array([order[name] for name in names])
     found: Hits = {}
-    for way, told in class_texts(classes, seed).items():
+    for way, texts_by_class in class_texts(classes, seed).items():
         for rule in REGION_RULES:
-            scores = predictor.classify_features(features, told, alpha=0.0, region_rule=rule)
+            scores = predictor.classify_features(features, texts_by_class, alpha=0.0, region_rule=rule)
             found[way, rule] = by_class(top1_hits(scores, target), names)
     return found
 

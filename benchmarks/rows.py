@@ -67,8 +67,8 @@ def row_of(benchmark: Benchmark, finding: Finding) -> dict[str, Any]:
 
 def failure(reason: str) -> Finding:
     """A benchmark that could not run: a row as well, with its reason and without this machine's paths."""
-    for place, told in ((str(ROOT), "."), (str(Path.home()), "~")):
-        reason = reason.replace(place, told)
+    for place, replacement in ((str(ROOT), "."), (str(Path.home()), "~")):
+        reason = reason.replace(place, replacement)
     return Finding(None, False, {"reason": " ".join(reason.split())[:500]})
 
 

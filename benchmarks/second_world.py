@@ -45,7 +45,7 @@ Those that end in warm begin with the embedded GRAIN: a CLIP with its towers, a 
 """
 FROM_SCRATCH = tuple(arm for arm in ARMS if not arm.endswith("-warm"))
 WARM_ARMS = tuple(arm for arm in ARMS if arm.endswith("-warm"))
-SAID = {
+MODEL_NAMES = {
     "grain": "GRAIN",
     "clip-sentence": "CLIP, half its captions all descriptions in a sentence",
     "clip-descriptions": "CLIP, descriptions as captions too",
@@ -83,7 +83,7 @@ def measured(
 ) -> dict[str, Any]:
     """Measure arms, training those that were not trained; returns the detail of a row. others: model -> checkpoint."""
     worlds = tuple(evaluation_world(seed) for seed in EVALUATION_SEEDS)
-    folders = {(SAID[arm], seed): finish(training_of(arm, images, seed)) for arm in arms for seed in seeds}
+    folders = {(MODEL_NAMES[arm], seed): finish(training_of(arm, images, seed)) for arm in arms for seed in seeds}
     folders |= {(model, seeds[0]): folder for model, folder in (others or {}).items()}
     return {
         "images seen": images,
@@ -98,7 +98,7 @@ def measured(
 def trial() -> Finding:
     """The warm arms after a short training of one seed."""
     detail = measured(TRIAL_IMAGES, (0,), WARM_ARMS, others={"GRAIN, embedded, first edition only": GRAIN})
-    return Finding(detail[f"{SAID['grain-warm']} by regions over the strongest twin, points"][0], None, detail)
+    return Finding(detail[f"{MODEL_NAMES['grain-warm']} by regions over the strongest twin, points"][0], None, detail)
 
 
 @dataclass(frozen=True)

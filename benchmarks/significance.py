@@ -170,10 +170,10 @@ def evaluation_cells() -> Finding:
             one = replace(config, models=(str(root / name),), data_sets=(data_set,), out=root / "one" / name)
             right += evaluate(one)["data_sets"][0]["rows"][0]["top1"] == top
         reasons = [failure["reason"] for failure in found["failures"]]
-    told = sum("NaN" in reason or "cannot be read as a picture" in reason for reason in reasons)
+    explained = sum("NaN" in reason or "cannot be read as a picture" in reason for reason in reasons)
     expected = (MODELS - 1) * (SETS - 1)
-    holds = right == len(tops) == expected and told == len(reasons) == MODELS * SETS - expected
-    return Finding(right, holds, {"with a result": len(tops), "with their reason": told, "pairs": MODELS * SETS})
+    holds = right == len(tops) == expected and explained == len(reasons) == MODELS * SETS - expected
+    return Finding(right, holds, {"with a result": len(tops), "with their reason": explained, "pairs": MODELS * SETS})
 
 
 BENCHMARKS = (

@@ -33,9 +33,9 @@ class StubDescriber:
 
     def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
         """See Describer."""
-        said = [self.behave(image) or _described(image) for image in images]
+        results = [self.behave(image) or _described(image) for image in images]
         self.asked += [image.info[ROW].id for image in images]
-        return said
+        return results
 
 
 @dataclass

@@ -54,8 +54,8 @@ def page_of_runs() -> Finding:
             nonlocal seen
             _log(Path(folder) / "runs" / "run-0", LONG + 1 + len(live_steps), 1)
             live_steps.append(0)
-            told = page.tick([first], PAGE, seen, "", "newest")[-1]
-            seen = told if isinstance(told, dict) and "runs" in told else seen
+            latest = page.tick([first], PAGE, seen, "", "newest")[-1]
+            seen = latest if isinstance(latest, dict) and "runs" in latest else seen
 
         live_steps: list[int] = []
         ticking = _times(live, ROUNDS)

@@ -63,7 +63,7 @@ def train_kills() -> Finding:
     """A training killed at random steps and while it writes some of its states, against one left alone."""
     write(WORLD)
     with TemporaryDirectory() as place:
-        whole = TrainConfig(
+        uninterrupted = TrainConfig(
             WORLD.folder,
             Path(place) / "whole",
             images=4 * KILL_STEPS,
@@ -74,8 +74,8 @@ def train_kills() -> Finding:
             checkpoint_images=12,
             held_out_images=4,
         )
-        broken, draw = replace(whole, out=Path(place) / "broken"), random.Random(SEED)
-        _finish(_start(whole))
+        broken, draw = replace(uninterrupted, out=Path(place) / "broken"), random.Random(SEED)
+        _finish(_start(uninterrupted))
         steps = sorted(draw.sample(range(1, KILL_STEPS), KILLS))
         writes = 0
         for step in steps:
@@ -86,8 +86,8 @@ def train_kills() -> Finding:
         files = ["final/model.safetensors"] + [
             f"checkpoints/step-{KILL_STEPS:08d}/{name}" for name in ("model.safetensors", "optimiser.safetensors")
         ]
-        differing = sum((whole.out / name).read_bytes() != (broken.out / name).read_bytes() for name in files)
-        losses = [_losses(run.out) for run in (whole, broken)]
+        differing = sum((uninterrupted.out / name).read_bytes() != (broken.out / name).read_bytes() for name in files)
+        losses = [_losses(run.out) for run in (uninterrupted, broken)]
         left = len(list(_partial(broken.out)))
     differing += losses[0] != losses[1]
     detail = {
@@ -174,7 +174,7 @@ def measure_memory(batch_size: int) -> dict[str, float]:
     _step(model, _random_batch(PIECE), pieces=1)
     batch = _random_batch(batch_size)
     ctypes.CDLL(None).malloc_trim(0)  # what the first step has freed would hide what the second one needs
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from here
     before = _resident_mib("VmRSS")
     began = time.process_time()
     _step(model, batch, pieces=batch_size // PIECE)

@@ -172,7 +172,7 @@ def _passes(error: DBAPIError) -> bool:
 
 
 def upgrade(connection: Connection, *, to: str = "head") -> None:
-    """Bring the tables up to a revision; whoever opened the connection commits."""
+    """Bring the tables up to a revision; the caller that opened the connection commits."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")
     config = Config()

@@ -41,20 +41,20 @@ class ClassDescriptions:
 
     def report(self) -> list[str]:
         """List what was left out and why, a sentence each."""
-        said = []
+        sentences = []
         if self.duplicates:
-            said.append(f"{self.duplicates:,} descriptions stood there twice and count once.")
+            sentences.append(f"{self.duplicates:,} descriptions stood there twice and count once.")
         if self.empty:
-            said.append(f"{self.empty:,} descriptions were empty and are left out.")
+            sentences.append(f"{self.empty:,} descriptions were empty and are left out.")
         if self.missing:
-            said.append(
+            sentences.append(
                 f"{len(self.missing):,} classes have none and go by their name alone: {few_names(self.missing)}."
             )
         if self.unknown:
-            said.append(
+            sentences.append(
                 f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}."
             )
-        return said
+        return sentences
 
 
 def without_descriptions(class_names: Sequence[str]) -> ClassDescriptions:

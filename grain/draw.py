@@ -95,8 +95,8 @@ def _draw_lines(
 
     casing = sv.BoxAnnotator(color=sv.Color.from_hex(CASING), thickness=thickness + 2)
     lines = sv.BoxAnnotator(color=sv.ColorPalette.from_hex([each.color for each in boxes]), thickness=thickness)
-    whole = [row for row, each in enumerate(boxes) if not each.dashed]
-    annotated: Image.Image = lines.annotate(casing.annotate(image, detections(range(len(boxes)))), detections(whole))
+    solid = [row for row, each in enumerate(boxes) if not each.dashed]
+    annotated: Image.Image = lines.annotate(casing.annotate(image, detections(range(len(boxes)))), detections(solid))
     pen = ImageDraw.Draw(annotated)
     for (x0, y0, x1, y1), each in zip(placed, boxes, strict=True):
         if each.dashed:

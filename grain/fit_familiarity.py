@@ -57,8 +57,8 @@ def main(config: FamiliarityConfig) -> None:
                 shutil.copyfile(file, place / file.name)
         found.save(place / FAMILIAR)
         if (card := place / CARD).is_file():
-            told = f"It tells pictures that are far from {config.fitted_on}."
-            card.write_text(card.read_text(encoding="utf-8").replace(UNFAMILIAR, told), encoding="utf-8")
+            sentence = f"It tells pictures that are far from {config.fitted_on}."
+            card.write_text(card.read_text(encoding="utf-8").replace(UNFAMILIAR, sentence), encoding="utf-8")
     print(f"{folder.name}: fitted on {len(gists):,} pictures, {config.centres} centres, limit {found.limit:.1f}")
 
 

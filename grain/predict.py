@@ -264,9 +264,9 @@ class Predictor:
     ) -> Array:
         """Score pictures that are encoded already, [N, C] cosines in the order of the classes; see classify."""
         bank = self._bank(classes, region_rule)
-        whole = global_scores(np.stack([each.image_embed for each in features]), bank)
+        image_scores = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
-        return mix(whole, parts, self._share(alpha))
+        return mix(image_scores, parts, self._share(alpha))
 
     def _share(self, alpha: float | None) -> float:
         return self.info.alpha if alpha is None else alpha

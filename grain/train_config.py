@@ -123,7 +123,7 @@ class TrainConfig:
     is lower in the first steps. 0: none."""
     losses: LossWeights = field(default_factory=LossWeights)
     caption_source: CaptionSource = "caption"
-    """caption: the picture's own; of several one is drawn, anew each epoch.
+    """caption: the picture's own; of several one is drawn each epoch.
     either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
     with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin).
     with_sentence: the caption or all descriptions in one sentence, drawn evenly."""

@@ -184,9 +184,9 @@ def score_classes(
     Args: rows: the regions of the answer, see shown_rows; a description names one of them. scale: what the softmax
           multiplies cosines by.
     """
-    whole = global_scores(features.image_embed[None], bank)[0]
+    image_scores = global_scores(features.image_embed[None], bank)[0]
     parts = region_scores(features.region_embeds[None], bank)[0]
-    mixed = mix(whole, parts, alpha)
+    mixed = mix(image_scores, parts, alpha)
     exponent = np.exp(scale * (mixed - mixed.max()))
     probability = exponent / exponent.sum()
     with_image = bank.prompted @ features.image_embed  # [D]
@@ -202,7 +202,7 @@ def score_classes(
         ClassScore(
             name=bank.names[row],
             score=float(mixed[row]),
-            global_score=float(whole[row]),
+            global_score=float(image_scores[row]),
             region_score=None if np.isnan(parts[row]) else float(parts[row]),
             probability=float(probability[row]),
             descriptions=tuple(describe(int(column)) for column in np.flatnonzero(bank.class_index == row)),

@@ -1,6 +1,6 @@
 """Manage accounts, passwords and sessions; `python -m app.people` (app/people.py) adds people.
 
-On loopback the app needs no accounts: whoever can reach it is the one person of this machine.
+On loopback the app needs no accounts: anyone who can reach it is the one person of this machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Person:
 
 
 LOCAL_PERSON = Person("local", "admin")
-"""Whoever uses the app on this machine, without a login. The name of the machine's user stays out of exports."""
+"""The person who uses the app on this machine, without a login. The name of the machine's user stays out of exports."""
 
 
 def person_of(request: Any) -> Person:

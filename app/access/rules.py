@@ -58,7 +58,7 @@ ROUTES: dict[str, Rule] = _table(
     _each("viewer", "/gradio_api/info /gradio_api/info/ /gradio_api/openapi.json /gradio_api/app_id"),
     _each("viewer", "/gradio_api/app_id/ /gradio_api/user /gradio_api/user/ /gradio_api/login_check"),
     _each("viewer", "/gradio_api/login_check/"),
-    # ways to an event: whoever comes along them still needs the event's own rule
+    # ways to an event: a request that comes along them still needs the event's own rule
     _each("viewer", "/gradio_api/queue/join /gradio_api/queue/data /gradio_api/queue/status"),
     _each("viewer", "/gradio_api/run/{api_name} /gradio_api/run/{api_name}/"),
     _each("viewer", "/gradio_api/api/{api_name} /gradio_api/api/{api_name}/"),
@@ -90,7 +90,7 @@ INSIDE = {
     *("/config", "/gradio_api/info", "/gradio_api/upload", "/gradio_api/queue/data"),
     *("/gradio_api/heartbeat/{session_hash}", "/gradio_api/reset", "/gradio_api/cancel"),
 }
-"""Where Gradio's MCP server may go by its own key; an event it starts with the key of whoever asked for it."""
+"""Where Gradio's MCP server may go by its own key; an event it starts with the key of the person who asked for it."""
 
 
 GROUND, ANNOTATE, CURATE = "app.ground.page", "app.annotate.page", "app.curate.page"
@@ -167,7 +167,7 @@ EVENTS: dict[str, Rule] = _table(
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "ask import_pictures compare find_duplicates save freeze"),
     _in(f"{CONCEPTS}.ConceptsPage", "curator", "evaluate control_job"),
 )
-"""A handler by module and name -> the least role of whoever sets it off, by page, queue, API or MCP alike."""
+"""A handler by module and name -> the least role of the person who sets it off, by page, queue, API or MCP alike."""
 
 _PATTERNS: list[tuple[re.Pattern[str], str]] = [(compile_path(path)[0], path) for path in ROUTES]
 

@@ -26,7 +26,7 @@ STARTS = (f"{GRADIO}/queue/join", CALL)
 
 
 class SessionOwners:
-    """Sessions and events by name: whoever names one first owns it, and nobody else may use it."""
+    """Sessions and events by name: the first person to name one owns it, and nobody else may use it."""
 
     def __init__(self, *, most: int = MOST_NAMES) -> None:
         """most: names to remember."""

@@ -187,8 +187,8 @@ class AnnotatePage:
         beside = annotations_beside(Path(place).expanduser()) if place else ()
         if beside and not annotations:
             return [beside_question(beside), gr.skip(), show_choice()]
-        bring = {"annotations": annotations} if beside else {}
-        return [*self._import(request, source=place, name=name or "", **bring), hide_choice()]
+        options = {"annotations": annotations} if beside else {}
+        return [*self._import(request, source=place, name=name or "", **options), hide_choice()]
 
     def try_picture(self, request: gr.Request, number: float, upload: str | None, *values: Any) -> list[Any]:
         """Run all stages on one picture. Returns trial and its note."""

@@ -153,8 +153,8 @@ def start_import(
         return beside
     if annotations not in (None, *CHOICES):
         raise UserError(f"annotations: expected one of {', '.join(CHOICES)}, got {annotations!r}: reload the page")
-    bring: Annotations = annotations if beside and annotations else "leave"
-    config = ConceptsConfig(str(folder), dataset.strip(), annotations=bring, who=person.name)
+    choice: Annotations = annotations if beside and annotations else "leave"
+    config = ConceptsConfig(str(folder), dataset.strip(), annotations=choice, who=person.name)
     services.jobs.submit(NewJob(kind=CONCEPTS, owner=person.name, config=config, argv=import_command(config)))
     return ()
 
@@ -270,10 +270,10 @@ def start_evaluation(services: Services, now: ConceptSetStatus, version: str, *,
 
 def _exported(version: DatasetVersion, folder: Path) -> ExportedVersion:
     mark = _json(folder / SHARDS / "export.json")
-    whole = mark.get("state") == "complete" and mark.get("state_sha256") == version.sha256
+    complete = mark.get("state") == "complete" and mark.get("state_sha256") == version.sha256
     files = sorted((folder / EVALUATIONS).glob(f"*/{RESULT}"))
     measured = (_evaluation(_json(file), file.parent.name) for file in files)
-    return ExportedVersion(version, folder / SHARDS if whole else None, tuple(one for one in measured if one))
+    return ExportedVersion(version, folder / SHARDS if complete else None, tuple(one for one in measured if one))
 
 
 def _evaluation(plain: Mapping[str, Any], checkpoint: str) -> ConceptEvaluation | None:

@@ -11,12 +11,12 @@ from user_errors import UserError
 
 
 class ModelTurn:
-    """A lock that is held while a model computes. Whoever holds it has so many seconds, and so has whoever waits."""
+    """A lock that is held while a model computes. Its holder has so many seconds, and so has anyone who waits."""
 
     def __init__(self, seconds: float) -> None:
         """seconds: of one turn; what loads weights first may take longer, since it is not cut short."""
         self._seconds, self._lock = seconds, threading.Lock()
-        self._limit: AbstractContextManager[None] | None = None  # of whoever holds it
+        self._limit: AbstractContextManager[None] | None = None  # of its holder
 
     def __enter__(self) -> None:
         """Wait for one's turn.

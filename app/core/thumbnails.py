@@ -18,7 +18,7 @@ from db.models import Image
 
 PLACE = "/thumbnails/"
 CONTENT = re.compile("[0-9a-f]{64}")
-KEPT = "private, max-age=86400, immutable"  # by the browser of whoever may see it: an address has one content for ever
+KEPT = "private, max-age=86400, immutable"  # by browsers that may see it: an address has one content for ever
 
 
 def thumbnail_address(home: Path, sha256: str) -> str:

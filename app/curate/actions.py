@@ -140,7 +140,7 @@ def next_pictures(
 ) -> QueueAhead:
     """Return the next pictures with regions to review, each once, by the first of its regions in the queue.
 
-    Args: skip: ids of pictures that are known to whoever asks.
+    Args: skip: ids of pictures that are known to the browser that asks.
     """
     if not query.dataset:
         return QueueAhead({}, "", end=True)

@@ -70,7 +70,7 @@ class BulkSection:
         try:
             if ask.get("do") in ("undo", "redo"):
                 done = bulk_actions.take_back(self.services, ask, who=who)
-                return _answer(ask) | {"back": str(ask["do"]), "said": bulk_panels.back_words(done, str(ask["do"]))}
+                return _answer(ask) | {"back": str(ask["do"]), "message": bulk_panels.back_words(done, str(ask["do"]))}
             made = bulk_actions.act(self.services, query_of(filters), ask, who=who)
         except UserError as error:
             return _refused(ask, error)

@@ -56,7 +56,7 @@ def question_panel(act: ActRequest, count: ActCount) -> str:
 
 def done_panel(act: ReviewAct) -> str:
     """Render what an act did, and its undo."""
-    return render("curate/templates/bulk_done.html", said=act_words(act), action=act.action)
+    return render("curate/templates/bulk_done.html", sentence=act_words(act), action=act.action)
 
 
 def back_words(done: ManyEdited, back: str) -> str:

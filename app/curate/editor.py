@@ -154,8 +154,8 @@ class EditCommand:
         )
 
     def _delete(self) -> EditResult:
-        whole = bool(self.ask.get("whole"))
-        row = self._write(partial(delete_region, whole_region=whole, **self._seen()))
+        whole_region = bool(self.ask.get("whole"))
+        row = self._write(partial(delete_region, whole_region=whole_region, **self._seen()))
         return EditResult(row.image_id, None, "Deleted. Undo restores it.")
 
     def _caption(self) -> EditResult:

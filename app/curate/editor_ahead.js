@@ -4,7 +4,7 @@ const fetched = new Map(); // the address of a picture -> its element
 
 function fetchAhead(pictures) {
   for (const { uri } of pictures.filter((each) => each.uri)) {
-    const image = fetched.get(uri) ?? Object.assign(new Image(), { src: uri, onerror: () => fetched.delete(uri) }); // tried anew in its turn
+    const image = fetched.get(uri) ?? Object.assign(new Image(), { src: uri, onerror: () => fetched.delete(uri) }); // tried again in its turn
     fetched.delete(uri);
     fetched.set(uri, image); // the last one last
   }

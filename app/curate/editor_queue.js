@@ -10,7 +10,7 @@ const OF_PICTURE = ["review", "caption", "facts"];
 const MOST_PICTURES = 80, MOST_VISITED = 200, MOST_JOURNAL = 500;
 
 function editorQueue(newId) {
-  const pictures = new Map(); // id -> as the server last told it, see app/curate/answers.py
+  const pictures = new Map(); // id -> as the server last sent it, see app/curate/answers.py
   const versions = new Map(); // on the screen: a description's id, or PICTURE -> its version there
   const drafts = new Map(); // a name -> what will be asked with the words that somebody is still writing
   let acts = []; // { ask, from, before, restore, undoes, conflict }, in the order in which they were made
@@ -23,12 +23,12 @@ function editorQueue(newId) {
   let wish = null; // what to open, { unknown: { id } } or { unknown: { image } }, or a place to go to once nobody is writing
   let writing = false, refused = null, message = "";
   let shownImage = 0; // the picture that is drawn
-  const latest = new Map(); // a description's id -> the newest version that any answer told of
+  const latest = new Map(); // a description's id -> the newest version in any answer
 
   // ---------------------------------------------------------------- what is shown
   const undoneActs = () => new Set(acts.map((entry) => entry.undoes).filter(Boolean));
 
-  // A picture as it will be once all is saved: what the server told, and what was done since.
+  // A picture as it will be once all is saved: what the server sent, and what was done since.
   function overlay(image) {
     const { regions, review, caption, facts } = pictures.get(image), found = { review, caption, facts, drawn: [] };
     found.status = new Map(regions.map(({ id, status }) => [id, status]));
@@ -163,10 +163,10 @@ function editorQueue(newId) {
     return image;
   }
 
-  function remove(region, whole) {
+  function remove(region, allOfBox) {
     if (at.state !== "open" || !region) return 0;
     const ids = pictures.get(at.image).regions.map((each) => each.id), here = ids.indexOf(region);
-    add({ do: "delete", image: at.image, id: region, version: versionOf(region), whole });
+    add({ do: "delete", image: at.image, id: region, version: versionOf(region), whole: allOfBox });
     const { status } = overlay(at.image), left = ids.filter((id) => status.get(id) !== "deleted");
     if (status.get(at.region) === "deleted") at = { ...at, region: left.find((id) => ids.indexOf(id) > here) ?? left[0] ?? 0 };
     return region;

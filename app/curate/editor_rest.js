@@ -1,5 +1,5 @@
 // What follows the acts once the hand rests, so that no key waits for it: the address of the page (a browser fetches its icon
-// anew with each), the counts, where they are open, and where else the picture on the screen is worked on.
+// again with each), the counts, where they are open, and where else the picture on the screen is worked on.
 const REST_MS = 500;
 let restTimer = 0, counted = false; // whether the counts that are shown are those of what is saved
 let aboutPicture = 0; // whose links are shown
@@ -16,10 +16,10 @@ async function rest() {
   if (!session.person || (image === aboutPicture && !counts)) return;
   aboutPicture = image;
   counted ||= counts;
-  const told = await post("rest", { image, counts, filters: session.filters }).catch(() => null);
-  if (!told) return void ([counted, aboutPicture] = [false, -1]); // asked again once the hand rests again
-  document.dispatchEvent(new CustomEvent("curate:links", { detail: told.links }));
-  if (told.counts) document.dispatchEvent(new CustomEvent("curate:counted", { detail: told.counts }));
+  const answer = await post("rest", { image, counts, filters: session.filters }).catch(() => null);
+  if (!answer) return void ([counted, aboutPicture] = [false, -1]); // asked again once the hand rests again
+  document.dispatchEvent(new CustomEvent("curate:links", { detail: answer.links }));
+  if (answer.counts) document.dispatchEvent(new CustomEvent("curate:counted", { detail: answer.counts }));
 }
 document.addEventListener("curate:counts-open", () => ((counted = false), awaitRest()));
 

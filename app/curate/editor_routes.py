@@ -68,9 +68,9 @@ def _route(name: str, answer: Callable[[Ask, Person], Answer], *, at_once: int, 
         try:
             ask = read_object(await request.body())
             async with turn:
-                told = await run_in_threadpool(answer, ask, person)
+                payload = await run_in_threadpool(answer, ask, person)
         finally:
             under_way[person.name] -= 1
-        return JSONResponse(told, headers={"cache-control": "no-store"})
+        return JSONResponse(payload, headers={"cache-control": "no-store"})
 
     return Route(f"{EDITOR}{name}", respond, methods=["POST"])

@@ -113,9 +113,9 @@ function beginPan(event) {
   if (!event.target.closest(".viewport")) return false;
   if (event.pointerType === "touch") fingers.set(event.pointerId, share(event));
   if (fingers.size === 2) return (tap = panning = null), endDrag(false), true;
-  const looking = event.pointerType === "touch" && looks.finger === "scrolls" && !event.target.closest(".handle");
-  if (looking) tap = { id: event.pointerId, x: event.clientX, y: event.clientY, group: event.target.closest(".region:not(.new)"), image: shownPicture() };
-  if (!looking && event.button !== 1 && !spaceDown) return false;
+  const fingerMoves = event.pointerType === "touch" && looks.finger === "scrolls" && !event.target.closest(".handle");
+  if (fingerMoves) tap = { id: event.pointerId, x: event.clientX, y: event.clientY, group: event.target.closest(".region:not(.new)"), image: shownPicture() };
+  if (!fingerMoves && event.button !== 1 && !spaceDown) return false;
   event.preventDefault();
   spaceUsed = spaceDown;
   panning = { id: event.pointerId, at: share(event) };
@@ -169,7 +169,7 @@ element.addEventListener("touchstart", (event) => event.touches.length > 1 && ev
 
 const VIEWS = {
   f: () => chosenBox() && windowView.fit(boxOf(chosenBox())),
-  0: () => windowView.whole(),
+  0: () => windowView.reset(),
   "+": () => windowView.zoomAt([0.5, 0.5], 1.5),
   "-": () => windowView.zoomAt([0.5, 0.5], 1 / 1.5),
   h: () => turnLook("others", OTHERS),

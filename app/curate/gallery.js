@@ -3,11 +3,11 @@
 const picks = pickedRegions();
 const SIZE = "grain.curate.tile";
 const newName = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const bar = element.querySelector(".bulk"), form = bar.querySelector(".bulk-text"), told = bar.querySelector(".bulk-answer");
+const bar = element.querySelector(".bulk"), form = bar.querySelector(".bulk-text"), answerArea = bar.querySelector(".bulk-answer");
 const regions = () => document.querySelector("#regions");
 const tiles = () => [...document.querySelectorAll("#regions .tile")];
 const onPage = () => tiles().map((tile) => [Number(tile.dataset.id), Number(tile.dataset.image)]);
-let wanted = null; // the act that was asked about, with what the answer said of it
+let wanted = null; // the act that was asked about, with what the answer holds on it
 let asked = "", out = false; // the question whose answer is awaited; whether it changes regions
 let address = null; // of the filters: with others nothing is selected
 
@@ -33,7 +33,7 @@ function whenSaved(then, held) {
   waiting.observe(stage, { attributes: true, attributeFilter: ["data-unsaved", "data-conflicts"] });
 }
 const HELD = "Somebody else was quicker with a region: choose a version in the editor first.";
-document.addEventListener("curate:when-saved", ({ detail: then }) => whenSaved(then, () => (told.textContent = HELD)));
+document.addEventListener("curate:when-saved", ({ detail: then }) => whenSaved(then, () => (answerArea.textContent = HELD)));
 
 function send(what, ask) {
   if (asked) return;
@@ -49,7 +49,7 @@ function send(what, ask) {
   }, () => {
     if (mine !== asked) return;
     ended();
-    told.textContent = HELD;
+    answerArea.textContent = HELD;
   });
 }
 
@@ -57,7 +57,7 @@ const MANY_PATIENCE_MS = 60_000;
 function unheard(mine) {
   if (mine !== asked) return;
   ended();
-  told.textContent = "The app does not answer. Whether it was done stands under “Latest acts on many”.";
+  answerArea.textContent = "The app does not answer. Whether it was done stands under “Latest acts on many”.";
 }
 
 function ended() {
@@ -70,19 +70,19 @@ watch("value", () => {
   const answer = props.value;
   if (!answer || answer.asked !== asked) return;
   ended();
-  if (answer.refused) return void (told.textContent = answer.refused);
-  if (answer.said) told.textContent = answer.said;
-  if (answer.panel) told.innerHTML = answer.panel; // rendered and escaped by the app
+  if (answer.refused) return void (answerArea.textContent = answer.refused);
+  if (answer.message) answerArea.textContent = answer.message;
+  if (answer.panel) answerArea.innerHTML = answer.panel; // rendered and escaped by the app
   if (answer.seen && wanted) wanted.seen = answer.seen;
   if (answer.did) picks.clear(), showPicks(), document.dispatchEvent(new CustomEvent("curate:many-done", { detail: answer.did }));
-  told.querySelector("[data-do]")?.focus();
+  answerArea.querySelector("[data-do]")?.focus();
 });
 document.addEventListener("curate:bulk-ended", () => asked && setTimeout((mine) => mine === asked && ended(), 1_000, asked));
 
 function forget() {
   wanted = null;
   form.hidden = true;
-  told.replaceChildren();
+  answerArea.replaceChildren();
 }
 
 function count(kind, text = "") {

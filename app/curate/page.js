@@ -16,7 +16,7 @@ let scrolledTo = 0; // the description that the list was scrolled to
 let drawn = ""; // the picture, as it was answered, or the state that the panel shows
 
 const stage = element.querySelector(".stage");
-const [offer, problem, conflicts, prompts, said, panel] = ["offer", "problem", "conflicts", "prompts", "said", "panel"].map((name) => stage.querySelector(`.${name}`));
+const [offer, problem, conflicts, prompts, feedback, panel] = ["offer", "problem", "conflicts", "prompts", "feedback", "panel"].map((name) => stage.querySelector(`.${name}`));
 const unsaved = stage.querySelector(".unsaved");
 const shownPicture = () => drawn.image ?? 0;
 const follow = () => document.querySelector("#advance input")?.checked ?? true;
@@ -66,7 +66,7 @@ function answered(answer) {
 }
 document.addEventListener("curate:scored-by", ({ detail }) => ((checkpoint = detail ?? ""), forgetSuggestions()));
 
-// Do something that changes the data set, if this person may. doing: what the queue is told; falsy: nothing was there.
+// Do something that changes the data set, if this person may. doing: what the queue is asked to do; falsy: nothing was there.
 function act(doing) {
   if (!session.edits) return say("Viewers look: a curator may change things.");
   if (many) return say("Many regions are being changed: that did nothing, one moment.");
@@ -79,8 +79,8 @@ function act(doing) {
 let notice = "", many = false; // whether an act on many regions is under way
 function say(words) {
   notice = words;
-  said.classList.remove("again");
-  requestAnimationFrame(() => said.classList.add("again"));
+  feedback.classList.remove("again");
+  requestAnimationFrame(() => feedback.classList.add("again"));
   update();
 }
 
@@ -96,13 +96,13 @@ function update() {
   stage.dataset.ahead = view.ahead;
   stage.dataset.open = view.at.state === "empty" ? "" : "1";
   if (opening && stage.dataset.open) toEditor();
-  setText(said, notice || view.message);
+  setText(feedback, notice || view.message);
   showConflicts(view.conflicts);
   stage.dataset.conflicts = view.conflicts.length;
   setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
   const back = queue.manyBack();
   if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
-  tellGallery(view.at);
+  updateGallery(view.at);
   keep();
   send();
 }
@@ -287,12 +287,12 @@ async function offerLeft() {
   if (offer.childElementCount || asked.dataset !== session.dataset) return;
   if (!acts.length && !words.length) return found.forEach((each) => store.drop(each.key));
   const kinds = [...new Set(acts.map((each) => each.do))].map((what) => [what, acts.filter((each) => each.do === what).length]);
-  const said = [...kinds.map(([what, count]) => `${count} × ${WORDS[what] ?? what}`), ...words.map((each) => `“${each.text}”`)];
+  const leftOver = [...kinds.map(([what, count]) => `${count} × ${WORDS[what] ?? what}`), ...words.map((each) => `“${each.text}”`)];
   const box = document.createElement("div");
   box.className = "left-over";
   box.setAttribute("role", "alert");
   const text = document.createElement("p");
-  text.textContent = `Not saved when this page was left: ${said.join(", ")}.`;
+  text.textContent = `Not saved when this page was left: ${leftOver.join(", ")}.`;
   const end = (send) => () => {
     if (send) queue.restore(acts);
     if (send) drafts.push(...words);
@@ -452,7 +452,7 @@ document.addEventListener("keydown", (event) => {
 
 // ---------------------------------------------------------------- the gallery follows what was decided here
 const SIGNS = { accepted: "✓", rejected: "✗", pending: "○" };
-function tellGallery({ region }) {
+function updateGallery({ region }) {
   const known = queue.statuses();
   for (const tile of document.querySelectorAll("#regions .tile")) {
     const now = known.get(Number(tile.dataset.id));

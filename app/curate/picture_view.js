@@ -31,7 +31,7 @@ function pictureView() {
   return {
     ...{ open, zoomAt, fit },
     pan: (across, down) => move(zoom, x + across, y + down),
-    whole: () => move(1, 0, 0),
+    reset: () => move(1, 0, 0),
     place: () => ({ zoom, x, y }),
   };
 }

@@ -123,9 +123,9 @@ def _change(change: VersionChange) -> str:
     before, after = change.fields.get("text", (None, None))
     if change.what == "description" and change.kind != "changed":
         return f"“{after if before is None else before}”"
-    told = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
+    visible = {name: values for name, values in change.fields.items() if name not in BOOKKEEPING}
     return (
-        "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in told.items())
+        "; ".join(f"{name}: {shown(old)} → {shown(new)}" for name, (old, new) in visible.items())
         or "edited by somebody else"
     )
 

@@ -40,27 +40,29 @@ def _sentences(found: UpkeepQuestion) -> tuple[list[str], list[tuple[str, dict[s
     """Return what would change, and the buttons: their words and what they ask."""
     count, ask = found.count, dict(found.ask)
     if isinstance(count, RestoreCount):
-        said = [f"{things(count.regions, 'description')} on {things(count.pictures, 'picture')} change."]
+        sentences = [f"{things(count.regions, 'description')} on {things(count.pictures, 'picture')} change."]
         if count.newer:
-            said.append(f"{count.newer:,} of them are not in that version: they get no verdict, or go into the trash.")
+            sentences.append(
+                f"{count.newer:,} of them are not in that version: they get no verdict, or go into the trash."
+            )
         if count.gone or count.gone_pictures:
             gone = f"{things(count.gone, 'description')} and {things(count.gone_pictures, 'picture')}"
-            said.append(f"{gone} of it were removed for good.")
-        return said, [("restore", ask)] if count.pictures else []
+            sentences.append(f"{gone} of it were removed for good.")
+        return sentences, [("restore", ask)] if count.pictures else []
     if isinstance(count, BroughtCount):
         left = f"{things(count.regions, 'region')} on {things(count.pictures, 'picture')}"
-        said = [f"What is left of it goes into the trash: {left}."] if count.regions or not count.changes else []
+        sentences = [f"What is left of it goes into the trash: {left}."] if count.regions or not count.changes else []
         if count.changes:
             changed = things(count.changes, "region or picture", "regions and pictures")
-            said.append(f"It changed {changed} that were there before: they become as they were.")
+            sentences.append(f"It changed {changed} that were there before: they become as they were.")
         choices: list[tuple[str, dict[str, object]]] = (
             [("undo all", ask | {"everything": True})] if count.decided else []
         )
         if count.decided:
-            said.append(f"{count.decided:,} of them somebody judged or edited since.")
+            sentences.append(f"{count.decided:,} of them somebody judged or edited since.")
         if count.regions > count.decided or count.changes:
             choices = [("undo all but those" if count.decided else "undo", ask), *choices]
-        return said, choices
+        return sentences, choices
     return ["What somebody changed since stays as it is."], [(found.what.split()[0].lower(), ask)]
 
 

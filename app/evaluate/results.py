@@ -37,7 +37,7 @@ WAYS: dict[str, str] = {
     "descriptions": "names with descriptions, whole picture",
     "regions": "descriptions against the best regions",
     "mixed": "whole picture and regions; α chosen on the other half of the pictures",
-    **{str(way): said for way, said in OTHER_WAYS.items()},
+    **{str(way): title for way, title in OTHER_WAYS.items()},
 }
 
 

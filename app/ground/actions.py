@@ -110,7 +110,7 @@ def default_alpha(services: Services, checkpoint: str) -> float:
 def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[tuple[int, int]]:
     """Embed the texts of many classes bit by bit, and yield how many are done of how many; few are left to `answer`.
 
-    Others get their turn with the model in between, and whoever stops asking ends it.
+    Others get their turn with the model in between, and a person who stops asking ends it.
 
     Raises: QuestionError: what cannot be used, and in which field.
     """

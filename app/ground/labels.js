@@ -20,16 +20,16 @@ function* placesOf(box, w, h, height) {
 
 // frame: the element with the picture, its regions (.versus: a second checkpoint's; .likeliest: where one that was not found would be) and their labels, in one order.
 function placeLabels(frame) {
-  const whole = frame.getBoundingClientRect(), taken = [];
+  const frameRect = frame.getBoundingClientRect(), taken = [];
   const regions = [...frame.querySelectorAll(".region, .versus, .likeliest")];
   frame.querySelectorAll(".tag").forEach((tag, index) => {
     const edge = regions[index]?.querySelector(".line").getBoundingClientRect();
     if (!edge || !tag.offsetWidth) return; // switched off
-    const box = { x: edge.left - whole.left, y: edge.top - whole.top, w: edge.width, h: edge.height };
+    const box = { x: edge.left - frameRect.left, y: edge.top - frameRect.top, w: edge.width, h: edge.height };
     const w = tag.offsetWidth, h = tag.offsetHeight;
     let best = { x: 0, y: 0, w, h }, least = Infinity;
-    for (const [x, y] of placesOf(box, w, h, whole.height)) {
-      const at = { x: Math.min(Math.max(x, 0), Math.max(0, whole.width - w)), y: Math.min(Math.max(y, 0), Math.max(0, whole.height - h)), w, h };
+    for (const [x, y] of placesOf(box, w, h, frameRect.height)) {
+      const at = { x: Math.min(Math.max(x, 0), Math.max(0, frameRect.width - w)), y: Math.min(Math.max(y, 0), Math.max(0, frameRect.height - h)), w, h };
       const covered = taken.reduce((sum, other) => sum + overlap(at, other), 0);
       if (covered < least) [best, least] = [at, covered];
       if (!covered) break;

@@ -189,8 +189,8 @@ def _class_row(results: Sequence[CheckpointResult], scores: Sequence[ClassScore]
 def _columns(result: CheckpointResult, score: ClassScore) -> list[ScoreColumn]:
     """Return the cosines with the whole picture; and with the regions, where the checkpoint has any."""
     model, kind = result.checkpoint.name, _kind(result)  # two checkpoints may be of one kind
-    whole = tuple(each.global_score for each in score.descriptions)
-    columns = [ScoreColumn(model, "picture", kind, whole, score.global_score)]
+    image_scores = tuple(each.global_score for each in score.descriptions)
+    columns = [ScoreColumn(model, "picture", kind, image_scores, score.global_score)]
     if result.info.can_ground:
         parts = tuple(each.region_score for each in score.descriptions)
         columns.append(ScoreColumn(model, "region", kind, parts, score.region_score))

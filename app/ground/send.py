@@ -33,9 +33,9 @@ def send_to_curate(
     results = [PicturePrediction(name, result) for name, (_, result) in zip(names, found, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         detections = Path(folder) / f"found-by-{checkpoint}.json"  # the regions' source names it
-        told = to_coco(results)
-        for image, (file, _) in zip(told["images"], found, strict=True):
+        coco = to_coco(results)
+        for image, (file, _) in zip(coco["images"], found, strict=True):
             image["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()  # names may repeat
-        detections.write_text(json.dumps(told))
+        detections.write_text(json.dumps(coco))
         files = names | {detections.name: detections}
         return queue_upload(services.jobs, services.settings.home, files=files, name=dataset, owner=person.name)

@@ -166,9 +166,9 @@ class ClusterJob(ABC):
         if self._shared.is_folder(self._home):
             return
         for name in order.needs:
-            whole = "manifest.json"
-            if not self._shared.has(f"{name}/{whole}"):
-                self._shared.push(self._home / name, name, last=whole)
+            manifest = "manifest.json"
+            if not self._shared.has(f"{name}/{manifest}"):
+                self._shared.push(self._home / name, name, last=manifest)
 
     def _wait(self, order: Order) -> int:
         failures, asked = 0, False

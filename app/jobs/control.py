@@ -1,6 +1,6 @@
 """Queue jobs, pause, resume and cancel them, and read their output: what the pages call.
 
-Nothing here does the work or waits for it. Runners are processes of their own that outlive whoever started them.
+Nothing here does the work or waits for it. Runners are processes of their own that outlive the one that started them.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Jobs:
         return Log(job_folder(self._home, job_id)).tail(lines)
 
     def reconcile(self) -> list[int]:
-        """Compare the database with the running processes: the watchdog does, and whoever shows jobs.
+        """Compare the database with the running processes: the watchdog does, and any page that shows jobs.
 
         A job whose runner is dead becomes interrupted, after what is left of it has been ended: it is tried again some
         seconds later, or a person resumes it. One whose runner lives is left alone. One that goes on elsewhere goes to

@@ -48,8 +48,8 @@ def read_progress(file: Path) -> Progress | None:
     """
     try:
         with file.open("rb") as stream:
-            said = json.loads(stream.read(PROGRESS_BYTES))
-        done, total, message = said["done"], said.get("total"), said.get("message")
+            values = json.loads(stream.read(PROGRESS_BYTES))
+        done, total, message = values["done"], values.get("total"), values.get("message")
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     total, message = 0 if total is None else total, "" if message is None else message

@@ -1,4 +1,4 @@
-"""Let a person control a job: pause, resume, cancel, sooner, later. Only whoever queued it or an admin may."""
+"""Let a person control a job: pause, resume, cancel, sooner, later. Only the person who queued it or an admin may."""
 
 from __future__ import annotations
 

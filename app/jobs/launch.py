@@ -1,4 +1,4 @@
-"""Start runners and the watchdog as processes of their own, which outlive whoever started them.
+"""Start runners and the watchdog as processes of their own, which outlive the process that started them.
 
 The database comes to them by GRAIN_DATABASE_URL, since everybody may read a command line and the URL may hold a
 password.

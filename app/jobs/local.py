@@ -35,7 +35,7 @@ class LocalProcess:
         self._argv, self._folder, self._token = job.argv, folder, job.token
         self._visible = visible_to(job.device, job.slot, width=job.width, all_gpus=gpus())
         self._log, self._remembered = Log(folder), b""
-        self._ending, self._told, self._over_at = Ending(), False, 0.0
+        self._ending, self._cancelled, self._over_at = Ending(), False, 0.0
 
     def submit(self) -> Submitted:
         """Start it. No shell reads argv."""
@@ -65,7 +65,7 @@ class LocalProcess:
             return None
         self._over_at = self._over_at or time.monotonic()
         if left := self._processes():
-            if not self._told:  # else a launcher may have died of SIGTERM at once, and its training is saving
+            if not self._cancelled:  # else a launcher may have died of SIGTERM at once, and its training is saving
                 self._ending.step(left, force=time.monotonic() - self._over_at >= LEFTOVER_GRACE_S)
             return None
         self._pump.join(1.0)
@@ -73,7 +73,7 @@ class LocalProcess:
 
     def cancel(self, *, force: bool) -> None:
         """Ask the topmost of its processes to end, or kill all."""
-        self._told = True
+        self._cancelled = True
         self._ending.step(self._processes(), force=force)
 
     def killed_for_memory(self) -> bool:

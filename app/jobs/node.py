@@ -51,8 +51,8 @@ class Order:
     @classmethod
     def from_json(cls, text: str) -> Order:
         """Parse what to_json returned."""
-        said = json.loads(text)
-        return cls(**said | {name: tuple(said[name]) for name in ("argv", "needs")})
+        values = json.loads(text)
+        return cls(**values | {name: tuple(values[name]) for name in ("argv", "needs")})
 
 
 def run(text: str) -> int:

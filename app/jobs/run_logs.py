@@ -105,8 +105,8 @@ def moments(folder: Path) -> list[Moment]:
     found = []
     for index in kept:
         try:
-            said = json.loads(files[index].read_text(encoding="utf-8"))
-            found.append(Moment(int(said["step"]), tuple(dict(picture) for picture in said["pictures"])))
+            evaluation = json.loads(files[index].read_text(encoding="utf-8"))
+            found.append(Moment(int(evaluation["step"]), tuple(dict(picture) for picture in evaluation["pictures"])))
         except (OSError, ValueError, LookupError, TypeError):
             continue  # of another version, or gone meanwhile
     return found

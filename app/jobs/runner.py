@@ -150,8 +150,8 @@ class Attempt:
         job_id, token, reason = self._job.id, self._job.token, how.reason
         progress = read_progress(progress_file(self._folder, token))
         if progress and progress != self._progress:
-            said = partial(set_job_progress, job_id=job_id, token=token, **vars(progress))
-            retrying(self._engine, said, pauses_s=FINISH_PAUSES_S)
+            report = partial(set_job_progress, job_id=job_id, token=token, **vars(progress))
+            retrying(self._engine, report, pauses_s=FINISH_PAUSES_S)
         if how.state == "interrupted":
             again = RetryPolicy(self._pace.retries, self._pace.retry_s)
             mark = partial(mark_interrupted, job_id=job_id, token=token, exit_reason=reason, retry=again)

@@ -53,9 +53,9 @@ class SlurmJob(ClusterJob):
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
         asked = {name.replace("-", "_"): value for name, value in self.resources.sbatch().items()}
         executor.update_parameters(job_name=self.name, setup=[enter(ROOT)], **asked)
-        told = Order(**vars(order) | {"verdict": str(self._verdict)})
+        with_verdict = Order(**vars(order) | {"verdict": str(self._verdict)})
         try:
-            number = executor.submit(run, told.to_json()).job_id
+            number = executor.submit(run, with_verdict.to_json()).job_id
         except RuntimeError as error:
             if PASSES.search(str(error)):
                 raise

@@ -1,6 +1,6 @@
 """Mount the machine-learning backend and webhooks that Label Studio calls, under /label-studio.
 
-The routes are open to whoever has no login and check a secret of their own. Nothing is imported or opened before the
+The routes are open without a login and check a secret of their own. Nothing is imported or opened before the
 first request, and no poll runs before the first hint.
 """
 
@@ -25,7 +25,7 @@ POLL_SECONDS = 60.0  # between polls once a hint came
 class LabelStudioApp:
     """The ASGI app behind the route.
 
-    The secret is read anew for every request: the server may be installed while the app runs.
+    The secret is read again for every request: the server may be installed while the app runs.
     """
 
     def __init__(self, services: Services) -> None:

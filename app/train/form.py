@@ -165,8 +165,8 @@ def _numeric(each: FormField, text: str) -> int | float:
         number = float(_plain(text))
         if not each.least <= number < float("inf"):  # nan neither
             raise ValueError
-        whole = int(number)
-        if each.kind == "whole" and whole != number:
+        integer = int(number)
+        if each.kind == "whole" and integer != number:
             raise ValueError
     except ValueError as error:
         expected = f"{what}, {each.least:g} or more"
@@ -174,4 +174,4 @@ def _numeric(each: FormField, text: str) -> int | float:
         raise UserError(f"{each.label}: expected {expected}, got {text[:60]!r}: {advice}.") from error
     if number > (most := MOST.get(each.name, float("inf"))):
         raise UserError(f"{each.label}: expected at most {most:,g}, got {text[:60]!r}: take less.")
-    return whole if each.kind == "whole" else number
+    return integer if each.kind == "whole" else number

@@ -38,12 +38,12 @@ def fine_tune_form(services: Services, data: str) -> dict[str, Any]:
             return {}
         path = version_path(services.settings.home, export.version)
         found = {share: version_census(path, replace(export, held_out=share)) for share in SHARES[:1]}
-        whole = _pictures(found[HELD_OUT])
-        if found[HELD_OUT].complete and whole < ENOUGH_HELD_OUT / HELD_OUT:
+        total = _pictures(found[HELD_OUT])
+        if found[HELD_OUT].complete and total < ENOUGH_HELD_OUT / HELD_OUT:
             found |= {share: version_census(path, replace(export, held_out=share)) for share in SHARES[1:]}
     except UserError:  # the preflight says what is wrong with the version
         return {}
-    share = held_out_share({share: census.pictures["held_out"] for share, census in found.items()}, whole)
+    share = held_out_share({share: census.pictures["held_out"] for share, census in found.items()}, total)
     trained = found[share].pictures["train"]
     if trained < FEWEST_FOR_A_LEARNER:
         return {}

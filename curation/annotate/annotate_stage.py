@@ -66,17 +66,17 @@ class AnnotateStage(StageRun):
 
     def _describe(self, describer: Describer, opened: Sequence[OpenedPicture]) -> Iterator[NewStageResult]:
         answers = describer.describe([picture for _, picture in opened])
-        for (row, _), said in zip(opened, answers, strict=True):
+        for (row, _), answer in zip(opened, answers, strict=True):
             yield self._result(
                 row,
-                state=state_of(said),
-                reason=said.problem,
-                raw=said.raw,
-                subject=said.subject,
-                caption=said.caption,
-                seconds=said.seconds,
-                tokens=said.prompt_tokens + said.answer_tokens,
-                descriptions=said.descriptions,
+                state=state_of(answer),
+                reason=answer.problem,
+                raw=answer.raw,
+                subject=answer.subject,
+                caption=answer.caption,
+                seconds=answer.seconds,
+                tokens=answer.prompt_tokens + answer.answer_tokens,
+                descriptions=answer.descriptions,
             )
 
     def _localize(self, localizer: Localizer, opened: Sequence[OpenedPicture]) -> Iterator[NewStageResult]:
@@ -101,8 +101,8 @@ class AnnotateStage(StageRun):
         if not self._work.needs:
             return [dict.fromkeys(self._config.describer.vocabulary)] * len(image_ids)
         with reading(self._engine) as session:
-            said = descriptions_of(session, image_ids=image_ids, recipe=self._work.needs)
-        return [{description.text: description.id for description in said[image_id]} for image_id in image_ids]
+            descriptions = descriptions_of(session, image_ids=image_ids, recipe=self._work.needs)
+        return [{description.text: description.id for description in descriptions[image_id]} for image_id in image_ids]
 
     def _known(self, images: Sequence[Image]) -> dict[int, NewStageResult]:
         """Return results of equal work on equal pictures of other data sets, as the models gave them."""
@@ -110,7 +110,7 @@ class AnnotateStage(StageRun):
         with reading(self._engine) as session:
             before = equal_work(session, keys=list(keys))
             sources = [result.image_id for result in before.values()]
-            said = descriptions_of(session, image_ids=sources, recipe=self._work.recipe)
+            descriptions_by_image = descriptions_of(session, image_ids=sources, recipe=self._work.recipe)
             found = regions_as_made(session, image_ids=sources, recipe=self._work.recipe)
             mine = self._texts([keys[key].id for key in before]) if self._work.stage == "localize" else []
         texts = dict(zip(before, mine, strict=True)) if mine else {}
@@ -120,7 +120,7 @@ class AnnotateStage(StageRun):
                 raw=tuple(result.raw),
                 subject=result.subject,
                 caption=result.caption,
-                descriptions=tuple(each.text for each in said[result.image_id]),
+                descriptions=tuple(each.text for each in descriptions_by_image[result.image_id]),
                 regions=tuple(_copied(each, keys[key].id, texts[key]) for each in regions),
             )
             for key, result in before.items()

@@ -36,7 +36,7 @@ class DropReason(StrEnum):
     SMALL = "box too small"
     LARGE = "box too large"
     THIN = "box too thin"
-    WHOLE = "box covers the whole picture"
+    WHOLE_PICTURE = "box covers the whole picture"
     MANY = "more regions than a picture may have"
 
 
@@ -129,7 +129,7 @@ def _box_problem(region: Region, config: FilterConfig, picture_aspect: float) ->
     if area < config.min_area:
         return DropReason.SMALL
     if config.drop_whole and max(x0, y0, 1 - x1, 1 - y1) <= WHOLE_MARGIN:
-        return DropReason.WHOLE
+        return DropReason.WHOLE_PICTURE
     if area > config.max_area:
         return DropReason.LARGE
     return DropReason.THIN if max(aspect, 1 / aspect) > config.max_aspect else None

@@ -67,15 +67,15 @@ class PhotoDescriber:
 
     def _describe(self, image: Image.Image) -> DescriberResult:
         features = self.encoder.encode_images([image])[0]
-        whole = self.encoder.nearest_names(features.image_embed[None])[0][0]
+        picture_name = self.encoder.nearest_names(features.image_embed[None])[0][0]
         names = self.encoder.nearest_names(features.region_embeds)
         texts = [
             measured_sentence(name, image, box)
             for (name, likeness), box, sure in zip(names, features.boxes_xyxy, features.objectness, strict=True)
             if sure >= LEAST_OBJECTNESS and likeness >= LEAST_LIKENESS
         ]
-        texts = list(dict.fromkeys(texts))[:MOST_REGIONS] or [with_article(whole)]
-        subject = names[0][0] if len(names) else whole
+        texts = list(dict.fromkeys(texts))[:MOST_REGIONS] or [with_article(picture_name)]
+        subject = names[0][0] if len(names) else picture_name
         caption = f"a photo of {with_article(subject)}"
         return DescriberResult(
             raw=(subject, "\n".join(f"- {text}" for text in texts), caption),

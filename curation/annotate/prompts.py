@@ -105,10 +105,10 @@ def parse_descriptions(raw: str, *, complete: bool = True) -> ParsedList:
     fenced = CODE_FENCE.match(text)
     text = fenced[1].strip() if fenced else text
     items = list(_json_items(text) if text.startswith(("[", "{")) else _lines(text))
-    whole = items if complete else items[:-1]
+    finished = items if complete else items[:-1]
     found: dict[str, str] = {}
     left_out: list[str] = []
-    for item in whole:
+    for item in finished:
         description = _tidy(item)
         if not _is_short(description) or len(found) == MOST_DESCRIPTIONS:
             left_out.append(item)
@@ -116,7 +116,7 @@ def parse_descriptions(raw: str, *, complete: bool = True) -> ParsedList:
             found.setdefault(same_text(description), description)
     if not found:
         raise ValueError("the list holds no short description")
-    return ParsedList(tuple(found.values()), (*left_out, *items[len(whole) :]))
+    return ParsedList(tuple(found.values()), (*left_out, *items[len(finished) :]))
 
 
 def parse_sentence(raw: str, *, complete: bool = True) -> str:

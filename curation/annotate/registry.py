@@ -100,7 +100,7 @@ def _check_vocabulary(choice: DescriberSettings) -> None:
 _SAMPLE = frozenset({"sample"})
 _WEIGHTS = frozenset({"model", "revision", "precision", "batch"})
 _ATTENTION = _WEIGHTS | {"attention", "device_map"}
-_SERVED = frozenset({"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds"})
+_SERVER = frozenset({"model", "revision", "server", "concurrency", "timeout_seconds", "patience_seconds"})
 _NAMES = frozenset({"vocabulary"})
 _ASKED = frozenset({"ask"})
 _SIDE = frozenset({"picture_side"})
@@ -143,7 +143,7 @@ _DESCRIBER_ROWS = (  # in the order of the pages
         "server",
         "a server (vLLM, …)",
         annotator_specs.server_describer,
-        _SERVED | _ASKED | _SIDE,
+        _SERVER | _ASKED | _SIDE,
         check=_check_server,
         facts=replace(model_facts.SERVER, model=model_facts.LLAVA_NEXT.model),
     ),
@@ -195,7 +195,7 @@ _LOCALIZER_ROWS = (
         "vlm-server",
         "boxes from a server (vLLM, …)",
         annotator_specs.server_localizer,
-        _SERVED | _BOXES,
+        _SERVER | _BOXES,
         any_picture=False,
         check=_check_named_server,
         facts=model_facts.SERVER,

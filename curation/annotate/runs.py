@@ -25,7 +25,7 @@ from user_errors import UserError
 
 @dataclass
 class OpenRun:
-    """A run that is worked on. state: how it ends; "failed" unless whoever works on it says otherwise."""
+    """A run that is worked on. state: how it ends; "failed" unless the worker says otherwise."""
 
     engine: Engine
     config: StageConfig

@@ -67,8 +67,8 @@ class SampleDescriber:
     def _describe(self, image: Image.Image) -> DescriberResult:
         truth, chance = truth_of(image), Random(f"{self._config.seed}/describe/{image.info[ROW].sha256}")
         true = [str(region["text"]) for region in truth["regions"]]
-        said = [_spoilt(text, true, chance) if chance.random() < self._config.wrong else text for text in true]
-        texts = tuple(dict.fromkeys(said))
+        answers = [_spoilt(text, true, chance) if chance.random() < self._config.wrong else text for text in true]
+        texts = tuple(dict.fromkeys(answers))
         return DescriberResult(
             raw=(true[0], "\n".join(f"- {text}" for text in texts)),
             subject=true[0],
@@ -149,8 +149,8 @@ def _spoilt(text: str, true: Sequence[str], chance: Random) -> str:
     pattern = next((word for word in text.split() if word in KINDS["band"]), "")
     if pattern:
         return text.replace(pattern, chance.choice([other for other in KINDS["band"] if other != pattern]))
-    said = " ".join(true)
-    absent = [kind for slot in ("top", "side", "emblem") for kind in KINDS[slot] if kind not in said]
+    true_text = " ".join(true)
+    absent = [kind for slot in ("top", "side", "emblem") for kind in KINDS[slot] if kind not in true_text]
     colour, kind = chance.choice(sorted(COLORS)), chance.choice(absent)
     return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}"
 

@@ -363,12 +363,12 @@ def threshold_below(
 
     Args: weights: how many each stands for; left out: itself.
     """
-    hits = whole = best = 0.0
+    hits = total = best = 0.0
     rows = [(*pair, weight) for pair, weight in zip(scored, weights or [1.0] * len(scored), strict=True)]
     for count, (value, hit, weight) in enumerate(ordered := sorted(rows), start=1):
-        hits, whole = hits + weight * hit, whole + weight
+        hits, total = hits + weight * hit, total + weight
         last = count == len(ordered) or ordered[count][0] > value
-        if last and hits / whole >= precision:
+        if last and hits / total >= precision:
             best = value
     return best
 

@@ -106,11 +106,11 @@ def draw_pictures(engine: Engine, config: ComparePromptsConfig) -> Dataset:
         found = get_dataset(session, name=config.sample_name)
         if found is not None:
             return found
-        whole = count_images(session, dataset_id=dataset.id)
-        if not whole:
+        available = count_images(session, dataset_id=dataset.id)
+        if not available:
             raise UserError(f"{config.dataset!r} has no picture to describe: import some first.")
         chance = random.Random(f"{CHANCE}/{dataset.id}")
-        places = sorted(chance.sample(range(whole), min(whole, config.pictures)))
+        places = sorted(chance.sample(range(available), min(available, config.pictures)))
         made = create_dataset(session, name=config.sample_name, source=source)
         copied = NewImage.__dataclass_fields__
         images = images_at(session, dataset_id=dataset.id, places=places)

@@ -143,7 +143,7 @@ def quality(judged: Sequence[SampleJudgement]) -> AuditorQuality:
 
 
 def agreement(judged: Sequence[SampleJudgement]) -> Agreement:
-    """Return the agreement of the first two people over the claims that two have judged, whoever they are."""
+    """Return the agreement of the first two people over the claims that two have judged, no matter who they are."""
     pairs = [list(each.people.values())[:2] for each in judged if len(each.people) >= 2]
     return between("the first", "the second", [(one, other) for one, other in pairs])
 
@@ -154,12 +154,12 @@ def curve(scored: Iterable[tuple[float, bool, float]]) -> tuple[CurvePoint, ...]
     Args: scored: of each claim the probability of supported, whether it is unsupported, and how many it stands for.
     """
     ordered = sorted(scored)
-    wrong, whole = sum(w for _, hit, w in ordered if hit), sum(w for *_, w in ordered)
+    wrong, total = sum(w for _, hit, w in ordered if hit), sum(w for *_, w in ordered)
     points, hits, dropped = [], 0.0, 0.0
     for row, (threshold, hit, weight) in enumerate(ordered):
         hits, dropped = hits + weight * hit, dropped + weight
         if row + 1 == len(ordered) or ordered[row + 1][0] > threshold:
-            points.append(CurvePoint(threshold, hits / dropped, hits / wrong if wrong else 0.0, dropped / whole))
+            points.append(CurvePoint(threshold, hits / dropped, hits / wrong if wrong else 0.0, dropped / total))
     return tuple(points)
 
 
@@ -210,7 +210,7 @@ def _weighted(
     """Return the share of hits among some claims, with the interval at Kish's effective number."""
     if not some:
         return None
-    whole = sum(weights[each.stratum] for each in some)
-    value = sum(weights[each.stratum] for each in some if hit(each)) / whole
-    effective = whole**2 / sum(weights[each.stratum] ** 2 for each in some)
+    total = sum(weights[each.stratum] for each in some)
+    value = sum(weights[each.stratum] for each in some if hit(each)) / total
+    effective = total**2 / sum(weights[each.stratum] ** 2 for each in some)
     return Rate(value, *wilson(value * effective, effective), len(some))

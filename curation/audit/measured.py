@@ -128,8 +128,8 @@ def _measurements(text: str) -> Iterator[_Measurement | None]:
 def _thing(text: str, claims: Sequence[Claim], claim: Claim) -> str:
     """Return the thing that a claim is about, with its attributes."""
     owner = claims[claim.owner]
-    said = [each for each in claims if each.kind == "attribute" and claims[each.owner] == owner]
-    return " ".join(each.words(text).lower() for each in (*said, owner))
+    attributes = [each for each in claims if each.kind == "attribute" and claims[each.owner] == owner]
+    return " ".join(each.words(text).lower() for each in (*attributes, owner))
 
 
 def _evidence(one: _Measurement | None, counted: dict[str, Array], placed: dict[str, Array]) -> Evidence | None:

@@ -94,7 +94,7 @@ class SampleDetector:
     """A stand-in for a detector, as a Localizer that reports weak boxes too: it finds absent things as well."""
 
     name = "sample-detector@1"
-    NOTHING, KIND, WHOLE = -2.2, 0.9, 1.1  # logits: of what is not there; more for the right kind; for all of it
+    NOTHING, KIND, FULL_MATCH = -2.2, 0.9, 1.1  # logits: of what is not there; more for the right kind; for all of it
     SPREAD = 0.9  # logits, normal
 
     def too_long(self, texts: Sequence[str]) -> tuple[str, ...]:
@@ -111,7 +111,9 @@ class SampleDetector:
 
     def _region(self, text: str, row: int, *, parts: Sequence[TruePart], seed: str) -> Region:
         kind = kind_in(text)
-        score = self.NOTHING + self.KIND * any(part.kind == kind for part in parts) + self.WHOLE * true_of(text, parts)
+        score = (
+            self.NOTHING + self.KIND * any(part.kind == kind for part in parts) + self.FULL_MATCH * true_of(text, parts)
+        )
         score += self.SPREAD * noise(f"{self.name}/{seed}/{text}")
         return Region((0.0, 0.0, 1.0, 1.0), text, 1 / (1 + math.exp(-score)), row)
 

@@ -65,7 +65,7 @@ class Step:
 class ConceptSetStatus:
     """The status of a novel-concept data set, as of one moment.
 
-    deciders: whoever decided the class of a disputed picture, by picture. changed: time of the last edit.
+    deciders: the people who decided the class of a disputed picture, by picture. changed: time of the last edit.
     """
 
     dataset: str

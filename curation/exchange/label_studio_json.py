@@ -15,7 +15,7 @@ from curation.files.records import PictureRecord, a_list, an_object, from_json, 
 from curation.label_studio.convert import FACTS, OURS, LabelStudioError, Template, from_results, to_data, to_prediction
 from user_errors import UserError
 
-WHOLE = "record"
+RECORD = "record"
 SHOWN_AT = "/data/local-files/?d="  # with the export's folder as the server's document root
 FACT = "fact_"  # begins the names of a novel concept's fields
 MOST_BYTES = 4_000_000_000
@@ -31,7 +31,7 @@ def to_task(record: PictureRecord) -> dict[str, Any]:
     except LabelStudioError as error:
         raise UserError(str(error)) from error
     template: Template = "novel" if any(name in record.facts for name in FACTS) else "regions"
-    data[OURS][WHOLE] = json.loads(to_json(record))
+    data[OURS][RECORD] = json.loads(to_json(record))
     return {"data": data, "predictions": [to_prediction(record, template=template, push=data[OURS]["push"])]}
 
 
@@ -42,16 +42,16 @@ def from_task(task: Mapping[str, Any]) -> PictureRecord:
     """
     data = an_object(task.get("data"), "data")
     mine = data.get(OURS)
-    if not isinstance(mine, dict) or WHOLE not in mine:
+    if not isinstance(mine, dict) or RECORD not in mine:
         raise UserError(f"expected a task that GRAIN wrote, got {shown(data)}: export the pictures from here first")
-    written = from_json(json.dumps(mine[WHOLE]))
+    written = from_json(json.dumps(mine[RECORD]))
     submitted = [one for one in a_list(task.get("annotations", []), "annotations") if not one.get("was_cancelled")]
     if not submitted:
         return written
     last = max(submitted, key=lambda one: str(one.get("updated_at", "")))
     results = a_list(last.get("result"), "result")
     try:
-        return from_results(results, data, template=_template(results), who=_name(last.get("completed_by"))).said
+        return from_results(results, data, template=_template(results), who=_name(last.get("completed_by"))).annotated
     except LabelStudioError as error:
         raise UserError(str(error)) from error
 

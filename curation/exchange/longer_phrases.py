@@ -34,19 +34,19 @@ def longer_phrases(caption: str, phrases: Sequence[CaptionPhrase]) -> Iterator[t
     if not phrases or phrases[0].start:
         return
     subject, *others = phrases
-    said = caption[subject.start : subject.end]
+    subject_words = caption[subject.start : subject.end]
     end = subject.end
     for other in others[:MOST_PHRASES]:
         between = caption[end : other.start]
         if _ELSEWHERE.search(between) or len(between.split()) > MOST_BETWEEN:
             break
         end = other.end
-        longer = f"{said} {_AUXILIARY.sub('', caption[subject.end : end].strip())}"
+        longer = f"{subject_words} {_AUXILIARY.sub('', caption[subject.end : end].strip())}"
         if len(longer.split()) <= MOST_WORDS:
             yield subject.entity, longer
     for other in others:
         part = caption[other.start : other.end]
         if other.entity != subject.entity and _POSSESSIVE.match(part):
-            part, owner = _POSSESSIVE.sub("", part), _ARTICLE.sub("the ", said)
+            part, owner = _POSSESSIVE.sub("", part), _ARTICLE.sub("the ", subject_words)
             yield other.entity, f"the {part} of {owner}"
             yield other.entity, f"{owner}'s {part}"

@@ -66,8 +66,8 @@ def from_sample(sample: Mapping[str, Any]) -> PictureRecord:
     plain["id"] = sample.get(OURS["id"], 0)
     plain.setdefault("file_name", f"{sample.get('id')}.jpg")
     if "facts" not in plain:
-        said = {fact: sample.get(key) for key, fact in TRAINED_ON.items()}
-        facts = {fact: text for fact, text in said.items() if isinstance(text, str) and text}
+        values = {fact: sample.get(key) for key, fact in TRAINED_ON.items()}
+        facts = {fact: text for fact, text in values.items() if isinstance(text, str) and text}
         further = [text for text in a_list(sample.get("captions", []), "captions") if isinstance(text, str)]
         plain["caption"], plain["facts"] = with_captions(str(plain.get("caption", "")), facts, further)
     entries = [an_object(item, "a region") for item in a_list(sample.get("regions"), "regions")]

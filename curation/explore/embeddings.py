@@ -212,18 +212,18 @@ class _EmbeddingWriter:
 
     def embed(self, batch: Sequence[tuple[_BoxesToEmbed, Pillow.Image | str]]) -> None:
         """Embed the boxes of some pictures; unreadable pictures are counted by reason."""
-        whole: list[tuple[bytes, Pillow.Image]] = []
+        full_pictures: list[tuple[bytes, Pillow.Image]] = []
         for wanted, picture in batch:
             if isinstance(picture, str):
                 self.counts.leave_out(picture)
                 continue
             boxes = {key: box for key, box in wanted.boxes.items() if box is not None}
-            whole += [(key, picture) for key, box in wanted.boxes.items() if box is None]
+            full_pictures += [(key, picture) for key, box in wanted.boxes.items() if box is None]
             if boxes:
                 self._put(list(boxes), self._model.crop_embeds(picture, list(boxes.values())))
-        if whole:
-            features = self._model.batch_features([picture for _, picture in whole])
-            self._put([key for key, _ in whole], np.stack([each.image_embed for each in features]))
+        if full_pictures:
+            features = self._model.batch_features([picture for _, picture in full_pictures])
+            self._put([key for key, _ in full_pictures], np.stack([each.image_embed for each in features]))
         if len(self._keys) >= SHARD or time.monotonic() - self._since > SHARD_SECONDS:
             self.keep()
 

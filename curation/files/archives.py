@@ -86,8 +86,8 @@ def open_archive(path: Path, limits: Limits, archive_limits: ArchiveLimits | Non
     Args:   limits: for each file in it. archive_limits: for the whole.
     Raises: UserError: it is none, or damaged. OSError: it cannot be opened.
     """
-    whole = archive_limits or ArchiveLimits()
-    return ZipArchive(path, limits, whole) if _is_zip(path) else TarArchive(path, limits, whole)
+    chosen = archive_limits or ArchiveLimits()
+    return ZipArchive(path, limits, chosen) if _is_zip(path) else TarArchive(path, limits, chosen)
 
 
 class TarArchive:
@@ -95,7 +95,7 @@ class TarArchive:
 
     def __init__(self, path: Path, limits: Limits, archive_limits: ArchiveLimits) -> None:
         """See open_archive."""
-        self._limits, self._whole = limits, archive_limits
+        self._limits, self._archive_limits = limits, archive_limits
         packed = _magic(path).startswith(GZIP_MAGIC)
         self._file = cast(IO[bytes], gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115 closed by close
         self._most = archive_limits.unpacked(path.stat().st_size)
@@ -105,8 +105,8 @@ class TarArchive:
         seen: set[int] = set()
         try:
             for number, member in enumerate(self._members()):
-                if number >= self._whole.entries:
-                    raise UserError(_too_many(self._whole))
+                if number >= self._archive_limits.entries:
+                    raise UserError(_too_many(self._archive_limits))
                 if not member.isdir():
                     refusal = _refusal(member.name, seen) or self._tar_refusal(member)
                     yield ArchiveEntry(member.name, member.size, member.offset_data, refusal)
@@ -162,7 +162,7 @@ class ZipArchive:
 
     def __init__(self, path: Path, limits: Limits, archive_limits: ArchiveLimits) -> None:
         """See open_archive."""
-        self._limits, self._whole = limits, archive_limits
+        self._limits, self._archive_limits = limits, archive_limits
         size = path.stat().st_size
         with path.open("rb") as file:
             # looked at before zipfile brings the whole list into memory
@@ -180,8 +180,8 @@ class ZipArchive:
     def entries(self) -> Iterator[ArchiveEntry]:
         """See Archive. In the order of their names: a picture and its caption side by side."""
         infos = self._zip.infolist()
-        if len(infos) > self._whole.entries:
-            raise UserError(_too_many(self._whole))
+        if len(infos) > self._archive_limits.entries:
+            raise UserError(_too_many(self._archive_limits))
         seen: set[int] = set()
         left = self._most
         for info in sorted(infos, key=lambda info: info.filename):

@@ -112,7 +112,7 @@ class PictureDecoder:
     def _ask(self, content: bytes, side: int) -> UprightPicture:
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
-        whole = False
+        answered = False
         try:
             with _killed_after(PATIENCE * self._limits.seconds, process):
                 with suppress(OSError):  # it is gone: its answer says so
@@ -120,13 +120,13 @@ class PictureDecoder:
                     process.stdin.write(content)
                     process.stdin.flush()
                 picture = self._receive(process.stdout)
-            whole = True
+            answered = True
             return picture
         except RefusedError as error:
-            whole = not isinstance(error, _LostError)
+            answered = not isinstance(error, _LostError)
             raise
         finally:
-            if not whole:
+            if not answered:
                 self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:

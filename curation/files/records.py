@@ -1,7 +1,7 @@
 """Carry a picture with all that is known of its regions between the database, files and Label Studio.
 
 Nothing is lost on the way: what a format cannot carry is listed before it is written (curation/exchange/formats.py).
-`to_json` and `from_json` are exact: equal records have equal lines, whoever writes them
+`to_json` and `from_json` are exact: equal records have equal lines, no matter who writes them
 (curation/versions/versions.py).
 """
 
@@ -317,8 +317,8 @@ def shown(value: Any) -> str:
     """Show what came, short and on one line, whatever it is."""
     if value is None:
         return "nothing"
-    said = ascii(value) if isinstance(value, str) else " ".join(str(value)[:80].split())
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    shortened = ascii(value) if isinstance(value, str) else " ".join(str(value)[:80].split())
+    return shortened if len(shortened) <= 60 else f"{shortened[:57]}..."
 
 
 DEFAULTS: dict[str, Any] = {

@@ -223,8 +223,8 @@ class _SourceReader:
         if row is not None:
             return FoundFile(str(path), captions=row.captions, origin_row=row.number)
         small = replace(self.limits, file_bytes=COMPANION_BYTES)
-        said = ((name, _read_or_nothing(path.with_name(name), small)) for name in companions)
-        return FoundFile(str(path), captions=_captions(said))
+        contents = ((name, _read_or_nothing(path.with_name(name), small)) for name in companions)
+        return FoundFile(str(path), captions=_captions(contents))
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -301,8 +301,8 @@ def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
         if found is not by_name[found.member]:  # the second of one name, refused
             yield found
         elif found.member in taken:
-            said = ((name, by_name[name].content or b"") for name in taken[found.member])
-            yield replace(found, captions=_captions(said))
+            contents = ((name, by_name[name].content or b"") for name in taken[found.member])
+            yield replace(found, captions=_captions(contents))
         elif found.refusal:  # a companion that could not be read
             yield found
 

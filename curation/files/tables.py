@@ -184,10 +184,10 @@ def _parquet_file(path: Path) -> Any:
 def _lines(file: IO[str]) -> Iterator[str]:
     """Yield lines of a bounded length; of a longer one nothing is left."""
     while line := file.readline(LINE_CHARACTERS):
-        whole = len(line) < LINE_CHARACTERS or line.endswith("\n")
-        while not whole:
+        ended = len(line) < LINE_CHARACTERS or line.endswith("\n")
+        while not ended:
             rest = file.readline(LINE_CHARACTERS)
-            whole = len(rest) < LINE_CHARACTERS or rest.endswith("\n")
+            ended = len(rest) < LINE_CHARACTERS or rest.endswith("\n")
             line = "\n"
         yield line
 

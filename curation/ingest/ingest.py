@@ -351,14 +351,14 @@ def _further_captions(batch: list[_ReadFile], there: Mapping[str, models.Image])
 
     A picture that somebody has edited keeps what it has.
     """
-    said: dict[str, dict[str, None]] = {}
+    captions: dict[str, dict[str, None]] = {}
     first: dict[str, str] = {}  # what a new picture's row has
     for read in batch:
         if not read.refusal:
             first.setdefault(read.sha256, storable(read.found.caption))
-            said.setdefault(read.sha256, {}).update(dict.fromkeys(map(storable, read.found.captions)))
+            captions.setdefault(read.sha256, {}).update(dict.fromkeys(map(storable, read.found.captions)))
     found = {}
-    for sha256, texts in said.items():
+    for sha256, texts in captions.items():
         image = there.get(sha256)
         kept = (image.caption, *(image.facts or {}).values()) if image else (first[sha256],)
         if (image is None or image.version == 1) and not texts.keys() <= {*kept}:
@@ -455,8 +455,8 @@ def main(config: IngestConfig) -> None:
                 bar.update(tally.seen - bar.n)
                 others = {"found again": tally.found_again, "left out": tally.refused.total()}
                 parts = (f"{count:,} {what}" for what, count in others.items() if count)
-                said = ", ".join([f"{tally.added:,} pictures added", *parts])
-                report_progress(tally.seen, bar.total or 0, said)
+                message = ", ".join([f"{tally.added:,} pictures added", *parts])
+                report_progress(tally.seen, bar.total or 0, message)
 
             named: dict[str, Any] = {"annotations": config.annotations, "who": config.who}
             named |= {"dataset": config.dataset, "home": home, "processes": config.processes}

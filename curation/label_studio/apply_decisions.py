@@ -111,7 +111,7 @@ def keep_unread(session: Session, batch: DecisionBatch, *, project: str) -> Pull
 def keep_left(session: Session, image: Image, left: UnreadAnnotation, *, project: str) -> int:
     """Keep what could not be taken of an annotation; return how many edits that took.
 
-    An image of which something new was left is open again: whoever looks at it and reviews it is believed.
+    An image of which something new was left is open again: the person who looks at it and reviews it is believed.
     """
     named: dict[str, Any] = {"task_id": left.task, "remote_id": left.annotation, "who": left.who}
     if not keep_leftovers(session, image=image, project=project, reasons=left.reasons, **named):
@@ -163,10 +163,10 @@ class _DecisionEdits:
         known = len(self.summary.conflicts)
         reading = self.decision.reading
         seen = dict(zip(reading.seen_keys, reading.seen.regions, strict=True))
-        said = dict(zip(reading.said_keys, reading.said.regions, strict=True))
+        annotated = dict(zip(reading.annotated_keys, reading.annotated.regions, strict=True))
         gone = dict(self.made)
-        for key in [*said, *(key for key in seen if key not in said)]:
-            before, after = seen.get(key), said.get(key)
+        for key in [*annotated, *(key for key in seen if key not in annotated)]:
+            before, after = seen.get(key), annotated.get(key)
             if before is not None and before.id:
                 self.apply_known(before, after)
             for reason in self.apply_new(key, before, after):
@@ -190,14 +190,14 @@ class _DecisionEdits:
         decision = self.decision
         left = UnreadAnnotation(decision.task, decision.annotation, self.who, tuple(self.left))
         self.summary.edits += keep_left(self.session, self.image, left, project=self.project)
-        name = self.decision.reading.said.file_name
+        name = self.decision.reading.annotated.file_name
         self.summary.problems += [f"{name}, task {self.decision.task}: {sentence}" for sentence in self.left]
 
     def apply_known(self, before: RegionRecord, after: RegionRecord | None) -> None:
         """Change a region's descriptions that the database has."""
-        now_said = {one.id: one for one in after.descriptions if one.id} if after else {}
+        after_by_id = {one.id: one for one in after.descriptions if one.id} if after else {}
         for was in before.descriptions:
-            one = now_said.get(was.id)
+            one = after_by_id.get(was.id)
             shown = {"xyxy": list(before.xyxy), "text": was.text, "status": was.status}
             wanted: dict[str, Any] = {"status": "deleted"}
             if after is not None and one is not None:
@@ -211,7 +211,7 @@ class _DecisionEdits:
         box_id = before.id if before else 0
         descriptions = [one for one in after.descriptions if not one.id]
         if not after.descriptions and not box_id:
-            facts = self.decision.reading.said.facts
+            facts = self.decision.reading.annotated.facts
             if not (text := facts.get("name") or facts.get("class")):
                 self.left.append("A new box has no description: write one in Label Studio.")
                 return
@@ -289,18 +289,18 @@ class _DecisionEdits:
 
     def apply_image_fields(self) -> None:
         """Apply caption, review and facts, each alone, since the editor knows no version of the whole picture."""
-        seen, said = self.decision.reading.seen, self.decision.reading.said
+        seen, annotated = self.decision.reading.seen, self.decision.reading.annotated
         if has_leftovers(self.session, image_id=self.image.id):  # of this annotation or another: somebody must look
-            said = replace(said, review="open")
+            annotated = replace(annotated, review="open")
         facts = FACTS if self.template == "novel" else ()
         change: dict[str, Any] = {}
         for name in ("caption", "review", *facts):
-            was, wanted, is_now = _field(seen, name), storable(_field(said, name)), _field(self.image, name)
+            was, wanted, is_now = _field(seen, name), storable(_field(annotated, name)), _field(self.image, name)
             ours = self.wrote(name)
             if wanted == is_now or (wanted == was and not ours):
                 continue
             if self.before[name] != was and not ours:  # what our own regions reopened is nobody else's change
-                words = f"the {name} of {said.file_name} was changed meanwhile: look at both versions and choose"
+                words = f"the {name} of {annotated.file_name} was changed meanwhile: look at both versions and choose"
                 self.keep_conflict(None, {name: is_now}, {name: wanted}, sentence=words)
             elif name in FACTS:
                 facts_now = change.get("facts", image_state(self.image)["facts"])
@@ -309,8 +309,8 @@ class _DecisionEdits:
             else:
                 change[name] = wanted
         self.edit_picture(change)
-        if facts and said.facts.get("class", "").strip():
-            set_label(self.session, image_id=self.image.id, who=self.who, label=said.facts["class"])
+        if facts and annotated.facts.get("class", "").strip():
+            set_label(self.session, image_id=self.image.id, who=self.who, label=annotated.facts["class"])
 
     def wrote(self, name: str) -> bool:
         """Check that it was the annotator who last changed a field of the picture."""

@@ -45,7 +45,7 @@ def pending_conflicts(session: Session, *, dataset_id: int) -> Iterator[Conflict
 
 
 def resolve_conflict(session: Session, *, conflict_id: int, version: int, take: Take, who: str) -> None:
-    """Keep what is here, or take what the annotator wanted as an edit of whoever chooses; the same again does nothing.
+    """Keep what is here, or take what the annotator wanted as an edit by `who`; the same again does nothing.
 
     Args:   version: of what is here, as the person saw it.
     Raises: UserError: there is no such conflict, somebody chose otherwise, or what is here was changed meanwhile.
@@ -91,8 +91,8 @@ def _compare(session: Session, conflict: LabelConflict) -> Conflict:
 def _flat(image: Image) -> dict[str, Any]:
     """Return a picture's fields as a conflict names them."""
     facts = image.facts or {}
-    whole = {"caption": image.caption, "review": image.review}
-    return whole | {name: facts.get(name, "") for name in FACTS}
+    image_fields = {"caption": image.caption, "review": image.review}
+    return image_fields | {name: facts.get(name, "") for name in FACTS}
 
 
 def _take_theirs(session: Session, found: Conflict, who: str) -> None:
@@ -110,7 +110,7 @@ def _take_theirs(session: Session, found: Conflict, who: str) -> None:
         return
     facts = dict(found.image.facts or {})
     for name in FACTS:
-        if (said := wanted.pop(name, None)) is not None:
-            facts = {key: text for key, text in facts.items() if key != name} | ({name: said} if said else {})
+        if (value := wanted.pop(name, None)) is not None:
+            facts = {key: text for key, text in facts.items() if key != name} | ({name: value} if value else {})
             wanted["facts"] = facts
     edit_image(session, image_id=conflict.image_id, change=ImageChange(**wanted), **edit)

@@ -49,16 +49,16 @@ class LabelStudioError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The content of one annotation. seen: the picture as it was shown to the annotator. said: as it should be now.
+    """The content of one annotation. seen: the picture as shown to the annotator. annotated: as it should be now.
 
-    Regions of both are matched by `key`; one that is only in seen was deleted, one that is only in said is new. left:
-    what could not be taken, a sentence each; the rest of the annotation is valid without it.
+    Regions of both are matched by `key`; one that is only in seen was deleted, one that is only in annotated is
+    new. left: what could not be taken, a sentence each; the rest of the annotation is valid without it.
     """
 
     seen: PictureRecord
-    said: PictureRecord
+    annotated: PictureRecord
     seen_keys: tuple[str, ...]
-    said_keys: tuple[str, ...]
+    annotated_keys: tuple[str, ...]
     left: tuple[str, ...] = ()
 
 
@@ -137,8 +137,8 @@ def to_prediction(record: PictureRecord, *, template: Template, push: int = 0) -
 
     Args: push: of the task's data; 0 where the picture's regions were never pushed.
     """
-    scores = [said.score for region in record.regions for said in region.descriptions if said.score is not None]
-    sources = sorted({said.source for region in record.regions for said in region.descriptions if said.source})
+    scores = [each.score for region in record.regions for each in region.descriptions if each.score is not None]
+    sources = sorted({each.source for region in record.regions for each in region.descriptions if each.source})
     prediction: Json = {
         "model_version": ", ".join(sources)[:250] or "nothing found",
         "result": to_results(record, template=template, push=push),
@@ -181,14 +181,14 @@ def from_results(
         states = {key: meta["region"] for key, meta in metas.items() if meta.get("key") == key}
         pushed = {key: state for key, state in mine["regions"].items() if state["since"] <= push or key in states}
         seen = {key: _region(state) for key, state in {**pushed, **states}.items()}
-        said = {key: seen[key] for key in others if key in seen}  # what is drawn otherwise is not deleted
+        annotated = {key: seen[key] for key in others if key in seen}  # what is drawn otherwise is not deleted
         for key, parts in regions.items():
             region, problem = _read_region(parts, seen.get(key), who=who)
             left += [problem] * bool(problem)
             if region is not None:
-                said[key] = region
+                annotated[key] = region
         seen_alone = {name: _text_shown(alone.get(name), text) for name, text in _texts(shown, template).items()}
-        said_alone = {name: _text(alone.get(name)) for name in seen_alone}
+        annotated_alone = {name: _text(alone.get(name)) for name in seen_alone}
     except LabelStudioError:
         raise
     except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -197,9 +197,9 @@ def from_results(
         ) from error
     return Reading(
         seen=_picture(shown, texts=seen_alone, review=shown.review, regions=seen),
-        said=_picture(shown, texts=said_alone, review=review, regions=said),
+        annotated=_picture(shown, texts=annotated_alone, review=review, regions=annotated),
         seen_keys=tuple(seen),
-        said_keys=tuple(said),
+        annotated_keys=tuple(annotated),
         left=tuple(left),
     )
 
@@ -285,11 +285,11 @@ def _region_results(region: RegionRecord, *, key: str, record: PictureRecord, pu
     common = {"id": key, "to_name": "image", **size}
     meta = {OURS: {"key": key, "push": push, "region": _state(region)}}
     results = [{**common, "from_name": "box", "type": "rectangle", "value": geometry, "meta": meta}]
-    for slot, said in enumerate(region.descriptions, 1):
-        value = {**geometry, "text": [said.text]}
+    for slot, description in enumerate(region.descriptions, 1):
+        value = {**geometry, "text": [description.text]}
         results.append({**common, "from_name": f"description_{slot}", "type": "textarea", "value": value})
-        if said.status in VERDICTS:
-            value = {**geometry, "choices": [VERDICTS[said.status]]}
+        if description.status in VERDICTS:
+            value = {**geometry, "choices": [VERDICTS[description.status]]}
             results.append({**common, "from_name": f"verdict_{slot}", "type": "choices", "value": value})
     return results
 
@@ -357,13 +357,13 @@ def _read_region(parts: Mapping[str, Json], seen: RegionRecord | None, *, who: s
         box = seen.xyxy
     before = seen.descriptions if seen else ()
     moved = who if seen and box != seen.xyxy else ""
-    said: list[DescriptionRecord] = []
+    descriptions: list[DescriptionRecord] = []
     for slot in sorted(int(name.rpartition("_")[2]) for name in parts if name.startswith("description_")):
         status = _status(parts.get(f"verdict_{slot}"))
         for place, text in enumerate(parts[f"description_{slot}"]["value"]["text"]):
             known = before[slot - 1] if place == 0 and slot <= len(before) else None
-            said += _read_description(str(text), status, known, who=who, moved=moved)
-    return RegionRecord(box, tuple(said), seen.id if seen else 0), problem
+            descriptions += _read_description(str(text), status, known, who=who, moved=moved)
+    return RegionRecord(box, tuple(descriptions), seen.id if seen else 0), problem
 
 
 def _read_description(

@@ -61,8 +61,8 @@ class _Restore:
     """The verdict of regions that the version would hold by their verdict, but does not."""
 
     def __post_init__(self) -> None:
-        whole = "pending" in self.frozen.head.statuses
-        object.__setattr__(self, "others", "deleted" if whole else "pending")
+        with_pending = "pending" in self.frozen.head.statuses
+        object.__setattr__(self, "others", "deleted" if with_pending else "pending")
 
     def batches(self) -> Iterator[tuple[list[PictureRegions], dict[int, PictureRecord], int]]:
         """Yield pictures as they are, a page at a time, their records by id, and how many pictures are gone."""

@@ -63,16 +63,16 @@ CAPTIONS = (
 def write_caption(parts: dict[str, Part], side: str, *, places: tuple[str, ...], rng: Random, part_share: float) -> str:
     """Write a caption that mentions each part with chance part_share, seen at one of the places."""
     # every choice is drawn whatever the share is, so that data sets of other shares differ only in what is mentioned
-    said = {slot: (rng.random() < part_share, rng.random()) for slot in SLOTS}
+    draws = {slot: (rng.random() < part_share, rng.random()) for slot in SLOTS}
     thing = with_article(parts["body"].kind)
-    if said["body"][0]:
+    if draws["body"][0]:
         wordings = descriptions_of(parts["body"])
-        thing = wordings[int(said["body"][1] * len(wordings))]
+        thing = wordings[int(draws["body"][1] * len(wordings))]
     mentions = []
     for slot in rng.sample(SLOTS, len(SLOTS)):
-        if slot != "body" and slot in parts and said[slot][0]:
+        if slot != "body" and slot in parts and draws[slot][0]:
             wordings = descriptions_of(parts[slot], side=side)
-            mentions.append(wordings[int(said[slot][1] * len(wordings))])
+            mentions.append(wordings[int(draws[slot][1] * len(wordings))])
     if mentions:
         thing += " with " + ", ".join(mentions[:-1]) + (" and " if len(mentions) > 1 else "") + mentions[-1]
     return rng.choice(CAPTIONS).format(thing=thing, place=rng.choice(places))

@@ -132,9 +132,9 @@ class WorldConfig:
             "rendering": "painted",
             "edition": 1,
         }  # older data sets do not have them: left out where not used
-        told = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
-        told = {key: value for key, value in told.items() if key not in ("out", "seed", "workers")}
-        return told | {"held_out_images": self.counts()["held_out"]}
+        settings = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
+        settings = {key: value for key, value in settings.items() if key not in ("out", "seed", "workers")}
+        return settings | {"held_out_images": self.counts()["held_out"]}
 
 
 @dataclass(frozen=True)

@@ -317,7 +317,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def at_a_terminal(run: Callable[..., ScaleSummary]) -> None:
-    """Run with a bar for whoever watches and progress for whoever started a job; print the summary as JSON."""
+    """Run with a bar for people who watch and progress for the job's page; print the summary as JSON."""
     bar = tqdm(unit="picture", dynamic_ncols=True)
 
     def report(progress: ClusterProgress) -> None:

@@ -176,12 +176,12 @@ class LocalizeActor(StageActor):
         return lambda opened: self._localize(localizer, opened)
 
     def _localize(self, localizer: Localizer, opened: Sequence[Opened]) -> Iterator[ShardItem]:
-        said = [
+        texts = [
             list(dict.fromkeys(item.descriptions if self._work.needs else self._config.describer.vocabulary))
             for item, _ in opened
         ]
         found = find_regions(
-            localizer, self._config.localizer.keep, pictures=[picture for _, picture in opened], texts=said
+            localizer, self._config.localizer.keep, pictures=[picture for _, picture in opened], texts=texts
         )
         for (item, _), (_, regions) in zip(opened, found, strict=True):
             yield replace(
@@ -198,17 +198,17 @@ ACTORS: dict[str, type[StageActor]] = {"describe": DescribeActor, "localize": Lo
 
 def _describe(describer: Describer, opened: Sequence[Opened]) -> Iterator[ShardItem]:
     answers = describer.describe([picture for _, picture in opened])
-    for (item, _), said in zip(opened, answers, strict=True):
+    for (item, _), answer in zip(opened, answers, strict=True):
         yield replace(
             item,
-            subject=said.subject,
-            descriptions=said.descriptions,
-            raw=said.raw,
-            caption=item.caption or said.caption,
-            written_caption=said.caption,
-            stage="describe" if said.problem else "",
-            state=state_of(said) if said.problem else "",
-            reason=said.problem,
+            subject=answer.subject,
+            descriptions=answer.descriptions,
+            raw=answer.raw,
+            caption=item.caption or answer.caption,
+            written_caption=answer.caption,
+            stage="describe" if answer.problem else "",
+            state=state_of(answer) if answer.problem else "",
+            reason=answer.problem,
         )
 
 

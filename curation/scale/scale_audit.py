@@ -104,8 +104,10 @@ def scale_audit(
         if not config.address:  # a cluster of others' may grow
             must_fit([config.auditing], "--auditing")
         open_folder(config.out)
-        said = (text for shard in made for _, beside in samples_of(shard) for text in beside.get("descriptions", ()))
-        things = absent_things(config.sources, islice(said, DESCRIPTIONS_READ))
+        descriptions = (
+            text for shard in made for _, beside in samples_of(shard) for text in beside.get("descriptions", ())
+        )
+        things = absent_things(config.sources, islice(descriptions, DESCRIPTIONS_READ))
         through(
             [ClusterStage(AuditActor, (config, judge, DescribedShards(things, describer)), config.auditing)],
             todo,
@@ -206,8 +208,8 @@ class AuditActor(StageActor):
 def _audit(auditor: Auditor, opened: Sequence[Opened]) -> Iterator[ShardItem]:
     texts = [item.beside.get("descriptions", ()) for item, _ in opened]
     found = auditor.audit([picture for _, picture in opened], texts)
-    for (item, _), said, judged in zip(opened, texts, found, strict=True):
-        rows = (rows_of(text, some) for text, some in zip(said, judged, strict=True))
+    for (item, _), descriptions, judged in zip(opened, texts, found, strict=True):
+        rows = (rows_of(text, some) for text, some in zip(descriptions, judged, strict=True))
         yield replace(item, claims=list(chain.from_iterable(rows)))
 
 
@@ -237,14 +239,14 @@ def write_audited(
 
 def audited_json(policy: Policy, key: str, item: ShardItem) -> dict[str, Any]:
     """Make the JSON beside a picture: what lay there, its claims, and its regions as the policy wants them."""
-    told: dict[str, list[PolicyVerdict]] = {}
+    verdicts: dict[str, list[PolicyVerdict]] = {}
     for row in item.claims:
         claim = Claim(row["kind"], row["span_start"], row["span_end"], row["owner"])
-        told.setdefault(row["text"], []).append(PolicyVerdict(claim, row["verdict"], row["probability"]))
+        verdicts.setdefault(row["text"], []).append(PolicyVerdict(claim, row["verdict"], row["probability"]))
     regions = []
     for region in item.beside.get("regions", ()):
         one = DescriptionRecord(region["text"], score=region["score"])
-        kept = apply_to_description(one, told.get(one.text, ()), policy)
+        kept = apply_to_description(one, verdicts.get(one.text, ()), policy)
         if kept is not None:
             regions.append({**region, "text": kept.text, "score": kept.score})
     return {**item.beside, "id": key, "regions": regions, "claims": list(item.claims)}

@@ -288,10 +288,10 @@ def _read_record(out: Path, name: str) -> FinishedShard | None:
     """Read a shard's record; None where there is none that holds, or the shard is gone or cut."""
     try:
         record = FinishedShard(**json.loads((out / RECORDS / f"{name}.json").read_text(encoding="utf-8")))
-        whole = (out / record.file).stat().st_size == record.bytes
+        complete = (out / record.file).stat().st_size == record.bytes
     except (OSError, ValueError, TypeError):
         return None
-    return record if whole else None
+    return record if complete else None
 
 
 def finish(out: Path, facts: Mapping[str, Any], *, skipped: int) -> ScaleSummary:

@@ -12,7 +12,7 @@ from db.models import is_declared  # with it SQLModel.metadata is filled
 
 
 def migrate(connection: Connection) -> None:
-    """Run the wanted migrations on an open connection; whoever opened it commits."""
+    """Run the wanted migrations on an open connection; the caller that opened it commits."""
     # render_as_batch: SQLite cannot alter most of a table, so alembic copies it
     context.configure(
         connection=connection,

@@ -73,7 +73,7 @@ class RegionRow(SQLModel, table=True):
     similarity: float | None = None
     """GRAIN's cosine of box and text; None where nobody asked."""
     disagreement: float | None = None
-    """How far score and similarity are apart, on the scale of whoever wrote both; None where nobody asked."""
+    """How far score and similarity are apart, on the scale of the program that wrote both; None where nobody asked."""
     run_id: int | None = Field(default=None, foreign_key="annotation_run.id")
     """The stage result's, once the row is indexed."""
     indexed: bool = Field(default=False, sa_column_kwargs={"server_default": sql("false")})

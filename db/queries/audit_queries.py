@@ -197,9 +197,9 @@ def set_claim_verdict(session: Session, *, claim_id: int, who: str, verdict: Ver
 def take_back_verdict(session: Session, *, claim_id: int, who: str) -> AuditedClaim | None:
     """Delete a person's verdict on a claim; the latest of the others' counts then, or none. Return the claim."""
     mine = select(ClaimVerdict).where(ClaimVerdict.claim_id == claim_id, ClaimVerdict.who == who)
-    said, claim = session.exec(mine).first(), session.get(AuditedClaim, claim_id)
-    if said is not None:
-        session.delete(said)
+    verdict, claim = session.exec(mine).first(), session.get(AuditedClaim, claim_id)
+    if verdict is not None:
+        session.delete(verdict)
         session.flush()
     if claim is not None:
         others = select(ClaimVerdict).where(ClaimVerdict.claim_id == claim_id)
@@ -223,10 +223,12 @@ def counts_by(session: Session, *, dataset_id: int, recipe: str, group: Group) -
 
 def audit_totals(session: Session, *, dataset_id: int, recipe: str) -> AuditTotals | None:
     """Return an audit in one line; None where it has no claim."""
-    told = (col(AuditedClaim.describer), col(AuditedClaim.prompts), col(AuditedClaim.stages))
+    columns = (col(AuditedClaim.describer), col(AuditedClaim.prompts), col(AuditedClaim.stages))
     wrong = func.sum(case((col(AuditedClaim.verdict) == "unsupported", 1), else_=0))
     asked = (
-        select_rows(*told, func.count(), wrong).where(*claim_clauses(dataset_id, recipe, ClaimFilter())).group_by(*told)
+        select_rows(*columns, func.count(), wrong)
+        .where(*claim_clauses(dataset_id, recipe, ClaimFilter()))
+        .group_by(*columns)
     )
     row = session.execute(asked.order_by(func.count().desc()).limit(1)).first()
     return None if row is None else AuditTotals(row[0], row[1], row[2], int(row[3]), int(row[4]))
@@ -334,15 +336,15 @@ def claim_clauses(dataset_id: int, recipe: str, filters: ClaimFilter) -> list[Co
     if filters.describers:
         found.append(col(AuditedClaim.describer).in_(filters.describers))
     if filters.settled is not None:
-        said = col(AuditedClaim.settled)
-        found.append(said.is_not(None) if filters.settled else said.is_(None))
+        settled = col(AuditedClaim.settled)
+        found.append(settled.is_not(None) if filters.settled else settled.is_(None))
     return found
 
 
 def _rejectable(dataset_id: int, clauses: Sequence[Any]) -> list[Any]:
-    said = select_rows(col(AuditedClaim.description_id)).where(*clauses)
+    description_ids = select_rows(col(AuditedClaim.description_id)).where(*clauses)
     return [
         RegionRow.dataset_id == dataset_id,
         col(RegionRow.status).in_(("pending", "accepted")),
-        col(RegionRow.description_id).in_(said),
+        col(RegionRow.description_id).in_(description_ids),
     ]

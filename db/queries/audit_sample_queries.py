@@ -112,10 +112,10 @@ def next_to_judge(
 
     Args: after: the position of the last one.
     """
-    said = select_rows(func.count()).where(col(ClaimVerdict.claim_id) == AuditSample.claim_id).scalar_subquery()
+    verdicts = select_rows(func.count()).where(col(ClaimVerdict.claim_id) == AuditSample.claim_id).scalar_subquery()
     mine = exists().where(col(ClaimVerdict.claim_id) == AuditSample.claim_id, col(ClaimVerdict.who) == who)
     asked = _of_sample(select(AuditSample), dataset_id, recipe).where(AuditSample.position > after, ~mine)
-    asked = asked.where(or_(said == 0, (said == 1) & col(AuditSample.doubled)))
+    asked = asked.where(or_(verdicts == 0, (verdicts == 1) & col(AuditSample.doubled)))
     found = session.exec(asked.order_by(col(AuditSample.position)).limit(1)).first()
     if found is None:
         return None
@@ -130,8 +130,8 @@ def sample_judgements(session: Session, *, dataset_id: int, recipe: str) -> list
     alone = _standing_alone(session, dataset_id, recipe)
     people: dict[int, dict[str, Verdict]] = {}
     for some in batches((claim.id for _, claim in rows), IN_LIST):
-        said = select(ClaimVerdict).where(col(ClaimVerdict.claim_id).in_(some))
-        for one in session.exec(said.order_by(col(ClaimVerdict.at), col(ClaimVerdict.id))):
+        verdicts = select(ClaimVerdict).where(col(ClaimVerdict.claim_id).in_(some))
+        for one in session.exec(verdicts.order_by(col(ClaimVerdict.at), col(ClaimVerdict.id))):
             people.setdefault(one.claim_id, {})[one.who] = one.verdict
     groups: tuple[Group, ...] = ("kind", "prompts", "stages", "describer", "subject")
     found = []
@@ -162,9 +162,9 @@ def shares_of(strata: Mapping[tuple[ClaimKind, Verdict], int], count: int) -> di
     Returns: count in all, a few more where there are many small strata; never more than a stratum has.
     """
     weights = {key: size * SPREAD[key[1]] for key, size in strata.items()}
-    whole = sum(weights.values())
+    total = sum(weights.values())
     return {
-        key: min(size, max(LEAST_OF_STRATUM, round(count * weights[key] / whole))) if count and size else 0
+        key: min(size, max(LEAST_OF_STRATUM, round(count * weights[key] / total))) if count and size else 0
         for key, size in strata.items()
     }
 

@@ -20,10 +20,10 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
         raise UserError(f"expected the id of a picture, got {image_id}: it was removed meanwhile")
     if not who.strip() or not label.strip():
         raise UserError(f"expected a person and a label, got {who!r} and {label!r}: give both")
-    said = {"label": storable(label), "at": now()}
+    values = {"label": storable(label), "at": now()}
     row = insert_into(session, ConceptLabel)
-    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **said)
-    over = said | {"before": ConceptLabel.label}
+    row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **values)
+    over = values | {"before": ConceptLabel.label}
     session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
 
 

@@ -214,8 +214,8 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     if only:
         asked = asked.where(RegionEdit.action == only)
     else:
-        for whole in (ReviewAct, ImportRecord):
-            asked = asked.where(~exists().where(col(whole.action) == RegionEdit.action))
+        for table in (ReviewAct, ImportRecord):
+            asked = asked.where(~exists().where(col(table.action) == RegionEdit.action))
     last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
     if last is None:
         return []

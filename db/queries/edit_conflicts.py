@@ -59,7 +59,7 @@ def is_own_edit(
 def edit_conflict(
     session: Session, row: RegionRow | Image, *, expected_version: int, values: Mapping[str, Any]
 ) -> EditConflictError:
-    """Return the conflict with whoever edited the row since the expected version."""
+    """Return the conflict with the person who edited the row since the expected version."""
     last, started_from = last_edit(session, row), state_at(session, row, expected_version)
     return EditConflictError(
         image_id=row.image_id if isinstance(row, RegionRow) else row.id,

@@ -120,9 +120,9 @@ def update_index(session: Session, row: RegionRow, before: dict[str, Any] | None
     if before is not None:
         more.subtract({(row.dataset_id, before["source"], before["status"]): 1})
     tally(session, more)
-    said_before = None if before is None else before["text"]
-    if row.text != said_before and session.get_bind().dialect.name == "sqlite":
+    text_before = None if before is None else before["text"]
+    if row.text != text_before and session.get_bind().dialect.name == "sqlite":
         connection = session.connection()
-        if said_before is not None:
+        if text_before is not None:
             connection.exec_driver_sql("DELETE FROM region_text WHERE rowid = ?", (row.id,))
         connection.exec_driver_sql("INSERT INTO region_text (rowid, text) VALUES (?, ?)", (row.id, row.text))

@@ -16,7 +16,7 @@ from db.queries.bulk import IN_LIST, batches
 from db.queries.region_queries import NewRegion
 
 BOX_SIDES = ("x1", "y1", "x2", "y2")
-PAUSE_SECONDS = 300  # without an edit: whoever made none for longer did something else
+PAUSE_SECONDS = 300  # without an edit: a person who made none for longer did something else
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def regions_as_made(session: Session, *, image_ids: Collection[int], recipe: str
             if made is None or regions is None:
                 found[row.image_id] = None
                 continue
-            said = (made["text"], made["source"], made["score"])
-            regions.append(NewRegion(row.image_id, tuple(made["xyxy"]), *said, description_id=row.description_id))
+            content = (made["text"], made["source"], made["score"])
+            regions.append(NewRegion(row.image_id, tuple(made["xyxy"]), *content, description_id=row.description_id))
     return found
 
 

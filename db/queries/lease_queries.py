@@ -123,7 +123,7 @@ def _lacks(recipe: str, *, needs: str, run_id: int | None, max_attempts: int) ->
     mine = (col(StageResult.image_id) == Image.id, col(StageResult.recipe) == recipe)
     finished = col(StageResult.state).in_(FINISHED)
     began = select(AnnotationRun.created_at).where(AnnotationRun.id == run_id).scalar_subquery()
-    # whoever tried last: two runs at a time would else take each other's failures for new ones, for ever
+    # by any run, not by this one alone: two runs at a time would else take each other's failures for new ones, for ever
     given_up = (col(StageResult.created_at) >= began) & (col(StageResult.attempts) >= max_attempts)
     clauses: list[ColumnElement[bool]] = [~exists().where(*mine, finished | given_up if run_id else finished)]
     if needs:

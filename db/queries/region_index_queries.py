@@ -53,7 +53,7 @@ class Similarity:
 def index_regions(session: Session, *, limit: int = INDEX_ROWS) -> int:
     """Index the next regions that came in bulk for score order, words, runs and tallies; return how many.
 
-    Whoever adds in bulk calls it afterwards until it returns 0, in a transaction each; so does a page before it opens.
+    What adds in bulk calls it afterwards until it returns 0, in a transaction each; so does a page before it opens.
     """
     postgresql = on_postgresql(session)
     take = TAKE_NEXT.format(locking=" FOR UPDATE SKIP LOCKED" if postgresql else "")

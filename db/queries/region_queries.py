@@ -72,8 +72,8 @@ def add_regions(
         check_box(new.xyxy, image_id=new.image_id)
         check_known(new.status, STATUSES, "the status")
         text = storable(new.text)
-        said = f"{text}\0{new.source}\0{recipe}".encode()
-        digest = hashlib.blake2b(BOX_BYTES.pack(x1, y1, x2, y2) + said, digest_size=8).digest()
+        identity = f"{text}\0{new.source}\0{recipe}".encode()
+        digest = hashlib.blake2b(BOX_BYTES.pack(x1, y1, x2, y2) + identity, digest_size=8).digest()
         place = (dataset_id, new.image_id, stage_result_id, new.description_id, x1, y1, x2, y2)
         key = int.from_bytes(digest, "little", signed=True)
         return *place, text, new.score, new.source, new.status, 1, key

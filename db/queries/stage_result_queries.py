@@ -120,9 +120,11 @@ def save_stage_result(session: Session, *, result: NewStageResult, token: str, m
             f"the lease on picture {result.image_id} has run out or went to another worker: claim it again"
         )
     saved_id = _keep(session, result, token=token, worker=worker)
-    said = [(result.image_id, saved_id, place, storable(text)) for place, text in enumerate(result.descriptions)]
+    descriptions = [
+        (result.image_id, saved_id, place, storable(text)) for place, text in enumerate(result.descriptions)
+    ]
     columns = ("image_id", "stage_result_id", "position", "text")
-    insert_new(session, Description, columns=columns, rows=said, unique=columns[1:3])
+    insert_new(session, Description, columns=columns, rows=descriptions, unique=columns[1:3])
     add_regions(
         session, dataset_id=result.dataset_id, rows=result.regions, recipe=result.recipe, stage_result_id=saved_id
     )

@@ -80,9 +80,9 @@ def cropped(record: ShardRecord[Tensor], window: tuple[int, int, int, int]) -> S
     size = _size(record.image)
 
     def cut(boxes: Sequence[Box]) -> tuple[list[int], list[Box]]:
-        whole = _pixels(boxes, size)
-        inside = F.clamp_bounding_boxes(F.crop(whole, top, left, height, width))
-        kept = torch.nonzero(_areas(inside) >= MIN_VISIBLE * _areas(whole)).flatten().tolist()
+        uncut = _pixels(boxes, size)
+        inside = F.clamp_bounding_boxes(F.crop(uncut, top, left, height, width))
+        kept = torch.nonzero(_areas(inside) >= MIN_VISIBLE * _areas(uncut)).flatten().tolist()
         moved = _shares(inside, (height, width))
         return kept, [moved[row] for row in kept]
 

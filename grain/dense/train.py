@@ -2,7 +2,7 @@
 
     python -m grain.dense.train --features data/flickr30k-features --out runs/dense
 
-Goes on where it stopped: after each epoch the folder holds all that the next one needs.
+Resumes where it stopped: after each epoch the folder holds all that the next one needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DRAWN = 3  # phrases of an entity that a step sees
 BARE = 0.25  # share of them that lose their article: people type "dog" as well as "a dog"
 CHANGED = 0.3  # share of them that are asked with another word, too
 STRANGE, STRANGE_WORDS = 8, 1_000  # words that nobody has: asked in each step, and in all
-SAID_EVERY = 50  # steps
+PRINT_EVERY = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ class Run:
         with torch.no_grad():
             for mean, now in zip(self.mean.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
-        if self.taken % SAID_EVERY == 0:
-            said = " ".join(f"{name} {numbers[name]:.3f}" for name in ("box", "grounding", "description", "presence"))
-            print(f"step {self.taken:,} of {self.steps:,}: {said}", flush=True)
+        if self.taken % PRINT_EVERY == 0:
+            line = " ".join(f"{name} {numbers[name]:.3f}" for name in ("box", "grounding", "description", "presence"))
+            print(f"step {self.taken:,} of {self.steps:,}: {line}", flush=True)
 
     def save(self) -> None:
         """Write the state and the running mean of the weights."""
@@ -280,9 +280,9 @@ def make_batch(pictures: Sequence[Picture], phrases: Phrases, order: np.random.G
     targets, own = [], []
     for number, (picture, turn) in enumerate(zip(pictures, mirrored, strict=True)):
         for boxes, texts in picture.entities:
-            said = [mirror_words(text) if turn else text for text in texts]
-            chosen = draw_phrases(said, order) if order else said
-            known = list({phrases.row(text): None for text in (*said, *chosen)})
+            own_texts = [mirror_words(text) if turn else text for text in texts]
+            chosen = draw_phrases(own_texts, order) if order else own_texts
+            known = list({phrases.row(text): None for text in (*own_texts, *chosen)})
             drawn = [columns.setdefault(phrases.row(text), len(columns)) for text in chosen]
             changed = (phrases.changed(text) for text in chosen) if order else ()
             for other in filter(None, changed):  # of no entity, unless it happens to be the phrase of one

@@ -68,10 +68,12 @@ def leave_one_out(
     for first in range(0, len(can), DESCRIPTIONS):
         block = can[first : first + DESCRIPTIONS]
         owner = bank.class_index[block]
-        whole = images @ sums.without(block).T  # [N, block]
+        image_scores = images @ sums.without(block).T  # [N, block]
         count = sums.counts[owner].astype(np.float32)
         rest = (parts[:, owner] * count - _best_regions(features, bank.bare[block])) / (count - 1)
-        effects += _effects(bank, block, rivals=rivals, right_without=rivals.right_with(mix(whole, rest, alpha), owner))
+        effects += _effects(
+            bank, block, rivals=rivals, right_without=rivals.right_with(mix(image_scores, rest, alpha), owner)
+        )
     return tuple(sorted(effects, key=lambda effect: (-effect.net, -effect.helped)))
 
 

@@ -241,12 +241,12 @@ def _ways(
 ) -> tuple[dict[str, Outcomes], AlphaSweep | None]:
     if not parts:
         return {}, None
-    whole = {key: Outcomes.joined([part[key] for part in parts]) for key in parts[0]}
-    ways = {NAMES: whole[NAMES, 1.0]}
-    if (DESCRIPTIONS, 1.0) in whole:
-        ways[DESCRIPTIONS] = whole[DESCRIPTIONS, 1.0]
-    ways |= {way: whole[way, 1.0] for way in OTHER_WAYS if (way, 1.0) in whole}
-    if (DESCRIPTIONS, 0.0) not in whole:
+    joined = {key: Outcomes.joined([part[key] for part in parts]) for key in parts[0]}
+    ways = {NAMES: joined[NAMES, 1.0]}
+    if (DESCRIPTIONS, 1.0) in joined:
+        ways[DESCRIPTIONS] = joined[DESCRIPTIONS, 1.0]
+    ways |= {way: joined[way, 1.0] for way in OTHER_WAYS if (way, 1.0) in joined}
+    if (DESCRIPTIONS, 0.0) not in joined:
         return ways, None
-    curve, mixed = sweep({alpha: whole[DESCRIPTIONS, alpha] for alpha in ALPHAS}, target, second)
-    return ways | {REGIONS: whole[DESCRIPTIONS, 0.0], MIXED: mixed}, curve
+    curve, mixed = sweep({alpha: joined[DESCRIPTIONS, alpha] for alpha in ALPHAS}, target, second)
+    return ways | {REGIONS: joined[DESCRIPTIONS, 0.0], MIXED: mixed}, curve

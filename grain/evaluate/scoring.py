@@ -103,11 +103,13 @@ def score_batch(
     found = {(NAMES, 1.0): outcomes(merged(global_scores(images, names), firsts), target, scale=scale)}
     if described is None:
         return found
-    whole = global_scores(images, described)
+    image_scores = global_scores(images, described)
     if not any(len(each.region_embeds) for each in features):
-        return found | {(DESCRIPTIONS, 1.0): outcomes(whole, target, scale=scale)}
+        return found | {(DESCRIPTIONS, 1.0): outcomes(image_scores, target, scale=scale)}
     parts = np.concatenate([region_scores(each.region_embeds[None], described) for each in features])
-    return found | {(DESCRIPTIONS, alpha): outcomes(mix(whole, parts, alpha), target, scale=scale) for alpha in ALPHAS}
+    return found | {
+        (DESCRIPTIONS, alpha): outcomes(mix(image_scores, parts, alpha), target, scale=scale) for alpha in ALPHAS
+    }
 
 
 @dataclass(frozen=True)

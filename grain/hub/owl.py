@@ -31,12 +31,12 @@ LONGEST_SIDE = 2  # times the model's input; a longer picture is reduced to it b
 class OwlPicture:
     """A picture as the network sees it: features [P, D] of its patches, boxes_xyxy [P, 4] normalized to the picture.
 
-    whole: [E] unit length, the embedding of all of it.
+    image_embed: [E] unit length, the embedding of all of it.
     """
 
     features: Tensor
     boxes_xyxy: Array
-    whole: Array
+    image_embed: Array
 
 
 class OwlRegions(NamedTuple):
@@ -122,9 +122,9 @@ class OwlNetwork:
             features = grid.float().flatten(1, 2)  # [B, P, D]
             padded_xyxy = cxcywh_to_xyxy(self.model.box_predictor(features, grid)).cpu().numpy()  # [B, P, 4]
             pooled = self._towers.visual_projection(seen.pooler_output.float())
-            whole = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()  # [B, E]
+            image_embeds = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()  # [B, E]
         boxes = [self._unpadded(*one) for one in zip(padded_xyxy, [each.size for each in small], strict=True)]
-        return [OwlPicture(*one) for one in zip(features, boxes, whole, strict=True)]
+        return [OwlPicture(*one) for one in zip(features, boxes, image_embeds, strict=True)]
 
     def scores(self, seen: OwlPicture, embeds: Tensor) -> Array:
         """Return the probability of each of T texts (embeds [T, E]) at each patch, [P, T]; texts do not compete."""

@@ -110,6 +110,6 @@ class OwlEncoder:
         has_area = (seen.boxes_xyxy[:, 2:] > seen.boxes_xyxy[:, :2]).all(axis=1)  # not in the padding alone
         regions = self.network.regions(seen)
         hints = np.stack([regions.shift, regions.scale], axis=1)
-        return ImageFeatures(seen.whole, regions.embeds, seen.boxes_xyxy, regions.objectness, hints).take(
+        return ImageFeatures(seen.image_embed, regions.embeds, seen.boxes_xyxy, regions.objectness, hints).take(
             np.flatnonzero(has_area)
         )

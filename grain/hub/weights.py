@@ -178,7 +178,7 @@ def _state_of(folder: Path) -> FilesState:
 class Digests:
     """The digests of folders, each read once for as long as size, time and inode of its files stay.
 
-    Nothing is read under a lock: whoever asks for a folder that is known waits for nobody.
+    Nothing is read under a lock: a request for a folder that is known waits for nobody.
     """
 
     def __init__(self) -> None:

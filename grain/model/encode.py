@@ -106,11 +106,11 @@ class TorchEncoder:
         layers = output.boxes_cxcywh
         whole_picture = layers.new_tensor(WHOLE_CXCYWH).expand(*output.region_embeds.shape[:2], 4)
         corners = cxcywh_to_xyxy(layers[-1] if len(layers) else whole_picture).clamp(0, 1).float().cpu().numpy()
-        whole, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
+        image_embeds, regions = output.image_embeds.cpu().numpy(), output.region_embeds.cpu().numpy()
         masks = np.ones(corners.shape[:2], bool) if padded is None else padded.mask.cpu().numpy()
         return [
             ImageFeatures(image, embeds[mask], boxes[mask], np.ones(mask.sum(), np.float32))
-            for image, embeds, boxes, mask in zip(whole, regions, corners, masks, strict=True)
+            for image, embeds, boxes, mask in zip(image_embeds, regions, corners, masks, strict=True)
         ]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:

@@ -94,8 +94,8 @@ class TextTower(nn.Module):
             return nothing
         if not self.can_trim or length == trunk.context_length:
             padded = nn.functional.pad(tokens, (0, trunk.context_length - length), value=getattr(trunk, "pad_id", 0))
-            whole: Tensor = trunk(padded)
-            return whole
+            padded_embeds: Tensor = trunk(padded)
+            return padded_embeds
         # as open_clip's own forward, but that hands its whole causal mask to a shorter text, which torch refuses
         hidden = trunk.token_embedding(tokens) + trunk.positional_embedding[:length]
         with attention_over(length, tokens.device):
@@ -138,8 +138,8 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
         _check_file(Path(weights))
     if name.startswith(LOCAL_DIR):
         _check_folder(Path(name.removeprefix(LOCAL_DIR)))
-    whole = name.startswith(WHOLE_MODELS)
-    if not whole and name not in open_clip.list_models():
+    has_own_weights = name.startswith(WHOLE_MODELS)
+    if not has_own_weights and name not in open_clip.list_models():
         raise ValueError(f"open_clip has no architecture {name!r}: see open_clip.list_models()")
     try:
         published = open_clip.get_model_config(name)
@@ -150,7 +150,7 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
             pretrained=weights,
             force_custom_text=True,
             force_quick_gelu=quick_gelu,
-            require_pretrained=whole or weights is not None,
+            require_pretrained=has_own_weights or weights is not None,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).split(". ")[0][:200]

@@ -170,8 +170,8 @@ class LearnedPhotoEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, 2 E] unit length: what is looked for as a name, and the whole as a phrase."""
-        whole = self.names.embed_whole([split_denial(text)[0] for text in texts])
-        return _join(self.names.encode_texts(texts), self._regions.texts(whole))
+        phrase_embeds = self.names.embed_whole([split_denial(text)[0] for text in texts])
+        return _join(self.names.encode_texts(texts), self._regions.texts(phrase_embeds))
 
     def rank_regions(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

@@ -205,14 +205,14 @@ class PhotoEncoder:
     def encode_view(self, view: PhotoView) -> ImageFeatures:
         """Embed a picture and its proposals by the names that they look like."""
         pooled = view.features.mean(axis=(1, 2))
-        whole = self._name_mean(pooled[None])[0]
+        image_embed = self._name_mean(pooled[None])[0]
         confidence = view.scores.max(axis=1)
         by_detector = _unit(np.power(view.scores, SHARPEN, dtype=np.float32) @ self._coco)
         by_classifier = self.embed_boxes(view, view.boxes_xyxy)
         trust = confidence[:, None]
         regions = _unit((0.6 + 1.4 * trust) * by_detector + (0.9 - 0.8 * trust) * by_classifier)
         gist = np.log(pooled.clip(0) + GIST_FLOOR)
-        return ImageFeatures(whole, regions, view.boxes_xyxy, confidence, gist=gist)
+        return ImageFeatures(image_embed, regions, view.boxes_xyxy, confidence, gist=gist)
 
     def embed_boxes(self, view: PhotoView, boxes_xyxy: Array) -> Array:
         """Embed any boxes [Q, 4] of a picture by the ImageNet names that they look like, [Q, E] unit length."""

@@ -70,11 +70,17 @@ class OnnxEncoder:
     def _features(self, images: Sequence[Image.Image]) -> list[ImageFeatures]:
         size, mean, std = self.config.image_size, self.config.mean, self.config.std
         pixels = np.stack([image_to_array(image, size=size, mean=mean, std=std) for image in images])
-        whole, *parts = self._images.run(None, {"images": pixels})
+        image_embeds, *parts = self._images.run(None, {"images": pixels})
         if not parts:  # a CLIP has no regions
-            parts = [np.zeros((len(whole), 0, whole.shape[1]), np.float32), np.zeros((len(whole), 0, 4), np.float32)]
+            parts = [
+                np.zeros((len(image_embeds), 0, image_embeds.shape[1]), np.float32),
+                np.zeros((len(image_embeds), 0, 4), np.float32),
+            ]
         ones = np.ones(parts[0].shape[1], np.float32)
-        return [ImageFeatures(image, regions, boxes, ones) for image, regions, boxes in zip(whole, *parts, strict=True)]
+        return [
+            ImageFeatures(image, regions, boxes, ones)
+            for image, regions, boxes in zip(image_embeds, *parts, strict=True)
+        ]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, E] unit length.

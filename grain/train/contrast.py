@@ -24,9 +24,9 @@ def towards_classes(rows: Tensor, classes: Tensor, target: Tensor, *, logit_scal
     if len(target) != len(rows):
         raise ValueError(f"expected a target for each of {len(rows)} rows, got {len(target)}")
     own = logit_scale.exp() * (rows * classes[target]).sum(-1)  # [M]
-    whole, others = _LogSums.apply(rows, classes, target, logit_scale)  # type: ignore[no-untyped-call]
+    row_sums, others = _LogSums.apply(rows, classes, target, logit_scale)  # type: ignore[no-untyped-call]
     back = torch.logaddexp(own, others[target])
-    return (whole - own).mean(), (back - own).mean()
+    return (row_sums - own).mean(), (back - own).mean()
 
 
 class _LogSums(torch.autograd.Function):
@@ -35,14 +35,14 @@ class _LogSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         rows, classes, target, logit_scale = inputs
-        whole = []
+        row_sums = []
         others = rows.new_full((len(classes),), float("-inf"))
         for part in _parts(rows, classes):
             logits = logit_scale.exp() * rows[part] @ classes.T
-            whole.append(logits.logsumexp(dim=1))
+            row_sums.append(logits.logsumexp(dim=1))
             logits.scatter_(1, target[part, None], float("-inf"))
             others = torch.logaddexp(others, logits.logsumexp(dim=0))
-        sums = torch.cat(whole)
+        sums = torch.cat(row_sums)
         ctx.save_for_backward(rows, classes, target, logit_scale, sums, others)
         return sums, others
 

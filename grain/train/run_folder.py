@@ -66,8 +66,8 @@ def trim_log(path: Path, step: int, *, finished: bool) -> float:
     if not path.is_file():
         return -math.inf
     lines = path.read_text(encoding="utf-8").splitlines()
-    whole = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may have been cut by a kill
-    rows = [row for row in whole if row["step"] <= step and ("loss" in row or row["step"] < step or not finished)]
+    complete = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may have been cut by a kill
+    rows = [row for row in complete if row["step"] <= step and ("loss" in row or row["step"] < step or not finished)]
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
     held_out = [[v for k, v in row.items() if k.startswith("held_out_")] for row in rows]
     return max((sum(values) / len(values) for values in held_out if values), default=-math.inf)

@@ -229,8 +229,8 @@ class Trainer:
     def _over_processes(self, losses: Losses) -> dict[str, float]:
         """Average what is logged of the losses over the processes, in one reduction; the total is called loss."""
         shares = {"loss" if name == "total" else name: share for name, share in vars(losses).items()}
-        whole = self.accelerator.reduce(torch.stack([share.detach().float() for share in shares.values()]), "mean")
-        return dict(zip(shares, whole.tolist(), strict=True))
+        means = self.accelerator.reduce(torch.stack([share.detach().float() for share in shares.values()]), "mean")
+        return dict(zip(shares, means.tolist(), strict=True))
 
     def _backward(self, batch: Batch, seed: int) -> Losses:
         def loss_of(output: GrainOutput, embeds: list[Tensor], scale: Tensor) -> Losses:

@@ -14,7 +14,7 @@ from benchmarks.oracles import CLASSES
 from benchmarks.second_world import (
     ARMS,
     FULL_IMAGES,
-    SAID,
+    MODEL_NAMES,
     TRIAL_IMAGES,
     SecondWorldConfig,
     evaluation_world,
@@ -29,7 +29,7 @@ from grain.train_config import TrainConfig
 
 @pytest.mark.parametrize("images", [TRIAL_IMAGES, FULL_IMAGES])
 def test_arms_differ_only_in_what_they_are_told_to(images: int) -> None:
-    assert set(ARMS) == set(SAID)
+    assert set(ARMS) == set(MODEL_NAMES)
     trainings = {arm: training_of(arm, images, 2) for arm in ARMS}
     assert len({training.world for training in trainings.values()}) == 1
     for arm, training in trainings.items():

@@ -183,7 +183,7 @@ def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(p
     page.keyboard.press("e")
     page.locator("#claim .prompt input").fill("a plain lid")
     page.keyboard.press("Enter")
-    expect(page.locator("#claim .said")).to_contain_text("Curate's undo brings the old words back")
+    expect(page.locator("#claim .feedback")).to_contain_text("Curate's undo brings the old words back")
     with reading(engine) as session:
         rows = regions_of(session, description_ids=[claim.description_id])[claim.description_id]
     assert {row.text for row in rows} == {"a plain lid"}

@@ -70,7 +70,7 @@ def test_verdicts_by_key_lead_to_the_next_region_and_are_undone(page: Page, engi
     expect(page.locator(f'#editor .text.chosen[data-id="{second}"]')).to_have_count(0)
     until(lambda: status(engine, second) == "rejected", "the verdict to be saved")
     page.keyboard.press("z")
-    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    expect(page.locator("#editor .feedback")).to_have_text("Undone.")
     assert status(engine, second) == "pending"
     assert chosen(page) == second, "the undo leads back"
 
@@ -82,13 +82,13 @@ def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page,
     page.locator(".prompt input").fill("a <b>corner</b>")
     page.keyboard.press("Enter")
     expect(page.locator("#editor .text.chosen input")).to_have_value("a <b>corner</b>")
-    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d"))
+    expect(page.locator("#editor .feedback")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d"))
     drawn = chosen(page)
     page.mouse.move(frame["x"] + 50, frame["y"] + 50)
     page.mouse.down()
     page.mouse.move(frame["x"] + 90, frame["y"] + 70, steps=4)
     page.mouse.up()
-    expect(page.locator("#editor .said")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d → -?\d\.\d\d"))
+    expect(page.locator("#editor .feedback")).to_have_text(re.compile(r"GRAIN -?\d\.\d\d → -?\d\.\d\d"))
     with reading(engine) as session:
         row = get_region(session, region_id=drawn)
         assert row is not None
@@ -97,7 +97,7 @@ def test_a_box_is_drawn_moved_and_undone_with_its_text_and_its_score(page: Page,
     assert (row.source, row.status, moved) == ("human:local", "accepted", ["edited", "created"])
     page.locator("#editor .text.chosen .quiet").click()
     page.keyboard.press("z")
-    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    expect(page.locator("#editor .feedback")).to_have_text("Undone.")
     with reading(engine) as session:
         row = get_region(session, region_id=drawn)
     assert row is not None and row.x1 == pytest.approx(8 / frame["width"], abs=0.01)
@@ -167,7 +167,7 @@ def test_what_is_done_before_the_answer_comes_is_done_in_its_turn(page: Page, en
     page.evaluate(
         """() => { for (const times of [1, 2]) document.dispatchEvent(new KeyboardEvent("keydown", {key: "z"})) }"""
     )
-    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    expect(page.locator("#editor .feedback")).to_have_text("Undone.")
 
 
 def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(page: Page, engine: Engine) -> None:
@@ -295,7 +295,7 @@ def test_a_box_drawn_while_an_answer_is_on_its_way_keeps_its_words_and_its_pictu
     assert [each.status for each in rows if each.text == "a red corner"] == ["accepted"]
     page.locator("#editor .text.chosen .quiet").click()
     page.keyboard.press("z")
-    expect(page.locator("#editor .said")).to_have_text("Undone.")
+    expect(page.locator("#editor .feedback")).to_have_text("Undone.")
     expect(page.locator("#editor .editor")).to_have_attribute("data-image", str(row.image_id))
 
 

@@ -139,7 +139,7 @@ def test_a_press_and_a_key_take_suggestions_and_a_drag_draws_as_ever(
     with opened(visitor, f"{address}curate?image=2", "#editor .frame img", height=1200) as page:
         settled(page)
         page.keyboard.press("t")
-        expect(page.locator("#editor .said")).to_contain_text("S shows what the model suggests")
+        expect(page.locator("#editor .feedback")).to_contain_text("S shows what the model suggests")
         page.locator("#scores-with input").click()
         page.get_by_role("option", name="sample", exact=True).click()
         page.locator("#editor h3, h2").first.click()

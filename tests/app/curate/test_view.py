@@ -282,7 +282,7 @@ def test_the_list_shows_the_chosen_one_and_the_gallery_is_wide_again_afterwards(
     assert narrow and wide and wide["width"] > 2.5 * narrow["width"]
     tile = page.locator("#regions .tile").first
     page.keyboard.press("a")
-    expect(page.locator("#editor .said")).to_have_text("Nothing is open yet: that did nothing.")
+    expect(page.locator("#editor .feedback")).to_have_text("Nothing is open yet: that did nothing.")
     tile.click()
     expect(page.locator("#editor .text.chosen")).to_be_visible()
 

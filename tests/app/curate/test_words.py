@@ -131,7 +131,7 @@ def test_words_are_completed_by_keys_and_by_a_press_and_saved_as_ever(page: Page
 @pytest.mark.slow
 def test_the_last_words_are_given_again_by_a_key_and_to_a_new_box(page: Page, engine: Engine, region: int) -> None:
     page.keyboard.press("w")
-    expect(page.locator("#editor .said")).to_have_text("Nothing is open yet: that did nothing.")
+    expect(page.locator("#editor .feedback")).to_have_text("Nothing is open yet: that did nothing.")
     page.keyboard.press("e")
     page.keyboard.press("Control+a")
     page.keyboard.type("said once")
@@ -160,7 +160,7 @@ def test_a_box_is_copied_to_another_picture_and_beside_itself(page: Page, engine
     before = {image: len(rows_of(engine, image)) for image in (1, 2)}
     page.locator("#editor .text.chosen .quiet").click()
     page.keyboard.press("Control+c")
-    expect(page.locator("#editor .said")).to_have_text("Copied: turquoise teapot")
+    expect(page.locator("#editor .feedback")).to_have_text("Copied: turquoise teapot")
     page.keyboard.press("Control+v")
     until(lambda: len(rows_of(engine, 1)) == before[1] + 1, "the copy to be saved")
     copy = rows_of(engine, 1)[-1]

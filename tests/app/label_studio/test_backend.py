@@ -120,7 +120,7 @@ def test_a_picture_of_ours_gets_a_prediction_that_becomes_new_regions(backend: T
     [prediction] = answer["results"]
     assert (prediction["score"], prediction["model_version"]) == (0.9, "owlv2@abc")
     reading = from_results(prediction["result"], data, template="novel", who="ann")
-    assert reading.said.regions == FOUND.regions and asked.pictures == [SHA]
+    assert reading.annotated.regions == FOUND.regions and asked.pictures == [SHA]
 
 
 def test_nothing_is_fetched_for_a_task_of_other_people(backend: TestClient, asked: Asked) -> None:

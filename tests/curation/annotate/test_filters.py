@@ -70,7 +70,7 @@ def test_texts_keep_their_order_and_reasons_are_counted() -> None:
         ((0.1, math.nan, 0.5, 0.4), DropReason.NO_AREA),
         ((0.1, 0.1, 0.25, 0.35), DropReason.SMALL),  # 0.0375 of the picture
         ((0.0, 0.0, 0.9, 0.95), DropReason.LARGE),  # 0.855
-        ((0.0, 0.015, 0.985, 1.0), DropReason.WHOLE),
+        ((0.0, 0.015, 0.985, 1.0), DropReason.WHOLE_PICTURE),
         ((0.0, 0.03, 0.8, 1.0), None),
         ((0.0, 0.0, 1.0, 0.04), DropReason.THIN),  # 200 × 4 pixels, 50 to 1
         ((0.4, 0.0, 0.46, 1.0), None),  # 12 × 100 pixels

@@ -100,7 +100,7 @@ def test_thirty_pictures_go_there_and_thirty_decisions_come_back_and_again_nothi
     for decision, record in zip(pulled.decisions, records, strict=True):
         [region] = accepted(record).regions
         said = tuple(replace(each, editor=who) for each in region.descriptions)
-        assert decision.reading.said == replace(accepted(record), regions=(replace(region, descriptions=said),))
+        assert decision.reading.annotated == replace(accepted(record), regions=(replace(region, descriptions=said),))
         assert (decision.who, decision.task) == (who, first.tasks[record.sha256])
     assert read_decisions(label_studio, project) == pulled and pulled.unread == ()
     assert counts(push_pictures(label_studio, project, records, address=address, batch=12)) == (0, 0, 30)
@@ -119,7 +119,7 @@ def test_a_poll_brings_what_changed_since_the_last_one(
     call(label_studio_server, "PATCH", path, json={"result": annotated(picture(1), accepted(picture(1)))})
     [second] = read_decisions(label_studio, project, first.until).decisions
     assert second.annotation == annotation and second.updated_at > first.decisions[0].updated_at
-    assert second.reading.said.review == "reviewed"
+    assert second.reading.annotated.review == "reviewed"
 
 
 def test_a_changed_picture_changes_its_task_and_no_decision(
@@ -140,7 +140,8 @@ def test_a_changed_picture_changes_its_task_and_no_decision(
     form = call(label_studio_server, "GET", f"/api/projects/{project.id}/")["label_config"]
     assert 'name="verdict_6"' in form
     [after] = read_decisions(label_studio, project).decisions
-    assert after.reading.said == before.reading.said and after.reading.seen.regions == before.reading.seen.regions
+    assert after.reading.annotated == before.reading.annotated
+    assert after.reading.seen.regions == before.reading.seen.regions
 
 
 def test_reviewed_and_empty_is_not_the_same_as_not_reviewed(
@@ -150,7 +151,7 @@ def test_reviewed_and_empty_is_not_the_same_as_not_reviewed(
     tasks = push_pictures(label_studio, project, [record, picture(5)], address=address).tasks
     submit(label_studio_server, tasks[record.sha256], record, replace(record, review="empty"))
     [decision] = read_decisions(label_studio, project).decisions
-    assert (decision.reading.said.review, decision.reading.seen.review) == ("empty", "open")
+    assert (decision.reading.annotated.review, decision.reading.seen.review) == ("empty", "open")
 
 
 def test_a_rotated_box_is_a_problem_of_its_picture_alone_and_a_skipped_task_is_no_decision(
@@ -422,7 +423,7 @@ def test_a_person_in_the_editor_judges_writes_and_submits_and_the_rest_comes_bac
     third = DescriptionRecord("with a knob", source=f"human:{USER}", editor=USER)
     said = (first, replace(second, status="rejected", editor=USER), third)
     assert decision.reading.seen == shown
-    assert decision.reading.said == replace(
+    assert decision.reading.annotated == replace(
         shown,
         review="reviewed",
         facts={**shown.facts, "brand": "Acme"},

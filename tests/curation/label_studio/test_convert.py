@@ -115,8 +115,8 @@ def named(results: list[dict[str, Any]], name: str, key: str = "r11") -> dict[st
 def test_a_picture_comes_back_equal_in_every_field(record: PictureRecord, template: Template) -> None:
     data = to_data(record, "/data/local-files/?d=pictures/1.jpg")
     reading = read(to_results(record, template=template, push=1), data, template)
-    assert reading.said == record
-    assert reading.seen_keys == reading.said_keys and len(set(reading.said_keys)) == len(record.regions)
+    assert reading.annotated == record
+    assert reading.seen_keys == reading.annotated_keys and len(set(reading.annotated_keys)) == len(record.regions)
 
 
 @given(pictures())
@@ -153,7 +153,7 @@ def test_a_form_that_cannot_be_made_is_refused() -> None:
 
 def test_an_annotation_without_the_choice_is_not_a_review_and_one_with_it_is() -> None:
     results, data = shown()
-    assert read(results, data).said.review == "open"
+    assert read(results, data).annotated.review == "open"
     for words, review in (("everything is marked", "reviewed"), ("nothing to mark", "empty")):
         choice = {
             "id": "x",
@@ -162,15 +162,15 @@ def test_an_annotation_without_the_choice_is_not_a_review_and_one_with_it_is() -
             "type": "choices",
             "value": {"choices": [words]},
         }
-        assert read([*results, choice], data).said.review == review
-    assert read([choice], data).said.regions == ()
+        assert read([*results, choice], data).annotated.review == review
+    assert read([choice], data).annotated.regions == ()
 
 
 def test_each_description_has_its_own_verdict_and_the_models_score_stays() -> None:
     results, data = shown()
     spare = named(results, "description_2")
     results.append({**spare, "from_name": "verdict_2", "type": "choices", "value": {"choices": ["wrong"]}})
-    before, after = lids().regions[0].descriptions, read(results, data).said.regions[0].descriptions
+    before, after = lids().regions[0].descriptions, read(results, data).annotated.regions[0].descriptions
     assert after == (before[0], replace(before[1], status="rejected", editor=WHO), before[2])
 
 
@@ -178,7 +178,7 @@ def test_a_text_that_a_person_changed_is_theirs_and_keeps_its_id() -> None:
     results, data = shown()
     named(results, "description_3")["value"]["text"] = ["  a red lid\n"]
     known = lids().regions[0].descriptions[2]
-    said = read(results, data).said.regions[0].descriptions[2]
+    said = read(results, data).annotated.regions[0].descriptions[2]
     assert said == replace(known, text="a red lid", score=None, editor=WHO)
 
 
@@ -186,14 +186,14 @@ def test_a_text_that_only_lost_its_margins_was_not_changed() -> None:
     record = replace(lids(), caption=" a caption\n")
     results = to_results(record, template="novel", push=1)
     named(results, "caption")["value"]["text"] = ["a caption"]
-    assert read(results, to_data(record, "")).said == record
+    assert read(results, to_data(record, "")).annotated == record
 
 
 def test_a_description_whose_text_was_emptied_is_gone_and_a_second_text_is_a_new_one() -> None:
     results, data = shown()
     named(results, "description_1")["value"]["text"] = []
     named(results, "description_2")["value"]["text"] = ["lid 2", "a handle"]
-    texts = [(said.text, said.id, said.source) for said in read(results, data).said.regions[0].descriptions]
+    texts = [(said.text, said.id, said.source) for said in read(results, data).annotated.regions[0].descriptions]
     assert texts == [("lid 2", 12, "owlv2@abc"), ("a handle", 0, HERS), ("lid 3", 13, "owlv2@abc")]
 
 
@@ -201,9 +201,9 @@ def test_a_box_is_exact_until_it_is_moved() -> None:
     results, data = shown()
     box = named(results, "box")["value"]
     box["x"] += STILL / 2
-    assert read(results, data).said == lids()
+    assert read(results, data).annotated == lids()
     box["x"] += 1
-    region = read(results, data).said.regions[0]
+    region = read(results, data).annotated.regions[0]
     assert region.xyxy == pytest.approx((0.11, 0.2, 0.31, 0.4), abs=1e-4)
     assert [said.editor for said in region.descriptions] == [WHO] * 3
 
@@ -211,7 +211,7 @@ def test_a_box_is_exact_until_it_is_moved() -> None:
 def test_a_box_over_the_edge_is_clipped() -> None:
     results, data = shown()
     named(results, "box")["value"] |= {"x": -5, "y": 90, "width": 30, "height": 20}
-    assert read(results, data).said.regions[0].xyxy == (0.0, 0.9, 0.25, 1.0)
+    assert read(results, data).annotated.regions[0].xyxy == (0.0, 0.9, 0.25, 1.0)
 
 
 def test_a_new_box_and_a_copied_one_are_regions_of_their_own() -> None:
@@ -220,16 +220,16 @@ def test_a_new_box_and_a_copied_one_are_regions_of_their_own() -> None:
     new: dict[str, Any] = {"id": "nEw", "from_name": "box", "to_name": "image", "type": "rectangle"}
     new["value"] = {"x": 0, "y": 0, "width": 50, "height": 50, "rotation": 0}
     reading = read([*results, *copied, new], data)
-    assert reading.said_keys == ("r11", "r20", "Xy_9", "nEw") and reading.seen_keys == ("r11", "r20")
-    assert [region.id for region in reading.said.regions] == [11, 20, 0, 0]
-    assert {said.source for said in reading.said.regions[2].descriptions} == {HERS}
-    assert reading.said.regions[3] == RegionRecord((0.0, 0.0, 0.5, 0.5), ())
+    assert reading.annotated_keys == ("r11", "r20", "Xy_9", "nEw") and reading.seen_keys == ("r11", "r20")
+    assert [region.id for region in reading.annotated.regions] == [11, 20, 0, 0]
+    assert {said.source for said in reading.annotated.regions[2].descriptions} == {HERS}
+    assert reading.annotated.regions[3] == RegionRecord((0.0, 0.0, 0.5, 0.5), ())
 
 
 def test_a_deleted_region_is_missed() -> None:
     results, data = shown()
     reading = read([result for result in results if result["id"] != "r20"], data)
-    assert (reading.seen_keys, reading.said_keys) == (("r11", "r20"), ("r11",))
+    assert (reading.seen_keys, reading.annotated_keys) == (("r11", "r20"), ("r11",))
 
 
 def test_a_region_that_was_pushed_later_is_not_taken_for_deleted() -> None:
@@ -287,8 +287,8 @@ def test_a_shape_that_cannot_be_taken_leaves_its_region_as_it_was_and_the_rest_i
     found = read(results, data)
     [left] = found.left
     assert sentence in left and left.count("\n") == 0
-    assert found.said_keys and {*found.said_keys} == {*found.seen_keys}, "nothing is deleted"
-    assert {region.xyxy for region in found.said.regions} == {region.xyxy for region in found.seen.regions}
+    assert found.annotated_keys and {*found.annotated_keys} == {*found.seen_keys}, "nothing is deleted"
+    assert {region.xyxy for region in found.annotated.regions} == {region.xyxy for region in found.seen.regions}
 
 
 def test_what_is_no_field_of_ours_is_told_and_a_new_shape_is_left() -> None:
@@ -305,7 +305,7 @@ def test_what_is_no_field_of_ours_is_told_and_a_new_shape_is_left() -> None:
         "1 × keypoint: only upright boxes can be taken, draw one instead.",
         "A box is rotated: draw it upright. (“a spoon”)",
     )
-    assert {*found.said_keys} == {*found.seen_keys}
+    assert {*found.annotated_keys} == {*found.seen_keys}
     assert read(results, data).left == ()
 
 
@@ -326,5 +326,5 @@ def test_a_text_without_its_meta_is_compared_with_what_was_pushed() -> None:
         del named(results, name)["meta"]
         named(results, name)["value"]["text"] = [text]
     reading = read(results, data)
-    assert (reading.seen.caption, reading.said.caption) == ("three lids", "tidy")
-    assert reading.seen.facts == reading.said.facts == lids().facts
+    assert (reading.seen.caption, reading.annotated.caption) == ("three lids", "tidy")
+    assert reading.seen.facts == reading.annotated.facts == lids().facts
