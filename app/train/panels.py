@@ -215,10 +215,11 @@ def _watched(view: RunView) -> WatchedRun:
 
 
 def _facts(view: RunView) -> list[str]:
-    """Return how far a run is, how fast, and what it needs."""
+    """Return how far a run is, on what it computes, how fast, and what it needs."""
     job, latest = view.job, view.log.steps
     total = int(job.config["train"]["images"]) // int(job.config["train"]["batch_size"])
     facts = [f"step {thousands(view.log.last_step)} of {thousands(total)}"]
+    facts += [str(view.hardware)] if view.hardware else []
     if not len(latest):
         return facts
     row = {name: float(values[-1]) for name, values in latest.columns.items()}

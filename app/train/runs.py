@@ -28,6 +28,7 @@ from db.engine import reading
 from db.models import Job, now
 from db.queries.job_queries import get_job, job_page, jobs_before
 from grain.checkpoint import METRICS, CheckpointError, read_info
+from grain.train.run_folder import RunHardware, read_hardware
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
@@ -58,7 +59,10 @@ class KeptCheckpoint:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output."""
+    """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output.
+
+    hardware: None before its first step.
+    """
 
     job: Job
     folder: Path
@@ -70,6 +74,7 @@ class RunView:
     tail: str
     notes: RunNotes
     waits_for: Sequence[Job]
+    hardware: RunHardware | None = None
 
     @property
     def label(self) -> str:
@@ -154,6 +159,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         tail=services.jobs.log_tail(job.id, lines),
         notes=read_notes(folder),
         waits_for=waits_for,
+        hardware=read_hardware(folder),
     )
 
 

@@ -32,6 +32,7 @@ from db.queries.job_queries import JobStateError, enqueue_job, jobs_before, requ
 from db.queries.job_runner_queries import claim_job, finish_job, hand_over_job
 from grain.command import flags_of
 from grain.model.onnx_export import OnnxExportConfig
+from grain.train.run_folder import RunHardware, keep_hardware
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import fake_predictor, write_fake_checkpoint
@@ -330,12 +331,13 @@ def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Servi
     write_fake_checkpoint(run / "best")
     (run / "best" / "metrics.json").write_text('{"grounding_acc50": 0.25}')
     (run / METRICS_LOG).write_text('{"step": 1, "images": 4, "loss": 3.5, "images_per_second": 2.0}\n')
+    keep_hardware(run, RunHardware("NVIDIA H100", "bf16"))
     view = train_runs.view(services, job.id)
     assert [each.metrics for each in view.kept] == [{"grounding_acc50": 0.25}] and view.log.last_step == 1
     [row] = train_runs.runs(services, 10)
     assert row.latest["loss"] == 3.5 and train_runs.seconds_left(row.latest, job.config["train"]) == 30.0
     shown = train_panels.watch_panel([view]) + train_panels.runs_panel([row], [job.id], more=False)
-    assert "0.250" in shown and "step 1 of 16" in shown
+    assert "0.250" in shown and "step 1 of 16" in shown and "bf16 on NVIDIA H100" in shown
     other = queue_import(services.jobs, name="world", owner="ada", sample=4)
     named = [str(job.id), "x", "²", "-1", "9" * 30, str(other), "4096"]
     assert train_runs.are_runs(services, named) == [str(job.id)]
