@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from app.jobs.resources import FIELDS
 from app.train.data_checks import PreflightCheck
-from app.train.form import FIRST, form_fields
+from app.train.form import FIRST, GROUPS, form_fields
 from app.train.plan import HELD_OUT, OPEN_CLIP, TrainPlan
 from app.train.run_jobs import DATA, DRY, KEEP, TRAIN, name_of
 from app.train.runs import KeptCheckpoint, RunRow, RunView, seconds_left, settings_difference
@@ -124,7 +124,7 @@ def form_panel(
         captions=CAPTIONS,
         cluster=CLUSTER_FIELDS,
         first=[fields[name] for name in FIRST],
-        rest=[row for name, row in fields.items() if name not in FIRST],
+        groups=[(title, [fields[name] for name in names]) for title, names in GROUPS.items()],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.data_checks import PreflightCheck
-from app.train.form import CHOSEN_ELSEWHERE, config_from, form_fields, values_of
+from app.train.form import CHOSEN_ELSEWHERE, FIRST, config_from, form_fields, values_of
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
@@ -78,6 +79,19 @@ def test_the_form_has_every_field_of_a_training_with_its_default_and_no_other() 
     shown = train_panels.form_panel({}, data=[], starts=[], places=[])
     assert all(f'data-field="{name}"' in shown for name in names)
     assert "Saved states kept. At least 1.</small>" in shown and "Loader processes.</small>" in shown
+
+
+def test_every_field_that_is_not_shown_at_once_stands_in_one_titled_group() -> None:
+    shown = train_panels.form_panel({}, data=[], starts=[], places=[])
+    groups = re.findall(r"<fieldset[^>]*><legend>([^<]+)</legend>(.*?)</fieldset>", shown, re.DOTALL)
+    fields = {title: re.findall(r'data-(?:field|own)="([^"]+)"', content) for title, content in groups}
+    grouped = [name for names in fields.values() for name in names]
+    own = {"mix", "mix_weight", "zero_shot", "zero_shot_folder"}
+    assert len(grouped) == len(set(grouped)) > 35
+    assert set(grouped) == {each.name for each in form_fields()} - set(FIRST) | own
+    assert all(names for names in fields.values()) and len(fields) == 7
+    assert re.findall(r'data-to="([^"]+)"', shown) == re.findall(r'data-group="([^"]+)"', shown) == [*fields]
+    assert "precision" in fields["Hardware"] and "mix" in fields["Data"] and "zero_shot" in fields["Evaluation"]
 
 
 def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> None:
