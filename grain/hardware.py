@@ -8,6 +8,28 @@ def uses_bf16(precision: str, device: str) -> bool:
     return precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
 
 
+def precision_used(precision: str, device: str) -> str:
+    """Return what a precision of a training means on a device: bf16, tf32 or fp32. device: its type."""
+    if uses_bf16(precision, device):
+        return "bf16"
+    return "tf32" if precision == "tf32" and device == "cuda" else "fp32"
+
+
+def set_matmul_precision(precision: str) -> None:
+    """Set how float32 is multiplied by this process: in TF32 on NVIDIA's cards where that is the precision."""
+    import torch
+
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
+def device_name(device: str) -> str:
+    """Return the name of a GPU as its maker calls it; of another device its type. device: as `cpu:0`, `cuda`."""
+    import torch
+
+    kind = device.partition(":")[0]
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind
+
+
 def multiplies_bf16(device: str) -> bool:
     """Tell whether a device multiplies bfloat16 in hardware; a processor that does not is up to a hundred times slower.
 

@@ -68,7 +68,7 @@ class TrainConfig:
     data: Path
     """Data folder with manifest.json and the splits train and held_out."""
     out: Path
-    """Run folder: config.json, metrics.jsonl, checkpoints/, best/, final/."""
+    """Run folder: config.json, hardware.json, metrics.jsonl, checkpoints/, best/, final/."""
     mix: tuple[str, ...] = ()
     """More data folders to learn from, each FOLDER or FOLDER=WEIGHT: of weight 2, their pictures are seen twice as
     often as those of `data`. Held-out pictures are those of `data` alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.core.file_cache import FileCache
+from grain.checkpoint import METRICS
 
 METRICS_LOG, WATCHED = "metrics.jsonl", "watched"
 HELD_OUT = "held_out_"
@@ -72,7 +76,8 @@ class RunLogs:
 
     def __init__(self) -> None:
         self._logs: OrderedDict[Path, _Growing] = OrderedDict()
-        self._tails: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        self._latest: FileCache[dict[str, Any]] = FileCache(_last_row, missing={})
+        self._grounding: FileCache[float] = FileCache(_grounding, missing=math.nan)
         self._turn = threading.Lock()
 
     def read(self, folder: Path) -> RunLog:
@@ -86,16 +91,11 @@ class RunLogs:
 
     def latest(self, folder: Path) -> dict[str, Any]:
         """Return the last row with a loss; empty before it. The cost does not depend on the log's length."""
-        file = folder / METRICS_LOG
-        try:
-            facts = file.stat()
-        except OSError:
-            return {}
-        mark = (facts.st_size, facts.st_mtime_ns)
-        known = self._tails.get(file)
-        if known is None or known[0] != mark:
-            self._tails[file] = known = mark, _last_row(file, facts.st_size)
-        return known[1]
+        return self._latest.get(folder / METRICS_LOG)
+
+    def grounding(self, folder: Path) -> float:
+        """Return the share of held-out descriptions that a run's best checkpoint grounds; nan without one."""
+        return self._grounding.get(folder / "best" / METRICS)
 
 
 def moments(folder: Path) -> list[Moment]:
@@ -187,14 +187,21 @@ def _row(line: bytes) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _last_row(file: Path, size: int) -> dict[str, Any]:
+def _last_row(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
-            stream.seek(max(0, size - TAIL_BYTES))
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = stream.read(TAIL_BYTES).split(b"\n")
     except OSError:
         return {}
     return next((row for line in reversed(lines) if "loss" in (row := _row(line))), {})
+
+
+def _grounding(file: Path) -> float:
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["grounding_acc50"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return math.nan
 
 
 def _number(value: Any) -> float:

@@ -26,6 +26,19 @@ FIRST = (
     *("images", "batch_size", "learning_rate"),
 )
 """Fields outside "advanced"."""
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Data": ("caption_source", "max_regions", "regions", "sampling", "flip", "smallest_crop", "colors"),
+    "Model": ("queries", "add_pooled", "adapter_rank", "region_rule"),
+    "Optimisation": (
+        *("final_learning_rate", "warmup_images", "towers_rate", "decoder_rate", "heads_rate"),
+        *("weight_decay", "clip_norm", "average", "patience", "seed"),
+    ),
+    "Losses": ("losses.box_scale", "losses.symmetric", "losses.gathered"),
+    "Hardware": ("precision", "pieces", "recompute", "compile", "workers"),
+    "Evaluation": ("evaluate_images", "held_out_images"),
+    "Checkpoints and logging": ("checkpoint_images", "keep", "stored", "tracker", "twin"),
+}
+"""Fields of "advanced", by the title that they stand under."""
 CHOICES = {"preset": tuple(PRESETS)}  # a str to the command line, so that its error can list them
 MOST_CHARACTERS = 200
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
+from app.core.file_cache import FileCache
 from atomic_files import write_atomically
 from user_errors import UserError
 
 NOTES = "notes.json"  # in the run folder
-MOST_REMEMBERED = 2000  # runs
 MOST_CHARACTERS, MOST_TAGS, MOST_TAG_CHARACTERS = 2000, 10, 40
 
 
@@ -28,22 +27,18 @@ def read_notes(folder: Path) -> RunNotes:
 
     A file is read once while it stays the same: a search looks at those of all runs, every two seconds.
     """
-    file = folder / NOTES
-    try:
-        now = file.stat()
-    except OSError:
-        return RunNotes()
-    return _read(file, (now.st_ino, now.st_size, now.st_mtime_ns))
+    return _REMEMBERED.get(folder / NOTES)
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
-def _read(file: Path, as_of: tuple[int, ...]) -> RunNotes:
-    """Read a file. as_of: differs where it was written again."""
+def _read(file: Path) -> RunNotes:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         return RunNotes(str(kept["note"]), tuple(str(tag) for tag in kept["tags"]))
     except (OSError, ValueError, LookupError, TypeError):
         return RunNotes()
+
+
+_REMEMBERED = FileCache(_read, missing=RunNotes())
 
 
 def write_note(folder: Path, text: str) -> None:

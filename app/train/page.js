@@ -32,6 +32,10 @@ function showWhatMatters() {
     const label = element.querySelector(`[data-own="${name}"]`);
     if (label) label.hidden = !shown;
   }
+  for (const group of element.querySelectorAll(".group")) {
+    group.hidden = !group.querySelector("label:not([hidden])");
+    element.querySelector(`[data-to="${group.dataset.group}"]`).hidden = group.hidden;
+  }
 }
 
 // what differs from the defaults is marked, and counted where it is folded away
@@ -58,6 +62,12 @@ element.addEventListener("change", check);
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-recipe]");
   if (button) trigger("select", { recipe: button.dataset.recipe, values: values() });
+  const to = event.target.closest("[data-to]");
+  if (to) {
+    const group = element.querySelector(`[data-group="${to.dataset.to}"]`);
+    group.scrollIntoView();
+    group.focus({ preventScroll: true });
+  }
 });
 element.addEventListener("submit", (event) => event.preventDefault());
 element.addEventListener("keydown", (event) => {

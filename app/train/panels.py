@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from app.jobs.resources import FIELDS
 from app.train.data_checks import PreflightCheck
-from app.train.form import FIRST, form_fields
+from app.train.form import FIRST, GROUPS, form_fields
 from app.train.plan import HELD_OUT, OPEN_CLIP, TrainPlan
 from app.train.run_jobs import DATA, DRY, KEEP, TRAIN, name_of
 from app.train.runs import KeptCheckpoint, RunRow, RunView, seconds_left, settings_difference
@@ -124,7 +124,7 @@ def form_panel(
         captions=CAPTIONS,
         cluster=CLUSTER_FIELDS,
         first=[fields[name] for name in FIRST],
-        rest=[row for name, row in fields.items() if name not in FIRST],
+        groups=[(title, [fields[name] for name in names]) for title, names in GROUPS.items()],
     )
 
 
@@ -215,10 +215,11 @@ def _watched(view: RunView) -> WatchedRun:
 
 
 def _facts(view: RunView) -> list[str]:
-    """Return how far a run is, how fast, and what it needs."""
+    """Return how far a run is, on what it computes, how fast, and what it needs."""
     job, latest = view.job, view.log.steps
     total = int(job.config["train"]["images"]) // int(job.config["train"]["batch_size"])
     facts = [f"step {thousands(view.log.last_step)} of {thousands(total)}"]
+    facts += [str(view.hardware)] if view.hardware else []
     if not len(latest):
         return facts
     row = {name: float(values[-1]) for name, values in latest.columns.items()}

@@ -28,6 +28,7 @@ from db.engine import reading
 from db.models import Job, now
 from db.queries.job_queries import get_job, job_page, jobs_before
 from grain.checkpoint import METRICS, CheckpointError, read_info
+from grain.train.run_folder import RunHardware, read_hardware
 from user_errors import UserError, sentence
 
 FIRST_NAME = "run-1"
@@ -58,7 +59,10 @@ class KeptCheckpoint:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output."""
+    """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output.
+
+    hardware: None before its first step.
+    """
 
     job: Job
     folder: Path
@@ -70,6 +74,7 @@ class RunView:
     tail: str
     notes: RunNotes
     waits_for: Sequence[Job]
+    hardware: RunHardware | None = None
 
     @property
     def label(self) -> str:
@@ -86,9 +91,9 @@ def runs(services: Services, limit: int, *, words: str = "", order: RunOrder = "
     services.jobs.reconcile()
     plain = not words.split() and order == "newest"
     jobs = [job for job in run_jobs(services, limit if plain else MOST_SEARCHED) if _holds(job, words.split())]
-    # what those that are not shown logged and measured is read only where the order needs it
-    rows = (_row(services, job) for job in (jobs[:limit] if order == "newest" else jobs))
-    return sorted(rows, key=ORDERS[order])[:limit]
+    place = ORDERS[order]
+    first = sorted(jobs, key=lambda job: (place(services, job), -job.id))[:limit]
+    return [_row(services, job) for job in first]
 
 
 def _holds(job: Job, words: Sequence[str]) -> bool:
@@ -101,14 +106,7 @@ def _holds(job: Job, words: Sequence[str]) -> bool:
 
 def _row(services: Services, job: Job) -> RunRow:
     folder = folder_of(job)
-    return RunRow(job, services.run_logs.latest(folder), read_notes(folder), _grounding(folder))
-
-
-def _grounding(folder: Path) -> float:
-    try:
-        return float(json.loads((folder / "best" / METRICS).read_text(encoding="utf-8"))["grounding_acc50"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return math.nan
+    return RunRow(job, services.run_logs.latest(folder), read_notes(folder), services.run_logs.grounding(folder))
 
 
 def _rising(value: object) -> float:
@@ -116,12 +114,13 @@ def _rising(value: object) -> float:
     return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
 
 
-ORDERS: Mapping[RunOrder, Callable[[RunRow], Any]] = {
-    "newest": lambda row: -row.job.id,
-    "name": lambda row: (name_of(row.job).casefold(), -row.job.id),
-    "lowest loss": lambda row: (_rising(row.latest.get("loss")), -row.job.id),
-    "best grounded": lambda row: (_rising(-row.grounding), -row.job.id),
+ORDERS: Mapping[RunOrder, Callable[[Services, Job], Any]] = {
+    "newest": lambda _, job: 0,
+    "name": lambda _, job: name_of(job).casefold(),
+    "lowest loss": lambda services, job: _rising(services.run_logs.latest(folder_of(job)).get("loss")),
+    "best grounded": lambda services, job: _rising(-services.run_logs.grounding(folder_of(job))),
 }
+"""What runs are sorted by, those of one value newest first. Files are read where they have changed (RunLogs)."""
 
 
 def side_jobs(services: Services, limit: int = 4) -> list[Job]:
@@ -154,6 +153,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         tail=services.jobs.log_tail(job.id, lines),
         notes=read_notes(folder),
         waits_for=waits_for,
+        hardware=read_hardware(folder),
     )
 
 

@@ -22,6 +22,7 @@ import torch
 
 from grain.command import exit_sentence
 from grain.data.loader import Shards, find_shards, read_records, to_device
+from grain.hardware import device_name
 from grain.structures import SCHEMA_VERSION
 from grain.train.region_trainer import RegionTrainer
 from grain.train.start import starts_from_regions
@@ -114,7 +115,7 @@ def _report(
     """Return what was measured of a trainer."""
     weights = list(trainer.model.parameters())
     return PreflightReport(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=device_name(str(device)),
         parameters=sum(weight.numel() for weight in weights),
         trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
         memory_bytes=memory_bytes(device),

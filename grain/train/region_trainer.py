@@ -44,7 +44,7 @@ from grain.dense.publish import write_checkpoint
 from grain.dense.train import BETAS, DenseBatch, Phrases, Picture, batches, dense_step, read_pictures, sentence_encoder
 from grain.evaluate.held_out import NO_PICTURES, encode_records, found_overlaps
 from grain.familiarity import Familiarity, gist_of
-from grain.hardware import uses_bf16
+from grain.hardware import set_matmul_precision, uses_bf16
 from grain.photo.learned import Fusion, LearnedPhotoEncoder, TunedWords
 from grain.photo.networks import PhotoNetworks
 from grain.photo.photo import PhotoEncoder
@@ -54,7 +54,7 @@ from grain.structures import Array
 from grain.train.averaging import AveragedWeights
 from grain.train.guard import LossGuard, not_finite
 from grain.train.resume import load_state, only_trainer, save_state
-from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, trim_log
+from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, note_hardware, trim_log
 from grain.train.start import learning_rate
 from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, keep_pictures, memory_bytes
 from grain.train_config import TrainConfig, check_region_settings, shared_command
@@ -89,6 +89,7 @@ class RegionTrainer:
                 CheckpointError: a file of the start is damaged.
         """
         check_region_settings(config)
+        set_matmul_precision(config.precision)
         self.config, self.device, start = config, device, locate(str(config.init))
         verify(start)
         self.known, self.start_name = read_config(start), read_info(start).name
@@ -118,6 +119,8 @@ class RegionTrainer:
         """
         with only_trainer(self.config.out):
             self._resume()
+            if self.step < self.config.steps:
+                note_hardware(self.config, str(self.device))
             self.learn_from(self.read_pictures())
             if self.best == -np.inf:
                 self._evaluate()  # the start itself, which is the best where nothing becomes better

@@ -1,20 +1,56 @@
-"""Keep the folder of a run: its settings, which later commands must match, and its log."""
+"""Keep the folder of a run: its settings, which later commands must match, its log, and on what it computes."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from atomic_files import write_atomically
+from grain.hardware import device_name, precision_used
 from grain.train_config import TrainConfig
 
-METRICS_LOG = "metrics.jsonl"
+METRICS_LOG, HARDWARE = "metrics.jsonl", "hardware.json"
 BEFORE = {"regions": "best", "add_pooled": False}  # what older runs did instead
 MAY_CHANGE = {"out", "data", "workers", "stored", "recompute", "region_rule"}  # between two commands of one run
+
+
+@dataclass(frozen=True)
+class RunHardware:
+    """The device that a run computes on, several as `2 × cpu`, and the precision: bf16, tf32 or fp32."""
+
+    device: str
+    precision: str
+
+    def __str__(self) -> str:
+        """Return both in words."""
+        return f"{self.precision} on {self.device}"
+
+
+def keep_hardware(folder: Path, hardware: RunHardware) -> None:
+    """Write on what a run computes from now on, in place of where it was begun."""
+    write_atomically(folder / HARDWARE, json.dumps(asdict(hardware)))
+
+
+def note_hardware(config: TrainConfig, device: str, *, processes: int = 1) -> None:
+    """Print on what a run computes and in which precision, and keep it beside the log. device: of one process."""
+    name, kind = device_name(device), device.partition(":")[0]
+    name = f"{processes} × {name}" if processes > 1 else name
+    hardware = RunHardware(name, precision_used(config.precision, kind))
+    keep_hardware(config.out, hardware)
+    print(f"computes in {hardware}", flush=True)
+
+
+def read_hardware(folder: Path) -> RunHardware | None:
+    """Return on what a run computes, or did last; None before its first step, of an older one, or damaged."""
+    try:
+        kept = json.loads((folder / HARDWARE).read_text(encoding="utf-8"))
+        return RunHardware(str(kept["device"]), str(kept["precision"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

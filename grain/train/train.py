@@ -33,7 +33,7 @@ from grain.data.augment import Augmentation
 from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
 from grain.data.record import ShardRecord
 from grain.evaluate.held_out import encode_records, held_out_metrics
-from grain.hardware import uses_bf16
+from grain.hardware import set_matmul_precision, uses_bf16
 from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
 from grain.model.encode import TorchEncoder
@@ -47,7 +47,7 @@ from grain.train.guard import LossGuard, StepVerdict, not_finite
 from grain.train.losses import Losses, grain_losses
 from grain.train.region_trainer import RegionTrainer
 from grain.train.resume import load_state, only_trainer, save_state
-from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, trim_log
+from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, note_hardware, trim_log
 from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.watch import (
     STOPPED,
@@ -88,7 +88,7 @@ class Trainer:
             project_dir=str(config.out),
         )
         self.main = self.accelerator.is_main_process
-        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+        set_matmul_precision(config.precision)
         self._check_pieces()
         self.shards = find_mixed(config.data, mixed_folders(config.mix))
         self.model, self.model_config = initial_model(config)
@@ -155,6 +155,9 @@ class Trainer:
 
     def _train(self) -> None:
         self._resume()
+        if self.main and self.step < self.config.steps:
+            processes = self.accelerator.num_processes
+            note_hardware(self.config, str(self.accelerator.device), processes=processes)
         self.wrapped.train()
         began, busy = time.perf_counter(), time.process_time()
         with tqdm(

@@ -20,6 +20,7 @@ from app.train.notes import RunNotes
 from app.train.plan import PlannedData, TrainPlan, TrainRequest
 from app.train.runs import KeptCheckpoint, RunRow, RunView
 from db.models import Job
+from grain.train.run_folder import RunHardware
 from grain.train_config import TrainConfig
 from tests.support.hostile import HOSTILE
 
@@ -48,6 +49,7 @@ def view(number: int, folder: Path) -> RunView:
         tail=HOSTILE,
         notes=RunNotes(HOSTILE, (HOSTILE,)),
         waits_for=[job(3, state=HOSTILE, kind=HOSTILE)],
+        hardware=RunHardware(HOSTILE, HOSTILE),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ from app.train import actions as train_actions
 from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.data_checks import PreflightCheck
-from app.train.form import CHOSEN_ELSEWHERE, config_from, form_fields, values_of
+from app.train.form import CHOSEN_ELSEWHERE, FIRST, config_from, form_fields, values_of
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
@@ -32,6 +33,7 @@ from db.queries.job_queries import JobStateError, enqueue_job, jobs_before, requ
 from db.queries.job_runner_queries import claim_job, finish_job, hand_over_job
 from grain.command import flags_of
 from grain.model.onnx_export import OnnxExportConfig
+from grain.train.run_folder import RunHardware, keep_hardware
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import fake_predictor, write_fake_checkpoint
@@ -77,6 +79,19 @@ def test_the_form_has_every_field_of_a_training_with_its_default_and_no_other() 
     shown = train_panels.form_panel({}, data=[], starts=[], places=[])
     assert all(f'data-field="{name}"' in shown for name in names)
     assert "Saved states kept. At least 1.</small>" in shown and "Loader processes.</small>" in shown
+
+
+def test_every_field_that_is_not_shown_at_once_stands_in_one_titled_group() -> None:
+    shown = train_panels.form_panel({}, data=[], starts=[], places=[])
+    groups = re.findall(r"<fieldset[^>]*><legend>([^<]+)</legend>(.*?)</fieldset>", shown, re.DOTALL)
+    fields = {title: re.findall(r'data-(?:field|own)="([^"]+)"', content) for title, content in groups}
+    grouped = [name for names in fields.values() for name in names]
+    own = {"mix", "mix_weight", "zero_shot", "zero_shot_folder"}
+    assert len(grouped) == len(set(grouped)) > 35
+    assert set(grouped) == {each.name for each in form_fields()} - set(FIRST) | own
+    assert all(names for names in fields.values()) and len(fields) == 7
+    assert re.findall(r'data-to="([^"]+)"', shown) == re.findall(r'data-group="([^"]+)"', shown) == [*fields]
+    assert "precision" in fields["Hardware"] and "mix" in fields["Data"] and "zero_shot" in fields["Evaluation"]
 
 
 def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> None:
@@ -330,12 +345,13 @@ def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Servi
     write_fake_checkpoint(run / "best")
     (run / "best" / "metrics.json").write_text('{"grounding_acc50": 0.25}')
     (run / METRICS_LOG).write_text('{"step": 1, "images": 4, "loss": 3.5, "images_per_second": 2.0}\n')
+    keep_hardware(run, RunHardware("NVIDIA H100", "bf16"))
     view = train_runs.view(services, job.id)
     assert [each.metrics for each in view.kept] == [{"grounding_acc50": 0.25}] and view.log.last_step == 1
     [row] = train_runs.runs(services, 10)
     assert row.latest["loss"] == 3.5 and train_runs.seconds_left(row.latest, job.config["train"]) == 30.0
     shown = train_panels.watch_panel([view]) + train_panels.runs_panel([row], [job.id], more=False)
-    assert "0.250" in shown and "step 1 of 16" in shown
+    assert "0.250" in shown and "step 1 of 16" in shown and "bf16 on NVIDIA H100" in shown
     other = queue_import(services.jobs, name="world", owner="ada", sample=4)
     named = [str(job.id), "x", "²", "-1", "9" * 30, str(other), "4096"]
     assert train_runs.are_runs(services, named) == [str(job.id)]

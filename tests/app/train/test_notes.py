@@ -18,6 +18,7 @@ from db.engine import transaction
 from db.queries.job_queries import enqueue_job
 from tests.support.fake_app import fake_services
 from tests.support.still_services import StillServices
+from tests.support.unnoticed import rewrite_unnoticed
 from user_errors import UserError
 
 
@@ -50,6 +51,23 @@ def test_runs_come_in_the_order_that_is_asked_for_and_those_without_a_number_las
     assert names(services, order="best grounded") == ["Bowls", "cups", "new"]
     assert names(services, order="name", limit=1) == ["Bowls"]
     assert set(ORDERS) == set(train_runs.ORDERS)
+
+
+def test_an_order_reads_no_file_that_stays_the_same_and_has_fresh_figures_of_a_run_that_goes_on(
+    services: Services,
+) -> None:
+    assert names(services, order="lowest loss") == ["cups", "Bowls", "new"]
+    assert names(services, order="best grounded") == ["Bowls", "cups", "new"]
+    cups, bowls = (services.settings.home / "runs" / name for name in ("cups", "Bowls"))
+    rewrite_unnoticed(cups / "metrics.jsonl", json.dumps({"step": 1, "images": 4, "loss": 9.5}) + "\n")
+    rewrite_unnoticed(cups / "best" / "metrics.json", json.dumps({"grounding_acc50": 1.0}))
+    assert names(services, order="lowest loss") == ["cups", "Bowls", "new"]
+    assert names(services, order="best grounded") == ["Bowls", "cups", "new"]
+    with (bowls / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 2, "images": 8, "loss": 0.25}) + "\n")
+    (bowls / "best" / "metrics.json").write_text(json.dumps({"grounding_acc50": 0.125}))
+    assert names(services, order="lowest loss") == ["Bowls", "cups", "new"]
+    assert names(services, order="best grounded") == ["cups", "Bowls", "new"]
 
 
 def test_a_search_looks_into_names_owners_states_tags_and_notes(services: Services) -> None:

@@ -112,6 +112,8 @@ def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: P
             '[data-field="losses.box"]',
             '[data-field="max_regions"]',
             '[data-own="mix"]',
+            '[data-group="Losses"]',
+            '[data-to="Losses"]',
         ):
             expect(page.locator(hidden)).to_be_hidden()
         command = page.locator("#plan .command pre")
@@ -138,6 +140,13 @@ def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor
         looks = switches.evaluate_all("all => all.map(each => [each.checked, getComputedStyle(each).appearance])")
         assert {on for on, _ in looks} == {True, False}
         assert {look for _, look in looks} == {"auto"}, "without it Gradio's own style draws a white tick on white"
+        page.locator("summary", has_text="advanced").click()
+        to_hardware, to_data = (page.locator(f'[data-to="{title}"]') for title in ("Hardware", "Data"))
+        expect(page.locator('[data-field="precision"]')).not_to_be_in_viewport()
+        to_hardware.click()
+        expect(page.locator('[data-field="precision"] select')).to_be_in_viewport(ratio=1)
+        expect(to_data).to_be_in_viewport(ratio=1)  # it stays above the groups
+        fits(page, width)
 
 
 @pytest.fixture(scope="module")

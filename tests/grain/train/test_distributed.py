@@ -15,6 +15,7 @@ from grain.model.pretrained import ModelCard, save_pretrained
 from grain.structures import Batch, RegionTargets
 from grain.train.distributed import gather_counts, gather_rows, world_size
 from grain.train.resume import only_trainer
+from grain.train.run_folder import RunHardware, read_hardware
 from grain.train.train import train
 from grain.train_config import LossWeights, TrainConfig
 from tests.support.tiny import (
@@ -176,6 +177,7 @@ def test_the_log_of_two_processes_says_the_losses_of_the_whole_batch(data_folder
     )
     run_together(train_a_share, config, folder=tmp_path)
     steps = [row for row in rows_of(config.out / "metrics.jsonl") if "loss" in row]
+    assert read_hardware(config.out) == RunHardware(f"{PROCESSES} × cpu", "fp32")
     assert len(steps) == 2
     for row in steps:
         assert row["loss"] == pytest.approx(row["image_caption"] + row["box"] + row["region_description"], rel=1e-5)

@@ -25,6 +25,7 @@ from grain.predict import Predictor
 from grain.structures import SCHEMA_VERSION, ImageFeatures
 from grain.train.preflight import preflight
 from grain.train.region_trainer import FEATURES, Evaluated, doubts_of
+from grain.train.run_folder import RunHardware, read_hardware
 from grain.train.train import region_trainer, train
 from grain.train_config import TrainConfig
 
@@ -156,6 +157,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not_and_once_more_changes_no
     train(settings(data, tmp_path / "killed"))
     whole, resumed = (load_file(tmp_path / name / "final" / WEIGHTS) for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert read_hardware(tmp_path / "whole") == RunHardware("cpu", "fp32")
     before = (tmp_path / "whole" / "metrics.jsonl").read_text()
     train(settings(data, tmp_path / "whole"))
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == before

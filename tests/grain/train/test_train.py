@@ -22,9 +22,11 @@ from safetensors.torch import load_file
 
 from grain.checkpoint import EMBEDDED
 from grain.config import CLIP_MEAN, GrainConfig
+from grain.hardware import multiplies_bf16
 from grain.model.pretrained import ModelCard, from_pretrained, save_pretrained
 from grain.train.guard import SPIKE, WARM, LossGuard, StepVerdict
 from grain.train.resume import only_trainer
+from grain.train.run_folder import HARDWARE, RunHardware, keep_hardware, read_hardware
 from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.train import Trainer, main, train
 from grain.train_config import MINIMUMS, LossWeights, TrainConfig, shared_command
@@ -177,7 +179,7 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     train(config)
     run = config.out
     assert {p.name for p in run.iterdir()} == {
-        *("config.json", "metrics.jsonl", "training.lock", "checkpoints", "best", "final", "watched")
+        *("config.json", "hardware.json", "metrics.jsonl", "training.lock", "checkpoints", "best", "final", "watched")
     }
     assert json.loads((run / "config.json").read_text())["images"] == 48
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000009", "step-00000012"]
@@ -203,6 +205,23 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     for words in ("tiny pictures", "48 images", "descriptions as extra captions", "| grounding_miou |"):
         assert words in card, words
     assert "python -m grain.train --data=tiny --out=run" in card
+
+
+def test_a_run_notes_what_its_precision_became_and_where_it_computes(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(data_folder, tmp_path, images=8, precision="auto")
+    train(config)
+    used = "bf16" if multiplies_bf16("cpu") else "fp32"
+    assert read_hardware(config.out) == RunHardware("cpu", used)
+    assert capsys.readouterr().out.count(f"computes in {used} on cpu\n") == 1
+    keep_hardware(config.out, RunHardware("NVIDIA H100", "bf16"))
+    train(config)
+    assert read_hardware(config.out) == RunHardware("NVIDIA H100", "bf16"), "a run that has ended computes nothing"
+    for damaged in ("", "[]", '{"device": "cpu"}'):
+        (config.out / HARDWARE).write_text(damaged)
+        assert read_hardware(config.out) is None
+    assert read_hardware(tmp_path) is None
 
 
 def test_a_run_learns_what_it_is_shown(data_folder: Path, tmp_path: Path) -> None:
