@@ -26,7 +26,7 @@ from db.queries.audit_queries import (
     touched_counts,
     verdicts_on,
 )
-from db.queries.audit_sample_queries import next_to_judge
+from db.queries.audit_sample_queries import next_to_judge, sample_size
 from db.queries.data_set_queries import existing_dataset
 from user_errors import UserError
 
@@ -155,6 +155,15 @@ def next_in_sample(services: Services, dataset: str, *, audit: int = 0, who: str
     with reading(services.engine) as session:
         found = next_to_judge(session, **audit_of(session, dataset, audit).key, who=who, after=after)
     return None if found is None else open_claim(services, found[1].claim.id, found[0])
+
+
+def has_sample(services: Services, dataset: str, *, audit: int = 0) -> bool:
+    """Return whether a sample was drawn in an audit.
+
+    Raises: UserError: as of next_in_sample.
+    """
+    with reading(services.engine) as session:
+        return sample_size(session, **audit_of(session, dataset, audit).key) > 0
 
 
 def audit_of(session: Session, name: str, audit: int) -> DataSetAudit:

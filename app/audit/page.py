@@ -248,13 +248,15 @@ class AuditPage(Paged):
         return self._opened(claims.open_claim(self.services, found))
 
     def _next_of_sample(self, claim_filter: AuditFilter, *, after: int, name: str) -> list[Any]:
-        from app.audit.claims import next_in_sample
+        from app.audit.claims import has_sample, next_in_sample
 
-        wanted = {"audit": claim_filter.audit, "after": after}
-        found = next_in_sample(self.services, claim_filter.dataset, who=name, **wanted)
-        if found is None:
+        dataset, audit = claim_filter.dataset, claim_filter.audit
+        found = next_in_sample(self.services, dataset, audit=audit, who=name, after=after)
+        if found is not None:
+            return self._opened(found)
+        if has_sample(self.services, dataset, audit=audit):
             return [empty_state("The sample is judged", "Draw more, or see the numbers below."), AuditPosition()]
-        return self._opened(found)
+        return [empty_state("No sample yet", "Draw one below: it is judged here, claim by claim."), AuditPosition()]
 
     def _opened(self, opened: OpenClaim, message: str = "") -> list[Any]:
         from app.audit.panels import claim_panel

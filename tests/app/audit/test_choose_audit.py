@@ -119,6 +119,15 @@ def test_people_go_on_judging_an_older_audits_sample(services: StillServices) ->
     assert audit_report(services, "drawn").drawn == 0
 
 
+def test_an_audit_without_a_sample_says_so_where_it_should_be_judged(services: StillServices) -> None:
+    newer, older = ids(services)
+    page, judge = AuditPage(services), gr.Request(Request({"type": "http", PERSON_KEY: Person("eve", "curator")}))
+    kinds = ["object", "attribute", "part", "count", "relation", "text"]
+    for number, shown in ((newer, "No sample yet"), (older, "of the sample")):
+        panel, _ = page.judge(judge, "drawn", str(number), kinds, ["unsupported"], 1.0, "", "anybody")
+        assert shown in panel
+
+
 def test_a_fit_and_a_rule_are_of_the_audit_that_is_chosen(services: StillServices) -> None:
     _, older = ids(services)
     with pytest.raises(UserError, match=f"the sample has 0 and {JUDGED}"):
