@@ -72,12 +72,17 @@ def chromium() -> Iterator[Page]:
         browser.close()
 
 
+def open_curate(page: Page, address: str) -> None:
+    """Open the Curate page of an app, and wait for its gallery."""
+    page.goto(f"{address}curate")
+    page.wait_for_selector("#regions .tile")
+
+
 @contextmanager
 def curate_in_browser(home: Path) -> Iterator[Page]:
     """The Curate page of an app in a process of its own, in a real Chromium."""
     with started(home, free_port()) as (address, _), chromium() as page:
-        page.goto(f"{address}curate")
-        page.wait_for_selector("#regions .tile")
+        open_curate(page, address)
         yield page
 
 
@@ -90,7 +95,7 @@ class LateProxy:
     def __init__(self, port: int) -> None:
         """port: of the app, on this machine."""
         self.port, self.chance, self.most_late_s = port, random.Random(0), 0.0
-        self._ready, self._loop, self._stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+        self._ready, self._stop = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
 
     async def _serve(self) -> None:
@@ -133,6 +138,8 @@ class LateProxy:
         """Serve, until the block is left."""
         self._thread.start()
         self._ready.wait()
-        yield self
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()

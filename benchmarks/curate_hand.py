@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from benchmarks.browser import LateProxy, chromium, free_port, started
+from benchmarks.browser import LateProxy, chromium, free_port, open_curate, started
 from benchmarks.database import SQLITE
 from benchmarks.rows import Benchmark, Finding
 from curation.annotate.annotate import annotate
@@ -62,8 +62,7 @@ def filled(home: Path) -> Engine:
 
 def begin_review(page: Page, address: str) -> None:
     """Open Curate and its queue."""
-    page.goto(f"{address}curate")
-    page.wait_for_selector("#regions .tile")
+    open_curate(page, address)
     page.locator("#review").click()
     page.wait_for_selector("#editor .text.chosen")
 

@@ -91,7 +91,7 @@ class AuditPage(Paged):
         from app.audit import claims, panels
 
         claim_filter = _filter(filters)
-        if not claim_filter.dataset:  # as above
+        if not claim_filter.dataset:  # the page opens: its data set is not chosen yet
             return [gr.skip()] * 4
         try:
             found, matches = (
