@@ -69,10 +69,10 @@ class AuditSourceFields(NamedTuple):
 
 @dataclass(frozen=True)
 class AuditPosition:
-    """A person's place in an audit. claim: 0 for none. sample: the position in the sample, where it is judged blind."""
+    """A person's place in an audit. sample: the claim's position in the sample, where it is judged blind."""
 
-    claim: int = 0
-    sample: int | None = None
+    claim: int
+    sample: int | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,6 @@ class AuditPageParts:
     places: Any
     judge: Any
     claim: Any
-    position: Any
     count: Any
     draw: Any
     fit: Any
@@ -134,7 +133,7 @@ def lay_out(dataset: Any) -> AuditPageParts:
     measured = _measured()
     return AuditPageParts(
         filters, gr.State(0), sources, start, command, jobs, back, forward, note, claims, matches, reject,
-        gr.State([""]), judge, claim, gr.State(AuditPosition()), *measured,
+        gr.State([""]), judge, claim, *measured,
     )  # fmt: skip
 
 

@@ -2,13 +2,11 @@
 // Runs once, as js_on_load of the claim; `element` is the claim, `trigger` sends what is asked to Python.
 const claim = () => element.querySelector(".audited");
 
-function send(request) {
-  trigger("click", { ask: request });
-}
-
-function decide(verdict) {
-  if (claim()) send({ do: "decide", id: Number(claim().dataset.id), verdict });
-}
+// A click goes elsewhere, a submit changes something. Both are about the claim that is on the screen now.
+const send = oneAtATime(element, (wanted) => {
+  const { id, sample } = claim().dataset;
+  trigger(["open", "next"].includes(wanted.do) ? "click" : "submit", { ask: { id: Number(id), sample, ...wanted } });
+});
 
 function rewrite() {
   element.querySelector(".prompt")?.remove();
@@ -22,7 +20,7 @@ function rewrite() {
   field.focus();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    send({ do: "fix", id: Number(claim().dataset.id), text: field.value });
+    send({ do: "fix", text: field.value });
   });
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), form.remove()));
 }
@@ -49,12 +47,12 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [role=listbox]")) return;
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
-  if (help.open || !claim()) return;
-  if (VERDICTS[key]) decide(VERDICTS[key]);
-  else if (key === "a") send({ do: "agree", id: Number(claim().dataset.id) });
-  else if (key === "z") send({ do: "undo", id: Number(claim().dataset.id) });
+  if (help.open || !claim() || element.hasAttribute("aria-busy")) return;
+  if (VERDICTS[key]) send({ do: "decide", verdict: VERDICTS[key] });
+  else if (key === "a") send({ do: "agree" });
+  else if (key === "z") send({ do: "undo" });
   else if (key === "e") event.preventDefault(), rewrite();
-  else if (key === "arrowright" || key === "j") send({ do: "next", id: Number(claim().dataset.id) });
+  else if (key === "arrowright" || key === "j") send({ do: "next" });
 });
 document.addEventListener("click", (event) => {
   if (event.target.closest?.(".show-keys")) help.showModal();

@@ -27,6 +27,7 @@ from app.ui.events import (
     control_job_by_button,
     in_order,
     into_address,
+    one_at_a_time,
     server_choices,
     warn,
 )
@@ -82,9 +83,9 @@ class AuditPage(Paged):
         stays = not mine and audit in [each.id for each in audits]
         return _offer(audits, None if stays or not audits else audits[0].id)
 
-    def close(self) -> list[Any]:
-        """Close the claim of an audit that is no longer shown. Returns claim, position."""
-        return [NO_CLAIM, AuditPosition()]
+    def close(self) -> str:
+        """Close the claim of an audit that is no longer shown. Returns claim."""
+        return NO_CLAIM
 
     def show(self, *filters: Any) -> list[Any]:
         """Show the first page of other filters. Returns list, note, places, matches."""
@@ -117,56 +118,56 @@ class AuditPage(Paged):
             return [notice(error.sentence), gr.skip()]
         return [report_panel(found, threshold), threshold_curve(found.curve, threshold)]
 
-    def pick(self, event: gr.EventData) -> list[Any]:
-        """Open the claim that was pressed in the list. Returns claim, position."""
+    def pick(self, event: gr.EventData) -> Any:
+        """Open the claim that was pressed in the list. Returns claim."""
         try:
             return self._open(_asked(event))
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return gr.skip()
 
-    def judge(self, request: gr.Request, *filters: Any) -> list[Any]:
-        """Open the first claim of the sample that this person has not judged. Returns claim, position."""
+    def judge(self, request: gr.Request, *filters: Any) -> Any:
+        """Open the first claim of the sample that this person has not judged. Returns claim."""
         try:
             return self._next_of_sample(_filter(filters), after=-1, name=person_of(request).name)
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return gr.skip()
 
-    def go(self, position: AuditPosition, event: gr.EventData, request: gr.Request, *filters: Any) -> list[Any]:
-        """Open another claim: one of the same description, or the next. Returns claim, position."""
+    def go(self, event: gr.EventData, request: gr.Request, *filters: Any) -> Any:
+        """Open another claim: one of the same description, or the next. Returns claim."""
         asked = _asked(event)
         try:
             if asked.get("do") == "open":
                 return self._open(asked)
             if asked.get("do") == "next":
-                return self._next(position, _filter(filters), person_of(request).name)
+                return self._next(_position(asked), _filter(filters), person_of(request).name)
         except UserError as error:
             warn(error)
-        return [gr.skip(), gr.skip()]
+        return gr.skip()
 
-    def ask(self, position: AuditPosition, event: gr.EventData, request: gr.Request, *filters: Any) -> list[Any]:
-        """Keep or take back a verdict, or rewrite the description. Returns claim, position."""
+    def ask(self, event: gr.EventData, request: gr.Request, *filters: Any) -> Any:
+        """Keep or take back a verdict, or rewrite the description. Returns claim."""
         from app.audit import actions, claims
 
         asked, name = _asked(event), person_of(request).name
         do = asked.get("do")
         if do not in WRITES:
-            return [gr.skip(), gr.skip()]
+            return gr.skip()
         try:
-            claim, message = whole_number("claim", asked.get("id")), ""
+            position, message = _position(asked), ""
             if do == "undo":
-                actions.take_back(self.services, claim, who=name)
+                actions.take_back(self.services, position.claim, who=name)
             elif do == "fix":
-                message = actions.rewrite(self.services, claim, text=str(asked.get("text", "")), who=name)
+                message = actions.rewrite(self.services, position.claim, text=str(asked.get("text", "")), who=name)
             else:
-                verdict = str(asked.get("verdict", "")) or actions.auditor_verdict(self.services, claim)
-                actions.decide(self.services, claim, verdict=verdict, who=name)
+                verdict = str(asked.get("verdict", "")) or actions.auditor_verdict(self.services, position.claim)
+                actions.decide(self.services, position.claim, verdict=verdict, who=name)
                 return self._next(position, _filter(filters), name)
-            return self._opened(claims.open_claim(self.services, claim, position.sample), message)
+            return self._opened(claims.open_claim(self.services, position.claim, position.sample), message)
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return gr.skip()
 
     def draw_sample(self, dataset: str | None, audit: str | None, count: float) -> str:
         """Draw claims for people. Returns note."""
@@ -232,22 +233,22 @@ class AuditPage(Paged):
         jobs = self._jobs()
         return gr.skip() if jobs == before else jobs
 
-    def _open(self, asked: Mapping[str, Any]) -> list[Any]:
+    def _open(self, asked: Mapping[str, Any]) -> str:
         from app.audit.claims import open_claim
 
         return self._opened(open_claim(self.services, whole_number("claim", asked.get("id"))))
 
-    def _next(self, position: AuditPosition, claim_filter: AuditFilter, name: str) -> list[Any]:
+    def _next(self, position: AuditPosition, claim_filter: AuditFilter, name: str) -> str:
         from app.audit import claims
 
         if position.sample is not None:
             return self._next_of_sample(claim_filter, after=position.sample, name=name)
         found = claims.next_claim(self.services, claim_filter, position.claim)
         if found is None:
-            return [empty_state("The end", "These are all claims with these filters."), AuditPosition()]
+            return empty_state("The end", "These are all claims with these filters.")
         return self._opened(claims.open_claim(self.services, found))
 
-    def _next_of_sample(self, claim_filter: AuditFilter, *, after: int, name: str) -> list[Any]:
+    def _next_of_sample(self, claim_filter: AuditFilter, *, after: int, name: str) -> str:
         from app.audit.claims import has_sample, next_in_sample
 
         dataset, audit = claim_filter.dataset, claim_filter.audit
@@ -255,14 +256,13 @@ class AuditPage(Paged):
         if found is not None:
             return self._opened(found)
         if has_sample(self.services, dataset, audit=audit):
-            return [empty_state("The sample is judged", "Draw more, or see the numbers below."), AuditPosition()]
-        return [empty_state("No sample yet", "Draw one below: it is judged here, claim by claim."), AuditPosition()]
+            return empty_state("The sample is judged", "Draw more, or see the numbers below.")
+        return empty_state("No sample yet", "Draw one below: it is judged here, claim by claim.")
 
-    def _opened(self, opened: OpenClaim, message: str = "") -> list[Any]:
+    def _opened(self, opened: OpenClaim, message: str = "") -> str:
         from app.audit.panels import claim_panel
 
-        panel = claim_panel(opened, message, blind=opened.sample is not None)
-        return [panel, AuditPosition(opened.row.claim.id, opened.sample)]
+        return claim_panel(opened, message, blind=opened.sample is not None)
 
     def _page(self, places: list[str], after: str, filters: tuple[Any, ...]) -> list[Any]:
         from app.audit import claims, panels
@@ -283,6 +283,16 @@ class AuditPage(Paged):
 def _asked(event: gr.EventData) -> Mapping[str, Any]:
     """Return what a button or a key sent; nothing where it is no object."""
     return event.ask if isinstance(event.ask, Mapping) else {}
+
+
+def _position(asked: Mapping[str, Any]) -> AuditPosition:
+    """Return which claim was on the screen when something was asked: that is what was meant, whatever came since.
+
+    Raises: UserError: it names none.
+    """
+    sample = asked.get("sample", "")
+    at = None if sample == "" else whole_number("position in the sample", sample)
+    return AuditPosition(whole_number("claim", asked.get("id")), at)
 
 
 def _filter(filters: tuple[Any, ...]) -> AuditFilter:
@@ -327,7 +337,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     filters, sources = [*parts.filters], [*parts.sources]
     dataset, audit = parts.filters.dataset, parts.filters.audit
     shown = [parts.list, parts.note, parts.places, parts.matches]
-    opened = [parts.claim, parts.position]
+    opened = parts.claim
     rows, claim, numbers, words = map(in_order, ("audit-list", "audit-claim", "audit-report", "audit-command"))
     measured, threshold = [parts.report, parts.curve], parts.threshold
     report = {"fn": page.report, "inputs": [dataset, audit, threshold], "outputs": measured} | numbers
@@ -351,8 +361,11 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     parts.back.click(page.back, [parts.places, *filters], turned, **rows)
     parts.list.click(page.pick, None, opened, **(claim | QUEUE_ALL))
     parts.judge.click(page.judge, filters, opened, **claim)
-    parts.claim.click(page.go, [parts.position, *filters], opened, **(claim | QUEUE_ALL))
-    parts.claim.click(page.ask, [parts.position, *filters], opened, **(claim | QUEUE_ALL)).then(**report)
+    elsewhere = parts.claim.click(page.go, filters, opened, **(claim | QUEUE_ALL))
+    changed = parts.claim.submit(page.ask, filters, opened, **(claim | QUEUE_ALL))
+    for act in (elsewhere, changed):
+        one_at_a_time(act)
+    changed.then(**report)
     parts.draw.click(page.draw_sample, [dataset, audit, parts.count], parts.note, **LIGHT).then(**report)
     parts.fit.click(page.fit, [dataset, audit], parts.jobs, **LIGHT)
     parts.start.click(page.start, [dataset, *sources], parts.jobs, **LIGHT)

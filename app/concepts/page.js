@@ -1,18 +1,18 @@
 // The page Novel concepts in the browser: clicks, fields and keys become questions to Python; the address names the place.
 // Runs once, as js_on_load of the work; `element` is the work, `trigger` sends what is asked.
 let focused = null;
-let busy = false; // a key pressed twice must not label two pictures
+const LABELLING = ["label", "skip", "undo"]; // of the picture on the screen
+
+const label = oneAtATime(element, (wanted) => trigger("submit", { ask: wanted }));
 
 function ask(wanted) {
-  trigger("click", { ask: wanted });
+  if (LABELLING.includes(wanted.do)) label(wanted);
+  else trigger("click", { ask: wanted });
 }
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
-  if (!button || busy) return;
-  const wanted = JSON.parse(button.dataset.ask);
-  busy = wanted.do === "label";
-  ask(wanted);
+  if (button) ask(JSON.parse(button.dataset.ask));
 });
 element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
@@ -33,7 +33,7 @@ document.addEventListener("keydown", (event) => {
   if (!work) return;
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
-  if (help.open || busy) return;
+  if (help.open) return;
   if (key === "z") return ask({ do: "undo" });
   if (key === "n") return ask({ do: "skip" });
   const choice = key.length === 1 ? work.querySelector(`[data-choice="${CSS.escape(key)}"]`) : null;
@@ -51,7 +51,6 @@ function keepAddress() {
   history.replaceState(null, "", `${location.pathname}?${query}`);
 }
 watch("value", () => {
-  busy = false;
   keepAddress();
   if (focused) [...element.querySelectorAll("[data-key]")].find((field) => field.dataset.key === focused)?.focus();
 });

@@ -26,7 +26,16 @@ from app.concepts.layout import (
 )
 from app.services import Services
 from app.ui.annotations_beside import beside_question, hide_choice, show_choice
-from app.ui.events import LIGHT, QUEUE_ALL, TICK_SECONDS, choose_linked, control_job_by_button, in_order, warn
+from app.ui.events import (
+    LIGHT,
+    QUEUE_ALL,
+    TICK_SECONDS,
+    choose_linked,
+    control_job_by_button,
+    in_order,
+    one_at_a_time,
+    warn,
+)
 from app.ui.html import empty_state, heading
 from user_errors import UserError
 
@@ -362,6 +371,7 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: ConceptsComponents) -> None
         stated(page.show, here, outputs, **TURNS)
     parts.outputs.steps.click(page.go, here, entered, **(TURNS | QUEUE_ALL))
     parts.outputs.work.click(page.ask, here, outputs, **(TURNS | QUEUE_ALL))
+    one_at_a_time(parts.outputs.work.submit(page.ask, here, outputs, **(TURNS | QUEUE_ALL)))
     imported = [parts.dataset, parts.outputs.place, jobs, parts.import_note, parts.beside]
     parts.start_import.click(
         page.import_pictures, [parts.source, parts.new_name, parts.dataset, parts.beside], imported, **LIGHT

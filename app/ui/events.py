@@ -34,6 +34,15 @@ ON_JOB = """element.addEventListener("click", (event) => {
 });"""  # js_on_load of a list of jobs
 
 
+ANSWERED = '() => document.dispatchEvent(new Event("answered"))'
+
+
+def one_at_a_time(act: Any) -> None:
+    """Let keys.js know when an act (an event) has ended, well or not, so that the next one may be sent."""
+    for ended in (act.then, act.failure):  # Gradio 6.31 runs `then` after no failure
+        ended(None, js=ANSWERED, api_visibility="private")
+
+
 def into_address(name: str) -> str:
     """Return a script that keeps a value in the page's address, so that a link opens it; an empty one is left out."""
     return f"""(value) => {{

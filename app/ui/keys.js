@@ -7,3 +7,14 @@ function keysDialog(keys) {
   document.querySelector(".gradio-container").append(help);
   return help;
 }
+
+// One act at a time: what is pressed while an answer is awaited would be about what is about to go, so it means nothing.
+// `element` shows that by aria-busy. "answered" comes from events.py when an act has ended, well or not.
+function oneAtATime(element, act) {
+  document.addEventListener("answered", () => element.removeAttribute("aria-busy"));
+  return (wanted) => {
+    if (element.hasAttribute("aria-busy")) return;
+    element.setAttribute("aria-busy", "true");
+    act(wanted);
+  };
+}

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
 
 from tests.support.system_parts import find_chromium, leave_out
 from tests.support.waiting import PATIENCE_MS
 
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 QUIET = 1_000  # milliseconds, of the two seconds between two looks at the jobs
+EVENTS = "**/gradio_api/queue/join*"  # addresses of what a page asks of Gradio
 EDITOR_ASKS = "**/curate/*"  # addresses of what Curate's editor asks; the page itself has none behind its name
 NOTE_FETCHES = """performance.setResourceTimingBufferSize(1e6);
 window.underWay = 0;
@@ -88,6 +89,19 @@ def draw_box(page: Page, start: tuple[float, float], end: tuple[float, float]) -
     page.mouse.move(*end, steps=4)
     page.mouse.up()
     page.keyboard.up("Shift")
+
+
+@contextmanager
+def held_events(page: Page) -> Iterator[None]:
+    """Hold what the page asks of Gradio until the end of the block, as a slow line does."""
+    held: list[Route] = []
+    late = [True]
+    page.route(EVENTS, lambda route: held.append(route) if late else route.continue_())
+    yield
+    late.clear()
+    for route in held:
+        route.continue_()
+    page.unroute(EVENTS)
 
 
 def settled(page: Page) -> None:

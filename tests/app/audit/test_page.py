@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from sqlmodel import select
+from sqlmodel import col, select
 
 from app.access.accounts import LOCAL_PERSON, Person
 from app.audit import actions as audit_actions
@@ -134,6 +134,19 @@ def said(engine: Engine, claim_id: int) -> list[tuple[str, str]]:
         return [(each.who, each.verdict) for each in verdicts_on(session, claim_id=claim_id)]
 
 
+def judge_sample(page: Page, engine: Engine) -> tuple[int, int]:
+    """Go to the first claim of the sample that nobody has judged; return it and the next one."""
+    with transaction(engine) as session:
+        recipe = audit_runs(session, dataset_id=1)[0].recipes["audit"]
+        draw_sample(session, dataset_id=1, recipe=recipe, count=12)
+    page.locator("#judge").click()
+    expect(page.locator("#claim")).to_contain_text("of the sample")
+    first = opened(page)
+    with reading(engine) as session:
+        drawn = [row.claim_id for row in session.exec(select(AuditSample).order_by(col(AuditSample.position)))]
+    return first, drawn[drawn.index(first) + 1]
+
+
 @pytest.mark.slow
 def test_a_claim_shows_its_evidence_and_keys_judge_and_go_on(page: Page, engine: Engine) -> None:
     page.locator("#claims .claim").first.click()
@@ -163,6 +176,32 @@ def test_the_sample_is_judged_without_seeing_the_auditor_and_gives_rates(page: P
     page.keyboard.press("s")
     expect(page.locator("#report")).to_contain_text(re.compile(r"2 of \d+ claims of the sample are judged"))
     expect(page.locator("#report")).to_contain_text("hallucination rate, people")
+    assert said(engine, first) == [("local", "unsupported")]
+
+
+@pytest.mark.slow
+def test_a_verdict_key_counts_once_for_the_claim_on_the_screen(page: Page, engine: Engine) -> None:
+    first, second = judge_sample(page, engine)
+    with browser_fixtures.held_events(page):
+        for key in ("u", "s", "j", "s"):  # by a hand that is faster than the answer
+            page.keyboard.press(key)
+        expect(page.locator("#claim [aria-busy]")).to_be_visible()
+    expect(page.locator(f'#claim .audited[data-id="{second}"]')).to_be_visible()
+    browser_fixtures.settled(page)
+    assert opened(page) == second, "and no other"
+    assert [said(engine, claim) for claim in (first, second)] == [[("local", "unsupported")], []]
+
+
+@pytest.mark.slow
+def test_a_verdict_that_the_app_did_not_take_can_be_given_again(page: Page, engine: Engine) -> None:
+    first, second = judge_sample(page, engine)
+    page.route(browser_fixtures.EVENTS, lambda route: route.fulfill(status=429, json={"detail": "Wait."}))
+    page.keyboard.press("u")
+    expect(page.locator("#claim [aria-busy]")).to_have_count(0)
+    page.unroute(browser_fixtures.EVENTS)
+    assert said(engine, first) == []
+    page.keyboard.press("u")
+    expect(page.locator(f'#claim .audited[data-id="{second}"]')).to_be_visible()
     assert said(engine, first) == [("local", "unsupported")]
 
 

@@ -19,7 +19,7 @@ from curation.ingest.ingest import ingest
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from db.engine import Engine, open_engine
-from tests.support.browser_fixtures import fits, new_visitor
+from tests.support.browser_fixtures import fits, held_events, new_visitor, settled
 from tests.support.waiting import PATIENCE_MS
 
 pytestmark = pytest.mark.slow
@@ -220,6 +220,28 @@ def test_nobody_is_shown_what_another_said_before_two_are_done(
     bo.go("agreement")
     expect(bo.page.locator("#work")).to_contain_text("Two people have to label every picture first")
     assert NAMES[2] not in bo.page.locator("#work").inner_text()
+
+
+def test_a_key_counts_once_for_the_picture_on_the_screen(
+    browser: Browser, address: str, engine: Engine, people: list[Person]
+) -> None:
+    cy = Person(browser, address, "?set=started&step=labels&as=Cy")
+    people.append(cy)
+    work = cy.page.locator("#work .label-work[data-image]")
+    shown = [int(work.get_attribute("data-image") or 0)]
+    for keys in ("n1", "12n"):  # by a hand that is faster than the answers
+        settled(cy.page)
+        with held_events(cy.page):
+            for key in keys:
+                cy.page.keyboard.press(key)
+        expect(cy.page.locator(f'#work .label-work[data-image="{shown[-1]}"]')).to_have_count(0)
+        shown.append(int(work.get_attribute("data-image") or 0))
+    settled(cy.page)
+    assert int(work.get_attribute("data-image") or 0) == shown[-1]
+    labels = {
+        image: by[f"{STATED}Cy"] for image, by in status_of(engine, "started").labels.items() if f"{STATED}Cy" in by
+    }
+    assert labels == {shown[1]: NAMES[0]}, "what was put off has no label, the next one its first"
 
 
 def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
