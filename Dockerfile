@@ -35,7 +35,7 @@ COPY db ./db
 COPY grain ./grain
 
 RUN useradd --uid 1000 --no-create-home --home-dir /data grain \
-    && mkdir /data && chown grain:grain /data
+    && mkdir --parents /data/label-studio/files && chown --recursive grain:grain /data
 USER 1000
 VOLUME /data
 EXPOSE 7860

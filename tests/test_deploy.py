@@ -18,7 +18,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.core.settings import Settings
+from app.label_studio.server import environment
 from app.main import build_app, launch_options
+from curation.label_studio.access import APP_VARIABLE, PAGE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
+from curation.label_studio.dataset_sync import pictures_folder
 from db.engine import DatabaseError
 from tests.support.fake_app import fake_services
 from tests.support.house import House, house
@@ -104,12 +107,32 @@ def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() ->
     assert done.returncode == 0, done.stdout
     known = {f"GRAIN_{field}".upper() for field in Settings.model_fields}
     named = {name for name in COMPOSE["services"]["app"]["environment"] if not name.startswith("GRAIN_KEY_")}
-    assert named <= known
+    assert named <= known | {URL_VARIABLE, TOKEN_VARIABLE, PAGE_VARIABLE, APP_VARIABLE}
     assert COMPOSE["services"]["app"].get("ports") is None, "only the proxy is seen from outside"
     proxy = COMPOSE["services"]["proxy"]["networks"]["inside"]["ipv4_address"]
     assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == proxy, "nobody else inside is believed"
     subnet = ip_network(COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"])
     assert ip_address(proxy) in subnet and proxy != str(subnet[1]), "the first one is the gateway's"
+
+
+def test_label_studio_in_a_container_sees_what_is_pushed_to_it_and_is_as_closed_as_our_own() -> None:
+    services = COMPOSE["services"]
+    ours, theirs = services["app"]["environment"], services["label-studio"]["environment"]
+    own = environment(Path("/data/label-studio"), token="t", password="p")
+    switches = {name: value for name, value in own.items() if value in ("true", "false", "")}
+    root = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
+    assert len(switches) > 6 and (switches | {root: own[root]}).items() <= theirs.items()
+    [shared] = {each.split(":")[0] for each in services["app"]["volumes"]} & {
+        each.split(":")[0] for each in services["label-studio"]["volumes"]
+    }
+    assert f"{shared}:{own[root]}" in services["app"]["volumes"] and own[root] in DOCKERFILE
+    assert f"{shared}:{own[root]}:ro" in services["label-studio"]["volumes"]
+    assert pictures_folder(Path("/data")).is_relative_to(own[root])
+    assert theirs["LABEL_STUDIO_USER_TOKEN"] == ours[TOKEN_VARIABLE]
+    assert theirs["LABEL_STUDIO_HOST"] == theirs["CSRF_TRUSTED_ORIGINS"] == ours[PAGE_VARIABLE]
+    for address, name in ((ours[URL_VARIABLE], "label-studio:8080"), (ours[APP_VARIABLE], "app:7860")):
+        assert f"http://{name}" in address
+        assert f"reverse_proxy {name}" in (ROOT / "deploy" / "Caddyfile").read_text()
 
 
 @pytest.mark.slow

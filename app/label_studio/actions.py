@@ -6,6 +6,7 @@ A server that is down, slow or failing costs a sentence, never a page.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from curation.annotate.settings import AnnotateConfig
 from curation.annotate.trial import try_picture
 from curation.files.images import open_image
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.label_studio.access import read_access
+from curation.label_studio.access import APP_VARIABLE, page_for_people, read_access, task_page
 from curation.label_studio.client import HEALTH_S, LabelStudio
 from curation.label_studio.conflicts import Conflict, pending_conflicts, resolve_conflict
 from curation.label_studio.convert import LabelStudioError, Template
@@ -68,13 +69,14 @@ def connection(services: Services, dataset: str, within: int = HEALTH_S) -> Conn
     """
     with reading(services.engine) as session:
         found = get_dataset(session, name=dataset) if dataset else None
-        projects = tuple(projects_of(session, dataset_id=found.id)) if found else ()
+        known = projects_of(session, dataset_id=found.id) if found else []
+    projects = tuple(replace(each, project=page_for_people(each.project)) for each in known)
     try:
         access = read_access(services.settings.home)
         if access is None:
             return Connection("", START, projects)
         with closing(LabelStudio(access)) as label_studio:
-            return Connection(label_studio.url, label_studio.health(within), projects)
+            return Connection(page_for_people(label_studio.url), label_studio.health(within), projects)
     except LabelStudioError as error:
         return Connection("", str(error), projects)
 
@@ -152,7 +154,9 @@ def settle_conflict(services: Services, ask: Mapping[str, Any], who: str) -> Non
 
 
 def address(services: Services) -> str:
-    """Return the address at which Label Studio, on this machine, finds the app."""
+    """Return the address at which Label Studio finds the app: on this machine unless the environment says otherwise."""
+    if elsewhere := os.environ.get(APP_VARIABLE):
+        return elsewhere
     host = services.settings.host
     host = host if is_loopback(host) else "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{services.settings.port}"
@@ -161,7 +165,7 @@ def address(services: Services) -> str:
 def task_links(services: Services, image_id: int) -> list[str]:
     """Return the pages of Label Studio that show a picture, without asking the server."""
     with reading(services.engine) as session:
-        return [f"{task.project}/data?task={task.task_id}" for task in tasks_of_image(session, image_id=image_id)]
+        return [task_page(task.project, task.task_id) for task in tasks_of_image(session, image_id=image_id)]
 
 
 def annotator_version() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.ui.html import render
 from app.ui.regions import boxed_thumbnail, versions_table
+from curation.label_studio.access import task_page
 from curation.label_studio.conflicts import Conflict
 from curation.versions.state import name_of
 
@@ -31,7 +32,7 @@ def not_taken_panel(found: NotTaken, home: Path) -> str:
         {
             "picture": boxed_thumbnail(image, home, ()),
             "name": name_of(image),
-            "link": f"{each.project}/data?task={each.task_id}",
+            "link": task_page(each.project, each.task_id),
             "task": each.task_id,
             "who": each.who,
             "at": each.at,

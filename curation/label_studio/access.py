@@ -17,6 +17,8 @@ ACCESS = "access.json"  # in that folder: where the server is and its token, for
 KEYS = ("url", "token", "secret")  # of that file, for us
 FILES = "files"  # in that folder: what the server may hand out
 URL_VARIABLE, TOKEN_VARIABLE = "GRAIN_LABEL_STUDIO_URL", "GRAIN_LABEL_STUDIO_TOKEN"
+PAGE_VARIABLE = "GRAIN_LABEL_STUDIO_PAGE"  # its address for people's browsers, where a proxy gives it another one
+APP_VARIABLE = "GRAIN_LABEL_STUDIO_APP"  # the app's address for the server, where that runs elsewhere
 SECRET_HEADER = "X-Grain-Secret"
 BACKEND_USER = "grain"
 
@@ -70,6 +72,18 @@ def write_access(home: Path, access: Access, **more: str) -> None:
         write_atomically(folder / ACCESS, json.dumps(kept))
     finally:
         os.umask(before)
+
+
+def page_for_people(address: str) -> str:
+    """Return an address of the server as people's browsers reach it."""
+    url, page = (os.environ.get(name, "").rstrip("/") for name in (URL_VARIABLE, PAGE_VARIABLE))
+    ours = bool(url and page) and f"{address}/".startswith(f"{url}/")
+    return page + address.removeprefix(url) if ours else address
+
+
+def task_page(project: str, task_id: int) -> str:
+    """Return the page of a task for people. project: its name in the database."""
+    return f"{page_for_people(project)}/data?task={task_id}"
 
 
 def is_secret(given: str | None, secret: str) -> bool:

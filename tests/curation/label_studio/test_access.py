@@ -9,11 +9,14 @@ import pytest
 
 from curation.label_studio.access import (
     FOLDER,
+    PAGE_VARIABLE,
     TOKEN_VARIABLE,
     URL_VARIABLE,
     Access,
     is_secret,
+    page_for_people,
     read_access,
+    task_page,
     write_access,
 )
 from curation.label_studio.convert import LabelStudioError
@@ -36,6 +39,20 @@ def test_access_is_kept_for_this_user_only(tmp_path: Path, monkeypatch: pytest.M
         read_access(tmp_path)
     monkeypatch.setenv(TOKEN_VARIABLE, "mine")
     assert read_access(tmp_path).token == "mine"  # type: ignore[union-attr]
+
+
+def test_people_are_led_to_the_address_that_their_browsers_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = "http://label-studio:8080/projects/3"
+    monkeypatch.setenv(URL_VARIABLE, "http://label-studio:8080/")
+    monkeypatch.delenv(PAGE_VARIABLE, raising=False)
+    assert task_page(project, 7) == f"{project}/data?task=7"
+    monkeypatch.setenv(PAGE_VARIABLE, "https://labels.example/")
+    assert task_page(project, 7) == "https://labels.example/projects/3/data?task=7"
+    assert page_for_people("http://label-studio:8080") == "https://labels.example"
+    for other in ("http://label-studio:80801/projects/3", "http://127.0.0.1:8081/projects/3"):
+        assert page_for_people(other) == other, "a project of another server"
+    monkeypatch.delenv(URL_VARIABLE)
+    assert page_for_people(project) == project
 
 
 def test_only_who_knows_the_secret_is_believed() -> None:
