@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from app.core.settings import Settings
 from app.label_studio.server import environment
 from app.main import build_app, launch_options
-from curation.label_studio.access import APP_VARIABLE, PAGE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
+from curation.label_studio.access import APP_VARIABLE, PAGE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, VARIABLES
 from curation.label_studio.dataset_sync import pictures_folder
 from db.engine import DatabaseError
 from tests.support.fake_app import fake_services
@@ -107,7 +107,7 @@ def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() ->
     assert done.returncode == 0, done.stdout
     known = {f"GRAIN_{field}".upper() for field in Settings.model_fields}
     named = {name for name in COMPOSE["services"]["app"]["environment"] if not name.startswith("GRAIN_KEY_")}
-    assert named <= known | {URL_VARIABLE, TOKEN_VARIABLE, PAGE_VARIABLE, APP_VARIABLE}
+    assert named <= known | {*VARIABLES}
     assert COMPOSE["services"]["app"].get("ports") is None, "only the proxy is seen from outside"
     proxy = COMPOSE["services"]["proxy"]["networks"]["inside"]["ipv4_address"]
     assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == proxy, "nobody else inside is believed"

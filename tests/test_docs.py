@@ -19,6 +19,7 @@ from app.ground.page import GroundPage
 from app.main import PAGES
 from benchmarks.page import benchmark_line
 from curation.exchange.formats import FORMATS, IMPORT_FORMATS, LABELS
+from curation.label_studio.access import VARIABLES
 from curation.sample.scenes import render_scene
 from docs.file_map import file_map, first_line, python_files, with_map
 from tests.support.paths import ROOT
@@ -205,7 +206,7 @@ def test_the_readme_is_for_someone_in_a_hurry() -> None:
 
 def test_settings_in_the_docs_are_the_settings_of_the_app() -> None:
     prefix = Settings.model_config["env_prefix"]
-    settings = {f"{prefix}{field}".upper() for field in Settings.model_fields}
+    settings = {f"{prefix}{field}".upper() for field in Settings.model_fields} | {*VARIABLES}
     rows = re.findall(r"^\| `(GRAIN_(?!KEY_)[A-Z_]+)` \|", read("docs/reference/settings.md"), re.MULTILINE)
     assert sorted(rows) == sorted(settings)
     named = {name for page in DOCS for name in re.findall(r"\bGRAIN_[A-Z_]+[A-Z]\b", read(page))}

@@ -19,6 +19,7 @@ FILES = "files"  # in that folder: what the server may hand out
 URL_VARIABLE, TOKEN_VARIABLE = "GRAIN_LABEL_STUDIO_URL", "GRAIN_LABEL_STUDIO_TOKEN"
 PAGE_VARIABLE = "GRAIN_LABEL_STUDIO_PAGE"  # its address for people's browsers, where a proxy gives it another one
 APP_VARIABLE = "GRAIN_LABEL_STUDIO_APP"  # the app's address for the server, where that runs elsewhere
+VARIABLES = (URL_VARIABLE, TOKEN_VARIABLE, PAGE_VARIABLE, APP_VARIABLE)
 SECRET_HEADER = "X-Grain-Secret"
 BACKEND_USER = "grain"
 
