@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,14 @@ WORDS = {
     *("data set (empty: the chosen one)", "licence of the pictures", "intended use", "name of the version"),
     *("new name", "search runs"),
 }
+# The same of the API's parameters that take text, and of the fields of Train's form.
+API_PATHS = {"source", "coco", "file", "picture", "checkpoint", "models", "data_sets", "settings"}
+API_WORDS = {
+    *("after", "order", "words", "verdict", "verdicts", "name", "note", "version", "dataset", "format", "kind", "what"),
+    *("auditor", "detector", "vqa", "classes", "descriptions", "describer", "localizer"),
+}
+TRAIN_PATHS = {"open_clip", "zero_shot_folder"}
+TRAIN_WORDS = {"name", "data", "mix", "start", "where", "caption", "held_out", "mix_weight", "zero_shot"}
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +129,14 @@ def test_every_field_in_which_a_person_writes_is_known_here(tmp_path: Path) -> N
     written: list[gr.Textbox | gr.Dropdown] = [each for each in app.blocks.values() if isinstance(each, gr.Textbox)]
     written += [each for each in app.blocks.values() if isinstance(each, gr.Dropdown) and each.allow_custom_value]
     assert {each.label for each in written} == ADMINS_PATHS | PATH_LABELS | SERVER_LABELS | WORDS
+
+
+def test_every_parameter_that_takes_text_is_known_here(tmp_path: Path) -> None:
+    endpoints = build_app(fake_services(tmp_path)).get_api_info()["named_endpoints"].values()
+    taken = [each for endpoint in endpoints for each in endpoint["parameters"]]
+    texts = {each["parameter_name"] for each in taken if each["python_type"]["type"] not in ("bool", "int", "float")}
+    assert texts == API_PATHS | API_WORDS
+    assert {each.name for each in fields(TrainRequest) if each.type == "str"} == TRAIN_PATHS | TRAIN_WORDS
 
 
 @pytest.mark.parametrize("field", PATH_FIELDS)

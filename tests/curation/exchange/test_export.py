@@ -53,6 +53,8 @@ from tests.support.source_files import encoded
 from tests.support.tiny import tiny_config, tiny_model
 from user_errors import UserError
 
+SECRET = "sk-5ecre7-of-the-operator"
+
 
 def exported(
     engine: Engine, home: Path, format: Format, out: str = "out", **options: Any
@@ -224,10 +226,14 @@ def test_the_same_state_gives_the_same_bytes(lids: Engine, tmp_path: Path, forma
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_export_tells_nothing_of_where_it_was_made(lids: Engine, tmp_path: Path, format: Format) -> None:
+def test_an_export_tells_nothing_of_where_it_was_made_and_no_key(
+    lids: Engine, tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENAI_API_KEY", "GRAIN_KEY_LLAVA", "GRAIN_LABEL_STUDIO_TOKEN", "HF_TOKEN"):
+        monkeypatch.setenv(variable, SECRET)
     out, _ = exported(lids, tmp_path, format)
     for name, content in files_of(out).items():
-        assert str(tmp_path).encode() not in content, name
+        assert str(tmp_path).encode() not in content and SECRET.encode() not in content, name
 
 
 def test_a_frozen_version_is_exported_as_it_was(lids: Engine, tmp_path: Path) -> None:
