@@ -75,6 +75,8 @@ class GrainConfig:
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     class_texts: ClassTexts = field(default_factory=ClassTexts)
+    tokenizer: str = field(default="", repr=False)
+    """A tokenizer of the model's own, as JSON of the library tokenizers; a file beside the weights. "": CLIP's."""
 
     @property
     def image_size(self) -> int:
@@ -98,7 +100,7 @@ class GrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "tokenizer"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> GrainConfig:

@@ -24,7 +24,7 @@ from grain.data.augment import UNCHANGED, Augmentation
 from grain.data.jpeg import image_levels, image_tensor, network_input
 from grain.data.record import Box, Pixels, ShardRecord
 from grain.data.shards import ExactlyOnce, Mixed, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
-from grain.data.tokenizer import Tokenizer, text_id
+from grain.data.tokenizer import OwnTokenizer, Tokenizer, text_id, tokenizer_of
 from grain.sentences import join_phrases
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.train_config import CaptionSource, RegionChoice, Sampling
@@ -173,7 +173,7 @@ def collate(
     captions: list[str],
     *,
     config: GrainConfig,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | OwnTokenizer,
     max_regions: int,
     with_regions: bool = True,
 ) -> Batch:
@@ -250,9 +250,7 @@ class TrainingStream(IterableDataset[Batch]):
         self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
         self.regions, self.augmentation = regions, augmentation
-        self.tokenizer = Tokenizer(
-            vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
-        )
+        self.tokenizer = tokenizer_of(config)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches in order; of several workers each makes every n-th, and the loader restores the order."""

@@ -1,4 +1,7 @@
-"""Tokenize texts with open_clip's BPE: the same merges for every model; a small model uses only the first ones."""
+"""Tokenize texts with open_clip's BPE, or with the tokenizer that a published model brings along.
+
+The BPE has the same merges for every model; a small model uses only the first ones.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from tokenizers import Tokenizer as TokenizerOfFile
 from torch import Tensor
 
-from grain.portable.files import write_tokenizer
+from grain.config import GrainConfig
+from grain.portable.files import save_tokenizer, write_tokenizer
+from grain.portable.texts import CLEANING
 
 FULL_VOCABULARY = 49408
 NOT_MERGES = 2 * 256 + 2  # bytes, bytes at a word's end, start and end of text
@@ -60,6 +66,41 @@ class Tokenizer:
         ids = [self._bpe.sot_token_id, *self._bpe.encode(text)][: self.context_length - 1]
         self._known[text] = np.array([*ids, self._bpe.eot_token_id], ID).tobytes()
         return self._known[text]
+
+
+class OwnTokenizer:
+    """Texts -> token ids of a model with another vocabulary (SigLIP), padded to the whole context as in training."""
+
+    def __init__(self, config: GrainConfig) -> None:
+        """config: of a model with a tokenizer of its own.
+
+        Raises: ValueError: the tokenizer is none, or its texts are cleaned in a way that is not known here.
+        """
+        self.context_length = int(config.text_cfg["context_length"])
+        kind = config.text_cfg.get("tokenizer_kwargs", {}).get("clean", "whitespace")
+        if kind not in CLEANING:
+            raise ValueError(f"expected texts cleaned by {', '.join(CLEANING)}, got {kind[:40]!r}")
+        self._clean = CLEANING[kind]
+        try:
+            self._tokenizer = TokenizerOfFile.from_str(config.tokenizer)
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"its tokenizer cannot be read ({str(error)[:100]})") from error
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids, [T, L] int64, L the whole context."""
+        rows = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        return torch.tensor([row.ids for row in rows], dtype=torch.long).reshape(len(texts), self.context_length)
+
+    def save(self, folder: Path) -> None:
+        """Write it as read_own_tokenizer reads it."""
+        save_tokenizer(self._tokenizer, folder)
+
+
+def tokenizer_of(config: GrainConfig) -> Tokenizer | OwnTokenizer:
+    """Return a model's tokenizer."""
+    if config.tokenizer:
+        return OwnTokenizer(config)
+    return Tokenizer(vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"])
 
 
 def text_id(text: str) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from grain.boxes import cxcywh_to_xyxy, pad_boxes
 from grain.checkpoint import CheckpointInfo, read_info
 from grain.config import ClassTexts, GrainConfig
-from grain.data.tokenizer import Tokenizer
+from grain.data.tokenizer import tokenizer_of
 from grain.hardware import multiplies_bf16
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_pretrained
@@ -59,9 +59,7 @@ class TorchEncoder:
         self.model = model.to(self.device).eval()
         if self.bf16:
             _matrices_to_bf16(self.model.vision)
-        self.tokenizer = Tokenizer(
-            vocab_size=config.text_cfg["vocab_size"], context_length=config.text_cfg["context_length"]
-        )
+        self.tokenizer = tokenizer_of(config)
 
     @classmethod
     def load(cls, folder: Path, *, precision: str = "auto", with_boxes: bool = True) -> TorchEncoder:
@@ -118,8 +116,8 @@ class TorchEncoder:
 
         Raises: OutOfTimeError: see grain.time_limit.
         """
-        tokens = self.tokenizer(texts)  # [T, L], zeros behind
-        lengths = tokens.argmax(dim=1) + 1  # the end of text has the largest id
+        tokens = self.tokenizer(texts)  # [T, L]
+        lengths = self.model.text.lengths(tokens)
         rows = lengths.argsort(stable=True)
         embeds, most = torch.empty(len(texts), self.config.embed_dim), MAX_TEXTS[self.device.type]
         with torch.inference_mode():

@@ -56,6 +56,8 @@ class GrainModel(nn.Module):
             return
         if not self.vision.has_tokens:
             raise ValueError("the decoder needs a vision transformer that gives its tokens: choose a ViT image tower")
+        if options.queries == "proposals" and self.vision.projection is None:
+            raise ValueError("queries from proposals need a tower with CLIP's own projection: use learned ones")
         shape = asdict(options)
         self.box_every_layer: bool = shape.pop("box_every_layer")
         self.add_pooled: bool = shape.pop("add_pooled")

@@ -30,7 +30,7 @@ from grain.checkpoint import (
     read_config,
 )  # fmt: skip
 from grain.command import run_command
-from grain.data.tokenizer import Tokenizer
+from grain.data.tokenizer import tokenizer_of
 from grain.model.model import GrainModel
 from grain.model.pretrained import from_pretrained
 
@@ -86,13 +86,13 @@ def export_onnx(config: OnnxExportConfig) -> Path:
     model, model_config = from_pretrained(checkpoint)
     if model.from_proposals:
         raise CheckpointError(f"{checkpoint.name} starts its regions from proposals, which has no ONNX form here")
-    size, context = model_config.image_size, int(model_config.text_cfg["context_length"])
+    size = model_config.image_size
     outputs = OUTPUTS if model.decoder else OUTPUTS[:1]
-    tokenizer = Tokenizer(vocab_size=model_config.text_cfg["vocab_size"], context_length=context)
+    tokenizer = tokenizer_of(model_config)
     with checkpoint_folder(config.out) as place:
         _export(ImageGraph(model), torch.zeros(TRACED, 3, size, size), place / IMAGE_GRAPH, names=("images", *outputs))
         tokens = tokenizer(["a", "a b"])
-        tokens = nn.functional.pad(tokens, (0, context - tokens.shape[1]))
+        tokens = nn.functional.pad(tokens, (0, tokenizer.context_length - tokens.shape[1]))
         _export(TextGraph(model), tokens, place / TEXT_GRAPH, names=("tokens", "embeds"))
         tokenizer.save(place)
         known = facts | {"runtime": ONNX, "logit_scale": model.logit_scale.item()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ from grain.checkpoint import (
 )
 from grain.command import run_command
 from grain.config import DecoderConfig, GrainConfig
+from grain.data.tokenizer import OwnTokenizer, tokenizer_of
 from grain.model.model import GrainModel
-from grain.model.towers import open_clip_towers, to_open_clip_names
+from grain.model.towers import LOCAL_DIR, open_clip_towers, to_open_clip_names
+from grain.portable.files import TOKENIZER
 from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 
 
@@ -68,6 +70,8 @@ def save_pretrained(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     with checkpoint_folder(folder) as place:
         save_file(state, place / WEIGHTS)
+        if config.tokenizer:
+            tokenizer_of(config).save(place)
         facts = {
             "schema_version": SCHEMA_VERSION,
             "kind": config.kind,
@@ -97,6 +101,9 @@ def from_pretrained(folder: Path) -> tuple[GrainModel, GrainConfig]:
     verify(folder)
     try:
         config = GrainConfig.from_json(facts["model"])
+        if config.text_cfg.get("hf_tokenizer_name"):
+            config = replace(config, tokenizer=(folder / TOKENIZER).read_text(encoding="utf-8"))
+            OwnTokenizer(config)
         model = GrainModel(config)
         model.load_state_dict({key: value.float() for key, value in load_file(folder / WEIGHTS).items()})
     except Exception as error:  # whatever a foreign configuration makes the towers raise, the checkpoint cannot be used
@@ -182,7 +189,7 @@ class ImportConfig:
     """Make a checkpoint of open_clip weights: its CLIP scores work at once, its decoder is still to be trained."""
 
     open_clip: str
-    """An open_clip architecture (ViT-B-16) or hf-hub:owner/model."""
+    """An open_clip architecture (ViT-B-16), hf-hub:owner/model, or local-dir:FOLDER."""
     out: Path
     """Folder to write; put it under $GRAIN_HOME/checkpoints to see it in the app."""
     weights: str | None = None
@@ -192,7 +199,8 @@ class ImportConfig:
 def main(config: ImportConfig) -> None:
     """Run the command line."""
     model, model_config = from_open_clip(config.open_clip, config.weights)
-    origin = f"open_clip {config.open_clip} ({Path(config.weights).name if config.weights else 'as published'})"
+    name = Path(config.open_clip).name if config.open_clip.startswith(LOCAL_DIR) else config.open_clip
+    origin = f"open_clip {name} ({Path(config.weights).name if config.weights else 'as published'})"
     save_pretrained(
         model, model_config, config.out, card=ModelCard(config.out.name, f"whatever {origin} was trained on")
     )

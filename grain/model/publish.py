@@ -16,11 +16,10 @@ from typing import Any, Literal
 from grain.checkpoint import CARD, CONFIG, MANIFEST, METRICS, CheckpointError, checkpoint_folder, read_config, verify
 from grain.command import run_command
 from grain.config import GrainConfig
-from grain.data.tokenizer import Tokenizer
+from grain.data.tokenizer import tokenizer_of
 from grain.model.pretrained import export_open_clip, from_pretrained, push_to_hub
-from grain.model.towers import OPEN_CLIP_SAFE
+from grain.model.towers import HERE, OPEN_CLIP_SAFE
 
-HERE = "."  # open_clip reads the tokenizer of a `local-dir:` from that folder, whatever the name
 OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", OPEN_CLIP_SAFE[0]
 
 
@@ -52,8 +51,7 @@ def publish(config: PublishConfig) -> Path:
             if file.is_file() and file.name not in (MANIFEST, CARD):
                 shutil.copyfile(file, place / file.name)
         export_open_clip(model, place / OPEN_CLIP_WEIGHTS)
-        text = model_config.text_cfg
-        Tokenizer(vocab_size=text["vocab_size"], context_length=text["context_length"]).save(place)
+        tokenizer_of(model_config).save(place)
         (place / OPEN_CLIP_CONFIG).write_text(json.dumps(open_clip_config(model_config), indent=1), encoding="utf-8")
         (place / CARD).write_text(card(config, facts, model_config), encoding="utf-8")
     return config.out
@@ -62,7 +60,8 @@ def publish(config: PublishConfig) -> Path:
 def open_clip_config(config: GrainConfig) -> dict[str, Any]:
     """Return the configuration of the towers without our decoder, for open_clip's `local-dir:` and `hf-hub:`."""
     tokenizer = {"hf_tokenizer_name": HERE, "tokenizer_kwargs": {"clean": "lower"}}  # the files beside it
-    model = {"embed_dim": config.embed_dim, "vision_cfg": config.vision_cfg, "text_cfg": config.text_cfg | tokenizer}
+    text = tokenizer | config.text_cfg  # one of its own says how it cleans
+    model = {"embed_dim": config.embed_dim, "vision_cfg": config.vision_cfg, "text_cfg": text}
     model |= {"quick_gelu": config.quick_gelu, "custom_text": True}
     seen = {"mean": list(config.mean), "std": list(config.std), "interpolation": "bicubic", "resize_mode": "squash"}
     return {"model_cfg": model, "preprocess_cfg": seen}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ OPEN_CLIP_TO_GRAIN = {
     "text.": "text.trunk.",
     "logit_scale": "logit_scale",
 }
+HERE = "."  # open_clip reads the tokenizer of a `local-dir:` from that folder, whatever the name
 LOCAL_DIR = "local-dir:"  # before a folder in open_clip's names
 OPEN_CLIP_SAFE = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")  # read before any pickle there
 OPENAI = "openai"  # in the name of a file with OpenAI's weights, or of its folder
@@ -30,16 +32,19 @@ OPENAI = "openai"  # in the name of a file with OpenAI's weights, or of its fold
 class VisionTower(nn.Module):
     """An image encoder that gives all its tokens and CLIP's own image embedding.
 
-    forward: [B, 3, S, S] -> tokens [B, N, width] after the final LayerNorm (CLS first), pooled [B, E], no unit length.
+    forward: [B, 3, S, S] -> tokens [B, N, width] after the final LayerNorm, pooled [B, E], no unit length. The first
+    token is of the whole image: CLS, or what a trunk without one (SigLIP) pools by attention, its image embedding.
     A trunk that has no tokens (a convolutional one) gives N = 0 and can carry the CLIP baseline only.
     """
 
     def __init__(self, trunk: Any) -> None:
         """trunk: open_clip's `visual`. CLIP's projection is taken out of it and kept as `projection`."""
         super().__init__()
-        self.has_tokens = isinstance(trunk, open_clip.transformer.VisionTransformer) and trunk.attn_pool is None
+        is_clip = isinstance(trunk, open_clip.transformer.VisionTransformer) and trunk.attn_pool is None
+        self._pools_by_attention = _pools_by_attention(trunk)
+        self.has_tokens = is_clip or self._pools_by_attention
         self.projection: nn.Parameter | None = None
-        if self.has_tokens:
+        if is_clip:
             self.projection, trunk.proj = trunk.proj, None
             trunk.output_tokens = True
         self.trunk: Any = trunk
@@ -47,24 +52,38 @@ class VisionTower(nn.Module):
     @property
     def width(self) -> int:
         """Count the channels of a token."""
-        return int(self.trunk.ln_post.weight.shape[0])
+        return int(self.trunk.trunk.embed_dim if self._pools_by_attention else self.trunk.ln_post.weight.shape[0])
 
     @property
     def grid(self) -> tuple[int, int]:
         """Count the rows and columns of patches."""
-        rows, columns = self.trunk.grid_size
+        trunk = self.trunk.trunk.patch_embed if self._pools_by_attention else self.trunk
+        rows, columns = trunk.grid_size
         return int(rows), int(columns)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        if self.projection is None:
+        if not self.has_tokens:
             pooled = self.trunk(images)
             return pooled.new_zeros(len(pooled), 0, 1), pooled
         rows, columns = self.grid
         with attention_over(rows * columns + 1, images.device):
-            pooled, patches = self.trunk(images)
+            if self.projection is None:
+                patches = self.trunk.trunk.forward_features(images)
+                pooled = self.trunk.trunk.forward_head(patches)
+            else:
+                pooled, patches = self.trunk(images)
         tokens = torch.cat([pooled.unsqueeze(1), patches], dim=1)
-        return tokens, pooled @ self.projection.to(pooled.dtype)
+        return tokens, pooled if self.projection is None else pooled @ self.projection.to(pooled.dtype)
+
+
+def _pools_by_attention(trunk: Any) -> bool:
+    """Return whether a trunk is timm's transformer without CLS whose pooled patches are the image embedding: SigLIP."""
+    if not isinstance(trunk, open_clip.timm_model.TimmModel) or len(trunk.head):
+        return False
+    inner = trunk.trunk
+    pools = getattr(inner, "attn_pool", None) is not None and hasattr(inner.patch_embed, "grid_size")
+    return pools and inner.num_prefix_tokens == 0 and isinstance(inner.head, nn.Identity)
 
 
 class TextTower(nn.Module):
@@ -84,6 +103,12 @@ class TextTower(nn.Module):
             and trunk.cls_emb is None
             and trunk.pool_type == "argmax"
         )
+
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """Count the tokens of each text that matter, [T]: the rest is padding behind the end of text."""
+        if not self.can_trim:
+            return tokens.new_full((len(tokens),), tokens.shape[1])
+        return tokens.argmax(dim=1) + 1  # the end of text has the largest id
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See the class."""
@@ -143,7 +168,7 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
         raise ValueError(f"open_clip has no architecture {name!r}: see open_clip.list_models()")
     try:
         published = open_clip.get_model_config(name)
-        _check_tokenizer(name, published["text_cfg"])
+        tokenizer = _own_tokenizer(name, published["text_cfg"])
         quick_gelu = needs_quick_gelu(name, weights)
         clip = open_clip.create_model(
             name,
@@ -153,12 +178,32 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
             require_pretrained=has_own_weights or weights is not None,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split(". ")[0][:200]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise ValueError(
             f"open_clip could not load {name} with {weights or 'its weights'} ({reason}): check the tag or the file;"
             " published weights need the network once"
         ) from error
-    return _config_of(published, clip, quick_gelu=quick_gelu), to_grain_names(clip.state_dict())
+    config = _config_of(published, clip, quick_gelu=quick_gelu)
+    if weights is not None and Path(weights).is_file():
+        config = replace(config, **shared_normalization(name))
+    if tokenizer:
+        config = replace(config, tokenizer=tokenizer, text_cfg={**config.text_cfg, "hf_tokenizer_name": HERE})
+    state = clip.state_dict()
+    state.pop("logit_bias", None)  # of the sigmoid loss: one number added to every score decides nothing here
+    return config, to_grain_names(state)
+
+
+def shared_normalization(name: str) -> dict[str, Any]:
+    """Return mean and std of the pixels where all published weights of an architecture share them, else nothing.
+
+    A file of weights does not say them: SigLIP's differ from CLIP's.
+    """
+    tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
+    known = {(tuple(tag["mean"]), tuple(tag["std"])) for tag in tags if "mean" in tag and "std" in tag}
+    if len(known) != 1:
+        return {}
+    [(mean, std)] = known
+    return {"mean": mean, "std": std}
 
 
 def needs_quick_gelu(name: str, weights: str | None) -> bool:
@@ -193,9 +238,23 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _check_tokenizer(name: str, text_cfg: dict[str, Any]) -> None:
-    if text_cfg.get("hf_tokenizer_name") or text_cfg.get("hf_model_name"):
-        raise ValueError(f"{name} needs a tokenizer of its own: only models with CLIP's BPE vocabulary are supported")
+def _own_tokenizer(name: str, text_cfg: dict[str, Any]) -> str:
+    """Return a published model's own tokenizer as JSON, cutting and padding to its context; "" where it has CLIP's.
+
+    Raises: ValueError: a text tower that is not open_clip's own, or a tokenizer used in a way that is not known here.
+            OSError: the tokenizer's files are not there, and cannot be fetched.
+    """
+    if text_cfg.get("hf_model_name"):
+        raise ValueError(f"the text tower of {name} is not supported: use a model with open_clip's own")
+    if not text_cfg.get("hf_tokenizer_name"):
+        return ""
+    if set(text_cfg.get("tokenizer_kwargs", {})) - {"clean"} or text_cfg.get("tokenizer_mode"):
+        raise ValueError(f"{name} uses its tokenizer in a way that is not supported: choose another model")
+    theirs = open_clip.get_tokenizer(name).tokenizer
+    tokenizer, context = theirs.backend_tokenizer, int(text_cfg["context_length"])
+    tokenizer.enable_truncation(context)
+    tokenizer.enable_padding(length=context, pad_id=theirs.pad_token_id, pad_token=theirs.pad_token)
+    return str(tokenizer.to_str())
 
 
 def to_grain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import ArrayLike
@@ -18,6 +16,7 @@ from tokenizers import Tokenizer
 from grain.checkpoint import IMAGE_GRAPH, TEXT_GRAPH, CheckpointError, CheckpointInfo, read_config, read_info, verify
 from grain.config import ClassTexts, GrainConfig
 from grain.portable.files import TOKENIZER
+from grain.portable.texts import CLEANING
 from grain.preprocess import image_to_array
 from grain.structures import Array, ImageFeatures, RegionRanking
 from grain.time_limit import check_time
@@ -42,6 +41,7 @@ class OnnxEncoder:
             self.config = GrainConfig.from_json(facts["model"])
             self.logit_scale = math.exp(float(facts["logit_scale"]))
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            self._clean = CLEANING[self.config.text_cfg.get("tokenizer_kwargs", {}).get("clean", "lower")]
             self._images, self._texts = (_session(folder / name) for name in (IMAGE_GRAPH, TEXT_GRAPH))
         except Exception as error:  # whatever a library raises on a foreign file, the checkpoint cannot be used
             reason = " ".join(str(error).split())[:200]
@@ -96,7 +96,7 @@ class OnnxEncoder:
 
     def tokens(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the token ids of texts, [T, L], L the model's context."""
-        rows = self._tokenizer.encode_batch([clean(text) for text in texts])
+        rows = self._tokenizer.encode_batch([self._clean(text) for text in texts])
         return np.array([row.ids for row in rows], np.int64)
 
     def rank_regions(
@@ -104,12 +104,6 @@ class OnnxEncoder:
     ) -> RegionRanking:
         """Rank the regions by cosine; the model has no measure of presence."""
         return RegionRanking.by_cosine(features, embeds)
-
-
-def clean(text: str) -> str:
-    """Mend a text as open_clip does before it is cut into pieces: broken encodings, entities, white space, capitals."""
-    mended = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(mended.split()).lower()
 
 
 def _session(graph: Path) -> ort.InferenceSession:

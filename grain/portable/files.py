@@ -36,12 +36,13 @@ def write_tokenizer(
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
     tokenizer.enable_truncation(context_length)
     tokenizer.enable_padding(length=context_length, pad_id=0, pad_token=next(t for t, i in vocabulary.items() if not i))
+    save_tokenizer(tokenizer, folder, bos_token=START, eos_token=END)
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, **facts: str) -> None:
+    """Write a tokenizer that cuts and pads, as transformers finds it too. facts: the names of its marks."""
     tokenizer.save(str(folder / TOKENIZER))
-    facts = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context_length,
-        "bos_token": START,
-        "eos_token": END,
-        "pad_token": next(token for token, number in vocabulary.items() if number == 0),
-    }
-    (folder / TOKENIZER_CONFIG).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    padding = tokenizer.padding or {}
+    known = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": padding["length"], **facts}
+    known["pad_token"] = padding["pad_token"]
+    (folder / TOKENIZER_CONFIG).write_text(json.dumps(known, indent=1), encoding="utf-8")

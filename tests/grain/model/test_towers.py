@@ -10,12 +10,19 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from grain.config import DecoderConfig
+from grain.config import CLIP_MEAN, CLIP_STD, DecoderConfig
 from grain.data.tokenizer import Tokenizer
 from grain.model.model import GrainModel
 from grain.model.pretrained import ImportConfig, export_open_clip, from_open_clip, from_pretrained, load_towers
 from grain.model.pretrained import main as import_weights
-from grain.model.towers import build_towers, needs_quick_gelu, open_clip_towers, to_grain_names, to_open_clip_names
+from grain.model.towers import (
+    build_towers,
+    needs_quick_gelu,
+    open_clip_towers,
+    shared_normalization,
+    to_grain_names,
+    to_open_clip_names,
+)
 from tests.support.tiny import Bomb, random_batch, tiny_config
 
 CONTEXT, VOCABULARY = (tiny_config().text_cfg[key] for key in ("context_length", "vocab_size"))
@@ -193,6 +200,13 @@ def test_a_file_of_openais_weights_is_recognised_by_its_name_or_its_folders(tmp_
     assert not needs_quick_gelu("ViT-B-16", str(weights / "openai" / "not-there.safetensors"))
 
 
+def test_a_file_of_weights_is_normalized_as_all_published_ones_of_its_architecture() -> None:
+    half = (0.5, 0.5, 0.5)
+    assert shared_normalization("ViT-B-16-SigLIP") == {"mean": half, "std": half}
+    assert shared_normalization("ViT-B-16") == {"mean": CLIP_MEAN, "std": CLIP_STD}
+    assert shared_normalization("ViT-L-14") == shared_normalization("tiny") == {}, "they differ, or there are none"
+
+
 @pytest.mark.parametrize("name", ["w.pt", "w.bin", "w.ckpt", "w.pth", "w.pkl", "w.PT", "weights", "w.safetensors"])
 def test_a_pickle_is_refused_as_open_clip_weights_whatever_its_name_and_runs_no_code(
     name: str, architecture: str, tmp_path: Path
@@ -224,7 +238,7 @@ def test_a_folder_whose_weights_are_a_pickle_is_refused_and_runs_no_code(name: s
         ("ViT-B-16", "missing.safetensors", "no file missing.safetensors"),
         ("ViT-B-16", "missing.bin", "convert it to .safetensors"),
         ("ViT-B-16", "no_such_tag", "check the tag"),
-        ("ViT-B-16-SigLIP", None, "tokenizer of its own"),
+        ("ViT-B-16-SigLIP", None, "could not load ViT-B-16-SigLIP"),  # its tokenizer is not here
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_in_one_sentence(name: str, weights: str | None, sentence: str) -> None:
