@@ -293,6 +293,21 @@ def test_the_threshold_and_all_regions_redraw_without_another_look(page: Page) -
     expect(page.locator("#stage .chip").first).to_contain_text("below 0.99")
 
 
+def test_the_regions_of_both_checkpoints_are_drawn_apart(page: Page) -> None:
+    mine = looked_at(page).count()
+    page.locator("#versus input").click()
+    page.get_by_role("option", name="sample", exact=True).click()
+    page.locator("#which input[value=both]").check()
+    others = page.locator("#stage .versus")
+    expect(others.first).to_be_attached()
+    expect(page.locator("#stage .region")).to_have_count(mine)
+    assert others.locator("rect.line[stroke-dasharray]").count() == others.count()
+    expect(page.locator("#stage .line-legend span")).to_contain_text(["photo, whole lines", "sample, dashed"])
+    page.locator("#which input[value=best]").check()
+    expect(others).to_have_count(0)
+    expect(page.locator("#stage .line-legend")).to_have_count(0)
+
+
 def test_alpha_mixes_whole_picture_and_regions(page: Page) -> None:
     expect(page.locator("#scores")).to_contain_text(
         "0.50 × whole picture + 0.50 × regions: mean over descriptions of the best region"
