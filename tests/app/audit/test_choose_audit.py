@@ -124,7 +124,7 @@ def test_an_audit_without_a_sample_says_so_where_it_should_be_judged(services: S
     page, judge = AuditPage(services), gr.Request(Request({"type": "http", PERSON_KEY: Person("eve", "curator")}))
     kinds = ["object", "attribute", "part", "count", "relation", "text"]
     for number, shown in ((newer, "No sample yet"), (older, "of the sample")):
-        panel, _ = page.judge(judge, "drawn", str(number), kinds, ["unsupported"], 1.0, "", "anybody")
+        panel = page.judge(judge, "drawn", str(number), kinds, ["unsupported"], 1.0, "", "anybody")
         assert shown in panel
 
 
