@@ -68,14 +68,6 @@ class AuditSourceFields(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AuditPosition:
-    """A person's place in an audit. sample: the claim's position in the sample, where it is judged blind."""
-
-    claim: int
-    sample: int | None
-
-
-@dataclass(frozen=True)
 class AuditPageParts:
     """The components that events come from or go to."""
 

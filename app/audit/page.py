@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.audit.layout import NO_CLAIM, AuditFilterFields, AuditPageParts, AuditPosition, AuditSourceFields, lay_out
+from app.audit.layout import NO_CLAIM, AuditFilterFields, AuditPageParts, AuditSourceFields, lay_out
 from app.core.page_values import whole_number
 from app.services import Services
 from app.ui.dataset_choice import open_dataset
@@ -43,6 +43,14 @@ TITLE, PATH = "Audit", "audit"
 NO_CHECKPOINT = ""
 ADVICE = "Open “Audit this data set” and press Audit."
 WRITES = ("decide", "agree", "fix", "undo")  # what the claim's buttons and keys write
+
+
+@dataclass(frozen=True)
+class AuditPosition:
+    """A person's place in an audit. sample: the claim's position in the sample, where it is judged blind."""
+
+    claim: int
+    sample: int | None
 
 
 @dataclass

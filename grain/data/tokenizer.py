@@ -77,14 +77,11 @@ class OwnTokenizer:
         Raises: ValueError: the tokenizer is none, or its texts are cleaned in a way that is not known here.
         """
         self.context_length = int(config.text_cfg["context_length"])
-        kind = config.text_cfg.get("tokenizer_kwargs", {}).get("clean", "whitespace")
+        kind = str(config.text_cfg["tokenizer_kwargs"]["clean"])
         if kind not in CLEANING:
             raise ValueError(f"expected texts cleaned by {', '.join(CLEANING)}, got {kind[:40]!r}")
         self._clean = CLEANING[kind]
-        try:
-            self._tokenizer = TokenizerOfFile.from_str(config.tokenizer)
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"its tokenizer cannot be read ({str(error)[:100]})") from error
+        self._tokenizer = _own(config.tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, [T, L] int64, L the whole context."""
@@ -92,7 +89,7 @@ class OwnTokenizer:
         return torch.tensor([row.ids for row in rows], dtype=torch.long).reshape(len(texts), self.context_length)
 
     def save(self, folder: Path) -> None:
-        """Write it as read_own_tokenizer reads it."""
+        """Write it beside the weights, where from_pretrained finds it."""
         save_tokenizer(self._tokenizer, folder)
 
 
@@ -106,6 +103,14 @@ def tokenizer_of(config: GrainConfig) -> Tokenizer | OwnTokenizer:
 def text_id(text: str) -> int:
     """Hash a text to 63 bits, equal on every process and machine: duplicate descriptions are one class."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@lru_cache(maxsize=2)
+def _own(tokenizer: str) -> TokenizerOfFile:
+    try:
+        return TokenizerOfFile.from_str(tokenizer)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"its tokenizer cannot be read ({str(error)[:100]})") from error
 
 
 @lru_cache(maxsize=4)

@@ -187,7 +187,9 @@ def open_clip_towers(name: str, weights: str | None) -> tuple[GrainConfig, dict[
     if weights is not None and Path(weights).is_file():
         config = replace(config, **shared_normalization(name))
     if tokenizer:
-        config = replace(config, tokenizer=tokenizer, text_cfg={**config.text_cfg, "hf_tokenizer_name": HERE})
+        clean = {"clean": "whitespace"} | config.text_cfg.get("tokenizer_kwargs", {})  # open_clip's default
+        text = {**config.text_cfg, "hf_tokenizer_name": HERE, "tokenizer_kwargs": clean}
+        config = replace(config, tokenizer=tokenizer, text_cfg=text)
     state = clip.state_dict()
     state.pop("logit_bias", None)  # of the sigmoid loss: one number added to every score decides nothing here
     return config, to_grain_names(state)

@@ -43,6 +43,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, **facts: str) -> None:
     """Write a tokenizer that cuts and pads, as transformers finds it too. facts: the names of its marks."""
     tokenizer.save(str(folder / TOKENIZER))
     padding = tokenizer.padding or {}
-    known = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": padding["length"], **facts}
-    known["pad_token"] = padding["pad_token"]
+    known = facts | {"model_max_length": padding["length"], "pad_token": padding["pad_token"]}
+    known["tokenizer_class"] = "PreTrainedTokenizerFast"
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(known, indent=1), encoding="utf-8")

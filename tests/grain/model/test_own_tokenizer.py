@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,18 @@ from grain.data.record import ShardRecord
 from grain.data.tokenizer import OwnTokenizer, tokenizer_of
 from grain.model.model import GrainModel
 from grain.model.onnx_export import OnnxExportConfig, export_onnx
-from grain.model.pretrained import ImportConfig, ModelCard, export_open_clip, from_open_clip, save_pretrained
+from grain.model.pretrained import (
+    ImportConfig,
+    ModelCard,
+    export_open_clip,
+    from_open_clip,
+    from_pretrained,
+    save_pretrained,
+)
 from grain.model.pretrained import main as import_weights
 from grain.model.publish import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, PublishConfig, open_clip_config, publish
 from grain.model.towers import open_clip_towers
+from grain.portable.encoder import OnnxEncoder
 from grain.portable.texts import CLEANING
 from grain.preprocess import image_to_array
 from grain.train.train import train
@@ -186,10 +195,23 @@ def test_what_is_not_known_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_does_not_say_how_texts_are_cleaned_keeps_their_capitals(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "plain")
+    known = json.loads((folder / OPEN_CLIP_CONFIG).read_text())
+    del known["model_cfg"]["text_cfg"]["tokenizer_kwargs"]
+    (tmp_path / "plain" / OPEN_CLIP_CONFIG).write_text(json.dumps(known))
+    import_weights(ImportConfig(f"local-dir:{tmp_path / 'plain'}", tmp_path / "mine"))
+    expected = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'plain'}")(["STAR", *TEXTS])
+    config = from_pretrained(tmp_path / "mine")[1]
+    assert torch.equal(tokenizer_of(config)(["STAR", *TEXTS]), expected)
+    light = OnnxEncoder(export_onnx(OnnxExportConfig(tmp_path / "mine", tmp_path / "light")))
+    assert light.tokens(["STAR", *TEXTS]).tolist() == expected.tolist()
+    assert open_clip_config(config)["model_cfg"]["text_cfg"]["tokenizer_kwargs"] == {"clean": "whitespace"}
+
+
 def test_a_tokenizer_that_is_none_is_said_so(model: tuple[GrainModel, GrainConfig]) -> None:
-    for change, sentence in (({"tokenizer": "{"}, "its tokenizer cannot be read"),):
-        with pytest.raises(ValueError, match=sentence):
-            OwnTokenizer(replace(model[1], **change))
+    with pytest.raises(ValueError, match="its tokenizer cannot be read"):
+        OwnTokenizer(replace(model[1], tokenizer="{"))
     odd = {**model[1].text_cfg, "tokenizer_kwargs": {"clean": "bleach"}}
     with pytest.raises(ValueError, match="expected texts cleaned by lower, whitespace, canonicalize, got 'bleach'"):
         OwnTokenizer(replace(model[1], text_cfg=odd))
