@@ -24,6 +24,7 @@ UNFAMILIAR = (  # on a card
     f"It has no `{FAMILIAR}`: it cannot tell pictures that are far from what it has seen; `grain.fit_familiarity` "
     "adds one."
 )
+TOKENIZER = "tokenizer.json"  # of its own, where it has one
 ONNX, IMAGE_GRAPH, TEXT_GRAPH = "onnx", "image.onnx", "text.onnx"  # a checkpoint without torch has graphs as weights
 MOST_JSON_BYTES = 2**20
 PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
@@ -201,14 +202,16 @@ def checkpoint_folder(target: Path) -> Iterator[Path]:
 
 
 def model_digest(folder: Path) -> str:
-    """Return the hex digest of what decides a checkpoint's embeddings, whatever its name: weights and configuration.
+    """Return the hex digest of what decides a checkpoint's embeddings, whatever its name.
+
+    Weights, configuration, and its tokenizer where it has one of its own.
 
     Raises: CheckpointError: no manifest, or no configuration.
     """
     names = ("name", "trained_on", "twin", *SCORING)
     config = {key: value for key, value in read_config(folder).items() if key not in names}
-    others = (".json", ".md", FAMILIAR)
-    weights = {name: digest for name, digest in _digests(folder).items() if not name.endswith(others)}
+    digests, others = _digests(folder), (".json", ".md", FAMILIAR)
+    weights = {name: digests[name] for name in digests if name == TOKENIZER or not name.endswith(others)}
     return hashlib.sha256(json.dumps([weights, config], sort_keys=True).encode()).hexdigest()
 
 

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer as TokenizerOfFile
 from torch import Tensor
 
 from grain.config import GrainConfig
-from grain.portable.files import save_tokenizer, write_tokenizer
 from grain.portable.texts import CLEANING
+from grain.portable.tokenizer_files import save_tokenizer, write_tokenizer
 
 FULL_VOCABULARY = 49408
 NOT_MERGES = 2 * 256 + 2  # bytes, bytes at a word's end, start and end of text
@@ -54,7 +54,7 @@ class Tokenizer:
         return torch.from_numpy(table)
 
     def save(self, folder: Path) -> None:
-        """Write it as a file that needs neither torch nor open_clip, see grain.portable.files."""
+        """Write it as a file that needs neither torch nor open_clip, see grain.portable.tokenizer_files."""
         ranked = [pair for pair in sorted(self._bpe.bpe_ranks, key=self._bpe.bpe_ranks.__getitem__) if len(pair) == 2]
         write_tokenizer(folder, vocabulary=self._bpe.encoder, merges=ranked, context_length=self.context_length)
 

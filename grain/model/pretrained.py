@@ -24,6 +24,7 @@ from grain.checkpoint import (
     COSINE_KINDS,
     METRICS,
     ONNX,
+    TOKENIZER,
     UNFAMILIAR,
     WEIGHTS,
     CheckpointError,
@@ -37,7 +38,6 @@ from grain.config import DecoderConfig, GrainConfig
 from grain.data.tokenizer import OwnTokenizer, tokenizer_of
 from grain.model.model import GrainModel
 from grain.model.towers import LOCAL_DIR, open_clip_towers, to_open_clip_names
-from grain.portable.files import TOKENIZER
 from grain.structures import REGION_RULES, SCHEMA_VERSION, RegionRule
 
 

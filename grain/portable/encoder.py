@@ -13,9 +13,17 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from tokenizers import Tokenizer
 
-from grain.checkpoint import IMAGE_GRAPH, TEXT_GRAPH, CheckpointError, CheckpointInfo, read_config, read_info, verify
+from grain.checkpoint import (
+    IMAGE_GRAPH,
+    TEXT_GRAPH,
+    TOKENIZER,
+    CheckpointError,
+    CheckpointInfo,
+    read_config,
+    read_info,
+    verify,
+)
 from grain.config import ClassTexts, GrainConfig
-from grain.portable.files import TOKENIZER
 from grain.portable.texts import CLEANING
 from grain.preprocess import image_to_array
 from grain.structures import Array, ImageFeatures, RegionRanking

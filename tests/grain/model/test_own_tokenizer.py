@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from grain import Predictor
-from grain.checkpoint import CheckpointError, verify
+from grain.checkpoint import CheckpointError, checkpoint_folder, model_digest, verify
 from grain.config import DecoderConfig, GrainConfig
 from grain.data.loader import collate
 from grain.data.record import ShardRecord
@@ -162,6 +162,19 @@ def test_saved_published_and_without_torch_it_stays_the_same(
     with torch.no_grad():
         again = theirs.encode_text(open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")(TEXTS), normalize=True)
     np.testing.assert_allclose(again.numpy(), expected, atol=1e-5)
+
+
+def test_another_tokenizer_is_another_model_though_the_weights_are_the_same(folder: Path, tmp_path: Path) -> None:
+    model, config = from_open_clip(f"local-dir:{folder}", None, DECODER)
+    save_pretrained(model, config, tmp_path / "one", card=ModelCard("one", "nothing"))
+    with checkpoint_folder(tmp_path / "other") as other:
+        for path in (tmp_path / "one").iterdir():
+            shutil.copy(path, other / path.name)
+        words = json.loads((other / "tokenizer.json").read_text())
+        vocabulary = words["model"]["vocab"]
+        vocabulary[-2], vocabulary[-1] = vocabulary[-1], vocabulary[-2]
+        (other / "tokenizer.json").write_text(json.dumps(words))
+    assert model_digest(tmp_path / "one") != model_digest(tmp_path / "other")
 
 
 def test_the_command_imports_it_and_a_lost_tokenizer_is_one_sentence(folder: Path, tmp_path: Path) -> None:

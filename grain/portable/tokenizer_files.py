@@ -1,4 +1,4 @@
-"""Name the files of a checkpoint without torch, and write its tokenizer as every library of tokenizers reads it."""
+"""Write the tokenizer of a checkpoint without torch, as every library of tokenizers reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+from grain.checkpoint import TOKENIZER
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
 START, END = "<start_of_text>", "<end_of_text>"
 PIECES = r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # open_clip's
 
