@@ -26,8 +26,8 @@ from curation.review.near_duplicates import copies_of
 from db.engine import Session, reading
 from db.models import Image, RegionRow, ReviewAct
 from db.queries.curate_filter import ChosenRegions, CurateFilter
-from db.queries.data_set_queries import get_image, lookalike_page
-from db.queries.embedding_map_queries import PointFacts, picture_facts, pictures_by_id, region_facts
+from db.queries.data_set_queries import get_image, lookalike_page, pictures_by_id
+from db.queries.embedding_map_queries import PointFacts, picture_facts, region_facts
 from db.queries.region_queries import get_region, regions_of
 from db.queries.review_queries import RegionSelection
 from grain.structures import Array

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, Literal, TypeVar
 
-from curation.exchange.formats import from_pixels_xywh, located, parse_json, plain_json, to_pixels_xywh
+from curation.exchange.formats import NoAreaError, from_pixels_xywh, located, parse_json, plain_json, to_pixels_xywh
 from curation.files.records import (
     DescriptionRecord,
     PictureRecord,
@@ -86,7 +86,7 @@ def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureR
     ):
         if isinstance(content, RegionRecord):
             regions[number].append(content)
-        else:
+        elif content is not None:
             plain = pictures[number]
             plain["caption"], plain["facts"] = with_captions(
                 plain.get("caption", ""), plain.get("facts", {}), [content]
@@ -138,8 +138,8 @@ def _picture(item: Any) -> tuple[int, dict[str, Any]]:
 
 def _annotation_of(
     item: Any, pictures: Mapping[int, Mapping[str, Any]], names: Mapping[int, str], *, left_out: Counter[str]
-) -> tuple[int, RegionRecord | str]:
-    """Return the number of an annotation's picture, and its region or the picture's caption."""
+) -> tuple[int, RegionRecord | str | None]:
+    """Return the number of an annotation's picture, and its region or the picture's caption; None if it is left out."""
     entry = an_object(item, "an annotation")
     number = parse_integer(entry.get("image_id"), "image_id")
     plain = pictures.get(number)
@@ -148,7 +148,14 @@ def _annotation_of(
     left_out.update(key for key in UNREAD if entry.get(key))
     if "bbox" not in entry and "caption" in entry:
         return number, text(entry["caption"], "caption")
-    xyxy = from_pixels_xywh(entry.get("bbox"), int(plain["width"]), int(plain["height"]))
+    if entry.get("iscrowd"):  # a box around many, which no text describes as one
+        left_out["crowd"] += 1
+        return number, None
+    try:
+        xyxy = from_pixels_xywh(entry.get("bbox"), int(plain["width"]), int(plain["height"]))
+    except NoAreaError:
+        left_out["box without area"] += 1
+        return number, None
     return number, RegionRecord(xyxy, _described(entry, names), parse_integer(entry.get("region_id", 0), "region_id"))
 
 

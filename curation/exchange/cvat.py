@@ -9,6 +9,7 @@ Source: CVAT's documentation of its XML annotation format.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -58,12 +59,12 @@ def from_image(image: ElementTree.Element, left_out: Counter[str] | None = None)
         if tag.get("label") == PICTURE and (ours := _ours(tag)) is not None:
             plain = {**ours, "width": plain["width"], "height": plain["height"]}
     picture = picture_from(plain, regions=())
-    if left_out is not None:
-        left_out.update(child.tag for child in image if child.tag not in ("tag", "box"))
+    left_out = Counter() if left_out is None else left_out
+    left_out.update(child.tag for child in image if child.tag not in ("tag", "box"))
     regions = []
     for number, box in enumerate(image.findall("box"), start=1):
         with located(f"box {number}"):
-            regions.append(_region(box, picture))
+            regions.append(_region(box, picture, left_out))
     return picture_from(plain, regions=tuple(regions))
 
 
@@ -116,15 +117,30 @@ def _ours(element: ElementTree.Element) -> dict[str, Any] | None:
     return None
 
 
-def _region(box: ElementTree.Element, picture: PictureRecord) -> RegionRecord:
+def _region(box: ElementTree.Element, picture: PictureRecord, left_out: Counter[str]) -> RegionRecord:
     label = text(box.get("label"), "label")
     corners = [_decimal(box.get(name), name) for name in ("xtl", "ytl", "xbr", "ybr")]
+    if turned := _decimal(box.get("rotation", "0"), "rotation"):
+        left_out["rotation"] += 1
+        corners = _around(corners, float(turned), picture)
     xyxy = from_pixels_xyxy(corners, picture.width, picture.height)
     ours = _ours(box) or {}
     descriptions = descriptions_from_json(ours["descriptions"]) if "descriptions" in ours else ()
     if not descriptions or writable(descriptions[0].text) != label:  # somebody gave it another label
         return RegionRecord(xyxy, (DescriptionRecord(label),))
     return RegionRecord(xyxy, descriptions, parse_integer(ours.get("region_id", 0), "region_id"))
+
+
+def _around(corners: list[Decimal], degrees: float, picture: PictureRecord) -> list[Decimal]:
+    """Return the upright box around a box that is turned about its middle, within its picture."""
+    left, top, right, bottom = map(float, corners)
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    wide, high = right - left, bottom - top
+    half = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
+    middle, size = ((left + right) / 2, (top + bottom) / 2), (picture.width, picture.height)
+    found = [centre + sign * extent for sign in (-1, 1) for centre, extent in zip(middle, half, strict=True)]
+    inside = [min(max(at, 0.0), side) for at, side in zip(found, size * 2, strict=True)]
+    return [Decimal(repr(round(at, 6))) for at in inside]
 
 
 def _decimal(value: str | None, name: str) -> Decimal:

@@ -33,6 +33,7 @@ from grain.structures import SCHEMA_VERSION
 
 MANIFEST = MAIN_FILE["shards"]
 IMAGES, BEFORE = "images", ".images-before"
+ONLY_JPEG = ("shards", "voc")  # formats whose readers look for nothing else
 
 
 @dataclass
@@ -89,7 +90,7 @@ class ExportWriter:
         self, records: Iterable[PictureRecord], split: str = "all"
     ) -> Iterator[tuple[PictureRecord, PictureFile]]:
         """Yield each record with its picture; unreadable ones are counted and skipped."""
-        with PictureFileReader(kinds=(JPEG,) if self.config.format == "shards" else None) as originals:
+        with PictureFileReader(kinds=(JPEG,) if self.config.format in ONLY_JPEG else None) as originals:
             by_id: dict[int, PictureRecord] = {}
             for image, prepared in originals.prepared(self._rows(records, by_id)):
                 record = by_id.pop(image.id)
@@ -116,18 +117,27 @@ class ExportWriter:
                 by_id[image.id] = record
                 yield image
 
+    @property
+    def images(self) -> str:
+        """Return the folder of the pictures, where they are files."""
+        return voc.IMAGES if self.config.format == "voc" else IMAGES
+
+    def folder_of(self, record: PictureRecord) -> str:
+        """Return where a picture lies: in a folder of few, but where a format wants all in one."""
+        return f"{voc.IMAGES}/" if self.config.format == "voc" else f"{IMAGES}/{record.sha256[:2]}/"
+
     def named(self, record: PictureRecord, folder: str = "") -> PictureRecord:
         """Return a record with the file name that its picture was written under."""
         return replace(record, file_name=folder + self.renamed.get(record.id, record.file_name))
 
     def write_files(self, selection: ExportSelection) -> None:
         """Write the pictures as files, then the file with their records."""
-        images, kept = self.out / IMAGES, self.out / BEFORE
+        images, kept = self.out / self.images, self.out / BEFORE
         self.main_file.unlink(missing_ok=True)
         _set_aside(images, kept)
         for record, prepared in self.pictures(selection):
-            name = Path(_folder_of(record)) / self.named(record).file_name
-            _put(self.out / name, prepared.content, kept / name.relative_to(IMAGES))
+            name = Path(self.folder_of(record)) / self.named(record).file_name
+            _put(self.out / name, prepared.content, kept / name.relative_to(self.images))
         shutil.rmtree(kept, ignore_errors=True)
         records = _WrittenPictures(selection, self)
         self._write_beside(records)
@@ -154,7 +164,7 @@ class ExportWriter:
             yolo.write_labels(records, self.out)
         elif self.config.format == "voc":
             shutil.rmtree(self.out / voc.ANNOTATIONS, ignore_errors=True)
-            voc.write_annotations(records, self.out, IMAGES)
+            voc.write_annotations(records, self.out)
 
     def write_shards(self, selection: ExportSelection, classes: Classes) -> None:
         """Write the shards of every split, classes.json and the manifest."""
@@ -206,11 +216,7 @@ class _WrittenPictures:
     def __iter__(self) -> Iterator[PictureRecord]:
         for record in self.selection:
             if record.id not in self.writer.missing:
-                yield self.writer.named(record, _folder_of(record))
-
-
-def _folder_of(record: PictureRecord) -> str:
-    return f"{IMAGES}/{record.sha256[:2]}/"
+                yield self.writer.named(record, self.writer.folder_of(record))
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

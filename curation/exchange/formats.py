@@ -66,7 +66,7 @@ MAIN_FILE: dict[str, str] = {
     "coco": "annotations.json",
     "odvg": "annotations.jsonl",
     "yolo": "data.yaml",
-    "voc": "ImageSets/Main/all.txt",
+    "voc": "ImageSets/Main/trainval.txt",
     "fiftyone": "labels.json",
     "cvat": "annotations.xml",
     "finehard": "finehard.json",
@@ -82,6 +82,10 @@ FEWEST_DIGITS, MOST_DIGITS = 15, 40  # 18 are enough unless x + width nearly can
 
 
 # ------------------------------------------------------------------------------------ what is lost
+
+
+class NoAreaError(UserError):
+    """A box of no width or height, as programs leave them after a slip of the mouse."""
 
 
 @dataclass(frozen=True)
@@ -338,7 +342,7 @@ def _box(corners: tuple[Decimal, ...], width: int, height: int, *, values: Any) 
         clipped.append(min(max(_part(at, side), 0.0), 1.0))
     x1, y1, x2, y2 = clipped
     if not (x1 < x2 and y1 < y2):
-        raise UserError(f"expected a bbox with an area, got {_listed(values)}: correct it or leave it out")
+        raise NoAreaError(f"expected a bbox with an area, got {_listed(values)}: correct it or leave it out")
     return (x1, y1, x2, y2)
 
 
@@ -351,7 +355,7 @@ def _unit_box(corners: tuple[Decimal, ...], width: int, height: int, *, values: 
         clipped.append(min(max(float(at), 0.0), 1.0))
     x1, y1, x2, y2 = clipped
     if not (x1 < x2 and y1 < y2):
-        raise UserError(f"expected a box with an area, got {_listed(values)}: correct it or leave it out")
+        raise NoAreaError(f"expected a box with an area, got {_listed(values)}: correct it or leave it out")
     return (x1, y1, x2, y2)
 
 

@@ -1,8 +1,9 @@
-"""Find a data set's picture for a record, by its content's hash, its file name, or the stem of that."""
+"""Find a data set's picture for a record, by its content's hash, its path, its file name, or the stem of that."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,14 +12,20 @@ from curation.files.records import PictureRecord
 from curation.versions.state import name_of
 from db.engine import Engine, reading
 from db.models import Image
-from db.queries.data_set_queries import find_images, image_page
+from db.queries.data_set_queries import find_images, image_page, pictures_by_id
 
 PAGE = 5_000
+INDEXED = 3  # last parts of a path
+MOST_NAMESAKES = 64  # pictures of one name, among which a path decides
+SPLIT = re.compile(r"(train|test|val|dev)(?:ing|id|idation)?(?:[-_]?\d+)?", re.IGNORECASE)
 
 
 @dataclass
 class PictureFinder:
     """Finds a data set's picture for a record; names are indexed only when a record without hash comes.
+
+    Of the pictures of one name it is the one whose folders agree the furthest. A name alone counts where the record
+    names no folder, or where nothing speaks against it: another shape, another split.
 
     by_stem: `7.jpg` of a record is any `7.*`; where there is none, any `7_*.*`, as Flickr8k names Flickr30k's pictures.
     """
@@ -26,37 +33,53 @@ class PictureFinder:
     engine: Engine
     dataset_id: int
     by_stem: bool = False
-    _by_name: dict[bytes, int] | None = None
+    _by_name: dict[bytes, tuple[int, ...]] | None = None
 
     def find(self, records: Sequence[PictureRecord]) -> tuple[list[tuple[int, PictureRecord]], list[str]]:
         """Return the records whose picture is there, with its id; and the file names of those that are not."""
+        namesakes = [() if record.sha256 else self._namesakes(record.file_name) for record in records]
         with reading(self.engine) as session:
             hashes = {record.sha256 for record in records if record.sha256}
             by_hash = find_images(session, dataset_id=self.dataset_id, sha256s=hashes)
+            images = pictures_by_id(session, ids=[*{number for some in namesakes for number in some}])
+        by_id = {image.id: image for image in images}
         found, missing = [], []
-        for record in records:
-            image = by_hash.get(record.sha256)
-            number = image.id if image else 0 if record.sha256 else self._named(record.file_name)
-            if number:
-                found.append((number, record))
+        for record, numbers in zip(records, namesakes, strict=True):
+            named = [by_id[number] for number in numbers if number in by_id]
+            image = by_hash.get(record.sha256) if record.sha256 else self._choose(record, named)
+            if image:
+                found.append((image.id, record))
             else:
                 missing.append(record.file_name)
         return found, missing
 
-    def _named(self, name: str) -> int:
-        """Return the id of the picture of a name; 0 where none has it, or several have."""
+    def _choose(self, record: PictureRecord, named: Sequence[Image]) -> Image | None:
+        """Return which of the pictures of its name a record means; None where it could be several, or none of them."""
+        if self.by_stem:
+            return named[0] if len(named) == 1 else None
+        path = _parts(record.file_name)
+        agreeing = [_agreement(path, image) for image in named]
+        best = max(agreeing, default=0)
+        if agreeing.count(best) != 1:
+            return None
+        image = named[agreeing.index(best)]
+        likely = len(named) == 1 and _same_shape(record, image) and _no_other_split(path, image)
+        return image if best > 1 or len(path.parts) == 1 or likely else None
+
+    def _namesakes(self, name: str) -> tuple[int, ...]:
+        """Return the ids of the pictures that share the most of a path; none where they are too many."""
         if self._by_name is None:
             self._by_name = {}
             for image in self._images():
                 path = _path(image)
-                names = _stems(path) if self.by_stem else (path.name, "/".join(path.parts[-2:]), name_of(image))
-                for known in {*names}:
-                    key = _short(known)
-                    # a name that two pictures have names neither
-                    self._by_name[key] = image.id if self._by_name.get(key, image.id) == image.id else 0
-        path = PurePosixPath(name.replace("\\", "/"))
-        tries = (f"{path.stem}.*", f"{path.stem}_*.*") if self.by_stem else ("/".join(path.parts[-2:]), path.name)
-        return next((self._by_name[key] for key in map(_short, tries) if key in self._by_name), 0)
+                for known in {*(_stems(path) if self.by_stem else [*_tails(path), name_of(image)])}:
+                    there = self._by_name.get(_short(known), ())
+                    if len(there) <= MOST_NAMESAKES:
+                        self._by_name[_short(known)] = (*there, image.id)
+        path = _parts(name)
+        tries = (f"{path.stem}.*", f"{path.stem}_*.*") if self.by_stem else [*_tails(path)]
+        known = next((self._by_name[key] for key in map(_short, tries) if key in self._by_name), ())
+        return known if len(known) <= MOST_NAMESAKES else ()
 
     def _images(self) -> Iterator[Image]:
         after = 0
@@ -69,8 +92,44 @@ class PictureFinder:
             after = page[-1].id
 
 
+def _parts(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
 def _path(image: Image) -> PurePosixPath:
-    return PurePosixPath((image.member if image.origin_row is None else "") or image.location.replace("\\", "/"))
+    return _parts((image.member if image.origin_row is None else "") or image.location)
+
+
+def _tails(path: PurePosixPath) -> Iterator[str]:
+    """Yield the last parts of a path, the longest first."""
+    for many in range(min(INDEXED, len(path.parts)), 0, -1):
+        yield "/".join(path.parts[-many:])
+
+
+def _agreement(path: PurePosixPath, image: Image) -> int:
+    """Return how many last parts a path shares with a picture's; more than any where it is the name of an export."""
+    if path.name == name_of(image):
+        return len(path.parts) + 1
+    pairs = zip(reversed(path.parts), reversed(_path(image).parts), strict=False)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), len(path.parts))
+
+
+def _same_shape(record: PictureRecord, image: Image) -> bool:
+    """Return whether a record's size can be the picture's, enlarged, reduced, or not yet upright."""
+    sizes = (image.width, image.height), (image.height, image.width)
+    rounding = max(record.width, record.height, image.width, image.height)
+    return any(abs(record.width * high - record.height * wide) <= rounding for wide, high in sizes)
+
+
+def _no_other_split(path: PurePosixPath, image: Image) -> bool:
+    one, other = (_split(each) for each in (path, _path(image)))
+    return not one or not other or one == other
+
+
+def _split(path: PurePosixPath) -> str:
+    """Return the split that a path's folders name; "" for none."""
+    named = [found[1].lower() for part in path.parts[:-1] if (found := SPLIT.fullmatch(part))]
+    return named[-1] if named else ""
 
 
 def _stems(path: PurePosixPath) -> Iterator[str]:

@@ -29,7 +29,7 @@ from curation.exchange.xml_files import escaped, parse_xml, whole_in
 from curation.files.records import Box, PictureRecord, RegionRecord, picture_from, shown, text
 from user_errors import UserError
 
-ANNOTATIONS = "Annotations"
+ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 MOST_BYTES = 4_000_000  # of one file
 UNREAD = ("mask", "polygon", "part")  # of objects; counted and left out
 OBJECT = (
@@ -84,11 +84,10 @@ def write(records: Iterable[PictureRecord], file: IO[bytes]) -> None:
         file.write(f"{_stem(record)}\n".encode())
 
 
-def write_annotations(records: Iterable[PictureRecord], out: Path, images: str) -> None:
-    """Write an XML file a picture below `Annotations`, where its picture lies below `images`."""
+def write_annotations(records: Iterable[PictureRecord], out: Path) -> None:
+    """Write an XML file a picture into `Annotations`."""
     for record in records:
-        name = PurePosixPath(record.file_name).relative_to(images).with_suffix(".xml")
-        write_atomically(out / ANNOTATIONS / name, to_xml(record), sync="none")
+        write_atomically(out / ANNOTATIONS / f"{_stem(record)}.xml", to_xml(record), sync="none")
 
 
 def read(

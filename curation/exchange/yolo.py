@@ -53,11 +53,16 @@ def to_label(record: PictureRecord, numbers: Mapping[str, int]) -> str:
 
 
 def from_label(
-    label: str, names: Mapping[int, str], picture: PictureHeader, *, left_out: Counter[str] | None = None
+    label: str,
+    names: Mapping[int, str],
+    picture: PictureHeader,
+    *,
+    poses: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> PictureRecord:
     """Return the picture of a text of boxes.
 
-    Args:   left_out: content that cannot be imported is counted here, by kind.
+    Args:   poses: keypoints follow each box. left_out: content that cannot be imported is counted here, by kind.
     Raises: UserError: no such text; names the line.
     """
     left_out = Counter() if left_out is None else left_out
@@ -65,7 +70,11 @@ def from_label(
     for number, line in enumerate(label.split("\n"), start=1):
         if line.strip():
             with located(f"line {number}"):
-                box, one = _line(line.split(), names, picture=picture, left_out=left_out)
+                fields = line.split()
+                if poses and len(fields) > BOX:
+                    left_out["keypoints"] += 1
+                    fields = fields[:BOX]
+                box, one = _line(fields, names, picture=picture, left_out=left_out)
                 described.setdefault(box, []).append(one)
     plain = {"file_name": picture.file_name, "width": picture.width, "height": picture.height}
     return picture_from(plain, regions=tuple(RegionRecord(box, tuple(some)) for box, some in described.items()))
@@ -96,7 +105,8 @@ def read(path: Path, left_out: Counter[str] | None = None, refused: list[str] | 
     Raises: UserError: no such folder, or data.yaml cannot be read.
     """
     main = path / MAIN if path.is_dir() else path
-    names = _names(main)
+    facts = _facts(main)
+    names, poses = _names(facts.get("names"), main.name), "kpt_shape" in facts
     root = main.parent
     labels = sorted(file for file in root.rglob("[!.]*.txt") if LABELS in file.relative_to(root).parts[:-1])
     if not labels:
@@ -107,7 +117,7 @@ def read(path: Path, left_out: Counter[str] | None = None, refused: list[str] | 
         name = file.relative_to(root).as_posix()
         with located(shown(name)):
             label = decode_text(read_bounded(file, MOST_LABEL_BYTES))
-            return from_label(label, names, pictures.header(_picture_of(name)), left_out=counts)
+            return from_label(label, names, pictures.header(_picture_of(name)), poses=poses, left_out=counts)
 
     yield from each_file(labels, of_label, left_out=left_out, refused=refused)
 
@@ -118,7 +128,7 @@ def _picture_of(label: str) -> str:
     return f"{before}/{IMAGES}/{after}".removeprefix("/").removesuffix(".txt")
 
 
-def _names(main: Path) -> dict[int, str]:
+def _facts(main: Path) -> dict[str, Any]:
     if not main.is_file():
         raise UserError(f"expected a folder with {MAIN}, got {main.parent} without one: name the file itself")
     try:
@@ -126,10 +136,13 @@ def _names(main: Path) -> dict[int, str]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         words = " ".join(str(error).split())[:200]
         raise UserError(f"{main.name}: expected YAML, got something else ({words}): write the file again") from error
-    names: Any = found.get("names") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _names(names: Any, file: str) -> dict[int, str]:
     pairs = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(pairs, dict) or not all(isinstance(number, int) for number in pairs):
-        raise UserError(f"{main.name}: expected `names`, a list or numbers with names, got {shown(names)}: add it")
+        raise UserError(f"{file}: expected `names`, a list or numbers with names, got {shown(names)}: add it")
     return {number: str(text) for number, text in pairs.items()}
 
 

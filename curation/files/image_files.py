@@ -6,6 +6,7 @@ What a file is is told from its first bytes without a decoder: hostile ones are 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ JPEG_QUALITY = 95
 FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of a JPEG: what says its size and number of colours
 APP1, START_OF_SCAN = 0xE1, 0xDA
 EXIF = (b"EXIF", b"eXIf")  # of WebP and PNG
+XMP_TURN = re.compile(rb"tiff:Orientation(?:=[\"']|>)([0-9])")  # Pillow turns by it where EXIF says nothing
+PACKED_XMP = b"XML:com.adobe.xmp\0\1"  # of PNG, compressed
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class PictureFileReader(PictureReader):
 
 
 def plain_kind(content: bytes) -> str:
-    """Return the suffix if every program reads the file alike; "" for one turned by EXIF, CMYK or unusual."""
+    """Return the suffix if every program reads the file alike; "" for one turned by EXIF or XMP, CMYK or unusual."""
+    if PACKED_XMP in content or any(turn != b"1" for turn in XMP_TURN.findall(content)):
+        return ""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         kind = WEBP
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from user_errors import UserError
 
 COMPANIONS = ("txt", "json", "cls")  # beside a picture of the same name: its caption, and what else is known of it
 COMPANION_BYTES = 1_000_000
-GROUP_FILES = 32  # of one name in an archive: pictures and companions
+GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
@@ -239,7 +240,7 @@ class _SourceReader:
         try:
             for entry in archive.entries():
                 found = self._entry(path, archive, entry)
-                if group and (_key(group[0].member) != _key(found.member) or len(group) == GROUP_FILES):
+                if group and (_key(group[0].member) != _key(found.member) or _full(group, found)):
                     yield from _captioned(group)
                     group = []
                 group.append(found)
@@ -293,6 +294,12 @@ class _SourceReader:
         return replace(found, location=str(path))
 
 
+def _full(group: list[FoundFile], found: FoundFile) -> bool:
+    """Tell whether a file begins another group, though its key is the same: never between a picture and its own."""
+    another_name = group[-1].member.rpartition(".")[0] != found.member.rpartition(".")[0]
+    return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
+
+
 def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
     """Yield the pictures of a group of files of one name, with the caption that the others give."""
     by_name = {found.member: found for found in group}
@@ -309,13 +316,18 @@ def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
 
 def _captions(companions: Iterable[tuple[str, bytes]]) -> tuple[str, ...]:
     """Return the text beside a picture, else what its JSON says. companions: name and content."""
-    texts = {name.rpartition(".")[2].lower(): content.decode(errors="replace") for name, content in companions}
+    texts = {name.rpartition(".")[2].lower(): _text(content) for name, content in companions}
     if text := texts.get("txt", "").strip():
         return (text,)
     try:
         return captions_of(json.loads(texts.get("json", "{}")))
     except (ValueError, RecursionError):
         return ()
+
+
+def _text(content: bytes) -> str:
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding, errors="replace")
 
 
 def _read_or_nothing(path: Path, limits: Limits) -> bytes:

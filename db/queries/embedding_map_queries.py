@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select as select_rows
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from db.models import Image, RegionRow
 from db.queries.bulk import IN_LIST, batches
@@ -43,11 +43,3 @@ def picture_facts(session: Session, *, ids: Sequence[int]) -> dict[int, PointFac
         for number, review, facts in session.connection().execute(asked):
             found[number] = PointFacts(review, "", (facts or {}).get(CLASS, ""))
     return found
-
-
-def pictures_by_id(session: Session, *, ids: Sequence[int]) -> list[Image]:
-    """Return images in the order of their ids; those that are gone are left out."""
-    found: dict[int, Image] = {}
-    for some in batches(ids, IN_LIST):
-        found |= {image.id: image for image in session.exec(select(Image).where(col(Image.id).in_(some)))}
-    return [found[number] for number in ids if number in found]

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from curation.exchange.annotation_files import read_file
 from curation.exchange.export import command_line, export
@@ -509,6 +510,14 @@ def test_a_config_that_cannot_be_is_refused(options: dict[str, Any], complaint: 
 
 
 def test_only_files_that_everybody_reads_alike_are_copied() -> None:
+    def xmp(turn: int) -> bytes:
+        return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{turn}"/></x:xmpmeta>'.encode()
+
+    def in_png(tags: bytes, packed: bool) -> PngInfo:
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", tags.decode(), zip=packed)
+        return info
+
     rgb = Image.new("RGB", (8, 8))
     upright, level = Image.Exif(), Image.Exif()
     upright[274] = 1
@@ -520,7 +529,12 @@ def test_only_files_that_everybody_reads_alike_are_copied() -> None:
         ".gif": [encoded(rgb, "GIF")],
         ".bmp": [encoded(rgb, "BMP")],
     }
-    plain[".jpg"] += [encoded(rgb, "JPEG", exif=upright), encoded(rgb, "JPEG", exif=level)]
+    plain[".jpg"] += [
+        encoded(rgb, "JPEG", exif=upright),
+        encoded(rgb, "JPEG", exif=level),
+        encoded(rgb, "JPEG", xmp=xmp(1)),
+    ]
+    plain[".webp"].append(encoded(rgb, "WEBP", xmp=xmp(1)))
     for suffix, contents in plain.items():
         assert [plain_kind(content) for content in contents] == [suffix] * len(contents)
     odd = [
@@ -528,6 +542,8 @@ def test_only_files_that_everybody_reads_alike_are_copied() -> None:
         encoded(rgb.convert("CMYK"), "JPEG"),
         encoded(rgb, exif=TURNED),
         encoded(rgb, "WEBP", exif=TURNED),
+        *(encoded(rgb, kind, xmp=xmp(6)) for kind in ("JPEG", "WEBP")),
+        *(encoded(rgb, pnginfo=in_png(xmp(6), packed)) for packed in (False, True)),
         encoded(rgb, "TIFF"),
         b"\xff\xd8\xff\xe1\xff",
         b"",

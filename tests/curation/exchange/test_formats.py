@@ -415,6 +415,8 @@ def test_coco_of_another_program_is_read_and_what_is_left_out_is_counted() -> No
         {"image_id": 1, "caption": "the same pot"},
         {"image_id": 1, "caption": "a pot"},
         {"image_id": 1, "caption": "a pot on a stove"},
+        {"image_id": 1, "category_id": 5, "bbox": [10, 10, 20, 0]},
+        {"image_id": 1, "category_id": 5, "bbox": [0, 0, 90, 50], "iscrowd": 1},
     ]
     [picture] = coco.read(coco_of(annotations=rows), left_out)
     assert picture == PictureRecord(
@@ -426,7 +428,7 @@ def test_coco_of_another_program_is_read_and_what_is_left_out_is_counted() -> No
         facts={"caption 2": "the same pot", "caption 3": "a pot on a stove"},
         regions=(RegionRecord((0.1, 0.2, 0.3, 0.6), (DescriptionRecord("lid"),)),),
     )
-    assert left_out == {"segmentation": 1}
+    assert left_out == {"segmentation": 1, "box without area": 1, "crowd": 1}
 
 
 def test_what_open_groundingdino_does_with_a_line_succeeds() -> None:

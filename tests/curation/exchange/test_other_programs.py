@@ -11,6 +11,7 @@ import datasets
 import pytest
 import supervision
 from PIL import Image
+from torchvision.datasets import VOCDetection
 
 from curation.exchange.annotation_files import read_file
 from curation.exchange.export import export
@@ -73,19 +74,28 @@ def test_supervision_reads_an_export_as_yolo(lids: Engine, tmp_path: Path) -> No
 def test_supervision_reads_an_export_as_pascal_voc(lids: Engine, tmp_path: Path) -> None:
     out = exported(lids, tmp_path, "voc")
     found = 0
-    for folder in sorted((out / "Annotations").iterdir()):
-        read = supervision.DetectionDataset.from_pascal_voc(str(out / "images" / folder.name), str(folder))
-        for path, _, detections in read:
-            with Image.open(path) as image:
-                width, height = image.size
-            for xyxy in detections.xyxy:
-                assert xyxy == pytest.approx(
-                    [BOX[0] * width, BOX[1] * height, BOX[2] * width, BOX[3] * height], abs=1.5
-                )
-            found += len(detections)
+    for path, _, detections in supervision.DetectionDataset.from_pascal_voc(
+        str(out / "JPEGImages"), str(out / "Annotations")
+    ):
+        with Image.open(path) as image:
+            width, height = image.size
+        for xyxy in detections.xyxy:
+            assert xyxy == pytest.approx([BOX[0] * width, BOX[1] * height, BOX[2] * width, BOX[3] * height], abs=1.5)
+        found += len(detections)
     assert found == 12
-    stems = (out / "ImageSets" / "Main" / "all.txt").read_text().split()
-    assert sorted(stems) == sorted(path.stem for path in (out / "Annotations").rglob("*.xml")) and len(stems) == 7
+
+
+def test_torchvision_reads_an_export_as_pascal_voc_by_its_list(lids: Engine, tmp_path: Path) -> None:
+    out = exported(lids, tmp_path, "voc")
+    place = tmp_path / "VOCdevkit" / "VOC2012"
+    place.parent.mkdir()
+    out.rename(place)
+    read = VOCDetection(str(tmp_path), year="2012", image_set="trainval")
+    assert len(read) == 7
+    for picture, facts in read:
+        size = facts["annotation"]["size"]
+        assert picture.size == (int(size["width"]), int(size["height"]))
+    assert sum(len(facts["annotation"]["object"]) for _, facts in read) == 12
 
 
 def test_datasets_loads_an_exports_pictures_as_pictures(lids: Engine, tmp_path: Path) -> None:
@@ -149,6 +159,17 @@ def test_a_yolo_folder_of_another_program_is_read(tmp_path: Path) -> None:
     assert len(refused) == 2
     assert "'labels/train/lost.txt': expected the picture 'images/train/lost'" in refused[0]
     assert "line 1: expected the number of a class of data.yaml, got '7'" in refused[1]
+
+
+def test_yolos_poses_are_boxes_with_their_keypoints_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "images")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.2 0.4 0.2 0.4 0.28 0.28 0 0\n0 0.5 0.5 1 1\n")
+    (tmp_path / "data.yaml").write_text("names: {0: a lid}\nkpt_shape: [2, 2]")
+    left_out = Counter[str]()
+    [record] = read_file(tmp_path, "yolo", left_out)
+    assert record.regions[0] == LID and record.regions[1].xyxy == (0, 0, 1, 1)
+    assert left_out == {"keypoints": 1}
 
 
 def test_roboflows_yolo_folder_is_read_too(tmp_path: Path) -> None:
@@ -219,6 +240,31 @@ def test_cvats_xml_of_another_project_is_read_and_what_is_left_out_is_counted(tm
     first, second = read_file(tmp_path, "cvat", left_out)
     assert first == PictureRecord("", 100, 50, "a.png", regions=(LID,)) and second.regions == ()
     assert +left_out == {"polygon": 1}
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [
+        ("0.0", (0.1, 0.2, 0.3, 0.6)),
+        ("90.00", (0.1, 0.2, 0.3, 0.6)),  # a square
+        ("-45.0", (0.2 - 0.1414214, 0.4 - 0.2828427, 0.2 + 0.1414214, 0.4 + 0.2828427)),
+    ],
+)
+def test_the_upright_box_around_a_turned_one_of_cvat_is_read(
+    tmp_path: Path, degrees: str, expected: tuple[float, ...]
+) -> None:
+    (tmp_path / "annotations.xml").write_text(CVAT.replace('occluded="0"', f'occluded="0" rotation="{degrees}"'))
+    left_out: Counter[str] = Counter()
+    first, _ = read_file(tmp_path, "cvat", left_out)
+    assert first.regions[0].xyxy == pytest.approx(expected, abs=1e-6)
+    assert left_out["rotation"] == (degrees != "0.0")
+
+
+def test_a_turned_box_at_the_edge_of_cvat_stays_in_its_picture(tmp_path: Path) -> None:
+    wide = CVAT.replace('xtl="10.00" ytl="10.00" xbr="30.00"', 'xtl="0" ytl="20" xbr="100" rotation="90"')
+    (tmp_path / "annotations.xml").write_text(wide)
+    first, _ = read_file(tmp_path, "cvat")
+    assert first.regions[0].xyxy == pytest.approx((0.45, 0.0, 0.55, 1.0))
 
 
 def test_a_box_that_somebody_moved_or_labelled_anew_in_cvat_counts_as_it_is(lids: Engine, tmp_path: Path) -> None:

@@ -85,6 +85,37 @@ def test_captions_beside_pictures_are_theirs_and_the_rest_stands_for_itself(tmp_
     assert picture_names(["v.1.jpg", "v.2.jpg", "v.1.txt"]) == {"v.1.jpg": ["v.1.txt"], "v.2.jpg": []}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_captions_of_an_editor_that_writes_a_byte_order_mark_are_read(tmp_path: Path, encoding: str) -> None:
+    files: dict[str, bytes | str] = {
+        "1.jpg": jpeg(),
+        "1.txt": "a red lid\r\n".encode(encoding),
+        "2.jpg": jpeg(),
+        "2.json": json.dumps({"caption": "крышка"}, ensure_ascii=False).encode(encoding),
+    }
+    everything = found(write_all(tmp_path, files))
+    assert captions(everything) == {"1.jpg": "a red lid", "2.jpg": "крышка"} and not refusals(everything)
+
+
+@pytest.mark.parametrize("name", ["2024.05.01_{:04}", "photo.{:04}", "v.1.{:04}"])
+def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: Path, name: str) -> None:
+    files: dict[str, bytes] = {}
+    for number in range(70):
+        stem = name.format(number)
+        files[f"{stem}.jpg"] = jpeg(number)
+        if number:  # so that no group of a whole number of files is a picture's own
+            files |= {f"{stem}.json": b'{"caption": "not this one"}', f"{stem}.txt": f"caption {number}".encode()}
+    everything = found(write_zip(tmp_path / "a.zip", files))
+    assert captions(everything) == {
+        f"{name.format(number)}.jpg": f"caption {number}" if number else "" for number in range(70)
+    }
+
+
+def test_very_many_files_of_one_name_are_read_in_parts(tmp_path: Path) -> None:
+    everything = found(write_zip(tmp_path / "a.zip", {f"1.{number}": jpeg(number) for number in range(200)}))
+    assert len(everything) == 200 and [file.content is not None for file in everything] == [True] * 200
+
+
 def test_a_folder_of_shards_is_read_shard_by_shard_without_what_img2dataset_writes_about_them(tmp_path: Path) -> None:
     for number in range(2):
         files = {f"{number}{key}": jpeg(key) for key in range(2)}
