@@ -72,12 +72,12 @@ class PictureFinder:
             self._by_name = {}
             for image in self._images():
                 path = _path(image)
-                for known in {*(_stems(path) if self.by_stem else [*_tails(path), name_of(image)])}:
+                for known in {*(_stems(path) if self.by_stem else [*_tails(path), _stem(name_of(image))])}:
                     there = self._by_name.get(_short(known), ())
                     if len(there) <= MOST_NAMESAKES:
                         self._by_name[_short(known)] = (*there, image.id)
         path = _parts(name)
-        tries = (f"{path.stem}.*", f"{path.stem}_*.*") if self.by_stem else [*_tails(path)]
+        tries = (f"{path.stem}.*", f"{path.stem}_*.*") if self.by_stem else [*_tails(path), _stem(path.name)]
         known = next((self._by_name[key] for key in map(_short, tries) if key in self._by_name), ())
         return known if len(known) <= MOST_NAMESAKES else ()
 
@@ -108,10 +108,15 @@ def _tails(path: PurePosixPath) -> Iterator[str]:
 
 def _agreement(path: PurePosixPath, image: Image) -> int:
     """Return how many last parts a path shares with a picture's; more than any where it is the name of an export."""
-    if path.name == name_of(image):
+    if _stem(path.name) == _stem(name_of(image)):
         return len(path.parts) + 1
     pairs = zip(reversed(path.parts), reversed(_path(image).parts), strict=False)
     return next((at for at, (one, other) in enumerate(pairs) if one != other), len(path.parts))
+
+
+def _stem(name: str) -> str:
+    """Return an exported picture's name without its ending, which is another where it was encoded again."""
+    return name.partition(".")[0]
 
 
 def _same_shape(record: PictureRecord, image: Image) -> bool:
