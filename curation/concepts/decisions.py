@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.metadata import BATCH
 from curation.concepts.status import LEAK, NO_CLASS, person_name, status_of
 from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
 from curation.files.records import shown
 from db.engine import Engine, Session, retrying
-from db.models import Image
+from db.models import Image, LeakSuspect
 from db.queries.bulk import batches
 from db.queries.concept_label_queries import set_label
-from db.queries.concept_queries import Decision, decide_suspect, get_concept_set, suspects_of
+from db.queries.concept_queries import Decision, decide_suspect, dropped_suspects, get_concept_set
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import get_image
 from db.queries.edit_values import ImageChange
@@ -28,18 +30,10 @@ def decide_leak(engine: Engine, suspect_id: int, decision: Decision, *, expected
         row = decide_suspect(session, suspect_id=suspect_id, expected=expected, decision=decision, who=who)
         image = get_image(session, image_id=row.image_id)
         assert image is not None
-        drops = any(
-            one.decision == "drop"
-            for one in suspects_of(session, dataset_id=row.dataset_id)
-            if one.image_id == image.id
-        )
-        facts = dict(image.facts or {})
-        was = facts.get(LEFT_OUT, "")
-        if drops:
-            facts[LEFT_OUT] = was or f"{LEAK}: {row.against}"
-        elif was.startswith(LEAK):
-            del facts[LEFT_OUT]
-        change = ImageChange(facts=facts)
+        facts = {name: value for name, value in (image.facts or {}).items() if name != LEFT_OUT}
+        dropped = dropped_suspects(session, image_id=image.id)
+        reason = _left_out((image.facts or {}).get(LEFT_OUT, ""), dropped)
+        change = ImageChange(facts=facts | ({LEFT_OUT: reason} if reason else {}))
         edit_image(
             session, image_id=image.id, expected_version=image.version, who=who, change=change, reason="leak check"
         )
@@ -100,7 +94,8 @@ def settle_agreed(engine: Engine, dataset: str, who: str) -> int:
 
 def _settle_class(session: Session, image: Image, name: str, *, expected_version: int, who: str, reason: str) -> None:
     found = _class_named(session, image, name)
-    if (image.facts or {}).get(LEFT_OUT, NO_CLASS) != NO_CLASS:
+    left_out = (image.facts or {}).get(LEFT_OUT, NO_CLASS)
+    if left_out != NO_CLASS or dropped_suspects(session, image_id=image.id):
         raise UserError("This picture is left out as a leak: keep it first.")
     facts = {key: value for key, value in (image.facts or {}).items() if key not in (CLASS, LEFT_OUT, *FACTS)}
     facts |= {CLASS: found.name, **found.facts()} if found else {LEFT_OUT: NO_CLASS}
@@ -112,6 +107,21 @@ def _settle_class(session: Session, image: Image, name: str, *, expected_version
         change=ImageChange(facts=facts),
         reason=reason,
     )
+
+
+def _left_out(before: str, dropped: Sequence[LeakSuspect]) -> str:
+    """Return why a picture is left out after a decision on a leak; "" where it is used.
+
+    A leak comes before "none of these", which comes back with the picture; what a person wrote by hand stays.
+
+    Args: before: the reason so far. dropped: its suspects that are to be dropped.
+    """
+    of_leak = before.startswith(LEAK)
+    if before and before != NO_CLASS and not of_leak:
+        return before
+    no_class = NO_CLASS if before == NO_CLASS or (of_leak and before.endswith(f"; {NO_CLASS}")) else ""
+    leak = f"{LEAK}: {dropped[0].against}" if dropped else ""
+    return "; ".join(filter(None, (leak, no_class)))
 
 
 def _class_named(session: Session, image: Image, name: str) -> ConceptClass | None:

@@ -162,6 +162,12 @@ def suspects_of(session: Session, *, dataset_id: int) -> Sequence[LeakSuspect]:
     return session.exec(asked.order_by(col(LeakSuspect.image_id), col(LeakSuspect.id))).all()
 
 
+def dropped_suspects(session: Session, *, image_id: int) -> Sequence[LeakSuspect]:
+    """Return the suspects for which an image is to be dropped."""
+    asked = select(LeakSuspect).where(LeakSuspect.image_id == image_id, LeakSuspect.decision == "drop")
+    return session.exec(asked.order_by(col(LeakSuspect.id))).all()
+
+
 def decide_suspect(
     session: Session, *, suspect_id: int, expected: Decision, decision: Decision, who: str
 ) -> LeakSuspect:

@@ -28,7 +28,10 @@ from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
 from db.engine import Engine, open_engine, transaction
+from db.models import Image as Picture
 from db.queries.concept_label_queries import undo_label
+from db.queries.curate_queries import edit_image
+from db.queries.edit_values import ImageChange
 from grain.data.loader import find_shards, read_records
 from user_errors import UserError
 
@@ -99,6 +102,11 @@ def labelled(engine: Engine, *, differs: int = 1) -> None:
         label_picture(engine, image.id, NAMES[(row + (row < differs)) % CLASSES], who="bo")
 
 
+def picture(engine: Engine, image_id: int) -> Picture:
+    """As it is now."""
+    return next(one for one in status_of(engine, "fair").images if one.id == image_id)
+
+
 def said(engine: Engine) -> dict[str, str]:
     return {step.name: step.message for step in status_of(engine, "fair").steps()}
 
@@ -134,6 +142,43 @@ def test_a_dropped_leak_stays_in_sight_and_comes_back_when_it_is_kept(engine: En
         decide_leak(engine, leak.id, "keep", expected="", who="bo")
     decide_leak(engine, leak.id, "keep", expected="drop", who="bo")
     assert len(status_of(engine, "fair").kept) == PICTURES + 1
+
+
+def test_a_dropped_leak_stays_left_out_until_it_is_kept_whatever_else_was_decided(engine: Engine, home: Path) -> None:
+    save_classes(engine, "fair", classes(), who="ana", expected_version=1)
+    image_id = next(one.id for one in status_of(engine, "fair").images if one.location.endswith("z-leak.jpg"))
+
+    def settle(name: str) -> dict[str, str]:
+        version = picture(engine, image_id).version
+        settle_class(engine, image_id, name, expected_version=version, who="cy", reason=BOTH_SEEN)
+        return picture(engine, image_id).facts or {}
+
+    assert settle(NONE_OF_THESE)["left out"] == NO_CLASS
+    check(engine, home, LeaksConfig("fair", against="seen"))
+    leak = next(one for one in status_of(engine, "fair").suspects if one.how == "content")
+    decide_leak(engine, leak.id, "drop", expected="", who="ana")
+    assert (picture(engine, image_id).facts or {})["left out"] == f"{LEAK}: the data set seen; {NO_CLASS}"
+    with pytest.raises(UserError, match="left out as a leak: keep it first"):
+        settle(NAMES[0])
+    decide_leak(engine, leak.id, "keep", expected="drop", who="ana")
+    assert (picture(engine, image_id).facts or {})["left out"] == NO_CLASS, "what was decided before stands again"
+    assert settle(NAMES[0])["class"] == NAMES[0]
+    assert len(status_of(engine, "fair").kept) == PICTURES + 1
+
+
+def test_a_dropped_leak_whose_reason_went_on_another_page_is_no_picture_of_the_set(engine: Engine, home: Path) -> None:
+    prepared(engine, home)
+    [leak] = [one for one in status_of(engine, "fair").suspects if one.decision == "drop"]
+    image = picture(engine, leak.image_id)
+    with transaction(engine) as session:
+        change = ImageChange(facts={"found at": "a fair", "found on": "2026-10-01"})
+        edit_image(session, image_id=image.id, expected_version=image.version, who="bo", change=change)
+    with pytest.raises(UserError, match="left out as a leak: keep it first"):
+        settle_class(engine, image.id, NAMES[0], expected_version=image.version + 1, who="cy", reason=BOTH_SEEN)
+    assert image.id not in {one.id for one in status_of(engine, "fair").kept}
+    assert said(engine)["leaks"] == "1 dropped pictures lost their mark: drop or keep them again."
+    decide_leak(engine, leak.id, "drop", expected="drop", who="ana")
+    assert "leaks" in done(engine)
 
 
 def test_pictures_that_come_after_a_check_ask_for_another(engine: Engine, home: Path) -> None:
