@@ -129,7 +129,7 @@ def _class_named(session: Session, image: Image, name: str) -> ConceptClass | No
 
     Raises: UserError.
     """
-    concept = get_concept_set(session, dataset_id=image.dataset_id)
+    concept = get_concept_set(session, dataset_id=image.dataset_id, lock=True)
     for one in from_plain(concept.classes) if concept else []:
         if one.name == name:
             return one

@@ -258,9 +258,7 @@ def status_of(engine: Engine, dataset: str) -> ConceptSetStatus:
     """
     with reading(engine) as session:
         dataset_id = dataset_id_of(session, dataset)
-        images: list[Image] = []
-        while page := image_page(session, dataset_id=dataset_id, after=images[-1].id if images else 0, limit=PAGE):
-            images += page
+        images = images_of(session, dataset_id)
         labels = labels_by_picture(session, dataset_id=dataset_id)
         disputed = [number for number, by in labels.items() if len({*by.values()}) > 1]
         return ConceptSetStatus(
@@ -275,6 +273,14 @@ def status_of(engine: Engine, dataset: str) -> ConceptSetStatus:
             last_editors(session, image_ids=disputed, reason=BOTH_SEEN),
             changed_at(session, dataset_id=dataset_id),
         )
+
+
+def images_of(session: Session, dataset_id: int) -> list[Image]:
+    """Return all pictures of a set, in the order in which they came."""
+    images: list[Image] = []
+    while page := image_page(session, dataset_id=dataset_id, after=images[-1].id if images else 0, limit=PAGE):
+        images += page
+    return images
 
 
 def dataset_id_of(session: Session, name: str) -> int:

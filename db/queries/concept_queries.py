@@ -39,9 +39,12 @@ class NewSuspect:
     match_name: str
 
 
-def get_concept_set(session: Session, *, dataset_id: int) -> ConceptSet | None:
-    """Return a data set's novel concepts; None where nobody began any."""
-    return session.get(ConceptSet, dataset_id)
+def get_concept_set(session: Session, *, dataset_id: int, lock: bool = False) -> ConceptSet | None:
+    """Return a data set's novel concepts; None where nobody began any.
+
+    Args: lock: nobody else changes them, or gives pictures a class of them, before this transaction ends.
+    """
+    return session.get(ConceptSet, dataset_id, with_for_update=lock, populate_existing=lock)
 
 
 def list_concept_sets(session: Session) -> Sequence[str]:

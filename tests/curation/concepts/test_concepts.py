@@ -27,11 +27,12 @@ from curation.ingest.ingest import ingest
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
-from db.engine import Engine, open_engine, transaction
+from db.engine import Engine, open_engine, reading, transaction
 from db.models import Image as Picture
 from db.queries.concept_label_queries import undo_label
 from db.queries.curate_queries import edit_image
 from db.queries.edit_values import ImageChange
+from db.queries.history_queries import history_page
 from grain.data.loader import find_shards, read_records
 from user_errors import UserError
 
@@ -286,6 +287,42 @@ def test_a_picture_of_none_of_the_classes_is_left_out_and_still_counts_for_agree
     assert [(one.pictures, one.kappa) for one in now.agreements()] == [(9, 1.0)]
     settle_class(engine, image.id, NAMES[2], expected_version=left_out.version, who="cy", reason="looked again")
     assert len(status_of(engine, "fair").kept) == 9
+
+
+def test_a_corrected_fact_of_a_class_reaches_its_settled_pictures_but_not_what_people_wrote_on_one(
+    engine: Engine, home: Path
+) -> None:
+    prepared(engine, home)
+    labelled(engine, differs=0)
+    settle_agreed(engine, "fair", "cy")
+    plain, by_hand, *_ = [one for one in status_of(engine, "fair").kept if (one.facts or {})["class"] == NAMES[0]]
+    with transaction(engine) as session:
+        change = ImageChange(facts={**(by_hand.facts or {}), "release date": "2026-01"})
+        edit_image(session, image_id=by_hand.id, expected_version=by_hand.version, who="bo", change=change)
+
+    def correct(fact: str, value: str) -> None:
+        now = status_of(engine, "fair")
+        assert now.concept is not None
+        changed = set_class_fact(now.classes, NAMES[0], fact=fact, value=value)
+        save_classes(engine, "fair", changed, who="di", expected_version=now.concept.version)
+
+    others = [one for one in status_of(engine, "fair").images if (one.facts or {}).get("class") != NAMES[0]]
+    correct("release date", "2026-08-01")
+    correct("brand", "")
+    assert picture(engine, plain.id).facts == {
+        "found at": "a fair",
+        "found on": (plain.facts or {})["found on"],
+        "class": NAMES[0],
+        "product class": "toy",
+        "release date": "2026-08-01",
+    }
+    kept = picture(engine, by_hand.id).facts or {}
+    assert kept["release date"] == "2026-01" and "brand" not in kept
+    assert [picture(engine, one.id) for one in others] == others
+    correct("brand", "New Co")
+    assert (picture(engine, by_hand.id).facts or {})["brand"] == "New Co"
+    with reading(engine) as session:
+        assert history_page(session, image_id=plain.id)[0].who == "di"
 
 
 def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export(engine: Engine, home: Path) -> None:
