@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlmodel import Session, col, select
 
 from db.models import ConceptLabel, Image, now
@@ -21,9 +23,11 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
     if not who.strip() or not label.strip():
         raise UserError(f"expected a person and a label, got {who!r} and {label!r}: give both")
     values = {"label": storable(label), "at": now()}
+    known = select(ConceptLabel.label, ConceptLabel.at).where(ConceptLabel.image_id == image_id)
+    found = session.exec(known.where(ConceptLabel.who == storable(who)).with_for_update()).first()
     row = insert_into(session, ConceptLabel)
     row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **values)
-    over = values | {"before": ConceptLabel.label}
+    over = values | {"before": _packed(*found) if found else ""}
     session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
 
 
@@ -49,9 +53,24 @@ def undo_label(session: Session, *, dataset_id: int, who: str) -> int | None:
         return None
     image_id = row.image_id
     if row.before:
-        row.label, row.before = row.before, ""
+        row.label, at = _unpacked(row.before)
+        row.before, row.at = "", at or row.at
         session.add(row)
     else:
         session.delete(row)
     session.flush()
     return image_id
+
+
+def _packed(label: str, at: datetime) -> str:
+    """Return a label and when it was given, for `before`: the time on a line of its own."""
+    return f"{label}\n{at.isoformat()}"
+
+
+def _unpacked(before: str) -> tuple[str, datetime | None]:
+    """Return the label of `before` and when it was given; None where that was not kept yet."""
+    label, _, at = before.rpartition("\n")
+    try:
+        return label, datetime.fromisoformat(at)
+    except ValueError:
+        return before, None
