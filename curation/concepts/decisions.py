@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.metadata import BATCH
-from curation.concepts.status import LEAK, NO_CLASS, person_name, status_of
+from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, status_of
 from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
 from curation.files.records import shown
 from db.engine import Engine, Session, retrying
 from db.models import Image, LeakSuspect
 from db.queries.bulk import batches
-from db.queries.concept_label_queries import set_label
+from db.queries.concept_label_queries import UndoneLabel, set_label, undo_label
 from db.queries.concept_queries import Decision, decide_suspect, dropped_suspects, get_concept_set
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import get_image
@@ -55,6 +55,21 @@ def label_picture(engine: Engine, image_id: int, name: str, *, who: str) -> None
         set_label(session, image_id=image_id, who=who, label=name)
 
     retrying(engine, write)
+
+
+def undo_last_label(engine: Engine, dataset: str, *, who: str) -> UndoneLabel | None:
+    """Take a person's latest label back; a label before it comes back only while it is a class.
+
+    Returns: None where there is nothing to take back.
+    Raises:  UserError: no such data set.
+    """
+
+    def write(session: Session) -> UndoneLabel | None:
+        dataset_id = dataset_id_of(session, dataset)
+        names = {one.name for one in _classes_of(session, dataset_id)} | {NONE_OF_THESE}
+        return undo_label(session, dataset_id=dataset_id, who=who, among=names)
+
+    return retrying(engine, write)
 
 
 def settle_class(engine: Engine, image_id: int, name: str, *, expected_version: int, who: str, reason: str) -> None:
@@ -129,10 +144,15 @@ def _class_named(session: Session, image: Image, name: str) -> ConceptClass | No
 
     Raises: UserError.
     """
-    concept = get_concept_set(session, dataset_id=image.dataset_id, lock=True)
-    for one in from_plain(concept.classes) if concept else []:
+    for one in _classes_of(session, image.dataset_id):
         if one.name == name:
             return one
     if name != NONE_OF_THESE:
         raise UserError(f"expected one of the classes, got {shown(name)}: reload the page, they may have changed")
     return None
+
+
+def _classes_of(session: Session, dataset_id: int) -> list[ConceptClass]:
+    """Return the classes of a set, which nobody changes before the transaction ends."""
+    concept = get_concept_set(session, dataset_id=dataset_id, lock=True)
+    return from_plain(concept.classes) if concept else []

@@ -15,7 +15,7 @@ from PIL import Image
 
 from curation.concepts import concepts
 from curation.concepts.class_list import NONE_OF_THESE, parse_keeping_facts, save_classes, set_class_fact
-from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class
+from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class, undo_last_label
 from curation.concepts.freeze_set import freeze_set, frozen_facts
 from curation.concepts.leaks import LeaksConfig, check
 from curation.concepts.metadata import import_pictures, set_metadata
@@ -29,7 +29,7 @@ from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Image as Picture
-from db.queries.concept_label_queries import undo_label
+from db.queries.concept_label_queries import UndoneLabel
 from db.queries.curate_queries import edit_image
 from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
@@ -223,13 +223,26 @@ def test_labels_are_undone_one_by_one_to_what_was_said_before(engine: Engine) ->
     label_picture(engine, first.id, NAMES[2], who="bo")
 
     def undo() -> int | None:
-        with transaction(engine) as session:
-            return undo_label(session, dataset_id=first.dataset_id, who="ana")
+        undone = undo_last_label(engine, "fair", who="ana")
+        return undone and undone.image_id
 
     assert undo() == second.id
     assert status_of(engine, "fair").labels[second.id] == {"ana": NAMES[0]}
     assert [undo(), undo(), undo()] == [second.id, first.id, None]
     assert status_of(engine, "fair").labels == {first.id: {"bo": NAMES[2]}}
+
+
+def test_an_undo_brings_back_no_class_that_is_gone(engine: Engine) -> None:
+    save_classes(engine, "fair", [*classes(), ConceptClass("doubled")], who="ana", expected_version=1)
+    first, second, *_ = status_of(engine, "fair").kept
+    for image, name in ((first, "doubled"), (second, NONE_OF_THESE), (first, NAMES[0]), (second, NAMES[1])):
+        label_picture(engine, image.id, name, who="ana")
+    save_classes(engine, "fair", classes(), who="ana", expected_version=2)
+    assert undo_last_label(engine, "fair", who="ana") == UndoneLabel(second.id, label=NONE_OF_THESE)
+    assert undo_last_label(engine, "fair", who="ana") == UndoneLabel(first.id, gone="doubled")
+    assert status_of(engine, "fair").labels == {second.id: {"ana": NONE_OF_THESE}}
+    saved = save_classes(engine, "fair", classes(), who="ana", expected_version=3, licence="CC0")
+    assert saved.licence == "CC0", "no label is left that the classes lack"
 
 
 def test_each_person_is_led_through_all_pictures(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from sqlmodel import select
 
 from db.engine import Engine, Session, transaction
 from db.models import ConceptLabel
-from db.queries.concept_label_queries import labels_by_picture, set_label, undo_label
+from db.queries.concept_label_queries import UndoneLabel, labels_by_picture, set_label, undo_label
 from db.queries.concept_queries import (
     ConceptConflictError,
     NewSuspect,
@@ -68,9 +68,8 @@ def test_labels_stand_side_by_side_and_each_person_undoes_their_own(engine: Engi
     undone = []
     for _ in range(4):
         with transaction(engine) as session:
-            undone.append(
-                (undo_label(session, dataset_id=dataset_id, who="ana"), labels_by_picture(session, dataset_id=1))
-            )
+            one = undo_label(session, dataset_id=dataset_id, who="ana")
+            undone.append((one and one.image_id, labels_by_picture(session, dataset_id=1)))
     assert undone == [
         (1, {1: {"ana": "lid", "bo": "pot"}, 2: {"ana": "lid"}}),
         (2, {1: {"ana": "lid", "bo": "pot"}}),
@@ -87,9 +86,12 @@ def test_labels_are_undone_in_the_order_in_which_they_were_given_relabelled_pict
     undone = []
     for _ in range(6):
         with transaction(engine) as session:
-            image_id = undo_label(session, dataset_id=dataset_id, who="ana")
+            one = undo_label(session, dataset_id=dataset_id, who="ana")
             undone.append(
-                (image_id, {number: by["ana"] for number, by in labels_by_picture(session, dataset_id=1).items()})
+                (
+                    one and one.image_id,
+                    {number: by["ana"] for number, by in labels_by_picture(session, dataset_id=1).items()},
+                )
             )
     assert undone == [
         (2, {1: "cup", 2: "lid", 3: "lid"}),
@@ -110,7 +112,7 @@ def test_a_label_kept_before_labels_had_a_time_comes_back_as_the_latest(engine: 
             row.before = "a\ncup"
             session.add(row)
     with transaction(engine) as session:
-        assert undo_label(session, dataset_id=dataset_id, who="ana") == 2
+        assert undo_label(session, dataset_id=dataset_id, who="ana") == UndoneLabel(2, label="a\ncup")
         assert labels_by_picture(session, dataset_id=dataset_id) == {1: {"ana": "lid"}, 2: {"ana": "a\ncup"}}
 
 
