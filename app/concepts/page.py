@@ -87,7 +87,7 @@ class ConceptsPage:
     def enter(self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
         """Enter a set or a step, and fill its fields. Returns ConceptsOutputs, ConceptsFields."""
         from app.concepts.actions import exported_versions, first_open, steps_of, training_names
-        from curation.exchange.concept_classes import to_lines
+        from curation.exchange.concept_classes import to_text
 
         now = self._status(dataset)
         if now is None:
@@ -104,7 +104,7 @@ class ConceptsPage:
         fields = ConceptsFields(
             training=gr.Dropdown(choices=training, value=training[0][1] if training else None),
             checkpoint=gr.Dropdown(choices=[NO_EMBEDDINGS, *usable]),
-            classes=to_lines(now.classes),
+            classes=to_text(now.classes),
             licence=concept.licence if concept else "",
             use=concept.intended_use if concept else "",
             version=gr.Dropdown(choices=versions, value=versions[0] if versions else None),
