@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.access.accounts import Person
-from app.concepts.actions import labeller
+from app.concepts.actions import editor_name, labeller
 from app.services import Services
 from curation.concepts.class_list import save_classes, set_class_fact
 from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class, undo_last_label
@@ -117,7 +117,4 @@ class ConceptEdit:
         return labeller(self.services, self.person, self.stated)
 
     def _editor(self) -> str:
-        """Return who decides, for the history: the stated name where there is one."""
-        if self.services.people.required or not self.stated.strip():
-            return self.person.name
-        return self._labeller()
+        return editor_name(self.services, self.person, self.stated)
