@@ -224,7 +224,7 @@ def test_labels_are_undone_one_by_one_to_what_was_said_before(engine: Engine) ->
 
     def undo() -> int | None:
         undone = undo_last_label(engine, "fair", who="ana")
-        return undone and undone.image_id
+        return undone.image_id if undone else None
 
     assert undo() == second.id
     assert status_of(engine, "fair").labels[second.id] == {"ana": NAMES[0]}
