@@ -11,6 +11,7 @@ from typing import Any
 
 from app.access.accounts import Person
 from app.access.permissions import check_readable
+from app.concepts.layout import ClassForm
 from app.jobs.control import NewJob
 from app.jobs.imports import CONCEPTS
 from app.services import Services
@@ -22,7 +23,8 @@ from curation.concepts.freeze_set import freeze_set
 from curation.concepts.leaks import LeaksConfig
 from curation.concepts.leaks import command_line as leaks_command
 from curation.concepts.metadata import create_set
-from curation.concepts.status import STATED, ConceptSetStatus, Step, status_of
+from curation.concepts.status import STATED, ConceptSetStatus, Step, person_name, status_of
+from curation.exchange.concept_classes import to_text
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.files.decode import RefusedError
@@ -94,6 +96,20 @@ def labeller(services: Services, person: Person, stated: str) -> str:
     if not NAME.fullmatch(name) or not name.isprintable():
         raise UserError("Say who you are first: a name of up to 40 characters, without a colon.")
     return STATED + name
+
+
+def editor_name(services: Services, person: Person, stated: str) -> str:
+    """Return who edits, for the history: the stated name where there is one and nobody signs in.
+
+    Raises: UserError: the stated name is none.
+    """
+    return labeller(services, person, stated) if stated.strip() else person.name
+
+
+def named_plainly(error: UserError, own: str = "") -> UserError:
+    """Return a conflict with the name of who was quicker as people know it. own: the reader's, who is called "you"."""
+    by = getattr(error, "by", "")
+    return UserError(str(error).replace(by, "you" if by == own else person_name(by), 1)) if by else error
 
 
 def steps_of(services: Services, now: ConceptSetStatus) -> list[Step]:
@@ -206,25 +222,32 @@ def duplicate_check(dataset: str, distance: float) -> LeaksConfig:
         raise UserError(sentence(error)) from error
 
 
-def save_class_form(
-    services: Services, now: ConceptSetStatus, version: int, *, text: str, licence: str, use: str, who: str
-) -> None:
-    """Save the classes as they were written, the licence and the intended use.
+def class_form(now: ConceptSetStatus) -> ClassForm:
+    """Return the form of the step Classes as a set fills it."""
+    concept = now.concept
+    return ClassForm(to_text(now.classes), concept.licence, concept.intended_use) if concept else ClassForm()
 
-    Args:   version: of the set that the form was filled from.
-    Raises: UserError.
+
+def save_class_form(
+    services: Services, now: ConceptSetStatus, version: int, *, shown: ClassForm, typed: ClassForm, who: str
+) -> int:
+    """Save what was typed into the form of the step Classes, and return the version that it is of now.
+
+    Args:   version: of the set that the form is of. shown: its texts then; what is still the same is not saved.
+    Raises: ConceptConflictError: the set has another version by now. UserError.
     """
     create_set(services.engine, now.dataset, who)
-    classes = parse_keeping_facts(text, now.classes)
-    save_classes(
+    classes = now.classes if typed.classes == shown.classes else parse_keeping_facts(typed.classes, now.classes)
+    saved = save_classes(
         services.engine,
         now.dataset,
         classes,
         who=who,
         expected_version=version or 1,
-        licence=" ".join(licence.split()),
-        intended_use=" ".join(use.split()),
+        licence=None if typed.licence == shown.licence else " ".join(typed.licence.split()),
+        intended_use=None if typed.use == shown.use else " ".join(typed.use.split()),
     )
+    return saved.version
 
 
 def freeze_and_export(services: Services, dataset: str, name: str, *, who: str) -> DatasetVersion:

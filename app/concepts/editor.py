@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.access.accounts import Person
-from app.concepts.actions import labeller
+from app.concepts.actions import editor_name, labeller
 from app.services import Services
 from curation.concepts.class_list import save_classes, set_class_fact
-from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class
+from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class, undo_last_label
 from curation.concepts.metadata import set_metadata
 from curation.concepts.status import BOTH_SEEN, ConceptSetStatus
-from db.engine import reading, retrying
+from db.engine import reading
 from db.models import Image
-from db.queries.concept_label_queries import undo_label
 from db.queries.data_set_queries import get_image
 from user_errors import UserError, sentence
 
@@ -86,9 +85,11 @@ class ConceptEdit:
         return f"Labelled {name}."
 
     def _undo(self) -> str:
-        who = self._labeller()
-        undone = retrying(self.engine, lambda session: undo_label(session, dataset_id=self.now.dataset_id, who=who))
-        return "There is nothing of yours to undo." if undone is None else "Undone: label it again."
+        undone = undo_last_label(self.engine, self.now.dataset, who=self._labeller())
+        if undone is None:
+            return "There is nothing of yours to undo."
+        gone = f"; your label before, {undone.gone}, is no class any more" if undone.gone else ""
+        return f"Undone{gone}: label it again."
 
     def _settle(self) -> str:
         image, name = self._image(), str(self.ask["label"])
@@ -116,7 +117,4 @@ class ConceptEdit:
         return labeller(self.services, self.person, self.stated)
 
     def _editor(self) -> str:
-        """Return who decides, for the history: the stated name where there is one."""
-        if self.services.people.required or not self.stated.strip():
-            return self.person.name
-        return self._labeller()
+        return editor_name(self.services, self.person, self.stated)

@@ -53,6 +53,14 @@ class ConceptsFields(NamedTuple):
     evaluated: Any
 
 
+class ClassForm(NamedTuple):
+    """The texts of the form of the step Classes."""
+
+    classes: str = ""
+    licence: str = ""
+    use: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConceptsComponents:
     """The components that events come from or go to."""

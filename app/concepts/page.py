@@ -6,7 +6,7 @@ Handlers import what they need of the data's side: the first page must not wait 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from app.concepts.layout import (
     NO_SET,
     STEPS,
     TITLE,
+    ClassForm,
     ConceptsComponents,
     ConceptsFields,
     ConceptsOutputs,
@@ -54,13 +55,14 @@ MOST_NAME = 60  # characters of a stated name in a link
 class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
-    version: of the classes that the form was filled from. message: about the last edit. turn: grows, so that every
-    answer is another one.
+    version: of the classes that the form is of. shown: what filled it, or was saved from it. message: about the last
+    edit. turn: grows, so that every answer is another one.
     """
 
     step: str = ""
     after: int = 0
     version: int = 0
+    shown: ClassForm = field(default_factory=ClassForm)
     message: str = ""
     turn: int = 0
 
@@ -86,8 +88,7 @@ class ConceptsPage:
 
     def enter(self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
         """Enter a set or a step, and fill its fields. Returns ConceptsOutputs, ConceptsFields."""
-        from app.concepts.actions import exported_versions, first_open, steps_of, training_names
-        from curation.exchange.concept_classes import to_lines
+        from app.concepts.actions import class_form, exported_versions, first_open, steps_of, training_names
 
         now = self._status(dataset)
         if now is None:
@@ -95,18 +96,15 @@ class ConceptsPage:
                 *self._outputs(place, None, name, person=person_of(request)),
                 *(gr.skip() for _ in ConceptsFields._fields),
             ]
-        concept = now.concept
-        step = place.step or first_open(steps_of(self.services, now))
-        place = replace(place, step=step, version=concept.version if concept else 0)
+        step, form = place.step or first_open(steps_of(self.services, now)), class_form(now)
+        place = replace(place, step=step, version=_version_of(now), shown=form)
         training = training_names(self.services, now.dataset)
         usable = [(each.name, each.name) for each in self.services.registry.usable()]
         versions = [one.version.name for one in exported_versions(self.services, now)]
         fields = ConceptsFields(
             training=gr.Dropdown(choices=training, value=training[0][1] if training else None),
             checkpoint=gr.Dropdown(choices=[NO_EMBEDDINGS, *usable]),
-            classes=to_lines(now.classes),
-            licence=concept.licence if concept else "",
-            use=concept.intended_use if concept else "",
+            **form._asdict(),
             version=gr.Dropdown(choices=versions, value=versions[0] if versions else None),
             evaluated=gr.Dropdown(choices=usable, value=usable[0][1] if usable else None),
         )
@@ -132,6 +130,7 @@ class ConceptsPage:
         self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request, event: gr.EventData
     ) -> list[Any]:
         """Do an edit that the work asks for: a decision, a label, a field. Returns ConceptsOutputs."""
+        from app.concepts.actions import named_plainly
         from app.concepts.editor import apply_edit
 
         ask, person = event.ask, person_of(request)
@@ -145,14 +144,16 @@ class ConceptsPage:
         try:
             message = apply_edit(self.services, now, ask, person=person, stated=name or "")
         except UserError as error:
-            warn(error)
+            warn(named_plainly(error))
             return self._outputs(replace(place, message=""), self._status(dataset), name, person=person)
-        after = place.after
+        after, now = place.after, self._status(dataset)
         if ask.get("do") == "label":
             after = int(ask["image"])
         elif ask.get("do") == "undo":
             after = 0
-        return self._outputs(replace(place, after=after, message=message), self._status(dataset), name, person=person)
+        elif ask.get("do") == "class_fact" and place.version == int(ask["version"]) == _version_of(now) - 1:
+            place = replace(place, version=_version_of(now))  # by this edit alone: the form is still of the set
+        return self._outputs(replace(place, after=after, message=message), now, name, person=person)
 
     def tick(self, dataset: str | None, before: str) -> Any:
         """Return the jobs if they changed; asked every two seconds."""
@@ -233,28 +234,28 @@ class ConceptsPage:
         use: str,
         request: gr.Request,
     ) -> list[Any]:
-        """Save classes, licence and use. What was typed stays in its fields. Returns ConceptsOutputs."""
-        from app.concepts.actions import save_class_form
+        """Save what was typed of classes, licence and use, which stays in its fields. Returns ConceptsOutputs.
+
+        After a conflict the set is shown as it is now, and saving again is meant.
+        """
+        from app.concepts.actions import editor_name, named_plainly, save_class_form
+        from db.queries.concept_queries import ConceptConflictError
 
         person, now = person_of(request), self._status(dataset)
         if now is None:
             return self._outputs(place, None, name, person=person)
+        typed, editor = ClassForm(classes or "", licence or "", use or ""), person.name
         try:
-            save_class_form(
-                self.services,
-                now,
-                place.version,
-                text=classes or "",
-                licence=licence or "",
-                use=use or "",
-                who=person.name,
-            )
+            editor = editor_name(self.services, person, name or "")
+            version = save_class_form(self.services, now, place.version, shown=place.shown, typed=typed, who=editor)
+            place, now = replace(place, version=version, shown=typed), self._status(dataset)
+        except ConceptConflictError as error:
+            warn(named_plainly(error, editor))
+            now = self._status(dataset)
+            place = replace(place, version=_version_of(now))
         except UserError as error:
             warn(error)
-            return self._outputs(place, now, name, person=person)
-        now = self._status(dataset)
-        version = now.concept.version if now and now.concept else 0
-        return self._outputs(replace(place, version=version), now, name, person=person)
+        return self._outputs(place, now, name, person=person)
 
     def freeze(
         self, place: ConceptsPlace, dataset: str | None, name: str, version: str, request: gr.Request
@@ -352,6 +353,10 @@ class ConceptsPage:
 
         views = latest_jobs(self.services, KINDS, dataset=dataset or "", most=MOST_JOBS)
         return heading("Jobs") + jobs_panel(views) if views else ""
+
+
+def _version_of(now: ConceptSetStatus | None) -> int:
+    return now.concept.version if now and now.concept else 0
 
 
 def build(app: gr.Blocks, services: Services) -> None:

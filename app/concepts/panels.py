@@ -76,7 +76,7 @@ def leaks_panel(now: ConceptSetStatus, home: Path) -> str:
         return empty_state("Not checked yet", "Name the data that models were trained on, and compare.")
     counts = Counter(one.against for one in now.suspects)
     images = {image.id: image for image in now.images}
-    ordered = sorted(now.suspects, key=lambda one: (bool(one.decision), one.id))
+    ordered = sorted(now.suspects, key=lambda one: (bool(one.decision) and one.image_id not in now.unmarked, one.id))
     return render(
         "concepts/templates/leaks.html",
         checks=[

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from app.ground.typed_texts import texts_of
 from app.services import Services
 from app.ui.html import things
-from curation.exchange.concept_classes import from_plain, to_lines
+from curation.exchange.concept_classes import from_plain, to_text
 from db.engine import reading
 from db.queries.concept_queries import class_lists
-
-PUNCTUATION = (":", ";", "\n")  # which lines give a meaning
 
 
 def list_choices(services: Services) -> list[tuple[str, str]]:
@@ -25,9 +22,4 @@ def classes_of(services: Services, dataset: str) -> str:
     "" where it has none any more.
     """
     with reading(services.engine) as session:
-        classes = from_plain(class_lists(session).get(dataset, []))
-    texts = {one.name: list(one.descriptions) for one in classes}
-    written = [word for name, rows in texts.items() for word in (name, *rows)]
-    if any(mark in word for word in written for mark in PUNCTUATION):
-        return texts_of(texts)
-    return to_lines(classes)
+        return to_text(from_plain(class_lists(session).get(dataset, [])))

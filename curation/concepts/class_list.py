@@ -6,13 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from curation.concepts.status import dataset_id_of
-from curation.exchange.concept_classes import FACTS, ConceptClass, checked, parse, to_plain, with_facts_of
+from curation.concepts.status import dataset_id_of, images_of
+from curation.exchange.concept_classes import (
+    CLASS,
+    FACTS,
+    ConceptClass,
+    checked,
+    from_plain,
+    parse,
+    to_plain,
+    with_facts_of,
+)
 from curation.files.records import shown
 from db.engine import Engine, Session, retrying
 from db.models import ConceptSet
 from db.queries.concept_label_queries import labels_by_picture
-from db.queries.concept_queries import save_concept_set
+from db.queries.concept_queries import get_concept_set, save_concept_set
+from db.queries.curate_queries import edit_image
+from db.queries.edit_values import ImageChange
 from user_errors import UserError
 
 NONE_OF_THESE = "none of these"
@@ -30,6 +41,8 @@ def save_classes(
 ) -> ConceptSet:
     """Replace the class list, and optionally the licence and the intended use.
 
+    Facts that settled pictures have from their class are corrected with it; what people wrote on a picture stays.
+
     Raises: UserError: the list has errors, leaves out a class that pictures have, or somebody was quicker.
     """
     classes = checked(classes)
@@ -39,6 +52,8 @@ def save_classes(
 
     def write(session: Session) -> ConceptSet:
         dataset_id = dataset_id_of(session, dataset)
+        found = get_concept_set(session, dataset_id=dataset_id, lock=True)
+        before = from_plain(found.classes) if found else []
         used = {
             label_picture
             for labels in labels_by_picture(session, dataset_id=dataset_id).values()
@@ -49,7 +64,7 @@ def save_classes(
                 f"expected {shown(gone[0])} among the classes, since pictures are labelled with it: keep it, or label "
                 "those pictures again"
             )
-        return save_concept_set(
+        after = save_concept_set(
             session,
             dataset_id=dataset_id,
             who=who,
@@ -58,9 +73,30 @@ def save_classes(
             licence=licence,
             intended_use=intended_use,
         )
+        _correct_pictures(session, dataset_id, before, classes=classes, who=who)
+        return after
 
     saved: ConceptSet = retrying(engine, write)
     return saved
+
+
+def _correct_pictures(
+    session: Session, dataset_id: int, before: Sequence[ConceptClass], *, classes: Sequence[ConceptClass], who: str
+) -> None:
+    """Give pictures of classes whose facts have changed the new ones, where they have what the class had."""
+    old = {one.name: one.facts() for one in before}
+    new = {one.name: one.facts() for one in classes if one.name in old and one.facts() != old[one.name]}
+    for image in images_of(session, dataset_id) if new else []:
+        facts = dict(image.facts or {})
+        if (name := facts.get(CLASS, "")) not in new:
+            continue
+        from_class = [fact for fact in FACTS if facts.get(fact, "") == old[name].get(fact, "")]
+        kept = {fact: value for fact, value in facts.items() if fact not in from_class}
+        kept |= {fact: value for fact, value in new[name].items() if fact in from_class}
+        change = ImageChange(facts=kept)
+        edit_image(
+            session, image_id=image.id, expected_version=image.version, who=who, change=change, reason="class corrected"
+        )
 
 
 def parse_keeping_facts(text: str, before: Sequence[ConceptClass]) -> list[ConceptClass]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.metadata import BATCH
-from curation.concepts.status import LEAK, NO_CLASS, person_name, status_of
+from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, status_of
 from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
 from curation.files.records import shown
 from db.engine import Engine, Session, retrying
-from db.models import Image
+from db.models import Image, LeakSuspect
 from db.queries.bulk import batches
-from db.queries.concept_label_queries import set_label
-from db.queries.concept_queries import Decision, decide_suspect, get_concept_set, suspects_of
+from db.queries.concept_label_queries import UndoneLabel, set_label, undo_label
+from db.queries.concept_queries import Decision, decide_suspect, dropped_suspects, get_concept_set
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import get_image
 from db.queries.edit_values import ImageChange
@@ -28,18 +30,10 @@ def decide_leak(engine: Engine, suspect_id: int, decision: Decision, *, expected
         row = decide_suspect(session, suspect_id=suspect_id, expected=expected, decision=decision, who=who)
         image = get_image(session, image_id=row.image_id)
         assert image is not None
-        drops = any(
-            one.decision == "drop"
-            for one in suspects_of(session, dataset_id=row.dataset_id)
-            if one.image_id == image.id
-        )
-        facts = dict(image.facts or {})
-        was = facts.get(LEFT_OUT, "")
-        if drops:
-            facts[LEFT_OUT] = was or f"{LEAK}: {row.against}"
-        elif was.startswith(LEAK):
-            del facts[LEFT_OUT]
-        change = ImageChange(facts=facts)
+        facts = {name: value for name, value in (image.facts or {}).items() if name != LEFT_OUT}
+        dropped = dropped_suspects(session, image_id=image.id)
+        reason = _left_out((image.facts or {}).get(LEFT_OUT, ""), dropped)
+        change = ImageChange(facts=facts | ({LEFT_OUT: reason} if reason else {}))
         edit_image(
             session, image_id=image.id, expected_version=image.version, who=who, change=change, reason="leak check"
         )
@@ -61,6 +55,21 @@ def label_picture(engine: Engine, image_id: int, name: str, *, who: str) -> None
         set_label(session, image_id=image_id, who=who, label=name)
 
     retrying(engine, write)
+
+
+def undo_last_label(engine: Engine, dataset: str, *, who: str) -> UndoneLabel | None:
+    """Take a person's latest label back; a label before it comes back only while it is a class.
+
+    Returns: None where there is nothing to take back.
+    Raises:  UserError: no such data set.
+    """
+
+    def write(session: Session) -> UndoneLabel | None:
+        dataset_id = dataset_id_of(session, dataset)
+        names = {one.name for one in _classes_of(session, dataset_id)} | {NONE_OF_THESE}
+        return undo_label(session, dataset_id=dataset_id, who=who, among=names)
+
+    return retrying(engine, write)
 
 
 def settle_class(engine: Engine, image_id: int, name: str, *, expected_version: int, who: str, reason: str) -> None:
@@ -100,7 +109,8 @@ def settle_agreed(engine: Engine, dataset: str, who: str) -> int:
 
 def _settle_class(session: Session, image: Image, name: str, *, expected_version: int, who: str, reason: str) -> None:
     found = _class_named(session, image, name)
-    if (image.facts or {}).get(LEFT_OUT, NO_CLASS) != NO_CLASS:
+    left_out = (image.facts or {}).get(LEFT_OUT, NO_CLASS)
+    if left_out != NO_CLASS or dropped_suspects(session, image_id=image.id):
         raise UserError("This picture is left out as a leak: keep it first.")
     facts = {key: value for key, value in (image.facts or {}).items() if key not in (CLASS, LEFT_OUT, *FACTS)}
     facts |= {CLASS: found.name, **found.facts()} if found else {LEFT_OUT: NO_CLASS}
@@ -114,15 +124,35 @@ def _settle_class(session: Session, image: Image, name: str, *, expected_version
     )
 
 
+def _left_out(before: str, dropped: Sequence[LeakSuspect]) -> str:
+    """Return why a picture is left out after a decision on a leak; "" where it is used.
+
+    A leak comes before "none of these", which comes back with the picture; what a person wrote by hand stays.
+
+    Args: before: the reason so far. dropped: its suspects that are to be dropped.
+    """
+    of_leak = before.startswith(LEAK)
+    if before and before != NO_CLASS and not of_leak:
+        return before
+    no_class = NO_CLASS if before == NO_CLASS or (of_leak and before.endswith(f"; {NO_CLASS}")) else ""
+    leak = f"{LEAK}: {dropped[0].against}" if dropped else ""
+    return "; ".join(filter(None, (leak, no_class)))
+
+
 def _class_named(session: Session, image: Image, name: str) -> ConceptClass | None:
     """Return the class of that name; None for "none of these".
 
     Raises: UserError.
     """
-    concept = get_concept_set(session, dataset_id=image.dataset_id)
-    for one in from_plain(concept.classes) if concept else []:
+    for one in _classes_of(session, image.dataset_id):
         if one.name == name:
             return one
     if name != NONE_OF_THESE:
         raise UserError(f"expected one of the classes, got {shown(name)}: reload the page, they may have changed")
     return None
+
+
+def _classes_of(session: Session, dataset_id: int) -> list[ConceptClass]:
+    """Return the classes of a set, which nobody changes before the transaction ends."""
+    concept = get_concept_set(session, dataset_id=dataset_id, lock=True)
+    return from_plain(concept.classes) if concept else []

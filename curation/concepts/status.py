@@ -87,7 +87,19 @@ class ConceptSetStatus:
     @cached_property
     def kept(self) -> list[Image]:
         """Return the pictures that are used."""
-        return [image for image in self.images if not (image.facts or {}).get(LEFT_OUT)]
+        return [
+            image for image in self.images if not (image.facts or {}).get(LEFT_OUT) and image.id not in self.dropped
+        ]
+
+    @cached_property
+    def dropped(self) -> set[int]:
+        """Return the ids of the pictures that are to be dropped as leaks, whatever their facts say."""
+        return {one.image_id for one in self.suspects if one.decision == "drop"}
+
+    @cached_property
+    def unmarked(self) -> set[int]:
+        """Return the ids of the pictures to be dropped whose reason was removed elsewhere, as on Curate."""
+        return {image.id for image in self.images if image.id in self.dropped and not (image.facts or {}).get(LEFT_OUT)}
 
     @cached_property
     def kept_labels(self) -> dict[int, dict[str, str]]:
@@ -123,7 +135,11 @@ class ConceptSetStatus:
     def judged_labels(self) -> dict[int, dict[str, str]]:
         """Return the labels of all pictures except dropped leaks; "none of these" is a label, too."""
         judged = [image.id for image in self.images if (image.facts or {}).get(LEFT_OUT, NO_CLASS) == NO_CLASS]
-        return {number: dict(self.labels[number]) for number in judged if number in self.labels}
+        return {
+            number: dict(self.labels[number])
+            for number in judged
+            if number in self.labels and number not in self.dropped
+        }
 
     def agreements(self) -> list[Agreement]:
         """Return the agreement of each pair of labellers."""
@@ -186,6 +202,8 @@ class ConceptSetStatus:
             return Step("leaks", False, f"Pictures came after a check ({late or 1:,} or more): run it again.")
         if self.undecided:
             return Step("leaks", False, f"{len(self.undecided):,} suspects wait for a decision: keep or drop.")
+        if lost := len(self.unmarked):
+            return Step("leaks", False, f"{lost:,} dropped pictures lost their mark: drop or keep them again.")
         compared = sum(check.compared for check in against)
         return Step("leaks", True, f"Compared with {compared:,} training pictures; every suspect is decided.")
 
@@ -240,9 +258,7 @@ def status_of(engine: Engine, dataset: str) -> ConceptSetStatus:
     """
     with reading(engine) as session:
         dataset_id = dataset_id_of(session, dataset)
-        images: list[Image] = []
-        while page := image_page(session, dataset_id=dataset_id, after=images[-1].id if images else 0, limit=PAGE):
-            images += page
+        images = images_of(session, dataset_id)
         labels = labels_by_picture(session, dataset_id=dataset_id)
         disputed = [number for number, by in labels.items() if len({*by.values()}) > 1]
         return ConceptSetStatus(
@@ -257,6 +273,14 @@ def status_of(engine: Engine, dataset: str) -> ConceptSetStatus:
             last_editors(session, image_ids=disputed, reason=BOTH_SEEN),
             changed_at(session, dataset_id=dataset_id),
         )
+
+
+def images_of(session: Session, dataset_id: int) -> list[Image]:
+    """Return all pictures of a set, in the order in which they came."""
+    images: list[Image] = []
+    while page := image_page(session, dataset_id=dataset_id, after=images[-1].id if images else 0, limit=PAGE):
+        images += page
+    return images
 
 
 def dataset_id_of(session: Session, name: str) -> int:

@@ -88,9 +88,20 @@ def with_facts_of(classes: Sequence[ConceptClass], before: Sequence[ConceptClass
     ]
 
 
-def to_lines(classes: Sequence[ConceptClass]) -> str:
-    """Return the classes as people type them: `name: description; description`, a class a line."""
-    return "\n".join(f"{one.name}: {'; '.join(one.descriptions)}" for one in classes)
+def to_text(classes: Sequence[ConceptClass]) -> str:
+    """Return names and descriptions as people type them: `name: description; description`, a class a line.
+
+    As JSON, a class a line, where lines would be read as something else: a name with a colon, a text with a semicolon.
+    """
+    lines = "\n".join(f"{one.name}: {'; '.join(one.descriptions)}" for one in classes)
+    try:
+        found = parse(lines)
+    except UserError:
+        found = []
+    if found == [ConceptClass(one.name, one.descriptions) for one in classes]:
+        return lines
+    rows = (json.dumps({one.name: one.descriptions}, ensure_ascii=False)[1:-1] for one in classes)
+    return "{\n" + ",\n".join(rows) + "\n}"
 
 
 def to_plain(classes: Sequence[ConceptClass]) -> list[dict[str, Any]]:

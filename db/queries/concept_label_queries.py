@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
 from sqlmodel import Session, col, select
 
 from db.models import ConceptLabel, Image, now
 from db.queries.bulk import insert_into
 from db.queries.values import storable
 from user_errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class UndoneLabel:
+    """A label that was taken back.
+
+    label: the one that stands again, "" for none. gone: the one that would, were it still a class.
+    """
+
+    image_id: int
+    label: str = ""
+    gone: str = ""
 
 
 def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
@@ -21,9 +37,11 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
     if not who.strip() or not label.strip():
         raise UserError(f"expected a person and a label, got {who!r} and {label!r}: give both")
     values = {"label": storable(label), "at": now()}
+    known = select(ConceptLabel.label, ConceptLabel.at).where(ConceptLabel.image_id == image_id)
+    found = session.exec(known.where(ConceptLabel.who == storable(who)).with_for_update()).first()
     row = insert_into(session, ConceptLabel)
     row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **values)
-    over = values | {"before": ConceptLabel.label}
+    over = values | {"before": _packed(*found) if found else ""}
     session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
 
 
@@ -37,21 +55,40 @@ def labels_by_picture(session: Session, *, dataset_id: int) -> dict[int, dict[st
     return found
 
 
-def undo_label(session: Session, *, dataset_id: int, who: str) -> int | None:
+def undo_label(
+    session: Session, *, dataset_id: int, who: str, among: Collection[str] | None = None
+) -> UndoneLabel | None:
     """Take a person's latest label back: what that person said of the picture before stands again, once.
 
-    Returns: the picture; None where there is nothing to take back.
+    Args:    among: the labels that there are by now: another one does not come back. None: all.
+    Returns: None where there is nothing to take back.
     """
     mine = (ConceptLabel.dataset_id == dataset_id, ConceptLabel.who == who)
     latest = select(ConceptLabel).where(*mine).order_by(col(ConceptLabel.at).desc(), col(ConceptLabel.id).desc())
     row = session.exec(latest.limit(1)).first()
     if row is None:
         return None
-    image_id = row.image_id
-    if row.before:
-        row.label, row.before = row.before, ""
+    label, at = _unpacked(row.before)
+    gone = label if label and among is not None and label not in among else ""
+    undone = UndoneLabel(row.image_id, label="" if gone else label, gone=gone)
+    if undone.label:
+        row.label, row.before, row.at = label, "", at or row.at
         session.add(row)
     else:
         session.delete(row)
     session.flush()
-    return image_id
+    return undone
+
+
+def _packed(label: str, at: datetime) -> str:
+    """Return a label and when it was given, for `before`: the time on a line of its own."""
+    return f"{label}\n{at.isoformat()}"
+
+
+def _unpacked(before: str) -> tuple[str, datetime | None]:
+    """Return the label of `before` and when it was given; None where that was not kept yet."""
+    label, _, at = before.rpartition("\n")
+    try:
+        return label, datetime.fromisoformat(at)
+    except ValueError:
+        return before, None

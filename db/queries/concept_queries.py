@@ -39,9 +39,12 @@ class NewSuspect:
     match_name: str
 
 
-def get_concept_set(session: Session, *, dataset_id: int) -> ConceptSet | None:
-    """Return a data set's novel concepts; None where nobody began any."""
-    return session.get(ConceptSet, dataset_id)
+def get_concept_set(session: Session, *, dataset_id: int, lock: bool = False) -> ConceptSet | None:
+    """Return a data set's novel concepts; None where nobody began any.
+
+    Args: lock: nobody else changes them, or gives pictures a class of them, before this transaction ends.
+    """
+    return session.get(ConceptSet, dataset_id, with_for_update=lock, populate_existing=lock)
 
 
 def list_concept_sets(session: Session) -> Sequence[str]:
@@ -160,6 +163,12 @@ def suspects_of(session: Session, *, dataset_id: int) -> Sequence[LeakSuspect]:
     """Return all suspects of a set, image by image."""
     asked = select(LeakSuspect).where(LeakSuspect.dataset_id == dataset_id)
     return session.exec(asked.order_by(col(LeakSuspect.image_id), col(LeakSuspect.id))).all()
+
+
+def dropped_suspects(session: Session, *, image_id: int) -> Sequence[LeakSuspect]:
+    """Return the suspects for which an image is to be dropped."""
+    asked = select(LeakSuspect).where(LeakSuspect.image_id == image_id, LeakSuspect.decision == "drop")
+    return session.exec(asked.order_by(col(LeakSuspect.id))).all()
 
 
 def decide_suspect(

@@ -266,6 +266,20 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
     expect(ana.page.get_by_text("Bo changed the classes or the licence meanwhile")).to_be_visible()
     expect(ana.page.locator("#classes textarea")).to_have_value(re.compile("mine"))
     assert status_of(engine, "started").classes == now.classes
+    brand = ana.page.get_by_label(f"{NAMES[0]} brand")
+    brand.fill("Acme")
+    brand.press("Tab")
+    expect(brand).to_have_value("Acme")
+    settled(ana.page)
+    ana.page.locator("#save").click()
+    expect(ana.page.locator("#work table")).to_contain_text("mine")
+    now = status_of(engine, "started")
+    assert [(one.descriptions, one.brand) for one in now.classes] == [
+        (("mine",), "Acme"),
+        (("mine",), ""),
+        (("mine",), ""),
+    ]
+    assert now.concept and now.concept.licence == "CC0", "a field in which nothing was typed is not saved"
 
 
 @pytest.mark.parametrize("width", [1400, 400])

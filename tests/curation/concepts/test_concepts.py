@@ -15,7 +15,7 @@ from PIL import Image
 
 from curation.concepts import concepts
 from curation.concepts.class_list import NONE_OF_THESE, parse_keeping_facts, save_classes, set_class_fact
-from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class
+from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class, undo_last_label
 from curation.concepts.freeze_set import freeze_set, frozen_facts
 from curation.concepts.leaks import LeaksConfig, check
 from curation.concepts.metadata import import_pictures, set_metadata
@@ -27,8 +27,12 @@ from curation.ingest.ingest import ingest
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
-from db.engine import Engine, open_engine, transaction
-from db.queries.concept_label_queries import undo_label
+from db.engine import Engine, open_engine, reading, transaction
+from db.models import Image as Picture
+from db.queries.concept_label_queries import UndoneLabel
+from db.queries.curate_queries import edit_image
+from db.queries.edit_values import ImageChange
+from db.queries.history_queries import history_page
 from grain.data.loader import find_shards, read_records
 from user_errors import UserError
 
@@ -99,6 +103,11 @@ def labelled(engine: Engine, *, differs: int = 1) -> None:
         label_picture(engine, image.id, NAMES[(row + (row < differs)) % CLASSES], who="bo")
 
 
+def picture(engine: Engine, image_id: int) -> Picture:
+    """As it is now."""
+    return next(one for one in status_of(engine, "fair").images if one.id == image_id)
+
+
 def said(engine: Engine) -> dict[str, str]:
     return {step.name: step.message for step in status_of(engine, "fair").steps()}
 
@@ -134,6 +143,43 @@ def test_a_dropped_leak_stays_in_sight_and_comes_back_when_it_is_kept(engine: En
         decide_leak(engine, leak.id, "keep", expected="", who="bo")
     decide_leak(engine, leak.id, "keep", expected="drop", who="bo")
     assert len(status_of(engine, "fair").kept) == PICTURES + 1
+
+
+def test_a_dropped_leak_stays_left_out_until_it_is_kept_whatever_else_was_decided(engine: Engine, home: Path) -> None:
+    save_classes(engine, "fair", classes(), who="ana", expected_version=1)
+    image_id = next(one.id for one in status_of(engine, "fair").images if one.location.endswith("z-leak.jpg"))
+
+    def settle(name: str) -> dict[str, str]:
+        version = picture(engine, image_id).version
+        settle_class(engine, image_id, name, expected_version=version, who="cy", reason=BOTH_SEEN)
+        return picture(engine, image_id).facts or {}
+
+    assert settle(NONE_OF_THESE)["left out"] == NO_CLASS
+    check(engine, home, LeaksConfig("fair", against="seen"))
+    leak = next(one for one in status_of(engine, "fair").suspects if one.how == "content")
+    decide_leak(engine, leak.id, "drop", expected="", who="ana")
+    assert (picture(engine, image_id).facts or {})["left out"] == f"{LEAK}: the data set seen; {NO_CLASS}"
+    with pytest.raises(UserError, match="left out as a leak: keep it first"):
+        settle(NAMES[0])
+    decide_leak(engine, leak.id, "keep", expected="drop", who="ana")
+    assert (picture(engine, image_id).facts or {})["left out"] == NO_CLASS, "what was decided before stands again"
+    assert settle(NAMES[0])["class"] == NAMES[0]
+    assert len(status_of(engine, "fair").kept) == PICTURES + 1
+
+
+def test_a_dropped_leak_whose_reason_went_on_another_page_is_no_picture_of_the_set(engine: Engine, home: Path) -> None:
+    prepared(engine, home)
+    [leak] = [one for one in status_of(engine, "fair").suspects if one.decision == "drop"]
+    image = picture(engine, leak.image_id)
+    with transaction(engine) as session:
+        change = ImageChange(facts={"found at": "a fair", "found on": "2026-10-01"})
+        edit_image(session, image_id=image.id, expected_version=image.version, who="bo", change=change)
+    with pytest.raises(UserError, match="left out as a leak: keep it first"):
+        settle_class(engine, image.id, NAMES[0], expected_version=image.version + 1, who="cy", reason=BOTH_SEEN)
+    assert image.id not in {one.id for one in status_of(engine, "fair").kept}
+    assert said(engine)["leaks"] == "1 dropped pictures lost their mark: drop or keep them again."
+    decide_leak(engine, leak.id, "drop", expected="drop", who="ana")
+    assert "leaks" in done(engine)
 
 
 def test_pictures_that_come_after_a_check_ask_for_another(engine: Engine, home: Path) -> None:
@@ -177,13 +223,26 @@ def test_labels_are_undone_one_by_one_to_what_was_said_before(engine: Engine) ->
     label_picture(engine, first.id, NAMES[2], who="bo")
 
     def undo() -> int | None:
-        with transaction(engine) as session:
-            return undo_label(session, dataset_id=first.dataset_id, who="ana")
+        undone = undo_last_label(engine, "fair", who="ana")
+        return undone.image_id if undone else None
 
     assert undo() == second.id
     assert status_of(engine, "fair").labels[second.id] == {"ana": NAMES[0]}
     assert [undo(), undo(), undo()] == [second.id, first.id, None]
     assert status_of(engine, "fair").labels == {first.id: {"bo": NAMES[2]}}
+
+
+def test_an_undo_brings_back_no_class_that_is_gone(engine: Engine) -> None:
+    save_classes(engine, "fair", [*classes(), ConceptClass("doubled")], who="ana", expected_version=1)
+    first, second, *_ = status_of(engine, "fair").kept
+    for image, name in ((first, "doubled"), (second, NONE_OF_THESE), (first, NAMES[0]), (second, NAMES[1])):
+        label_picture(engine, image.id, name, who="ana")
+    save_classes(engine, "fair", classes(), who="ana", expected_version=2)
+    assert undo_last_label(engine, "fair", who="ana") == UndoneLabel(second.id, label=NONE_OF_THESE)
+    assert undo_last_label(engine, "fair", who="ana") == UndoneLabel(first.id, gone="doubled")
+    assert status_of(engine, "fair").labels == {second.id: {"ana": NONE_OF_THESE}}
+    saved = save_classes(engine, "fair", classes(), who="ana", expected_version=3, licence="CC0")
+    assert saved.licence == "CC0", "no label is left that the classes lack"
 
 
 def test_each_person_is_led_through_all_pictures(engine: Engine) -> None:
@@ -241,6 +300,42 @@ def test_a_picture_of_none_of_the_classes_is_left_out_and_still_counts_for_agree
     assert [(one.pictures, one.kappa) for one in now.agreements()] == [(9, 1.0)]
     settle_class(engine, image.id, NAMES[2], expected_version=left_out.version, who="cy", reason="looked again")
     assert len(status_of(engine, "fair").kept) == 9
+
+
+def test_a_corrected_fact_of_a_class_reaches_its_settled_pictures_but_not_what_people_wrote_on_one(
+    engine: Engine, home: Path
+) -> None:
+    prepared(engine, home)
+    labelled(engine, differs=0)
+    settle_agreed(engine, "fair", "cy")
+    plain, by_hand, *_ = [one for one in status_of(engine, "fair").kept if (one.facts or {})["class"] == NAMES[0]]
+    with transaction(engine) as session:
+        change = ImageChange(facts={**(by_hand.facts or {}), "release date": "2026-01"})
+        edit_image(session, image_id=by_hand.id, expected_version=by_hand.version, who="bo", change=change)
+
+    def correct(fact: str, value: str) -> None:
+        now = status_of(engine, "fair")
+        assert now.concept is not None
+        changed = set_class_fact(now.classes, NAMES[0], fact=fact, value=value)
+        save_classes(engine, "fair", changed, who="di", expected_version=now.concept.version)
+
+    others = [one for one in status_of(engine, "fair").images if (one.facts or {}).get("class") != NAMES[0]]
+    correct("release date", "2026-08-01")
+    correct("brand", "")
+    assert picture(engine, plain.id).facts == {
+        "found at": "a fair",
+        "found on": (plain.facts or {})["found on"],
+        "class": NAMES[0],
+        "product class": "toy",
+        "release date": "2026-08-01",
+    }
+    kept = picture(engine, by_hand.id).facts or {}
+    assert kept["release date"] == "2026-01" and "brand" not in kept
+    assert [picture(engine, one.id) for one in others] == others
+    correct("brand", "New Co")
+    assert (picture(engine, by_hand.id).facts or {})["brand"] == "New Co"
+    with reading(engine) as session:
+        assert history_page(session, image_id=plain.id)[0].who == "di"
 
 
 def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export(engine: Engine, home: Path) -> None:

@@ -12,8 +12,8 @@ from curation.exchange.concept_classes import (
     from_plain,
     is_settled,
     parse,
-    to_lines,
     to_plain,
+    to_text,
     with_facts_of,
 )
 from user_errors import UserError
@@ -39,7 +39,20 @@ def test_what_is_kept_comes_back() -> None:
     classes = [VISION, ConceptClass("Пин", ("a | b",))]
     assert from_plain(to_plain(classes)) == classes
     assert from_plain(json.loads(json.dumps(to_plain(classes)))) == classes
-    assert with_facts_of(parse(to_lines(classes)), classes) == classes, "facts outlive an edit of the lines"
+    assert to_text(classes).startswith("Visio: a white visor; a grey band\n")
+    assert with_facts_of(parse(to_text(classes)), classes) == classes, "facts outlive an edit of the lines"
+
+
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [("Zelda: Tears", "a box"), ("Zelda", "a box; red"), ("{Zelda}", "a box"), ("[Zelda", "a box"), ('a "lid"', "a;b")],
+)
+def test_what_lines_would_cut_is_written_as_json_a_class_a_line(name: str, description: str) -> None:
+    classes = [ConceptClass(name, (description,), brand="N"), ConceptClass("beta", ("y", "z"))]
+    text = to_text(classes)
+    assert with_facts_of(parse(text), classes) == classes
+    assert json.loads(text) == {name: [description], "beta": ["y", "z"]} and len(text.splitlines()) == 4
+    assert to_text([]) == ""
 
 
 @pytest.mark.parametrize(

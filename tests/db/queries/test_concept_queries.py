@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlmodel import select
 
 from db.engine import Engine, Session, transaction
-from db.queries.concept_label_queries import labels_by_picture, set_label, undo_label
+from db.models import ConceptLabel
+from db.queries.concept_label_queries import UndoneLabel, labels_by_picture, set_label, undo_label
 from db.queries.concept_queries import (
     ConceptConflictError,
     NewSuspect,
@@ -66,15 +68,52 @@ def test_labels_stand_side_by_side_and_each_person_undoes_their_own(engine: Engi
     undone = []
     for _ in range(4):
         with transaction(engine) as session:
-            undone.append(
-                (undo_label(session, dataset_id=dataset_id, who="ana"), labels_by_picture(session, dataset_id=1))
-            )
+            one = undo_label(session, dataset_id=dataset_id, who="ana")
+            undone.append((one and one.image_id, labels_by_picture(session, dataset_id=1)))
     assert undone == [
         (1, {1: {"ana": "lid", "bo": "pot"}, 2: {"ana": "lid"}}),
-        (1, {1: {"bo": "pot"}, 2: {"ana": "lid"}}),
-        (2, {1: {"bo": "pot"}}),
+        (2, {1: {"ana": "lid", "bo": "pot"}}),
+        (1, {1: {"bo": "pot"}}),
         (None, {1: {"bo": "pot"}}),
     ]
+
+
+def test_labels_are_undone_in_the_order_in_which_they_were_given_relabelled_pictures_too(engine: Engine) -> None:
+    dataset_id = filled(engine, 3)
+    for image_id, label in ((1, "lid"), (2, "lid"), (1, "cup"), (3, "lid"), (2, "cup")):
+        with transaction(engine) as session:
+            set_label(session, image_id=image_id, who="ana", label=label)
+    undone = []
+    for _ in range(6):
+        with transaction(engine) as session:
+            one = undo_label(session, dataset_id=dataset_id, who="ana")
+            undone.append(
+                (
+                    one and one.image_id,
+                    {number: by["ana"] for number, by in labels_by_picture(session, dataset_id=1).items()},
+                )
+            )
+    assert undone == [
+        (2, {1: "cup", 2: "lid", 3: "lid"}),
+        (3, {1: "cup", 2: "lid"}),
+        (1, {1: "lid", 2: "lid"}),
+        (2, {1: "lid"}),
+        (1, {}),
+        (None, {}),
+    ]
+
+
+def test_a_label_kept_before_labels_had_a_time_comes_back_as_the_latest(engine: Engine) -> None:
+    dataset_id = filled(engine, 3)
+    for image_id in (1, 2):
+        with transaction(engine) as session:
+            set_label(session, image_id=image_id, who="ana", label="lid")
+            row = session.exec(select(ConceptLabel).where(ConceptLabel.image_id == image_id)).one()
+            row.before = "a\ncup"
+            session.add(row)
+    with transaction(engine) as session:
+        assert undo_label(session, dataset_id=dataset_id, who="ana") == UndoneLabel(2, label="a\ncup")
+        assert labels_by_picture(session, dataset_id=dataset_id) == {1: {"ana": "lid"}, 2: {"ana": "a\ncup"}}
 
 
 def test_another_check_keeps_decisions_and_forgets_what_nobody_decided(engine: Engine) -> None:
