@@ -32,7 +32,7 @@ from grain.config_file import read_fields
 from grain.data.augment import Augmentation
 from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
 from grain.data.record import ShardRecord
-from grain.evaluate.held_out import encode_records, held_out_metrics
+from grain.evaluate.held_out import NO_PICTURES, encode_records, held_out_metrics
 from grain.hardware import set_matmul_precision, uses_bf16
 from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
@@ -91,6 +91,9 @@ class Trainer:
         set_matmul_precision(config.precision)
         self._check_pieces()
         self.shards = find_mixed(config.data, mixed_folders(config.mix))
+        self.held_out_shards = find_shards(config.data, "held_out")
+        if not self.held_out_shards.images:
+            raise ValueError(NO_PICTURES)
         self.model, self.model_config = initial_model(config)
         self.average = AveragedWeights(self.model, config.average) if config.average else None
         if config.compile:
@@ -317,8 +320,7 @@ class Trainer:
     def _held_out_metrics(self) -> tuple[dict[str, float], float, dict[str, float]]:
         """Return the metrics, the share of pictures with a finite embedding, and what is only watched."""
         if not self.held_out:
-            shards = find_shards(self.config.data, "held_out")
-            self.held_out = list(read_records(shards, limit=self.config.held_out_images))
+            self.held_out = list(read_records(self.held_out_shards, limit=self.config.held_out_images))
         encoder = TorchEncoder(self.kept_model, self.model_config, self._info(), precision="fp32")
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
