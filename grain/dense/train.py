@@ -169,7 +169,9 @@ class Run:
         fall = (1 + math.cos(math.pi * self.taken / self.steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate * turn * fall
-        numbers = dense_step(self.model, self.optimizer, batch, phrases=phrases, bf16=self.bf16)
+        numbers = dense_gradients(self.model, batch, phrases=phrases, bf16=self.bf16)
+        if math.isfinite(numbers["gradient_norm"]):
+            self.optimizer.step()
         self.taken += 1
         keep = min(self.config.average, self.taken / (self.taken + 10))
         with torch.no_grad():
@@ -204,16 +206,10 @@ class Run:
         torch.set_rng_state(state["generator"])
 
 
-def dense_step(
-    model: DenseRegions,
-    optimizer: torch.optim.Optimizer,
-    batch: DenseBatch,
-    *,
-    phrases: Phrases,
-    bf16: bool,
-    most_gradient: float = MOST_GRADIENT,
+def dense_gradients(
+    model: DenseRegions, batch: DenseBatch, *, phrases: Phrases, bf16: bool, most_gradient: float = MOST_GRADIENT
 ) -> dict[str, float]:
-    """Compute the gradients of a batch, and take the step unless they are not finite.
+    """Compute the gradients of a batch, in place of those that are there.
 
     Returns: each loss under its name, their sum as `loss`, and `gradient_norm` before clipping.
     """
@@ -226,11 +222,9 @@ def dense_step(
         targets=batch.targets,
         implied=implied_texts(phrases.words(batch.texts), batch.own).to(batch.tokens.device),
     )
-    optimizer.zero_grad()
+    model.zero_grad()
     losses.total.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), most_gradient))
-    if math.isfinite(norm):
-        optimizer.step()
     return {"loss": float(losses.total.detach()), **losses.numbers(), "gradient_norm": norm}
 
 
