@@ -7,6 +7,7 @@ import json
 import tarfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from grain.dense.model import DenseOutput, DenseRegions
 from grain.dense.publish import DensePublishConfig
 from grain.dense.publish import main as publish
 from grain.dense.train import (
+    STATE,
     WEIGHTS,
     DenseConfig,
     Phrases,
@@ -218,8 +220,34 @@ def test_from_shards_to_weights_and_on_where_it_stopped(
     assert json.loads(capsys.readouterr().out)["phrases"] == 6
     started = Run(dataclasses.replace(config("more"), start=tmp_path / "whole" / WEIGHTS), steps_an_epoch=1)
     assert all(torch.equal(whole[name], value) for name, value in started.model.state_dict().items())
-    with pytest.raises(UserError, match="expected the run of 1 steps"):
-        train(DenseConfig((tmp_path / "features",), tmp_path / "whole", epochs=1, batch_size=2))
+    with pytest.raises(UserError, match="holds a run with another epochs: choose another --out or the same settings"):
+        train(dataclasses.replace(config("whole"), epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"rate": 5e-2, "seed": 7}, "rate, seed"),
+        ({"average": 0.5}, "average"),
+        ({"features": (Path("/data/others"),)}, "features"),
+        ({"start": EMBEDDED / "photo" / CHECKPOINT_WEIGHTS}, "start"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path, changes: dict[str, Any], names: str) -> None:
+    config = DenseConfig((Path("/data/mine"),), tmp_path / "run", epochs=2)
+    run = Run(config, steps_an_epoch=3)
+    run.epoch = 1
+    run.save()
+    with pytest.raises(UserError, match=f"run holds a run with another {names}: choose another --out or the same"):
+        Run(dataclasses.replace(config, **changes), steps_an_epoch=3)
+    moved = dataclasses.replace(config, features=(Path("/elsewhere/mine"),))
+    assert Run(moved, steps_an_epoch=3).epoch == 1
+    with pytest.raises(UserError, match="expected the run of 8 steps"):
+        Run(config, steps_an_epoch=4)
+    state = torch.load(config.out / STATE, weights_only=True)
+    del state["settings"]
+    torch.save(state, config.out / STATE)
+    assert Run(config, steps_an_epoch=3).epoch == 1, "of an older version, which kept none"
 
 
 def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
