@@ -23,7 +23,7 @@ from atomic_files import atomic_file
 from grain.checkpoint import EMBEDDED, file_sha256, read_config
 from grain.command import run_command
 from grain.dense.changed_words import change_word, last_words, strange_word
-from grain.dense.features import Entity, read_entities, words_of
+from grain.dense.features import SIZES, TOKENS, Entity, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
 from grain.hardware import uses_bf16
@@ -258,8 +258,8 @@ def read_pictures(folders: Sequence[Path]) -> list[Picture]:
     pictures = []
     for folder in folders:
         for file, rows in read_entities(folder):
-            tokens = np.load(file.with_suffix(".tokens.npy"), mmap_mode="r")
-            sizes = np.load(file.with_suffix(".sizes.npy"))
+            tokens = np.load(file.with_suffix(TOKENS), mmap_mode="r")
+            sizes = np.load(file.with_suffix(SIZES))
             pictures += [Picture(tokens, sizes, row, entities) for row, entities in enumerate(rows) if entities]
     return pictures
 

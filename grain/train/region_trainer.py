@@ -32,6 +32,7 @@ from grain.checkpoint import (
     WEIGHTS,
     checkpoint_folder,
     locate,
+    model_digest,
     read_config,
     read_info,
     verify,
@@ -158,7 +159,7 @@ class RegionTrainer:
         shutil.rmtree(self.config.out / FEATURES)
 
     def read_pictures(self) -> list[Picture]:
-        """Read the pictures through the networks, but for shards that are read; return those with a described box."""
+        """Read the pictures through the networks, but for shards that were read; return those with a described box."""
         done, total = 0, self.shards.images + self.config.images
 
         def report() -> None:
@@ -168,9 +169,9 @@ class RegionTrainer:
             if StopSignal.requested:
                 sys.exit(STOPPED)
 
-        folder, look = self.config.out / FEATURES, PhotoNetworks(self.base)
-        write_shards(self.shards, folder, look, mirrored=self.config.flip, after_each=report)
-        return read_pictures([folder])
+        folder, look, model = self.config.out / FEATURES, PhotoNetworks(self.base), model_digest(self.base)
+        write_shards(self.shards, folder, look, model=model, mirrored=self.config.flip, after_each=report)
+        return read_pictures([folder]) if self.shards.images else []
 
     def read_few(self, records: Sequence[ShardRecord[Image.Image]]) -> list[Picture]:
         """Read a few pictures through the networks; return those with a described box."""

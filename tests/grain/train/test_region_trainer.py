@@ -50,14 +50,14 @@ def drawn(number: int) -> tuple[Image.Image, list[Box]]:
     return image, boxes
 
 
-def write_split(folder: Path, split: str, numbers: range) -> dict[str, Any]:
+def write_split(folder: Path, split: str, numbers: range, words: tuple[str, str] = WORDS) -> dict[str, Any]:
     """Write a shard of such pictures; its entry of the manifest."""
     with tarfile.open(folder / f"{split}-0.tar", "w") as shard:
         for number in numbers:
             image, boxes = drawn(number)
             picture = BytesIO()
             image.save(picture, "JPEG", quality=95)
-            regions = [{"box": box, "text": word, "score": 1.0} for box, word in zip(boxes, WORDS, strict=True)]
+            regions = [{"box": box, "text": word, "score": 1.0} for box, word in zip(boxes, words, strict=True)]
             sample = json.dumps({"caption": "", "regions": regions}).encode()
             for ending, content in (("jpg", picture.getvalue()), ("json", sample)):
                 entry = tarfile.TarInfo(f"{number}.{ending}")
@@ -213,6 +213,24 @@ def test_steps_that_would_do_harm_are_skipped_and_after_some_the_weights_return(
     ):
         for _ in range(7):
             trainer.take_step(broken)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_other_data_learns_their_words(data: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other", tmp_path / "run"
+    other.mkdir()
+    splits = {
+        "train": [write_split(other, "train", range(20, 20 + TRAINED), words=("a wug", "a tove"))],
+        "held_out": [write_split(other, "held_out", range(100, 100 + HELD_OUT), words=("a wug", "a tove"))],
+    }
+    manifest = {"schema_version": SCHEMA_VERSION, "splits": splits, "trained_on": "other pictures"}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    words = []
+    for folder in (data, other):
+        trainer = region_trainer(settings(folder, out))
+        trainer.learn_from(trainer.read_pictures())
+        words.append((set(trainer.words), trainer.shards.trained_on))
+    assert words == [({"a blicket", "a dax"}, "twelve pictures"), ({"a wug", "a tove"}, "other pictures")]
 
 
 def test_settings_of_what_is_not_trained_are_refused_by_name(data: Path, tmp_path: Path) -> None:
