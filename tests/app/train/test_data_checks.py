@@ -17,7 +17,7 @@ from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
-from app.train.run_jobs import DATA
+from app.train.run_jobs import DATA, IN_PROGRESS
 from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -180,7 +180,7 @@ def data_words(services: Services) -> list[list[str]]:
 def end_jobs(services: Services) -> None:
     """Cancel every job that is not over."""
     with reading(services.engine) as session:
-        numbers = [job.id for job in job_page(session, states=("queued",))]
+        numbers = [job.id for job in job_page(session, states=IN_PROGRESS)]
     with transaction(services.engine) as session:
         for number in numbers:
             request_cancel(session, job_id=number)
