@@ -25,6 +25,7 @@ MOST_CHARACTERS = 200  # of what a cluster says
 MOST_STARTS = 150  # tries to hand it over, five minutes
 GONE = 75  # exit code of what the cluster knows no more
 REMEMBERED_LINES = 60
+SENDING = threading.Lock()  # two jobs that need the same folder do not replace it at once
 NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
 
 
@@ -165,10 +166,9 @@ class ClusterJob(ABC):
     def _send(self, order: Order) -> None:
         if self._shared.is_folder(self._home):
             return
-        for name in order.needs:
-            manifest = "manifest.json"
-            if not self._shared.has(f"{name}/{manifest}"):
-                self._shared.push(self._home / name, name, last=manifest)
+        with SENDING:
+            for name in order.needs:
+                self._shared.send(self._home / name, name, last="manifest.json")
 
     def _wait(self, order: Order) -> int:
         failures, asked = 0, False

@@ -35,9 +35,28 @@ class Shared:
         """Return whether it is a folder of this machine: then nothing needs to be copied."""
         return "file" in _protocols(self._fs) and Path(self._root).resolve() == folder.resolve()
 
-    def has(self, name: str) -> bool:
-        """Return whether there is such a file."""
-        return bool(self._fs.isfile(self._at(name)))
+    def send(self, folder: Path, name: str, *, last: str) -> None:
+        """Upload a folder in place of an earlier one of its name, unless that is the same by the content of one file.
+
+        Args:   last: that file: it is removed there first and sent after all others, so that where it is, they are.
+        Raises: OSError.
+        """
+        if self._is_same(folder / last, f"{name}/{last}"):
+            return
+        self._fs.invalidate_cache()
+        top, mark = self._at(name), self._at(f"{name}/{last}")
+        for path in sorted(self._fs.find(top), key=lambda path: path != mark):
+            if path == mark or not (folder / path[len(top) :].lstrip("/")).is_file():
+                self._fs.rm(path)
+                self._sent.pop(path, None)
+        self.push(folder, name, last=last)
+
+    def _is_same(self, file: Path, name: str) -> bool:
+        """Return whether a file is there with the same content."""
+        try:
+            return bool(self._fs.cat_file(self._at(name)) == file.read_bytes())
+        except FileNotFoundError:
+            return False
 
     def push(self, folder: Path, name: str, *, last: str = "") -> None:
         """Upload what changed since the last time, and remove there what was removed here.

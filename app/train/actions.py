@@ -11,8 +11,8 @@ from app.jobs.control import NewJob
 from app.jobs.devices import CPU, GPU
 from app.services import Services
 from app.train.plan import TrainPlan, TrainRequest, launch_words, plan_run
-from app.train.preflight import IN_PROGRESS, check_plan
-from app.train.run_jobs import DATA, DRY, SOONER, TRAIN, name_taken
+from app.train.preflight import check_plan
+from app.train.run_jobs import DATA, DRY, IN_PROGRESS, SOONER, TRAIN, name_taken
 from db.engine import reading
 from db.queries.job_queries import job_page
 from grain.train_config import TrainConfig

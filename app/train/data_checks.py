@@ -20,6 +20,7 @@ MANY_EPOCHS = 200
 FEW_HELD_OUT = 5  # pictures
 FEW_DISTINCT = 0.5  # share of the pictures: with fewer different captions, many negatives of L_ic are positives
 LEAST_CAPTIONS = 2  # different ones, for one to be told from another
+MOST_REASONS = 3  # why pictures could not be read
 MATTERS = 0.01  # share of the descriptions that are left out, from which on it is a warning
 
 
@@ -39,7 +40,20 @@ def data_checks(services: Services, plan: TrainPlan) -> list[PreflightCheck]:
         mixed_in = mix_checks(services, plan)
     except UserError as error:
         return [PreflightCheck("data", "bad", error.sentence)]
-    return [*_own_checks(plan, census, counts), *mixed_in, *_proposal_check(plan)]
+    return [*_own_checks(plan, census, counts), *_unreadable_check(plan), *mixed_in, *_proposal_check(plan)]
+
+
+def _unreadable_check(plan: TrainPlan) -> list[PreflightCheck]:
+    """Say which pictures an earlier export could not read, and whether that is tried again."""
+    lost = sum((Counter(each.unreadable or {}) for each in plan.data), Counter())
+    if not lost:
+        return []
+    reasons = "; ".join(f"{count:,} × {reason.rstrip('.')}" for reason, count in lost.most_common(MOST_REASONS))
+    found = f"{lost.total():,} pictures could not be read when they were exported ({reasons})"
+    if any(each.unreadable and not each.written for each in plan.data):
+        return [PreflightCheck("unreadable", "warn", f"{found}: a job tries them again first.")]
+    left = "they are left out, as a run in progress learns from them as they are"
+    return [PreflightCheck("unreadable", "warn", f"{found}: {left}.")]
 
 
 def _proposal_check(plan: TrainPlan) -> list[PreflightCheck]:

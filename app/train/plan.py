@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,6 +17,7 @@ from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
 from app.services import Services
 from app.train.form import config_from
+from app.train.written_data import learned_from, unreadable_pictures
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.training_census import trained_statuses
@@ -92,16 +93,23 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class PlannedData:
-    """Data of a training. export: how a version becomes them; None for the sample world. words: what makes them."""
+    """Data of a training.
+
+    export: how a version becomes them; None for the sample world. words: what makes them. unreadable: reason ->
+    pictures that an earlier export could not read; None where it was killed. learned_from: a run in progress reads what
+    is there, so that nothing is written in its place.
+    """
 
     folder: Path
     export: ExportConfig | None
     words: tuple[str, ...]
+    unreadable: Mapping[str, int] | None = field(default_factory=dict)
+    learned_from: bool = False
 
     @property
     def written(self) -> bool:
-        """Return whether they are there."""
-        return (self.folder / "manifest.json").is_file()
+        """Return whether they are there: pictures that could not be read once may be readable now."""
+        return (self.folder / "manifest.json").is_file() and (self.unreadable == {} or self.learned_from)
 
 
 @dataclass(frozen=True)
@@ -265,7 +273,9 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
         return PlannedData(folder, None, (*words, *([f"--proposals={WORLD_PROPOSALS}"] * proposing)))
     if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
         export = _export(services, request, key)
-        return PlannedData(export.out, export, tuple(export_command(export)))
+        unreadable = unreadable_pictures(services, export)
+        in_use = unreadable != {} and learned_from(services, export.out)
+        return PlannedData(export.out, export, tuple(export_command(export)), unreadable, in_use)
     raise UserError("Choose the data: a frozen version, or the sample world.")
 
 

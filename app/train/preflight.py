@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from app.services import Services
 from app.train.data_checks import PreflightCheck, data_checks, train_count
 from app.train.plan import CHECKPOINT, TrainPlan
-from app.train.run_jobs import DRY, name_taken, run_jobs
+from app.train.run_jobs import DRY, IN_PROGRESS, name_taken, run_jobs
 from app.ui.html import duration
 from db.engine import reading
-from db.models import Job, JobState
+from db.models import Job
 from db.queries.job_queries import job_page
 from grain.train_config import TrainConfig
 from user_errors import sentence
@@ -26,7 +26,6 @@ FINE_TUNE_RATE = 5e-4  # pretrained weights need a lower rate
 LONG_RUN_S = 7 * 86_400.0
 LIBRARIES_BYTES = 600e6  # what CUDA's libraries hold before the first weight
 TOKENS_BYTES = 660_000  # of a picture as its regions are trained on, see grain.dense.features
-IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 ReportRow = Mapping[str, Any]  # what grain/train/preflight.py prints of its dry steps
 
 

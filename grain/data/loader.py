@@ -32,11 +32,15 @@ from grain.train_config import CaptionSource, RegionChoice, Sampling
 
 @dataclass(frozen=True)
 class Shards:
-    """The part of a data folder that one split names. counts: images of each shard."""
+    """The part of a data folder that one split names.
+
+    counts: images of each shard. sha256s: of each shard as the manifest has it; "" where it has none.
+    """
 
     paths: tuple[Path, ...]
     counts: tuple[int, ...]
     trained_on: str
+    sha256s: tuple[str, ...]
 
     @property
     def images(self) -> int:
@@ -67,7 +71,8 @@ def find_shards(folder: Path, split: str) -> Shards:
     missing = [shard.name for shard in paths if not os.path.isfile(shard)]  # noqa: PTH113 - in half the time of Path.is_file
     if missing:
         raise ValueError(f"{folder} lacks {missing[0]} and {len(missing) - 1} more shards: copy or write them again")
-    return Shards(paths, tuple(int(entry["images"]) for entry in splits[split]), trained_on)
+    counts = tuple(int(entry["images"]) for entry in splits[split])
+    return Shards(paths, counts, trained_on, tuple(str(entry.get("sha256", "")) for entry in splits[split]))
 
 
 @dataclass(frozen=True)

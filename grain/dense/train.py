@@ -20,14 +20,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from atomic_files import atomic_file
-from grain.checkpoint import EMBEDDED, read_config
+from grain.checkpoint import EMBEDDED, file_sha256, read_config
 from grain.command import run_command
 from grain.dense.changed_words import change_word, last_words, strange_word
-from grain.dense.features import Entity, read_entities, words_of
+from grain.dense.features import SIZES, TOKENS, Entity, read_entities, words_of
 from grain.dense.losses import Target, dense_losses, implied_texts
 from grain.dense.model import DenseRegions
 from grain.hardware import uses_bf16
 from grain.photo.text_encoder import TextEncoder
+from grain.run_settings import another_run, changed_settings, plain_settings
 from grain.sentences import mirror_words
 from user_errors import UserError
 
@@ -132,7 +133,7 @@ class DenseBatch(NamedTuple):
 def main(config: DenseConfig) -> None:
     """Train, a line every 50 steps; write regions.safetensors.
 
-    Raises: ValueError: a folder holds no features. UserError: the folder holds another run.
+    Raises: ValueError: a folder holds no features. UserError: the folder holds a run with other settings.
     """
     pictures = read_pictures(config.features)
     phrases = Phrases(pictures, sentence_encoder(config.checkpoint), seed=config.seed)
@@ -150,9 +151,13 @@ class Run:
     """A training with all that it needs to go on."""
 
     def __init__(self, config: DenseConfig, *, steps_an_epoch: int) -> None:
-        """Begin, or go on where the folder's run stopped."""
+        """Begin, or go on where the folder's run stopped.
+
+        Raises: UserError: that run has other settings.
+        """
         torch.manual_seed(config.seed)
         self.config, self.steps = config, config.epochs * steps_an_epoch
+        self.settings = settings_of(config)
         self.bf16 = uses_bf16(config.precision, "cpu")
         self.model, self.mean = DenseRegions(), DenseRegions()
         if config.start:
@@ -169,7 +174,9 @@ class Run:
         fall = (1 + math.cos(math.pi * self.taken / self.steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate * turn * fall
-        numbers = dense_step(self.model, self.optimizer, batch, phrases=phrases, bf16=self.bf16)
+        numbers = dense_gradients(self.model, batch, phrases=phrases, bf16=self.bf16)
+        if math.isfinite(numbers["gradient_norm"]):
+            self.optimizer.step()
         self.taken += 1
         keep = min(self.config.average, self.taken / (self.taken + 10))
         with torch.no_grad():
@@ -185,6 +192,7 @@ class Run:
         state = {
             "model": self.model.state_dict(), "mean": self.mean.state_dict(), "optimizer": self.optimizer.state_dict(),
             "taken": self.taken, "epoch": self.epoch, "steps": self.steps, "generator": torch.get_rng_state(),
+            "settings": self.settings,
         }  # fmt: skip
         with atomic_file(self.config.out / STATE) as place:
             torch.save(state, place)
@@ -192,6 +200,9 @@ class Run:
             save_file(self.mean.state_dict(), place)
 
     def _restore(self, state: dict[str, Any]) -> None:
+        kept = state.get("settings", self.settings)  # older runs kept none
+        if changed := changed_settings(kept, self.settings, places=("features", "checkpoint"), may_change=("out",)):
+            raise UserError(another_run(self.config.out, changed))
         if state["steps"] != self.steps:
             raise UserError(
                 f"expected the run of {self.steps:,} steps in {self.config.out}, got one of {state['steps']:,}: "
@@ -204,16 +215,15 @@ class Run:
         torch.set_rng_state(state["generator"])
 
 
-def dense_step(
-    model: DenseRegions,
-    optimizer: torch.optim.Optimizer,
-    batch: DenseBatch,
-    *,
-    phrases: Phrases,
-    bf16: bool,
-    most_gradient: float = MOST_GRADIENT,
+def settings_of(config: DenseConfig) -> dict[str, Any]:
+    """Return the settings that a run keeps; of the weights that it starts from their digest."""
+    return plain_settings(config) | {"start": file_sha256(config.start) if config.start else None}
+
+
+def dense_gradients(
+    model: DenseRegions, batch: DenseBatch, *, phrases: Phrases, bf16: bool, most_gradient: float = MOST_GRADIENT
 ) -> dict[str, float]:
-    """Compute the gradients of a batch, and take the step unless they are not finite.
+    """Compute the gradients of a batch, in place of those that are there.
 
     Returns: each loss under its name, their sum as `loss`, and `gradient_norm` before clipping.
     """
@@ -226,11 +236,9 @@ def dense_step(
         targets=batch.targets,
         implied=implied_texts(phrases.words(batch.texts), batch.own).to(batch.tokens.device),
     )
-    optimizer.zero_grad()
+    model.zero_grad()
     losses.total.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), most_gradient))
-    if math.isfinite(norm):
-        optimizer.step()
     return {"loss": float(losses.total.detach()), **losses.numbers(), "gradient_norm": norm}
 
 
@@ -250,8 +258,8 @@ def read_pictures(folders: Sequence[Path]) -> list[Picture]:
     pictures = []
     for folder in folders:
         for file, rows in read_entities(folder):
-            tokens = np.load(file.with_suffix(".tokens.npy"), mmap_mode="r")
-            sizes = np.load(file.with_suffix(".sizes.npy"))
+            tokens = np.load(file.with_suffix(TOKENS), mmap_mode="r")
+            sizes = np.load(file.with_suffix(SIZES))
             pictures += [Picture(tokens, sizes, row, entities) for row, entities in enumerate(rows) if entities]
     return pictures
 

@@ -50,3 +50,8 @@ def not_finite(step: int) -> str:
         f"the model at step {step} gives numbers that are not finite, so final/ is not written: lower learning_rate and"
         " choose another --out"
     )
+
+
+def stopped(step: int, steps: int, *, saved: bool) -> str:
+    """Return the sentence for a run that ends because it was asked to."""
+    return f"asked to stop: {'saved' if saved else 'nothing to save in a bad stretch,'} at step {step} of {steps}"

@@ -32,6 +32,7 @@ from grain.checkpoint import (
     WEIGHTS,
     checkpoint_folder,
     locate,
+    model_digest,
     read_config,
     read_info,
     verify,
@@ -41,7 +42,16 @@ from grain.data.record import ShardRecord
 from grain.dense.features import write_shard, write_shards
 from grain.dense.model import DenseRegions
 from grain.dense.publish import write_checkpoint
-from grain.dense.train import BETAS, DenseBatch, Phrases, Picture, batches, dense_step, read_pictures, sentence_encoder
+from grain.dense.train import (
+    BETAS,
+    DenseBatch,
+    Phrases,
+    Picture,
+    batches,
+    dense_gradients,
+    read_pictures,
+    sentence_encoder,
+)
 from grain.evaluate.held_out import NO_PICTURES, encode_records, found_overlaps
 from grain.familiarity import Familiarity, gist_of
 from grain.hardware import set_matmul_precision, uses_bf16
@@ -52,8 +62,9 @@ from grain.photo.regions import RegionGraphs
 from grain.predict import Predictor
 from grain.structures import Array
 from grain.train.averaging import AveragedWeights
-from grain.train.guard import LossGuard, not_finite
-from grain.train.resume import load_state, only_trainer, save_state
+from grain.train.guard import not_finite, stopped
+from grain.train.guarded_state import GuardedState
+from grain.train.resume import only_trainer
 from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, note_hardware, trim_log
 from grain.train.start import learning_rate
 from grain.train.watch import STOPPED, WATCHED, ProgressReporter, StopSignal, keep_pictures, memory_bytes
@@ -108,7 +119,14 @@ class RegionTrainer:
         self.average = AveragedWeights(self.model, config.average) if config.average else None
         parameters = self.model.parameters()
         self.optimiser = torch.optim.AdamW(parameters, 1e-6, betas=BETAS, weight_decay=config.weight_decay)
-        self.guard, self.step, self.best = LossGuard(patience=config.patience), 0, -np.inf
+        self.state = GuardedState(
+            config,
+            self.model,
+            self.optimiser,
+            average=self.average,
+            first_weights=lambda: load_file(start / WEIGHTS),
+        )
+        self.step, self.best = 0, -np.inf
         self.progress = ProgressReporter()
         claim_folder(config, write=True)
 
@@ -141,7 +159,7 @@ class RegionTrainer:
         shutil.rmtree(self.config.out / FEATURES)
 
     def read_pictures(self) -> list[Picture]:
-        """Read the pictures through the networks, but for shards that are read; return those with a described box."""
+        """Read the pictures through the networks, but for shards that were read; return those with a described box."""
         done, total = 0, self.shards.images + self.config.images
 
         def report() -> None:
@@ -151,9 +169,9 @@ class RegionTrainer:
             if StopSignal.requested:
                 sys.exit(STOPPED)
 
-        folder, look = self.config.out / FEATURES, PhotoNetworks(self.base)
-        write_shards(self.shards, folder, look, mirrored=self.config.flip, after_each=report)
-        return read_pictures([folder])
+        folder, look, model = self.config.out / FEATURES, PhotoNetworks(self.base), model_digest(self.base)
+        write_shards(self.shards, folder, look, model=model, mirrored=self.config.flip, after_each=report)
+        return read_pictures([folder]) if self.shards.images else []
 
     def read_few(self, records: Sequence[ShardRecord[Image.Image]]) -> list[Picture]:
         """Read a few pictures through the networks; return those with a described box."""
@@ -185,27 +203,26 @@ class RegionTrainer:
                     yield batch.to(self.device)
 
     def take_step(self, batch: DenseBatch) -> dict[str, float]:
-        """Take one step; return what is logged of it."""
+        """Take one step, unless it would do harm; return what is logged of it.
+
+        Raises: ValueError: the loss broke again and again.
+        """
         config, rate = self.config, learning_rate(self.step, self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         torch.manual_seed(config.seed * 1_000_003 + self.step)
-        losses = dense_step(
+        losses = dense_gradients(
             self.model,
-            self.optimiser,
             batch,
             phrases=self.phrases,
             bf16=uses_bf16(config.precision, self.device.type),
             most_gradient=config.clip_norm,
         )
-        if np.isfinite(losses["gradient_norm"]):
-            if self.average:
-                self.average.update(self.model)
-        else:
-            self.guard.skipped += 1
+        loss, norm = losses["loss"], losses["gradient_norm"]
+        self.state.take(self.optimiser.step, loss=loss, gradient_norm=norm, step=self.step)
         self.step += 1
         both_ways = losses.pop("grounding") + losses.pop("description")
-        return losses | {"region_description": both_ways, "learning_rate": rate, "skipped": self.guard.skipped}
+        return losses | {"region_description": both_ways, "learning_rate": rate, "skipped": self.state.guard.skipped}
 
     def evaluate(self) -> Evaluated:
         """Ground the held-out pictures' descriptions with the present weights, and keep a few of them to be watched."""
@@ -232,8 +249,7 @@ class RegionTrainer:
 
     def _evaluate(self) -> tuple[dict[str, float], bool]:
         """Evaluate, log it and keep the best so far. Returns: the metrics, and whether all weights are finite."""
-        finite = all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
-        if not finite:
+        if not self.state.is_finite:
             return {}, False
         self.found = self.evaluate()
         metrics = self.found.metrics
@@ -241,7 +257,7 @@ class RegionTrainer:
         right = f"{metrics['grounding_acc50']:.1%} of held-out descriptions are grounded"
         print(f"step {self.step:,} of {self.config.steps:,}: {right}", flush=True)
         score = sum(metrics.values()) / len(metrics)
-        if score > self.best:
+        if score > self.best and self.state.guard.in_a_row == 0:
             self.best = score
             self._keep("best", metrics)
         return metrics, True
@@ -255,28 +271,16 @@ class RegionTrainer:
             self._evaluate()
         stopping = StopSignal.requested and not last
         if last or stopping or config.due(config.checkpoint_images, self.step):
-            save_state(
-                config.out / "checkpoints",
-                self.step,
-                model=self.model,
-                optimiser=self.optimiser,
-                guard=self.guard,
-                keep=config.keep,
-                average=self.average,
-            )
-        if stopping:
-            print(f"asked to stop: saved at step {self.step} of {config.steps}", file=sys.stderr)
-            sys.exit(STOPPED)
+            if sound := self.state.is_sound:
+                self.state.save(self.step)
+            if stopping:
+                print(stopped(self.step, config.steps, saved=sound), file=sys.stderr)
+                sys.exit(STOPPED)
 
     def _resume(self) -> None:
         clean_leftovers(self.config.out)
         clean_leftovers(self.config.out / "checkpoints")
-        found = load_state(self.config.out / "checkpoints", self.model, self.optimiser, average=self.average)
-        if found is not None:
-            self.step, self.guard, refused = found
-            for sentence in refused:
-                print(sentence)
-            print(f"resuming from step {self.step} of {self.config.steps}")
+        self.step = self.state.resume()
         finished = self.step == self.config.steps
         self.best = trim_log(self.config.out / METRICS_LOG, self.step, finished=finished)
 

@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from atomic_files import write_atomically
 from grain.hardware import device_name, precision_used
+from grain.run_settings import another_run, changed_settings, plain_settings
 from grain.train_config import TrainConfig
 
 METRICS_LOG, HARDWARE = "metrics.jsonl", "hardware.json"
@@ -53,38 +53,21 @@ def read_hardware(folder: Path) -> RunHardware | None:
         return None
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """Return settings as config.json holds them."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    return plain
-
-
-DEFAULTS = _plain(TrainConfig(Path(), Path()))  # of settings that are younger than a run
+DEFAULTS = plain_settings(TrainConfig(Path(), Path()))  # of settings that are younger than a run
 PLACES = ("init", "mix", "zero_shot")  # name folders, which a second attempt on a cluster's node finds elsewhere
 
 
 def claim_folder(config: TrainConfig, *, write: bool) -> None:
     """Write config.json into the run folder, or check that the settings are those of the first command."""
     path = config.out / "config.json"
-    settings = _plain(config)
+    settings = plain_settings(config)
     if path.is_file():
         kept = DEFAULTS | BEFORE | json.loads(path.read_text(encoding="utf-8"))
-        known = {key: _named(value) if key in PLACES else value for key, value in kept.items()}
-        asked = {key: _named(value) if key in PLACES else value for key, value in settings.items()}
-        changed = sorted(key for key in asked if asked[key] != known.get(key) and key not in MAY_CHANGE)
+        changed = changed_settings(kept, settings, places=PLACES, may_change=MAY_CHANGE)
         if changed:
-            raise ValueError(
-                f"{config.out} holds a run with another {', '.join(changed)}: choose another --out or the same settings"
-            )
+            raise ValueError(another_run(config.out, changed))
     elif write:
         write_atomically(path, json.dumps(settings, indent=1))
-
-
-def _named(value: Any) -> Any:
-    """Return a place, or several, by its last name."""
-    if isinstance(value, list):
-        return [_named(each) for each in value]
-    return Path(value).name if isinstance(value, str) else value
 
 
 def log_row(config: TrainConfig, step: int, numbers: Mapping[str, float]) -> None:

@@ -32,7 +32,7 @@ from grain.config_file import read_fields
 from grain.data.augment import Augmentation
 from grain.data.loader import TrainingStream, find_mixed, find_shards, loader, read_records, to_device
 from grain.data.record import ShardRecord
-from grain.evaluate.held_out import encode_records, held_out_metrics
+from grain.evaluate.held_out import NO_PICTURES, encode_records, held_out_metrics
 from grain.hardware import set_matmul_precision, uses_bf16
 from grain.model.adapters import merged_model
 from grain.model.blocks import compile_blocks, recompute_blocks
@@ -43,10 +43,11 @@ from grain.predict import Predictor
 from grain.structures import Batch, GrainOutput
 from grain.train.averaging import AveragedWeights
 from grain.train.gradcache import cached_backward
-from grain.train.guard import LossGuard, StepVerdict, not_finite
+from grain.train.guard import LossGuard, not_finite, stopped
+from grain.train.guarded_state import GuardedState
 from grain.train.losses import Losses, grain_losses
 from grain.train.region_trainer import RegionTrainer
-from grain.train.resume import load_state, only_trainer, save_state
+from grain.train.resume import only_trainer
 from grain.train.run_folder import METRICS_LOG, claim_folder, log_row, note_hardware, trim_log
 from grain.train.start import initial_model, learning_rate, starts_from_regions
 from grain.train.watch import (
@@ -64,7 +65,6 @@ from grain.train.watch import (
 from grain.train.zero_shot_set import ZeroShotSet
 from grain.train_config import TrainConfig, mixed_folders, shared_command
 
-MAX_ROLL_BACKS = 3
 DESCRIPTIONS_TOO = {
     "with_descriptions": "captions, descriptions as extra captions",
     "with_sentence": "captions, for every other one all descriptions in a sentence",
@@ -91,6 +91,9 @@ class Trainer:
         set_matmul_precision(config.precision)
         self._check_pieces()
         self.shards = find_mixed(config.data, mixed_folders(config.mix))
+        self.held_out_shards = find_shards(config.data, "held_out")
+        if not self.held_out_shards.images:
+            raise ValueError(NO_PICTURES)
         self.model, self.model_config = initial_model(config)
         self.average = AveragedWeights(self.model, config.average) if config.average else None
         if config.compile:
@@ -107,9 +110,15 @@ class Trainer:
         self.wrapped, self.optimiser = self.accelerator.prepare(self.model, optimiser)
         if self.average:
             self.average.to(self.accelerator.device)
-        self.guard = LossGuard(patience=config.patience)
+        self.state = GuardedState(
+            config,
+            self.model,
+            self.optimiser.optimizer,
+            average=self.average,
+            first_weights=lambda: initial_model(config)[0].state_dict(),
+            say=self.accelerator.print,
+        )
         self.step = 0
-        self.roll_backs = 0
         self.progress = ProgressReporter()
         self.best = -math.inf
         self.held_out: list[ShardRecord[Image.Image]] = []
@@ -209,16 +218,7 @@ class Trainer:
         losses = self._backward(batch, seed)
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
         numbers = self._over_processes(losses)
-        total = numbers["loss"]
-        verdict = self.guard.judge(total, float(norm))
-        if verdict is StepVerdict.TAKE:
-            self.optimiser.step()
-            self.model.clamp_logit_scale()
-            if self.average:
-                self.average.update(self.model)
-        self.optimiser.zero_grad(set_to_none=True)
-        if verdict is StepVerdict.ROLL_BACK:
-            self._roll_back()
+        self.state.take(self._update, loss=numbers["loss"], gradient_norm=float(norm), step=self.step)
         self.step += 1
         return {
             **numbers,
@@ -228,6 +228,10 @@ class Trainer:
             "skipped": self.guard.skipped,
             "captions_distinct": distinct_share(batch.captions),
         }
+
+    def _update(self) -> None:
+        self.optimiser.step()
+        self.model.clamp_logit_scale()
 
     def _over_processes(self, losses: Losses) -> dict[str, float]:
         """Average what is logged of the losses over the processes, in one reduction; the total is called loss."""
@@ -274,31 +278,24 @@ class Trainer:
 
     def _save_state(self) -> bool:
         """Save the state in the main process; returns False in a bad stretch, into which nothing should roll back."""
-        sound = self.guard.in_a_row == 0 and self._finite()
+        sound = self.state.is_sound
         if self.main and sound:
-            save_state(
-                self.config.out / "checkpoints",
-                self.step,
-                model=self.model,
-                optimiser=self.optimiser,
-                guard=self.guard,
-                keep=self.config.keep,
-                average=self.average,
-            )
+            self.state.save(self.step)
         return sound
+
+    @property
+    def guard(self) -> LossGuard:
+        """Return what the run knows of its last losses."""
+        return self.state.guard
 
     @property
     def kept_model(self) -> GrainModel:
         """Return the model that is evaluated and kept: the averaged one, where there is one."""
         return self.average.model if self.average else self.model
 
-    def _finite(self) -> bool:
-        return all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
-
     def _leave(self) -> NoReturn:
         """Save the state and end where the same command resumes, because a stop was requested."""
-        kept = "saved" if self._save_state() else "nothing to save in a bad stretch,"
-        self.accelerator.print(f"asked to stop: {kept} at step {self.step} of {self.config.steps}", file=sys.stderr)
+        self.accelerator.print(stopped(self.step, self.config.steps, saved=self._save_state()), file=sys.stderr)
         sys.exit(STOPPED)
 
     def _evaluate(self) -> tuple[dict[str, float], float]:
@@ -317,8 +314,7 @@ class Trainer:
     def _held_out_metrics(self) -> tuple[dict[str, float], float, dict[str, float]]:
         """Return the metrics, the share of pictures with a finite embedding, and what is only watched."""
         if not self.held_out:
-            shards = find_shards(self.config.data, "held_out")
-            self.held_out = list(read_records(shards, limit=self.config.held_out_images))
+            self.held_out = list(read_records(self.held_out_shards, limit=self.config.held_out_images))
         encoder = TorchEncoder(self.kept_model, self.model_config, self._info(), precision="fp32")
         predictor = Predictor(encoder)
         features, records = encode_records(predictor, self.held_out, total=len(self.held_out))
@@ -338,7 +334,7 @@ class Trainer:
 
     def _keep_final(self) -> None:
         metrics, finite = self._evaluate()
-        if not (finite and self._finite()):  # a picture that is broken itself breaks no model
+        if not (finite and self.state.is_finite):  # a picture that is broken itself breaks no model
             raise ValueError(not_finite(self.step))
         self._save("final", metrics)
 
@@ -354,39 +350,9 @@ class Trainer:
             clean_leftovers(self.config.out)
             clean_leftovers(self.config.out / "checkpoints")
         self.accelerator.wait_for_everyone()
-        found = self._load_state()
-        if found is not None:
-            self.step, self.guard, refused = found
-            for sentence in refused:
-                self.accelerator.print(sentence)
-            self.accelerator.print(f"resuming from step {self.step} of {self.config.steps}")
+        self.step = self.state.resume()
         if self.main:
             self.best = trim_log(self.config.out / METRICS_LOG, self.step, finished=self.step == self.config.steps)
-
-    def _load_state(self) -> tuple[int, LossGuard, list[str]] | None:
-        folder = self.config.out / "checkpoints"
-        return load_state(folder, self.model, self.optimiser.optimizer, average=self.average)
-
-    def _roll_back(self) -> None:
-        """Restore the last saved weights; the data continue, so that a bad stretch is passed over."""
-        self.roll_backs += 1
-        if self.roll_backs > MAX_ROLL_BACKS:
-            raise ValueError(
-                f"the loss broke {self.roll_backs} times, {self.config.patience} steps in a row each, the last time at"
-                f" step {self.step}: look at the data around there, or lower learning_rate and choose another --out"
-            )
-        skipped = self.guard.skipped
-        found = self._load_state()
-        if found is None:
-            self.model.load_state_dict(initial_model(self.config)[0].state_dict())
-            self.optimiser.optimizer.state.clear()
-            if self.average:
-                self.average.restart(self.model)
-            self.guard = LossGuard(patience=self.config.patience)
-        else:
-            self.guard = found[1]
-        self.guard.skipped, self.guard.in_a_row = skipped, 0
-        self.accelerator.print(f"step {self.step}: {self.config.patience} bad steps in a row, rolled back")
 
     def _log(self, numbers: dict[str, float]) -> None:
         if self.main:

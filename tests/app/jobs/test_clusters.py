@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.jobs.cluster import ClusterJob
 from app.jobs.launch import Pace, RunnerConfig
 from app.jobs.node import Order, run
 from app.jobs.ray import address_of
@@ -26,6 +27,7 @@ from app.jobs.shared import Shared
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job
 from db.queries.job_queries import enqueue_job, get_job, request_cancel
+from grain.checkpoint import checkpoint_folder
 from tests.support.fake_app import free_port
 from tests.support.paths import ROOT
 from tests.support.system_parts import leave_out
@@ -53,8 +55,79 @@ def test_a_folder_is_sent_fetched_and_kept_the_same(tmp_path: Path) -> None:
     (here / "deep" / "b").unlink()
     shared.push(here, "runs/x")
     shared.pull("runs/x", back, wanted=lambda below: not below.startswith("deep/"))
-    assert (back / "a").read_text() == "1111" and not shared.has("runs/x/deep/b") and shared.has("runs/x/a")
+    assert (back / "a").read_text() == "1111"
+    assert [path.name for path in (there / "runs" / "x").rglob("*") if path.is_file()] == ["a"]
     assert shared.is_folder(there) and not shared.is_folder(here)
+
+
+class JobAtOnce(ClusterJob):
+    """A job that is over as soon as it is sent."""
+
+    def start(self, order: Order) -> None:
+        """Take it."""
+
+    def look(self) -> int:
+        return 0
+
+    def output(self) -> str:
+        return ""
+
+    def end(self, *, force: bool) -> None:
+        """It has ended."""
+
+
+def send_from(home: Path, start: Path) -> None:
+    """Send a training that starts from a checkpoint."""
+    train = {"data": str(home / "worlds" / "1"), "out": str(home / "runs" / "x"), "init": str(start)}
+    row = Job(id=1, token=1, kind="train", owner="ada", argv=["python"], config={"train": train, "asked": {}})
+    job = JobAtOnce(row, home / "jobs" / "1")
+    job.submit()
+    until(lambda: job.poll() is not None, "it is over")
+    assert job.poll() == 0, job.tail()
+
+
+def test_a_start_that_was_promoted_again_is_sent_again_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, there = tmp_path / "home", tmp_path / "shared"
+    monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{there}")
+    start, data = home / "checkpoints" / "mine", home / "worlds" / "1"
+    data.mkdir(parents=True)
+    (home / "jobs" / "1").mkdir(parents=True)
+    (data / "manifest.json").write_text("{}")
+
+    def promote(weights: str, *also: str) -> None:
+        with checkpoint_folder(start) as place:
+            for name in ("model.safetensors", "config.json", *also):
+                (place / name).write_text(weights)
+
+    promote("old", "tuned.safetensors")
+    send_from(home, start)
+    stamp = (there / "worlds" / "1" / "manifest.json").stat().st_mtime_ns
+    assert (there / "checkpoints" / "mine" / "tuned.safetensors").read_text() == "old"
+    promote("new")
+    send_from(home, start)
+    sent = there / "checkpoints" / "mine"
+    assert (sent / "model.safetensors").read_text() == "new"
+    assert {path.name for path in sent.iterdir()} == {path.name for path in start.iterdir()}, "nothing of the old one"
+    assert (there / "worlds" / "1" / "manifest.json").stat().st_mtime_ns == stamp, "what is there is not sent again"
+
+
+def test_a_folder_whose_sending_broke_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there" / "mine"
+    here.mkdir()
+    for name in ("a", "manifest.json"):
+        (here / name).write_text("old")
+    Shared(f"file://{tmp_path / 'there'}").send(here, "mine", last="manifest.json")
+    for name in ("a", "manifest.json"):
+        (here / name).write_text("new")
+    (there / "a.part").mkdir()  # so that the file cannot be written
+    with pytest.raises(OSError):
+        Shared(f"file://{tmp_path / 'there'}").send(here, "mine", last="manifest.json")
+    assert not (there / "manifest.json").exists(), "neither the old one nor the new one"
+    (there / "a.part").rmdir()
+    Shared(f"file://{tmp_path / 'there'}").send(here, "mine", last="manifest.json")
+    assert {path.name: path.read_text() for path in there.iterdir()} == {"a": "new", "manifest.json": "new"}
 
 
 @pytest.mark.parametrize("url", ["nothing-like://x", "s3://key:secret@bucket"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +17,26 @@ from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
+from app.train.run_jobs import DATA, IN_PROGRESS
+from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.training_census import NOT_REVIEWED, count_for_training, version_census
 from curation.files.records import Status
 from curation.versions.state_file import peek_state
 from curation.versions.versions import freeze, version_path
-from db.engine import transaction
+from db.engine import reading, transaction
 from db.models import DatasetVersion
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
 from db.queries.edit_values import ImageChange
+from db.queries.job_queries import job_page, request_cancel
+from db.queries.job_runner_queries import claim_job, finish_job
 from db.queries.region_queries import NewRegion, add_regions
 from grain.data.loader import find_shards, read_records
 from tests.support.curated import picture_files, sha256_of
 from tests.support.fake_app import fake_services
+from tests.support.still_services import StillServices
 from user_errors import UserError
 
 ADA = Person("ada", "curator")
@@ -163,3 +169,89 @@ def test_a_version_whose_file_is_gone_is_named(services: Services) -> None:
     version_path(services.settings.home, version.sha256).unlink()
     with pytest.raises(UserError, match="bring it back from a copy"):
         planned(services, version)
+
+
+def data_words(services: Services) -> list[list[str]]:
+    """The commands of all jobs that make data, the latest first."""
+    with reading(services.engine) as session:
+        return [job.argv[1:] for job in job_page(session, kind=DATA)]
+
+
+def end_jobs(services: Services) -> None:
+    """Cancel every job that is not over."""
+    with reading(services.engine) as session:
+        numbers = [job.id for job in job_page(session, states=IN_PROGRESS)]
+    with transaction(services.engine) as session:
+        for number in numbers:
+            request_cancel(session, job_id=number)
+
+
+def test_shards_without_pictures_that_could_not_be_read_are_written_again(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version, away = frozen(services, "pending"), services.settings.home / "away"
+    chosen: dict[str, Any] = {"caption": "descriptions"}
+    train_actions.queue(services, ADA, asked(version, **chosen))
+    end_jobs(services)
+    plan, _ = planned(services, version, **chosen)
+    ran = plan.data[0].export
+    assert ran is not None
+    (services.settings.home / "pictures").rename(away)  # the disk with the pictures is not mounted
+    export(services.engine, services.settings.home, ran)
+    away.rename(services.settings.home / "pictures")  # it is back
+    plan, checks = planned(services, version, name="second", **chosen)
+    assert plan.missing == plan.data and checks["data"].found.endswith("; a job writes them first")
+    assert checks["unreadable"].state == "warn"
+    assert f"{PICTURES} pictures could not be read when they were exported" in checks["unreadable"].found
+    assert "no longer where it was imported from" in checks["unreadable"].found
+    before = data_words(services)
+    train_actions.queue(services, ADA, asked(version, name="second", **chosen))
+    assert data_words(services) == [[*plan.data[0].words], *before], "the export is queued once more"
+
+    export(services.engine, services.settings.home, tyro.cli(ExportConfig, args=list(plan.data[0].words[2:])))
+    plan, checks = planned(services, version, name="third", **chosen)
+    assert not plan.missing and "unreadable" not in checks and checks["data"].found.startswith("schema 1, ")
+    services.engine.dispose()
+
+
+def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version = frozen(services, "pending")
+    chosen: dict[str, Any] = {"caption": "descriptions"}
+    plan, _ = planned(services, version, **chosen)
+    ran = plan.data[0].export
+    assert ran is not None
+    for file in sorted((services.settings.home / "pictures").iterdir())[:20]:
+        file.unlink()
+    export(services.engine, services.settings.home, ran)
+    train_actions.queue(services, ADA, asked(version, **chosen))
+    assert planned(services, version, name="second", **chosen)[0].missing, "the job that writes them is waited for"
+    with transaction(services.engine) as session:
+        job = claim_job(session, slots={"cpu": 1}, worker="me", lease_seconds=60)
+        assert job is not None and job.kind == DATA
+        finish_job(session, job_id=job.id, token=1, state="done")
+    plan, checks = planned(services, version, name="second", **chosen)
+    assert not plan.missing
+    assert "a run in progress learns from them" in checks["unreadable"].found
+    end_jobs(services)
+    assert planned(services, version, name="second", **chosen)[0].missing
+    services.engine.dispose()
+
+
+def test_an_export_that_was_killed_is_not_whole_and_pictures_of_no_class_are_not_unreadable(services: Services) -> None:
+    home, engine = services.settings.home, services.engine
+    first = frozen(services, "pending")
+    with transaction(engine) as session:
+        for image in image_page(session, dataset_id=first.dataset_id, limit=4):
+            change = ImageChange(facts={CLASS: "lid"})
+            edit_image(session, image_id=image.id, expected_version=1, who="ada", change=change)
+    concepts = {"classes": [{"name": "lid", "descriptions": ["a lid"]}]}
+    version = freeze(engine, home, dataset="boxes", name="v2", who="ada", statuses=("pending",), concepts=concepts)
+    ran = planned(services, version)[0].data[0].export
+    assert ran is not None
+    found = export(engine, home, ran)
+    assert found["left_out"] == {"its class is not settled": PICTURES + BARE - 4}
+    plan, checks = planned(services, version)
+    assert not plan.missing and "unreadable" not in checks
+    mark = ran.out / "export.json"
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"state": "writing"}))
+    assert planned(services, version)[0].missing

@@ -7,6 +7,7 @@ import json
 import tarfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from safetensors.torch import load_file
 
 from grain.checkpoint import EMBEDDED, FAMILIAR, read_info, verify
 from grain.checkpoint import WEIGHTS as CHECKPOINT_WEIGHTS
+from grain.data.loader import find_shards
 from grain.data.record import Box, ShardRecord
 from grain.dense.calibrate import CalibrateConfig
 from grain.dense.calibrate import main as calibrate
-from grain.dense.features import Entity, FeaturesConfig, entities_of, read_entities
+from grain.dense.features import Entity, FeaturesConfig, entities_of, read_entities, write_shards
 from grain.dense.features import main as write_features
 from grain.dense.losses import Target, assign, dense_losses, implied_texts
 from grain.dense.measure import Grounded, MeasureConfig, ground_all
@@ -28,6 +30,7 @@ from grain.dense.model import DenseOutput, DenseRegions
 from grain.dense.publish import DensePublishConfig
 from grain.dense.publish import main as publish
 from grain.dense.train import (
+    STATE,
     WEIGHTS,
     DenseConfig,
     Phrases,
@@ -218,8 +221,34 @@ def test_from_shards_to_weights_and_on_where_it_stopped(
     assert json.loads(capsys.readouterr().out)["phrases"] == 6
     started = Run(dataclasses.replace(config("more"), start=tmp_path / "whole" / WEIGHTS), steps_an_epoch=1)
     assert all(torch.equal(whole[name], value) for name, value in started.model.state_dict().items())
-    with pytest.raises(UserError, match="expected the run of 1 steps"):
-        train(DenseConfig((tmp_path / "features",), tmp_path / "whole", epochs=1, batch_size=2))
+    with pytest.raises(UserError, match="holds a run with another epochs: choose another --out or the same settings"):
+        train(dataclasses.replace(config("whole"), epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"rate": 5e-2, "seed": 7}, "rate, seed"),
+        ({"average": 0.5}, "average"),
+        ({"features": (Path("/data/others"),)}, "features"),
+        ({"start": EMBEDDED / "photo" / CHECKPOINT_WEIGHTS}, "start"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path, changes: dict[str, Any], names: str) -> None:
+    config = DenseConfig((Path("/data/mine"),), tmp_path / "run", epochs=2)
+    run = Run(config, steps_an_epoch=3)
+    run.epoch = 1
+    run.save()
+    with pytest.raises(UserError, match=f"run holds a run with another {names}: choose another --out or the same"):
+        Run(dataclasses.replace(config, **changes), steps_an_epoch=3)
+    moved = dataclasses.replace(config, features=(Path("/elsewhere/mine"),))
+    assert Run(moved, steps_an_epoch=3).epoch == 1
+    with pytest.raises(UserError, match="expected the run of 8 steps"):
+        Run(config, steps_an_epoch=4)
+    state = torch.load(config.out / STATE, weights_only=True)
+    del state["settings"]
+    torch.save(state, config.out / STATE)
+    assert Run(config, steps_an_epoch=3).epoch == 1, "of an older version, which kept none"
 
 
 def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
@@ -244,6 +273,49 @@ def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
     assert (again / "manifest.json").read_text() == (folder / "manifest.json").read_text()
     with pytest.raises(UserError, match="expected a split for each of 1 folders, or one for all, got 2"):
         calibrate(CalibrateConfig(folder, (shards,), tmp_path / "fusion.json", split=("train", "train")))
+
+
+class StillNetworks:
+    """Networks that see 2 x 2 tokens in any picture, and count the pictures."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self, image: Image.Image) -> StillNetworks:
+        self.looks += 1
+        return self
+
+    def tokens(self) -> np.ndarray:
+        return np.zeros((2, 2, sum(TOKEN_PARTS)), np.float16)
+
+
+def test_kept_tokens_are_read_again_where_data_networks_or_mirroring_are_others(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+
+    def looks(*, model: str = "one", mirrored: bool = False) -> int:
+        look: Any = StillNetworks()
+        write_shards(find_shards(shards, "train"), out, look, model=model, mirrored=mirrored, after_each=lambda: None)
+        return int(look.looks)
+
+    def name_in_manifest(file: str) -> None:
+        splits = {"train": [{"file": file, "images": 3}]}
+        manifest = {"schema_version": SCHEMA_VERSION, "splits": splits, "trained_on": "three colours"}
+        (shards / "manifest.json").write_text(json.dumps(manifest))
+
+    assert (looks(), looks()) == (3, 0)
+    assert (looks(mirrored=True), looks(mirrored=True)) == (6, 0)
+    assert (looks(), looks(model="two"), looks(model="two")) == (3, 3, 0)
+    content = (shards / "train-0.tar").read_bytes()
+    (shards / "train-0.tar").write_bytes(content.replace(b"a red left", b"a new left"))
+    assert (looks(model="two"), looks(model="two")) == (3, 0)
+    ((_, rows),) = read_entities(out)
+    assert rows[0][0].phrases == ("a new left",)
+    (out / "val-0.jsonl").write_text("")
+    (shards / "train-0.tar").rename(shards / "train-1.tar")
+    name_in_manifest("train-1.tar")
+    looks(model="two")
+    left = {path.name.partition(".")[0] for path in out.iterdir()}
+    assert left == {"train-1", "val-0"}, "of a shard that is gone nothing is learned; other splits stay"
 
 
 def test_a_folder_without_features_says_what_to_run(tmp_path: Path) -> None:

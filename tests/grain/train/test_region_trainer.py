@@ -19,12 +19,16 @@ from safetensors.torch import load_file
 
 from grain.checkpoint import CARD, CONFIG, EMBEDDED, METRICS, TUNED, WEIGHTS, CheckpointInfo, read_info, verify
 from grain.data.record import Box, ShardRecord
+from grain.dense.features import Entity
+from grain.dense.train import Picture
 from grain.evaluate.held_out import found_overlaps
 from grain.photo.learned import LearnedPhotoEncoder, TunedWords
+from grain.photo.tokens import TOKEN_PARTS
 from grain.predict import Predictor
 from grain.structures import SCHEMA_VERSION, ImageFeatures
+from grain.train.guard import WARM
 from grain.train.preflight import preflight
-from grain.train.region_trainer import FEATURES, Evaluated, doubts_of
+from grain.train.region_trainer import FEATURES, Evaluated, RegionTrainer, doubts_of
 from grain.train.run_folder import RunHardware, read_hardware
 from grain.train.train import region_trainer, train
 from grain.train_config import TrainConfig
@@ -46,14 +50,14 @@ def drawn(number: int) -> tuple[Image.Image, list[Box]]:
     return image, boxes
 
 
-def write_split(folder: Path, split: str, numbers: range) -> dict[str, Any]:
+def write_split(folder: Path, split: str, numbers: range, words: tuple[str, str] = WORDS) -> dict[str, Any]:
     """Write a shard of such pictures; its entry of the manifest."""
     with tarfile.open(folder / f"{split}-0.tar", "w") as shard:
         for number in numbers:
             image, boxes = drawn(number)
             picture = BytesIO()
             image.save(picture, "JPEG", quality=95)
-            regions = [{"box": box, "text": word, "score": 1.0} for box, word in zip(boxes, WORDS, strict=True)]
+            regions = [{"box": box, "text": word, "score": 1.0} for box, word in zip(boxes, words, strict=True)]
             sample = json.dumps({"caption": "", "regions": regions}).encode()
             for ending, content in (("jpg", picture.getvalue()), ("json", sample)):
                 entry = tarfile.TarInfo(f"{number}.{ending}")
@@ -169,6 +173,64 @@ def test_dry_steps_measure_the_reading_too_and_leave_nothing_behind(data: Path, 
     assert report is not None and (report.train_images, report.held_out_images, report.steps) == (TRAINED, HELD_OUT, 6)
     assert report.reading_seconds > 0 < report.seconds_per_step and report.evaluation_seconds > 0
     assert not (tmp_path / "run").exists()
+
+
+def noise(number: int) -> Picture:
+    """A picture of 2 x 2 tokens of noise that shows a blicket."""
+    tokens = np.random.default_rng(number).normal(size=(1, 2, 4, sum(TOKEN_PARTS))).astype(np.float16)
+    return Picture(tokens, np.array([[2, 2]]), 0, [Entity(((0.0, 0.25, 0.5, 0.75),), (WORDS[0],))])
+
+
+def weights_of(trainer: RegionTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def test_steps_that_would_do_harm_are_skipped_and_after_some_the_weights_return(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = region_trainer(settings(data, tmp_path / "run", images=400, patience=2))
+    trainer.learn_from([noise(number) for number in range(4)])
+    batch = next(trainer.batches())
+    broken = batch._replace(tokens=torch.full_like(batch.tokens, torch.inf))
+    first = weights_of(trainer)
+    trainer.take_step(batch)
+    trainer._after_step()
+    saved = weights_of(trainer)
+    assert not all(torch.equal(first[name], saved[name]) for name in saved)
+
+    trainer.state.guard.running, trainer.state.guard.taken = 1e-3, WARM
+    assert trainer.take_step(batch)["skipped"] == 1, "its loss is a spike beside such a running loss"
+    trainer._after_step()
+    assert all(torch.equal(saved[name], value) for name, value in weights_of(trainer).items())
+    assert [state.name for state in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000001"], "not in a spike"
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(torch.nan)
+    assert trainer.take_step(broken)["skipped"] == 2
+    assert all(torch.equal(saved[name], value) for name, value in weights_of(trainer).items())
+    assert "step 2: 2 bad steps in a row, rolled back" in capsys.readouterr().out
+    with pytest.raises(
+        ValueError, match="the loss broke 4 times, 2 steps in a row each, the last time at step 8: look"
+    ):
+        for _ in range(7):
+            trainer.take_step(broken)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_other_data_learns_their_words(data: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other", tmp_path / "run"
+    other.mkdir()
+    splits = {
+        "train": [write_split(other, "train", range(20, 20 + TRAINED), words=("a wug", "a tove"))],
+        "held_out": [write_split(other, "held_out", range(100, 100 + HELD_OUT), words=("a wug", "a tove"))],
+    }
+    manifest = {"schema_version": SCHEMA_VERSION, "splits": splits, "trained_on": "other pictures"}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    words = []
+    for folder in (data, other):
+        trainer = region_trainer(settings(folder, out))
+        trainer.learn_from(trainer.read_pictures())
+        words.append((set(trainer.words), trainer.shards.trained_on))
+    assert words == [({"a blicket", "a dax"}, "twelve pictures"), ({"a wug", "a tove"}, "other pictures")]
 
 
 def test_settings_of_what_is_not_trained_are_refused_by_name(data: Path, tmp_path: Path) -> None:

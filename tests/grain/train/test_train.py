@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from grain.checkpoint import EMBEDDED
 from grain.config import CLIP_MEAN, GrainConfig
+from grain.evaluate.held_out import NO_PICTURES
 from grain.hardware import multiplies_bf16
 from grain.model.pretrained import ModelCard, from_pretrained, save_pretrained
 from grain.train.guard import SPIKE, WARM, LossGuard, StepVerdict
@@ -592,6 +593,19 @@ def test_a_start_that_cannot_be_is_refused(changes: dict, sentence: str, data_fo
     with pytest.raises(ValueError, match=sentence):
         train(settings(data_folder, tmp_path, **changes))
     assert not (tmp_path / "run").exists(), "nothing is written before everything is checked"
+
+
+def test_an_empty_held_out_split_is_refused_before_anything_is_trained_or_written(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    shutil.copytree(data_folder, empty)
+    manifest = json.loads((empty / "manifest.json").read_text())
+    manifest["splits"]["held_out"] = []
+    (empty / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=f"^{NO_PICTURES}$"):
+        train(settings(empty, tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
 def command(arguments: list[str]) -> None:

@@ -1,0 +1,55 @@
+"""Find whether the shards of a version are written with all of its pictures, or are to be written once more."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from app.services import Services
+from app.train.run_jobs import DATA, DRY, IN_PROGRESS, TRAIN
+from curation.exchange.export import MARK
+from curation.exchange.export_config import ExportConfig
+from curation.exchange.export_selection import ExportSelection
+from curation.versions.state_file import peek_state
+from curation.versions.versions import read_version, version_path
+from db.engine import reading
+from db.queries.job_queries import job_page
+from grain.train_config import mixed_folders
+
+
+def unreadable_pictures(services: Services, export: ExportConfig) -> Counter[str] | None:
+    """Count by reason the pictures that an export could not read; None where it was killed before it could say so.
+
+    Raises: UserError: the version's file is gone or damaged.
+    """
+    mark = _mark_of(export.out)
+    if mark.get("state") == "writing":
+        return None
+    left_out = Counter({str(reason): int(count) for reason, count in dict(mark.get("left_out") or {}).items()})
+    home = services.settings.home
+    if left_out and peek_state(version_path(home, export.version))[0].concepts:  # others leave nothing else out
+        left_out -= ExportSelection(read_version(home, export.version), export, services.engine).not_settled()
+    return left_out
+
+
+def learned_from(services: Services, folder: Path) -> bool:
+    """Return whether a run in progress learns from a folder, which no job that waits or runs is going to write."""
+    with reading(services.engine) as session:
+        making = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
+        runs = [job for kind in (TRAIN, DRY) for job in job_page(session, kind=kind, states=IN_PROGRESS, limit=1000)]
+    if any(job.config.get("out") == str(folder) for job in making):
+        return False
+    return any(folder in _folders_of(job.config["train"]) for job in runs)
+
+
+def _folders_of(train: dict[str, Any]) -> list[Path]:
+    return [Path(train["data"]), *(mixed for mixed, _ in mixed_folders(train.get("mix") or ()))]
+
+
+def _mark_of(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
