@@ -94,17 +94,21 @@ def several_panel(answers: Sequence[PictureAnswer]) -> str:
 
 def _several_row(answer: PictureAnswer) -> dict[str, object]:
     if answer.found is None:
-        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": [], "far": None}
+        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": {}, "far": None}
     prediction = answer.found.prediction
     index = {text: row for row, text in enumerate(prediction.descriptions)}
     regions = [replace(region, index=index[region.text]) for region in prediction.regions]
     best = {text: max(each.score for each in regions if each.text == text) for text in {r.text for r in regions}}
+    absent: dict[str, list[str]] = {}
+    for text, word in zip(prediction.descriptions, prediction.answers, strict=True):
+        if text not in best:
+            absent.setdefault(word, []).append(text)
     return {
         "name": answer.path.name,
         "problem": "",
         "frame": regions_frame(answer.uri, regions, width=prediction.width, height=prediction.height),
         "found": [(text, row, best[text]) for text, row in index.items() if text in best],
-        "absent": [text for text in index if text not in best],
+        "absent": absent,
         "far": prediction.far,
     }
 
