@@ -108,9 +108,11 @@ def test_what_says_nothing_is_worth_nothing_on_other_pictures() -> None:
 
 def test_claims_that_nobody_can_tell_count_for_the_sample_and_not_as_examples() -> None:
     whole = sample(0, 3.0)
+    undecided: list[Verdict] = ["cannot tell"]
+    verdicts: list[Verdict] = [*undecided * 9, "supported"]
     doubtful = tuple(
         replace(each, stratum="t", verdict="unsupported", people={"ada": verdict}, population=100)
-        for each, verdict in zip(whole.judged, ("cannot tell",) * 9 + ("supported",), strict=False)
+        for each, verdict in zip(whole.judged, verdicts, strict=False)
     )
     more = replace(
         whole,
