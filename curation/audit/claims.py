@@ -111,13 +111,14 @@ def _denials(text: str, quoted: Sequence[tuple[int, int]]) -> list[tuple[int, in
     """Return the spans of what a description says is not there, up to the end of the clause."""
     plain, found, low = list(text), [], 0
     for start, end in quoted:
-        plain[start:end] = "“" * (end - start)  # a sign that says "no parking" denies nothing
-    words = "".join(plain)
+        plain[start:end] = "_" * (end - start)  # a sign that says "no parking" denies nothing
+    words = "".join(plain).replace("’", "'")
     for high, after in [*(match.span() for match in CLAUSE_END.finditer(words)), (len(words), len(words))]:
         clause = words[low:high].rstrip()
         if denied := split_denial(clause)[1]:
-            start = low + clause.rindex(denied)
-            found.append((start, start + len(denied)))
+            written = re.search(r"\s+".join(map(re.escape, denied.replace("’", "'").split())), clause, re.IGNORECASE)
+            start, end = written.span() if written else (0, len(clause))  # its reader may have changed other signs
+            found.append((low + start, low + end))
         low = after
     return found
 

@@ -43,6 +43,7 @@ TABLE = [
     ("a bicycle and no dog", "object bicycle; part no dog"),
     ("a man who is not wearing a hat", "object man; part who is not wearing a hat"),
     ("no dog", "object no dog"),
+    ("a  bicycle  without  a  dog", "object bicycle; part without  a  dog"),
     ("not a dog but a red cat", "object not a dog; attribute red > cat; object cat"),
     (
         "a dog on the left with no collar. Red ball",
