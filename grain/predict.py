@@ -310,7 +310,6 @@ class Predictor:
                 features.region_embeds @ embeds.T,
                 ranked,
                 descriptions=descriptions,
-                threshold=threshold,
                 min_confidence=min_confidence,
                 instances=instances,
             )
@@ -333,7 +332,7 @@ class Predictor:
             confidence=ranked.confidence,
             reasons=ranked.reasons,
             novelty=self.novelty(features),
-        )
+        ).above(threshold=threshold)
 
 
 def _checked(classes: Classes) -> Classes:

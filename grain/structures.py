@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 SCHEMA_VERSION = 1
 MIN_PRESENCE = 0.5  # probability; a description below it is not found
 MIN_CONFIDENCE = 0.5  # probability; a region below it is not shown as what a description means
-Answer = Literal["found", "not found", "cannot tell"]
+Answer = Literal["found", "not found", "cannot tell", "below the threshold"]
 Instances = Literal["best", "all"]
 RegionRule = Literal["best_region", "best_description", "phrases"]
 REGION_RULES: Mapping[RegionRule, str] = {
@@ -124,7 +124,7 @@ class Prediction:
     best: of each description the row of its best region, whether found or not; empty where Q is 0. presence [D] and
     confidence [Q, D] and reasons: as in RegionRanking. regions: of the descriptions that are found, in their order; the
     best of each, or all, the surest first. novelty: how far the picture is from what the model has seen, above 1 far;
-    None where nothing tells.
+    None where nothing tells. hidden: descriptions that are found, on no region that reaches the threshold.
     """
 
     width: int
@@ -140,6 +140,7 @@ class Prediction:
     confidence: Array | None = None
     reasons: tuple[str, ...] = ()
     novelty: float | None = None
+    hidden: tuple[str, ...] = ()
 
     @property
     def far(self) -> bool | None:
@@ -147,26 +148,22 @@ class Prediction:
         return None if self.novelty is None else self.novelty > 1
 
     def above(self, *, threshold: float = -1.0, min_confidence: float = 0.0) -> Prediction:
-        """Return the same with the regions that reach both thresholds."""
-        kept = (
-            region
-            for region in self.regions
-            if region.score >= threshold and (region.confidence is None or region.confidence >= min_confidence)
-        )
-        return replace(self, regions=tuple(kept))
+        """Return the same with the regions that reach both thresholds: a cosine, and a probability."""
+        sure = [each for each in self.regions if each.confidence is None or each.confidence >= min_confidence]
+        kept = tuple(region for region in sure if region.score >= threshold)
+        found, shown = dict.fromkeys((*self.hidden, *(region.text for region in sure))), {each.text for each in kept}
+        return replace(self, regions=kept, hidden=tuple(text for text in found if text not in shown))
 
     @property
     def answers(self) -> tuple[Answer, ...]:
         """Return of each description whether it is found.
 
         "cannot tell": it seems to be in the picture, and no region is surely it; or nothing tells whether it is there.
+        "below the threshold": it is found, and the cosine of no region of it reaches the threshold.
         """
-        found = {region.text for region in self.regions}
+        shown = dict.fromkeys((region.text for region in self.regions), True) | dict.fromkeys(self.hidden, False)
         presence = self.presence or (1.0,) * len(self.descriptions)
-        return tuple(
-            "found" if text in found else "cannot tell" if likely >= MIN_PRESENCE else "not found"
-            for text, likely in zip(self.descriptions, presence, strict=True)
-        )
+        return tuple(_answer(shown.get(text), likely) for text, likely in zip(self.descriptions, presence, strict=True))
 
     @property
     def not_found(self) -> tuple[str, ...]:
@@ -196,6 +193,13 @@ class Prediction:
             "far": self.far,
             "timing_ms": self.timing_ms,
         }
+
+
+def _answer(shown: bool | None, presence: float) -> Answer:
+    """Return the answer for a description whose regions are shown, are hidden by the threshold, or are none."""
+    if shown is None:
+        return "cannot tell" if presence >= MIN_PRESENCE else "not found"
+    return "found" if shown else "below the threshold"
 
 
 @dataclass(frozen=True)

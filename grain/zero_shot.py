@@ -217,11 +217,10 @@ def found_regions(
     ranked: RegionRanking,
     *,
     descriptions: Sequence[str],
-    threshold: float,
     min_confidence: float = MIN_CONFIDENCE,
     instances: Instances = "best",
 ) -> tuple[Region, ...]:
-    """Find the regions of each description that reach both thresholds, in the descriptions' order.
+    """Find the regions of each description, whatever their cosines, in the descriptions' order.
 
     The description must be present. Without a confidence one region of it is found: a cosine tells no instances.
 
@@ -237,9 +236,8 @@ def found_regions(
             continue
         for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
             sure = None if ranked.confidence is None else float(ranked.confidence[row, column])
-            if matches[row, column] < threshold or (sure is not None and sure < min_confidence):
-                continue
-            found.append(Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), row, sure))
+            if sure is None or sure >= min_confidence:
+                found.append(Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), row, sure))
     return tuple(found)
 
 

@@ -318,8 +318,10 @@ class GroundPage:
         Returns:
             One object: regions (all boxes that a description means, xyxy normalized to the upright picture, cosine and
             confidence), not_found (descriptions that the picture does not show), matches (the cosine of every region
-            and description; of each description its answer, presence and reason), classes (best first), checkpoint,
-            novelty (above 1 the picture is far from what the checkpoint has seen) and far (whether it is).
+            and description; of each description its presence, reason and answer: "found", "not found", "cannot tell",
+            where no region is surely it, or "below the threshold", where it is found and the threshold hides its
+            boxes), classes (best first), checkpoint, novelty (above 1 the picture is far from what the checkpoint has
+            seen) and far (whether it is).
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from app.core.checkpoints import Checkpoint
@@ -18,7 +19,7 @@ from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
 from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED
 from grain.structures import REGION_RULES, ClassScore, Prediction
-from grain.zero_shot import parse_classes
+from grain.zero_shot import Classes, parse_classes
 
 if TYPE_CHECKING:
     from app.ground.model_comparison import BoxComparison
@@ -94,17 +95,21 @@ def several_panel(answers: Sequence[PictureAnswer]) -> str:
 
 def _several_row(answer: PictureAnswer) -> dict[str, object]:
     if answer.found is None:
-        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": [], "far": None}
+        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": {}, "far": None}
     prediction = answer.found.prediction
     index = {text: row for row, text in enumerate(prediction.descriptions)}
     regions = [replace(region, index=index[region.text]) for region in prediction.regions]
     best = {text: max(each.score for each in regions if each.text == text) for text in {r.text for r in regions}}
+    absent: dict[str, list[str]] = {}
+    for text, word in zip(prediction.descriptions, prediction.answers, strict=True):
+        if text not in best:
+            absent.setdefault(word, []).append(text)
     return {
         "name": answer.path.name,
         "problem": "",
         "frame": regions_frame(answer.uri, regions, width=prediction.width, height=prediction.height),
         "found": [(text, row, best[text]) for text, row in index.items() if text in best],
-        "absent": [text for text in index if text not in best],
+        "absent": absent,
         "far": prediction.far,
     }
 
@@ -223,27 +228,39 @@ def code_panel(question: GroundQuestion, checkpoint: Checkpoint) -> str:
     """Render the same run from a command line and from Python; the page fills in its own address."""
     quoted = [json.dumps(text, ensure_ascii=False) for text in (question.descriptions, question.classes)]
     checkpoint_name = json.dumps(question.checkpoint, ensure_ascii=False)
+    classes = len(parse_classes(question.classes))
     return render(
         "ground/templates/code.html",
         address=ADDRESS,
         shell=" \\\n  ".join(command_line(question, checkpoint)),
+        classes=classes if classes > MOST_COMMAND_CLASSES else 0,
+        most=MOST_COMMAND_CLASSES,
         texts=f'handle_file("{API_PICTURE}"), {", ".join(quoted)}',
         numbers=f"{checkpoint_name}, {question.threshold:g}, {question.alpha:g}",
     )
 
 
 def command_line(question: GroundQuestion, checkpoint: Checkpoint) -> list[str]:
-    """Return `python -m grain.predict` with the same question, a piece a line."""
+    """Return `python -m grain.predict` with the same question, a piece a line, and the first classes of many."""
     embedded = checkpoint.folder.parent == EMBEDDED
-    classes = list(parse_classes(question.classes).items())
-    lines = [f"{name}: {'; '.join(rows)}" for name, rows in classes[:MOST_COMMAND_CLASSES]]
+    classes = dict(islice(parse_classes(question.classes).items(), MOST_COMMAND_CLASSES))
     return [
         f"python -m grain.predict {API_PICTURE}",
         *_flag("--description", split_descriptions(question.descriptions, one_a_line=question.one_a_line)),
-        *_flag("--class-text", lines),
+        *_flag("--class-text", _class_texts(classes)),
         *_flag("--checkpoint", [checkpoint.name if embedded else str(checkpoint.folder)]),
-        f"--threshold {question.threshold:g} --alpha {question.alpha:g}",
+        f"--instances all --threshold {question.threshold:g} --alpha {question.alpha:g}",
     ]
+
+
+def _class_texts(classes: Classes) -> list[str]:
+    """Return classes as lines, or all as JSON where a line cannot hold one, as a description with a semicolon."""
+    lines = [f"{name}: {'; '.join(rows)}" for name, rows in classes.items()]
+    try:
+        same = parse_classes("\n".join(lines)) == classes
+    except ValueError:
+        same = False
+    return lines if same else [json.dumps(classes, ensure_ascii=False)]
 
 
 def _flag(name: str, values: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 Pure; texts stay as they are.
 
 "a red lid on the left with two handles" claims an object (lid), an attribute (red), a relation (on the left), a part
-(handles) and a count (two). Rules and word lists in plain sight: a claim that they miss is not audited.
+(handles) and a count (two). Rules and word lists in plain sight: a claim that they miss is not audited. What it denies
+("without wheels") is one claim, that no source is asked about: a picture of what is not there looks like any other.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from db.models import ClaimKind
+from grain.photo.phrases import split_denial
 
 MOST_CLAIMS = 24  # of one description: a longer one is a model that has lost its way
 COLOURS = tuple("red orange yellow green blue purple pink brown black white grey".split())
@@ -51,6 +53,7 @@ SIDES = frozenset(("left", "right"))  # adjectives, too
 SAYING = frozenset("saying reading says reads labelled labeled".split())
 WORD = re.compile(r"\d+|[^\W\d_]+(?:['’-][^\W\d_]+)*")
 QUOTED = re.compile(r"[\"“]([^\"”]{1,60})[\"”]|(?<!\w)['‘]([^'’]{1,60})['’](?!\w)")
+CLAUSE_END = re.compile(r"[.;!?\n]+|(?<=\s)(?=but\b)", re.IGNORECASE)  # what is denied ends with its clause
 ADJECTIVE_ENDINGS = ("ish", "ed", "ous", "ful", "less", "ic", "al", "ive", "shaped", "like", "coloured", "colored")
 ATTRIBUTES = frozenset(word for words in FAMILIES.values() for word in words)
 
@@ -60,13 +63,15 @@ class Claim:
     """One thing that a description says.
 
     start, end: its span in the description, half open. owner: the row of the object or part that it is about, among
-    the description's claims; its own row for an object or a part.
+    the description's claims; its own row for an object or a part. denied: it says what is not there, and nothing can be
+    asked about it.
     """
 
     kind: ClaimKind
     start: int
     end: int
     owner: int
+    denied: bool = False
 
     def words(self, text: str) -> str:
         """Return the words that carry the claim."""
@@ -84,20 +89,50 @@ class _Word:
 def split_claims(text: str) -> tuple[Claim, ...]:
     """Return the claims of one description in the order of their spans; none where nothing can be seen."""
     quoted = [(match.start(), match.end()) for match in QUOTED.finditer(text)]
-    starts = [low for low, _ in quoted]  # rising, and no two overlap
+    denied = _denials(text, quoted)
+    quoted = [(low, high) for low, high in quoted if not _holds(denied, low)]
+    apart = sorted((*quoted, *denied))  # no two overlap
     words = [
         _Word(match[0].lower(), match.start(), match.end())
         for match in WORD.finditer(text)
-        if not ((before := bisect_right(starts, match.start())) and match.start() < quoted[before - 1][1])
+        if not _holds(apart, match.start())
     ]
-    found = list(_read(words))
+    found = list(_read(_parted(words, denied)))
     nouns = [claim for claim in found if claim.kind in ("object", "part")]
     places = [noun.start for noun in nouns]  # rising
-    found += [Claim("text", low, high, max(0, bisect_left(places, low) - 1)) for low, high in quoted if nouns]
-    if not found and quoted:
-        found = [Claim("text", low, high, 0) for low, high in quoted]
-        return tuple(Claim("text", each.start, each.end, row) for row, each in enumerate(found))[:MOST_CLAIMS]
+    if nouns or not found:
+        found += [Claim("text", low, high, max(0, bisect_left(places, low) - 1)) for low, high in quoted]
+    for low, high in denied:
+        found.append(Claim("part" if bisect_left(places, low) else "object", low, high, len(nouns), denied=True))
     return _numbered(found, nouns)
+
+
+def _denials(text: str, quoted: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans of what a description says is not there, up to the end of the clause."""
+    plain, found, low = list(text), [], 0
+    for start, end in quoted:
+        plain[start:end] = "_" * (end - start)  # a sign that says "no parking" denies nothing
+    words = "".join(plain).replace("’", "'")
+    for high, after in [*(match.span() for match in CLAUSE_END.finditer(words)), (len(words), len(words))]:
+        clause = words[low:high].rstrip()
+        if denied := split_denial(clause)[1]:
+            written = re.search(r"\s+".join(map(re.escape, denied.replace("’", "'").split())), clause, re.IGNORECASE)
+            start, end = written.span() if written else (0, len(clause))  # its reader may have changed other signs
+            found.append((low + start, low + end))
+        low = after
+    return found
+
+
+def _holds(spans: Sequence[tuple[int, int]], place: int) -> bool:
+    """Return whether one of some spans, rising and apart, holds a place."""
+    before = bisect_right(spans, place, key=lambda span: span[0])
+    return bool(before) and place < spans[before - 1][1]
+
+
+def _parted(words: Sequence[_Word], denied: Sequence[tuple[int, int]]) -> list[_Word]:
+    """Put an "and" where something is denied, so that no phrase goes on behind it; "but" is one, too."""
+    joined = [replace(word, text="and") if word.text == "but" else word for word in words]
+    return sorted((*joined, *(_Word("and", low, low) for low, _ in denied)), key=lambda word: word.start)
 
 
 def _numbered(found: Sequence[Claim], nouns: Sequence[Claim]) -> tuple[Claim, ...]:
@@ -107,7 +142,7 @@ def _numbered(found: Sequence[Claim], nouns: Sequence[Claim]) -> tuple[Claim, ..
     numbered = []
     for row, claim in enumerate(ordered):
         owner = nouns[claim.owner] if claim.owner < len(nouns) else claim
-        numbered.append(Claim(claim.kind, claim.start, claim.end, rows.get((owner.start, owner.end, owner.kind), row)))
+        numbered.append(replace(claim, owner=rows.get((owner.start, owner.end, owner.kind), row)))
     return tuple(numbered)
 
 

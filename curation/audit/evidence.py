@@ -26,6 +26,7 @@ from grain.structures import Array, ImageFeatures
 ABSENT_THINGS = 6  # that an object or a part is measured against
 LEAST_SHARE = 1e-4  # clips a probability away from 0 and 1 before its logit is taken
 ARTICLE = re.compile(r"\b([Aa])n?(?= (\w))")
+DANGLING = re.compile(r"(?:[\s,]|\b(?:and|or|but)\b)+$", re.IGNORECASE)  # before what was taken away
 WitnessKind = Literal["detector", "likeness", "asked", "counted", "placed"]  # as stored; asked: a VQA model
 
 
@@ -160,16 +161,25 @@ class LikenessWitness:
 def questions_of(
     text: str, *, vocabulary: Sequence[str], all_texts: str, fills: bool
 ) -> tuple[tuple[Claim, ClaimQuestion | None], ...]:
-    """Return each claim of a description with its question; None where there is no counterfactual.
+    """Return each claim of a description with its question; None where there is no counterfactual, or it is denied.
 
     Args: vocabulary: objects and parts named in the data set. all_texts: those of the picture in lower case: nothing in
     them counts as absent.
     """
     claims = split_claims(text)
+    plain = _without_denials(text, claims)
     return tuple(
-        (claim, _question(text, claims, claim, vocabulary=vocabulary, all_texts=all_texts, fills=fills))
+        (claim, _question(plain, claims, claim, vocabulary=vocabulary, all_texts=all_texts, fills=fills))
         for claim in claims
     )
+
+
+def _without_denials(text: str, claims: Sequence[Claim]) -> str:
+    """Return a text with spaces for what it denies: what is asked is what it says."""
+    for claim in claims:
+        if claim.denied:
+            text = text[: claim.start] + " " * (claim.end - claim.start) + text[claim.end :]
+    return DANGLING.sub("", text) if any(claim.denied for claim in claims) else text
 
 
 def statement_of(text: str, claims: Sequence[Claim], claim: Claim) -> str:
@@ -248,19 +258,19 @@ def _answers(witness: Witness, images: Sequence[Image.Image], plans: Sequence[_P
 
 
 def _ask_vqa_model(model: VqaModel, images: Sequence[Image.Image], texts: Sequence[Sequence[str]]) -> _VqaAnswers:
-    """Return for each claim P(yes) to it and P(yes) to its denial."""
+    """Return for each claim P(yes) to it and P(yes) to its denial; of what is denied, nothing."""
     questions = []
     for each in texts:
         mine: list[str] = []
         for text in each:
             claims = split_claims(text)
             for claim in claims:
-                mine += yes_no_questions(statement_of(text, claims, claim))
+                mine += () if claim.denied else yes_no_questions(statement_of(text, claims, claim))
         questions.append(mine)
     found = []
     for each, answers in zip(texts, model.yes(images, questions), strict=True):
         pairs = iter(zip(answers[::2], answers[1::2], strict=True))
-        found.append([[next(pairs) for _ in split_claims(text)] for text in each])
+        found.append([[(None, None) if claim.denied else next(pairs) for claim in split_claims(text)] for text in each])
     return found
 
 
@@ -313,6 +323,8 @@ def _weighed(kind: WitnessKind, question: ClaimQuestion, scores: Mapping[str, fl
 def _question(
     text: str, claims: Sequence[Claim], claim: Claim, *, vocabulary: Sequence[str], all_texts: str, fills: bool
 ) -> ClaimQuestion | None:
+    if claim.denied:
+        return None
     words = claim.words(text).lower()
     if claim.kind in ("object", "part"):
         others = _absent(f"{text}/{claim.start}", vocabulary, all_texts)

@@ -104,11 +104,15 @@ class FitOutcome:
 
 @dataclass(frozen=True)
 class JudgedSample:
-    """The claims that people judged: a row a claim with its draw, its example and its picture's id."""
+    """The claims that people judged: a row a claim with its draw, its example and its picture's id.
+
+    undecided: those on which people cannot tell. They are no examples, and stand for others all the same.
+    """
 
     judged: tuple[SampleJudgement, ...]
     examples: tuple[JudgeExample, ...]
     pictures: tuple[int, ...]
+    undecided: tuple[SampleJudgement, ...] = ()
 
 
 def fit_judge(engine: Engine, config: FitConfig, *, home: Path, worker: str, job_id: int | None = None) -> FitOutcome:
@@ -147,7 +151,8 @@ def judged_by_people(engine: Engine, *, dataset_id: int, recipe: str) -> JudgedS
         drawn = sample_judgements(session, dataset_id=dataset_id, recipe=recipe)
         judged = [each for each in drawn if verdict_of(each) != "cannot tell"]
         things = things_of(session, claim_ids=[each.claim_id for each in judged])
-    weights = weights_of(judged)
+    weights = weights_of(drawn)
+    undecided = tuple(each for each in drawn if verdict_of(each) == "cannot tell")
     examples = []
     for each in judged:
         thing = things[each.claim_id]
@@ -163,7 +168,8 @@ def judged_by_people(engine: Engine, *, dataset_id: int, recipe: str) -> JudgedS
                 weights[each.stratum],
             )
         )
-    return JudgedSample(tuple(judged), tuple(examples), tuple(things[each.claim_id].image_id for each in judged))
+    pictures = tuple(things[each.claim_id].image_id for each in judged)
+    return JudgedSample(tuple(judged), tuple(examples), pictures, undecided)
 
 
 def check_sample_size(sample: JudgedSample) -> None:
@@ -198,7 +204,8 @@ def measure_fit(sample: JudgedSample) -> JudgeFit:
     bins, off = calibration(scored)
     held = sum(each.supported for each in sample.examples)
     wrong, pictures = len(sample.examples) - held, len(set(sample.pictures))
-    return JudgeFit(held, wrong, pictures, quality(sample.judged), quality(rejudged), bins, off, scored)
+    before, now = (quality((*some, *sample.undecided)) for some in (sample.judged, rejudged))
+    return JudgeFit(held, wrong, pictures, before, now, bins, off, scored)
 
 
 def calibration(scored: Sequence[tuple[float, bool, float]]) -> tuple[tuple[CalibrationBin, ...], float]:

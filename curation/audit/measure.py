@@ -1,7 +1,8 @@
 """Estimate from a sample that people judged how often descriptions hallucinate and how good the auditor is. Pure.
 
-The sample is stratified by kind and auditor's verdict, so every number weighs its claims by how many each stands for.
-Intervals are Wilson's at 95 %, with as many claims as would give the weighted estimate's own variance.
+The sample is stratified by kind and auditor's verdict, so every number weighs its claims by how many each stands for:
+its stratum's claims by all of them that people judged, "cannot tell" included. A share of the decided ones is therefore
+a ratio of two estimates. Intervals are Wilson's at 95 %, with as many claims as would give the ratio's own variance.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ class Rate:
 class Stratum:
     """A stratum of the sample.
 
-    population: claims in it. judged: how many people judged. hits: how many of those are hits.
+    population: claims in it. judged: how many people judged. hits: how many of those are hits. outside: how many are
+    no part of the share, since nobody could tell.
     """
 
     population: float
     judged: int
     hits: int
+    outside: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,26 +87,42 @@ def wilson(hits: float, judged: float) -> tuple[float, float]:
 
 
 def stratified(strata: Iterable[Stratum]) -> Rate | None:
-    """Return the share of hits in the population, with Wilson's interval at the effective number of claims.
+    """Return the share of hits among the population's claims that are part of it, with its interval.
 
-    Strata without a judged claim are left out, since nothing is known of them. None where that leaves nothing.
+    Both are estimated: hits and claims that are part. The interval is Wilson's at the effective number of claims, by
+    the ratio's linearized variance. Strata without a judged claim are left out, since nothing is known of them. None
+    where no claim that is part of the share was judged.
+
+    Source: Cochran, Sampling Techniques (1977), chapter 6, for the combined ratio of a stratified sample.
     """
     strata_judged = [each for each in strata if each.judged > 0 and each.population > 0]
-    total = sum(each.population for each in strata_judged)
-    if not strata_judged:
+    if (judged := sum(each.judged - each.outside for each in strata_judged)) == 0:
         return None
-    value = variance = smooth = 0.0
+    value = _ratio(strata_judged, 0.0)
+    smooth, part, variance = _ratio(strata_judged, PRIOR), 0.0, 0.0
     for each in strata_judged:
-        weight, share = each.population / total, (each.hits + PRIOR) / (each.judged + 2 * PRIOR)
+        hit, miss = _shares(each, PRIOR)
+        part += each.population * (hit + miss)
+        spread = hit * (1 - smooth) ** 2 + miss * smooth**2 - (hit * (1 - smooth) - miss * smooth) ** 2
         rest = max(0.0, 1 - each.judged / each.population)  # what is known needs no estimate
-        value += weight * each.hits / each.judged
-        smooth += weight * share
-        variance += weight**2 * share * (1 - share) / max(1, each.judged - 1) * rest
-    judged = sum(each.judged for each in strata_judged)
+        variance += each.population**2 * spread / max(1, each.judged - 1) * rest
     if variance == 0:
         return Rate(value, value, value, judged)
-    low, high = wilson(value * (n := smooth * (1 - smooth) / variance), n)
+    low, high = wilson(value * (n := smooth * (1 - smooth) / variance * part**2), n)
     return Rate(value, low, high, judged)
+
+
+def _shares(stratum: Stratum, prior: float) -> tuple[float, float]:
+    """Return the shares of a stratum's claims that are hits and misses."""
+    judged, misses = stratum.judged + 2 * prior, stratum.judged - stratum.outside - stratum.hits
+    return (stratum.hits + prior) / judged, (misses + prior) / judged
+
+
+def _ratio(strata: Sequence[Stratum], prior: float) -> float:
+    """Return the share of hits among the claims that are part of it."""
+    shares = [(each.population, *_shares(each, prior)) for each in strata]
+    hits, misses = sum(size * hit for size, hit, _ in shares), sum(size * miss for size, _, miss in shares)
+    return hits / (hits + misses)
 
 
 def hallucination_rate(judged: Sequence[SampleJudgement], *, weights: Mapping[str, float] | None = None) -> Rate | None:
@@ -111,8 +130,7 @@ def hallucination_rate(judged: Sequence[SampleJudgement], *, weights: Mapping[st
 
     Args: weights: stratum -> claims of it in the group at hand; left out, all that were there at the draw.
     """
-    decided = [each for each in judged if verdict_of(each) != "cannot tell"]
-    return stratified(_strata(decided, weights, lambda each: verdict_of(each) == "unsupported"))
+    return _share(judged, lambda _, person: _decided(person, person == "unsupported"), weights=weights)
 
 
 def rates_by(judged: Sequence[SampleJudgement], group: Group) -> dict[str, Rate]:
@@ -131,14 +149,14 @@ def rates_by(judged: Sequence[SampleJudgement], group: Group) -> dict[str, Rate]
 
 def quality(judged: Sequence[SampleJudgement]) -> AuditorQuality:
     """Return the auditor's quality against people, each claim weighed by how many it stands for."""
-    decided = [each for each in judged if verdict_of(each) != "cannot tell"]
-    found = [each for each in decided if each.verdict == "unsupported"]
-    wrong = [each for each in decided if verdict_of(each) == "unsupported"]
-    weights = weights_of(decided)
+    called = {each.stratum for each in judged if each.verdict == "unsupported"}  # elsewhere it calls none so
     return AuditorQuality(
-        _weighted(found, weights, lambda each: verdict_of(each) == "unsupported"),
-        _weighted(wrong, weights, lambda each: each.verdict == "unsupported"),
-        _weighted(decided, weights, lambda each: each.verdict == "cannot tell"),
+        _share(
+            [each for each in judged if each.stratum in called],
+            lambda auditor, person: _decided(person, person == "unsupported") if auditor == "unsupported" else None,
+        ),
+        _share(judged, lambda auditor, person: auditor == "unsupported" if person == "unsupported" else None),
+        _share(judged, lambda auditor, person: _decided(person, auditor == "cannot tell")),
     )
 
 
@@ -165,17 +183,19 @@ def curve(scored: Iterable[tuple[float, bool, float]]) -> tuple[CurvePoint, ...]
 
 def curve_of(judged: Sequence[SampleJudgement]) -> tuple[CurvePoint, ...]:
     """Return the curve of the claims that people judged."""
-    decided = [each for each in judged if verdict_of(each) != "cannot tell" and each.probability is not None]
-    weights = weights_of(decided)
+    weights = weights_of(judged)
     return curve(
         (each.probability, verdict_of(each) == "unsupported", weights[each.stratum])
-        for each in decided
-        if each.probability is not None
+        for each in judged
+        if verdict_of(each) != "cannot tell" and each.probability is not None
     )
 
 
 def weights_of(judged: Sequence[SampleJudgement]) -> dict[str, float]:
-    """Return stratum -> how many claims each judged claim stands for."""
+    """Return stratum -> how many claims each judged claim stands for.
+
+    Args: judged: all claims of the sample that people judged: those on which they cannot tell stand for others, too.
+    """
     return {stratum: population / in_sample for stratum, (population, in_sample) in _sizes(judged).items()}
 
 
@@ -192,25 +212,30 @@ def _sizes(judged: Iterable[SampleJudgement]) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def _strata(
-    judged: Sequence[SampleJudgement], weights: Mapping[str, float] | None, hit: Callable[[SampleJudgement], bool]
-) -> list[Stratum]:
-    hits: dict[str, int] = defaultdict(int)
-    for each in judged:
-        hits[each.stratum] += hit(each)
-    return [
-        Stratum(weights[stratum] if weights is not None else population, in_sample, hits[stratum])
-        for stratum, (population, in_sample) in _sizes(judged).items()
-    ]
+def _decided(person: Verdict, hit: bool) -> bool | None:
+    """Return whether a claim is a hit; None where the person cannot tell."""
+    return None if person == "cannot tell" else hit
 
 
-def _weighted(
-    some: Sequence[SampleJudgement], weights: Mapping[str, float], hit: Callable[[SampleJudgement], bool]
+def _share(
+    judged: Sequence[SampleJudgement],
+    is_hit: Callable[[Verdict, Verdict], bool | None],
+    *,
+    weights: Mapping[str, float] | None = None,
 ) -> Rate | None:
-    """Return the share of hits among some claims, with the interval at Kish's effective number."""
-    if not some:
-        return None
-    total = sum(weights[each.stratum] for each in some)
-    value = sum(weights[each.stratum] for each in some if hit(each)) / total
-    effective = total**2 / sum(weights[each.stratum] ** 2 for each in some)
-    return Rate(value, *wilson(value * effective, effective), len(some))
+    """Return the share of hits among the claims that are part of it.
+
+    Args: is_hit: by the auditor's and the person's verdict; None: no part of it. weights: see hallucination_rate.
+    """
+    found: dict[str, list[bool | None]] = defaultdict(list)
+    for each in judged:
+        found[each.stratum].append(is_hit(each.verdict, verdict_of(each)))
+    return stratified(
+        Stratum(
+            weights[stratum] if weights is not None else population,
+            in_sample,
+            found[stratum].count(True),
+            found[stratum].count(None),
+        )
+        for stratum, (population, in_sample) in _sizes(judged).items()
+    )

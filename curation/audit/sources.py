@@ -123,7 +123,10 @@ def absent_things(sources: SourceChoice, texts: Iterable[str]) -> tuple[str, ...
 def vocabulary_of(texts: Iterable[str], most: int = MOST_THINGS) -> tuple[str, ...]:
     """Return the objects and parts named most often; those that no text of a picture names count as absent there."""
     count = Counter(
-        claim.words(text).lower() for text in texts for claim in split_claims(text) if claim.kind in ("object", "part")
+        claim.words(text).lower()
+        for text in texts
+        for claim in split_claims(text)
+        if claim.kind in ("object", "part") and not claim.denied
     )
     return tuple(word for word, _ in sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))[:most])
 

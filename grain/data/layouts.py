@@ -195,9 +195,17 @@ def _of_sample(sample: dict[str, Any], rows: Mapping[str, int]) -> EvaluationIte
         open=lambda: _decoded(sample).image,
         label=NO_LABEL if name is None else rows[name],
         captions=tuple(filter(None, (facts["caption"], *facts.get("captions", ())))),
-        sentences=tuple(GroundedSentence(each["text"], (_box(each["box"]),)) for each in facts["regions"]),
+        sentences=_sentences(facts["regions"]),
         proposals=None if proposals is None else tuple(map(_box, proposals)),
     )
+
+
+def _sentences(regions: Sequence[Mapping[str, Any]]) -> tuple[GroundedSentence, ...]:
+    """Return each description once, with all boxes that have it: several people, and any of them is "person"."""
+    boxes: dict[str, list[Box]] = {}
+    for each in regions:
+        boxes.setdefault(each["text"], []).append(_box(each["box"]))
+    return tuple(GroundedSentence(text, tuple(found)) for text, found in boxes.items())
 
 
 def _box(corners: Sequence[float]) -> Box:

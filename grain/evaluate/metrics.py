@@ -13,6 +13,7 @@ from grain.structures import Array
 
 DRAWN_AT_ONCE = 2_000_000  # numbers: 50,000 pictures would otherwise take gigabytes
 FEW = 15  # hits or misses: with fewer the bootstrap interval alone is too narrow
+FEW_ITEMS = 30  # of other numbers than hits: with fewer the bootstrap interval is too narrow
 UPPER = 0.975  # quantile: the upper end of a 95 % interval
 OUT_OF_BOUNDS = 1e-6  # of the span, which rounding may come to
 END = 0.75  # of an item, on the far side of an end: 1 is Clopper and Pearson's, 1/2 Jeffreys'
@@ -45,7 +46,8 @@ def mean_interval(
 
     Items alone: a percentile bootstrap; equal items have no spread to resample, so their interval is the exact one, for
     how often another number than theirs may have been missed, and so is that of hits and misses where there are fewer
-    than FEW of either. Groups: see _of_groups; with one group, or where all have the same mean, items count alone.
+    than FEW of either. Fewer than FEW_ITEMS of other numbers, such as the precisions of a few categories, are groups of
+    one. Groups: see _of_groups; with one group, or where all have the same mean, items count alone.
 
     Args:   values: [N]. groups: [N] what belongs together (pictures of a class share their descriptions, so their hits
             are not independent); None: each item stands alone. bounds: the least and the largest number there can be.
@@ -80,6 +82,7 @@ def _must_lie_in(values: Values, bounds: Bounds) -> None:
 def _of_items(values: Values, bounds: Bounds, *, seed: int, resamples: int) -> Estimate:
     """Estimate the mean of independent items."""
     least, most = bounds
+    values = values.clip(least, most)
     value, span = float(values.mean()), most - least
     if np.ptp(values) == 0:
         bound = _exact(len(values), len(values))[0]
@@ -88,6 +91,8 @@ def _of_items(values: Values, bounds: Bounds, *, seed: int, resamples: int) -> E
     if min(hits, len(values) - hits) < FEW and np.isin(values, bounds).all():
         low, high = _exact(hits, len(values))
         return Estimate(value, least + span * low, least + span * high)
+    if len(values) < FEW_ITEMS and not np.isin(values, bounds).all():
+        return _of_groups(values, np.ones(len(values)), bounds, hits=False)
     return _bootstrap(values, seed=seed, resamples=resamples)
 
 

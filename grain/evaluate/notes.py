@@ -9,17 +9,23 @@ import numpy as np
 from grain.class_texts import few_names
 from grain.evaluate.scoring import Ints
 
-FEW_PICTURES = 30
+FEW_PICTURES, FEW_CATEGORIES = 30, 10
 
 
-def notes_on(class_names: Sequence[str], target: Ints, *, pictures: int) -> list[str]:
-    """Return a sentence for each doubt: classes without a picture, names alike but for their case, few pictures.
+def notes_on(class_names: Sequence[str], target: Ints, *, pictures: int, categories: int = 0) -> list[str]:
+    """Return a sentence for each doubt: few pictures or categories, classes without a picture, names much alike.
 
-    Args: target: [N] rows of the classes of the pictures that have one. pictures: that were evaluated.
+    Args: target: [N] rows of the classes of the pictures that have one. pictures: that were evaluated. categories: over
+          which average precision is averaged; 0: it is not measured.
     """
     notes = []
     if pictures < FEW_PICTURES:
         notes.append(f"There are {pictures} pictures: fewer than {FEW_PICTURES} decide little, see the intervals.")
+    if 0 < categories < FEW_CATEGORIES:
+        have = "category has" if categories == 1 else "categories have"
+        notes.append(
+            f"{categories} {have} boxes: an AP over fewer than {FEW_CATEGORIES} decides little, see the intervals."
+        )
     counts = np.bincount(target, minlength=len(class_names))
     empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
     if empty and len(target):

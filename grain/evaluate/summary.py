@@ -59,13 +59,14 @@ def summary(result: DataSetResult) -> dict[str, Any]:
     data, first = result.data, result.model_results[0]
     rows, regions = rows_of(result), region_summary(result.model_results, data.category_groups)
     region_leads = regions.pop("region_leads")
+    categories = max((row["categories"] for row in regions["detection"]), default=0)
     return {
         "name": data.name,
         "asked": result.spec,
         "split": data.split,
         "source": data.source,
         "note": data.note,
-        "notes": notes_on(data.class_names, first.target, pictures=len(first.keys)),
+        "notes": notes_on(data.class_names, first.target, pictures=len(first.keys), categories=categories),
         "pictures": len(first.keys),
         "pictures_in_all": data.total,
         "labelled": len(first.labelled),

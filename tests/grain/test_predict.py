@@ -119,7 +119,7 @@ def test_a_prediction_is_all_of_it_in_plain_json() -> None:
     assert answer["image"] == {"width": 30, "height": 20}
     [region] = answer["regions"]
     assert region == {"xyxy": [0.0, 0.0, 0.5, 0.5], "text": "a lid", "score": 1.0, "index": 0, "confidence": None}
-    assert answer["matches"]["answers"] == ["found", "cannot tell"], "no presence is known of the second"
+    assert answer["matches"]["answers"] == ["found", "below the threshold"]
     assert answer["matches"]["descriptions"] == ["a lid", "a star"]
     assert np.allclose(answer["matches"]["scores"], [[1, 0], [0.6, 0.8]])
     assert answer["matches"]["boxes_xyxy"] == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
@@ -380,3 +380,16 @@ def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> 
     assert ran.returncode == 1
     assert ran.stderr.endswith("AVIF or HEIC picture: save it as JPEG or PNG\n")
     assert ran.stderr.count("\n") == 1
+
+
+def test_what_a_threshold_hides_is_found_all_the_same() -> None:
+    found = predictor().predict(picture(0), ["a lid", "a star"], {}, threshold=-1.0)
+    assert found.answers == ("found", "found") and found.hidden == ()
+    above = found.above(threshold=0.9)
+    assert above.answers == ("found", "below the threshold") and above.not_found == ()
+    assert above.above(threshold=0.5).answers == above.answers, "what is hidden stays so"
+    assert predictor().predict(picture(0), ["a lid", "a star"], {}, threshold=0.9).answers == above.answers
+    unsure = replace(found, regions=tuple(replace(region, confidence=0.6) for region in found.regions))
+    assert unsure.above(threshold=0.9, min_confidence=0.7).answers == ("cannot tell", "cannot tell")
+    absent = replace(found, regions=(), presence=(0.4, 0.6))
+    assert absent.above(threshold=0.9).answers == ("not found", "cannot tell")

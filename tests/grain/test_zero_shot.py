@@ -189,24 +189,22 @@ def test_probabilities_add_up_to_one_however_large_the_scale() -> None:
 # regions
 
 
-def test_each_description_gets_its_best_region_if_that_reaches_the_threshold() -> None:
+def test_each_description_gets_its_best_region() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.1, 0.3], [0.2, 0.3, 0.4]], np.float32)
-    found = found_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.3)
+    found = found_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"])
     assert [(region.text, region.index, region.xyxy) for region in found] == [
         ("a", 0, (0.0, 0.0, 0.5, 1.0)),
         ("b", 1, (0.5, 0.0, 1.0, 1.0)),
         ("c", 1, (0.5, 0.0, 1.0, 1.0)),
     ]
-    fewer = found_regions(boxes, matches, RegionRanking(matches, None), descriptions=["a", "b", "c"], threshold=0.35)
-    assert [round(region.score, 3) for region in fewer] == [0.9, 0.4]
 
 
 def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.8], [0.2, 0.3]], np.float32)
     ranked = RegionRanking(np.array([[0.0, 5.0], [1.0, 4.0]], np.float32), np.array([0.5, 0.49], np.float32))
-    found = found_regions(boxes, matches, ranked, descriptions=["the right one", "absent"], threshold=-1.0)
+    found = found_regions(boxes, matches, ranked, descriptions=["the right one", "absent"])
     assert [(region.text, region.index, round(region.score, 3)) for region in found] == [("the right one", 1, 0.2)]
 
 
@@ -222,7 +220,7 @@ def test_all_instances_are_found_once_each_and_the_surest_first() -> None:
     ranked = RegionRanking(ranking, np.array([0.9, 0.9], np.float32), sure)
 
     def found(**asked: Any) -> list[tuple[str, int, float]]:
-        regions = found_regions(boxes, matches, ranked, descriptions=["goat", "robot"], threshold=-1.0, **asked)
+        regions = found_regions(boxes, matches, ranked, descriptions=["goat", "robot"], **asked)
         return [(region.text, region.index, round(region.confidence or 0, 2)) for region in regions]
 
     assert found() == [("goat", 0, 0.6)]
@@ -255,13 +253,13 @@ def test_an_answer_has_the_region_of_every_text_and_the_surest_of_the_others() -
 
 
 def test_no_boxes_or_no_descriptions_give_no_regions() -> None:
-    assert found_regions(*nothing(0, 1), descriptions=["a"], threshold=-1.0) == ()
-    assert found_regions(*nothing(2, 0), descriptions=[], threshold=-1.0) == ()
+    assert found_regions(*nothing(0, 1), descriptions=["a"]) == ()
+    assert found_regions(*nothing(2, 0), descriptions=[]) == ()
 
 
 def test_descriptions_of_another_number_than_matches_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        found_regions(*nothing(2, 1), descriptions=["a", "b"], threshold=-1.0)
+        found_regions(*nothing(2, 1), descriptions=["a", "b"])
 
 
 # what a person writes

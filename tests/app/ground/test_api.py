@@ -122,7 +122,9 @@ def test_alpha_and_threshold_are_used(client: Client, picture: str) -> None:
 
     assert all(score == pytest.approx(whole) for score, whole, _ in scores(1.0))
     assert all(score == pytest.approx(parts) for score, _, parts in scores(0.0))
-    assert client.predict(handle_file(picture), DESCRIPTIONS, "", "sample", 1.0, api_name="/ground")["regions"] == []
+    hidden = client.predict(handle_file(picture), DESCRIPTIONS, "", "sample", 1.0, api_name="/ground")
+    assert hidden["regions"] == [] and hidden["not_found"] == []
+    assert hidden["matches"]["answers"] == ["below the threshold"] * 2
 
 
 def test_bad_input_is_answered_in_one_sentence(client: Client, picture: str, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def prediction_of(
         scores,
         best=tuple(scores.argmax(axis=0).tolist()) if scores.size else (),
         presence=presence,
-        regions=found_regions(boxes, scores, RegionRanking(scores, sure), descriptions=descriptions, threshold=-1.0),
+        regions=found_regions(boxes, scores, RegionRanking(scores, sure), descriptions=descriptions),
         classes=(),
         timing_ms={"image": 2.0},
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.ground.examples import load_examples
 from app.ui.html import render_macro
 from grain.checkpoint import EMBEDDED, read_info
 from grain.predict import PredictConfig
+from grain.zero_shot import parse_classes
 from tests.app.ground.test_overlay import EVIL, TWO_BY_THREE
 from tests.support.fake_predictor import fake_predictor, write_fake_checkpoint
 
@@ -82,6 +84,25 @@ def test_the_command_that_is_shown_asks_the_same_question() -> None:
     assert config.description == ("a 'red' lid", "it's round")
     assert config.class_text == ('zorbex: a lid; a "star"', "plim: ")
     assert (config.checkpoint, config.threshold, config.alpha) == ("sample", 0.25, 0.5)
+    assert config.instances == "all", "as the page"
+
+
+@pytest.mark.parametrize("classes", [{"zorbex": ["a lid; a star"]}, {"a: b": ["a lid"], "plim": []}, {"{x": ["y"]}])
+def test_the_command_says_every_class_as_it_was_typed(classes: dict[str, list[str]]) -> None:
+    question = GroundQuestion("x.jpg", "a lid", json.dumps(classes), "sample", "", 0.25, 0.5)
+    words = shlex.split(" ".join(panels.command_line(question, Checkpoint("sample", EMBEDDED / "sample", None))))
+    config = tyro.cli(PredictConfig, args=words[3:])
+    assert parse_classes("\n".join(config.class_text)) == classes
+
+
+def test_classes_that_the_command_leaves_out_are_counted() -> None:
+    def html(count: int) -> str:
+        classes = "\n".join(f"c{row}: a lid" for row in range(count))
+        question = GroundQuestion("x.jpg", "a lid", classes, "sample", "", 0.25, 0.5)
+        return panels.code_panel(question, Checkpoint("sample", EMBEDDED / "sample", None))
+
+    assert "the first 12 of 15 classes" in html(15)
+    assert "classes, and" not in html(12)
 
 
 def test_the_examples_are_small_pictures_with_words() -> None:

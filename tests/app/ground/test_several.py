@@ -52,6 +52,11 @@ def test_a_picture_that_is_far_from_what_was_seen_says_so_in_the_grid(services: 
     assert "1 picture is far from what photo has seen" in several_note(answers, total=3, last=True)
 
 
+def test_what_the_threshold_hides_is_not_called_absent(services: Services, paths: list[str]) -> None:
+    grid = several_panel(list(ground_files(services, paths[:1], replace(QUESTION, threshold=1.0))))
+    assert "below the threshold: a lid, ../../&lt;b&gt;up&lt;/b&gt;" in grid and "not found" not in grid
+
+
 def test_crops_are_an_image_folder_whose_names_stay_inside_it(services: Services, paths: list[str]) -> None:
     answers = list(ground_files(services, paths, QUESTION))
     with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, answers))) as archive:

@@ -220,6 +220,26 @@ def test_counterfactuals_swap_the_claim_and_nothing_else() -> None:
     assert asked["place"].counter == (("a red lid on the right",),)
 
 
+@pytest.mark.parametrize("fills", [False, True])
+@pytest.mark.parametrize("denial", ["without a dog", "and no dog"])
+def test_nothing_is_asked_about_what_a_description_denies(denial: str, fills: bool) -> None:
+    colour, thing, denied = questions(f"a red bicycle {denial}", fills=fills)
+    assert denied is None and "a red bicycle" in colour.claimed
+    asked = {
+        text for one in (colour, thing) for text in (*one.claimed, *(text for some in one.counter for text in some))
+    }
+    assert [text for text in asked if {"dog", "without", "and"} & {*text.split()}] == []
+
+
+def test_a_vqa_model_is_not_asked_about_what_is_denied_and_nothing_is_decided() -> None:
+    [[claims]] = gather(
+        [Image.new("RGB", (4, 4))], [["a lid without a dog"]], witnesses=[Teller()], vqa=Teller(), vocabulary=["cork"]
+    )
+    (_, told), (denied, nothing) = claims
+    assert [each.source for each in told] == ["detector", "asked"] and denied.denied and nothing == ()
+    assert MARGIN.description(claims)[1].verdict == "cannot tell"
+
+
 def test_a_source_that_was_taught_coloured_things_is_asked_for_every_colour() -> None:
     _, thing = questions("a red lid", fills=True)
     assert "a red lid" in thing.claimed and "an orange lid" in thing.claimed

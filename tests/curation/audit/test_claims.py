@@ -39,6 +39,19 @@ TABLE = [
         "a man holding a wooden bat",
         "object man; relation holding a wooden bat > man; attribute wooden > bat; object bat",
     ),
+    ("a dog without a red collar", "object dog; part without a red collar"),
+    ("a bicycle and no dog", "object bicycle; part no dog"),
+    ("a man who is not wearing a hat", "object man; part who is not wearing a hat"),
+    ("no dog", "object no dog"),
+    ("a  bicycle  without  a  dog", "object bicycle; part without  a  dog"),
+    ("not a dog but a red cat", "object not a dog; attribute red > cat; object cat"),
+    (
+        "a dog on the left with no collar. Red ball",
+        "object dog; relation on the left > dog; part with no collar; attribute Red > ball; object ball",
+    ),
+    ("a no parking sign", "object no parking sign"),
+    ('a sign saying "no parking"', 'object sign; text "no parking" > sign'),
+    ('a sign without "STOP"', 'object sign; part without "STOP"'),
     ("", ""),
     ("   ", ""),
     ("...", ""),
@@ -58,9 +71,15 @@ def test_a_description_is_split_into_its_claims(text: str, claims: str) -> None:
     assert "; ".join(told(text)) == claims
 
 
+def test_what_is_denied_is_marked() -> None:
+    assert [claim.denied for claim in split_claims("a dog without a red collar")] == [False, True]
+
+
 @given(
     st.text(max_size=200)
-    | st.lists(st.sampled_from("a red lid with of and on in the left two “x” it".split())).map(" ".join)
+    | st.lists(st.sampled_from("a red lid with of and on in the left two “x” it no without but . not".split())).map(
+        " ".join
+    )
 )
 def test_spans_lie_within_any_text_and_owners_among_its_claims(text: str) -> None:
     claims = split_claims(text)
@@ -76,7 +95,10 @@ def test_markup_stays_text() -> None:
     assert split_claims(text) != ()
 
 
-@pytest.mark.parametrize("piece", ['"a', '"a" ', "'a' ", "red and ", "a cup with a lid on the left of ", "1 ", "a, "])
+@pytest.mark.parametrize(
+    "piece",
+    ['"a', '"a" ', "'a' ", "red and ", "a cup with a lid on the left of ", "1 ", "a, ", "a cup without a lid. ", "no "],
+)
 def test_the_work_grows_no_faster_than_the_text(piece: str) -> None:
     once, eightfold = (steps(lambda count=count: split_claims(piece * count)) for count in (500, 4_000))  # type: ignore[misc]
     assert eightfold < 12 * once, (once, eightfold)

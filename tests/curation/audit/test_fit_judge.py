@@ -106,6 +106,40 @@ def test_what_says_nothing_is_worth_nothing_on_other_pictures() -> None:
         JudgeFit.from_json({"supported": 1})
 
 
+def test_claims_that_nobody_can_tell_count_for_the_sample_and_not_as_examples() -> None:
+    whole = sample(0, 3.0)
+    undecided: list[Verdict] = ["cannot tell"]
+    verdicts: list[Verdict] = [*undecided * 9, "supported"]
+    doubtful = tuple(
+        replace(each, stratum="t", verdict="unsupported", people={"ada": verdict}, population=100)
+        for each, verdict in zip(whole.judged, verdicts, strict=False)
+    )
+    more = replace(
+        whole,
+        judged=(*whole.judged, doubtful[-1]),
+        examples=(*whole.examples, whole.examples[0]),
+        pictures=(*whole.pictures, 99),
+        undecided=doubtful[:-1],
+    )
+    fitted = measure_fit(more)
+    assert fitted.supported == 41 and fitted.before.cannot_tell is not None and fitted.before.cannot_tell.claims == 81
+    assert fitted.before.precision is not None and fitted.before.precision.claims == 1
+    assert fitted.cross_validated.recall is not None and fitted.cross_validated.recall.value > 0.9
+
+
+def test_an_example_weighs_as_much_as_all_that_people_judged_of_its_stratum(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'grain.sqlite'}")
+    dataset_id = described(engine, tmp_path, 12)
+    run(engine, Noisy())
+    mine = judged(engine, dataset_id, 20)
+    before = judged_by_people(engine, dataset_id=dataset_id, recipe=str(mine["recipe"]))
+    with transaction(engine) as session:
+        set_claim_verdict(session, claim_id=before.judged[0].claim_id, who="ada", verdict="cannot tell")
+    after = judged_by_people(engine, dataset_id=dataset_id, recipe=str(mine["recipe"]))
+    assert [each.claim_id for each in after.undecided] == [before.judged[0].claim_id]
+    assert [each.weight for each in after.examples] == [each.weight for each in before.examples[1:]]
+
+
 def test_no_picture_is_judged_by_a_judge_that_saw_it() -> None:
     whole = sample(1, 3.0)
     marked = replace(whole.examples[0], weight=50.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +18,7 @@ from curation.audit.measure import (
     quality,
     rates_by,
     stratified,
+    weights_of,
     wilson,
 )
 from curation.audit.policy import PolicyVerdict, apply_policy, without_claims
@@ -87,13 +90,83 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 184 <= inside <= 198
 
 
+def people_on(stratum: str, auditor: Verdict, verdicts: Sequence[Verdict], population: int) -> list[SampleJudgement]:
+    """Somebody judges claims of one stratum."""
+    each = judged(0, auditor, population=population)
+    return [replace(each, stratum=stratum, people={"ada": verdict}) for verdict in verdicts]
+
+
+def test_claims_that_nobody_can_tell_stand_for_others_like_them() -> None:
+    doubtful = people_on("doubtful", NO, [OPEN] * 7 + [NO] * 2 + [YES], 1000)
+    clear = people_on("clear", YES, [NO] + [YES] * 9, 1000)
+    rate, found = hallucination_rate([*doubtful, *clear]), quality([*doubtful, *clear])
+    assert rate is not None and found.precision is not None and found.recall is not None
+    assert rate.value == pytest.approx((200 + 100) / (300 + 1000)) and rate.claims == 13
+    assert found.precision.value == pytest.approx(200 / 300) and found.precision.claims == 3
+    assert found.recall.value == pytest.approx(200 / (200 + 100))
+    assert weights_of([*doubtful, *clear]) == {"doubtful": 100, "clear": 100}
+    assert [point.dropped for point in curve_of([*doubtful, *clear])] == [1.0]
+    assert hallucination_rate(people_on("doubtful", NO, [OPEN] * 3, 9)) is None
+
+
+def test_what_was_judged_in_full_is_counted() -> None:
+    everything = [
+        *people_on("doubtful", NO, [OPEN] * 700 + [NO] * 240 + [YES] * 60, 1000),
+        *people_on("clear", YES, [NO] * 100 + [YES] * 900, 1000),
+    ]
+    found = quality(everything)
+    for rate, hits, claims in (
+        (hallucination_rate(everything), 340, 1300),
+        (found.precision, 240, 300),
+        (found.recall, 240, 340),
+    ):
+        assert rate is not None and (rate.value, rate.claims) == (pytest.approx(hits / claims), claims)
+        assert rate.low == rate.value == rate.high
+
+
+def test_intervals_hold_the_truth_where_people_often_cannot_tell() -> None:
+    shares: dict[Verdict, tuple[float, float]] = {NO: (0.5, 0.8), OPEN: (0.3, 0.3), YES: (0.05, 0.1)}
+    sizes: dict[Verdict, int] = {NO: 500, OPEN: 800, YES: 2000}
+    claims = {
+        auditor: [OPEN] * round(size * open_) + [NO] * round(size * (1 - open_) * wrong)
+        for auditor, size in sizes.items()
+        for open_, wrong in [shares[auditor]]
+    }
+    for auditor, size in sizes.items():
+        claims[auditor] += [YES] * (size - len(claims[auditor]))
+    wrong = {auditor: some.count(NO) for auditor, some in claims.items()}
+    decided = {auditor: size - claims[auditor].count(OPEN) for auditor, size in sizes.items()}
+    rate, precision, recall = (
+        sum(wrong.values()) / sum(decided.values()),
+        wrong[NO] / decided[NO],
+        wrong[NO] / sum(wrong.values()),
+    )
+    inside = dict.fromkeys(("rate", "precision", "recall"), 0)
+    for number in range(300):
+        chance = random.Random(number)
+        drawn = [
+            each
+            for auditor, some in claims.items()
+            for each in people_on(auditor, auditor, chance.sample(some, 80), sizes[auditor])
+        ]
+        found = quality(drawn)
+        for name, one, true in (
+            ("rate", hallucination_rate(drawn), rate),
+            ("precision", found.precision, precision),
+            ("recall", found.recall, recall),
+        ):
+            assert one is not None
+            inside[name] += one.low <= true <= one.high
+    assert all(276 <= many <= 297 for many in inside.values()), inside
+
+
 def test_rates_and_quality_come_from_what_people_said_last() -> None:
     rate = hallucination_rate(SAMPLE)
     assert rate is not None
-    assert rate.value == pytest.approx((80 * 2 / 4 + 20 * 2 / 2) / 100)
+    assert rate.value == pytest.approx((80 * 2 / 4 + 20 * 2 / 3) / (80 + 20 * 2 / 3))
     found = quality(SAMPLE)
     assert found.precision is not None and found.precision.value == 1.0
-    assert found.recall is not None and found.recall.value == pytest.approx(20 / (40 + 20))
+    assert found.recall is not None and found.recall.value == pytest.approx(2 / 3 * 20 / (40 + 2 / 3 * 20))
     assert set(rates_by(SAMPLE, "prompts")) == {"p", "q"}
     assert rates_by(SAMPLE, "prompts")["q"].value == 1.0
     assert hallucination_rate([]) is None and quality([]).precision is None

@@ -14,8 +14,14 @@ from grain.data.data_sets import NO_LABEL, DataSet
 from grain.data.layouts import open_path
 from grain.data.published import PUBLISHED, open_data_set, open_published
 from grain.evaluate.features import chosen_items, chosen_rows
-from tests.support.tiny import picture, write_shard
+from tests.support.tiny import picture, sample, write_data, write_shard
 from user_errors import UserError
+
+PEOPLE = [
+    ("person", (0.0, 0.0, 0.2, 0.5)),
+    ("a dog", (0.1, 0.1, 0.3, 0.3)),
+    ("person", (0.5, 0.0, 0.8, 0.5)),
+]
 
 
 def save(path: Path, seed: int = 0) -> Path:
@@ -49,6 +55,18 @@ def test_a_data_folder_gives_labels_captions_and_regions_in_its_order(data_folde
     assert items[2].captions[0].startswith("a ")
     assert data.classes == {"zorbex": ["a red lid", "a blue star"], "quimble": ["a green handle"]}
     assert [item.key for item in data.read(2)] == [item.key for item in items[2:]]
+
+
+def test_regions_with_one_description_are_one_sentence_with_several_boxes(tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "data", novel=1)
+    facts = {"caption": "people", "regions": [{"text": text, "box": box} for text, box in PEOPLE]}
+    one = sample("novel-0000000", 0, regions=0) | {"novel-0000000.json": json.dumps(facts).encode()}
+    write_shard(folder / "novel-000000.tar", [one])
+    [item] = open_path(folder).read(0)
+    assert [(each.text, each.boxes_xyxy) for each in item.sentences] == [
+        ("person", (PEOPLE[0][1], PEOPLE[2][1])),
+        ("a dog", (PEOPLE[1][1],)),
+    ]
 
 
 def test_another_split_is_named_behind_the_path_and_has_no_labels(data_folder: Path) -> None:

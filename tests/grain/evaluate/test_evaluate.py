@@ -406,6 +406,9 @@ def test_doubts_about_the_data_are_noted() -> None:
     assert "'Fox' and 'fox' differ by upper and lower case only" in notes[2]
     assert notes_on(["fox", "owl"], np.arange(40) % 2, pictures=40) == []
     assert notes_on((), np.zeros(0, int), pictures=30) == [], "captions alone have no classes to lack"
+    [few] = notes_on((), np.zeros(0, int), pictures=30, categories=3)
+    assert few.startswith("3 categories have boxes: an AP over fewer than 10")
+    assert notes_on((), np.zeros(0, int), pictures=30, categories=10) == []
 
 
 def test_numbers_that_an_earlier_version_kept_broken_are_not_read(

@@ -103,6 +103,31 @@ def test_groups_are_worth_as_many_items_as_leave_their_doubt_by_hand() -> None:
     assert (scaled.low, scaled.high) == pytest.approx((2 * low - 1, 2 * high - 1))
 
 
+@pytest.mark.parametrize("items", [2, 3, 5, 8, 20])
+@pytest.mark.parametrize(("right", "wrong"), [(2.0, 2.0), (1.0, 5.0), (5.0, 1.0)])
+def test_few_numbers_that_are_no_hits_hold_the_truth_90_times_in_100(right: float, wrong: float, items: int) -> None:
+    rng, truth = np.random.default_rng(2), right / (right + wrong)
+    found = [mean_interval(rng.beta(right, wrong, items)) for _ in range(400)]
+    assert all(0 <= each.low <= each.value <= each.high <= 1 for each in found)
+    assert sum(each.low <= truth <= each.high for each in found) >= 360
+
+
+@pytest.mark.parametrize("items", [2, 3, 5, 8, 20])
+def test_few_paired_differences_hold_the_truth_90_times_in_100(items: int) -> None:
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(400):
+        hard = rng.uniform(0.2, 0.8, items)
+        one, other = (hard + rng.normal(0.0, 0.1, items) for _ in range(2))
+        found = mean_interval(one.clip(0, 1) - other.clip(0, 1), bounds=LEAD)
+        held += found.low <= 0 <= found.high
+    assert held >= 360
+
+
+def test_numbers_at_a_bound_but_for_rounding_are_equal() -> None:
+    found = mean_interval(np.array([1.0, 1.0 + 1e-7, 1.0]))
+    assert found == mean_interval(np.ones(3))
+
+
 def test_numbers_out_of_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must lie in \(0.0, 1.0\), got -1.0 … 1.0"):
         mean_interval(np.array([-1.0, 1.0]))
