@@ -16,40 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from grain.photo.places import take_positions
+from grain.photo.word_lists import COLOURS, HEAD_ENDS
 from grain.structures import Array
 
 if TYPE_CHECKING:
     import inflect
 
 ColourMap = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 INNER = 0.7  # of a box's sides: its corners are mostly background
 MOST_NAME_WORDS = 8  # of a known name
 PATCH = 32  # pixels a side at which a region's colours are counted
 SMALL = 256  # pixels of the longer side at which a little of a colour is looked for
 
-_SAME = {"gray": "grey", "upper": "top", "lower": "bottom", "center": "middle", "centre": "middle", "central": "middle"}
-_SIZES = dict.fromkeys(("biggest", "largest"), "largest") | dict.fromkeys(("smallest", "tiniest"), "smallest")
-_SIDE = r"left|right|top|bottom|upper|lower|middle|center|centre"
-_FRAME = r"(?: (?:side|edge|corner|half|part|end))?(?: of the (?:picture|image|photo|photograph|frame|scene))?"
-_TAIL = re.compile(
-    rf" (?:(?:standing|sitting|located|placed) )?(?:on|at|in|to) the (?:far |very )?"
-    rf"({_SIDE})(?:[ -]({_SIDE}))?(?:[ -]hand)?"
-    rf"{_FRAME}(?![\w-]| of | side| hand)"
-)
-_ADJECTIVE = re.compile(
-    rf"^((?:{_SIDE})(?:-?most|[ -]hand)?|central|{'|'.join(_SIZES)})(?:[ -]((?:{_SIDE})(?:-?most)?))? (?!of |hats?\b)"
-)
+_SAME = {"gray": "grey"}
 _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
 _COUNT = re.compile(r"^(?:(?:an?|the|this|that|these|those|some|one|two|three|four|several|many|few|\d+) )+")
-_HEAD_ENDS = frozenset(
-    (
-        "with on in next near of under behind beside by at and or that which who is are above below inside between over"
-        " from to holding wearing standing sitting lying riding eating walking looking running playing being having"
-        " carrying pushing pulling leading jumping cutting opening climbing throwing catching kicking driving grazing"
-        " drinking reading hanging leaning covered parked through among around against during into onto without"
-    ).split()
-)
 _HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet herd flock crowd row rows stack pile set lot"
@@ -87,10 +69,10 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
              top, bottom, middle, largest, smallest.
     """
     rest, denied = split_denial(_FRAMING.sub("", " ".join(text.lower().strip(" .!?").split())))
-    rest, positions = _take_positions(_COUNT.sub("", rest))
+    rest, positions = take_positions(_COUNT.sub("", rest))
     words = rest.split()
     end = _head_end(words)
-    head, colours = _take_colours(words[:end], known)
+    head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     core = " ".join(_singular(head, known))
     return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[end:]))
 
@@ -114,19 +96,6 @@ def plural(noun: str) -> str:
 def preload_inflector() -> None:
     """Load what the first plural needs, so that it need not wait."""
     _inflector()
-
-
-def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
-    """Score how well each box fits the position words: [Q, 4] -> [Q], higher is better."""
-    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
-    width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).T
-    area = width * height
-    off_centre = np.hypot(x - 0.5, y - 0.5)
-    fits = {
-        "left": -x, "right": x, "top": -y, "bottom": y, "middle": -off_centre, "largest": area, "smallest": -area,
-    }  # fmt: skip
-    scores: Array = np.sum([fits[word] for word in positions], axis=0, dtype=np.float32)
-    return scores
 
 
 def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
@@ -191,19 +160,6 @@ def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
     return np.select([test for test, _ in rules], chosen, COLOURS.index("pink"))
 
 
-def _take_positions(text: str) -> tuple[str, tuple[str, ...]]:
-    found: list[str] = []
-
-    def note(match: re.Match[str]) -> str:
-        found.extend(re.sub(r"[ -]?(?:most|hand)$", "", word) for word in match.groups() if word)
-        return ""
-
-    for pattern in (_ADJECTIVE, _TAIL):
-        text = pattern.sub(note, text, count=1)
-    words = (_SIZES.get(word, _SAME.get(word, word)) for word in found)
-    return text.strip(), tuple(dict.fromkeys(words))
-
-
 def _head_end(words: Sequence[str]) -> int:
     """Return how many words, without an article, are of the first noun phrase."""
     return next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
@@ -212,7 +168,7 @@ def _head_end(words: Sequence[str]) -> int:
 def _ends_head(before: str, word: str) -> bool:
     if word == "of" and before in _HOLDS:
         return False
-    return word in _HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
+    return word in HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
 
 
 def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -235,7 +191,7 @@ def _worn_colours(rest: Sequence[str]) -> tuple[str, ...]:
         colour, after = _SAME.get(word, word), rest[i + 1] if i + 1 < len(rest) else ""
         if word in _WITH:
             worn = not (word == "in" and after in _IN_PLACE)
-        elif word in _HEAD_ENDS and word != "and":
+        elif word in HEAD_ENDS and word != "and":
             worn = False
         elif worn and colour in COLOURS and (after or rest[i - 1] in _WITH):  # "an orange" is a fruit
             found.append(colour)

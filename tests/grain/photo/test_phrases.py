@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from grain.photo.phrases import (
-    COLOURS,
     Phrase,
     colour_map,
     colour_shares,
     least_shares,
     parse_phrase,
-    position_scores,
     preload_inflector,
     split_denial,
 )
+from grain.photo.places import position_scores
+from grain.photo.word_lists import COLOURS
 from tests.support.steps import steps
 
 KNOWN = frozenset({"brown bear", "bus", "skis", "teddy bear"})
@@ -59,6 +59,50 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
 )
 def test_a_description_is_taken_apart(text: str, phrase: Phrase) -> None:
     assert parse_phrase(text, KNOWN) == phrase
+
+
+@pytest.mark.parametrize(
+    ("text", "positions"),
+    [
+        ("giraffe on left", ["left"]),
+        ("giraffe at left", ["left"]),
+        ("giraffe on far right", ["right"]),
+        ("giraffe on left side", ["left"]),
+        ("giraffe on left side of picture", ["left"]),
+        ("giraffe in top left corner", ["top", "left"]),
+        ("giraffe in middle", ["middle"]),
+        ("giraffe on right eating leaves", ["right"]),
+        ("giraffe on the left, in the sun", ["left"]),
+        ("far left giraffe", ["left"]),
+        ("left most giraffe", ["left"]),
+        ("the very top giraffe", ["top"]),
+        ("giraffe, left", ["left"]),
+        ("giraffe, on the far left", ["left"]),
+        ("giraffe, top", ["top"]),
+        ("giraffe far left", ["left"]),
+        ("giraffe bottom right", ["bottom", "right"]),
+        ("giraffe standing right", ["right"]),
+        ("a giraffe with a cherry on top", []),
+        ("a giraffe in top hat", []),
+        ("a giraffe in bottom gear", []),
+        ("a giraffe from top to bottom", []),
+        ("a giraffe on left side of car", []),
+        ("a giraffe to left of car", []),
+        ("a giraffe with a ball in the right hand", []),
+        ("a giraffe looking left", []),
+        ("a giraffe facing far right", []),
+        ("a giraffe by the man's right", []),
+        ("a giraffe with a tank top", []),
+    ],
+)
+def test_positions_are_read_as_people_type_them(text: str, positions: list[str]) -> None:
+    phrase = parse_phrase(text, KNOWN)
+    assert (phrase.core, list(phrase.positions)) == ("a giraffe", positions)
+
+
+@pytest.mark.parametrize(("text", "core"), [("a middle aged man", "a middle aged man"), ("a tank top", "a tank top")])
+def test_a_side_that_belongs_to_a_name_is_no_position(text: str, core: str) -> None:
+    assert parse_phrase(text, KNOWN) == Phrase(core)
 
 
 def test_the_rarest_colour_counts_in_whole_boxes() -> None:
