@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from grain.photo.places import take_positions
-from grain.photo.word_lists import COLOURS, HEAD_ENDS
+from grain.photo.word_lists import COLOURS, DETERMINERS, HEAD_ENDS, PREPOSITIONS, is_being
 from grain.structures import Array
 
 if TYPE_CHECKING:
@@ -34,11 +34,15 @@ _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? 
 _COUNT = re.compile(r"^(?:(?:an?|the|this|that|these|those|some|one|two|three|four|several|many|few|\d+) )+")
 _HOLDS = frozenset(
     (
-        "piece pieces slice slices group groups pair pairs bunch bouquet herd flock crowd row rows stack pile set lot"
-        " couple cup glass carton jar bottle bowl plate box bag pack can mug"
+        "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
+        " lot couple cup glass carton jar bottle bowl plate box bag pack can mug"
     ).split()
 )  # before "of": the phrase goes on
 _WITH = frozenset("with in wearing wears dressed holding holds carrying carries having has".split())
+_DRESSED = frozenset("in wearing wears dressed".split())
+_LINKS = frozenset("and or that which who".split())  # the same thing is spoken of
+_IS = frozenset("is are was were".split())
+_POSSESSIVES = frozenset("his her its their".split())  # "on his head": a part of the first thing
 _IN_PLACE = frozenset(("front", "between", "back"))  # after "in": a place, and nothing that is worn
 _DENIED = re.compile(
     r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) not?|not|no) .+)$", re.IGNORECASE
@@ -74,7 +78,7 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     core = " ".join(_singular(head, known))
-    return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[end:]))
+    return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[:end], words[end:]))
 
 
 def split_denial(text: str) -> tuple[str, str]:
@@ -184,18 +188,53 @@ def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], t
     return kept, tuple(dict.fromkeys(colours))
 
 
-def _worn_colours(rest: Sequence[str]) -> tuple[str, ...]:
-    """Return the colours of what the first noun phrase has on or with it. rest: the words after it."""
-    found, worn = [], False
+def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
+    """Return the colours of what the first noun phrase, the head, has on or with it. rest: the words after it.
+
+    What follows a preposition or another person is the colour of something else: "a dog next to a man in a red shirt".
+    Clothes stay those of a person or an animal: "a man on a bench wearing a red hat".
+    """
+    inner = next((i for i in range(1, len(head)) if head[i] in DETERMINERS), len(head))
+    head, rest = head[:inner], [*head[inner:], *rest]  # "a dog chasing a boy"
+    found, worn, elsewhere, dressed = [], False, False, any(map(is_being, head))
     for i, word in enumerate(rest):
-        colour, after = _SAME.get(word, word), rest[i + 1] if i + 1 < len(rest) else ""
-        if word in _WITH:
-            worn = not (word == "in" and after in _IN_PLACE)
-        elif word in HEAD_ENDS and word != "and":
-            worn = False
-        elif worn and colour in COLOURS and (after or rest[i - 1] in _WITH):  # "an orange" is a fruit
-            found.append(colour)
+        before, after = rest[i - 1] if i else "", rest[i + 1] if i + 1 < len(rest) else ""
+        if word == "and" and _is_another(rest[i + 1 :]):
+            break
+        if word == "in" and after in _IN_PLACE:
+            worn, elsewhere = False, True
+        elif word in _WITH:
+            worn = not elsewhere or (dressed and word in _DRESSED)
+        elif word in PREPOSITIONS:
+            holds = word == "of" and before in _HOLDS
+            worn, elsewhere = worn and holds, elsewhere or not (holds or after in _POSSESSIVES)
+        elif is_being(word) and not worn:
+            elsewhere, dressed = True, False
+        elif word in HEAD_ENDS:
+            worn = worn and (word in _LINKS or (word in _IS and _is_colour(after)))
+        elif worn and _is_colour(word) and _is_said(i, rest):
+            found.append(_SAME.get(word, word))
     return tuple(dict.fromkeys(found))
+
+
+def _is_said(i: int, rest: Sequence[str]) -> bool:
+    """Tell whether a word is a colour there, and no fruit: "an orange shirt", "in orange", "in red and orange"."""
+    if i + 1 < len(rest) and (rest[i + 1] not in HEAD_ENDS or rest[i + 1] in _LINKS):
+        return True
+    joined = rest[i - 1] in ("and", "or") and _is_colour(rest[i - 2])
+    return joined or rest[i - 1] in _WITH or rest[i - 1] in _IS
+
+
+def _is_colour(word: str) -> bool:
+    return _SAME.get(word, word) in COLOURS
+
+
+def _is_another(words: Sequence[str]) -> bool:
+    """Tell whether the words after "and" begin with another subject: "a man in a black suit", "two dogs"."""
+    if not words or words[0] not in DETERMINERS:
+        return False
+    end = _head_end(words)
+    return any(map(is_being, words[:end])) or (end < len(words) and words[end] in _WITH)
 
 
 def _singular(head: list[str], known: Collection[str]) -> list[str]:

@@ -105,6 +105,40 @@ def test_a_side_that_belongs_to_a_name_is_no_position(text: str, core: str) -> N
     assert parse_phrase(text, KNOWN) == Phrase(core)
 
 
+@pytest.mark.parametrize(
+    ("text", "worn"),
+    [
+        ("a dog next to a man in a purple shirt", ""),
+        ("a horse behind a fence with purple stripes", ""),
+        ("a dog near a woman in an orange dress", ""),
+        ("a woman in a red dress and a man in a black suit", "red"),
+        ("a woman in a red dress and a black dog", "red"),
+        ("a car with a red roof and a truck with a blue roof", "red"),
+        ("a dog chasing a boy in a red shirt", ""),
+        ("a woman in front of a man in a red shirt", ""),
+        ("the face of a woman in a red dress", ""),
+        ("a man skiing while a woman in a red coat watches", ""),
+        ("a person with long black hair and a white shirt", "black white"),
+        ("a man sitting on a bench wearing a red hat", "red"),
+        ("a man standing next to a car in a red shirt", "red"),
+        ("a boy next to a man wearing a red hat", ""),
+        ("a boy with a cap on his head in a red shirt", "red"),
+        ("a man standing in a red shirt", "red"),
+        ("a man who is wearing a red shirt", "red"),
+        ("a girl with a hat that is red", "red"),
+        ("a dog in a blue collar is chasing a green ball", "blue"),
+        ("a dog in the back of a white truck", ""),
+        ("a bird holding a piece of orange while perched", ""),
+        ("a man in pink and white", "pink white"),
+        ("a girl with a bunch of yellow flowers", "yellow"),
+        ("a girl with two red and blue kites", "red blue"),
+        ("a group of people in red", "red"),
+    ],
+)
+def test_the_colours_of_other_things_are_not_worn(text: str, worn: str) -> None:
+    assert parse_phrase(text, KNOWN).worn == tuple(worn.split())
+
+
 def test_the_rarest_colour_counts_in_whole_boxes() -> None:
     picture = Image.new("RGB", (400, 200), (200, 30, 30))  # half of it red, a tenth blue, the rest white
     picture.paste((255, 255, 255), (200, 0, 400, 200))
