@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from grain.photo.denials import split_denial
 from grain.photo.places import take_positions
 from grain.photo.word_lists import COLOURS, DETERMINERS, HEAD_ENDS, PREPOSITIONS, is_being
 from grain.structures import Array
@@ -44,10 +45,6 @@ _LINKS = frozenset("and or that which who".split())  # the same thing is spoken 
 _IS = frozenset("is are was were".split())
 _POSSESSIVES = frozenset("his her its their".split())  # "on his head": a part of the first thing
 _IN_PLACE = frozenset(("front", "between", "back"))  # after "in": a place, and nothing that is worn
-_DENIED = re.compile(
-    r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) not?|not|no) .+)$", re.IGNORECASE
-)
-_ARTICLES = frozenset(("a", "an", "the"))
 
 
 @dataclass(frozen=True)
@@ -79,17 +76,6 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     core = " ".join(_singular(head, known))
     return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[:end], words[end:]))
-
-
-def split_denial(text: str) -> tuple[str, str]:
-    """Split a description into what it says and what it denies: "a bus", "without wheels".
-
-    After an article "no" belongs to a name: "a no parking sign".
-    """
-    match = _DENIED.search(text)
-    if not match or text[: match.start()].lower() in _ARTICLES:
-        return text, ""
-    return text[: match.start()] or text[match.start(1) :].partition(" ")[2], match[1]
 
 
 def plural(noun: str) -> str:

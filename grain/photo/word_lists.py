@@ -8,9 +8,9 @@ PREPOSITIONS = frozenset(
     " through inside across along past toward towards beneath atop alongside while".split()
 )  # what follows is another thing
 HEAD_ENDS = PREPOSITIONS | frozenset(
-    "with in without and or that which who is are holding wearing standing sitting lying riding eating walking looking"
-    " running playing being having carrying pushing pulling leading jumping cutting opening climbing throwing catching"
-    " kicking driving grazing drinking reading hanging leaning facing covered parked".split()
+    "with in without and or nor that which who is are holding wearing standing sitting lying riding eating walking"
+    " looking running playing being having carrying pushing pulling leading jumping cutting opening climbing throwing"
+    " catching kicking driving grazing drinking reading hanging leaning facing covered parked".split()
 )
 DETERMINERS = frozenset(
     "a an the this that these those some another his her its their one two three four five six seven eight nine ten"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from grain.photo.denials import split_denial
 from grain.photo.phrases import (
     Phrase,
     colour_map,
@@ -13,7 +14,6 @@ from grain.photo.phrases import (
     least_shares,
     parse_phrase,
     preload_inflector,
-    split_denial,
 )
 from grain.photo.places import position_scores
 from grain.photo.word_lists import COLOURS
@@ -168,6 +168,41 @@ def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
 def test_a_denial_is_split_off_whatever_its_case() -> None:
     assert split_denial("A bus WITHOUT wheels") == ("A bus", "WITHOUT wheels")
     assert split_denial("the no smoking sign") == ("the no smoking sign", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("a dog that isn't brown", "that isn't brown"),
+        ("a dog that isn’t brown", "that isn't brown"),
+        ("a dog that isnt brown", "that isnt brown"),
+        ("the dog is not brown", "is not brown"),
+        ("a dog who doesn't wear a collar", "who doesn't wear a collar"),
+        ("a dog which cannot swim", "which cannot swim"),
+        ("a dog with nothing on its head", "with nothing on its head"),
+        ("a dog with nobody beside it", "with nobody beside it"),
+        ("a dog lacking a tail", "lacking a tail"),
+        ("a dog that lacks a tail", "that lacks a tail"),
+        ("a dog missing its tail", "missing its tail"),
+        ("a dog w/o a collar", "w/o a collar"),
+        ("a dog that has never had a tail", "that has never had a tail"),
+        ("a dog wearing neither hat nor shoes", "wearing neither hat nor shoes"),
+        ("a dog that is wearing no hat", "that is wearing no hat"),
+        ("a dog that has no tail", "that has no tail"),
+        ("a dog and no cat", "no cat"),
+        ("not a dog", "not a dog"),
+        ("neither a dog nor a cat", "neither a dog nor a cat"),
+        ("none of the dogs", "none of the dogs"),
+        ("without a dog", "without a dog"),
+    ],
+)
+def test_denials_of_many_forms_are_not_claimed(text: str, denied: str) -> None:
+    assert parse_phrase(text, KNOWN) == Phrase("a dog", denied=denied)
+
+
+@pytest.mark.parametrize("name", ["knot", "notebook", "missing piece", "nonet", "nosy dog", "front lack", "box or not"])
+def test_a_name_that_begins_like_a_denial_is_none(name: str) -> None:
+    assert split_denial(f"a {name}") == (f"a {name}", "")
 
 
 @given(st.text(max_size=60))
