@@ -22,7 +22,7 @@ _FRAME = (
 )
 _POINT = rf"{_FAR}({_SIDE})(?:[ -]?most)?(?:[ -]({_SIDE}))?(?:[ -]?most)?{_HAND}{_FRAME}"
 _BARE_END = rf"(?=$|,| (?:{'|'.join(sorted(HEAD_ENDS - {'of'}))})\b)"  # "in top hat" is no place
-_TAIL = re.compile(
+TAIL = re.compile(
     rf",? {_STANDING}(?:(?:on|at|in|to) the {_POINT}(?![\w-]| of | side| hand)"
     rf"|(?:on|at|in) (?!(?<=on )top(?![ -](?:left|right))){_POINT}{_BARE_END})"  # "a cherry on top"
 )
@@ -45,7 +45,7 @@ def take_positions(text: str) -> tuple[str, tuple[str, ...]]:
     Positions are left, right, top, bottom, middle, largest, smallest.
     """
     text, found = _take(_ADJECTIVE, text)
-    for pattern in (_TAIL, _AFTER_COMMA, _LAST):
+    for pattern in (TAIL, _AFTER_COMMA, _LAST):
         rest, more = _take(pattern, text)
         if more:
             text, found = rest, found + more

@@ -165,6 +165,39 @@ def test_what_only_looks_like_a_rule_word_stays(text: str, core: str) -> None:
     assert parse_phrase(text, KNOWN) == Phrase(core)
 
 
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("a big no smoking sign", Phrase("a big no smoking sign")),
+        ("a red no entry sign", Phrase("a no entry sign", ("red",))),
+        ("no parking sign", Phrase("a no parking sign")),
+        ("no left turn sign on the left", Phrase("a no left turn sign", (), ("left",))),
+        ("a do not enter sign", Phrase("a do not enter sign")),
+        ("a street with no parking sign", Phrase("a street", denied="with no parking sign")),
+        ("a sign that says do not enter", Phrase("a sign")),
+        ("a notice that says no dogs", Phrase("a notice")),
+        ("a sign with the words do not feed", Phrase("a sign")),
+        ('a sign with "no dogs" on it', Phrase("a sign")),
+        ("a sign that reads no dogs", Phrase("a sign")),
+        ("a bus that isn't standing on the left", Phrase("a bus", denied="that isn't standing on the left")),
+        ("a girl who reads without glasses", Phrase("a girl", denied="without glasses")),
+        ("stop sign no 4", Phrase("a stop sign no 4")),
+        ("a stop sign with no. 4 on it", Phrase("a stop sign")),
+        ("a stop sign with no 4 on it", Phrase("a stop sign")),
+        ("a red bus without windows on the right", Phrase("a bus", ("red",), ("right",), "without windows")),
+        ("a bus that is not red on left", Phrase("a bus", (), ("left",), "that is not red")),
+        ("a bus that is not on the left", Phrase("a bus", denied="that is not on the left")),
+        ("a bus but not the one on the left", Phrase("a bus", denied="not the one on the left")),
+        ("no bus on the left", Phrase("a bus", (), ("left",), "no bus on the left")),
+        ("a man without glasses and with a red hat", Phrase("a man", (), (), "without glasses", ("red",))),
+        ("a man without glasses, in red", Phrase("a man", (), (), "without glasses", ("red",))),
+        ("a man with no hat and with no bag", Phrase("a man", denied="with no hat and with no bag")),
+    ],
+)
+def test_a_denial_is_as_long_as_what_it_denies(text: str, phrase: Phrase) -> None:
+    assert parse_phrase(text, KNOWN) == phrase
+
+
 def test_a_denial_is_split_off_whatever_its_case() -> None:
     assert split_denial("A bus WITHOUT wheels") == ("A bus", "WITHOUT wheels")
     assert split_denial("the no smoking sign") == ("the no smoking sign", "")
