@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from grain.photo.places import TAIL
+from grain.photo.tidy import tidy
 
 _RELATIVE = r"(?:(?:that|which|who) )?"
 _VERB = r"(?:is|are|was|were|am|has|have|had|does|do|did|can|could|would|ca|wo|ai)"
@@ -20,7 +21,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _ARTICLES = frozenset(("a", "an", "the"))
-_SAYS = r"(?:says?|saying|(?:(?<=that )|(?<=which )|(?<=sign ))reads|labell?ed|with the (?:words?|text|sign))"
+_SAYS = r"(?:says?|saying|(?:(?<=that )|(?<=which )|(?<=sign ))reads|with the (?:words?|text))"
 _BANS = r"(?:\w+ing|entry|exit|trespass|turns?|(?:left|right|u)[ -]turn|\w+ allowed|enter)"
 _SIGNS = r"(?:signs?|symbols?|zones?|notices?|stickers?|signage)"
 _NAMES = re.compile(
@@ -32,16 +33,15 @@ _GOES_ON = re.compile(
     r"(?:,| and| but)+ (?=(?:with|in|on|at|wearing|holding|carrying|is|are|has|have)\b)", re.IGNORECASE
 )
 _THE_ONE = re.compile(r" (?:the|ones?|this|that|these|those)\b", re.IGNORECASE)
-_TYPED = str.maketrans("’‘ʼ“”„«»", "'''" + '"' * 5)
 
 
 def split_denial(text: str) -> tuple[str, str]:
-    """Split a description into what it says and what it denies: "a bus", "without wheels".
+    """Split a description, made tidy, into what it says and what it denies: "a bus", "without wheels".
 
     In a name, a number or what is written somewhere, "no" denies nothing: "a no parking sign", "a sign that says no
     dogs". A place or "and with" ends a denial: "a bus without windows on the right" is on the right.
     """
-    text = text.translate(_TYPED)
+    text = tidy(text)
     open_text = _NAMES.sub(lambda name: "x" * len(name[0]), text)
     match = _DENIED.search(open_text)
     if not match or text[: match.start()].lower() in _ARTICLES:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from grain.photo.denials import split_denial
 from grain.photo.places import take_positions
+from grain.photo.tidy import tidy
 from grain.photo.word_lists import COLOURS, DETERMINERS, HEAD_ENDS, PREPOSITIONS, is_being
 from grain.structures import Array
 
@@ -32,7 +33,10 @@ SMALL = 256  # pixels of the longer side at which a little of a colour is looked
 
 _SAME = {"gray": "grey"}
 _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
-_COUNT = re.compile(r"^(?:(?:an?|the|this|that|these|those|some|one|two|three|four|several|many|few|\d+) )+")
+_COUNT = re.compile(
+    r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
+    r"|eight|nine|ten|eleven|twelve|several|many|few|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
+)
 _HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
@@ -69,8 +73,8 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     Returns: core begins with "a" or "an", its noun in the singular; colours as in COLOURS; positions are left, right,
              top, bottom, middle, largest, smallest.
     """
-    rest, denied = split_denial(_FRAMING.sub("", " ".join(text.lower().strip(" .!?").split())))
-    rest, positions = take_positions(_COUNT.sub("", rest))
+    rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
+    rest, positions = take_positions(_COUNT.sub("", rest.replace('"', "")))
     words = rest.split()
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)

@@ -238,6 +238,44 @@ def test_a_name_that_begins_like_a_denial_is_none(name: str) -> None:
     assert split_denial(f"a {name}") == (f"a {name}", "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("there is a red dog", "there's a red dog", "is there a red dog?", "are there any red dogs?"),
+        *("here is a red dog!", "find red dogs"),
+        *("where is the red dog?", "where's the red dog", "who is the red dog?", "is this the red dog?"),
+        *("this is a red dog", "there a red dog"),
+        *("find the red dog", "please show me the red dog", "can you see a red dog?", "There are 3 red dogs."),
+        *("one of the red dogs", "some of those red dogs", "every red dog", "each red dog", "all red dogs"),
+        *("12 red dogs", "five red dogs"),
+        *("“a red dog”", '"a red dog"', "'a red dog'", "‘red dog’", 'a "red" dog', "a ‘red’ dog"),
+        *("1. a red dog", "2) red dogs", "- a red dog", "• a red dog", "* a red dog"),
+    ],
+)
+def test_what_wraps_a_description_is_not_looked_for(text: str) -> None:
+    phrase = parse_phrase(text, KNOWN)
+    assert phrase == Phrase("a dog", ("red",))
+
+
+@pytest.mark.parametrize(
+    ("text", "asserted", "denied"),
+    [
+        ("there is no dog", "dog", "no dog"),
+        ("there isn't a dog?", "a dog", "not a dog"),
+        ("Where is the dog without a tail?", "the dog", "without a tail"),
+        ("“A Dog”", "A Dog", ""),
+        ("a “no smoking” sign", 'a "no smoking" sign', ""),
+        ("show jumping", "show jumping", ""),
+        ("the dogs' ball", "the dogs' ball", ""),
+        ("the dog's ball", "the dog's ball", ""),
+        ("3.5 dogs", "3.5 dogs", ""),
+        ("?!", "?!", ""),
+    ],
+)
+def test_what_is_said_without_its_wrapping(text: str, asserted: str, denied: str) -> None:
+    assert split_denial(text) == (asserted, denied)
+
+
 @given(st.text(max_size=60))
 def test_any_text_gives_a_phrase(text: str) -> None:
     phrase = parse_phrase(text, KNOWN)
