@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from grain.photo.colour_words import colour_goes_on, colour_of, plain_colours, predicate_colours
 from grain.photo.denials import split_denial
 from grain.photo.places import take_positions
 from grain.photo.tidy import tidy
@@ -31,7 +32,6 @@ MOST_NAME_WORDS = 8  # of a known name
 PATCH = 32  # pixels a side at which a region's colours are counted
 SMALL = 256  # pixels of the longer side at which a little of a colour is looked for
 
-_SAME = {"gray": "grey"}
 _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
 _COUNT = re.compile(
     r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
@@ -75,11 +75,13 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     """
     rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
     rest, positions = take_positions(_COUNT.sub("", rest.replace('"', "")))
-    words = rest.split()
+    words = plain_colours(rest, known).split()
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
-    core = " ".join(_singular(head, known))
-    return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[:end], words[end:]))
+    predicate, rest = predicate_colours(" ".join(words[end:]))
+    core = with_article(" ".join(_singular(head, known))) or text
+    worn = _worn_colours(words[:end], rest.split())
+    return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn)
 
 
 def plural(noun: str) -> str:
@@ -156,26 +158,28 @@ def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
 
 def _head_end(words: Sequence[str]) -> int:
     """Return how many words, without an article, are of the first noun phrase."""
-    return next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
+    return next((i for i in range(1, len(words)) if _ends_head(words, i)), len(words))
 
 
-def _ends_head(before: str, word: str) -> bool:
+def _ends_head(words: Sequence[str], i: int) -> bool:
+    before, word = words[i - 1], words[i]
     if word == "of" and before in _HOLDS:
         return False
-    return word in HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
+    if word in ("and", "or") and (colour := colour_of(before)) and i + 1 < len(words):
+        return not colour_goes_on(colour, words[i + 1])
+    return word in HEAD_ENDS
 
 
-def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], tuple[str, ...]]:
+def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], list[str]]:
     kept, colours = [], []
     for i, word in enumerate(head):
-        colour = _SAME.get(word, word)
         last = i == len(head) - 1  # "an orange" is a fruit
         rest = head[i:] if len(head) - i <= MOST_NAME_WORDS else []
-        if colour in COLOURS and not last and " ".join(rest) not in known:
+        if (colour := colour_of(word)) and not last and " ".join(rest) not in known:
             colours.append(colour)
-        elif word not in ("and", "light", "dark") or last:
+        elif word not in ("and", "or", "light", "dark") or last:
             kept.append(word)
-    return kept, tuple(dict.fromkeys(colours))
+    return kept, colours
 
 
 def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
@@ -201,9 +205,9 @@ def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
         elif is_being(word) and not worn:
             elsewhere, dressed = True, False
         elif word in HEAD_ENDS:
-            worn = worn and (word in _LINKS or (word in _IS and _is_colour(after)))
-        elif worn and _is_colour(word) and _is_said(i, rest):
-            found.append(_SAME.get(word, word))
+            worn = worn and (word in _LINKS or (word in _IS and bool(colour_of(after))))
+        elif worn and colour_of(word) and _is_said(i, rest):
+            found.append(colour_of(word))
     return tuple(dict.fromkeys(found))
 
 
@@ -211,12 +215,8 @@ def _is_said(i: int, rest: Sequence[str]) -> bool:
     """Tell whether a word is a colour there, and no fruit: "an orange shirt", "in orange", "in red and orange"."""
     if i + 1 < len(rest) and (rest[i + 1] not in HEAD_ENDS or rest[i + 1] in _LINKS):
         return True
-    joined = rest[i - 1] in ("and", "or") and _is_colour(rest[i - 2])
+    joined = rest[i - 1] in ("and", "or") and bool(colour_of(rest[i - 2]))
     return joined or rest[i - 1] in _WITH or rest[i - 1] in _IS
-
-
-def _is_colour(word: str) -> bool:
-    return _SAME.get(word, word) in COLOURS
 
 
 def _is_another(words: Sequence[str]) -> bool:

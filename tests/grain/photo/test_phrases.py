@@ -19,7 +19,7 @@ from grain.photo.places import position_scores
 from grain.photo.word_lists import COLOURS
 from tests.support.steps import steps
 
-KNOWN = frozenset({"brown bear", "bus", "skis", "teddy bear"})
+KNOWN = frozenset({"black-and-white colobus", "brown bear", "bus", "skis", "teddy bear"})
 WHOLE = np.array([0, 0, 1, 1], np.float32)
 
 
@@ -154,6 +154,7 @@ def test_the_rarest_colour_counts_in_whole_boxes() -> None:
     ("text", "core"),
     [
         ("a brown bear", "a brown bear"),  # a known name
+        ("a black-and-white colobus in a tree", "a black-and-white colobus"),
         ("a bus", "a bus"),
         ("an orange", "an orange"),  # a fruit, not a colour
         ("a top hat", "a top hat"),
@@ -274,6 +275,63 @@ def test_what_wraps_a_description_is_not_looked_for(text: str) -> None:
 )
 def test_what_is_said_without_its_wrapping(text: str, asserted: str, denied: str) -> None:
     assert split_denial(text) == (asserted, denied)
+
+
+@pytest.mark.parametrize(
+    ("text", "core", "colours"),
+    [
+        ("an orange and a banana", "an orange", ""),
+        ("an orange and broccoli", "an orange", ""),
+        ("an orange and white cat", "a cat", "orange white"),
+        ("an orange or a red bus", "an orange", ""),
+        ("two red and three blue cars", "a car", "red blue"),
+        ("a red and a blue car", "a car", "red blue"),
+        ("a red and shiny car", "a shiny car", "red"),
+        ("a red, white, and blue flag", "a flag", "red white blue"),
+        ("a blue , red , and yellow plane", "a plane", "blue red yellow"),
+        ("a white or black car", "a car", "white black"),
+        ("a white or a light gray car", "a car", "white grey"),
+    ],
+)
+def test_a_noun_stands_after_all_of_its_colours(text: str, core: str, colours: str) -> None:
+    assert parse_phrase(text, KNOWN) == Phrase(core, tuple(colours.split()))
+
+
+@pytest.mark.parametrize(
+    ("text", "colours"),
+    [
+        ("the dog is purple", "purple"),
+        ("a dog that is purple", "purple"),
+        ("a dog that's dark purple and green", "purple green"),
+        ("dogs which are purple", "purple"),
+        ("a dog that is purple in colour", "purple"),
+        ("a dog of purple colour", "purple"),
+        ("a dog coloured purple", "purple"),
+        ("a dog, purple", "purple"),
+        ("a dog, purple and green", "purple green"),
+        ("a purple-coloured dog", "purple"),
+        ("a purple colored dog", "purple"),
+        ("a purple-and-green dog", "purple green"),
+        ("a purple/green dog", "purple green"),
+        ("a purple & green dog", "purple green"),
+        ("a dark-blue dog", "blue"),
+        ("a sky-blue dog", "blue"),
+        ('a "purple" dog', "purple"),
+        ("a dog that is purple haired", ""),
+        ("a dog in a car that is blue", ""),
+        ("a dog that is an orange", ""),
+    ],
+)
+def test_a_colour_counts_wherever_it_stands(text: str, colours: str) -> None:
+    phrase = parse_phrase(text, KNOWN)
+    assert (phrase.core, phrase.colours) == ("a dog", tuple(colours.split()))
+
+
+@pytest.mark.parametrize(
+    ("text", "worn"), [("a man in a red-and-white shirt", "red white"), ("a man in red, on a bus", "red")]
+)
+def test_worn_colours_may_be_written_in_all_these_ways(text: str, worn: str) -> None:
+    assert parse_phrase(text, KNOWN).worn == tuple(worn.split())
 
 
 @given(st.text(max_size=60))
