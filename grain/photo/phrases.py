@@ -33,6 +33,16 @@ PATCH = 32  # pixels a side at which a region's colours are counted
 SMALL = 256  # pixels of the longer side at which a little of a colour is looked for
 
 _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
+_NO_SINGULAR = frozenset(
+    "pants trousers jeans shorts eyeglasses sunglasses spectacles scissors clothes tights leggings pyjamas pajamas"
+    " goggles binoculars headphones earphones overalls dungarees tongs pliers tweezers shears khakis capris sweatpants"
+    " underpants briefs slacks suspenders".split()
+)
+_STAYS = _NO_SINGULAR | frozenset(
+    "lens canvas atlas gas christmas pancreas alias bias thermos rhinoceros cosmos chaos news".split()
+)  # singulars that look like plurals; others end in "us" and "is"
+_PLURAL_ENDS = ("skis", "taxis", "bikinis", "corgis", "saris", "kiwis", "safaris", "menus", "gnus", "emus", "tutus")
+_ONE = frozenset("a an one each every this that".split())
 _COUNT = re.compile(
     r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
     r"|eight|nine|ten|eleven|twelve|several|many|few|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
@@ -74,19 +84,23 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
              top, bottom, middle, largest, smallest.
     """
     rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
-    rest, positions = take_positions(_COUNT.sub("", rest.replace('"', "")))
+    counted = _COUNT.match(rest := rest.replace('"', ""))
+    one = counted is not None and counted[0].split()[-1] in _ONE
+    rest, positions = take_positions(_COUNT.sub("", rest))
     words = plain_colours(rest, known).split()
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     predicate, rest = predicate_colours(" ".join(words[end:]))
-    core = with_article(" ".join(_singular(head, known))) or text
+    core = with_article(" ".join(head if one else _singular(head, known))) or text
     worn = _worn_colours(words[:end], rest.split())
     return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn)
 
 
 def plural(noun: str) -> str:
     """Return the plural of a noun: "dining tables", "sheep"; one that is a plural stays."""
-    return noun if _inflector().singular_noun(noun) else str(_inflector().plural_noun(noun))
+    *_, last = noun.split() or [noun]
+    stays = last in _NO_SINGULAR or _singular_noun(last) != last
+    return noun if stays else str(_inflector().plural_noun(noun))
 
 
 def preload_inflector() -> None:
@@ -231,11 +245,16 @@ def _singular(head: list[str], known: Collection[str]) -> list[str]:
     if not head or head[-1] in known or " ".join(head) in known:
         return head
     noun = head.index("of") - 1 if "of" in head[1:] else len(head) - 1
+    if head == ["glasses"]:  # to see with; "wine glasses" are several
+        return head
     return [*head[:noun], _singular_noun(head[noun]), *head[noun + 1 :]]
 
 
 @lru_cache(maxsize=10_000)
 def _singular_noun(word: str) -> str:
+    """Return the singular of a plural; other nouns stay: "cactus", "tennis", "trousers"."""
+    if word in _STAYS or (word.endswith(("us", "is")) and not word.endswith(_PLURAL_ENDS)):
+        return word
     return str(_inflector().singular_noun(word) or word)
 
 

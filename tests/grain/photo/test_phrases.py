@@ -13,7 +13,9 @@ from grain.photo.phrases import (
     colour_shares,
     least_shares,
     parse_phrase,
+    plural,
     preload_inflector,
+    with_article,
 )
 from grain.photo.places import position_scores
 from grain.photo.word_lists import COLOURS
@@ -332,6 +334,37 @@ def test_a_colour_counts_wherever_it_stands(text: str, colours: str) -> None:
 )
 def test_worn_colours_may_be_written_in_all_these_ways(text: str, worn: str) -> None:
     assert parse_phrase(text, KNOWN).worn == tuple(worn.split())
+
+
+@pytest.mark.parametrize("noun", "lens iris canvas cactus octopus rhinoceros thermos walrus tennis".split())
+def test_a_singular_that_looks_like_a_plural_stays(noun: str) -> None:
+    for article in ("", "the ", "a ", "one red "):
+        assert parse_phrase(article + noun, KNOWN).core == with_article(noun)
+    assert plural(noun) != noun
+
+
+@pytest.mark.parametrize("noun", "pants shorts clothes jeans trousers sunglasses scissors goggles pyjamas".split())
+def test_what_has_no_singular_stays(noun: str) -> None:
+    for article in ("", "the ", "two red "):
+        assert parse_phrase(article + noun, KNOWN).core == f"a {noun}"
+    assert plural(noun) == noun
+
+
+@pytest.mark.parametrize(
+    ("plural_noun", "noun"),
+    [
+        ("lenses", "lens"), ("cactuses", "cactus"), ("buses", "bus"), ("bikinis", "bikini"), ("zebras", "zebra"),
+        ("jet-skis", "jet-ski"), ("menus", "menu"), ("tuxedos", "tuxedo"), ("gentlemen", "gentleman"),
+        ("wine glasses", "wine glass"), ("dining tables", "dining table"), ("sheep", "sheep"),
+    ],
+)  # fmt: skip
+def test_plurals_are_brought_to_the_singular(plural_noun: str, noun: str) -> None:
+    assert parse_phrase(f"two {plural_noun}", KNOWN).core == f"a {noun}"
+    assert plural(plural_noun) == plural_noun
+
+
+def test_glasses_alone_are_to_see_with() -> None:
+    assert parse_phrase("glasses", KNOWN).core == "a glasses"
 
 
 @given(st.text(max_size=60))
