@@ -207,7 +207,7 @@ def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
     found, worn, elsewhere, dressed = [], False, False, any(map(is_being, head))
     for i, word in enumerate(rest):
         before, after = rest[i - 1] if i else "", rest[i + 1] if i + 1 < len(rest) else ""
-        if word == "and" and _is_another(rest[i + 1 :]):
+        if word == "and" and _is_another(rest[i + 1 : i + 1 + MOST_NAME_WORDS]):
             break
         if word == "in" and after in _IN_PLACE:
             worn, elsewhere = False, True
@@ -220,12 +220,12 @@ def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
             elsewhere, dressed = True, False
         elif word in HEAD_ENDS:
             worn = worn and (word in _LINKS or (word in _IS and bool(colour_of(after))))
-        elif worn and colour_of(word) and _is_said(i, rest):
+        elif worn and colour_of(word) and _names_a_colour(i, rest):
             found.append(colour_of(word))
     return tuple(dict.fromkeys(found))
 
 
-def _is_said(i: int, rest: Sequence[str]) -> bool:
+def _names_a_colour(i: int, rest: Sequence[str]) -> bool:
     """Tell whether a word is a colour there, and no fruit: "an orange shirt", "in orange", "in red and orange"."""
     if i + 1 < len(rest) and (rest[i + 1] not in HEAD_ENDS or rest[i + 1] in _LINKS):
         return True

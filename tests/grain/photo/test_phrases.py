@@ -275,7 +275,7 @@ def test_what_wraps_a_description_is_not_looked_for(text: str) -> None:
         ("?!", "?!", ""),
     ],
 )
-def test_what_is_said_without_its_wrapping(text: str, asserted: str, denied: str) -> None:
+def test_the_words_without_their_wrapping(text: str, asserted: str, denied: str) -> None:
     assert split_denial(text) == (asserted, denied)
 
 
@@ -414,7 +414,25 @@ def test_a_box_without_area_still_has_a_colour() -> None:
     assert colour_shares(Image.new("RGB", (7, 5), (255, 0, 0)), np.array([1, 1, 1, 1], np.float32))["red"] == 1.0
 
 
-@pytest.mark.parametrize("piece", ["red ", "red and ", "a photo of ", "left ", "two cats ", "on the left of "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "red ",
+            "red and ",
+            "a photo of ",
+            "left ",
+            "two cats ",
+            "on the left of ",
+            "red, ",
+            "red-",
+            "no ",
+            '"',
+            "'a ",
+        ),
+        *("and a man in red ", "is there a ", "1. ", "not on the left ", "that is red ", "without a hat and with "),
+    ],
+)
 def test_the_work_grows_no_faster_than_the_text(piece: str) -> None:
     preload_inflector()
     parse_phrase(piece * 10)
