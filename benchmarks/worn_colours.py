@@ -20,7 +20,8 @@ from benchmarks.photographs import IOU, iou
 from benchmarks.phrases import SEED, boxes_of, entity_lines, folder, rank, upright_picture
 from benchmarks.rows import Benchmark, Finding
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
-from grain.photo.phrases import COLOURS, parse_phrase
+from grain.photo.phrases import parse_phrase
+from grain.photo.word_lists import COLOURS
 from grain.structures import Array
 
 

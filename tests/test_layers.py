@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "grain.predict",
         "grain.checkpoint",
         "grain.preprocess",
+        "grain.photo.denials",
         "grain.photo.photo",
         "grain.photo.phrases",
         "grain.familiarity",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from db.models import ClaimKind
-from grain.photo.phrases import split_denial
+from grain.photo.denials import split_denial
 
 MOST_CLAIMS = 24  # of one description: a longer one is a model that has lost its way
 COLOURS = tuple("red orange yellow green blue purple pink brown black white grey".split())

@@ -30,8 +30,8 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
+from grain.photo.denials import split_denial
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
-from grain.photo.phrases import split_denial
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.recent_features import RecentFeatures
 from grain.structures import Array, ImageFeatures, RegionRanking

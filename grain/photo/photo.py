@@ -30,9 +30,9 @@ from grain.photo.phrases import (
     colour_shares,
     least_shares,
     parse_phrase,
-    position_scores,
     preload_inflector,
 )
+from grain.photo.places import position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 

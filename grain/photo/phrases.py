@@ -16,52 +16,49 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from grain.photo.colour_words import colour_goes_on, colour_of, plain_colours, predicate_colours
+from grain.photo.denials import split_denial
+from grain.photo.places import take_positions
+from grain.photo.tidy import tidy
+from grain.photo.word_lists import COLOURS, DETERMINERS, HEAD_ENDS, PREPOSITIONS, is_being
 from grain.structures import Array
 
 if TYPE_CHECKING:
     import inflect
 
 ColourMap = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
 INNER = 0.7  # of a box's sides: its corners are mostly background
 MOST_NAME_WORDS = 8  # of a known name
 PATCH = 32  # pixels a side at which a region's colours are counted
 SMALL = 256  # pixels of the longer side at which a little of a colour is looked for
 
-_SAME = {"gray": "grey", "upper": "top", "lower": "bottom", "center": "middle", "centre": "middle", "central": "middle"}
-_SIZES = dict.fromkeys(("biggest", "largest"), "largest") | dict.fromkeys(("smallest", "tiniest"), "smallest")
-_SIDE = r"left|right|top|bottom|upper|lower|middle|center|centre"
-_FRAME = r"(?: (?:side|edge|corner|half|part|end))?(?: of the (?:picture|image|photo|photograph|frame|scene))?"
-_TAIL = re.compile(
-    rf" (?:(?:standing|sitting|located|placed) )?(?:on|at|in|to) the (?:far |very )?"
-    rf"({_SIDE})(?:[ -]({_SIDE}))?(?:[ -]hand)?"
-    rf"{_FRAME}(?![\w-]| of | side| hand)"
-)
-_ADJECTIVE = re.compile(
-    rf"^((?:{_SIDE})(?:-?most|[ -]hand)?|central|{'|'.join(_SIZES)})(?:[ -]((?:{_SIDE})(?:-?most)?))? (?!of |hats?\b)"
-)
 _FRAMING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image)s? (?:of|showing) ")
-_COUNT = re.compile(r"^(?:(?:an?|the|this|that|these|those|some|one|two|three|four|several|many|few|\d+) )+")
-_HEAD_ENDS = frozenset(
-    (
-        "with on in next near of under behind beside by at and or that which who is are above below inside between over"
-        " from to holding wearing standing sitting lying riding eating walking looking running playing being having"
-        " carrying pushing pulling leading jumping cutting opening climbing throwing catching kicking driving grazing"
-        " drinking reading hanging leaning covered parked through among around against during into onto without"
-    ).split()
+_NO_SINGULAR = frozenset(
+    "pants trousers jeans shorts eyeglasses sunglasses spectacles scissors clothes tights leggings pyjamas pajamas"
+    " goggles binoculars headphones earphones overalls dungarees tongs pliers tweezers shears khakis capris sweatpants"
+    " underpants briefs slacks suspenders".split()
+)
+_STAYS = _NO_SINGULAR | frozenset(
+    "lens canvas atlas gas christmas pancreas alias bias thermos rhinoceros cosmos chaos news".split()
+)  # singulars that look like plurals; others end in "us" and "is"
+_PLURAL_ENDS = ("skis", "taxis", "bikinis", "corgis", "saris", "kiwis", "safaris", "menus", "gnus", "emus", "tutus")
+_ONE = frozenset("a an one each every this that".split())
+_COUNT = re.compile(
+    r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
+    r"|eight|nine|ten|eleven|twelve|several|many|few|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
 )
 _HOLDS = frozenset(
     (
-        "piece pieces slice slices group groups pair pairs bunch bouquet herd flock crowd row rows stack pile set lot"
-        " couple cup glass carton jar bottle bowl plate box bag pack can mug"
+        "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
+        " lot couple cup glass carton jar bottle bowl plate box bag pack can mug"
     ).split()
 )  # before "of": the phrase goes on
 _WITH = frozenset("with in wearing wears dressed holding holds carrying carries having has".split())
+_DRESSED = frozenset("in wearing wears dressed".split())
+_LINKS = frozenset("and or that which who".split())  # the same thing is spoken of
+_IS = frozenset("is are was were".split())
+_POSSESSIVES = frozenset("his her its their".split())  # "on his head": a part of the first thing
 _IN_PLACE = frozenset(("front", "between", "back"))  # after "in": a place, and nothing that is worn
-_DENIED = re.compile(
-    r"(?:^| )((?:with no|without|but no|(?:that|which|who) (?:is|are|has|have) not?|not|no) .+)$", re.IGNORECASE
-)
-_ARTICLES = frozenset(("a", "an", "the"))
 
 
 @dataclass(frozen=True)
@@ -86,47 +83,29 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     Returns: core begins with "a" or "an", its noun in the singular; colours as in COLOURS; positions are left, right,
              top, bottom, middle, largest, smallest.
     """
-    rest, denied = split_denial(_FRAMING.sub("", " ".join(text.lower().strip(" .!?").split())))
-    rest, positions = _take_positions(_COUNT.sub("", rest))
-    words = rest.split()
+    rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
+    counted = _COUNT.match(rest := rest.replace('"', ""))
+    one = counted is not None and counted[0].split()[-1] in _ONE
+    rest, positions = take_positions(_COUNT.sub("", rest))
+    words = plain_colours(rest, known).split()
     end = _head_end(words)
-    head, colours = _take_colours(words[:end], known)
-    core = " ".join(_singular(head, known))
-    return Phrase(with_article(core) or text, colours, positions, denied, _worn_colours(words[end:]))
-
-
-def split_denial(text: str) -> tuple[str, str]:
-    """Split a description into what it says and what it denies: "a bus", "without wheels".
-
-    After an article "no" belongs to a name: "a no parking sign".
-    """
-    match = _DENIED.search(text)
-    if not match or text[: match.start()].lower() in _ARTICLES:
-        return text, ""
-    return text[: match.start()] or text[match.start(1) :].partition(" ")[2], match[1]
+    head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
+    predicate, rest = predicate_colours(" ".join(words[end:]))
+    core = with_article(" ".join(head if one else _singular(head, known))) or text
+    worn = _worn_colours(words[:end], rest.split())
+    return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn)
 
 
 def plural(noun: str) -> str:
     """Return the plural of a noun: "dining tables", "sheep"; one that is a plural stays."""
-    return noun if _inflector().singular_noun(noun) else str(_inflector().plural_noun(noun))
+    *_, last = noun.split() or [noun]
+    stays = last in _NO_SINGULAR or _singular_noun(last) != last
+    return noun if stays else str(_inflector().plural_noun(noun))
 
 
 def preload_inflector() -> None:
     """Load what the first plural needs, so that it need not wait."""
     _inflector()
-
-
-def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
-    """Score how well each box fits the position words: [Q, 4] -> [Q], higher is better."""
-    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
-    width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).T
-    area = width * height
-    off_centre = np.hypot(x - 0.5, y - 0.5)
-    fits = {
-        "left": -x, "right": x, "top": -y, "bottom": y, "middle": -off_centre, "largest": area, "smallest": -area,
-    }  # fmt: skip
-    scores: Array = np.sum([fits[word] for word in positions], axis=0, dtype=np.float32)
-    return scores
 
 
 def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
@@ -191,66 +170,91 @@ def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
     return np.select([test for test, _ in rules], chosen, COLOURS.index("pink"))
 
 
-def _take_positions(text: str) -> tuple[str, tuple[str, ...]]:
-    found: list[str] = []
-
-    def note(match: re.Match[str]) -> str:
-        found.extend(re.sub(r"[ -]?(?:most|hand)$", "", word) for word in match.groups() if word)
-        return ""
-
-    for pattern in (_ADJECTIVE, _TAIL):
-        text = pattern.sub(note, text, count=1)
-    words = (_SIZES.get(word, _SAME.get(word, word)) for word in found)
-    return text.strip(), tuple(dict.fromkeys(words))
-
-
 def _head_end(words: Sequence[str]) -> int:
     """Return how many words, without an article, are of the first noun phrase."""
-    return next((i for i in range(1, len(words)) if _ends_head(words[i - 1], words[i])), len(words))
+    return next((i for i in range(1, len(words)) if _ends_head(words, i)), len(words))
 
 
-def _ends_head(before: str, word: str) -> bool:
+def _ends_head(words: Sequence[str], i: int) -> bool:
+    before, word = words[i - 1], words[i]
     if word == "of" and before in _HOLDS:
         return False
-    return word in _HEAD_ENDS and not (word == "and" and _SAME.get(before, before) in COLOURS)
+    if word in ("and", "or") and (colour := colour_of(before)) and i + 1 < len(words):
+        return not colour_goes_on(colour, words[i + 1])
+    return word in HEAD_ENDS
 
 
-def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], tuple[str, ...]]:
+def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], list[str]]:
     kept, colours = [], []
     for i, word in enumerate(head):
-        colour = _SAME.get(word, word)
         last = i == len(head) - 1  # "an orange" is a fruit
         rest = head[i:] if len(head) - i <= MOST_NAME_WORDS else []
-        if colour in COLOURS and not last and " ".join(rest) not in known:
+        if (colour := colour_of(word)) and not last and " ".join(rest) not in known:
             colours.append(colour)
-        elif word not in ("and", "light", "dark") or last:
+        elif word not in ("and", "or", "light", "dark") or last:
             kept.append(word)
-    return kept, tuple(dict.fromkeys(colours))
+    return kept, colours
 
 
-def _worn_colours(rest: Sequence[str]) -> tuple[str, ...]:
-    """Return the colours of what the first noun phrase has on or with it. rest: the words after it."""
-    found, worn = [], False
+def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
+    """Return the colours of what the first noun phrase, the head, has on or with it. rest: the words after it.
+
+    What follows a preposition or another person is the colour of something else: "a dog next to a man in a red shirt".
+    Clothes stay those of a person or an animal: "a man on a bench wearing a red hat".
+    """
+    inner = next((i for i in range(1, len(head)) if head[i] in DETERMINERS), len(head))
+    head, rest = head[:inner], [*head[inner:], *rest]  # "a dog chasing a boy"
+    found, worn, elsewhere, dressed = [], False, False, any(map(is_being, head))
     for i, word in enumerate(rest):
-        colour, after = _SAME.get(word, word), rest[i + 1] if i + 1 < len(rest) else ""
-        if word in _WITH:
-            worn = not (word == "in" and after in _IN_PLACE)
-        elif word in _HEAD_ENDS and word != "and":
-            worn = False
-        elif worn and colour in COLOURS and (after or rest[i - 1] in _WITH):  # "an orange" is a fruit
-            found.append(colour)
+        before, after = rest[i - 1] if i else "", rest[i + 1] if i + 1 < len(rest) else ""
+        if word == "and" and _is_another(rest[i + 1 : i + 1 + MOST_NAME_WORDS]):
+            break
+        if word == "in" and after in _IN_PLACE:
+            worn, elsewhere = False, True
+        elif word in _WITH:
+            worn = not elsewhere or (dressed and word in _DRESSED)
+        elif word in PREPOSITIONS:
+            holds = word == "of" and before in _HOLDS
+            worn, elsewhere = worn and holds, elsewhere or not (holds or after in _POSSESSIVES)
+        elif is_being(word) and not worn:
+            elsewhere, dressed = True, False
+        elif word in HEAD_ENDS:
+            worn = worn and (word in _LINKS or (word in _IS and bool(colour_of(after))))
+        elif worn and colour_of(word) and _names_a_colour(i, rest):
+            found.append(colour_of(word))
     return tuple(dict.fromkeys(found))
+
+
+def _names_a_colour(i: int, rest: Sequence[str]) -> bool:
+    """Tell whether a word is a colour there, and no fruit: "an orange shirt", "in orange", "in red and orange"."""
+    if i + 1 < len(rest) and (rest[i + 1] not in HEAD_ENDS or rest[i + 1] in _LINKS):
+        return True
+    joined = rest[i - 1] in ("and", "or") and bool(colour_of(rest[i - 2]))
+    return joined or rest[i - 1] in _WITH or rest[i - 1] in _IS
+
+
+def _is_another(words: Sequence[str]) -> bool:
+    """Tell whether the words after "and" begin with another subject: "a man in a black suit", "two dogs"."""
+    if not words or words[0] not in DETERMINERS:
+        return False
+    end = _head_end(words)
+    return any(map(is_being, words[:end])) or (end < len(words) and words[end] in _WITH)
 
 
 def _singular(head: list[str], known: Collection[str]) -> list[str]:
     if not head or head[-1] in known or " ".join(head) in known:
         return head
     noun = head.index("of") - 1 if "of" in head[1:] else len(head) - 1
+    if head == ["glasses"]:  # to see with; "wine glasses" are several
+        return head
     return [*head[:noun], _singular_noun(head[noun]), *head[noun + 1 :]]
 
 
 @lru_cache(maxsize=10_000)
 def _singular_noun(word: str) -> str:
+    """Return the singular of a plural; other nouns stay: "cactus", "tennis", "trousers"."""
+    if word in _STAYS or (word.endswith(("us", "is")) and not word.endswith(_PLURAL_ENDS)):
+        return word
     return str(_inflector().singular_noun(word) or word)
 
 
