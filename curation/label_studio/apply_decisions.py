@@ -196,7 +196,10 @@ class _DecisionEdits:
     def apply_known(self, before: RegionRecord, after: RegionRecord | None) -> None:
         """Change a region's descriptions that the database has."""
         after_by_id = {one.id: one for one in after.descriptions if one.id} if after else {}
+        mine = set(self.made.values()) if after is None else set()  # pushed back to it: it has them by another name
         for was in before.descriptions:
+            if was.id in mine:
+                continue
             one = after_by_id.get(was.id)
             shown = {"xyxy": list(before.xyxy), "text": was.text, "status": was.status}
             wanted: dict[str, Any] = {"status": "deleted"}

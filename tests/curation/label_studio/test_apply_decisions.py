@@ -18,7 +18,7 @@ from curation.versions.state import state_of
 from db.engine import Engine, reading, transaction
 from db.models import RegionRow
 from db.queries.concept_label_queries import labels_by_picture
-from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, edit_region
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images, get_image
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page
@@ -65,9 +65,22 @@ class Desk:
         """What an annotator is shown."""
         return json.loads(json.dumps(to_results(self.shown, template="novel", push=1)))  # type: ignore[no-any-return]
 
-    def decide(self, results: Results, *, who: str = "ann", annotation: int = 1, minute: int = 1) -> PullSummary:
+    def push(self, minute: int) -> None:
+        """The task gets the picture as it is."""
+        self.data = to_data(self.record(), "/1.jpg", self.data, at=START + timedelta(minutes=minute))
+
+    def decide(
+        self,
+        results: Results,
+        *,
+        who: str = "ann",
+        annotation: int = 1,
+        minute: int = 1,
+        began: int | None = None,
+    ) -> PullSummary:
         """Take a decision over."""
-        decided = from_results(results, self.data, template="novel", who=who)
+        begun = None if began is None else START + timedelta(minutes=began)
+        decided = from_results(results, self.data, template="novel", who=who, began=begun)
         at = START + timedelta(minutes=minute)
         decision = Decision(5, annotation, who, at, at, decided)
         with transaction(self.engine) as session:
@@ -333,6 +346,52 @@ def test_nothing_to_mark_is_a_review_of_its_own_and_contradictions_are_said(desk
 def test_an_annotation_begun_from_nothing_deletes_nothing_unless_it_ends_the_review(desk: Desk) -> None:
     desk.decide(drawn([], "nEw", "a spoon"))
     assert desk.texts() == [(text, "pending") for text in ("a lid", "a cover", "a pot")] + [("a spoon", "accepted")]
+
+
+@pytest.fixture
+def bare(desk: Desk) -> Desk:
+    """The picture pushed without regions and without a caption, so that no result remembers a push."""
+    with transaction(desk.engine) as session:
+        for number in (1, 2, 3):
+            delete_region(session, region_id=number, expected_version=1, who="bob")
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=ImageChange(caption=""))
+    desk.shown = desk.record()
+    desk.data = to_data(desk.shown, "/1.jpg")
+    assert desk.results() == []
+    return desk
+
+
+def test_a_box_that_an_annotation_drew_outlasts_being_pushed_back_to_it(bare: Desk) -> None:
+    results = review(drawn([], "nEw", "a spoon"), REVIEWS["reviewed"])
+    for began in (5, None):  # also where nobody knows when it began
+        bare.decide(results, minute=8, began=began)
+        assert (bare.texts(), bare.record().review) == ([("a spoon", "accepted")], "reviewed")
+        edits = bare.edits()
+        bare.push(minute=9)
+        assert bare.decide(results, minute=10, began=began).edits == 0
+        assert (bare.texts(), bare.edits()) == ([("a spoon", "accepted")], edits)
+    bare.decide(review(drawn([], "nEw", "a red spoon"), REVIEWS["reviewed"]), minute=130, began=5)
+    assert bare.texts() == [("a red spoon", "accepted")]
+    bare.decide(review([], REVIEWS["empty"]), minute=140, began=5)
+    assert (bare.texts(), bare.record().review) == ([], "empty"), "who drew it may take it away"
+
+
+def test_what_was_pushed_after_an_annotation_began_is_not_taken_for_deleted_by_it(bare: Desk) -> None:
+    with transaction(bare.engine) as session:
+        add_region_by_hand(session, image_id=bare.image_id, who="ben", xyxy=(0.5, 0.5, 0.9, 0.9), text="a pot")
+        [version] = {get_image(session, image_id=bare.image_id).version}  # type: ignore[union-attr]
+        change = ImageChange(caption="ben's", facts={"brand": "Acme"})
+        edit_image(session, image_id=bare.image_id, expected_version=version, who="ben", change=change)
+    bare.push(minute=5)
+    results = review(drawn([], "nEw", "a spoon"), REVIEWS["reviewed"])
+    assert bare.decide(results, minute=6, began=4).conflicts == []
+    assert bare.texts() == [("a pot", "accepted"), ("a spoon", "accepted")]
+    there = bare.record()
+    assert (there.caption, there.facts, there.review) == ("ben's", {"brand": "Acme"}, "reviewed")
+    bare.decide(fact(results, "caption", "ann's"), minute=7, began=4)
+    assert [each.wanted for each in bare.waiting()] == [{"caption": "ann's"}], "she did not see his"
+    bare.decide(results, who="cem", annotation=2, minute=8, began=6)
+    assert ("a pot", "accepted") not in bare.texts(), "who began later saw it"
 
 
 def test_a_new_box_without_a_description_takes_the_products_name_or_is_said(desk: Desk) -> None:
