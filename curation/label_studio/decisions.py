@@ -14,7 +14,7 @@ from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import LabelStudioError, Reading, from_results
 from curation.label_studio.projects import Project
 
-OVERLAP = timedelta(seconds=10)  # asked for again: a task is stamped a little before it can be seen
+OVERLAP = timedelta(seconds=10)  # the server is asked again for: a task is stamped a little before it can be seen
 ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 

@@ -77,12 +77,14 @@ class Desk:
         annotation: int = 1,
         minute: int = 1,
         began: int | None = None,
+        touched: int = 0,
     ) -> PullSummary:
-        """Take a decision over."""
+        """Take a decision over. touched: the minute in which its task changed, later than the decision."""
         begun = None if began is None else START + timedelta(minutes=began)
         decided = from_results(results, self.data, template="novel", who=who, began=begun)
         at = START + timedelta(minutes=minute)
-        decision = Decision(5, annotation, who, at, at, decided)
+        task_at = max(at, START + timedelta(minutes=touched))
+        decision = Decision(5, annotation, who, at, task_at, decided)
         with transaction(self.engine) as session:
             return apply_decisions(session, [decision], project=PROJECT, template="novel")
 
@@ -217,6 +219,32 @@ def lid_changed_on_both_sides(desk: Desk) -> Conflict:
     desk.decide(verdict(desk.results(), 1, "wrong"))
     [conflict] = desk.waiting()
     return conflict
+
+
+def test_a_decision_is_taken_once_however_often_its_task_changes(desk: Desk) -> None:
+    results = review(fact(verdict(desk.results(), 1, "right"), "caption", "tidy"), REVIEWS["reviewed"])
+    desk.decide(results)
+    assert (desk.record().caption, desk.record().review) == ("tidy", "reviewed")
+    with transaction(desk.engine) as session:
+        image = get_image(session, image_id=desk.image_id)
+        assert image is not None
+        change = ImageChange(caption="lids", review="open")  # as it was shown
+        edit_image(session, image_id=image.id, expected_version=image.version, who="ben", change=change)
+    desk.push(minute=60)
+    assert desk.decide(results, touched=60) == PullSummary()
+    assert (desk.record().caption, desk.record().review) == ("lids", "open")
+    late = verdict(desk.results(), 2, "wrong")
+    assert desk.decide(late, who="cem", annotation=2, minute=1, touched=61).decisions == 1, "not seen before"
+    assert desk.decide(results, minute=62).decisions == 1, "she submitted again"
+    assert desk.record().review == "reviewed"
+
+
+def test_what_an_earlier_release_took_is_not_taken_again(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        state = TaskState(desk.image_id, 5, remote_updated_at=START + timedelta(minutes=1, milliseconds=50))
+        set_tasks(session, project=PROJECT, tasks=[state])
+    assert desk.decide(verdict(desk.results(), 1, "right"), touched=60) == PullSummary()
+    assert desk.decide(verdict(desk.results(), 1, "right"), minute=61, touched=62).edits == 1
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ from curation.label_studio.follower import Follower
 from curation.label_studio.projects import Project, ensure_project, ensure_webhook
 from curation.label_studio.push import push_pictures
 from db.engine import reading, transaction
-from db.queries.curate_queries import add_region_by_hand, delete_region
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image
+from db.queries.data_set_queries import get_image
+from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
 from tests.support.label_studio_server import (
     SHORT,
@@ -331,7 +333,7 @@ def test_a_data_set_goes_there_and_decisions_come_back_as_edits_and_again_nothin
 def test_what_a_picture_got_after_its_annotation_began_stays_round_after_round(
     label_studio_server: Running, make_sync: Callable[[str], Sync]
 ) -> None:
-    """A picture without regions goes there. Ann draws one there, Ben one here."""
+    """A picture without regions goes there. Ann draws one there, Ben one here; later he changes what she decided."""
     sync = make_sync("one")
     image_id = records_in(sync)[0].id
     with transaction(sync.engine) as session:
@@ -347,9 +349,15 @@ def test_what_a_picture_got_after_its_annotation_began_stays_round_after_round(
     assert counts(sync.push())[:2] == (0, 1) and sync.pull().decisions == 1
     there = [one.text for region in records_in(sync)[0].regions for one in region.descriptions]
     assert (there, statuses(sync)[0]) == (["a pot", "a spoon"], ("reviewed", ["accepted", "accepted"]))
-    assert counts(sync.push())[:2] == (0, 1) and sync.pull().edits == 0
-    there = [one.text for region in records_in(sync)[0].regions for one in region.descriptions]
-    assert (there, statuses(sync)[0]) == (["a pot", "a spoon"], ("reviewed", ["accepted", "accepted"]))
+    for round_number in range(2):
+        with transaction(sync.engine) as session:
+            image = get_image(session, image_id=image_id)
+            assert image is not None
+            change = ImageChange(review="open", caption=f"{round_number}")
+            edit_image(session, image_id=image_id, expected_version=image.version, who="ben", change=change)
+        assert counts(sync.push())[:2] == (0, 1)
+        assert sync.pull() == PullSummary()
+        assert statuses(sync)[0] == ("open", ["accepted", "accepted"])
 
 
 def test_a_picture_that_is_gone_is_said_and_the_others_go(make_sync: Callable[[str], Sync], tmp_path: Path) -> None:
