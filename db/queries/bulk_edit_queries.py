@@ -49,14 +49,12 @@ def restore_many(session: Session, *, ids: Collection[int], edit: EditAction) ->
     done = ManyEdited()
     for some in batches(sorted(ids), IN_LIST):
         rows = [row for row in _locked(session, some) if row.status == "deleted"]
-        versions = {row.id: row.version for row in rows}
-        asked = select(RegionEdit).where(col(RegionEdit.region_id).in_(versions))
-        before: dict[int, Status] = {
-            last.region_id: (last.before or {}).get("status", "pending")
-            for last in session.exec(asked)
-            if last.region_id is not None and last.version == versions[last.region_id]
+        asked = select(RegionEdit).where(col(RegionEdit.region_id).in_([row.id for row in rows]))
+        kept: dict[int, Status] = {  # later edits of a deleted one moved its box
+            each.region_id: each.before["status"]
+            for each in session.exec(asked.order_by(col(RegionEdit.version)))
+            if each.region_id is not None and each.before and each.before["status"] != "deleted"
         }
-        kept = {number: status for number, status in before.items() if status != "deleted"}
         done += _write(session, [(row, {"status": kept.get(row.id, "pending")}, "restored") for row in rows], edit)
     return done
 
