@@ -98,6 +98,10 @@ def test_a_verdict_on_all_of_a_filter_is_one_act_with_one_undo(
     with reading(engine) as session:
         assert states(session) == before and tallies(session) == {"pending": PICTURES * EACH}
     assert undo_act(engine, undone="act", who="ada", action="again").regions == 0, "once"
+    redo_act(engine, undone="act", who="ada", action="redo")
+    with transaction(engine) as session:
+        assert undo_last(session, image_id=1, who="ada") == [], "a redone act is still one of many regions"
+    assert undo_act(engine, undone="act", who="ada", action="undo 2").regions == PICTURES
 
 
 def test_it_can_be_redone_and_undone_again(engine: Engine, regions: list[int]) -> None:
