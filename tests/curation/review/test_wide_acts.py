@@ -129,9 +129,8 @@ def test_a_box_with_descriptions_that_the_version_does_not_hold_is_restored_whol
         late = add_region_by_hand(session, **named, text="a late one")
     assert take_back_wide(lids, undone="back", who="ana", action="undo 2").skipped == 1
     there = {row.id: row for row in every(lids)}
-    assert {(there[each].x1, there[each].y2) for each in (lid.id, waiting.id, deleted.id, late.id)} == {
-        (BOX[0], BOX[3])
-    }
+    mates = [there[each] for each in (lid.id, waiting.id, deleted.id, late.id)]
+    assert {(row.x1, row.y2) for row in mates} == {(BOX[0], BOX[3])}
     assert there[waiting.id].status == "accepted", "what somebody judged since stays, in the one box"
 
 
