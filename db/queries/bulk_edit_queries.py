@@ -115,7 +115,7 @@ def _was_changed(row: RegionRow, edit: RegionEdit) -> bool:
 def _moved_along(
     session: Session, changes: Sequence[tuple[RegionRow, Mapping[str, Any]]]
 ) -> list[tuple[RegionRow, Mapping[str, Any]]]:
-    """Return what moves the other descriptions of boxes that move: a box is one, whoever judged a part of it since."""
+    """Return what moves the other descriptions of boxes that move: a box is one for all, judged since or not."""
     boxes = {}
     for row, values in changes:
         box = {side: values[side] for side in BOX_SIDES}
