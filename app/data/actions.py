@@ -151,11 +151,14 @@ def difference(services: Services, dataset: str, *, before: str, after: str, sta
         raise UserError("Choose two versions to compare.")
     home = services.settings.home
     old, new = (open_version(services.engine, home, dataset=dataset, version=name) for name in (before, after))
+    chosen = [each for each in versions(services, dataset) if {each.name, each.sha256} & {before, after}]
+    until = max(each.created_at for each in chosen)
+    editor = last_editor(services.engine, until=until)
     kinds: Counter[tuple[str, str]] = Counter()
     people: Counter[str] = Counter()
     shown: list[PictureDifference] = []
     pictures = 0
-    for pictures, each in enumerate(picture_differences(old, new, last_editor=last_editor(services.engine)), start=1):
+    for pictures, each in enumerate(picture_differences(old, new, last_editor=editor), start=1):
         kinds.update((change.kind, change.what) for change in each.changes)
         people.update(change.who for change in each.changes if change.who)
         if start < pictures <= start + MOST_DIFFERENT:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import Any
 
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.label_studio.convert import FACTS, Template
-from curation.label_studio.decisions import OVERLAP, Decision, DecisionBatch, UnreadAnnotation
+from curation.label_studio.decisions import Decision, DecisionBatch, UnreadAnnotation
 from db.engine import Session
-from db.models import Image, RegionEdit, now
+from db.models import Image, LabelTask, RegionEdit, now
 from db.queries.concept_label_queries import set_label
 from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
 from db.queries.data_set_queries import get_image
@@ -81,15 +82,17 @@ def apply_decisions(
     if known is not None and known >= first.task_updated_at:
         return summary
     for decision in decisions:
-        if known is None or decision.updated_at > known - OVERLAP:
+        if not _was_taken(task, decision):
             summary.decisions += 1
             _DecisionEdits(session, decision, image, project=project, template=template, summary=summary).apply()
+    taken = (task.taken if task else None) or {}
     state = TaskState(
         image_id=image.id,
         task_id=first.task,
         pushed_hash=task.pushed_hash if task else "",
         pulled_at=now(),
         remote_updated_at=first.task_updated_at,
+        taken=taken | {str(each.annotation): _moment(each) for each in decisions},
     )
     set_tasks(session, project=project, tasks=[state])
     return summary
@@ -127,6 +130,19 @@ def keep_left(session: Session, image: Image, left: UnreadAnnotation, *, project
         reason=_mark(left.annotation),
     )
     return 1
+
+
+def _was_taken(task: LabelTask | None, decision: Decision) -> bool:
+    """Return whether an annotation was taken as it is now: what people edited here since would be reverted by it."""
+    if task is None or task.remote_updated_at is None:
+        return False
+    if task.taken is None:  # by an earlier release
+        return decision.updated_at <= task.remote_updated_at
+    return task.taken.get(str(decision.annotation)) == _moment(decision)
+
+
+def _moment(decision: Decision) -> str:
+    return decision.updated_at.astimezone(UTC).isoformat()
 
 
 def _mark(annotation: int) -> str:
@@ -196,7 +212,10 @@ class _DecisionEdits:
     def apply_known(self, before: RegionRecord, after: RegionRecord | None) -> None:
         """Change a region's descriptions that the database has."""
         after_by_id = {one.id: one for one in after.descriptions if one.id} if after else {}
+        mine = set(self.made.values()) if after is None else set()  # pushed back to it: it has them by another name
         for was in before.descriptions:
+            if was.id in mine:
+                continue
             one = after_by_id.get(was.id)
             shown = {"xyxy": list(before.xyxy), "text": was.text, "status": was.status}
             wanted: dict[str, Any] = {"status": "deleted"}

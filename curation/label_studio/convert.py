@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import quoteattr
 
@@ -37,6 +38,7 @@ SLOTS = 4  # descriptions a region that a new project has room for
 MOST_SLOTS = 32
 OURS = "grain"  # key of what is ours in `data` and `meta`
 STILL = 1e-3  # percent of the picture's side: a box that came back nearer than this was not moved
+SETTLED = timedelta(seconds=10)  # after a push it has arrived there, and clocks differ by less
 VERDICTS: dict[Status, str] = {"accepted": "right", "rejected": "wrong"}
 REVIEWS: dict[Review, str] = {"reviewed": "everything is marked", "empty": "nothing to mark"}
 SINGLE = ("caption", "review", *(f"fact_{name.replace(' ', '_')}" for name in FACTS))
@@ -107,10 +109,13 @@ def digest(record: PictureRecord) -> str:
     return hashlib.sha256(to_json(record).encode()).hexdigest()[:16]
 
 
-def to_data(record: PictureRecord, address: str, before: Mapping[str, Any] | None = None) -> Json:
+def to_data(
+    record: PictureRecord, address: str, before: Mapping[str, Any] | None = None, *, at: datetime | None = None
+) -> Json:
     """Make a task's data.
 
     Args:   address: where the editor finds the picture. before: the data that the task has now, if there is one.
+            at: the moment of this push.
     Raises: LabelStudioError: a region has more descriptions than any form has room for.
     """
     crowded = max([0, *(len(region.descriptions) for region in record.regions)])
@@ -120,15 +125,19 @@ def to_data(record: PictureRecord, address: str, before: Mapping[str, Any] | Non
         )
     old = _mine(before)
     push = int(old.get("push", 0)) + 1
-    states = {}
-    for index, region in enumerate(record.regions):
-        state, known = _state(region), old.get("regions", {}).get(_key(region, index), {})
-        unchanged = {name: value for name, value in known.items() if name != "since"} == state
-        states[_key(region, index)] = {**state, "since": known["since"] if unchanged else push}
+    stamp: Json = {"since": push, "at": at.isoformat() if at else ""}
+    regions = {_key(region, index): _state(region) for index, region in enumerate(record.regions)}
+    fields = {name: {"value": value} for name, value in _fields(record).items()}
     return {
         "image": address,
         "name": record.file_name,
-        OURS: {"picture": facts_of(record), "regions": states, "push": push, "digest": digest(record)},
+        OURS: {
+            "picture": facts_of(record),
+            "regions": _stamped(regions, old.get("regions", {}), stamp),
+            "fields": _stamped(fields, old.get("fields", {}), stamp),
+            "push": push,
+            "digest": digest(record),
+        },
     }
 
 
@@ -161,11 +170,16 @@ def to_results(record: PictureRecord, *, template: Template, push: int = 0) -> l
 
 
 def from_results(
-    results: Sequence[Mapping[str, Any]], data: Mapping[str, Any], *, template: Template, who: str
+    results: Sequence[Mapping[str, Any]],
+    data: Mapping[str, Any],
+    *,
+    template: Template,
+    who: str,
+    began: datetime | None = None,
 ) -> Reading:
     """Read one annotation back.
 
-    Args:   data: of its task. who: the annotator's name.
+    Args:   data: of its task. who: the annotator's name. began: when they began it; None for after all pushes.
     Raises: LabelStudioError: a task or an annotation that is not in our form.
     """
     mine = _mine(data)
@@ -174,12 +188,17 @@ def from_results(
         regions, alone, others, left = _grouped(results)
         review = _review(alone.get("review"))
         pushes = [int(meta["push"]) for meta in (_mine(result.get("meta")) for result in results) if "push" in meta]
-        # one that began with nothing speaks of what was pushed only if it says that the picture is done
-        push = max(pushes) if pushes else 0 if review == "open" else mine["push"]
+        seen_push = max(pushes, default=None)
         metas = {key: _mine(parts["box"].get("meta")) for key, parts in regions.items()}
         # a copy that the annotator made has its original's meta, but another id: it is a region of its own
         states = {key: meta["region"] for key, meta in metas.items() if meta.get("key") == key}
-        pushed = {key: state for key, state in mine["regions"].items() if state["since"] <= push or key in states}
+        # one that began with nothing speaks of the regions that were pushed only if it says that the picture is done
+        speaks = bool(pushes) or review != "open"
+        pushed = {
+            key: state
+            for key, state in mine["regions"].items()
+            if key in states or (speaks and _was_seen(state, push=seen_push, began=began))
+        }
         seen = {key: _region(state) for key, state in {**pushed, **states}.items()}
         annotated = {key: seen[key] for key in others if key in seen}  # what is drawn otherwise is not deleted
         for key, parts in regions.items():
@@ -187,7 +206,13 @@ def from_results(
             left += [problem] * bool(problem)
             if region is not None:
                 annotated[key] = region
-        seen_alone = {name: _text_shown(alone.get(name), text) for name, text in _texts(shown, template).items()}
+        fields = mine.get("fields", {})
+        unseen = {name for name, one in fields.items() if not _was_seen(one, push=seen_push, began=began)}
+        seen_alone = {
+            name: _text_shown(alone.get(name), "" if name in unseen else text)
+            for name, text in _texts(shown, template).items()
+        }
+        seen_review: Review = "open" if "review" in unseen else shown.review
         annotated_alone = {name: _text(alone.get(name)) for name in seen_alone}
     except LabelStudioError:
         raise
@@ -196,12 +221,40 @@ def from_results(
             "The task or its annotation is not in the form that GRAIN pushed: push it again."
         ) from error
     return Reading(
-        seen=_picture(shown, texts=seen_alone, review=shown.review, regions=seen),
+        seen=_picture(shown, texts=seen_alone, review=seen_review, regions=seen),
         annotated=_picture(shown, texts=annotated_alone, review=review, regions=annotated),
         seen_keys=tuple(seen),
         annotated_keys=tuple(annotated),
         left=tuple(left),
     )
+
+
+def _fields(record: PictureRecord) -> dict[str, str]:
+    """Return what any form asks of the whole picture, by the field's name."""
+    return {**_texts(record, "novel"), "review": record.review}
+
+
+def _stamped(states: Mapping[str, Json], known: Mapping[str, Json], stamp: Json) -> dict[str, Json]:
+    """Add to each state when it was first pushed as it is now. known: states of the push before. stamp: of this one."""
+    found = {}
+    for key, state in states.items():
+        old = known.get(key, {})
+        unchanged = {name: value for name, value in old.items() if name not in stamp} == state
+        found[key] = {**state, **({"at": ""} | old if unchanged else stamp)}
+    return found
+
+
+def _was_seen(state: Mapping[str, Any], *, push: int | None, began: datetime | None) -> bool:
+    """Return whether an annotator saw a state that was pushed.
+
+    Args: push: the last one that the results remember. began: where they remember none, when the annotation began; an
+          unknown moment of a later push than the first counts as not seen.
+    """
+    if push is not None:
+        return int(state["since"]) <= push
+    if began is None or state["since"] == 1:
+        return True
+    return bool(state.get("at")) and datetime.fromisoformat(state["at"]) + SETTLED <= began
 
 
 def _texts(record: PictureRecord, template: Template) -> dict[str, str]:

@@ -140,8 +140,8 @@ class Sync:
             image_id, pushed_hash = digests[sha256]
             old = known.get(image_id)
             same = old if old and old.task_id == task_id else None
-            moments = (same.pulled_at, same.remote_updated_at) if same else (None, None)
-            states.append(TaskState(image_id, task_id, pushed_hash, *moments))
+            pulled = (same.pulled_at, same.remote_updated_at, same.taken) if same else ()
+            states.append(TaskState(image_id, task_id, pushed_hash, *pulled))
         set_tasks(session, project=self.name, tasks=states)
         for sha256 in pushed.deleted:
             drop_leftovers(session, project=self.name, task_id=pushed.deleted[sha256])

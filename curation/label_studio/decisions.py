@@ -14,7 +14,7 @@ from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import LabelStudioError, Reading, from_results
 from curation.label_studio.projects import Project
 
-OVERLAP = timedelta(seconds=10)  # asked for again: a task is stamped a little before it can be seen
+OVERLAP = timedelta(seconds=10)  # the server is asked again for: a task is stamped a little before it can be seen
 ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -95,13 +95,20 @@ def _decision(
     label_studio: LabelStudio, project: Project, *, task: Mapping[str, Any], annotation: Mapping[str, Any]
 ) -> Decision:
     who = _annotator(label_studio, annotation)
-    reading = from_results(annotation["result"] or [], task["data"], template=project.template, who=who)
+    asked: dict[str, Any] = {"template": project.template, "who": who, "began": _began(annotation)}
+    reading = from_results(annotation["result"] or [], task["data"], **asked)
     moments = _moment(annotation["updated_at"]), _moment(task["updated_at"])
     return Decision(task["id"], annotation["id"], who, *moments, reading)
 
 
 def _annotator(label_studio: LabelStudio, annotation: Mapping[str, Any]) -> str:
     return label_studio.person_name(annotation.get("updated_by") or annotation.get("completed_by"))
+
+
+def _began(annotation: Mapping[str, Any]) -> datetime:
+    """Return when the annotator opened the task, or a little earlier: later work on it counts as time spent, too."""
+    first = min(_moment(annotation[name]) for name in ("created_at", "draft_created_at") if annotation.get(name))
+    return first - timedelta(seconds=annotation.get("lead_time") or 0)
 
 
 def _moment(value: datetime | str) -> datetime:

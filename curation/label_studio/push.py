@@ -11,6 +11,7 @@ from curation.files.records import PictureRecord
 from curation.label_studio.client import LabelStudio, TaskRefusedError
 from curation.label_studio.convert import OURS, LabelStudioError, digest, to_data, to_prediction
 from curation.label_studio.projects import Project, make_room
+from db.models import now
 
 BATCH = 100  # tasks an import: its SQLite locks under larger ones
 
@@ -167,7 +168,7 @@ class _Push:
         Raises: TaskRefusedError: no form has room for it.
         """
         try:
-            data = to_data(record, self.address(record), before)
+            data = to_data(record, self.address(record), before, at=now())
         except LabelStudioError as error:
             raise TaskRefusedError(str(error)) from error
         prediction = to_prediction(record, template=self.project.template, push=data[OURS]["push"])

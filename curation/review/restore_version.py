@@ -28,8 +28,8 @@ class RestoreCount:
     """Counts of what restoring a version changes.
 
     regions: that get other words, another box or another verdict. pictures: with such a region, or another caption,
-    fact or review. newer: of the regions, those that the version does not have. gone: descriptions of the version
-    whose regions were removed for good; they stay away. gone_pictures: likewise.
+    fact or review. newer: of the regions, those that lose their verdict since the version does not have them. gone:
+    descriptions of the version whose regions were removed for good; they stay away. gone_pictures: likewise.
     """
 
     regions: int = 0
@@ -86,16 +86,23 @@ class _Restore:
     def change(self, one: PictureRegions, record: PictureRecord | None) -> _PictureChange:
         """Return what makes a picture as the version has it; one that it does not have loses its verdicts only."""
         wanted = _columns(record) if record else {}
+        boxes = {
+            row.box_id or row.id: {side: wanted[row.id][side] for side in BOX_SIDES}
+            for row in one.regions
+            if row.id in wanted
+        }
         values: dict[int, Mapping[str, Any]] = {}
         for row in one.regions:
-            if row.id not in wanted and row.status not in self.frozen.head.statuses:
-                continue
-            then, now = wanted.get(row.id, {"status": self.others}), region_state(row)
+            loses = row.id not in wanted and row.status in self.frozen.head.statuses
+            other = {"status": self.others} if loses else {}
+            # a box is one for all of its descriptions, also for those that the version does not hold
+            then, now = wanted.get(row.id, boxes.get(row.box_id or row.id, {}) | other), region_state(row)
             if state_with(now, then) != now:
                 values[row.id] = then
+        newer = sum("status" in then for number, then in values.items() if number not in wanted)
         gone = len(wanted.keys() - {row.id for row in one.regions})
         facts = _facts(one.image, record, _accepted_after(one.regions, values)) if record else {}
-        return _PictureChange(one.image.id, values, facts, len(values.keys() - wanted.keys()), gone)
+        return _PictureChange(one.image.id, values, facts, newer, gone)
 
     def parts(self) -> Iterable[Part]:
         """Yield what restores a page of pictures each."""

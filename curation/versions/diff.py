@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from curation.files.records import PictureRecord
-from curation.versions.state import HISTORY
 from db.engine import Engine, reading
-from db.queries.history_queries import history_page
+from db.models import RegionEdit
+from db.queries.history_queries import edits_until
 
 ChangeKind = Literal["added", "changed", "removed"]
+FACT = "fact "  # before a fact's name, as the name of a field
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,30 @@ class VersionChange:
     who: str = ""
 
 
-def last_editor(engine: Engine) -> Callable[[int, int], str]:
+FindEditor = Callable[[int, int, Collection[str]], str]
+"""(a picture's id, a region's or 0, names of fields) -> whose edit changed one of them last, "" where unknown."""
+
+
+def last_editor(engine: Engine, *, until: datetime) -> FindEditor:
     """Return a function that finds the last editor in the history, for `picture_differences`.
 
-    Its arguments: a picture's id, and a region's or 0.
+    Args: until: when the later version was frozen; what was edited after that is in neither.
     """
 
-    def last(image_id: int, region_id: int) -> str:
+    def last(image_id: int, region_id: int, fields: Collection[str]) -> str:
         with reading(engine) as session:
-            page = history_page(
-                session, image_id=image_id, region_id=region_id or None, limit=1 if region_id else HISTORY
-            )
-        return next((edit.who for edit in page if region_id or edit.region_id is None), "")
+            edits = edits_until(session, image_id=image_id, region_id=region_id or None, until=until)
+        return next((edit.who for edit in edits if any(_differs(edit, name) for name in fields)), "")
 
     return last
+
+
+def _differs(edit: RegionEdit, field_name: str) -> bool:
+    """Return whether an edit changed a field of `VersionChange`; what it made first is no change."""
+    before, after = edit.before, edit.after
+    if before is not None and field_name.startswith(FACT):
+        before, after, field_name = before["facts"], after["facts"], field_name.removeprefix(FACT)
+    return before is not None and before.get(field_name) != after.get(field_name)
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def picture_differences(
     before: Iterable[PictureRecord],
     after: Iterable[PictureRecord],
     *,
-    last_editor: Callable[[int, int], str] = lambda image_id, region_id: "",
+    last_editor: FindEditor = lambda image_id, region_id, fields: "",
 ) -> Iterator[PictureDifference]:
     """Yield the pictures that differ between two versions of one data set, by id; neither is whole in memory.
 
@@ -86,18 +98,16 @@ def _pairs(
 PICTURE_FIELDS = ("sha256", "width", "height", "file_name", "caption", "review")
 
 
-def _between(
-    old: PictureRecord | None, new: PictureRecord | None, last_editor: Callable[[int, int], str]
-) -> Iterator[VersionChange]:
+def _between(old: PictureRecord | None, new: PictureRecord | None, last_editor: FindEditor) -> Iterator[VersionChange]:
     any_one = new or old
     assert any_one is not None
     if fields := _changed(_picture_fields(old), _picture_fields(new)):
-        yield VersionChange(_kind(old, new), "picture", fields=fields, who=last_editor(any_one.id, 0))
+        yield VersionChange(_kind(old, new), "picture", fields=fields, who=last_editor(any_one.id, 0, fields))
     olds, news = _by_id(old), _by_id(new)
     for number in sorted(olds.keys() | news.keys()):
         was, now = olds.get(number), news.get(number)
         if fields := _changed(was or {}, now or {}):
-            who = last_editor(any_one.id, number) if now is None else now["editor"] or now["source"]
+            who = last_editor(any_one.id, number, ["status"]) if now is None else now["editor"] or now["source"]
             yield VersionChange(_kind(was, now), "description", number, fields, who)
 
 
@@ -113,7 +123,7 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[
 def _picture_fields(record: PictureRecord | None) -> dict[str, Any]:
     if record is None:
         return {}
-    facts = {f"fact {name}": value for name, value in record.facts.items()}
+    facts = {f"{FACT}{name}": value for name, value in record.facts.items()}
     return {name: getattr(record, name) for name in PICTURE_FIELDS} | facts
 
 

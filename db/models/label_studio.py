@@ -35,6 +35,8 @@ class LabelTask(SQLModel, table=True):
     pulled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_updated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """`updated_at` of the task as it was pulled last."""
+    taken: dict[str, str] | None = Field(default=None, sa_type=JSON)
+    """Annotation -> its `updated_at` as it was taken last; None where it was before this was kept."""
 
 
 class LabelLeftover(SQLModel, table=True):

@@ -49,14 +49,12 @@ def restore_many(session: Session, *, ids: Collection[int], edit: EditAction) ->
     done = ManyEdited()
     for some in batches(sorted(ids), IN_LIST):
         rows = [row for row in _locked(session, some) if row.status == "deleted"]
-        versions = {row.id: row.version for row in rows}
-        asked = select(RegionEdit).where(col(RegionEdit.region_id).in_(versions))
-        before: dict[int, Status] = {
-            last.region_id: (last.before or {}).get("status", "pending")
-            for last in session.exec(asked)
-            if last.region_id is not None and last.version == versions[last.region_id]
+        asked = select(RegionEdit).where(col(RegionEdit.region_id).in_([row.id for row in rows]))
+        kept: dict[int, Status] = {  # later edits of a deleted one moved its box
+            each.region_id: each.before["status"]
+            for each in session.exec(asked.order_by(col(RegionEdit.version)))
+            if each.region_id is not None and each.before and each.before["status"] != "deleted"
         }
-        kept = {number: status for number, status in before.items() if status != "deleted"}
         done += _write(session, [(row, {"status": kept.get(row.id, "pending")}, "restored") for row in rows], edit)
     return done
 
@@ -90,19 +88,46 @@ def undo_part(
     if not edits:
         return None
     of_regions = {each.region_id: each for each in edits if each.region_id is not None}
-    changes, skipped = [], 0
-    for row in _locked(session, sorted(of_regions)):
+    changes: list[tuple[RegionRow, Mapping[str, Any]]] = []
+    rows = _locked(session, sorted(of_regions))
+    for row in rows:
         each = of_regions[row.id]
-        if any(region_state(row)[name] != each.after[name] for name in DECIDED):
-            skipped += 1
-            continue
-        values = _columns(each.before if each.before is not None else each.after | {"status": "deleted"})
-        changes.append((row, values, edit_kind(row, values) if redo else edit.what))
-    done = _write(session, changes, edit) + ManyEdited(skipped=skipped)
+        if not _was_changed(row, each):
+            kept = each.before if each.before is not None else each.after | {"status": "deleted"}
+            changes.append((row, _columns(kept)))
+    skipped = len(rows) - len(changes)
+    changes += _moved_along(session, changes)
+    kinds = [(row, values, edit_kind(row, values) if redo else edit.what) for row, values in changes]
+    done = _write(session, kinds, edit) + ManyEdited(skipped=skipped)
     for each in edits:
         if each.region_id is None:
             _undo_image(session, each, edit)
     return UndonePart(done, edits[-1].id)
+
+
+def _was_changed(row: RegionRow, edit: RegionEdit) -> bool:
+    """Return whether somebody changed a region since an edit, but for a box that went back with another description."""
+    present = region_state(row)
+    moved_back = edit.before is not None and present["xyxy"] == edit.before["xyxy"]
+    return any(present[name] != edit.after[name] for name in DECIDED if name != "xyxy" or not moved_back)
+
+
+def _moved_along(
+    session: Session, changes: Sequence[tuple[RegionRow, Mapping[str, Any]]]
+) -> list[tuple[RegionRow, Mapping[str, Any]]]:
+    """Return what moves the other descriptions of boxes that move: a box is one for all, judged since or not."""
+    boxes = {}
+    for row, values in changes:
+        box = {side: values[side] for side in BOX_SIDES}
+        if any(getattr(row, side) != value for side, value in box.items()):
+            boxes[row.box_id or row.id] = box
+    mates = {*boxes}
+    for some in batches(sorted(boxes), IN_LIST):
+        mates.update(session.exec(select(RegionRow.id).where(col(RegionRow.box_id).in_(some))))
+    mates -= {row.id for row, _ in changes}
+    return [
+        (row, boxes[row.box_id or row.id]) for some in batches(sorted(mates), IN_LIST) for row in _locked(session, some)
+    ]
 
 
 def set_each(session: Session, *, values: Mapping[int, Mapping[str, Any]], edit: EditAction) -> ManyEdited:

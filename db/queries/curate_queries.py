@@ -202,7 +202,7 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     An undo is an edit like others and stays in the history; what was drawn is deleted by it, and keeps its row.
 
     Args:    action: as of `edit_region`. only: the name of the action to take back; "" for the last one, but for acts
-             on many regions and imports, which are undone whole (curation/review/).
+             on many regions and imports, done or redone, which are undone whole (curation/review/).
     Returns: [] when there is nothing left to undo.
     Raises:  EditConflictError: somebody changed the same since; nothing is undone.
     """
@@ -214,13 +214,16 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     if only:
         asked = asked.where(RegionEdit.action == only)
     else:
+        undo = aliased(RegionEdit)
         for table in (ReviewAct, ImportRecord):
-            asked = asked.where(~exists().where(col(table.action) == RegionEdit.action))
+            redone = exists().where(col(undo.action) == RegionEdit.undoes, col(table.action) == undo.undoes)
+            asked = asked.where(~exists().where(col(table.action) == RegionEdit.action), ~redone)
     last = session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(1)).first()
     if last is None:
         return []
     same = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == last.action)
-    edits = session.exec(same.order_by(col(RegionEdit.region_id))).all()
+    # the picture first, as every database must sort it: a redo that accepts finds it as it was then
+    edits = session.exec(same.order_by(col(RegionEdit.region_id).nulls_first())).all()
     undoing = EditAction(who, "undone", undoes=last.action, action=action)
     return [_undo(session, image, edit, action=undoing) for edit in edits]
 
@@ -233,11 +236,12 @@ def redo_undone(session: Session, *, image_id: int, who: str, undo: str, action:
     """
     image = lock_image(session, image_id=image_id)
     asked = select(RegionEdit).where(RegionEdit.image_id == image_id, RegionEdit.action == undo)
-    edits = session.exec(asked.where(RegionEdit.who == who, RegionEdit.what == "undone").order_by(col(RegionEdit.id)))
+    asked = asked.where(RegionEdit.who == who, RegionEdit.what == "undone")
+    edits = session.exec(asked.order_by(col(RegionEdit.region_id).nulls_first())).all()
     if session.exec(select(RegionEdit.id).where(RegionEdit.undoes == undo).limit(1)).first():
         return []
     name, done = action or secrets.token_hex(8), []
-    for edit in edits.all():
+    for edit in edits:
         first = select(RegionEdit).where(RegionEdit.action == edit.undoes, RegionEdit.region_id == edit.region_id)
         what = session.exec(first.limit(1)).one().what
         done.append(_undo(session, image, edit, action=EditAction(who, what, undoes=undo, action=name)))

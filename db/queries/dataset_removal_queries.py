@@ -26,7 +26,8 @@ UNFINISHED = ("queued", "running", "paused", "interrupted")  # states of jobs th
 class ImageChoice:
     """Some images of a data set: all that every part which is given says of them.
 
-    place: the folder, archive or file that they came from. tag: of a region of theirs. ids: at most IN_LIST.
+    place: the folder, archive or file that they came from. tag: of a region of theirs that is not in the trash.
+    ids: at most IN_LIST.
     """
 
     dataset_id: int
@@ -43,7 +44,8 @@ class ImageChoice:
         if self.tag:
             tagged = select_rows(col(RegionRow.image_id)).join(RegionTag, col(RegionTag.region_id) == RegionRow.id)
             mine = (col(RegionTag.dataset_id) == self.dataset_id, col(RegionTag.tag) == self.tag)
-            found = found.where(col(Image.id).in_(tagged.where(*mine, col(RegionTag.removed_by) == "")))
+            there = (col(RegionTag.removed_by) == "", col(RegionRow.status) != "deleted")
+            found = found.where(col(Image.id).in_(tagged.where(*mine, *there)))
         return found if self.ids is None else found.where(col(Image.id).in_(self.ids))
 
 

@@ -92,6 +92,13 @@ def history_page(
     return session.exec(asked.order_by(col(RegionEdit.id).desc()).limit(limit)).all()
 
 
+def edits_until(session: Session, *, image_id: int, region_id: int | None, until: datetime) -> Sequence[RegionEdit]:
+    """Return the edits of a region, or of an image itself for None, up to a moment, newest first."""
+    mine = col(RegionEdit.region_id) == region_id if region_id else col(RegionEdit.region_id).is_(None)
+    asked = select(RegionEdit).where(RegionEdit.image_id == image_id, mine, RegionEdit.at <= until)
+    return session.exec(asked.order_by(col(RegionEdit.id).desc())).all()
+
+
 def last_editors(session: Session, *, image_ids: Collection[int], reason: str) -> dict[int, str]:
     """Return who edited images for a reason last, by image; those that nobody did are left out."""
     found: dict[int, str] = {}

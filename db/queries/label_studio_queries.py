@@ -25,6 +25,7 @@ class TaskState:
     pushed_hash: str = ""
     pulled_at: datetime | None = None
     remote_updated_at: datetime | None = None
+    taken: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def set_tasks(session: Session, *, project: str, tasks: Iterable[TaskState]) -> 
     """
     kept = 0
     table = insert_into(session, LabelTask)
-    changed = ("task_id", "pushed_hash", "pulled_at", "remote_updated_at")
+    changed = ("task_id", "pushed_hash", "pulled_at", "remote_updated_at", "taken")
     statement = table.on_conflict_do_update(
         index_elements=["project", "image_id"], set_={name: table.excluded[name] for name in changed}
     )

@@ -190,8 +190,9 @@ def tagged_regions(session: Session, *, ids: Collection[int], tag: str) -> list[
 
 
 def count_tags(session: Session, *, dataset_id: int) -> dict[str, int]:
-    """Return the tags of a data set with the number of their regions, by name."""
-    asked = select_rows(col(RegionTag.tag), func.count()).where(col(RegionTag.dataset_id) == dataset_id, TAG_IS_THERE)
+    """Return the tags of a data set with the number of their regions, by name; the trash does not count."""
+    asked = select_rows(col(RegionTag.tag), func.count()).join(RegionRow, col(RegionRow.id) == RegionTag.region_id)
+    asked = asked.where(col(RegionTag.dataset_id) == dataset_id, TAG_IS_THERE, col(RegionRow.status) != "deleted")
     rows = session.connection().execute(asked.group_by(col(RegionTag.tag)).order_by(col(RegionTag.tag)))
     return {str(tag): int(count) for tag, count in rows}
 

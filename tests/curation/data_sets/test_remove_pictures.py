@@ -18,13 +18,14 @@ from curation.versions.versions import freeze
 from db.engine import Engine, reading, transaction
 from db.models import Image, RegionEdit, RegionRow
 from db.queries.curate_filter import CurateFilter
+from db.queries.curate_queries import delete_region
 from db.queries.data_set_queries import create_dataset, image_page
 from db.queries.dataset_removal_queries import count_rows
 from db.queries.gallery_queries import curate_page
 from db.queries.job_queries import enqueue_job
 from db.queries.label_studio_queries import TaskState, set_tasks
 from db.queries.region_index_queries import count_by_status, index_regions
-from db.queries.review_queries import add_tag
+from db.queries.review_queries import add_tag, count_tags
 from tests.support.curated import curated, picture_files
 from user_errors import UserError
 
@@ -172,6 +173,18 @@ def test_nothing_is_removed_of_another_data_set_or_by_unclear_words(lids: Engine
         RemovePicturesConfig("lids", tag="x", place="/")
     with pytest.raises(ValueError, match="tag them instead"):
         RemovePicturesConfig("lids", images=tuple(range(6_000)))
+
+
+def test_a_tag_of_a_region_in_the_trash_names_no_picture(lids: Engine, tmp_path: Path) -> None:
+    with transaction(lids) as session:
+        row = session.exec(select(RegionRow).where(RegionRow.dataset_id == 1)).first()
+        assert row is not None
+        add_tag(session, dataset_id=1, ids=[row.id], tag="blurry", action="tag")
+        assert count_tags(session, dataset_id=1) == {"blurry": 1}
+        delete_region(session, region_id=row.id, expected_version=row.version, who="ana")
+        assert count_tags(session, dataset_id=1) == {}, "as the gallery counts"
+    with pytest.raises(UserError, match="which names none"):
+        remove_pictures(lids, tmp_path, RemovePicturesConfig("lids", tag="blurry"))
 
 
 def test_the_command_removes_only_with_yes(lids_at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from curation.versions.state import state_of
 from db.engine import Engine, reading, transaction
 from db.models import RegionRow
 from db.queries.concept_label_queries import labels_by_picture
-from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, edit_region
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, find_images, get_image
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import history_page
@@ -65,11 +65,26 @@ class Desk:
         """What an annotator is shown."""
         return json.loads(json.dumps(to_results(self.shown, template="novel", push=1)))  # type: ignore[no-any-return]
 
-    def decide(self, results: Results, *, who: str = "ann", annotation: int = 1, minute: int = 1) -> PullSummary:
-        """Take a decision over."""
-        decided = from_results(results, self.data, template="novel", who=who)
+    def push(self, minute: int) -> None:
+        """The task gets the picture as it is."""
+        self.data = to_data(self.record(), "/1.jpg", self.data, at=START + timedelta(minutes=minute))
+
+    def decide(
+        self,
+        results: Results,
+        *,
+        who: str = "ann",
+        annotation: int = 1,
+        minute: int = 1,
+        began: int | None = None,
+        touched: int = 0,
+    ) -> PullSummary:
+        """Take a decision over. touched: the minute in which its task changed, later than the decision."""
+        begun = None if began is None else START + timedelta(minutes=began)
+        decided = from_results(results, self.data, template="novel", who=who, began=begun)
         at = START + timedelta(minutes=minute)
-        decision = Decision(5, annotation, who, at, at, decided)
+        task_at = max(at, START + timedelta(minutes=touched))
+        decision = Decision(5, annotation, who, at, task_at, decided)
         with transaction(self.engine) as session:
             return apply_decisions(session, [decision], project=PROJECT, template="novel")
 
@@ -206,6 +221,32 @@ def lid_changed_on_both_sides(desk: Desk) -> Conflict:
     return conflict
 
 
+def test_a_decision_is_taken_once_however_often_its_task_changes(desk: Desk) -> None:
+    results = review(fact(verdict(desk.results(), 1, "right"), "caption", "tidy"), REVIEWS["reviewed"])
+    desk.decide(results)
+    assert (desk.record().caption, desk.record().review) == ("tidy", "reviewed")
+    with transaction(desk.engine) as session:
+        image = get_image(session, image_id=desk.image_id)
+        assert image is not None
+        change = ImageChange(caption="lids", review="open")  # as it was shown
+        edit_image(session, image_id=image.id, expected_version=image.version, who="ben", change=change)
+    desk.push(minute=60)
+    assert desk.decide(results, touched=60) == PullSummary()
+    assert (desk.record().caption, desk.record().review) == ("lids", "open")
+    late = verdict(desk.results(), 2, "wrong")
+    assert desk.decide(late, who="cem", annotation=2, minute=1, touched=61).decisions == 1, "not seen before"
+    assert desk.decide(results, minute=62).decisions == 1, "she submitted again"
+    assert desk.record().review == "reviewed"
+
+
+def test_what_an_earlier_release_took_is_not_taken_again(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        state = TaskState(desk.image_id, 5, remote_updated_at=START + timedelta(minutes=1, milliseconds=50))
+        set_tasks(session, project=PROJECT, tasks=[state])
+    assert desk.decide(verdict(desk.results(), 1, "right"), touched=60) == PullSummary()
+    assert desk.decide(verdict(desk.results(), 1, "right"), minute=61, touched=62).edits == 1
+
+
 @pytest.mark.parametrize(
     ("take", "kept"), [("ours", ("a blue lid", "pending", 0.2)), ("theirs", ("a lid", "rejected", 0.1))]
 )
@@ -333,6 +374,52 @@ def test_nothing_to_mark_is_a_review_of_its_own_and_contradictions_are_said(desk
 def test_an_annotation_begun_from_nothing_deletes_nothing_unless_it_ends_the_review(desk: Desk) -> None:
     desk.decide(drawn([], "nEw", "a spoon"))
     assert desk.texts() == [(text, "pending") for text in ("a lid", "a cover", "a pot")] + [("a spoon", "accepted")]
+
+
+@pytest.fixture
+def bare(desk: Desk) -> Desk:
+    """The picture pushed without regions and without a caption, so that no result remembers a push."""
+    with transaction(desk.engine) as session:
+        for number in (1, 2, 3):
+            delete_region(session, region_id=number, expected_version=1, who="bob")
+        edit_image(session, image_id=desk.image_id, expected_version=1, who="bob", change=ImageChange(caption=""))
+    desk.shown = desk.record()
+    desk.data = to_data(desk.shown, "/1.jpg")
+    assert desk.results() == []
+    return desk
+
+
+def test_a_box_that_an_annotation_drew_outlasts_being_pushed_back_to_it(bare: Desk) -> None:
+    results = review(drawn([], "nEw", "a spoon"), REVIEWS["reviewed"])
+    for began in (5, None):  # also where nobody knows when it began
+        bare.decide(results, minute=8, began=began)
+        assert (bare.texts(), bare.record().review) == ([("a spoon", "accepted")], "reviewed")
+        edits = bare.edits()
+        bare.push(minute=9)
+        assert bare.decide(results, minute=10, began=began).edits == 0
+        assert (bare.texts(), bare.edits()) == ([("a spoon", "accepted")], edits)
+    bare.decide(review(drawn([], "nEw", "a red spoon"), REVIEWS["reviewed"]), minute=130, began=5)
+    assert bare.texts() == [("a red spoon", "accepted")]
+    bare.decide(review([], REVIEWS["empty"]), minute=140, began=5)
+    assert (bare.texts(), bare.record().review) == ([], "empty"), "who drew it may take it away"
+
+
+def test_what_was_pushed_after_an_annotation_began_is_not_taken_for_deleted_by_it(bare: Desk) -> None:
+    with transaction(bare.engine) as session:
+        add_region_by_hand(session, image_id=bare.image_id, who="ben", xyxy=(0.5, 0.5, 0.9, 0.9), text="a pot")
+        [version] = {get_image(session, image_id=bare.image_id).version}  # type: ignore[union-attr]
+        change = ImageChange(caption="ben's", facts={"brand": "Acme"})
+        edit_image(session, image_id=bare.image_id, expected_version=version, who="ben", change=change)
+    bare.push(minute=5)
+    results = review(drawn([], "nEw", "a spoon"), REVIEWS["reviewed"])
+    assert bare.decide(results, minute=6, began=4).conflicts == []
+    assert bare.texts() == [("a pot", "accepted"), ("a spoon", "accepted")]
+    there = bare.record()
+    assert (there.caption, there.facts, there.review) == ("ben's", {"brand": "Acme"}, "reviewed")
+    bare.decide(fact(results, "caption", "ann's"), minute=7, began=4)
+    assert [each.wanted for each in bare.waiting()] == [{"caption": "ann's"}], "she did not see his"
+    bare.decide(results, who="cem", annotation=2, minute=8, began=6)
+    assert ("a pot", "accepted") not in bare.texts(), "who began later saw it"
 
 
 def test_a_new_box_without_a_description_takes_the_products_name_or_is_said(desk: Desk) -> None:

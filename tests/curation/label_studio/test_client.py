@@ -32,7 +32,10 @@ from curation.label_studio.decisions import read_decisions
 from curation.label_studio.follower import Follower
 from curation.label_studio.projects import Project, ensure_project, ensure_webhook
 from curation.label_studio.push import push_pictures
-from db.engine import reading
+from db.engine import reading, transaction
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image
+from db.queries.data_set_queries import get_image
+from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
 from tests.support.label_studio_server import (
     SHORT,
@@ -324,6 +327,37 @@ def test_a_data_set_goes_there_and_decisions_come_back_as_edits_and_again_nothin
     with reading(sync.engine) as session:
         [edit, *_] = history_page(session, image_id=records_in(sync)[0].id)
     assert edit.who == "grain@localhost.localdomain" and edit.reason.startswith("Label Studio annotation ")
+
+
+@pytest.mark.slow
+def test_what_a_picture_got_after_its_annotation_began_stays_round_after_round(
+    label_studio_server: Running, make_sync: Callable[[str], Sync]
+) -> None:
+    """A picture without regions goes there. Ann draws one there, Ben one here; later he changes what she decided."""
+    sync = make_sync("one")
+    image_id = records_in(sync)[0].id
+    with transaction(sync.engine) as session:
+        delete_region(session, region_id=1, expected_version=1, who="ben")
+    bare = records_in(sync)[0]
+    task = sync.push().tasks[bare.sha256]
+    drawn = RegionRecord((0.5, 0.5, 1.0, 1.0), (DescriptionRecord("a spoon"),))
+    results = to_results(replace(bare, regions=(drawn,), review="reviewed"), template="regions")
+    results = [{name: part for name, part in each.items() if name != "meta"} for each in results]
+    call(label_studio_server, "POST", f"/api/tasks/{task}/annotations/", json={"result": results, "lead_time": 60})
+    with transaction(sync.engine) as session:
+        add_region_by_hand(session, image_id=image_id, who="ben", xyxy=(0.0, 0.0, 0.5, 0.5), text="a pot")
+    assert counts(sync.push())[:2] == (0, 1) and sync.pull().decisions == 1
+    there = [one.text for region in records_in(sync)[0].regions for one in region.descriptions]
+    assert (there, statuses(sync)[0]) == (["a pot", "a spoon"], ("reviewed", ["accepted", "accepted"]))
+    for round_number in range(2):
+        with transaction(sync.engine) as session:
+            image = get_image(session, image_id=image_id)
+            assert image is not None
+            change = ImageChange(review="open", caption=f"{round_number}")
+            edit_image(session, image_id=image_id, expected_version=image.version, who="ben", change=change)
+        assert counts(sync.push())[:2] == (0, 1)
+        assert sync.pull() == PullSummary()
+        assert statuses(sync)[0] == ("open", ["accepted", "accepted"])
 
 
 def test_a_picture_that_is_gone_is_said_and_the_others_go(make_sync: Callable[[str], Sync], tmp_path: Path) -> None:

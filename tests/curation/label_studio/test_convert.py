@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -240,6 +241,22 @@ def test_a_region_that_was_pushed_later_is_not_taken_for_deleted() -> None:
     assert read(results, again).seen_keys == ("r11", "r20")
     newer = to_results(later, template="novel", push=2)
     assert read([result for result in newer if result["id"] != "r30"], again).seen_keys == ("r11", "r20", "r30")
+
+
+@pytest.mark.parametrize(("began", "seen"), [(10, ("r11", "r20")), (65, ("r11", "r20")), (90, ("r11", "r20", "r30"))])
+def test_an_annotation_without_any_meta_saw_what_was_pushed_before_it_began(began: int, seen: tuple[str, ...]) -> None:
+    """A push takes a moment to arrive, and clocks differ: who began in its first seconds may not have seen it."""
+    start = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    _, data = shown()
+    later = replace(lids(), regions=(*lids().regions, RegionRecord((0, 0, 1, 1), (DescriptionRecord("all"),), 30)))
+    again = to_data(later, "", data, at=start + timedelta(seconds=60))
+    last = to_data(replace(later, caption="all"), "", again, at=start + timedelta(seconds=80))
+    done = {"id": "x", "from_name": "review", "to_name": "image", "type": "choices"}
+    results = [{**done, "value": {"choices": ["everything is marked"]}}]
+    moment = start + timedelta(seconds=began)
+    reading = from_results(results, last, template="novel", who=WHO, began=moment)
+    assert (reading.seen_keys, reading.annotated_keys) == (seen, ())
+    assert (reading.seen.caption == "all") == (began == 90)
 
 
 def test_an_annotation_remembers_the_version_that_it_was_made_upon() -> None:

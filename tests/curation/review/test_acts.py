@@ -98,6 +98,10 @@ def test_a_verdict_on_all_of_a_filter_is_one_act_with_one_undo(
     with reading(engine) as session:
         assert states(session) == before and tallies(session) == {"pending": PICTURES * EACH}
     assert undo_act(engine, undone="act", who="ada", action="again").regions == 0, "once"
+    redo_act(engine, undone="act", who="ada", action="redo")
+    with transaction(engine) as session:
+        assert undo_last(session, image_id=1, who="ada") == [], "a redone act is still one of many regions"
+    assert undo_act(engine, undone="act", who="ada", action="undo 2").regions == PICTURES
 
 
 def test_it_can_be_redone_and_undone_again(engine: Engine, regions: list[int]) -> None:
@@ -255,6 +259,23 @@ def test_what_is_deleted_comes_back_with_its_verdict_or_goes_for_good(engine: En
     with pytest.raises(UserError, match="can be undone"):
         undo_act(engine, undone="empty", who="ada", action="no")
     assert undo_act(engine, undone="act", who="ada", action="late").regions == 0, "nothing is left to bring back"
+
+
+def test_a_box_that_moved_meanwhile_keeps_the_verdict_of_a_description_in_the_trash(
+    engine: Engine, regions: list[int]
+) -> None:
+    first = regions[0]
+    with transaction(engine) as session:
+        more = add_region_by_hand(session, image_id=1, who="ada", box_id=first, text="of the same box").id
+    both = RegionSelection(1, CurateFilter(), ids=(more,))
+    done(engine, both, ActRequest("delete"))
+    with transaction(engine) as session:
+        moved = RegionChange(xyxy=(0.5, 0.5, 0.75, 0.75))
+        edit_region(session, region_id=first, expected_version=1, who="bob", change=moved)
+    assert done(engine, both, ActRequest("restore"), "back").regions == 1
+    with reading(engine) as session:
+        row = session.get_one(RegionRow, more)
+        assert (row.status, row.x1) == ("accepted", 0.5)
 
 
 def test_filters_are_kept_under_a_name_for_everybody(engine: Engine, regions: list[int]) -> None:

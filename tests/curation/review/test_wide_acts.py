@@ -106,6 +106,34 @@ def test_a_version_is_restored_as_one_act_with_one_undo(lids: Engine, tmp_path: 
     assert count_restore(lids, tmp_path, dataset="lids", version="first").regions == 0
 
 
+def test_a_box_with_descriptions_that_the_version_does_not_hold_is_restored_whole(lids: Engine, tmp_path: Path) -> None:
+    with transaction(lids) as session:
+        lid = next(row for row in every(lids) if row.status == "accepted" and row.box_id is None)
+        named: dict[str, Any] = {"image_id": lid.image_id, "who": "bo", "box_id": lid.id}
+        waiting = add_region_by_hand(session, **named, text="a cover", status="pending")
+        deleted = add_region_by_hand(session, **named, text="a hat", status="deleted")
+        edit_region(session, region_id=lid.id, expected_version=lid.version, who="bo", change=RegionChange(xyxy=BOX))
+    before = states(lids)
+    count = count_restore(lids, tmp_path, dataset="lids", version="first")
+    assert (count.regions, count.newer) == (4, 0), "no verdict is lost"
+    restore_version(lids, tmp_path, **ANA)
+    there = {row.id: row for row in every(lids)}
+    assert {(there[each].x1, there[each].y2) for each in (lid.id, waiting.id, deleted.id)} == {(lid.x1, lid.y2)}
+    assert [there[each].status for each in (waiting.id, deleted.id)] == ["pending", "deleted"]
+    take_back_wide(lids, undone="back", who="ana", action="undo")
+    assert states(lids) == before
+    take_back_wide(lids, undone="back", who="ana", action="redo", redo=True)
+    with transaction(lids) as session:
+        version = session.get_one(RegionRow, waiting.id).version
+        set_status(session, region_id=waiting.id, expected_version=version, who="bo", status="accepted")
+        late = add_region_by_hand(session, **named, text="a late one")
+    assert take_back_wide(lids, undone="back", who="ana", action="undo 2").skipped == 1
+    there = {row.id: row for row in every(lids)}
+    mates = [there[each] for each in (lid.id, waiting.id, deleted.id, late.id)]
+    assert {(row.x1, row.y2) for row in mates} == {(BOX[0], BOX[3])}
+    assert there[waiting.id].status == "accepted", "what somebody judged since stays, in the one box"
+
+
 def test_what_was_removed_for_good_and_what_a_version_does_not_hold_are_told(lids: Engine, tmp_path: Path) -> None:
     freeze(lids, tmp_path, dataset="lids", name="all", who="ana", statuses=("pending", "accepted", "rejected"))
     with transaction(lids) as session:

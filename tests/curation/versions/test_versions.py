@@ -29,7 +29,7 @@ from curation.versions.versions import (
 from db.engine import Engine, reading, transaction
 from db.models import Image, RegionRow
 from db.queries.curate_queries import delete_region, edit_image, edit_region
-from db.queries.data_set_queries import get_dataset, image_page
+from db.queries.data_set_queries import get_dataset, get_image, image_page
 from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.version_queries import list_versions
 from tests.support.curated import BOX, all_regions, curated
@@ -135,11 +135,24 @@ def test_a_difference_says_what_changed_and_who_did_it(engine: Engine, tmp_path:
         delete_region(session, region_id=deleted.id, expected_version=deleted.version, who="di")
         change = ImageChange(caption="new words", review="reviewed", facts={"brand": "x"})
         edit_image(session, image_id=image.id, expected_version=image.version, who="ed", change=change)
-    freeze(engine, tmp_path, dataset="lids", name="v2", who="ana", statuses=ALL)
+        other = image_page(session, dataset_id=dataset_id, limit=2)[1]
+        looked = ("fay", ImageChange(review="reviewed")), ("fay", ImageChange(review="open"))  # nothing is left of it
+        for who, change in (("gil", ImageChange(caption="new words")), *looked):
+            edit_image(session, image_id=other.id, expected_version=other.version, who=who, change=change)
+    frozen = freeze(engine, tmp_path, dataset="lids", name="v2", who="ana", statuses=ALL)
+    with transaction(engine) as session:  # none of which is in it
+        late = RegionChange(text="later")
+        edit_region(session, region_id=deleted.id, expected_version=deleted.version + 1, who="late", change=late)
+        for image_id in (image.id, other.id):
+            row = get_image(session, image_id=image_id)
+            assert row is not None
+            change = ImageChange(caption="later", review="open")
+            edit_image(session, image_id=image_id, expected_version=row.version, who="late", change=change)
     one, two = (open_version(engine, tmp_path, dataset="lids", version=name) for name in ("v1", "v2"))
-    differences = picture_differences(one, two, last_editor=last_editor(engine))
+    differences = picture_differences(one, two, last_editor=last_editor(engine, until=frozen.created_at))
     found = [change for each in differences for change in each.changes]
-    said = {(change.kind, change.what, change.id): (change.who, set(change.fields)) for change in found}
+    assert [change.who for change in found if change.what == "picture"] == ["ed", "gil"]
+    said = {(change.kind, change.what, change.id): (change.who, set(change.fields)) for change in found[::-1]}
     assert said[("changed", "picture", 0)] == ("ed", {"caption", "review", "fact brand"})
     who, fields = said[("changed", "description", edited.id)]
     assert who == "cy" and fields == {"xyxy", "text", "version", "editor"}

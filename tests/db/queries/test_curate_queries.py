@@ -15,7 +15,7 @@ from sqlmodel import col, update
 from db.engine import reading, transaction
 from db.models import Image, RegionEdit, Status
 from db.queries.curate_filter import CurateFilter
-from db.queries.curate_queries import delete_region, edit_image, set_status, undo_last
+from db.queries.curate_queries import delete_region, edit_image, redo_undone, set_status, undo_last
 from db.queries.data_set_queries import get_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange
@@ -356,10 +356,15 @@ def test_a_picture_with_nothing_to_mark_is_reopened_when_a_region_is_accepted(en
     assert review() == "empty"
     edit(engine, version=2, status="accepted")
     assert review() == "open" and [entry.who for entry in history(engine)[:2]] == ["ada", "ada"]
-    assert len(undo(engine)) == 2 and review() == "empty", "one action, both ways"
+    taken_back = undo(engine)
+    assert len(taken_back) == 2 and review() == "empty", "one action, both ways"
+    with transaction(engine) as session:
+        assert len(redo_undone(session, image_id=1, who="ada", undo=taken_back[0].action)) == 2
+    assert review() == "open" and state(engine)["status"] == "accepted"
+    assert len(undo(engine)) == 2 and review() == "empty"
     drawn = draw(engine, xyxy=BOX, text="a lid")
     assert review() == "open"
     edit(engine, version=1, region_id=drawn.id, status="rejected")
-    call_it_empty(5)
+    call_it_empty(7)
     undo(engine)
     assert review() == "open", "an undo that accepts again reopens, too"

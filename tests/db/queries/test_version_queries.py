@@ -108,12 +108,13 @@ def test_label_studios_tasks_are_kept_one_a_picture_and_project(engine: Engine) 
     with transaction(engine) as session:
         assert set_tasks(session, project=here, tasks=[TaskState(n, 100 + n, sha(n)) for n in (1, 2, 3)]) == 3
         assert set_tasks(session, project="http://127.0.0.1:8080 2", tasks=[TaskState(1, 101)]) == 1
-        set_tasks(session, project=here, tasks=[TaskState(2, 102, sha(9), moment, moment)])
+        set_tasks(session, project=here, tasks=[TaskState(2, 102, sha(9), moment, moment, {"7": "now"})])
     with reading(engine) as session:
         tasks = tasks_of(session, project=here, image_ids=[3, 2, 1])
         assert {image_id: task.task_id for image_id, task in tasks.items()} == {1: 101, 2: 102, 3: 103}
         found = tasks_of(session, project=here, image_ids=[2, 99])
         assert list(found) == [2] and (found[2].pushed_hash, found[2].remote_updated_at) == (sha(9), moment)
+        assert (found[2].taken, tasks[1].taken) == ({"7": "now"}, None)
         task = find_task(session, project=here, task_id=102)
         assert task is not None and task.image_id == 2
         assert find_task(session, project=here, task_id=1) is None
