@@ -29,6 +29,8 @@ class ConceptLabel(SQLModel, table=True):
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     before: str = Field(default="", sa_column_kwargs={"server_default": sql("''")})
     """What the same person said before, for one undo; "" where that was nothing."""
+    before_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When that was."""
 
 
 class ConceptSet(SQLModel, table=True):

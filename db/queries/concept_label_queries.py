@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlmodel import Session, col, select
 
@@ -37,11 +36,9 @@ def set_label(session: Session, *, image_id: int, who: str, label: str) -> None:
     if not who.strip() or not label.strip():
         raise UserError(f"expected a person and a label, got {who!r} and {label!r}: give both")
     values = {"label": storable(label), "at": now()}
-    known = select(ConceptLabel.label, ConceptLabel.at).where(ConceptLabel.image_id == image_id)
-    found = session.exec(known.where(ConceptLabel.who == storable(who)).with_for_update()).first()
     row = insert_into(session, ConceptLabel)
     row = row.values(dataset_id=image.dataset_id, image_id=image_id, who=storable(who), before="", **values)
-    over = values | {"before": _packed(*found) if found else ""}
+    over = values | {"before": col(ConceptLabel.label), "before_at": col(ConceptLabel.at)}
     session.connection().execute(row.on_conflict_do_update(index_elements=["image_id", "who"], set_=over))
 
 
@@ -68,27 +65,12 @@ def undo_label(
     row = session.exec(latest.limit(1)).first()
     if row is None:
         return None
-    label, at = _unpacked(row.before)
-    gone = label if label and among is not None and label not in among else ""
-    undone = UndoneLabel(row.image_id, label="" if gone else label, gone=gone)
+    gone = row.before if among is not None and row.before not in among else ""
+    undone = UndoneLabel(row.image_id, label="" if gone else row.before, gone=gone)
     if undone.label:
-        row.label, row.before, row.at = label, "", at or row.at
+        row.label, row.before, row.at, row.before_at = row.before, "", row.before_at or row.at, None
         session.add(row)
     else:
         session.delete(row)
     session.flush()
     return undone
-
-
-def _packed(label: str, at: datetime) -> str:
-    """Return a label and when it was given, for `before`: the time on a line of its own."""
-    return f"{label}\n{at.isoformat()}"
-
-
-def _unpacked(before: str) -> tuple[str, datetime | None]:
-    """Return the label of `before` and when it was given; None where that was not kept yet."""
-    label, _, at = before.rpartition("\n")
-    try:
-        return label, datetime.fromisoformat(at)
-    except ValueError:
-        return before, None
