@@ -57,6 +57,11 @@ _WITH = frozenset("with in wearing wears dressed holding holds carrying carries 
 _DRESSED = frozenset("in wearing wears dressed".split())
 _LINKS = frozenset("and or that which who".split())  # the same thing is spoken of
 _IS = frozenset("is are was were".split())
+_ENDS_BEFORE = {
+    "left": ("of",),
+    "right": ("of",),
+    "dressed": ("in", "all", "as", "up", "like"),
+}  # "a man left of a tree"
 _POSSESSIVES = frozenset("his her its their".split())  # "on his head": a part of the first thing
 _IN_PLACE = frozenset(("front", "between", "back"))  # after "in": a place, and nothing that is worn
 
@@ -181,7 +186,7 @@ def _ends_head(words: Sequence[str], i: int) -> bool:
         return False
     if word in ("and", "or") and (colour := colour_of(before)) and i + 1 < len(words):
         return not colour_goes_on(colour, words[i + 1])
-    return word in HEAD_ENDS
+    return word in HEAD_ENDS or (i + 1 < len(words) and words[i + 1] in _ENDS_BEFORE.get(word, ()))
 
 
 def _take_colours(head: list[str], known: Collection[str]) -> tuple[list[str], list[str]]:

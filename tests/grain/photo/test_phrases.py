@@ -54,6 +54,8 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
         ("a boy with a red hat standing on a blue mat", Phrase("a boy", worn=("red",))),
         ("a woman in black", Phrase("a woman", worn=("black",))),
         ("a woman in front of a blue wall", Phrase("a woman")),
+        ("a woman left of the tree", Phrase("a woman")),
+        ("a well dressed woman dressed all in black", Phrase("a well dressed woman", worn=("black",))),
         ("a woman holding an orange", Phrase("a woman")),
         ("a man near a red car", Phrase("a man")),
         ("a girl wearing a hat that is not red", Phrase("a girl", denied="that is not red")),
