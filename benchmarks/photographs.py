@@ -49,6 +49,8 @@ POSITIONS = {
     "the top {}": (1, -1),
     "the {} at the bottom": (1, 1),
 }  # prompt -> axis, sign
+PLACED = ("photo", "photo-names")
+PLACE_ANSWERS = ("none", "only the other", "only the one meant", "both")
 POSITION_GROUPS = ("there are two", "both are among the regions", "both are found by the plain name")
 APART = 0.1  # of the picture's side: with nearer centres left and right are a matter of taste
 ROUNDS, MS_BAR = 60, 80.0
@@ -236,6 +238,30 @@ def photo_position() -> Finding:
     return Finding(share[0], share[0] >= POSITION_BAR, {"groups": table})
 
 
+def place_alone() -> Finding:
+    """The same photographs, all instances asked for: the one that is meant is found, and the other one is not."""
+    table, shares = [], {}
+    for name in PLACED:
+        predictor, counts = Predictor.from_pretrained(name), np.zeros(len(PLACE_ANSWERS), np.int64)
+        for photograph in tqdm(kept_back(), desc=name, unit="photo"):
+            cases = list(_pairs(photograph))
+            prompts = [prompt for _, prompt, _, _ in cases]
+            found = predictor.ground(photograph.open(), prompts, instances="all") if cases else []
+            for _, prompt, pair, wanted in cases:
+                boxes = np.array([region.xyxy for region in found if region.text == prompt], np.float32).reshape(-1, 4)
+                own = iou(boxes, pair)  # [N, 2]
+                right = own[:, wanted] > own[:, 1 - wanted]
+                counts[2 * right.any() + (~right).any()] += 1
+        shares[name] = percent(
+            np.repeat(np.arange(4) == PLACE_ANSWERS.index("only the one meant"), counts).astype(float)
+        )
+        parts = zip(PLACE_ANSWERS, counts / counts.sum() * 100, strict=True)
+        table.append({"checkpoint": name, "cases": int(counts.sum()), **{f"{part} %": share for part, share in parts}})
+    share = shares[PLACED[0]]
+    assert share is not None
+    return Finding(share[0], None, {"checkpoints": table, f"{PLACED[0]}, %": share})
+
+
 def _groups(photograph: Photograph, name: str, pair: Array) -> tuple[str, ...]:
     """Which of POSITION_GROUPS a pair belongs to."""
     among = iou(seen(photograph).boxes_xyxy, pair) >= IOU  # [Q, 2]
@@ -366,6 +392,14 @@ BENCHMARKS = (
         "%",
         SEED,
         photo_position,
+    ),
+    Benchmark(
+        "place_alone",
+        "photographs with two of a kind, “the left NAME” and the like, all asked for: only the one meant is found",
+        "as measured",
+        "%",
+        SEED,
+        place_alone,
     ),
     Benchmark(
         "photo_stored",

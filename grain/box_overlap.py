@@ -8,6 +8,9 @@ import numpy as np
 
 from grain.structures import Array
 
+SAME_INSTANCE = 0.4  # IoU; regions of one description that overlap by more are the same thing
+PART_OF_INSTANCE = 0.6  # share of a region that lies in another of its description: more, and it is a part of that
+
 
 def iou(boxes_xyxy: Array, others_xyxy: Array) -> Array:
     """Return the intersection over union of boxes [N, 4] and [M, 4], [N, M]."""
@@ -32,6 +35,11 @@ def distinct_rows(
         if not kept or (overlap[row, kept].max() <= most_overlap and inside[row, kept].max() <= most_inside):
             kept.append(int(row))
     return kept
+
+
+def instance_rows(boxes_xyxy: Array, order: Iterable[int]) -> list[int]:
+    """Go through boxes [Q, 4] of one description in an order of rows, and keep those that are a thing of their own."""
+    return distinct_rows(boxes_xyxy, order, most_overlap=SAME_INSTANCE, most_inside=PART_OF_INSTANCE)
 
 
 def _areas(boxes_xyxy: Array, others_xyxy: Array) -> tuple[Array, Array, Array]:

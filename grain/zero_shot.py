@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grain.box_overlap import distinct_rows
+from grain.box_overlap import instance_rows
 from grain.config import ClassTexts
 from grain.sentences import split_phrases
 from grain.structures import (
@@ -27,8 +27,6 @@ from grain.structures import (
 )
 
 Classes = Mapping[str, Sequence[str]]
-SAME_INSTANCE = 0.4  # IoU; regions of one description that overlap by more are the same thing
-PART_OF_INSTANCE = 0.6  # share of a region that lies in another of its description: more, and it is a part of that
 MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
 MOST_CANDIDATES = 500  # regions of a description that are compared; a detector has thousands
 EmbedTexts = Callable[[list[str]], Array]
@@ -247,8 +245,7 @@ def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, ins
         return [best]
     surest = np.argsort(-ranked.confidence[:, column], kind="stable")[:MOST_CANDIDATES]
     rows = np.array([best, *surest])
-    kept = distinct_rows(boxes_xyxy[rows], range(len(rows)), most_overlap=SAME_INSTANCE, most_inside=PART_OF_INSTANCE)
-    return [int(row) for row in rows[kept]]
+    return [int(row) for row in rows[instance_rows(boxes_xyxy[rows], range(len(rows)))]]
 
 
 def shown_rows(

@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import box_iou
 
 from atomic_files import write_atomically
-from grain.box_overlap import distinct_rows
+from grain.box_overlap import SAME_INSTANCE, distinct_rows
 from grain.command import run_command
 from grain.data.loader import find_shards, read_records
 from grain.data.record import ShardRecord
@@ -32,7 +32,6 @@ from grain.dense.measure import RIGHT_IOU
 from grain.photo.learned import EVIDENCE, Fusion, LearnedPhotoEncoder, expected_overlap, fuse
 from grain.photo.photo import PRESENCE_WEIGHTS, at_best
 from grain.structures import Array, ImageFeatures
-from grain.zero_shot import SAME_INSTANCE
 from user_errors import UserError
 
 SHRINK = 1e-3  # of the squared weights, in the loss

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from grain.box_overlap import distinct_rows
+from grain.box_overlap import instance_rows
 from grain.data.data_sets import CaptionContrast, EvaluationItem, GroundedSentence, PictureObjects
 from grain.evaluate.average_precision import PictureDetections
 from grain.evaluate.evaluated_models import EvaluatedModel
 from grain.evaluate.metrics import Values, paired_iou
 from grain.evaluate.scoring import Ints
 from grain.structures import Array, ImageFeatures
-from grain.zero_shot import PART_OF_INSTANCE, SAME_INSTANCE
 
 MOST_DETECTIONS = 300  # of a picture, as LVIS counts
 MOST_OF_DESCRIPTION = 30  # of a picture
@@ -119,14 +118,7 @@ class RegionResults:
         columns: list[int] = []
         for column in range(len(asked)):
             surest = np.argsort(-scores[:, column], kind="stable")[:MOST_OF_DESCRIPTION]
-            own = surest[
-                distinct_rows(
-                    features.boxes_xyxy[surest],
-                    range(len(surest)),
-                    most_overlap=SAME_INSTANCE,
-                    most_inside=PART_OF_INSTANCE,
-                )
-            ]
+            own = surest[instance_rows(features.boxes_xyxy[surest], range(len(surest)))]
             rows += own.tolist()
             columns += [column] * len(own)
         kept = np.argsort(-scores[rows, columns], kind="stable")[:MOST_DETECTIONS]

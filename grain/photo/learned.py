@@ -30,8 +30,8 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
-from grain.photo.denials import split_denial
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
+from grain.photo.phrases import embedded_words
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.recent_features import RecentFeatures
 from grain.structures import Array, ImageFeatures, RegionRanking
@@ -170,7 +170,7 @@ class LearnedPhotoEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts, [T, 2 E] unit length: what is looked for as a name, and the whole as a phrase."""
-        phrase_embeds = self.names.embed_whole([split_denial(text)[0] for text in texts])
+        phrase_embeds = self.names.embed_whole(list(map(embedded_words, texts)))
         return _join(self.names.encode_texts(texts), self._regions.texts(phrase_embeds))
 
     def rank_regions(
@@ -197,7 +197,8 @@ class LearnedPhotoEncoder:
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
-        return self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
+        explained = self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
+        return self.names.place(features.boxes_xyxy, explained, descriptions, among_things=True)
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

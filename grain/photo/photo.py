@@ -32,7 +32,7 @@ from grain.photo.phrases import (
     parse_phrase,
     preload_inflector,
 )
-from grain.photo.places import position_scores
+from grain.photo.places import choose_rows, position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -137,7 +137,8 @@ class PhotoEncoder:
         confidence: Array = 1 / (1 + np.exp(-logits))
         ranked = RegionRanking(ranking, at_best(confidence, ranking), confidence)
         lacks = self.lacks_worn(image, features.boxes_xyxy, descriptions)
-        return self.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
+        explained = self.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
+        return self.place(features.boxes_xyxy, explained, descriptions)
 
     def explain(
         self,
@@ -197,6 +198,34 @@ class PhotoEncoder:
         """Return logits [Q, D]; of the regions near the best one, a description's position words choose the first."""
         columns = (_rank(boxes_xyxy, logits[:, column], self._phrase(text)) for column, text in enumerate(descriptions))
         return np.stack(list(columns), axis=1)
+
+    def place(
+        self, boxes_xyxy: Array, ranked: RegionRanking, descriptions: Sequence[str], *, among_things: bool = False
+    ) -> RegionRanking:
+        """Leave to descriptions with a place the regions that they mean: "the dog on the left" is one of the dogs.
+
+        Args: among_things: see choose_rows; for a confidence that tells things from parts and neighbours.
+        """
+        assert ranked.confidence is not None
+        ranking, confidence, reasons = ranked.ranking.copy(), ranked.confidence.copy(), list(ranked.reasons)
+        for column, phrase in enumerate(map(self._phrase, descriptions)):
+            if not phrase.positions:
+                continue
+            rows = choose_rows(
+                boxes_xyxy,
+                confidence[:, column],
+                best=int(ranking[:, column].argmax()),
+                positions=phrase.positions,
+                order=phrase.order,
+                several=phrase.several,
+                among_things=among_things,
+            )
+            confidence[np.setdiff1d(np.arange(len(boxes_xyxy)), rows), column] = 0
+            if rows:
+                ranking[rows[0], column] = ranking[:, column].max() + 1
+            elif not reasons[column]:
+                reasons[column] = f"fewer than {phrase.order} of what is {phrase.core} here"
+        return replace(ranked, ranking=ranking, confidence=confidence, reasons=tuple(reasons))
 
     def embed_whole(self, texts: Sequence[str]) -> Array:
         """Embed texts with all of their words, in lower case, [T, E] unit length."""

@@ -47,6 +47,9 @@ _COUNT = re.compile(
     r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
     r"|eight|nine|ten|eleven|twelve|several|many|few|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
 )
+_SEVERAL = re.compile(
+    r"\b(?:these|those|all|both|each|every|two|three|four|five|six|seven|eight|nine|ten|several|many|few|[2-9]|\d\d+)\b"
+)
 _HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
@@ -71,7 +74,8 @@ class Phrase:
     """A description taken apart.
 
     core: what is looked for, with an article. colours, positions: measured on the regions. worn: colours of what it has
-    on or with it, of which a little must be there. denied: what the description says is not there.
+    on or with it, of which a little must be there. denied: what the description says is not there. order: 2 for the
+    second from that side. several: it means more than one.
     """
 
     core: str
@@ -79,6 +83,8 @@ class Phrase:
     positions: tuple[str, ...] = ()
     denied: str = ""
     worn: tuple[str, ...] = ()
+    order: int = 1
+    several: bool = False
 
 
 def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
@@ -91,14 +97,25 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
     counted = _COUNT.match(rest := rest.replace('"', ""))
     one = counted is not None and counted[0].split()[-1] in _ONE
-    rest, positions = take_positions(_COUNT.sub("", rest))
+    rest, positions, order = take_positions(_COUNT.sub("", rest))
     words = plain_colours(rest, known).split()
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     predicate, rest = predicate_colours(" ".join(words[end:]))
-    core = with_article(" ".join(head if one else _singular(head, known))) or text
+    single = head if one else _singular(head, known)
+    core = with_article(" ".join(single)) or text
     worn = _worn_colours(words[:end], rest.split())
-    return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn)
+    several = single != head or (counted is not None and bool(_SEVERAL.search(counted[0])))
+    return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn, order, several)
+
+
+def embedded_words(text: str) -> str:
+    """Return the words of a description that say what its thing looks like: neither its place nor what it denies."""
+    seen = split_denial(text)[0]
+    counted = _COUNT.match(seen.lower())
+    start = counted.end() if counted else 0
+    rest, positions, _ = take_positions(seen[start:].lower())
+    return seen[:start] + rest if positions else seen
 
 
 def plural(noun: str) -> str:

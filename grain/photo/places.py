@@ -1,4 +1,4 @@
-"""Read where in the picture a description says that its thing is, and score how well boxes fit that."""
+"""Read where in the picture a description says that its thing is, and choose the boxes that fit that."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 import numpy as np
 
+from grain.box_overlap import instance_rows
 from grain.photo.word_lists import HEAD_ENDS
-from grain.structures import Array
+from grain.structures import MIN_CONFIDENCE, Array
 
 _SAME = {"upper": "top", "lower": "bottom", "center": "middle", "centre": "middle", "central": "middle"}
 _SIZES = dict.fromkeys(("biggest", "largest"), "largest") | dict.fromkeys(("smallest", "tiniest"), "smallest")
@@ -30,6 +31,17 @@ _AFTER_COMMA = re.compile(rf", {_STANDING}(?:the )?{_POINT}$")
 _LAST = re.compile(
     rf" {_STANDING}{_FAR}(?:(?:({_SIDE})[ -])?(left|right)|(left|right)[ -]({_SIDE}))(?:[ -]?most)?{_HAND}{_FRAME}$"
 )
+_ORDINALS = {
+    name: order
+    for order, names in enumerate(
+        ("first 1st", "second 2nd", "third 3rd", "fourth 4th", "fifth 5th", "sixth 6th", "seventh 7th"), start=1
+    )
+    for name in names.split()
+}
+_ORDER = rf"({'|'.join(_ORDINALS)})"
+_FROM = rf"from (?:the )?{_FAR}(left|right|top|bottom)(?:[ -]hand)?{_FRAME}$"
+_ORDER_FIRST = re.compile(rf"^{_ORDER} (.+?),? {_FROM}")  # "second dog from the left"
+_ORDER_LAST = re.compile(rf"^(.+?),? (?:the )?{_ORDER}(?: one)? {_FROM}")  # "dog second from the left"
 _AIMS = HEAD_ENDS | frozenset(
     "turning turned turn pointing going go heading moving keep swinging bending tilting swimming flying".split()
 )  # before "left": a way to go or to look
@@ -39,11 +51,15 @@ _ADJECTIVE = re.compile(
 )
 
 
-def take_positions(text: str) -> tuple[str, tuple[str, ...]]:
-    """Split a lower-case description without its first article into the rest and its positions.
+def take_positions(text: str) -> tuple[str, tuple[str, ...], int]:
+    """Split a lower-case description without its first article into the rest, its positions and its order.
 
-    Positions are left, right, top, bottom, middle, largest, smallest.
+    Positions are left, right, top, bottom, middle, largest, smallest. The order is 2 for "second from the left".
     """
+    if match := _ORDER_FIRST.search(text):
+        return match[2], (match[3],), _ORDINALS[match[1]]
+    if match := _ORDER_LAST.search(text):
+        return match[1], (match[3],), _ORDINALS[match[2]]
     text, found = _take(_ADJECTIVE, text)
     for pattern in (TAIL, _AFTER_COMMA, _LAST):
         rest, more = _take(pattern, text)
@@ -51,7 +67,7 @@ def take_positions(text: str) -> tuple[str, tuple[str, ...]]:
             text, found = rest, found + more
             break
     words = (_SIZES.get(word, _SAME.get(word, word)) for word in found)
-    return text.strip(" ,"), tuple(dict.fromkeys(words))
+    return text.strip(" ,"), tuple(dict.fromkeys(words)), 1
 
 
 def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
@@ -65,6 +81,38 @@ def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
     }  # fmt: skip
     scores: Array = np.sum([fits[word] for word in positions], axis=0, dtype=np.float32)
     return scores
+
+
+def choose_rows(
+    boxes_xyxy: Array,
+    confidence: Array,
+    *,
+    best: int,
+    positions: Collection[str],
+    order: int = 1,
+    several: bool = False,
+    among_things: bool = False,
+) -> list[int]:
+    """Choose the regions that a description with a place means, the first of them the best.
+
+    Args:    boxes_xyxy: [Q, 4]. confidence: [Q] that a region is such a thing, wherever it is. best: the row that
+             position words choose among all that may be one. order: 2 for "second from the left". several: "the dogs
+             on the left". among_things: where two things or more are surely there, one of them is chosen.
+    Returns: rows; none where there are fewer such things than the order asks for.
+    """
+    sure = [int(row) for row in np.argsort(-confidence, kind="stable") if confidence[row] >= MIN_CONFIDENCE]
+    things = instance_rows(boxes_xyxy, sure) if order > 1 or among_things else []
+    things.sort(key=lambda row: -position_scores(boxes_xyxy[[row]], positions)[0])
+    if order > 1:
+        return things[order - 1 : order]
+    if len(things) > 1:
+        best = things[0]
+    if not several:
+        return [best]
+    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
+    there = {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5, "middle": np.abs(x - 0.5) < 1 / 4}
+    others = np.all([there.get(word, np.arange(len(x)) == best) for word in positions], axis=0)
+    return [best, *(int(row) for row in np.flatnonzero(others) if row != best)]
 
 
 def _take(pattern: re.Pattern[str], text: str) -> tuple[str, list[str]]:

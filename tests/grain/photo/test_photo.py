@@ -94,6 +94,29 @@ def test_a_mirrored_photo_swaps_left_and_right(predictor: Predictor, photographe
     assert left.xyxy[2] < 0.5 < right.xyxy[0]
 
 
+@pytest.mark.parametrize("name", ["photo", "photo-names"])
+def test_a_place_leaves_the_ones_that_are_there_of_all_instances(name: str) -> None:
+    coffee = photograph("coffee")
+    row = Image.new("RGB", (2 * coffee.width, coffee.height))
+    for number in range(2):
+        row.paste(coffee, (number * coffee.width, 0))
+    texts = [
+        "a cup",
+        "the cup on the left",
+        "the second cup from the left",
+        "the cups on the left",
+        "the fifth cup from left",
+    ]
+    prediction = Predictor.from_pretrained(name).predict(row, texts, {}, instances="all")
+
+    def halves(text: str) -> list[int]:
+        return sorted(int(region.xyxy[0] + region.xyxy[2]) for region in prediction.regions if region.text == text)
+
+    assert [halves(text) for text in texts] == [[0, 1], [0], [1], [0], []]
+    assert prediction.answers[-1] == "cannot tell"
+    assert prediction.reasons[-1] == "fewer than 5 of what is a cup here"
+
+
 def test_a_colour_word_chooses_by_the_pixels_of_the_region(predictor: Predictor, photographer: Image.Image) -> None:
     reddened = np.asarray(photographer) * np.array([1, 0.2, 0.2])
     both = Image.new("RGB", (2 * photographer.width, photographer.height))
