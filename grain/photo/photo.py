@@ -224,7 +224,7 @@ class PhotoEncoder:
             if rows:
                 ranking[rows[0], column] = ranking[:, column].max() + 1
             elif not reasons[column]:
-                reasons[column] = f"fewer than {phrase.order} of what is {phrase.core} here"
+                reasons[column] = f"fewer than {phrase.order} of them are surely here"
         return replace(ranked, ranking=ranking, confidence=confidence, reasons=tuple(reasons))
 
     def embed_whole(self, texts: Sequence[str]) -> Array:

@@ -114,7 +114,7 @@ def test_a_place_leaves_the_ones_that_are_there_of_all_instances(name: str) -> N
 
     assert [halves(text) for text in texts] == [[0, 1], [0], [1], [0], []]
     assert prediction.answers[-1] == "cannot tell"
-    assert prediction.reasons[-1] == "fewer than 5 of what is a cup here"
+    assert prediction.reasons[-1] == "fewer than 5 of them are surely here"
 
 
 def test_a_colour_word_chooses_by_the_pixels_of_the_region(predictor: Predictor, photographer: Image.Image) -> None:
