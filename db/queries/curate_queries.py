@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import exists
 from sqlalchemy.orm import aliased
@@ -225,7 +226,8 @@ def undo_last(session: Session, *, image_id: int, who: str, action: str = "", on
     # the picture first, as every database must sort it: a redo that accepts finds it as it was then
     edits = session.exec(same.order_by(col(RegionEdit.region_id).nulls_first())).all()
     undoing = EditAction(who, "undone", undoes=last.action, action=action)
-    return [_undo(session, image, edit, action=undoing) for edit in edits]
+    done = [_undo(session, image, edit, action=undoing) for edit in edits]
+    return [*done, *_moved_along(session, done, action=undoing)]
 
 
 def redo_undone(session: Session, *, image_id: int, who: str, undo: str, action: str = "") -> list[RegionEdit]:
@@ -243,9 +245,10 @@ def redo_undone(session: Session, *, image_id: int, who: str, undo: str, action:
     name, done = action or secrets.token_hex(8), []
     for edit in edits:
         first = select(RegionEdit).where(RegionEdit.action == edit.undoes, RegionEdit.region_id == edit.region_id)
-        what = session.exec(first.limit(1)).one().what
-        done.append(_undo(session, image, edit, action=EditAction(who, what, undoes=undo, action=name)))
-    return done
+        known = session.exec(first.limit(1)).first()  # none where its box moved along with another description's
+        again = EditAction(who, known.what if known else "edited", undoes=undo, action=name)
+        done.append(_undo(session, image, edit, action=again))
+    return [*done, *_moved_along(session, done, action=again)] if done else []
 
 
 def _undo(session: Session, image: Image, edit: RegionEdit, *, action: EditAction) -> RegionEdit:
@@ -264,6 +267,22 @@ def _undo(session: Session, image: Image, edit: RegionEdit, *, action: EditActio
     undone = write_edit(session, row, action, values=values)
     # an undo that changes nothing, as of two equal states, is noted all the same: else it would be offered for ever
     return undone or note_edit(session, row, action, before=present)
+
+
+def _moved_along(session: Session, done: Sequence[RegionEdit], *, action: EditAction) -> list[RegionEdit]:
+    """Move the descriptions that boxes got since they were drawn or moved: a box is one for all of them."""
+    moved = {
+        each.region_id: each
+        for each in done
+        if each.region_id and (each.before or {}).get("xyxy") != each.after["xyxy"]
+    }
+    found = []
+    for number, edit in moved.items():
+        box = dict(zip(BOX_SIDES, edit.after["xyxy"], strict=True))
+        for other in lock_region(session, region_id=number):
+            if other.id not in moved and (further := write_edit(session, other, action, values=box)):
+                found.append(further)
+    return found
 
 
 def _content_key(key: str) -> int:

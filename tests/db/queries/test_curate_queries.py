@@ -15,7 +15,7 @@ from sqlmodel import col, update
 from db.engine import reading, transaction
 from db.models import Image, RegionEdit, Status
 from db.queries.curate_filter import CurateFilter
-from db.queries.curate_queries import delete_region, edit_image, redo_undone, set_status, undo_last
+from db.queries.curate_queries import add_region_by_hand, delete_region, edit_image, redo_undone, set_status, undo_last
 from db.queries.data_set_queries import get_image
 from db.queries.edit_conflicts import EditConflictError
 from db.queries.edit_values import ImageChange
@@ -212,6 +212,20 @@ def test_a_whole_region_is_deleted_and_undone_at_once(engine: Engine) -> None:
     assert [state(engine, id_)["status"] for id_ in (1, second.id)] == ["deleted", "deleted"]
     undo(engine)
     assert [state(engine, id_)["status"] for id_ in (1, second.id)] == ["pending", "accepted"]
+
+
+def test_a_box_goes_back_and_forth_with_what_was_said_of_it_since(engine: Engine) -> None:
+    with_region(engine)
+    edit(engine, xyxy=ELSEWHERE)
+    with transaction(engine) as session:
+        second = add_region_by_hand(session, image_id=1, who="bob", box_id=1, text="round")
+    undo(engine)
+    assert [state(engine, id_)["xyxy"] for id_ in (1, second.id)] == [list(BOX)] * 2
+    with transaction(engine) as session:
+        redo_undone(session, image_id=1, who="ada", undo=history(engine)[0].action)
+    assert [state(engine, id_)["xyxy"] for id_ in (1, second.id)] == [list(ELSEWHERE)] * 2
+    undo(engine)
+    assert [state(engine, id_)["xyxy"] for id_ in (1, second.id)] == [list(BOX)] * 2
 
 
 def test_an_annotator_that_comes_again_does_not_bring_back_what_was_edited(engine: Engine) -> None:
