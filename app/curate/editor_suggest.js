@@ -4,6 +4,7 @@ const COVERED = 0.7; // IoU with a box that is there already: nobody needs that 
 const MOST_SENT = 8; // words of this sitting that are looked for
 let suggested = { image: 0, words: "", boxes: [] }; // what was answered, of which picture, when these were the last words
 let suggesting = null; // the question whose answer is awaited: { asked, image, words }
+let suggestPause = 0; // before the same is asked again
 let lastBox = null; // that this person drew or accepted last: { image, box, text }
 let nearest = null; // the suggestion under the pointer
 
@@ -54,8 +55,19 @@ function suggestionsCame({ asked, boxes, refused }) {
   if (!suggesting || asked !== suggesting.asked) return;
   suggested = { image: suggesting.image, words: suggesting.words, boxes: boxes ?? [] };
   suggesting = null;
+  suggestPause = 0;
   if (refused) say(refused);
   update();
+}
+
+// Nothing came back, as from a model that is still loading: the same is asked again, after a pause.
+function suggestionsFailed(asked) {
+  suggestPause = Math.min(LONGEST_PAUSE_MS, 2 * suggestPause || 1_000);
+  setTimeout(() => {
+    if (suggesting?.asked !== asked) return;
+    suggesting = null;
+    update();
+  }, suggestPause);
 }
 
 // Another checkpoint: what is known, or on its way, is of the one before.

@@ -38,7 +38,7 @@ async function post(what, ask) {
 function send() {
   if (resting || !session.person) return;
   const { filters } = session, suggest = nextSuggestions(newId());
-  if (suggest) post("suggestions", { ...suggest, filters, checkpoint }).catch(() => ({ asked: suggest.asked })).then(suggestionsCame);
+  if (suggest) post("suggestions", { ...suggest, filters, checkpoint }).then(suggestionsCame, () => suggestionsFailed(suggest.asked));
   const act = queue.nextAct(), view = queue.nextView();
   // what changes nothing is asked apart: a viewer may
   if (act) post("acts", { ...act, checkpoint }).then((answer) => ((counted = false), answered(answer)), (error) => failed(error, () => queue.actFailed(act.act)));

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from app.curate.suggestions import SuggestedBox, suggest_boxes
 from app.services import Services
@@ -130,6 +130,31 @@ def regions(engine: Engine) -> list[RegionRow]:
 
 def saved(page: Page) -> None:
     expect(page.locator("#editor .stage")).to_have_attribute("data-unsaved", "0")
+
+
+@pytest.mark.slow
+def test_suggestions_that_did_not_come_are_asked_for_again(address: str, visitor: BrowserContext) -> None:
+    """The first one waits for a model that loads, longer than a browser does."""
+    with opened(visitor, f"{address}curate?image=2", "#editor .frame img", height=1200) as page:
+        settled(page)
+        lost: list[str] = []
+
+        def lose_two(route: Route) -> None:
+            if len(lost) < 2:
+                lost.append(route.request.url)
+                route.abort()
+            else:
+                route.continue_()
+
+        page.locator("#scores-with input").click()
+        page.get_by_role("option", name="sample", exact=True).click()
+        page.locator("#editor h3, h2").first.click()
+        page.route("**/curate/suggestions", lose_two)
+        page.keyboard.press("s")
+        expect(page.locator("#editor .suggested b").first).to_have_text("red lid")
+        assert len(lost) == 2
+        page.keyboard.press("s")
+        expect(page.locator("#editor .suggested")).to_have_count(0)
 
 
 @pytest.mark.slow
