@@ -43,13 +43,11 @@ _STAYS = _NO_SINGULAR | frozenset(
 )  # singulars that look like plurals; others end in "us" and "is"
 _PLURAL_ENDS = ("skis", "taxis", "bikinis", "corgis", "saris", "kiwis", "safaris", "menus", "gnus", "emus", "tutus")
 _ONE = frozenset("a an one each every this that".split())
+_MANY = r"these|those|all|both|each|every(?: one)?|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|several|many|few"
 _COUNT = re.compile(
-    r"^(?:(?:an?|the|this|that|these|those|some|any|all|both|each|every(?: one)?|one|two|three|four|five|six|seven"
-    r"|eight|nine|ten|eleven|twelve|several|many|few|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
+    rf"^(?:(?:an?|the|this|that|some|any|one|{_MANY}|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
 )
-_SEVERAL = re.compile(
-    r"\b(?:these|those|all|both|each|every|two|three|four|five|six|seven|eight|nine|ten|several|many|few|[2-9]|\d\d+)\b"
-)
+_SEVERAL = re.compile(rf"\b(?:{_MANY}|[2-9]|\d\d+)\b")
 _HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
@@ -95,27 +93,25 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
              top, bottom, middle, largest, smallest.
     """
     rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
-    counted = _COUNT.match(rest := rest.replace('"', ""))
-    one = counted is not None and counted[0].split()[-1] in _ONE
-    rest, positions, order = take_positions(_COUNT.sub("", rest))
+    counted, rest = _split_count(rest.replace('"', ""))
+    rest, positions, order = take_positions(rest)
     words = plain_colours(rest, known).split()
     end = _head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     predicate, rest = predicate_colours(" ".join(words[end:]))
-    single = head if one else _singular(head, known)
+    single = head if counted and counted.split()[-1] in _ONE else _singular(head, known)
     core = with_article(" ".join(single)) or text
     worn = _worn_colours(words[:end], rest.split())
-    several = single != head or (counted is not None and bool(_SEVERAL.search(counted[0])))
+    several = single != head or bool(_SEVERAL.search(counted))
     return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn, order, several)
 
 
 def embedded_words(text: str) -> str:
     """Return the words of a description that say what its thing looks like: neither its place nor what it denies."""
     seen = split_denial(text)[0]
-    counted = _COUNT.match(seen.lower())
-    start = counted.end() if counted else 0
-    rest, positions, _ = take_positions(seen[start:].lower())
-    return seen[:start] + rest if positions else seen
+    counted, rest = _split_count(seen.lower())
+    rest, positions, _ = take_positions(rest)
+    return seen[: len(counted)] + rest if positions else seen
 
 
 def plural(noun: str) -> str:
@@ -190,6 +186,13 @@ def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
     ]
     chosen = [np.full(hue.shape, COLOURS.index(name)) for _, name in rules]
     return np.select([test for test, _ in rules], chosen, COLOURS.index("pink"))
+
+
+def _split_count(text: str) -> tuple[str, str]:
+    """Split a lower-case description into its articles and numbers, "" for none, and the rest."""
+    match = _COUNT.match(text)
+    end = match.end() if match else 0
+    return text[:end], text[end:]
 
 
 def _head_end(words: Sequence[str]) -> int:

@@ -72,7 +72,7 @@ def take_positions(text: str) -> tuple[str, tuple[str, ...], int]:
 
 def position_scores(boxes_xyxy: Array, positions: Collection[str]) -> Array:
     """Score how well each box fits the position words: [Q, 4] -> [Q], higher is better."""
-    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
+    x, y = _middles(boxes_xyxy)
     width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).T
     area = width * height
     off_centre = np.hypot(x - 0.5, y - 0.5)
@@ -101,18 +101,25 @@ def choose_rows(
     Returns: rows; none where there are fewer such things than the order asks for.
     """
     sure = [int(row) for row in np.argsort(-confidence, kind="stable") if confidence[row] >= MIN_CONFIDENCE]
+    fit = position_scores(boxes_xyxy, positions)
     things = instance_rows(boxes_xyxy, sure) if order > 1 or among_things else []
-    things.sort(key=lambda row: -position_scores(boxes_xyxy[[row]], positions)[0])
+    things.sort(key=lambda row: -fit[row])
     if order > 1:
         return things[order - 1 : order]
     if len(things) > 1:
         best = things[0]
     if not several:
         return [best]
-    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
+    x, y = _middles(boxes_xyxy)
     there = {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5, "middle": np.abs(x - 0.5) < 1 / 4}
     others = np.all([there.get(word, np.arange(len(x)) == best) for word in positions], axis=0)
     return [best, *(int(row) for row in np.flatnonzero(others) if row != best)]
+
+
+def _middles(boxes_xyxy: Array) -> Array:
+    """Return x and y of the middles of boxes [Q, 4], [2, Q]."""
+    middles: Array = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
+    return middles
 
 
 def _take(pattern: re.Pattern[str], text: str) -> tuple[str, list[str]]:
