@@ -43,7 +43,10 @@ _STAYS = _NO_SINGULAR | frozenset(
 )  # singulars that look like plurals; others end in "us" and "is"
 _PLURAL_ENDS = ("skis", "taxis", "bikinis", "corgis", "saris", "kiwis", "safaris", "menus", "gnus", "emus", "tutus")
 _ONE = frozenset("a an one each every this that".split())
-_MANY = r"these|those|all|both|each|every(?: one)?|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|several|many|few"
+_MANY = (
+    r"these|those|all|both|each|every(?: one)?|several|many|few"
+    r"|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+)
 _COUNT = re.compile(
     rf"^(?:(?:an?|the|this|that|some|any|one|{_MANY}|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
 )

@@ -116,10 +116,10 @@ def choose_rows(
     return [best, *(int(row) for row in np.flatnonzero(others) if row != best)]
 
 
-def _middles(boxes_xyxy: Array) -> Array:
-    """Return x and y of the middles of boxes [Q, 4], [2, Q]."""
-    middles: Array = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
-    return middles
+def _middles(boxes_xyxy: Array) -> tuple[Array, Array]:
+    """Return x and y of the middles of boxes [Q, 4], [Q] each."""
+    x, y = ((boxes_xyxy[:, side] + boxes_xyxy[:, side + 2]) / np.float32(2) for side in (0, 1))
+    return x, y
 
 
 def _take(pattern: re.Pattern[str], text: str) -> tuple[str, list[str]]:
