@@ -113,14 +113,19 @@ class AnnotatePage:
         sample = gr.update(visible="sample" in used)
         return [next(models), servers, *shown, next(models), sample, sample, *levers, shown[1]]
 
-    def suit_annotators(self, dataset: str | None, describer: str, localizer: str) -> list[Any]:
+    def suit_annotators(self, dataset: str | None, suited: bool, describer: str, localizer: str) -> list[Any]:
         """Choose the annotators that know the example's pictures, and the first ones again for other pictures.
 
-        Returns describer and localizer; what else a person has chosen stays.
+        Args:    suited: whether this page chose those of the example; what a person has chosen stays.
+        Returns: suited, describer and localizer.
         """
         first, own = (DEFAULTS.describer, DEFAULTS.localizer), (EXAMPLE.annotator, EXAMPLE.annotator)
-        before, after = (first, own) if dataset == EXAMPLE.name else (own, first)
-        return [*after] if (describer, localizer) == before else [gr.skip(), gr.skip()]
+        chosen, example = (describer, localizer), dataset == EXAMPLE.name
+        if example and chosen == first:
+            return [True, *own]
+        if not example and suited and chosen == own:
+            return [False, *first]
+        return [suited and example, gr.skip(), gr.skip()]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
         """Show the next page of results below those that are there. Returns results and last."""
@@ -257,7 +262,8 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     hiding = [form.describer_model, form.server, form.vocabulary, form.prompts]
     hiding += [form.localizer_model, form.wrong, form.shifted]
     hiding += [*(getattr(form, name) for name in LEVERS), form.tokens]
-    form.dataset.change(page.suit_annotators, [form.dataset, *kinds], kinds, **LIGHT)
+    suited = gr.State(False)
+    form.dataset.change(page.suit_annotators, [form.dataset, suited, *kinds], [suited, *kinds], **LIGHT)
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
         page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered

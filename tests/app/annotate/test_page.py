@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -202,6 +203,16 @@ def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Pa
     assert "value" not in field("", "photo") and "value" not in field("http://127.0.0.1:9/v1")
     add_server(services.settings.home, "http://127.0.0.1:8001/v1")
     assert "value" not in field("") and len(field("")["choices"]) == 2
+
+
+def test_annotators_that_a_person_has_chosen_stay_whatever_data_set_opens_late(tmp_path: Path) -> None:
+    page = AnnotatePage(fake_services(tmp_path))
+    first, of_example = ("photo", "photo"), ("sample", "sample")
+    assert page.suit_annotators("drawn", False, *of_example) == [False, gr.skip(), gr.skip()]  # a person chose them
+    assert page.suit_annotators("sample-world", False, *first) == [True, *of_example]
+    assert page.suit_annotators("sample-world", True, *of_example) == [True, gr.skip(), gr.skip()]  # asked again
+    assert page.suit_annotators("drawn", True, *of_example) == [False, *first]
+    assert page.suit_annotators("drawn", True, "photo", "sample") == [False, gr.skip(), gr.skip()]
 
 
 @pytest.mark.slow
