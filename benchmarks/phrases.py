@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
@@ -28,13 +30,16 @@ from benchmarks.rows import Benchmark, Finding
 from grain.checkpoint import EMBEDDED, locate
 from grain.data.loader import find_shards, read_records
 from grain.dense.features import words_of
+from grain.photo.phrases import COUNTED, parse_phrase
 from grain.predict import Encoder, load_encoder
 from grain.structures import Array, ImageFeatures, RegionRanking
+from grain.zero_shot import found_regions
 
 SEED = 0
 LONGER_SIDE = 500  # pixels: the files are squares, and are stretched back
 RIGHT_BAR, REACH_BAR, OTHERS_BAR, CHANGED_BAR, SIZE_BAR = 65.0, 90.0, 0.95, 0.75, 30.0
 TYPE_BARS = {"people": 78.0, "clothing": 60.0, "bodyparts": 25.0, "scene": 62.0}
+NUMBER = re.compile(rf"\b(?:{'|'.join(COUNTED)}|\d+) ", re.IGNORECASE)
 STRANGERS = 8  # phrases of other pictures, asked of each
 COLOURS = "black white grey red orange yellow green blue purple pink brown".split()
 SWAPS = dict(
@@ -232,6 +237,43 @@ def auc(present: Sequence[float], absent: Sequence[float]) -> float:
     return float(roc_auc_score(labels, [*present, *absent]))
 
 
+def counted_things() -> Finding:
+    """Phrases with a number and as many boxes, beside the same words without the number: all instances asked for."""
+    found: dict[str, list[list[float]]] = defaultdict(list)
+    right: dict[str, list[list[float]]] = defaultdict(list)
+    for picture in tqdm(pictures(), desc="numbers", unit="photo"):
+        own = {text: boxes for text, _, boxes in picture.mentions if len(boxes) == parse_phrase(text).count > 1}
+        if not own:
+            continue
+        bare = {text: NUMBER.sub("", text, count=1) for text in own}
+        features, ranked = rank("photo", picture.image, texts := list(dict.fromkeys([*own, *bare.values()])))
+        matches = np.zeros_like(ranked.ranking)
+        regions = found_regions(features.boxes_xyxy, matches, ranked, descriptions=texts, instances="all")
+        for asked, wording in ((dict(zip(own, own, strict=True)), "with its number"), (bare, "without it")):
+            pairs = [_matched([each.xyxy for each in regions if each.text == asked[text]], own[text]) for text in own]
+            found[wording].append([each for boxes, _ in pairs for each in boxes])
+            right[wording].append([each for _, regions in pairs for each in regions])
+    table = [
+        {"asked": each, "boxes found %": share(found[each]), "regions right %": share(right[each])} for each in found
+    ]
+    phrases = sum(len(each) for each in found["with its number"])
+    value = share(found["with its number"])
+    assert value is not None
+    return Finding(
+        value[0], None, {"photographs, boxes": f"{len(found['with its number'])}, {phrases}", "by wording": table}
+    )
+
+
+def _matched(regions_xyxy: Sequence[Sequence[float]], boxes_xyxy: Array) -> tuple[list[float], list[float]]:
+    """Pair regions and boxes one to one: 1 for each of the boxes, and of the regions, that has its own."""
+    hits = iou(np.array(regions_xyxy, np.float32).reshape(-1, 4), boxes_xyxy) >= IOU
+    rows, columns = linear_sum_assignment(~hits)
+    paired = hits[rows, columns]
+    found, right = np.zeros(hits.shape[1]), np.zeros(hits.shape[0])
+    found[columns[paired]], right[rows[paired]] = 1, 1
+    return found.tolist(), right.tolist()
+
+
 def phrase_names() -> Finding:
     """Class names of photographs that were held out, beside the checkpoint of names alone."""
     data = find_shards(folder("GRAIN_BENCH_NAMES", "manifest.json"), "held_out")
@@ -287,6 +329,14 @@ BENCHMARKS = (
         "",
         SEED,
         phrase_presence,
+    ),
+    Benchmark(
+        "counted_things",
+        "phrases with a number (“two dogs”) and as many boxes, all instances asked for: boxes found at IoU ≥ 0.5",
+        "as measured",
+        "%",
+        SEED,
+        counted_things,
     ),
     Benchmark(
         "phrase_names",

@@ -198,7 +198,8 @@ class LearnedPhotoEncoder:
         plain = fuse(self.fusion, colourless, near)
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
         explained = self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
-        return self.names.place(features.boxes_xyxy, explained, descriptions, among_things=True)
+        chosen = self.names.place(features.boxes_xyxy, explained, descriptions, among_things=True)
+        return self.names.count(features.boxes_xyxy, chosen, descriptions)
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

@@ -32,7 +32,7 @@ from grain.photo.phrases import (
     parse_phrase,
     preload_inflector,
 )
-from grain.photo.places import choose_rows, position_scores
+from grain.photo.places import choose_rows, counted_confidence, position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -138,7 +138,8 @@ class PhotoEncoder:
         ranked = RegionRanking(ranking, at_best(confidence, ranking), confidence)
         lacks = self.lacks_worn(image, features.boxes_xyxy, descriptions)
         explained = self.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
-        return self.place(features.boxes_xyxy, explained, descriptions)
+        placed = self.place(features.boxes_xyxy, explained, descriptions)
+        return self.count(features.boxes_xyxy, placed, descriptions)
 
     def explain(
         self,
@@ -226,6 +227,15 @@ class PhotoEncoder:
             elif not reasons[column]:
                 reasons[column] = f"fewer than {phrase.order} of them are surely here"
         return replace(ranked, ranking=ranking, confidence=confidence, reasons=tuple(reasons))
+
+    def count(self, boxes_xyxy: Array, ranked: RegionRanking, descriptions: Sequence[str]) -> RegionRanking:
+        """Leave to descriptions with a number as many things as they say (see counted_confidence)."""
+        assert ranked.confidence is not None
+        confidence = ranked.confidence.copy()
+        for column, phrase in enumerate(map(self._phrase, descriptions)):
+            best = int(ranked.ranking[:, column].argmax())
+            confidence[:, column] = counted_confidence(boxes_xyxy, confidence[:, column], best=best, count=phrase.count)
+        return replace(ranked, confidence=confidence)
 
     def embed_whole(self, texts: Sequence[str]) -> Array:
         """Embed texts with all of their words, in lower case, [T, E] unit length."""

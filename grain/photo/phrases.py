@@ -43,14 +43,16 @@ _STAYS = _NO_SINGULAR | frozenset(
 )  # singulars that look like plurals; others end in "us" and "is"
 _PLURAL_ENDS = ("skis", "taxis", "bikinis", "corgis", "saris", "kiwis", "safaris", "menus", "gnus", "emus", "tutus")
 _ONE = frozenset("a an one each every this that".split())
-_MANY = (
-    r"these|those|all|both|each|every(?: one)?|several|many|few"
-    r"|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
-)
+COUNTED = {"both": 2} | {
+    word: number
+    for number, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)
+}
+_NUMBER = rf"(?<!\ba )(?<!\ban )(?:{'|'.join(COUNTED)}|\d+)"  # "a two seat sofa" is one
+_MANY = r"these|those|all|each|every(?: one)?|several|many|few"
 _COUNT = re.compile(
-    rf"^(?:(?:an?|the|this|that|some|any|one|{_MANY}|\d+)(?: of(?= (?:the|this|that|these|those) ))? )+"
+    rf"^(?:(?:an?|the|this|that|some|any|{_MANY}|{_NUMBER})(?: of(?= (?:the|this|that|these|those) ))? )+"
 )
-_SEVERAL = re.compile(rf"\b(?:{_MANY}|[2-9]|\d\d+)\b")
+_SEVERAL = re.compile(rf"\b(?:{_MANY}|{'|'.join(word for word in COUNTED if word != 'one')}|[2-9]|\d\d+)\b")
 _HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
@@ -76,7 +78,7 @@ class Phrase:
 
     core: what is looked for, with an article. colours, positions: measured on the regions. worn: colours of what it has
     on or with it, of which a little must be there. denied: what the description says is not there. order: 2 for the
-    second from that side. several: it means more than one.
+    second from that side. several: it means more than one. count: how many it says that there are; 0 if it does not.
     """
 
     core: str
@@ -86,6 +88,7 @@ class Phrase:
     worn: tuple[str, ...] = ()
     order: int = 1
     several: bool = False
+    count: int = 0
 
 
 def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
@@ -106,7 +109,8 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     core = with_article(" ".join(single)) or text
     worn = _worn_colours(words[:end], rest.split())
     several = single != head or bool(_SEVERAL.search(counted))
-    return Phrase(core, tuple(dict.fromkeys([*colours, *predicate])), positions, denied, worn, order, several)
+    colours = list(dict.fromkeys([*colours, *predicate]))
+    return Phrase(core, tuple(colours), positions, denied, worn, order, several, _number(counted))
 
 
 def embedded_words(text: str) -> str:
@@ -196,6 +200,12 @@ def _split_count(text: str) -> tuple[str, str]:
     match = _COUNT.match(text)
     end = match.end() if match else 0
     return text[:end], text[end:]
+
+
+def _number(counted: str) -> int:
+    """Return the number that articles and numbers say first: 2 for "two of the five "; 0 for none."""
+    numbers = (COUNTED.get(word, int(word) if word.isdecimal() else 0) for word in counted.split())
+    return next((number for number in numbers if number), 0)
 
 
 def _head_end(words: Sequence[str]) -> int:

@@ -31,14 +31,14 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
     [
         ("a photo of a dog", Phrase("a dog")),
         ("Dogs.", Phrase("a dog", several=True)),
-        ("the three people", Phrase("a person", several=True)),
+        ("the three people", Phrase("a person", several=True, count=3)),
         ("owl", Phrase("an owl")),
         ("the left dog", Phrase("a dog", (), ("left",))),
         ("a person on the left", Phrase("a person", (), ("left",))),
         ("the person on the right-hand side of the picture", Phrase("a person", (), ("right",))),
         ("the upper left window", Phrase("a window", (), ("top", "left"))),
         ("the biggest boats", Phrase("a boat", (), ("largest",), several=True)),
-        ("two red cars next to a blue bus", Phrase("a car", ("red",), several=True)),
+        ("two red cars next to a blue bus", Phrase("a car", ("red",), several=True, count=2)),
         ("a giraffe standing next to a tree", Phrase("a giraffe")),
         ("a riding helmet", Phrase("a riding helmet")),
         ("slices of cake on a plate", Phrase("a slice of cake", several=True)),
@@ -260,7 +260,7 @@ def test_a_name_that_begins_like_a_denial_is_none(name: str) -> None:
 )
 def test_what_wraps_a_description_is_not_looked_for(text: str) -> None:
     phrase = parse_phrase(text, KNOWN)
-    assert replace(phrase, several=False) == Phrase("a dog", ("red",))
+    assert replace(phrase, several=False, count=0) == Phrase("a dog", ("red",))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_the_words_without_their_wrapping(text: str, asserted: str, denied: str)
     ],
 )
 def test_a_noun_stands_after_all_of_its_colours(text: str, core: str, colours: str) -> None:
-    assert replace(parse_phrase(text, KNOWN), several=False) == Phrase(core, tuple(colours.split()))
+    assert replace(parse_phrase(text, KNOWN), several=False, count=0) == Phrase(core, tuple(colours.split()))
 
 
 @pytest.mark.parametrize(

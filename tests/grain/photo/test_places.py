@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grain.photo.phrases import embedded_words, parse_phrase
-from grain.photo.places import choose_rows, position_scores
+from grain.photo.places import choose_rows, counted_confidence, position_scores
 
 ROW = np.array([[x, 0.4, x + 0.1, 0.6] for x in (0.7, 0.1, 0.5, 0.3)] + [[0.11, 0.4, 0.21, 0.6]], np.float32)
 SURE = np.array([0.9, 0.8, 0.7, 0.2, 0.75], np.float32)  # the fourth is hardly one; the last is the second once more
@@ -47,6 +47,38 @@ def test_what_is_no_order_stays_as_it_is(text: str) -> None:
 )
 def test_several_are_told_from_one(text: str, several: bool) -> None:
     assert parse_phrase(text).several is several
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        *(("two dogs", 2), ("the three dogs", 3), ("4 dogs", 4), ("all five dogs", 5), ("both dogs", 2)),
+        *(("two of the five dogs", 2), ("one dog", 1), ("one of the dogs", 1), ("two dogs on the left", 2)),
+        *(
+            ("a dog", 0),
+            ("the dogs", 0),
+            ("several dogs", 0),
+            ("a two seat sofa", 0),
+            ("a one piece suit", 0),
+            ("dogs with two tails", 0),
+        ),
+    ],
+)
+def test_a_number_of_things_is_read(text: str, count: int) -> None:
+    assert parse_phrase(text).count == count
+
+
+def test_as_many_things_are_meant_as_a_description_counts() -> None:
+    def found(count: int, sure: list[float]) -> list[float]:
+        return counted_confidence(ROW, np.array(sure, np.float32), best=0, count=count).round(3).tolist()
+
+    sure = [0.9, 0.8, 0.7, 0.3, 0.75]  # the last is the second once more
+    assert found(0, sure) == found(1950, sure) == pytest.approx(sure)
+    more = [7 * each / (7 * each + 3 * (1 - each)) for each in sure]
+    assert found(2, sure) == pytest.approx([more[0], more[1], 0, 0, 0], abs=1e-3)
+    assert found(4, sure) == pytest.approx([*more[:3], 0.5, 0], abs=1e-3)
+    assert found(1, sure) == pytest.approx([more[0], 0, 0, 0, 0], abs=1e-3)
+    assert found(3, [0.4, 0.3, 0.2, 0.1, 0.3]) == pytest.approx([0.4, 0.3, 0.2, 0, 0])  # none is surely there
 
 
 @pytest.mark.parametrize(
