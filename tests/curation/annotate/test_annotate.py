@@ -28,6 +28,8 @@ from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory, command_line
 from curation.annotate.trial import try_picture
+from curation.annotate.vlm_boxes import BoxAnswer
+from curation.annotate.vlm_localizer import VlmLocalizer
 from curation.files.home import database_url
 from curation.files.images import GONE
 from curation.ingest.ingest import ingest
@@ -177,6 +179,32 @@ def test_pictures_that_break_a_server_are_marked_and_the_run_goes_on(engine: Eng
     assert len(localizer.asked) == 9
     dropped = "3 failed at describe: the server drops the connection each time"
     assert outcome(engine, config) == ["describe: 9 done, 3 failed", "localize: 9 done", dropped]
+
+
+def test_an_answer_without_boxes_that_can_be_read_is_quarantined_with_its_text_and_not_asked_for_again(
+    engine: Engine, tmp_path: Path
+) -> None:
+    ids = sheets(engine, tmp_path, 6)
+    config = replace(SHEETS, describer=DescriberChoice("vocabulary", vocabulary=("a sheet",)))
+
+    class Answerer:
+        name, asked = "vlm@1", 0
+
+        def ask_each(self, images: Any, questions: Any, most_tokens: int) -> list[BoxAnswer]:
+            self.asked += len(images)
+            labels = ["a dog" if ids.index(image.info[ROW].id) == 2 else "a sheet" for image in images]
+            return [BoxAnswer(f"{label}: [0, 0, 500, 500]", (40, 30), (40, 30)) for label in labels]
+
+    answerer = Answerer()
+    for _ in range(2):
+        factory = AnnotatorFactory(lambda: StubDescriber(), lambda: VlmLocalizer(answerer, "thousand"))
+        assert annotate(engine, config, factory, worker="test") == "done"
+        assert answerer.asked == 6
+    dog = "1 quarantined at localize: the boxes of the answer are of none of the descriptions"
+    assert outcome(engine, config) == ["localize: 5 done, 1 quarantined", dog]
+    with reading(engine) as session:
+        kept = stage_results_of(session, image_ids=ids, recipe=config.works()[0].recipe)[ids[2]]
+    assert kept.raw == ["a dog: [0, 0, 500, 500]"]
 
 
 def test_a_run_of_which_nothing_came_has_failed_and_says_why(engine: Engine, tmp_path: Path) -> None:
