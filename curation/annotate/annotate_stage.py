@@ -124,6 +124,7 @@ class AnnotateStage(StageRun):
         return {
             keys[key].id: self._result(
                 keys[key],
+                copied=True,
                 raw=tuple(result.raw),
                 subject=result.subject,
                 caption=result.caption,
