@@ -1,4 +1,4 @@
-"""Clean a model's answer before it is read: drop its thoughts, unpack fences, tell refusals and "none" from text."""
+"""Prepare a model's answer to be read: drop its thoughts, unpack fences, tell refusals and "none" from text."""
 
 from __future__ import annotations
 

@@ -255,8 +255,8 @@ def _is_description(text: str) -> bool:
 
 def _tidy(item: str) -> str:
     plain = " ".join(item.replace("**", "").split())
-    whole = EMPHASIS.fullmatch(plain.rstrip(".,;"))
-    text = (whole[2] if whole else plain).lstrip(QUOTES).rstrip(f".,; {QUOTES}")
+    marked = EMPHASIS.fullmatch(plain.rstrip(".,;"))
+    text = (marked[2] if marked else plain).lstrip(QUOTES).rstrip(f".,; {QUOTES}")
     named = NAMED.match(text)
     if not named:
         return text

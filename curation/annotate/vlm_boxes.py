@@ -189,8 +189,8 @@ def _entries(answer: str) -> Iterator[tuple[str, list[float]]]:
         except (ValueError, RecursionError):
             continue
         label = next((str(plain[key]) for key in LABELS if type(plain.get(key)) in (str, int)), "")
-        labelled = [(label, plain[key]) for key in KEYS if key in plain][:1]
-        for words, numbers in labelled or plain.items():  # {"bbox_2d": […], "label": …}, or {"a red lid": […], …}
+        boxed = [(label, plain[key]) for key in KEYS if key in plain][:1]
+        for words, numbers in boxed or plain.items():  # {"bbox_2d": […], "label": …}, or {"a red lid": […], …}
             several = numbers if isinstance(numbers, list) and _four(numbers) is None else [numbers]
             for four in filter(None, map(_four, several)):
                 yield words, four
