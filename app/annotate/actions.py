@@ -20,7 +20,7 @@ from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
 from curation.annotate.messages import PreviewedRequest
-from curation.annotate.plan import AnnotationPlan, plan
+from curation.annotate.plan import AnnotationPlan, plan, works_in
 from curation.annotate.registry import DESCRIBERS, LOCALIZERS, DescriberChoice, LocalizerChoice, facts_of, uses_of
 from curation.annotate.sample_annotators import ROW, SampleConfig
 from curation.annotate.servers import add_server
@@ -214,18 +214,25 @@ def preview_messages(
 
 
 def results(services: Services, config: AnnotateConfig, after: int = 0) -> list[ResultView]:
-    """Return a page of annotated pictures of the settings' own recipe.
+    """Return a page of annotated pictures of the settings' own recipe, the last pictures first.
 
     Args:   after: id of the last picture of the page before.
     Raises: UserError: weights are missing, so that the recipe is not known.
     """
-    last = config.works()[-1]
     with reading(services.engine) as session:
         dataset = get_dataset(session, name=config.dataset)
-        if dataset is None:
-            return []
+    if dataset is None:
+        return []
+    last = works_in(services.engine, dataset.id, config)[-1]
+    with reading(services.engine) as session:
         page = stage_result_page(
-            session, dataset_id=dataset.id, recipe=last.recipe, state="done", after=after, limit=PAGE
+            session,
+            dataset_id=dataset.id,
+            recipe=last.recipe,
+            state="done",
+            after=after,
+            backwards=True,  # a run goes through the pictures in their order: what it has just done is seen
+            limit=PAGE,
         )
         ids = [result.image_id for result in page]
         regions = regions_of(session, image_ids=ids, recipe=last.recipe)

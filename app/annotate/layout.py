@@ -34,7 +34,8 @@ LEAD = "Describe every picture of a data set and find the boxes. Progress is sav
 class AnnotateOutputs(NamedTuple):
     """The panels that follow from the form; as components, and as their values.
 
-    last: id of the last result. again: a timer that runs while weights are being read, to look again.
+    last: id of the last result. paged: whether a person has asked for more of them. again: a timer that runs while
+    weights are being read, to look again.
     """
 
     note: Any
@@ -42,6 +43,7 @@ class AnnotateOutputs(NamedTuple):
     command: Any
     results: Any
     last: Any
+    paged: Any
     again: Any
 
 
@@ -116,7 +118,8 @@ def lay_out(dataset: Any) -> AnnotateParts:
                 compare = compare_page.lay_out()
         with gr.Column(elem_classes="card recognised", min_width=280):
             trial = _trial_fields()
-    outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.Timer(TICK_SECONDS, active=False))
+    again = gr.Timer(TICK_SECONDS, active=False)
+    outputs = AnnotateOutputs(note, plan, command, results, gr.State(0), gr.State(False), again)
     return AnnotateParts(form, gr.State([]), outputs, imports, start, jobs, more, trial, compare)
 
 

@@ -72,14 +72,14 @@ class AnnotatePage:
 
         form = AnnotateForm.of(values)
         if not form.dataset:
-            return list(AnnotateOutputs("", NO_DATASET, "", "", 0, gr.Timer(active=False)))
+            return list(AnnotateOutputs("", NO_DATASET, "", "", 0, False, gr.Timer(active=False)))
         try:
             config = actions.config_of(self.services, form, person_of(request))
             plan = actions.plan_of(self.services, config)
             views = actions.results(self.services, config)
         except UserError as error:
             again = gr.Timer(active=isinstance(error, WeightsUnreadError))
-            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0, again))
+            return list(AnnotateOutputs(notice(error.sentence), "", "", "", 0, False, again))
         return list(
             AnnotateOutputs(
                 "",
@@ -87,14 +87,15 @@ class AnnotatePage:
                 panels.command_panel(config),
                 panels.results_panel(views, self.services.settings.home),
                 views[-1].image.id if views else 0,
+                False,
                 gr.Timer(active=False),
             )
         )
 
-    def show_progress(self, request: gr.Request, last: int, *values: Any) -> list[Any]:
+    def show_progress(self, request: gr.Request, paged: bool, *values: Any) -> list[Any]:
         """Show what a job has changed; results that a person has paged through stay. Returns outputs."""
         now = AnnotateOutputs(*self.show(request, *values))
-        return list(now if last <= now.last else now._replace(results=gr.skip(), last=gr.skip()))
+        return list(now._replace(results=gr.skip(), last=gr.skip(), paged=gr.skip()) if paged else now)
 
     def show_fields(self, describer: str, localizer: str, server: str | None) -> list[Any]:
         """Show the fields that the chosen annotators use. Returns the fields that may hide."""
@@ -128,7 +129,7 @@ class AnnotatePage:
         return [suited and example, gr.skip(), gr.skip()]
 
     def show_more(self, request: gr.Request, last: int, results: str, *values: Any) -> list[Any]:
-        """Show the next page of results below those that are there. Returns results and last."""
+        """Show the next page of results below those that are there. Returns results, last and paged."""
         from app.annotate import actions, panels
 
         try:
@@ -136,11 +137,11 @@ class AnnotatePage:
             views = actions.results(self.services, config, after=last)
         except UserError as error:
             warn(error)
-            return [gr.skip(), gr.skip()]
+            return [gr.skip()] * 3
         if not views:
             gr.Info("These are all results so far.", title="The end")
-            return [gr.skip(), gr.skip()]
-        return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id]
+            return [gr.skip()] * 3
+        return [results + str(panels.results_panel(views, self.services.settings.home)), views[-1].image.id, True]
 
     def show_left_out(self, dataset: str | None) -> list[Any]:
         """Show which files imports left out of the data set, and why. Returns left_out, save."""
@@ -266,7 +267,10 @@ def _wire_form(app: gr.Blocks, page: AnnotatePage, parts: AnnotateParts) -> None
     form.dataset.change(page.suit_annotators, [form.dataset, suited, *kinds], [suited, *kinds], **LIGHT)
     gr.on([kind.change for kind in kinds], page.show_fields, [*kinds, form.server], hiding, **LIGHT)
     parts.more.click(
-        page.show_more, [outputs.last, outputs.results, *fields], [outputs.results, outputs.last], **ordered
+        page.show_more,
+        [outputs.last, outputs.results, *fields],
+        [outputs.results, outputs.last, outputs.paged],
+        **ordered,
     )
     trial.preview.click(
         page.preview_messages, [trial.number, trial.upload, *fields], [trial.trial, trial.note], **LIGHT
@@ -297,5 +301,5 @@ def _wire_jobs(page: AnnotatePage, parts: AnnotateParts) -> None:
     # a job changes the data sets, the plan and the results
     there = [form.dataset, parts.known]
     jobs.change(page.refresh_data_sets, there, there, **LIGHT).then(
-        page.show_progress, [parts.outputs.last, *fields], [*parts.outputs], **in_order("annotate")
+        page.show_progress, [parts.outputs.paged, *fields], [*parts.outputs], **in_order("annotate")
     )

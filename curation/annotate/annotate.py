@@ -14,7 +14,7 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from curation.annotate.annotate_stage import AnnotateStage
-from curation.annotate.plan import all_failed, outcome
+from curation.annotate.plan import all_failed, outcome, works_in
 from curation.annotate.runs import find_dataset, open_run, stop_on_signals, worker_name
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import StageProgress
@@ -47,7 +47,7 @@ def annotate(
     Raises: UserError: no such data set, weights are missing, or no picture can be described now.
     """
     dataset = find_dataset(engine, config.dataset)
-    works = [work for work in config.works() if work.stage in only]
+    works = [work for work in works_in(engine, dataset.id, config) if work.stage in only]
     with open_run(engine, dataset, config, settings=asdict(config), works=works, worker=worker, job_id=job_id) as run:
         stages = (AnnotateStage(run.context(work), config=config, annotators=annotators) for work in works)
         if all(stage.run(report, stop) for stage in stages):

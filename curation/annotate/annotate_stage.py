@@ -10,7 +10,8 @@ from PIL import Image as Pictures
 
 from curation.annotate.describe import Describer, DescriberResult
 from curation.annotate.filters import FilterConfig, FilterResult, filter_regions, filter_texts
-from curation.annotate.localize import Localizer
+from curation.annotate.localize import Localizer, UnreadableAnswerError
+from curation.annotate.prompts import storable
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import Make, OpenedPicture, StageContext, StageRun
 from db.engine import reading
@@ -82,9 +83,15 @@ class AnnotateStage(StageRun):
     def _localize(self, localizer: Localizer, opened: Sequence[OpenedPicture]) -> Iterator[NewStageResult]:
         began, keep = time.perf_counter(), self._config.localizer.keep
         texts = self._texts([row.id for row, _ in opened])
-        found = find_regions(
-            localizer, keep, pictures=[picture for _, picture in opened], texts=[list(each) for each in texts]
-        )
+        try:
+            found = find_regions(
+                localizer, keep, pictures=[picture for _, picture in opened], texts=[list(each) for each in texts]
+            )
+        except UnreadableAnswerError as error:
+            if len(opened) > 1:
+                raise  # they are tried again one by one, with the answers that they carry
+            yield self._result(opened[0][0], state="quarantined", reason=str(error), raw=(storable(error.text),))
+            return
         seconds = (time.perf_counter() - began) / len(opened)
         for (row, _), ids, (_, regions) in zip(opened, texts, found, strict=True):
             yield self._result(
@@ -117,6 +124,7 @@ class AnnotateStage(StageRun):
         return {
             keys[key].id: self._result(
                 keys[key],
+                copied=True,
                 raw=tuple(result.raw),
                 subject=result.subject,
                 caption=result.caption,

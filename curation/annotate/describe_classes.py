@@ -96,7 +96,7 @@ def names_in(source: Path) -> list[str]:
         if source.is_dir():
             names = sorted(path.name for path in source.iterdir() if path.is_dir())
         else:
-            names = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+            names = [line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source} cannot be read: expected a folder, or a text file of class names") from error
     return list(dict.fromkeys(filter(None, names)))

@@ -30,6 +30,15 @@ TEXTS_AT_ONCE = 256
 MOST_REMEMBERED = 20_000  # text embeddings
 
 
+class UnreadableAnswerError(ValueError):
+    """A model's answer about a picture from which no boxes can be read; text: the answer as it came."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """reason: why, in a sentence that many pictures can share."""
+        super().__init__(reason)
+        self.text = text
+
+
 class Localizer(Protocol):
     """A model that finds descriptions in pictures."""
 
@@ -47,6 +56,7 @@ class Localizer(Protocol):
 
         Args:    pictures: upright RGB. descriptions: of each picture; a picture may have none.
         Returns: of each picture its regions: index the row of the description, score a probability in [0, 1].
+        Raises:  UnreadableAnswerError: the answer about one of the pictures cannot be read.
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from curation.annotate.registry import StageWork
 from curation.annotate.runs import find_dataset
@@ -18,7 +18,10 @@ RUNS_FOR_PACE = 20  # that a pace is looked for in
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The progress of a data set at one stage. left: pictures. seconds: for them, None where no run tells."""
+    """The progress of a data set at one stage.
+
+    left: pictures that can still come to it. seconds: for them, None where no run tells.
+    """
 
     work: StageWork
     counts: StageCounts
@@ -40,12 +43,32 @@ class AnnotationPlan:
         return None if None in known else sum(seconds for seconds in known if seconds is not None)
 
 
+def works_in(engine: Engine, dataset_id: int, config: AnnotateConfig) -> tuple[StageWork, ...]:
+    """Return the stages of a run, each under the recipe that its results have in a data set.
+
+    That is the former one where an earlier release worked there with the same settings: what is done stays done.
+    Raises: UserError: weights are not on this machine.
+    """
+    works = config.works()
+    recipes = [recipe for work in works if work.former for recipe in (work.recipe, work.former)]
+    if not recipes:
+        return works
+    with reading(engine) as session:
+        counts = plan_counts(session, dataset_id=dataset_id, recipes=recipes)
+    begun = {recipe for recipe, found in counts.items() if found != StageCounts()}
+    return tuple(
+        replace(work, recipe=work.former) if work.former in begun and work.recipe not in begun else work
+        for work in works
+    )
+
+
 def plan(engine: Engine, config: AnnotateConfig) -> AnnotationPlan:
     """Count what is done already and what is left, stage by stage.
 
     Raises: UserError: no such data set. UserError: weights are not on this machine.
     """
-    dataset, works = find_dataset(engine, config.dataset), config.works()
+    dataset = find_dataset(engine, config.dataset)
+    works = works_in(engine, dataset.id, config)
     with reading(engine) as session:
         images = count_images(session, dataset_id=dataset.id)
         counts = plan_counts(session, dataset_id=dataset.id, recipes=[work.recipe for work in works])
@@ -53,7 +76,8 @@ def plan(engine: Engine, config: AnnotateConfig) -> AnnotationPlan:
     stages = []
     for work in works:
         found = counts[work.recipe]
-        left = images - found.done - found.quarantined
+        lost = counts[work.needs].quarantined if work.needs else 0  # they never come to this stage
+        left = images - lost - found.done - found.quarantined
         pace = paces.get(work.recipe)
         stages.append(StagePlan(work, found, left, 0.0 if left == 0 else None if pace is None else left * pace))
     return AnnotationPlan(images, tuple(stages))
@@ -64,7 +88,8 @@ def outcome(engine: Engine, config: AnnotateConfig) -> list[str]:
 
     Raises: UserError: no such data set. UserError: weights are not on this machine.
     """
-    dataset, works = find_dataset(engine, config.dataset), config.works()
+    dataset = find_dataset(engine, config.dataset)
+    works = works_in(engine, dataset.id, config)
     recipes = [work.recipe for work in works]
     with reading(engine) as session:
         counts = plan_counts(session, dataset_id=dataset.id, recipes=recipes)

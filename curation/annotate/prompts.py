@@ -10,14 +10,25 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+from curation.annotate.answer_text import (
+    MOST_ANSWER_CHARACTERS,
+    is_of_the_writer,
+    is_refusal,
+    opens_with_refusal,
+    readable,
+    says_nothing,
+    unbroken,
+    unfenced,
+)
 
 MOST_DESCRIPTIONS = 10  # of one picture
 MOST_WORDS = 16  # of one description: the localizer reads 16 tokens
 MOST_CHARACTERS = 120  # of one description
-MOST_ANSWER_CHARACTERS = 20_000  # of one answer; longer ones are a model that has lost its way
 
 LIST_FORM = (
     f"Write at most {MOST_DESCRIPTIONS} short noun phrases of two to eight words, one a line, "
@@ -83,34 +94,46 @@ class ParsedList:
     left_out: tuple[str, ...] = ()
 
 
-CODE_FENCE = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL)
-MARKER = re.compile(r"^\s*(?:[-*+•‣◦·–—]|\(?(?:\d{1,2}|[a-z])[.)])\s+")  # bullets; 1. 1) (1) a)
+BULLET, NUMBER = "bullet", "number"
+BULLETS = "-+•‣◦·–—▪●■○"  # and *, which emphasises, too
+LETTER = r"[^\W\d_]"
+MARKER = re.compile(
+    rf"(?P<{BULLET}>[{BULLETS}*]\s+|[{BULLETS}](?={LETTER})|\*(?={LETTER}[^*]*$))"  # `- red`, `-red`, `*red`
+    # 1. 1) (1) 1: １． 1、 **1.** a. a) ii. and 1.red, but neither 2.5 cm nor 3 stripes
+    rf"|(?P<{NUMBER}>\*\*\d{{1,3}}[.)]\*\*\s+|\d{{1,3}}[:：]\s+|[(（]?(?:\d{{1,3}}|[a-z]|[ivx]{{2,5}})[.)]\s+"
+    rf"|[(（]?\d{{1,3}}[.)）．、]\s*(?={LETTER}))"
+)
+BOLD = re.compile(r"\*\*[^*]+\*\*")
+EMPHASIS = re.compile(r"([*_`])([^*_`]+)\1")  # of a whole item
 NAMED = re.compile(r"^(\w[\w '/-]{0,39}): +(\S.*)$")  # `lid: red and round`
 SENTENCE_END = re.compile(r"[.!?:]$")
 LAST_SENTENCE = re.compile(r"^.*[.!?](?=\s|$)")
 QUOTES = "\"'“”‘’"
 ARTICLES = ("a", "an", "the")
-DIRECTION_MARKS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}  # they would turn other text around on a page
 
 
 def parse_descriptions(raw: str, *, complete: bool = True) -> ParsedList:
     """Parse a model's answer into short descriptions.
 
-    Read are bullets, numbers, bare lines, JSON lists and objects, and `name: description` in each of them. Text stays
-    text: markup, formulas, paths and addresses in it are characters like any other.
+    Read are bullets, numbers, bare lines, tables of two columns, JSON lists and objects, and `name: description` in
+    each of them, fenced or not, after the model's thoughts. Headings and words for nothing ("None") are left out. Text
+    stays text: markup, formulas, paths and addresses in it are characters like any other.
     Args:   complete: False where the answer was cut at its limit: the last item, perhaps half a phrase, is left out.
-    Raises: ValueError: it is no list of short phrases; the message is the reason.
+    Raises: ValueError: it is no list of short phrases, or a refusal; the message is the reason.
     """
-    text = _readable(raw)
-    fenced = CODE_FENCE.match(text)
-    text = fenced[1].strip() if fenced else text
+    text = readable(raw)
+    if opens_with_refusal(text):
+        raise ValueError("the answer is a refusal")
+    text = _after_opening(unfenced(text))
     items = list(_json_items(text) if text.startswith(("[", "{")) else _lines(text))
+    if items and is_refusal(items[0]):
+        raise ValueError("the answer is a refusal")
     finished = items if complete else items[:-1]
     found: dict[str, str] = {}
     left_out: list[str] = []
     for item in finished:
         description = _tidy(item)
-        if not _is_short(description) or len(found) == MOST_DESCRIPTIONS:
+        if not _is_description(description) or len(found) == MOST_DESCRIPTIONS:
             left_out.append(item)
         else:
             found.setdefault(same_text(description), description)
@@ -122,9 +145,13 @@ def parse_descriptions(raw: str, *, complete: bool = True) -> ParsedList:
 def parse_sentence(raw: str, *, complete: bool = True) -> str:
     """Join a model's answer into one line; keep only the finished sentences of one that was cut at its limit.
 
-    Raises: ValueError: it is no text, or no sentence ended; the message is the reason.
+    Raises: ValueError: it is no text, a refusal or a word for nothing, or no sentence ended; the message is the reason.
     """
-    text = " ".join(_readable(raw).split())
+    text = " ".join(readable(raw).split())
+    if is_refusal(text):
+        raise ValueError("the answer is a refusal")
+    if says_nothing(text):
+        raise ValueError("the answer is a word for nothing")
     if complete:
         return text
     ended = LAST_SENTENCE.match(text)
@@ -144,22 +171,10 @@ def storable(text: str) -> str:
     return text[:MOST_ANSWER_CHARACTERS].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _readable(raw: str) -> str:
-    text = raw.strip()
-    if not text:
-        raise ValueError("the answer is empty")
-    if len(text) > MOST_ANSWER_CHARACTERS:
-        raise ValueError(f"the answer is longer than the {MOST_ANSWER_CHARACTERS:,} characters accepted")
-    return _unbroken(text)
-
-
-def _unbroken(text: str) -> str:
-    for character in text:
-        code = ord(character)
-        broken = character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs")
-        if (broken and character not in "\n\r\t") or code in DIRECTION_MARKS:
-            raise ValueError(f"the answer holds a broken or control character (U+{code:04X})")
-    return text
+def _after_opening(text: str) -> str:
+    """Return the JSON that a line such as `Here are the features:` opens; any other text as it is."""
+    opening, _, rest = text.partition("\n")
+    return rest.strip() if opening.rstrip().endswith(":") and rest.lstrip().startswith(("[", "{")) else text
 
 
 def _json_items(answer: str) -> Iterator[str]:
@@ -172,7 +187,7 @@ def _json_items(answer: str) -> Iterator[str]:
     if isinstance(data, dict):
         data = [data] if "description" in data else [{"name": key, "description": data[key]} for key in data]
     for item in data:
-        yield _unbroken(_json_item(item))  # JSON spells broken characters with harmless ones
+        yield unbroken(_json_item(item))  # JSON spells broken characters with harmless ones
 
 
 def _json_item(item: Any) -> str:
@@ -184,27 +199,69 @@ def _json_item(item: Any) -> str:
     raise ValueError("the answer is JSON, but no list of texts or of {name, description}")
 
 
-def _lines(text: str) -> list[str]:
-    lines = [line for line in map(str.strip, text.splitlines()) if line]
-    marked = [MARKER.sub("", line) for line in lines if MARKER.match(line)]
-    if marked:
+def _lines(text: str) -> Sequence[str]:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    if any(map(_is_rule, lines)):
+        return [*_table_items([line.strip() for line in lines])]
+    if marked := _marked(lines) or _marked([line.replace("**", "") for line in lines]):
         return marked
+    lines = [line.strip() for line in lines]
     if len(lines) > 1 and lines[0].endswith(":"):
         lines = lines[1:]  # `Here are the features:`
-    if len(lines) < 2 or any(SENTENCE_END.search(line) or len(line.split()) > MOST_WORDS for line in lines):
+    if len(lines) < 2 or any(
+        SENTENCE_END.search(line) or len(line.split()) > MOST_WORDS or is_of_the_writer(line) for line in lines
+    ):
         raise ValueError("the answer is no list: expected short phrases, one a line")
     return lines
 
 
-def _is_short(text: str) -> bool:
+def _marked(lines: Sequence[str]) -> list[str]:
+    """Return the items that have a bullet or a number; what is bold and has items of its own below becomes `name:`."""
+    items: list[str] = []
+    before: tuple[int, str | None] | None = None
+    for line in lines:
+        item = line.lstrip()
+        if not (mark := MARKER.match(item)):
+            continue
+        place = (len(line) - len(item), mark.lastgroup)
+        if items and before and (place[0] > before[0] or place[1] != before[1]) and BOLD.fullmatch(items[-1]):
+            items[-1] += ":"
+        items.append(item[mark.end() :].strip())
+        before = place
+    return items
+
+
+def _is_rule(line: str) -> bool:
+    """Tell whether a line is what stands below the head of a table."""
+    return {"|", "-"} <= {*line} <= {*"|-: \t"}
+
+
+def _table_items(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the rows of a table but its head, as `name: description` where it has two columns besides numbers."""
+    for row, below in pairwise([*lines, ""]):
+        if "|" not in row or _is_rule(row) or _is_rule(below):
+            continue
+        cells = [cell for cell in map(str.strip, row.strip("|").split("|")) if cell and not cell.rstrip(".").isdigit()]
+        if len(cells) > 2:
+            raise ValueError("the answer is a table of more than two columns")
+        yield ": ".join(cells)
+
+
+def _is_description(text: str) -> bool:
+    if text.endswith((":", "：")) or says_nothing(text) or is_of_the_writer(text):
+        return False
     return len(text) <= MOST_CHARACTERS and len(text.split()) <= MOST_WORDS and any(map(str.isalpha, text))
 
 
 def _tidy(item: str) -> str:
-    text = " ".join(item.replace("**", "").split()).lstrip(QUOTES).rstrip(f".,; {QUOTES}")
+    plain = " ".join(item.replace("**", "").split())
+    marked = EMPHASIS.fullmatch(plain.rstrip(".,;"))
+    text = (marked[2] if marked else plain).lstrip(QUOTES).rstrip(f".,; {QUOTES}")
     named = NAMED.match(text)
     if not named:
         return text
     name, description = named[1].strip(), named[2]
+    if name.isdigit() or says_nothing(description):
+        return description
     says_it = name.split()[-1].casefold() in description.casefold().split()
     return description if says_it else f"{name}, {description}"

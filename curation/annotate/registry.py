@@ -19,7 +19,7 @@ from curation.annotate import annotator_specs, model_facts
 from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings, check_levers
 from curation.annotate.annotator_specs import AnnotatorSpec
 from curation.annotate.describe import Describer
-from curation.annotate.localize import Localizer
+from curation.annotate.localize import LocalizeConfig, Localizer
 from curation.annotate.model_facts import ModelFacts
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ class DescriberRow:
 
 @dataclass(frozen=True)
 class LocalizerRow:
-    """A kind of localizer: see DescriberRow. All of them use boxes and keep, which are part of every recipe."""
+    """A kind of localizer: see DescriberRow. All of them use boxes and keep, which are part of every recipe.
+
+    scores: whether its boxes have scores; without, a threshold and `exclusive` change nothing.
+    """
 
     kind: str
     label: str
     spec: Callable[[LocalizerSettings, SampleConfig], AnnotatorSpec[Localizer]]
     uses: frozenset[str] = frozenset()
     any_picture: bool = True
+    scores: bool = True
     check: Callable[[LocalizerSettings], None] = lambda choice: None
     facts: ModelFacts = model_facts.STAND_IN
 
@@ -189,6 +193,7 @@ _LOCALIZER_ROWS = (
         "boxes from a vision-language model on this machine",
         annotator_specs.vlm_localizer,
         _ATTENTION | _BOXES,
+        scores=False,
         facts=replace(model_facts.QWEN3_VL, families=()),
     ),
     LocalizerRow(
@@ -197,6 +202,7 @@ _LOCALIZER_ROWS = (
         annotator_specs.server_localizer,
         _SERVER | _BOXES,
         any_picture=False,
+        scores=False,
         check=_check_named_server,
         facts=model_facts.SERVER,
     ),
@@ -276,12 +282,16 @@ def _row_of(rows: Mapping[str, Row], kind: str) -> Row:
 
 @dataclass(frozen=True)
 class StageWork:
-    """The work of a stage. source: model@revision. recipe: 64 hex digits. needs: the recipe to be done before."""
+    """The work of a stage. source: model@revision. recipe: 64 hex digits. needs: the recipe to be done before.
+
+    former: the recipe under which earlier releases kept this very work; "" where it is the same (see works_in).
+    """
 
     stage: Stage
     source: str
     recipe: str
     needs: str = ""
+    former: str = ""
 
     def key(self, image_sha256: str) -> str:
         """Return the name of this work on one picture's content, in whatever data set it lies."""
@@ -297,12 +307,17 @@ def works_of(describer: DescriberChoice, localizer: LocalizerChoice, sample: Sam
     first = () if described is None else (described,)
     spec = localizer.row.spec(localizer, sample)
     source = spec.source()
-    settings = {**spec.settings, "boxes": asdict(localizer.boxes), "keep": asdict(localizer.keep)}
+    needs = described.recipe if described else ""
+    settings = {**spec.settings, "keep": asdict(localizer.keep), "descriptions": needs}
     if described is None:
         settings["vocabulary"] = list(describer.vocabulary)
-    needs = described.recipe if described else ""
-    recipe = _recipe("localize", source, {**settings, "descriptions": needs})
-    return (*first, StageWork("localize", source, recipe, needs))
+    boxes, usual = localizer.boxes, LocalizeConfig()
+    if not localizer.row.scores:  # what changes nothing counts as it is by default: most recipes stay what they were
+        boxes = replace(boxes, threshold=usual.threshold, exclusive=usual.exclusive)
+    recipe, former = (
+        _recipe("localize", source, {**settings, "boxes": asdict(each)}) for each in (boxes, localizer.boxes)
+    )
+    return (*first, StageWork("localize", source, recipe, needs, former="" if former == recipe else former))
 
 
 def make_describer(choice: DescriberChoice, sample: SampleConfig) -> Describer:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from curation.annotate.answer_text import MOST_ANSWER_CHARACTERS, says_nothing, without_thoughts
 from curation.annotate.picture_sizes import Size
-from curation.annotate.prompts import MOST_ANSWER_CHARACTERS, same_text
+from curation.annotate.prompts import same_text
 from user_errors import UserError
 
 Convention = Literal["pixels", "resized", "thousand", "unit", "y-first"]
@@ -50,9 +51,13 @@ BEYOND = 0.05  # of the picture's side; a box that leaves it by more was not wri
 MOST_BOXES = 200  # of one answer
 NUMBER = r"\s*(-?\d{1,7}(?:\.\d{1,20})?)\s*"
 ENTRY = re.compile(r"\{[^{}]{1,2000}\}")
-NAMED_BOX = re.compile(rf"^([^\[\]\n]{{0,300}}?)[:\s]*\[?\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]", re.M)
+BOX = re.compile(rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]|\({NUMBER},{NUMBER}\)\s*,\s*\({NUMBER},{NUMBER}\)")
+TAGS = re.compile(r"</?(?:ref|box|p|answer)>|<\|[a-z_]{1,30}\|>")  # of InternVL, Qwen2-VL and GLM-4V
+MOST_LABEL = 300  # characters
 NOTHING_FOUND = re.compile(r"\[\s*\]")
 NUMBERED = re.compile(r"^\s*\d{1,3}[.)]\s+")
+ONLY_NUMBER = re.compile(r"#?(\d{1,3})[.):]?")
+AROUND = " \t\r\n-–—•*\"'`:,;{}"  # a label
 
 
 @dataclass(frozen=True)
@@ -138,42 +143,71 @@ def parse_boxes(
 ) -> tuple[AnsweredBox, ...]:
     """Read a model's answer: the boxes of the descriptions that were asked about, in its order; others are left out.
 
-    Read are JSON entries, also of a list that was cut or fenced, and lines such as `a red lid: [10, 20, 30, 40]`.
-    Raises: ValueError: it is no list of boxes; the message is the reason.
+    Read are JSON entries, also of a list that was cut or fenced, objects such as `{"a red lid": [10, 20, 30, 40]}`, and
+    lines such as `a red lid: [10, 20, 30, 40], [50, 60, 70, 80]`. A label is a description's words, or its number in
+    the question.
+    Raises: ValueError: it is no list of boxes, or all of them are of something else; the message is the reason.
     """
     if len(answer) > MOST_ANSWER_CHARACTERS:
         raise ValueError(f"the answer is longer than the {MOST_ANSWER_CHARACTERS:,} characters accepted")
+    answer = TAGS.sub("", without_thoughts(answer))
     rows = {same_text(text): row for row, text in reversed([*enumerate(texts)])}
-    found = []
     pairs = [*_entries(answer)] or [*_lines(answer)]
-    for label, numbers in pairs[:MOST_BOXES]:
-        index = 0 if len(texts) == 1 and not label else rows.get(same_text(NUMBERED.sub("", label)))
+    if not pairs:
+        if NOTHING_FOUND.search(answer) or says_nothing(answer):
+            return ()
+        raise ValueError("the answer holds no list of boxes")
+    named = [(_row_of(label, rows, texts), numbers) for label, numbers in pairs[:MOST_BOXES]]
+    if all(index is None for index, _ in named):
+        raise ValueError("the boxes of the answer are of none of the descriptions")
+    found = []
+    for index, numbers in named:
         xyxy = place_box(numbers, convention, sent=sent, seen=seen)
         if index is not None and xyxy is not None:
             found.append(AnsweredBox(index, xyxy))
-    if pairs and not found and not any(place_box(each, convention, sent=sent, seen=seen) for _, each in pairs):
+    if not found:
         raise ValueError(f"no box of the answer lies in the picture when read as {convention!r}")
-    if not pairs and not NOTHING_FOUND.search(answer):
-        raise ValueError("the answer holds no list of boxes")
     return tuple(found)
 
 
+def _row_of(label: str, rows: Mapping[str, int], texts: Sequence[str]) -> int | None:
+    """Return the row of the description that a label means; None where it means none that was asked about."""
+    if len(texts) == 1 and not label:
+        return 0
+    for words in (label, NUMBERED.sub("", label)):
+        if (row := rows.get(same_text(words))) is not None:
+            return row
+    number = ONLY_NUMBER.fullmatch(label.strip())
+    return int(number[1]) - 1 if number and 1 <= int(number[1]) <= len(texts) else None
+
+
 def _entries(answer: str) -> Iterator[tuple[str, list[float]]]:
-    """Yield label and numbers of each JSON object that has a box."""
+    """Yield label and numbers of each box of each JSON object that has some."""
     for entry in ENTRY.findall(answer):
         try:
             plain = json.loads(entry)
         except (ValueError, RecursionError):
             continue
-        numbers = next((plain[key] for key in KEYS if key in plain), None)
-        label = next((plain[key] for key in LABELS if isinstance(plain.get(key), str)), "")
-        if (four := _four(numbers)) is not None:
-            yield label, four
+        label = next((str(plain[key]) for key in LABELS if type(plain.get(key)) in (str, int)), "")
+        boxed = [(label, plain[key]) for key in KEYS if key in plain][:1]
+        for words, numbers in boxed or plain.items():  # {"bbox_2d": […], "label": …}, or {"a red lid": […], …}
+            several = numbers if isinstance(numbers, list) and _four(numbers) is None else [numbers]
+            for four in filter(None, map(_four, several)):
+                yield words, four
 
 
 def _lines(answer: str) -> Iterator[tuple[str, list[float]]]:
-    for label, *numbers in NAMED_BOX.findall(answer):
-        yield label.strip(" -*\"'"), [float(number) for number in numbers]
+    """Yield label and numbers of each box that stands behind its label; further boxes behind one have it, too."""
+    for line in answer.splitlines():
+        label, end = "", 0
+        for number, box in enumerate(BOX.finditer(line)):
+            between = line[end : box.start()].rstrip(" \t[(")
+            words = re.split(r"[\[\]]", between)[-1][-MOST_LABEL:].replace("**", "").strip(AROUND)
+            words = "" if words == "and" else words
+            if number == 0 or (words and label):  # where the first box has no label, labels may stand behind boxes
+                label = words
+            end = box.end()
+            yield label, [float(each) for each in box.groups() if each is not None]
 
 
 def _four(value: Any) -> list[float] | None:

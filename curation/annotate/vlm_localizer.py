@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from curation.annotate.localize import LocalizeConfig, best_apart, check_asked
+from curation.annotate.localize import LocalizeConfig, UnreadableAnswerError, best_apart, check_asked
 from curation.annotate.vlm_boxes import AnsweredBox, BoxAnswer, Convention, box_question, parse_boxes
 from grain.structures import Region
 
@@ -55,8 +55,8 @@ class VlmLocalizer:
     ) -> list[tuple[Region, ...]]:
         """See Localizer.
 
-        Raises: RuntimeError: one picture has no answer. The others carry theirs, so that asking again, one by one,
-                costs nothing for them. DescriberError: none can be answered now.
+        Raises: RuntimeError: one picture has no answer. UnreadableAnswerError: or one that cannot be read. The others
+                carry theirs, so that asking again, one by one, costs nothing. DescriberError: none can be answered now.
         """
         check_asked(pictures, descriptions)
         questions = [box_question(texts, self._convention) if texts else "" for texts in descriptions]
@@ -81,7 +81,10 @@ class VlmLocalizer:
         return found
 
     def _regions(self, answer: BoxAnswer, texts: Sequence[str]) -> tuple[Region, ...]:
-        boxes = parse_boxes(answer.text, texts, self._convention, sent=answer.sent, seen=answer.seen)
+        try:
+            boxes = parse_boxes(answer.text, texts, self._convention, sent=answer.sent, seen=answer.seen)
+        except ValueError as error:
+            raise UnreadableAnswerError(str(error), answer.text) from error
         return tuple(
             Region(each.xyxy, texts[index], SURE, index)
             for index in range(len(texts))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation.annotate.annotate_stage import find_regions, state_of
 from curation.annotate.describe import Describer
-from curation.annotate.localize import Localizer
+from curation.annotate.localize import Localizer, UnreadableAnswerError
 from curation.annotate.registry import (
     DescriberChoice,
     LocalizerChoice,
@@ -180,9 +180,15 @@ class LocalizeActor(StageActor):
             list(dict.fromkeys(item.descriptions if self._work.needs else self._config.describer.vocabulary))
             for item, _ in opened
         ]
-        found = find_regions(
-            localizer, self._config.localizer.keep, pictures=[picture for _, picture in opened], texts=texts
-        )
+        try:
+            found = find_regions(
+                localizer, self._config.localizer.keep, pictures=[picture for _, picture in opened], texts=texts
+            )
+        except UnreadableAnswerError as error:
+            if len(opened) > 1:
+                raise  # they are tried again one by one, with the answers that they carry
+            yield replace(opened[0][0], stage=self.stage, state="quarantined", reason=str(error))
+            return
         for (item, _), (_, regions) in zip(opened, found, strict=True):
             yield replace(
                 item,

@@ -39,6 +39,8 @@ class AnnotationRun(SQLModel, table=True):
 class RunTally(SQLModel, table=True):
     """The counts of one worker of a run at one stage; updated with every image, so that nobody counts millions.
 
+    Results that were copied from equal work are not counted: they take no time.
+
     A row a worker: those of PostgreSQL would queue up for a shared one. Only sums over them mean something, since a
     picture that one worker failed at and another did is taken off in the other's row.
     """

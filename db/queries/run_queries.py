@@ -25,7 +25,10 @@ class StageCounts:
 
 @dataclass(frozen=True)
 class StageTally:
-    """The counts of a run at one stage: images now in one state; seconds and tokens of all tries that ended so."""
+    """The counts of a run at one stage: images that it worked on, now in one state; seconds and tokens of all tries.
+
+    Images whose result was copied from equal work are not among them: they would thin out what an image takes.
+    """
 
     stage: Stage
     state: StageState

@@ -76,7 +76,8 @@ class NewClaim:
 class NewStageResult:
     """The result of a stage on an image; fields as in `db.models.StageResult`.
 
-    descriptions: what a describer said, parsed. regions: what a localizer found. claims: what an auditor judged.
+    copied: of equal work, so that the run's tallies leave it out. descriptions: what a describer said, parsed.
+    regions: what a localizer found. claims: what an auditor judged.
     """
 
     dataset_id: int
@@ -93,6 +94,7 @@ class NewStageResult:
     seconds: float = 0.0
     tokens: int = 0
     run_id: int | None = None
+    copied: bool = False
     descriptions: tuple[str, ...] = ()
     regions: tuple[NewRegion, ...] = ()
     claims: tuple[NewClaim, ...] = ()
@@ -149,15 +151,25 @@ def stage_results_of(session: Session, *, image_ids: Collection[int], recipe: st
 
 
 def stage_result_page(
-    session: Session, *, dataset_id: int, recipe: str, state: StageState, after: int = 0, limit: int = 50
+    session: Session,
+    *,
+    dataset_id: int,
+    recipe: str,
+    state: StageState,
+    after: int = 0,
+    backwards: bool = False,
+    limit: int = 50,
 ) -> Sequence[StageResult]:
     """Return results of a recipe in one state, in the order of their images.
 
-    Args: after: `image_id` of the last result of the page before.
+    Args: after: `image_id` of the last result of the page before. backwards: from the last image to the first.
     """
     mine = (StageResult.dataset_id == dataset_id, StageResult.recipe == recipe, StageResult.state == state)
-    asked = select(StageResult).where(*mine, StageResult.image_id > after)
-    return session.exec(asked.order_by(col(StageResult.image_id)).limit(limit)).all()
+    place = col(StageResult.image_id)
+    asked = select(StageResult).where(*mine)
+    if after:
+        asked = asked.where(place < after if backwards else place > after)
+    return session.exec(asked.order_by(place.desc() if backwards else place).limit(limit)).all()
 
 
 def equal_work(session: Session, *, keys: Collection[str]) -> dict[str, StageResult]:
@@ -221,7 +233,8 @@ def _keep(session: Session, result: NewStageResult, *, token: str, worker: str) 
             setattr(before, name, value)
         session.flush()
         saved_id = before.id
-    _count(session, result, worker, pictures=1, seconds=result.seconds, tokens=result.tokens)
+    if not result.copied:
+        _count(session, result, worker, pictures=1, seconds=result.seconds, tokens=result.tokens)
     return int(saved_id)
 
 

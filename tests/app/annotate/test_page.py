@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import gradio as gr
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from app.access.accounts import PERSON_KEY, Person
+from app.annotate import actions
+from app.annotate.form import DEFAULTS
+from app.annotate.layout import AnnotateOutputs
 from app.annotate.page import AnnotatePage
+from benchmarks.stub_annotators import StubDescriber, StubLocalizer, stubs
+from curation.annotate.annotate import annotate
 from curation.annotate.servers import add_server
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
@@ -25,6 +32,7 @@ from tests.support.waiting import JOB_MS
 
 PICTURES = 120  # enough for a person to see each stage under way
 PAGE = 12  # results
+OWNER = Person("ada", "admin")
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +211,39 @@ def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Pa
     assert "value" not in field("", "photo") and "value" not in field("http://127.0.0.1:9/v1")
     add_server(services.settings.home, "http://127.0.0.1:8001/v1")
     assert "value" not in field("") and len(field("")["choices"]) == 2
+
+
+def test_results_show_what_a_run_has_just_done_until_a_person_pages_through_them(tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    home, engine = services.settings.home, services.engine
+    form = DEFAULTS._replace(dataset="sheets")
+    page, request = AnnotatePage(services), cast(Any, SimpleNamespace(scope={PERSON_KEY: OWNER}))
+
+    def grow(first: int) -> None:
+        place = tmp_path / f"from {first}"
+        place.mkdir()
+        for number in range(first, first + 10):
+            Image.new("RGB", (40, 30), (number, 0, 200)).save(place / f"{number}.png")
+        ingest(engine, place, dataset="sheets", home=home, processes=1)
+        annotate(engine, actions.config_of(services, form, OWNER), stubs(StubDescriber(), StubLocalizer()), worker="w")
+
+    def shown(outputs: list[Any]) -> AnnotateOutputs:
+        return AnnotateOutputs(*outputs)
+
+    grow(0)
+    first = shown(page.show(request, *form))
+    assert (first.last, first.paged) == (1, False)
+    grow(10)
+    views = actions.results(services, actions.config_of(services, form, OWNER))
+    assert [view.image.id for view in views] == [*range(20, 8, -1)]
+    now = shown(page.show_progress(request, False, *form))
+    assert now.last == 9 and now.results != first.results
+    results, last, paged = page.show_more(request, now.last, now.results, *form)
+    assert (last, paged) == (1, True) and len(results) > len(now.results)
+    grow(20)
+    later = shown(page.show_progress(request, True, *form))
+    assert [later.results, later.last, later.paged] == [gr.skip()] * 3, "what a person has paged through stays"
+    assert page.show_more(request, 1, results, *form) == [gr.skip()] * 3
 
 
 def test_annotators_that_a_person_has_chosen_stay_whatever_data_set_opens_late(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import tyro
 from PIL import Image
 from sqlalchemy import delete, func
-from sqlmodel import select
+from sqlmodel import col, select, update
 
 from benchmarks.stub_annotators import StubDescriber, StubLocalizer, stubs
 from curation.annotate.annotate import annotate
@@ -28,6 +28,8 @@ from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.sample_annotators import ROW, SampleConfig, SampleDescriber, SampleLocalizer
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory, command_line
 from curation.annotate.trial import try_picture
+from curation.annotate.vlm_boxes import BoxAnswer
+from curation.annotate.vlm_localizer import VlmLocalizer
 from curation.files.home import database_url
 from curation.files.images import GONE
 from curation.ingest.ingest import ingest
@@ -179,6 +181,32 @@ def test_pictures_that_break_a_server_are_marked_and_the_run_goes_on(engine: Eng
     assert outcome(engine, config) == ["describe: 9 done, 3 failed", "localize: 9 done", dropped]
 
 
+def test_an_answer_without_boxes_that_can_be_read_is_quarantined_with_its_text_and_not_asked_for_again(
+    engine: Engine, tmp_path: Path
+) -> None:
+    ids = sheets(engine, tmp_path, 6)
+    config = replace(SHEETS, describer=DescriberChoice("vocabulary", vocabulary=("a sheet",)))
+
+    class Answerer:
+        name, asked = "vlm@1", 0
+
+        def ask_each(self, images: Any, questions: Any, most_tokens: int) -> list[BoxAnswer]:
+            self.asked += len(images)
+            labels = ["a dog" if ids.index(image.info[ROW].id) == 2 else "a sheet" for image in images]
+            return [BoxAnswer(f"{label}: [0, 0, 500, 500]", (40, 30), (40, 30)) for label in labels]
+
+    answerer = Answerer()
+    for _ in range(2):
+        factory = AnnotatorFactory(lambda: StubDescriber(), lambda: VlmLocalizer(answerer, "thousand"))
+        assert annotate(engine, config, factory, worker="test") == "done"
+        assert answerer.asked == 6
+    dog = "1 quarantined at localize: the boxes of the answer are of none of the descriptions"
+    assert outcome(engine, config) == ["localize: 5 done, 1 quarantined", dog]
+    with reading(engine) as session:
+        kept = stage_results_of(session, image_ids=ids, recipe=config.works()[0].recipe)[ids[2]]
+    assert kept.raw == ["a dog: [0, 0, 500, 500]"]
+
+
 def test_a_run_of_which_nothing_came_has_failed_and_says_why(engine: Engine, tmp_path: Path) -> None:
     sheets(engine, tmp_path, 3)
     (tmp_path / "sheets").rename(tmp_path / "moved")
@@ -274,6 +302,69 @@ def test_equal_pictures_of_another_data_set_are_not_worked_on_again(engine: Engi
         [(row.text, row.x1, row.y2, row.score) for row in found[number]] for number in (first[3], second[0])
     )
     assert mine == theirs and len(mine) == 2
+
+
+def test_copies_of_equal_work_do_not_quicken_the_pace_of_a_plan(engine: Engine, tmp_path: Path) -> None:
+    sheets(engine, tmp_path, 4)
+    run(engine, SHEETS, StubDescriber(), StubLocalizer())
+    sheets(engine, tmp_path, 6, name="others")
+    others = replace(SHEETS, dataset="others")
+    run(engine, others, StubDescriber(), StubLocalizer())
+    (tmp_path / "others").rename(tmp_path / "moved")
+    sheets(engine, tmp_path, 5, name="others", first=20)
+    described, _ = plan(engine, others).stages
+    assert (described.left, described.counts.done) == (5, 6)
+    assert described.seconds == pytest.approx(5 * 0.01)
+
+
+def test_what_is_quarantined_at_describe_is_not_left_at_localize(engine: Engine, tmp_path: Path) -> None:
+    ids = sheets(engine, tmp_path, 5)
+
+    def odd(image: Image.Image) -> DescriberResult | None:
+        return DescriberResult(raw=("x",), problem="no list") if image.info[ROW].id in ids[:2] else None
+
+    assert [stage.left for stage in plan(engine, SHEETS).stages] == [5, 5]
+    run(engine, SHEETS, StubDescriber(odd), StubLocalizer())
+    found = plan(engine, SHEETS)
+    assert [stage.left for stage in found.stages] == [0, 0] and found.seconds == 0
+    names = replace(SHEETS, describer=DescriberChoice("vocabulary", vocabulary=("a sheet",)))
+    other = replace(SHEETS, describer=DescriberChoice("server", model="m", server="http://127.0.0.1:1"))
+    assert [stage.left for stage in plan(engine, names).stages] == [5]
+    assert [stage.left for stage in plan(engine, other).stages] == [5, 5], "another describer's quarantine is its own"
+
+
+def test_boxes_without_scores_are_not_asked_for_again_under_another_threshold(engine: Engine, tmp_path: Path) -> None:
+    ids = sheets(engine, tmp_path, 3)
+
+    def at(threshold: float) -> AnnotateConfig:
+        boxes = LocalizeConfig(threshold=threshold)
+        asked = LocalizerChoice("vlm-server", model="qwen3-vl", server="http://127.0.0.1:1/v1", boxes=boxes)
+        return replace(SHEETS, localizer=asked)
+
+    first, again = StubLocalizer(), StubLocalizer()
+    run(engine, at(0.3), StubDescriber(), first)
+    run(engine, at(0.6), StubDescriber(), again)
+    assert (first.asked, again.asked) == (ids, [])
+
+
+def test_boxes_that_an_earlier_release_found_under_another_threshold_stay_done(engine: Engine, tmp_path: Path) -> None:
+    """There the threshold was part of the recipe."""
+    ids = sheets(engine, tmp_path, 3)
+    boxes = LocalizeConfig(threshold=0.6)
+    config = replace(
+        SHEETS, localizer=LocalizerChoice("vlm-server", model="qwen3-vl", server="http://127.0.0.1:1/v1", boxes=boxes)
+    )
+    run(engine, config, StubDescriber(), StubLocalizer())
+    work = config.works()[1]
+    with transaction(engine) as session:
+        session.exec(update(StageResult).where(col(StageResult.recipe) == work.recipe).values(recipe=work.former))
+    assert [stage.left for stage in plan(engine, config).stages] == [0, 0]
+    sheets(engine, tmp_path, 2, name="new", first=10)
+    ingest(engine, tmp_path / "new", dataset="sheets", home=tmp_path / "home", processes=1)
+    localizer = StubLocalizer()
+    run(engine, config, StubDescriber(), localizer)
+    assert len(localizer.asked) == 2 and not {*localizer.asked} & {*ids}, "new pictures alone"
+    assert outcome(engine, config) == ["describe: 5 done", "localize: 5 done"]
 
 
 def test_what_people_made_of_a_region_stays_in_its_data_set(engine: Engine, tmp_path: Path) -> None:

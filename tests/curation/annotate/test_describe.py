@@ -66,6 +66,36 @@ SECRET = "sk-3f9a-never-shown"
         ("- **Lid**: red and round\n- Star: a blue star", ["Lid, red and round", "a blue star"]),
         ('- "a red lid"\n- A RED LID.\n-  the  red\tlid', ["a red lid"]),
         ("• ein grüner Deckel\n• 赤い蓋", ["ein grüner Deckel", "赤い蓋"]),
+        ('Here they are:\n```json\n["a red lid", "a blue star"]\n```', ["a red lid", "a blue star"]),
+        ('As JSON: ```json\n[\n  "a red lid",\n  "a blue star"\n]\n```\nAsk for more!', ["a red lid", "a blue star"]),
+        ('Here they are:\n["a red lid", "a blue star"]', ["a red lid", "a blue star"]),
+        ("```\n- a red lid\n- a blue star\n```\nLet me know if you need more!", ["a red lid", "a blue star"]),
+        ("- a red lid\n- a blue star\n```\nThat is all.", ["a red lid", "a blue star"]),
+        ("<think>\n1. It has a lid.\n- green?\n</think>\n- a red lid\n- a blue star", ["a red lid", "a blue star"]),
+        ("It has a lid:\n- green?\n</think>\n\n- a red lid", ["a red lid"]),  # the question began the thoughts
+        ("**Lid**\n- red and round\n**1. Star**\n- small", ["red and round", "small"]),
+        (
+            "| Part | Looks |\n|---|:--|\n| Lid | red |\n| Rim | a thin rim |\n\nThat is all.",
+            ["Lid, red", "a thin rim"],
+        ),
+        ("| # | Part | Looks |\n|-|-|-|\n| 1 | Lid | red |", ["Lid, red"]),
+        ("| Feature |\n|---|\n| a red lid |", ["a red lid"]),
+        ("1.a red lid\n2.a blue star", ["a red lid", "a blue star"]),
+        ("1、赤い蓋\n２．青い星", ["赤い蓋", "青い星"]),
+        ("1: a red lid\n2: a blue star", ["a red lid", "a blue star"]),
+        ("**1. a red lid**\n**2. a blue star**", ["a red lid", "a blue star"]),
+        ("i. a red lid\nii. a blue star\niii. a tail\niv. a rim", ["a red lid", "a blue star", "a tail", "a rim"]),
+        ("*a red lid*\n*a blue star*", ["a red lid", "a blue star"]),
+        ("- *a red lid*\n- _a blue star_\n- `a rim`", ["a red lid", "a blue star", "a rim"]),
+        ("*a red lid\n•a blue star", ["a red lid", "a blue star"]),
+        ("2 red stripes\n2.5 cm wide\n3D letters", ["2 red stripes", "2.5 cm wide", "3D letters"]),
+        ("-5 degrees on a sign\nx-ray of a hand", ["-5 degrees on a sign", "x-ray of a hand"]),
+        (
+            "- a sign: no dogs\n- none of it is red\n- N/A on a tag",
+            ["a sign, no dogs", "none of it is red", "N/A on a tag"],
+        ),
+        ("I cannot see its back, but these parts:\n- a red lid\n- a rim", ["a red lid", "a rim"]),
+        ("I'm sorry for the mistake. The list:\n- a red lid\n- a rim", ["a red lid", "a rim"]),
     ],
 )
 def test_lists_of_many_forms_are_read(raw: str, expected: list[str]) -> None:
@@ -87,7 +117,18 @@ def test_lists_of_many_forms_are_read(raw: str, expected: list[str]) -> None:
         (r'["a \ud800 lid"]', "control character (U+D800)"),
         ("The picture shows a cat. It sits on a sofa.", "no list"),
         ("The picture shows a cat.\nIt sits on a sofa.", "no list"),
-        ("I'm sorry, I cannot help with that", "no list"),
+        ("I'm sorry, I cannot help with that", "a refusal"),
+        ("I'm unable to see the image\nPlease provide the picture", "a refusal"),
+        ("I can’t see any picture. Such birds have:\n- a red crest\n- wings", "a refusal"),
+        ("- I cannot see any picture\n- Please upload one", "a refusal"),
+        ("[\"I'm sorry, but I can't assist with that.\"]", "a refusal"),
+        ("I cannot tell what it is\nIt may be a jar", "no list"),
+        ("- None", "no short description"),
+        ("- N/A\n- Markings: none\n- Nothing else.", "no short description"),
+        ("1. **Lid**:\n2. **Star**:", "no short description"),
+        ("| a | b | c |\n|---|---|---|\n| d | e | f |", "a table of more than two columns"),
+        ("<think>\n- a red lid\n- a blue", "cut within the model's thoughts"),
+        ("<think>\n- a red lid\n</think>", "the answer is empty"),
         ('["a red lid"', "cannot be read"),
         ("[" * 15_000, "cannot be read"),
         ("[1, 2]", "no list of texts"),
@@ -129,6 +170,12 @@ def test_items_that_do_not_fit_are_named_and_the_rest_is_kept() -> None:
     assert parsed.left_out == (long.strip(), *many[MOST_DESCRIPTIONS:])
 
 
+def test_headings_and_words_for_nothing_are_left_out_and_named() -> None:
+    nested = parse_descriptions("1. **Lid**:\n   - red and round\n2. **Star**\n   - a blue star\n- None")
+    assert nested.descriptions == ("red and round", "a blue star")
+    assert nested.left_out == ("**Lid**:", "**Star**:", "None")
+
+
 def test_the_last_item_of_a_cut_answer_is_left_out() -> None:
     parsed = parse_descriptions("- a red lid\n- a blue st", complete=False)
     assert (parsed.descriptions, parsed.left_out) == (("a red lid",), ("a blue st",))
@@ -148,6 +195,38 @@ def test_a_caption_that_was_cut_ends_with_its_last_whole_sentence() -> None:
     assert parse_sentence("A lid on a jar") == "A lid on a jar"
     with pytest.raises(ValueError, match="cut before its first sentence ended"):
         parse_sentence("A 3.5 cm lid on a j", complete=False)
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ("<think>\nOne sentence. Let me look.\n</think>\n\nA red lid on a jar.", "A red lid on a jar."),
+        ("A sign says: I cannot swim.", "A sign says: I cannot swim."),
+        ("There is no picture on the wall, none at all.", "There is no picture on the wall, none at all."),
+        ("I cannot tell its kind, but a red bird sits on a branch.", None),
+    ],
+)
+def test_a_caption_is_what_follows_the_models_thoughts(raw: str, sentence: str | None) -> None:
+    assert parse_sentence(raw) == (sentence or raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "I'm sorry, but I can't assist with that request.",
+        "Unfortunately, no image was provided.",
+        "As an AI model, I am unable to view images.",
+        "Please upload the picture.",
+        "I don't see any picture.",
+    ],
+)
+def test_a_refusal_is_no_caption(raw: str) -> None:
+    with pytest.raises(ValueError, match="the answer is a refusal"):
+        parse_sentence(raw)
+    result = read_answers({"stage2": ModelAnswer("- a lid", True, 1, 1), "caption": ModelAnswer(raw, True, 1, 1)}, 0.0)
+    assert (result.descriptions, result.problem, result.raw[1]) == ((), "caption: the answer is a refusal", raw)
+    with pytest.raises(ValueError, match="a word for nothing"):
+        parse_sentence("None.")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def test_classes_are_described_by_their_names_alone_and_wait_for_the_same_review
 def test_names_are_the_lines_of_a_file_or_the_folders(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text(" red panda \n\ncup\ncup\n", encoding="utf-8")
     assert names_in(tmp_path / "names.txt") == ["red panda", "cup"]
+    (tmp_path / "notepad.txt").write_text("magpie\r\ncrow\r\n", encoding="utf-8-sig")
+    assert names_in(tmp_path / "notepad.txt") == ["magpie", "crow"]
     assert names_in(folder) == ["cup", "empty", "pot"]
     (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff")
     for name in ("x.jpg", "nowhere"):

@@ -17,6 +17,7 @@ from curation.annotate.registry import (
     LOCALIZERS,
     DescriberChoice,
     LocalizerChoice,
+    StageWork,
     label_choices,
     make_describer,
     make_localizer,
@@ -70,6 +71,18 @@ def test_a_recipe_stays_what_it_is(
     works = works_of(describer, localizer, sample)
     assert [work.recipe[:8] for work in works] == recipes, "every stored result would be made again"
     assert [work.needs for work in works] == ["", *(work.recipe for work in works[:-1])]
+
+
+def test_what_changes_nothing_for_a_model_without_scores_is_no_part_of_its_recipe() -> None:
+    def work(boxes: LocalizeConfig, kind: str = "vlm-server") -> StageWork:
+        asked = LocalizerChoice(kind, model="Qwen3-VL", server=ADDRESS, boxes=boxes)
+        return works_of(DescriberChoice("vocabulary", vocabulary=("a cup",)), asked, NEVER_WRONG)[-1]
+
+    usual, other = work(LocalizeConfig()), work(LocalizeConfig(threshold=0.5, exclusive=True))
+    assert (usual.recipe[:8], usual.former) == ("96b43c82", ""), "every stored result would be made again"
+    assert (other.recipe, other.former[:8]) == (usual.recipe, "c0c29f31"), "the recipe of earlier releases is known"
+    assert work(LocalizeConfig(nms_iou=0.9)).recipe != usual.recipe != work(LocalizeConfig(most_of_text=2)).recipe
+    assert work(LocalizeConfig(threshold=0.5), "photo").recipe != work(LocalizeConfig(), "photo").recipe
 
 
 def test_recipes_of_weights_in_a_folder_stay_what_they_are(tmp_path: Path) -> None:

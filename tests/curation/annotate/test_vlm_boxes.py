@@ -35,6 +35,7 @@ from curation.annotate.vlm_localizer import VlmLocalizer
 from tests.support.fake_openai import COLOURS, fake_openai, pictures_of
 from user_errors import UserError
 
+PAIR, TWO_STARS = [(0, 0.1), (1, 0.2)], [(1, 0.2), (1, 0.5)]  # index and left edge
 SQUARE = {"sent": (100, 100), "seen": (112, 112)}
 TEXTS = ["a red lid", "a blue star"]
 
@@ -83,7 +84,25 @@ def test_a_box_over_the_edge_is_clipped_and_one_far_beyond_is_of_another_convent
         ('{"box": [10, 20, 30, 40], "name": "1. a red lid"} and more', [(0, 0.1)]),
         ("a red lid[[10, 20, 30, 40]]", [(0, 0.1)]),
         ('- "a blue star": [10, 20, 30, 40]', [(1, 0.1)]),
-        ('[{"bbox_2d": [10, 20, 30, 40], "label": "a dog"}]', []),
+        ('[{"bbox_2d": [10, 20, 30, 40], "label": "1"}, {"bbox_2d": [20, 20, 30, 40], "label": 2}]', PAIR),
+        ('[{"bbox_2d": [[10, 20, 30, 40], [50, 20, 60, 40]], "label": "#2."}]', [(1, 0.1), (1, 0.5)]),
+        (
+            '{"a red lid": [10, 20, 30, 40], "a blue star": [[20, 20, 30, 40], [50, 20, 60, 40]]}',
+            [PAIR[0], *TWO_STARS],
+        ),
+        ('{\n "a red lid": [],\n "a blue star": [\n  [20, 20, 30, 40],\n  [50, 20, 60, 40]\n ]\n}', TWO_STARS),
+        ("<ref>a blue star</ref><box>[[20, 20, 30, 40], [50, 20, 60, 40]]</box>", TWO_STARS),
+        ("<ref>a red lid</ref><box>[[10, 20, 30, 40]]</box><ref>a blue star</ref><box>[[20, 2, 30, 4]]</box>", PAIR),
+        ("<|object_ref_start|>a blue star<|object_ref_end|><|box_start|>(20,20),(30,40)<|box_end|>", [(1, 0.2)]),
+        ("a blue star: [20, 20, 30, 40], [50, 20, 60, 40]", TWO_STARS),
+        ("a blue star[[20, 20, 30, 40],[50, 20, 60, 40]]", TWO_STARS),
+        ("a blue star: [20, 20, 30, 40] and [50, 20, 60, 40]", TWO_STARS),
+        ("1. **a red lid**: [10, 20, 30, 40]\n2. **a blue star**: [20, 20, 30, 40]", PAIR),
+        ('<think>{"bbox_2d": [1, 2, 30, 40], "label": "a red lid"}?</think>a blue star: [20, 20, 30, 40]', PAIR[1:]),
+        ('[{"bbox_2d": [10, 20, 30, 40], "label": "a red lid"}, {"box": [1, 2, 3, 4], "label": "a dog"}]', PAIR[:1]),
+        ("None of these can be seen.", []),
+        ("Nothing.", []),
+        ('{"a red lid": [], "a blue star": []}', []),
         ("There is nothing of these: []", []),
         (
             '[{"bbox_2d": [10, 20, 30, 40], "label": "a red lid"}, {"bbox_2d": [true, 1, 2, 3], "label": "x"}',
@@ -99,6 +118,23 @@ def test_answers_of_many_forms_are_read(answer: str, found: list[tuple[int, floa
 def test_a_single_description_needs_no_label() -> None:
     [box] = parse_boxes('{"bbox_2d": [0, 0, 50, 50]}', ["a lid"], "pixels", **SQUARE)
     assert (box.index, box.xyxy) == (0, (0.0, 0.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("label", ["a dog", "red lid of the jar", "3", "0", "2 red lids"])
+def test_boxes_of_nothing_that_was_asked_about_are_no_answer(label: str) -> None:
+    for answer in (json.dumps([{"bbox_2d": [10, 20, 30, 40], "label": label}]), f"{label}: [10, 20, 30, 40]"):
+        with pytest.raises(ValueError, match="are of none of the descriptions"):
+            parse_boxes(answer, TEXTS, "pixels", **SQUARE)
+
+
+def test_labels_behind_their_boxes_are_not_taken_for_the_next_ones() -> None:
+    with pytest.raises(ValueError, match="are of none of the descriptions"):
+        parse_boxes("[10, 20, 30, 40] a red lid, [20, 20, 30, 40] a blue star", TEXTS, "pixels", **SQUARE)
+
+
+def test_thoughts_without_an_end_hold_no_answer() -> None:
+    with pytest.raises(ValueError, match="cut within the model's thoughts"):
+        parse_boxes("<think>a red lid: [10, 20, 30, 40]", TEXTS, "pixels", **SQUARE)
 
 
 @pytest.mark.parametrize(

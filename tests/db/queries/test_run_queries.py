@@ -320,6 +320,7 @@ def test_a_run_counts_pictures_by_their_last_state_and_all_time_spent(engine: En
         failed = said(1, state="failed", reason="no answer", descriptions=(), run_id=run_id)
         do(session, failed, said(2, run_id=run_id), said(3, run_id=run_id), found(3, run_id=run_id))
         do(session, said(1, run_id=run_id), max_attempts=2, worker="b")
+        do(session, found(1, run_id=run_id, copied=True))  # it took no time
     with reading(engine) as session:
         assert run_tallies(session, run_id=run_id) == [
             StageTally("describe", "done", 3, 1.5, 60),
@@ -414,6 +415,9 @@ def test_results_in_one_state_are_paged_in_the_order_of_their_pictures(engine: E
         first = stage_result_page(session, **page, limit=3)
         rest = stage_result_page(session, **page, after=first[-1].image_id)
         assert [result.image_id for result in [*first, *rest]] == [1, 2, 3, 5, 7]
+        last = stage_result_page(session, **page, backwards=True, limit=3)
+        before = stage_result_page(session, **page, after=last[-1].image_id, backwards=True)
+        assert [result.image_id for result in [*last, *before]] == [7, 5, 3, 2, 1]
         assert [r.reason for r in stage_result_page(session, **(page | {"state": "quarantined"}))] == ["no list"]
         assert list(stage_result_page(session, **(page | {"dataset_id": 2}))) == []
 

@@ -1,0 +1,125 @@
+"""Prepare a model's answer to be read: drop its thoughts, unpack fences, tell refusals and "none" from text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MOST_ANSWER_CHARACTERS = 20_000  # of one answer; longer ones are a model that has lost its way
+DIRECTION_MARKS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}  # they would turn other text around on a page
+
+THOUGHTS = re.compile(r"<think(?:ing)?>|</think(?:ing)?>", re.IGNORECASE)
+FENCED = re.compile(r"^[^\n`]*```[\w-]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^[ \t]*```.*\n?", re.MULTILINE)
+LISTED = re.compile(r"^[ \t]*(?:[-*+•]|\d+[.)])\s", re.MULTILINE)
+
+_SORRY = r"(?:(?:i am|i'm)(?: \w+)? sorry|sorry(?=[,.!;:]|$| (?:but|for|about|i)\b)|(?:my )?apologies|i apologi[sz]e)\b"
+_LEAD = rf"(?:(?:{_SORRY}|unfortunately|as an ai\b)[^.!?\n]{{0,60}}?[,.;:!—–-]+ *(?:but |however,? )?)?"
+_PICTURE = (
+    r"(?:(?:any|the|this|that|your|an?|attached|actual|provided|uploaded) ){0,3}"
+    r"(?:image|picture|photo|file|anything)"
+)
+_CANNOT = (
+    r"(?:i(?: am|'m)(?: \w+)? (?:unable|not able) to|unable to"
+    r"|i (?:can't|cannot|can not|could not|couldn't|won't|will not))(?: \w+ly)?\b"
+)
+_REFUSES = (
+    rf"{_CANNOT} (?:assist|help(?! but)|comply|fulfill?|answer|continue|engage|do (?:that|this))\b"
+    rf"|{_CANNOT} (?:see|view|access|open|process|look at|analy[sz]e|interpret|describe|display) {_PICTURE}"
+    rf"|{_CANNOT} (?:identify|determine|find|see) (?:any|an?|the)"
+    r"(?: (?:primary|main|visual|visible))* (?:subject|features?)\b"
+    rf"|i (?:do not|don't)(?: \w+ly)? (?:see|have|receive)(?: access to| the ability to \w+)? {_PICTURE}"
+    r"|i (?:do not|don't) have (?:access|the (?:ability|capability))\b"
+    r"|please (?:provide|upload|share|send|attach)\b"
+    r"|(?:there (?:is|are|was|were) )?no (?:image|picture|photo|photograph|attachment)s?"
+    r"(?: (?:is|was|were|are|has been|have been))? (?:provided|attached|uploaded|shared|given|included|received)\b"
+)
+REFUSAL = re.compile(rf"{_LEAD}(?:{_REFUSES})", re.IGNORECASE)
+APOLOGY = re.compile(_SORRY, re.IGNORECASE)
+INABILITY = re.compile(rf"{_LEAD}{_CANNOT}", re.IGNORECASE)
+NOTHING = re.compile(
+    r"(?:none|nothing|nil|null|n ?/ ?a|na|not (?:applicable|available)|no(?: visible| other| further| more)* features?)"
+    r"(?: of (?:them|(?:these|those|this|the)(?: (?:listed|given|described|above|following))?(?: \w+)?))?"
+    r"(?: (?:(?:that )?(?:is|are|was|were|can be|could be) )?(?:\w+ )?"
+    r"(?:seen|visible|found|present|here|there|shown|applicable|detected|identified|else))?"
+    r"(?: in (?:the|this) (?:picture|image|photo|photograph))?",
+    re.IGNORECASE,
+)
+ENDS = " \t\r\n.,;:!?()[]*_`\"'“”‘’-–—"
+
+
+def readable(raw: str) -> str:
+    """Return an answer without the model's thoughts.
+
+    Raises: ValueError: it is empty, too long, was cut within thoughts or holds broken characters; the message is the
+            reason.
+    """
+    if len(raw.strip()) > MOST_ANSWER_CHARACTERS:
+        raise ValueError(f"the answer is longer than the {MOST_ANSWER_CHARACTERS:,} characters accepted")
+    text = without_thoughts(raw).strip()
+    if not text:
+        raise ValueError("the answer is empty")
+    return unbroken(text)
+
+
+def without_thoughts(answer: str) -> str:
+    """Return what follows a model's thoughts: `<think>…</think>`, or the end of them where the question began them.
+
+    Raises: ValueError: the answer was cut within its thoughts.
+    """
+    kept, start, inside = "", 0, False
+    for mark in THOUGHTS.finditer(answer):
+        if mark[0].startswith("</"):
+            kept, start = kept if inside else "", mark.end()
+        elif not inside:
+            kept += answer[start : mark.start()]
+        inside = not mark[0].startswith("</")
+    if inside:
+        raise ValueError("the answer was cut within the model's thoughts: give it more tokens")
+    return kept + answer[start:]
+
+
+def unfenced(text: str) -> str:
+    """Return what lies within the code fences of an answer; without any, or where a list is beside them, the text."""
+    inside = "\n".join(block.strip("\n") for block in FENCED.findall(text)).strip()
+    return inside if inside and not LISTED.search(FENCED.sub("", text)) else FENCE.sub("", text).strip()
+
+
+def unbroken(text: str) -> str:
+    """Return a text that can be shown.
+
+    Raises: ValueError: it holds a broken or control character.
+    """
+    for character in text:
+        code = ord(character)
+        broken = character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs")
+        if (broken and character not in "\n\r\t") or code in DIRECTION_MARKS:
+            raise ValueError(f"the answer holds a broken or control character (U+{code:04X})")
+    return text
+
+
+def opens_with_refusal(text: str) -> bool:
+    """Tell whether a text begins, in English, with the refusal to answer or with not seeing a picture.
+
+    "I cannot see the back" and "I'm sorry for the mistake, here is the list" refuse nothing.
+    """
+    return bool(REFUSAL.match(_plain(text)))
+
+
+def is_refusal(text: str) -> bool:
+    """Tell whether a sentence, or an item of a list, is a refusal: it begins like one, or with saying sorry."""
+    return bool(APOLOGY.match(_plain(text))) or opens_with_refusal(text)
+
+
+def is_of_the_writer(text: str) -> bool:
+    """Tell whether an item of a list speaks of what its writer cannot do, and not of a picture."""
+    return bool(INABILITY.match(_plain(text))) or is_refusal(text)
+
+
+def says_nothing(text: str) -> bool:
+    """Tell whether a text is only a word for nothing: "None", "N/A", "None of these can be seen."."""
+    return bool(NOTHING.fullmatch(_plain(text)))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("’", "'").split()).strip(ENDS)
