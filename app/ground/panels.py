@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion
+from app.core.typed_descriptions import split_descriptions
 from app.ground.actions import CheckpointResult
 from app.ground.examples import GroundExample
-from app.ground.typed_texts import split_descriptions
 from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
 from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED

@@ -13,10 +13,11 @@ from app.core.settings import Settings
 from app.evaluate import job as evaluate_job
 from app.evaluate.request import EvaluateRequest, command_line, data_set_choices
 from app.services import Services
+from curation.files.records import Status
 from curation.versions.freeze import FreezeConfig
 from curation.versions.freeze import main as freeze
 from db.engine import reading, transaction
-from db.models import Image, Status
+from db.models import Image
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import image_page
 from db.queries.edit_values import ImageChange
