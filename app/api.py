@@ -211,7 +211,7 @@ class Api:
         return {"regions": rows, "after": found.after}
 
     def decide(self, request: gr.Request, region: int, version: int, verdict: str) -> dict[str, Any]:
-        """Accept, reject or reopen a region. Of two who decide at once, the second gets an error and changes nothing.
+        """Accept, reject or reopen a region. Of two who decide at once, the second changes nothing: see conflict.
 
         Args:
             region: Its id.
@@ -219,7 +219,8 @@ class Api:
             verdict: "accepted", "rejected" or "pending".
 
         Returns:
-            One object: region, and conflict: null, or the version by now, by whom, and how the region is now.
+            One object: region, and conflict: null, or, where the version is outdated and nothing was changed, the
+            version by now, by whom, and how the region is now.
         """
         from app.curate import editor
 

@@ -1,6 +1,7 @@
 """Read descriptions of classes from the JSON of DCLIP and CuPL: strictly, matched to a data set's classes, reported.
 
-The file is {"class": ["description", …]}. Names match whatever their case, spaces, underscores and hyphens.
+The file is {"class": ["description", …]}. Equal names match first; then those that differ by case, spaces and
+punctuation, where only one of either side does. Signs count: C, C++ and C# are three classes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from user_errors import UserError
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_DESCRIPTIONS = 200_000  # ImageNet with CuPL's has 50,000
 FEW = 3  # names shown in a sentence
+JOINTS = re.compile(r"[\s_.,:;!?'’\"“”/()\[\]‐‑–-]+")  # between the words of a name; + and # tell one from another
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class ClassDescriptions:
 
     classes: every class of the data set, in its order -> its descriptions, () where there are none. empty: texts of
     nothing but spaces. duplicates: descriptions of a class that were there before. missing: classes without any.
-    unknown: classes of the file that the data set has not.
+    unknown: classes of the file that the data set has not. ambiguous: classes of the file that could be several of the
+    data set's, or of which several could be one.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -33,6 +38,7 @@ class ClassDescriptions:
     duplicates: int = 0
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
 
     @property
     def texts(self) -> int:
@@ -53,6 +59,11 @@ class ClassDescriptions:
         if self.unknown:
             sentences.append(
                 f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}."
+            )
+        if self.ambiguous:
+            sentences.append(
+                f"{len(self.ambiguous):,} classes of the file are left out, as they match more than one by case, "
+                f"spaces or punctuation: {few_names(self.ambiguous)}; write them as the data set does."
             )
         return sentences
 
@@ -104,21 +115,23 @@ def match_descriptions(
 
     Raises: UserError: none of the classes is in it.
     """
-    by_key = {class_key(name): rows for name, rows in found.items()}
-    known = {class_key(name) for name in class_names}
-    unknown = tuple(name for name in found if class_key(name) not in known)
+    same = matching_names(class_names, tuple(found))
+    left = set(found) - set(same.values())
+    keys = set(map(_loose_key, class_names))
+    unknown = tuple(name for name in found if name in left and _loose_key(name) not in keys)
+    ambiguous = tuple(name for name in found if name in left and _loose_key(name) in keys)
     if len(unknown) == len(found):
         raise UserError(_strangers(unknown, class_names, source))
     classes: dict[str, tuple[str, ...]] = {}
     empty = duplicates = 0
     for name in class_names:
-        texts = [" ".join(text.split()) for text in by_key.get(class_key(name), ())]
+        texts = [" ".join(text.split()) for text in (found[same[name]] if name in same else ())]
         full = [text for text in texts if text]
         classes[name] = tuple(dict.fromkeys(full))
         empty += len(texts) - len(full)
         duplicates += len(full) - len(classes[name])
     missing = tuple(name for name, rows in classes.items() if not rows)
-    return ClassDescriptions(classes, empty, duplicates, missing, unknown)
+    return ClassDescriptions(classes, empty, duplicates, missing, unknown, ambiguous)
 
 
 def _checked(found: object, name: str) -> dict[str, list[str]]:
@@ -149,9 +162,23 @@ def _strangers(unknown: Sequence[str], class_names: Sequence[str], source: str) 
     return f"no class of {source} is one of the data set's ({ours}); its first is {unknown[0][:40]!r}{meant}"
 
 
-def class_key(name: str) -> str:
-    """Return a key that two spellings of a name share."""
-    return re.sub(r"[\W_]+", " ", name).casefold().strip()
+def matching_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Return our name -> theirs: equal names first, then loosely, where one of either side is alone with its key."""
+    found = {name: name for name in set(ours) & set(theirs)}
+    ours_left, theirs_left = ([name for name in dict.fromkeys(names) if name not in found] for names in (ours, theirs))
+    counts = Counter(map(_loose_key, ours_left))
+    by_key: dict[str, list[str]] = {}
+    for name in theirs_left:
+        by_key.setdefault(_loose_key(name), []).append(name)
+    for name in ours_left:
+        key = _loose_key(name)
+        if counts[key] == len(by_key.get(key, ())) == 1:
+            found[name] = by_key[key][0]
+    return found
+
+
+def _loose_key(name: str) -> str:
+    return JOINTS.sub(" ", unicodedata.normalize("NFC", name)).casefold().strip() or name
 
 
 def _kind(value: object) -> str:

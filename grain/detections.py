@@ -66,7 +66,7 @@ def to_csv(results: Sequence[PicturePrediction]) -> str:
     for each in results:
         found, name = each.prediction, _plain(each.name)
         novelty = "" if found.novelty is None else f"{found.novelty:.2f}"
-        for description in found.descriptions:
+        for description in dict.fromkeys(found.descriptions):
             regions = [region for region in found.regions if region.text == description]
             rows: list[tuple[Any, ...]] = [
                 ("yes", f"{region.score:.4f}", *_pixels(region, found)) for region in regions

@@ -380,6 +380,10 @@ class PredictConfig:
 
 def main(config: PredictConfig) -> None:
     """Run the command line. A file of a folder that is no picture is left out with a sentence."""
+    if config.png and config.image.is_dir() and config.png.exists() and not config.png.is_dir():
+        raise UserError(
+            f"expected a folder for --png, as {config.image} is one, got the file {config.png}: name another"
+        )
     predictor = Predictor.from_pretrained(config.checkpoint)
     results: list[PicturePrediction] = []
     for path in _picture_files(config.image):
@@ -413,7 +417,7 @@ def _picture_files(place: Path) -> list[Path]:
 def _predict(predictor: Predictor, image: Image.Image, config: PredictConfig) -> Prediction:
     return predictor.predict(
         image,
-        list(config.description),
+        list(dict.fromkeys(config.description)),
         parse_classes("\n".join(config.class_text)),
         threshold=config.threshold,
         min_confidence=config.min_confidence,
@@ -427,7 +431,6 @@ def _predict(predictor: Predictor, image: Image.Image, config: PredictConfig) ->
 def _write_png(target: Path, drawn: Image.Image, *, source: Path) -> None:
     if target.exists() and target.samefile(source):
         raise UserError(f"expected another file for --png than the picture {source}: it would be overwritten")
-    target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG")
     write_atomically(target, buffer.getvalue())

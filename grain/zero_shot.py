@@ -220,7 +220,8 @@ def found_regions(
 ) -> tuple[Region, ...]:
     """Find the regions of each description, whatever their cosines, in the descriptions' order.
 
-    The description must be present. Without a confidence one region of it is found: a cosine tells no instances.
+    The description must be present; of one that is there twice they are found once. Without a confidence one region of
+    it is found: a cosine tells no instances.
 
     Args: boxes_xyxy: [Q, 4]. matches: [Q, D] cosines. instances: the best region, or all, the surest first, none of
           them a copy or a part of another.
@@ -230,7 +231,7 @@ def found_regions(
     found = []
     present = np.ones(matches.shape[1]) if ranked.presence is None else ranked.presence
     for column, (text, likely) in enumerate(zip(descriptions, present, strict=True)):
-        if likely < MIN_PRESENCE:
+        if likely < MIN_PRESENCE or text in descriptions[:column]:
             continue
         for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
             sure = None if ranked.confidence is None else float(ranked.confidence[row, column])

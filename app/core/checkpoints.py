@@ -13,7 +13,16 @@ from typing import Protocol
 from PIL import Image
 
 from atomic_files import write_atomically
-from grain.checkpoint import MANIFEST, PICKLES, CheckpointError, CheckpointInfo, checkpoint_folder, read_info, verify
+from grain.checkpoint import (
+    DEFAULT_ALPHA,
+    MANIFEST,
+    PICKLES,
+    CheckpointError,
+    CheckpointInfo,
+    checkpoint_folder,
+    read_info,
+    verify,
+)
 from grain.structures import Array, ImageFeatures, Instances, Prediction
 from user_errors import UserError
 
@@ -89,6 +98,11 @@ class Registry:
     def usable(self) -> tuple[Checkpoint, ...]:
         """Return the checkpoints that can be chosen."""
         return tuple(each for each in self.checkpoints() if not each.problem)
+
+    def default_alpha(self, name: str) -> float:
+        """Return a checkpoint's own share of the whole picture in a class's score."""
+        infos = (each.info for each in self.usable() if each.name == name)
+        return next((info.alpha for info in infos if info), DEFAULT_ALPHA)
 
     def find(self, name: str) -> Checkpoint:
         """Return the checkpoint of that name.

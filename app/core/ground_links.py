@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from app.core.settings import Settings
+from app.core.typed_descriptions import typed_descriptions
 from app.core.uploads import RefusedError, browsers_show, picture_path, read_picture, save_picture
 from atomic_files import write_atomically
 from user_errors import UserError, WriteError, sentence
@@ -116,7 +117,7 @@ def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpo
             file = _shown_file(settings.pictures, reader, image)
     except (UserError, OSError) as error:
         raise QuestionError("picture", sentence(error)) from error
-    descriptions = "\n".join(texts[:MOST_TEXTS]) or image.caption
+    descriptions = typed_descriptions(texts[:MOST_TEXTS] or [image.caption])
     return GroundQuestion(str(file), descriptions, "", checkpoint)
 
 

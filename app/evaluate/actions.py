@@ -10,6 +10,7 @@ from typing import cast
 
 from app.access.accounts import Person
 from app.core.ground_links import GroundQuestion, save_question
+from app.core.typed_descriptions import typed_descriptions
 from app.evaluate.request import EvaluateRequest, command_line
 from app.evaluate.results import EvaluationResult, model_of
 from app.jobs.control import NewJob
@@ -51,9 +52,10 @@ def link_to_ground(services: Services, result: EvaluationResult, *, data_set: in
     descriptions = details["descriptions"]
     question = GroundQuestion(
         picture=str(result.folder / "pictures" / Path(one["file"]).name),
-        descriptions="\n".join(descriptions.get(one["true"], [])[:MOST_CLASSES]),
+        descriptions=typed_descriptions(descriptions.get(one["true"], [])[:MOST_CLASSES]),
         classes=json.dumps({name: descriptions.get(name, []) for name in names}, ensure_ascii=False),
         checkpoint=checkpoint,
+        alpha=services.registry.default_alpha(checkpoint),
     )
     return save_question(services.settings, services.engine, question)
 

@@ -14,6 +14,7 @@ from app.core.example_data import GROCERIES, PHOTOGRAPHS
 from app.evaluate.request import SAMPLE_WORLD, SKETCHED, VERSION
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
+from curation.exchange.training_census import trained_statuses
 from curation.files.home import database_url, home_folder
 from curation.sample.world import WorldConfig, write_world
 from curation.versions.versions import read_version
@@ -55,12 +56,18 @@ def world(home: Path, name: str = SAMPLE_WORLD) -> WorldConfig:
 
 
 def export_version(sha256: str, home: Path) -> str:
-    """Export a frozen version as shards; return the split of its pictures with a class, or all where none has one."""
-    name = re.sub(r"[^A-Za-z0-9-]+", "-", read_version(home, sha256).head.dataset)
+    """Export a frozen version as shards; return the split of its pictures with a class, or all where none has one.
+
+    Raises: UserError: there is no such version, it is damaged, or it holds rejected descriptions only.
+    """
+    head = read_version(home, sha256).head
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", head.dataset)
     out = home / "evaluations" / "data" / f"{name}-{sha256[:12]}"
+    statuses = trained_statuses(head)
+    config = ExportConfig("shards", out, version=sha256, statuses=statuses, unreviewed=True, held_out=0.0)
     engine = open_engine(database_url(home))
     try:
-        found = export(engine, home, ExportConfig("shards", out, version=sha256, unreviewed=True, held_out=0.0))
+        found = export(engine, home, config)
     finally:
         engine.dispose()
     return str(out) if found["pictures"].get("novel") else f"{out}#train"

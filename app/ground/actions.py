@@ -12,9 +12,9 @@ from PIL import Image
 
 from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion, QuestionError, find_question, image_question, open_picture
-from app.ground.typed_texts import split_descriptions
+from app.core.typed_descriptions import split_descriptions
 from app.services import Services
-from grain.checkpoint import DEFAULT_ALPHA, CheckpointInfo
+from grain.checkpoint import CheckpointInfo
 from grain.structures import Prediction
 from grain.texts import one_line
 from grain.zero_shot import parse_classes
@@ -99,12 +99,6 @@ def answer(services: Services, question: GroundQuestion) -> GroundAnswer:
         return CheckpointResult(checkpoint, model.info, prediction)
 
     return GroundAnswer(question, image, run(question.checkpoint), run(question.versus) if question.versus else None)
-
-
-def default_alpha(services: Services, checkpoint: str) -> float:
-    """Return a checkpoint's own share of the whole picture in a class's score."""
-    infos = (each.info for each in services.registry.usable() if each.name == checkpoint)
-    return next((info.alpha for info in infos if info), DEFAULT_ALPHA)
 
 
 def embed_class_texts(services: Services, question: GroundQuestion) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ import numpy as np
 from app.access.accounts import Person
 from app.access.permissions import check_server
 from app.core.ground_links import QuestionError, open_picture
+from app.core.typed_descriptions import typed_descriptions
 from app.ground.actions import MOST_DESCRIPTIONS
 from app.services import Services
 from app.ui.frames import Box
@@ -78,7 +79,7 @@ def describe(
 
 def description_lines(described: DescriberResult) -> str:
     """Return its descriptions as the page's field takes them, no more than one run can show."""
-    return "\n".join(described.descriptions[:MOST_DESCRIPTIONS])
+    return typed_descriptions(described.descriptions[:MOST_DESCRIPTIONS])
 
 
 def compare(services: Services, picture: str, prediction: Prediction, *, kind: LocalizerKind) -> list[BoxComparison]:

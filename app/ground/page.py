@@ -19,7 +19,6 @@ from app.ground import annotated_image, overlay, panels
 from app.ground.actions import (
     GroundView,
     answer,
-    default_alpha,
     embed_class_texts,
     linked_question,
     result_json,
@@ -177,7 +176,7 @@ class GroundPage:
         known = {each.name: each for each in self.services.registry.usable()}
         info = known[checkpoint].info if checkpoint in known else None
         versus = info.twin if info and info.twin in known else NO_OTHER
-        return [versus, self.about(checkpoint, versus), default_alpha(self.services, checkpoint)]
+        return [versus, self.about(checkpoint, versus), self.services.registry.default_alpha(checkpoint)]
 
     def about(self, checkpoint: str, versus: str) -> str:
         """Render where the checkpoints come from. Returns about."""
@@ -200,6 +199,7 @@ class GroundPage:
         versus = asked.get("versus") or (question.versus if (linked or restored) and not problem else None)
         if versus is None or versus not in (NO_OTHER, *usable):
             versus = self.choose_checkpoint(chosen)[0]
+        own_alpha = self.services.registry.default_alpha(chosen)
         form = GroundForm(
             picture=question.picture or None,
             descriptions=question.descriptions,
@@ -207,7 +207,7 @@ class GroundPage:
             checkpoint=gr.Dropdown(choices=usable, value=chosen or None),
             versus=gr.Dropdown(choices=[("nothing", NO_OTHER), *((name, name) for name in usable)], value=versus),
             threshold=question.threshold,
-            alpha=question.alpha if (linked and not problem) or restored else default_alpha(self.services, chosen),
+            alpha=question.alpha if (linked and not problem) or restored else own_alpha,
             which="best",
         )
         mark = self._keep(question.picture, request)[0] if question.picture else ""
@@ -307,7 +307,7 @@ class GroundPage:
         Args:
             picture: The picture, an uploaded JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC file.
             descriptions: Short texts to find: a list, as in ["a red lid", "a star"], or one text, a line each; a
-                single line may hold several between commas.
+                single line may hold several between commas, or be one in quotes.
             classes: Classes with their descriptions, one a line, as in "zorbex: a red lid; a star", or an object
                 {"zorbex": ["a red lid", "a star"]}. May be empty.
             checkpoint: "photo" for photographs, "sample" for the rendered sample world, or one of your own.
@@ -325,7 +325,7 @@ class GroundPage:
         """
         # null is no text
         texts = (picture or "", texts_of(descriptions), texts_of(classes), checkpoint or "", NO_OTHER)
-        numbers = (threshold or 0.0, default_alpha(self.services, texts[3]) if alpha is None else alpha)
+        numbers = (threshold or 0.0, self.services.registry.default_alpha(texts[3]) if alpha is None else alpha)
         question = GroundQuestion(*texts, *numbers, one_a_line=isinstance(descriptions, list))
         try:
             return result_json(answer(self.services, question).result, threshold=question.threshold)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from app.core.checkpoints import Checkpoint
 from app.core.ground_links import GroundQuestion
+from app.core.typed_descriptions import split_descriptions
 from app.ground.actions import CheckpointResult
 from app.ground.examples import GroundExample
-from app.ground.typed_texts import split_descriptions
 from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
 from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED
@@ -95,7 +95,7 @@ def several_panel(answers: Sequence[PictureAnswer]) -> str:
 
 def _several_row(answer: PictureAnswer) -> dict[str, object]:
     if answer.found is None:
-        return {"name": answer.path.name, "problem": answer.problem, "found": [], "absent": {}, "far": None}
+        return {"name": answer.name, "problem": answer.problem, "found": [], "absent": {}, "far": None}
     prediction = answer.found.prediction
     index = {text: row for row, text in enumerate(prediction.descriptions)}
     regions = [replace(region, index=index[region.text]) for region in prediction.regions]
@@ -105,7 +105,7 @@ def _several_row(answer: PictureAnswer) -> dict[str, object]:
         if text not in best:
             absent.setdefault(word, []).append(text)
     return {
-        "name": answer.path.name,
+        "name": answer.name,
         "problem": "",
         "frame": regions_frame(answer.uri, regions, width=prediction.width, height=prediction.height),
         "found": [(text, row, best[text]) for text, row in index.items() if text in best],

@@ -6,8 +6,8 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.core.data_uri import picture_uri
@@ -15,6 +15,7 @@ from app.core.ground_links import GroundQuestion, QuestionError, open_picture
 from app.core.settings import Settings
 from app.ground.actions import read_texts
 from app.services import Services
+from curation.ingest.uploads import numbered
 from grain.detections import PicturePrediction
 from grain.preprocess import cut_out
 from user_errors import UserError
@@ -28,9 +29,14 @@ UNSAFE = re.compile(r"[^\w .()-]+")  # in names of files and folders of an archi
 
 @dataclass(frozen=True)
 class PictureAnswer:
-    """One picture of several. problem: why it has no result. uri: as the grid shows it. checkpoint: what looked."""
+    """One picture of several.
+
+    name: of the file, with a number where several have one. problem: why it has no result. uri: as the grid shows it.
+    checkpoint: what looked.
+    """
 
     path: Path
+    name: str
     problem: str = ""
     found: PicturePrediction | None = None
     uri: str = ""
@@ -53,23 +59,28 @@ def ground_files(services: Services, paths: Sequence[str], question: GroundQuest
     descriptions, _ = read_texts(question)
     if not descriptions:
         raise QuestionError("descriptions", "There is nothing to look for: write a description.")
-    for path in map(Path, paths):
-        yield _answer(services, path, question, descriptions=descriptions)
+    for name, path in numbered([Path(path) for path in paths]).items():
+        yield _answer(services, PictureAnswer(path, name), question, descriptions=descriptions)
 
 
-def _answer(services: Services, path: Path, question: GroundQuestion, *, descriptions: list[str]) -> PictureAnswer:
+def _answer(
+    services: Services, picture: PictureAnswer, question: GroundQuestion, *, descriptions: list[str]
+) -> PictureAnswer:
     try:
-        image = open_picture(services.settings, str(path))
+        image = open_picture(services.settings, str(picture.path))
     except QuestionError as error:
-        return PictureAnswer(path, problem=error.sentence)
+        return replace(picture, problem=error.sentence)
     try:
         with services.model_turn:
             model = services.registry.load(question.checkpoint)
             prediction = model.predict(image, descriptions, {}, threshold=question.threshold, instances="all")
     except UserError as error:
         raise QuestionError("checkpoint", error.sentence) from error
-    return PictureAnswer(
-        path, "", PicturePrediction(path.name, prediction), picture_uri(image, SHOWN_SIDE), question.checkpoint
+    return replace(
+        picture,
+        found=PicturePrediction(picture.name, prediction),
+        uri=picture_uri(image, SHOWN_SIDE),
+        checkpoint=question.checkpoint,
     )
 
 
@@ -83,6 +94,8 @@ def crops_zip(settings: Settings, answers: Sequence[PictureAnswer]) -> bytes:
 
     Raises: QuestionError: a picture is no longer there.
     """
+    folders = _distinct_names({each.text: each.text for one in found_of(answers) for each in one.prediction.regions})
+    stems = _distinct_names({each.name: Path(each.name).stem for each in answers})
     buffer, taken = io.BytesIO(), Counter[str]()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for each in answers:
@@ -92,11 +105,22 @@ def crops_zip(settings: Settings, answers: Sequence[PictureAnswer]) -> bytes:
             for region in each.found.prediction.regions:
                 crop = io.BytesIO()
                 cut_out(image, region.xyxy).save(crop, "JPEG", quality=CROP_QUALITY)
-                stem = f"{_file_name(region.text)}/{_file_name(each.path.stem)}"
+                stem = f"{folders[region.text]}/{stems[each.name]}"
                 taken[stem] += 1
                 archive.writestr(f"{stem}-{taken[stem]}.jpg", crop.getvalue())
     return buffer.getvalue()
 
 
-def _file_name(text: str) -> str:
-    return UNSAFE.sub("_", text).strip(" .")[:FOLDER_CHARACTERS].strip(" .") or "_"
+def _distinct_names(texts: Mapping[str, str]) -> dict[str, str]:
+    """Map each key to a name in an archive made of its text; a name that is taken, case aside, gets a number."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for key, text in texts.items():
+        name = base = UNSAFE.sub("_", text).strip(" .")[:FOLDER_CHARACTERS].strip(" .") or "_"
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name.casefold())
+        names[key] = name
+    return names

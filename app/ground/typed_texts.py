@@ -1,10 +1,9 @@
-"""Read what a person types into the page's fields: descriptions, and what the browser kept of them."""
+"""Read what programs send for the page's fields, and what the browser kept of them."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -13,9 +12,7 @@ from typing import Any
 from app.core.ground_links import GroundQuestion
 from app.core.recent_pictures import find_kept_picture, owner_of
 from app.core.settings import Settings
-from grain.zero_shot import parse_descriptions
 
-SEPARATORS = re.compile(r"[,;]|\.(?:\s|$)")  # not the point of "1.5 litres"
 MOST_KEPT_CHARACTERS = 2_000_000  # ImageNet's classes with their descriptions have 500,000
 
 
@@ -31,18 +28,6 @@ class KeptForm:
     versus: str = ""
     threshold: float = 0.0
     alpha: float = 1.0
-
-
-def split_descriptions(text: str, *, one_a_line: bool = False) -> list[str]:
-    """Read a description a line; a single line may hold several, between commas, semicolons or full stops.
-
-    Blank ones are dropped, repeated ones kept once.
-
-    Args: one_a_line: a single line is one description.
-    """
-    lines = parse_descriptions(text)
-    several = len(lines) == 1 and not one_a_line
-    return parse_descriptions("\n".join(SEPARATORS.split(lines[0]))) if several else lines
 
 
 def texts_of(value: str | list[str] | dict[str, list[str]] | None) -> str:

@@ -325,8 +325,6 @@ def _export(services: Services, request: TrainRequest, sha256: str) -> ExportCon
     """Return the export of a version, of the verdicts that it holds, into a folder that other exports do not share."""
     head, _ = peek_state(version_path(services.settings.home, sha256))
     statuses = trained_statuses(head)
-    if not statuses:
-        raise UserError("This version holds rejected descriptions only: freeze one with accepted ones.")
     held_out = _held_out(request.held_out)
     parts = [sha256[:16], request.caption, *(statuses if statuses != ("accepted",) else ())]
     parts += ["unreviewed"] * request.unreviewed + [f"held-out-{held_out:g}"] * (held_out != HELD_OUT)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from app.access.accounts import Person
 from app.core.ground_links import GroundQuestion, QuestionError, save_question
+from app.core.typed_descriptions import typed_descriptions
 from app.jobs.control import NewJob
 from app.jobs.run_logs import METRICS_LOG, WATCHED, Moment, RunLog, moments
 from app.services import Services
@@ -207,8 +208,10 @@ def ground_link(services: Services, job_id: int, name: str, *, versus: str) -> s
     picture = seen.moments[-1].pictures[0] if seen.moments and seen.moments[-1].pictures else None
     if picture is not None:
         file = seen.folder / WATCHED / Path(str(picture["file"])).name
-        texts = "\n".join(str(region["text"]) for region in picture["regions"])
-        question = GroundQuestion(str(file), texts, "", name, versus)
+        texts = typed_descriptions(str(region["text"]) for region in picture["regions"])
+        question = GroundQuestion(
+            str(file), texts, "", name, versus=versus, alpha=services.registry.default_alpha(name)
+        )
         with suppress(QuestionError):
             return "/?" + urlencode({"q": save_question(services.settings, services.engine, question)})
     return "/?" + urlencode({"checkpoint": name} | ({"versus": versus} if versus else {}))

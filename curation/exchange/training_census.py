@@ -14,6 +14,7 @@ from curation.exchange.export_config import Caption, ExportConfig
 from curation.exchange.export_selection import Split, captions_of, select, split_for
 from curation.files.records import PictureRecord, Status
 from curation.versions.state_file import StateHead, peek_state
+from user_errors import UserError
 
 MOST_COUNTED = 20_000  # pictures of a version that are read while somebody waits: about a second
 NOT_REVIEWED = "without a region, which nobody has reviewed"
@@ -55,8 +56,14 @@ class TrainingCensus:
 
 
 def trained_statuses(head: StateHead) -> tuple[Status, ...]:
-    """Return the verdicts of a version whose descriptions are trained on: all that it holds but rejected ones."""
-    return tuple(status for status in head.statuses if status != "rejected")
+    """Return the verdicts of a version whose descriptions are trained and evaluated on: all but rejected ones.
+
+    Raises: UserError: it holds no other.
+    """
+    statuses = tuple(status for status in head.statuses if status != "rejected")
+    if not statuses:
+        raise UserError("This version holds rejected descriptions only: freeze one with accepted ones.")
+    return statuses
 
 
 @lru_cache(maxsize=32)

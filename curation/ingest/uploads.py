@@ -44,6 +44,11 @@ def named(files: Sequence[Path]) -> dict[str, Path]:
             f"{twice} is there twice, and texts or boxes among the files could be of either: choose one folder at a "
             "time, or an archive."
         )
+    return numbered(files)
+
+
+def numbered(files: Sequence[Path]) -> dict[str, Path]:
+    """Return files by name, those whose name was there before with a number, as in a-2.jpg."""
     found: dict[str, Path] = {}
     for file in files:
         name, number = file.name, 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from grain.class_texts import class_key
+from grain.class_texts import matching_names
 from grain.config import ClassTexts
 from user_errors import UserError
 
@@ -169,8 +169,8 @@ def _known_classes(path: Path, shards: Sequence[Path]) -> dict[str, list[str]]:
 
 def _described(found: DataSet, classes: Mapping[str, list[str]]) -> DataSet:
     """Return a data set with the descriptions of a class list, and its classes spelled as there."""
-    spelled = {class_key(name): name for name in classes}
-    names = tuple(spelled.get(class_key(name), name) for name in found.class_names)
+    spelled = matching_names(found.class_names, tuple(classes))
+    names = tuple(spelled.get(name, name) for name in found.class_names)
     return replace(found, class_names=names, classes=classes)
 
 

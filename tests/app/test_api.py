@@ -79,6 +79,7 @@ def test_a_program_annotates_decides_freezes_and_audits(client: Client) -> None:
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     said: dict[str, Any] = {}
     exec(example.replace("http://127.0.0.1:7860", client.src).replace('"photos"', '"drawn"'), said)
+    assert said["done"]["conflict"] is None, "the key that the example reads"
     assert said["first"]["id"] == first["id"] and ended(client, said["job"])["state"] == "done"
     compared = {"dataset": "drawn", "describer": "sample", "pictures": 3}
     with pytest.raises(AppError, match="not compared yet: call /compare_prompts"):

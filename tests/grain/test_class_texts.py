@@ -41,6 +41,34 @@ def test_empty_and_repeated_descriptions_and_strange_classes_are_reported(tmp_pa
     ]
 
 
+@pytest.mark.parametrize(
+    "names", [("Galaxy S24", "Galaxy S24+"), ("C", "C++", "C#"), ("की", "का"), ("Polish", "polish")]
+)
+def test_names_that_differ_by_a_sign_or_by_case_keep_their_own_descriptions(names: tuple[str, ...]) -> None:
+    found = match_descriptions({name: [f"that of {name}"] for name in reversed(names)}, names)
+    assert found.classes == {name: (f"that of {name}",) for name in names} and found.report() == []
+
+
+def test_the_descriptions_of_one_sign_are_not_those_of_another() -> None:
+    with pytest.raises(UserError, match="its first is 'C', did you mean"):
+        match_descriptions({"C": ["plain"]}, ["C#"])
+    with pytest.raises(UserError, match="its first is 'की'"):
+        match_descriptions({"की": ["k-ii"]}, ["का"])
+
+
+def test_a_name_that_could_be_several_classes_is_left_out_and_reported() -> None:
+    found = match_descriptions({"st-bernard": ["a dog"], "mug": ["a cup"]}, ["St. Bernard", "St Bernard", "mug"])
+    assert found.classes == {"St. Bernard": (), "St Bernard": (), "mug": ("a cup",)}
+    found = match_descriptions({"MUG": ["a cup"], "Mug": ["a beaker"], "lid": ["flat"]}, ["mug", "lid"])
+    assert found.classes == {"mug": (), "lid": ("flat",)} and found.unknown == ()
+    assert found.report()[-1] == (
+        "2 classes of the file are left out, as they match more than one by case, spaces or punctuation: MUG, Mug; "
+        "write them as the data set does."
+    )
+    exact = match_descriptions({"MUG": ["a cup"], "mug": ["a beaker"]}, ["mug"])
+    assert exact.classes == {"mug": ("a beaker",)} and exact.ambiguous == ("MUG",)
+
+
 def test_all_is_well_where_nothing_is_said() -> None:
     assert match_descriptions({"a": ["b"]}, ["a"]).report() == []
     assert without_descriptions(["a", "b"]).classes == {"a": (), "b": ()}

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from grain.checkpoint import EMBEDDED, CheckpointError, locate
+from grain.detections import PicturePrediction, to_csv
 from grain.model.encode import TorchEncoder
 from grain.model.pretrained import ModelCard, save_pretrained
 from grain.predict import PredictConfig, Predictor
@@ -19,7 +20,7 @@ from grain.predict import main as predict
 from grain.structures import ImageFeatures
 from tests.support.paths import ROOT
 from tests.support.tiny import FakeEncoder, picture, tiny_config, tiny_model, unit
-from user_errors import UserError
+from user_errors import UserError, WriteError
 
 TEXTS = {"a lid": unit(1, 0, 0), "a star": unit(0, 1, 0), "jar": unit(0, 0, 1), "pot": unit(3, 0, 4)}
 FEATURES = ImageFeatures(
@@ -268,6 +269,31 @@ def test_the_command_line_takes_a_folder_and_leaves_out_what_is_no_picture(
     assert said.err.startswith("left out: ") and "broken.jpg is not a JPEG" in said.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "b.png.png"]
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
+
+
+def test_the_drawn_pictures_of_a_folder_need_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+    picture(1, (30, 20)).save(tmp_path / "a.png")
+    taken = tmp_path / "taken.txt"
+    taken.write_text("mine")
+    config = PredictConfig(tmp_path, ("a lid",), (), str(checkpoint), threshold=-1.0, png=taken)
+    with pytest.raises(UserError, match=r"expected a folder for --png, as .* is one, got the file .*taken.txt: name"):
+        predict(config)
+    with pytest.raises(WriteError, match=r"taken.txt"):
+        predict(replace(config, png=taken / "below"))
+    assert taken.read_text() == "mine"
+
+
+def test_a_description_that_is_asked_twice_is_found_once(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = predictor().predict(picture(0), ["a lid", "a star", "a lid"], {}, threshold=-1.0)
+    assert [region.text for region in found.regions] == ["a lid", "a star"] and found.matches.shape[1] == 3
+    rows = to_csv([PicturePrediction("a.png", found)]).splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == ["a lid", "a star"]
+    picture(1, (30, 20)).save(tmp_path / "a.png")
+    predict(PredictConfig(tmp_path / "a.png", ("a lid", "a lid"), (), str(checkpoint), threshold=-1.0))
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["matches"]["descriptions"] == ["a lid"] and len(answer["regions"]) == 1
 
 
 def test_an_embedded_checkpoint_goes_by_its_name_unless_a_folder_of_that_name_is_there(

@@ -13,6 +13,7 @@ from app.core.settings import Settings
 from app.evaluate import job as evaluate_job
 from app.evaluate.request import EvaluateRequest, command_line, data_set_choices
 from app.services import Services
+from curation.files.records import Status
 from curation.versions.freeze import FreezeConfig
 from curation.versions.freeze import main as freeze
 from db.engine import reading, transaction
@@ -20,7 +21,7 @@ from db.models import Image
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import image_page
 from db.queries.edit_values import ImageChange
-from db.queries.region_queries import regions_of
+from db.queries.region_queries import NewRegion, add_regions, regions_of
 from db.queries.version_queries import list_versions
 from grain.evaluate.evaluate import EvaluateConfig
 from grain.model.pretrained import ModelCard, save_pretrained
@@ -62,9 +63,9 @@ def run(services: Services, spec: str, name: str) -> dict[str, Any]:
     return content
 
 
-def frozen(services: Services, name: str) -> str:
+def frozen(services: Services, name: str, statuses: tuple[Status, ...] = ("accepted",)) -> str:
     """Freeze the data set; what the page calls the version."""
-    freeze(FreezeConfig("lids", name))
+    freeze(FreezeConfig("lids", name, statuses=statuses))
     return dict(data_set_choices(services))[f"lids · {name}"]
 
 
@@ -105,6 +106,25 @@ def test_a_version_without_classes_is_measured_by_its_captions(services: Service
     found = run(services, frozen(services, "bare"), "one")
     assert (found["split"], found["labelled"], found["rows"]) == ("train", 0, [])
     assert found["pictures"] == found["captions"] == 8 and len(found["retrieval"]) == 1
+
+
+@pytest.mark.parametrize("statuses", [("pending", "accepted", "rejected"), ("pending",)])
+def test_a_versions_pending_descriptions_are_measured_as_they_are_trained_on(
+    services: Services, tmp_path: Path, statuses: tuple[Status, ...]
+) -> None:
+    dataset = curated(services.engine, tmp_path / "pictures", described=False)
+    image = pictures(services, dataset)[0]
+    row = NewRegion(image.id, (0.1, 0.1, 0.9, 0.9), "a lid", "entities@1", None, "pending")
+    with transaction(services.engine) as session:
+        add_regions(session, dataset_id=dataset, rows=[row])
+    found = run(services, frozen(services, "drafts", statuses), "one")
+    assert [each["descriptions"] for each in found["grounding"]] == [1]
+
+
+def test_a_version_of_rejected_descriptions_alone_is_one_sentence(services: Services, tmp_path: Path) -> None:
+    curated(services.engine, tmp_path / "pictures")
+    with pytest.raises(UserError, match="holds rejected descriptions only: freeze one with accepted ones"):
+        run(services, frozen(services, "rejected", ("rejected",)), "one")
 
 
 def test_a_version_that_is_not_here_is_one_sentence(services: Services) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from app.access.accounts import LOCAL_PERSON, PERSON_KEY, Person
 from app.access.rules import Role
 from app.core.ground_links import find_question
 from app.core.settings import Settings
+from app.core.typed_descriptions import split_descriptions
 from app.evaluate import actions as evaluate_actions
 from app.evaluate import experiments as evaluate_experiments
 from app.evaluate import job as evaluate_job
@@ -403,6 +405,12 @@ def test_a_picture_opens_on_ground_with_its_classs_descriptions(tmp_path: Path, 
     assert question.descriptions.splitlines() == ["a red lid", "a blue star"]
     assert json.loads(question.classes)["zorbex"] == ["a red lid", "a blue star"]
     assert (question.checkpoint, Path(question.picture).is_file()) == ("tiny", True)
+    assert question.alpha == services.registry.default_alpha("tiny") != 1
+    details = {"data_sets": [{**found.details["data_sets"][0], "descriptions": {"zorbex": ["a red, round lid"]}}]}
+    link = link_to_ground(services, replace(found, details=details), data_set=0, picture=int(row), model="tiny")
+    assert split_descriptions(find_question(services.settings, services.engine, link).descriptions) == [
+        "a red, round lid"
+    ]
     with pytest.raises(UserError, match="was not kept"):
         link_to_ground(services, found, data_set=0, picture=10**6, model="tiny")
 

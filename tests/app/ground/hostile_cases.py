@@ -60,8 +60,8 @@ QUESTION = GroundQuestion("x.png", HOSTILE, f"{HOSTILE.replace(':', '')}: {HOSTI
 
 MODEL = PublishedModel(*[HOSTILE] * 5)
 SEVERAL = (
-    PictureAnswer(Path(HOSTILE.replace("/", "")), "", PicturePrediction(HOSTILE, PREDICTION), "data:,"),
-    PictureAnswer(Path("broken.png"), problem=HOSTILE),
+    PictureAnswer(Path("a.jpg"), HOSTILE, "", PicturePrediction(HOSTILE, PREDICTION), "data:,"),
+    PictureAnswer(Path("broken.png"), HOSTILE, problem=HOSTILE),
 )
 
 

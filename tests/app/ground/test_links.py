@@ -11,12 +11,16 @@ from PIL import Image
 from starlette.requests import Request
 
 from app.access.accounts import LOCAL_PERSON, PERSON_KEY
-from app.core.ground_links import GroundQuestion, find_question, save_question
+from app.core.ground_links import GroundQuestion, find_question, image_question, save_question
+from app.ground.actions import read_texts
 from app.ground.examples import load_examples
 from app.ground.layout import GroundForm
 from app.ground.page import GroundPage
 from app.services import Services
-from tests.support.curated import all_regions, curated
+from db.engine import transaction
+from db.queries.curate_queries import add_region_by_hand
+from db.queries.data_set_queries import NewImage, add_images, create_dataset
+from tests.support.curated import all_regions, curated, sha256_of
 from tests.support.fake_app import fake_services
 
 
@@ -38,6 +42,23 @@ def opened(services: Services, query: str) -> GroundForm:
     )
     found = GroundPage(services, load_examples()).open("", request)
     return GroundForm(*found[: len(GroundForm._fields)])
+
+
+def test_a_single_description_with_commas_stays_one_through_links(services: Services, tmp_path: Path) -> None:
+    path, text = tmp_path / "a.jpg", "a man in a blue, striped shirt"
+    Image.new("RGB", (60, 40), "red").save(path)
+    with transaction(services.engine) as session:
+        dataset = create_dataset(session, name="photos").id
+        image = NewImage(sha256_of(path.read_bytes()), 60, 40, str(path), caption="A man, holding a dog, waits.")
+        add_images(session, dataset_id=dataset, images=[image])
+    asked = image_question(services.settings, services.engine, 1, checkpoint="photo")
+    assert read_texts(asked)[0] == ["A man, holding a dog, waits."]
+    with transaction(services.engine) as session:
+        add_region_by_hand(session, image_id=1, who="ana", xyxy=(0.1, 0.1, 0.9, 0.9), text=text, key="k")
+    asked = image_question(services.settings, services.engine, 1, checkpoint="photo")
+    assert read_texts(asked)[0] == [text]
+    query = save_question(services.settings, services.engine, asked)
+    assert read_texts(find_question(services.settings, services.engine, query))[0] == [text]
 
 
 @pytest.mark.parametrize("versus", ["sample", "sample-clip", ""])

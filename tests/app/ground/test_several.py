@@ -1,3 +1,4 @@
+import csv
 import io
 import zipfile
 from dataclasses import replace
@@ -10,6 +11,7 @@ from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground.panels import several_note, several_panel
 from app.ground.several import MOST_PICTURES, crops_zip, found_of, ground_files
 from app.services import Services
+from grain.detections import to_coco, to_csv
 from tests.support.fake_app import fake_services
 
 QUESTION = GroundQuestion("", "a lid, ../../<b>up</b>", "", "photo", threshold=-1.0)
@@ -30,7 +32,7 @@ def paths(tmp_path: Path) -> list[str]:
 
 def test_each_picture_is_grounded_and_one_that_cannot_be_read_says_so(services: Services, paths: list[str]) -> None:
     answers = list(ground_files(services, paths, QUESTION))
-    assert [each.path.name for each in answers] == ["a.jpg", "notes.jpg", "b.png"]
+    assert [each.name for each in answers] == ["a.jpg", "notes.jpg", "b.png"]
     assert answers[1].problem.startswith("This is not a JPEG") and answers[1].found is None
     results = found_of(answers)
     assert [each.name for each in results] == ["a.jpg", "b.png"]
@@ -67,6 +69,43 @@ def test_crops_are_an_image_folder_whose_names_stay_inside_it(services: Services
         with Image.open(archive.open(names[0])) as crop:
             region = found_of(answers)[0].prediction.regions[0]
             assert crop.size[0] == pytest.approx(120 * (region.xyxy[2] - region.xyxy[0]), abs=1.5)
+
+
+def test_pictures_of_one_name_stay_apart_in_every_result(services: Services, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("cam1/DSC.jpg", "cam2/DSC.jpg", "cam3/DSC.png")]
+    for width, path in enumerate(paths, start=100):
+        path.parent.mkdir()
+        Image.new("RGB", (width, 80), "red").save(path)
+    answers = list(ground_files(services, [*map(str, paths)], replace(QUESTION, descriptions="a lid")))
+    found = found_of(answers)
+    images = to_coco(found)["images"]
+    assert [(image["file_name"], image["width"]) for image in images] == [
+        ("DSC.jpg", 100),
+        ("DSC-2.jpg", 101),
+        ("DSC.png", 102),
+    ]
+    rows = csv.DictReader(io.StringIO(to_csv(found)))
+    assert {(row["file"], row["width"]) for row in rows} == {
+        ("DSC.jpg", "100"),
+        ("DSC-2.jpg", "101"),
+        ("DSC.png", "102"),
+    }
+    assert [name in several_panel(answers) for name in ("DSC.jpg", "DSC-2.jpg", "DSC.png")] == [True] * 3
+    with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, answers))) as archive:
+        stems = {name.rpartition("-")[0] for name in archive.namelist()}
+    assert stems == {"a lid/DSC", "a lid/DSC-2", "a lid/DSC-3"}
+
+
+def test_each_description_has_a_folder_of_its_own_whatever_its_letters(services: Services, paths: list[str]) -> None:
+    long = "a person in a dark coat who walks along the pavement, on the"
+    texts = ["cup + lid", "cup / lid", "CUP _ LID", "🐶", "🐱", f"{long} left side", f"{long} right side"]
+    answers = list(ground_files(services, paths[:1], replace(QUESTION, descriptions="\n".join(texts))))
+    with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, answers))) as archive:
+        folders = [name.split("/")[0] for name in archive.namelist()]
+    regions = [region.text for each in found_of(answers) for region in each.prediction.regions]
+    assert len(folders) == len(regions) and set(regions) == set(texts)
+    assert len({folder.casefold() for folder in folders}) == len(texts)
+    assert folders[:3] == ["cup _ lid", "cup _ lid-2", "CUP _ LID-3"] and folders[3:5] == ["_", "_-2"]
 
 
 def test_crops_of_nothing_are_an_empty_archive(services: Services) -> None:

@@ -7,22 +7,7 @@ from PIL import Image
 
 from app.core.recent_pictures import keep_picture, owner_of
 from app.core.settings import Settings
-from app.ground.typed_texts import kept_question, split_descriptions
-
-
-@pytest.mark.parametrize(
-    ("text", "descriptions"),
-    [
-        ("dog, cat, person", ["dog", "cat", "person"]),
-        ("a dog. a cat. a dog.", ["a dog", "a cat"]),
-        ("a bottle of 1.5 litres; a glass,", ["a bottle of 1.5 litres", "a glass"]),
-        ("a red, round lid\na star", ["a red, round lid", "a star"]),
-        ("  \n a lid \n", ["a lid"]),
-        (" ,;. ", []),
-    ],
-)
-def test_a_line_is_a_description_and_a_single_line_holds_several(text: str, descriptions: list[str]) -> None:
-    assert split_descriptions(text) == descriptions
+from app.ground.typed_texts import kept_question
 
 
 @pytest.fixture

@@ -102,6 +102,15 @@ def test_an_image_folder_is_read_upright_with_spaces_for_underscores(tmp_path: P
     assert [item.open().size for item in data.read(0)] == [(48, 40), (40, 48), (48, 40), (48, 40)]
 
 
+def test_folders_whose_names_differ_by_a_sign_stay_apart_beside_classes_json(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"Galaxy S24": 1, "Galaxy S24+": 1, "coffee_mug": 1})
+    classes = {"Galaxy S24": ["a small phone"], "Galaxy S24+": ["a large phone"], "Coffee Mug": ["a cup"]}
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    data = open_path(tmp_path)
+    assert data.class_names == ("Galaxy S24", "Galaxy S24+", "Coffee Mug") and data.classes == classes
+    assert [item.label for item in data.read(0)] == [0, 1, 2]
+
+
 def test_another_file_gives_another_fingerprint(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a": 2, "b": 1})
     before = open_path(tmp_path).fingerprint
