@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from sqlmodel import Session, create_engine
 from user_errors import DiskFullError, UserError, is_disk_full
 
 __all__ = [
+    "DBAPIError",
     "DatabaseError",
     "DatabaseFullError",
     "Engine",
@@ -38,6 +39,7 @@ BUSY_TIMEOUT_MS = 10_000  # how long a writer waits for another one
 CACHE_KIB = 64 * 1024  # SQLite's page cache of a connection: a big import writes each page once, and late
 UPGRADE_LOCK = 0x4752_4149  # any number, the same in every GRAIN: two that start together upgrade one after the other
 PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # before each further try: a restarted PostgreSQL is back within about two seconds
+LONG_PAUSES_S = (*PAUSES_S, *[5.0] * 12)  # of work of hours: it waits a minute for a database that is away
 # deadlock; serialization failure; the server is stopping, has stopped, is starting
 PASSING_SQLSTATES = {"40P01", "40001", "57P01", "57P02", "57P03"}
 WAL_FIXED_IN = (3, 51, 3)
@@ -110,23 +112,29 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def retrying(engine: Engine, work: Callable[[Session], Result], *, pauses_s: Sequence[float] = PAUSES_S) -> Result:
+def retrying(
+    engine: Engine,
+    work: Callable[[Session], Result],
+    *,
+    pauses_s: Sequence[float] = PAUSES_S,
+    opened: Callable[[Engine], AbstractContextManager[Session]] = transaction,
+) -> Result:
     """Do work in a transaction of its own, and again from its start where the connection broke or a lock timed out.
 
     Args:   work: must be safe to do twice: a connection that is cut during the commit leaves open whether it happened.
-            pauses_s: seconds before each further try.
+            pauses_s: seconds before each further try. opened: opens the session; `reading` for work that only asks.
     Raises: DBAPIError: the last one, when the trouble stays or is not of a kind that passes.
             DatabaseFullError.
     """
     for pause_s in pauses_s:
         try:
-            with transaction(engine) as session:
+            with opened(engine) as session:
                 return work(session)
         except DBAPIError as error:
             if not _passes(error):
                 raise
         time.sleep(pause_s)
-    with transaction(engine) as session:
+    with opened(engine) as session:
         return work(session)
 
 

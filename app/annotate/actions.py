@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from app.core.data_uri import file_to_save
 from app.core.page_values import chosen_dataset
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
+from app.jobs.devices import CPU, GPU
 from app.jobs.imports import ANNOTATIONS, IMPORT
 from app.services import Services
 from curation.annotate.describe import DescribeConfig
@@ -35,7 +36,7 @@ from db.models import RegionRow
 from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
-from grain.hub.weights import check_weights_read
+from grain.hub.weights import SPREAD, check_weights_read
 from user_errors import UserError
 
 KINDS = ("annotate", "compare-prompts", IMPORT, ANNOTATIONS)  # of jobs that the page shows
@@ -177,7 +178,20 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     """
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
     keep_server(services, config.describer.server, config.localizer.server)
-    return services.jobs.submit(NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config)))
+    device, width = slots_of(services.jobs.slots, config.describer, config.localizer)
+    return services.jobs.submit(
+        NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config), device=device, width=width)
+    )
+
+
+def slots_of(slots: Mapping[str, int], *choices: DescriberChoice | LocalizerChoice) -> tuple[str, int]:
+    """Return the device of a job of these annotators, and how many of its slots it takes.
+
+    A GPU, where there is one, for weights that are loaded here; all of its kind for a model that is spread over them.
+    """
+    on_gpu = [choice for choice in choices if "precision" in choice.row.uses] if slots.get(GPU) else []
+    spread = any("device_map" in choice.row.uses and choice.device_map == SPREAD for choice in on_gpu)
+    return (GPU, slots[GPU] if spread else 1) if on_gpu else (CPU, 1)
 
 
 def try_one(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast, get_args
 
 from app.access.accounts import Person
-from app.annotate.actions import config_of, integer_field, keep_server
+from app.annotate.actions import config_of, integer_field, keep_server, slots_of
 from app.annotate.form import AUDITOR_CHOICES, AnnotateForm
 from app.jobs.control import NewJob
 from app.services import Services
@@ -68,7 +68,12 @@ def start(services: Services, config: ComparePromptsConfig, owner: str) -> int:
     config.recipes()
     named_sources(config.sources)
     keep_server(services, config.describer.server)
-    return services.jobs.submit(NewJob(kind="compare-prompts", owner=owner, config=config, argv=command_line(config)))
+    device, width = slots_of(services.jobs.slots, config.describer)
+    return services.jobs.submit(
+        NewJob(
+            kind="compare-prompts", owner=owner, config=config, argv=command_line(config), device=device, width=width
+        )
+    )
 
 
 def comparison(services: Services, config: ComparePromptsConfig) -> PromptComparison | None:

@@ -65,6 +65,8 @@ class Model(Protocol):
 
 
 LoadModel = Callable[[Path], Model]
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""The files of a checkpoint as they were: name, inode, bytes, time of the last change."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Registry:
 
     roots: tuple[Path, ...]
     load_model: LoadModel
-    _loaded: OrderedDict[str, Model] = field(default_factory=OrderedDict)
-    _broken: dict[str, str] = field(default_factory=dict)
+    _loaded: OrderedDict[str, tuple[Stamp, Model]] = field(default_factory=OrderedDict)
+    _broken: dict[str, tuple[Stamp, str]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
@@ -120,18 +122,20 @@ class Registry:
         return checkpoints[name]
 
     def load(self, name: str) -> Model:
-        """Load the model of that name; the last few stay in memory.
+        """Load the model of that name; the last few stay in memory until their files change.
 
         Raises: UserError: no such name, or its files are broken (it is then listed with the reason).
         """
         checkpoint = self.find(name)
         with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(checkpoint)
+            stamp = _stamp(checkpoint.folder)  # what changes while it is loaded is loaded again
+            if name not in self._loaded or self._loaded[name][0] != stamp:
+                self._loaded.pop(name, None)  # two at once might not fit
+                self._loaded[name] = stamp, self._load(checkpoint, stamp)
             self._loaded.move_to_end(name)
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
-            return self._loaded[name]
+            return self._loaded[name][1]
 
     def promote(self, folder: Path, name: str) -> None:
         """Copy a checkpoint to the last root under a name, whole or not at all; Ground then opens with it.
@@ -148,8 +152,6 @@ class Registry:
                 for file in folder.iterdir():
                     if file.is_file() and file.name != MANIFEST:
                         shutil.copyfile(file, place / file.name)
-            self._loaded.pop(name, None)  # what had the name before
-            self._broken.pop(name, None)
             write_atomically(self.roots[-1] / PROMOTED, name)
 
     def promoted(self) -> str:
@@ -159,11 +161,11 @@ class Registry:
         except (OSError, ValueError):
             return ""
 
-    def _load(self, checkpoint: Checkpoint) -> Model:
+    def _load(self, checkpoint: Checkpoint, stamp: Stamp) -> Model:
         try:
             return self.load_model(checkpoint.folder)
         except CheckpointError as error:
-            self._broken[checkpoint.name] = str(error)
+            self._broken[checkpoint.name] = stamp, str(error)
             raise UserError(f"The checkpoint {checkpoint.name} cannot be used: {error}.") from error
 
     def _folders(self) -> Iterator[Path]:
@@ -176,6 +178,13 @@ class Registry:
         if name == str(folder):
             return Checkpoint(name, folder, None, f"another checkpoint is called {folder.name}: rename the folder")
         try:
-            return Checkpoint(name, folder, read_info(folder), self._broken.get(name, ""))
+            broken = self._broken.get(name)
+            problem = broken[1] if broken and broken[0] == _stamp(folder) else ""
+            return Checkpoint(name, folder, read_info(folder), problem)
         except (CheckpointError, OSError) as error:
             return Checkpoint(name, folder, None, str(error))
+
+
+def _stamp(folder: Path) -> Stamp:
+    seen = sorted((file.name, file.lstat()) for file in folder.iterdir())
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in seen)

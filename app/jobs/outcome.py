@@ -23,6 +23,13 @@ OUT_OF_MEMORY = re.compile(
     r"|\bDefaultCPUAllocator: |\bCUDA error: out of memory",  # torch where it raises a RuntimeError
     re.MULTILINE,
 )
+DATABASE_SILENT = re.compile(
+    r"^sqlalchemy\.exc\.(?:OperationalError|InterfaceError): \((?:"
+    r"psycopg\.(?:(?:Operational|Interface)Error|errors\.(?:(?:Admin|Crash)Shutdown|CannotConnectNow|DeadlockDetected))\)"
+    r"|sqlite3\.OperationalError\) database is locked)",
+    re.MULTILINE,
+)
+"""It was away, or others kept it busy for too long: what db.engine's `retrying` gives up on."""
 SENTENCE = re.compile(r"^(?:\[[^\]\n]*\]:? *)?(?:app|grain|curation|benchmarks)(?:\.\w+)+: (\S.*)$", re.MULTILINE)
 """How our own commands end, whatever their launcher says after them (grain/command.py's exit_sentence)."""
 LAUNCHED = re.compile(r"CalledProcessError: .*\Z")
@@ -39,7 +46,7 @@ class Outcome:
 
 
 def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) -> Outcome:
-    """Judge the end of a job. What was killed from outside is interrupted, and so is tried again.
+    """Judge the end of a job. What was killed from outside, or had no database, is interrupted: it is tried again.
 
     Args:   code: its exit code, negative for a signal. tail: the last lines it said. asked: what it was told before.
             for_memory: whether the kernel has ended a process for want of memory meanwhile.
@@ -66,6 +73,8 @@ def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) 
         return Outcome("failed", f"killed by signal {-code} ({_name(-code)})")
     if own := SENTENCE.findall(tail):
         return Outcome("failed", sentence(own[-1][:REASON_CHARACTERS]))
+    if DATABASE_SILENT.search(tail.rpartition(TRACEBACK)[2]):
+        return Outcome("interrupted", "the database did not answer")
     if LAUNCHED.search(tail):  # the launcher's traceback follows that of the program
         tail = tail.rpartition(TRACEBACK)[0].rstrip() or tail
     last = tail.rpartition("\n")[2].strip()[:REASON_CHARACTERS]

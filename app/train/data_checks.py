@@ -52,7 +52,7 @@ def _unreadable_check(plan: TrainPlan) -> list[PreflightCheck]:
     found = f"{lost.total():,} pictures could not be read when they were exported ({reasons})"
     if any(each.unreadable and not each.written for each in plan.data):
         return [PreflightCheck("unreadable", "warn", f"{found}: a job tries them again first.")]
-    left = "they are left out, as a run in progress learns from them as they are"
+    left = "they are left out, as a run that is not over learns from what is there: cancel it to have them tried again"
     return [PreflightCheck("unreadable", "warn", f"{found}: {left}.")]
 
 

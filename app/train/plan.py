@@ -96,8 +96,8 @@ class PlannedData:
     """Data of a training.
 
     export: how a version becomes them; None for the sample world. words: what makes them. unreadable: reason ->
-    pictures that an earlier export could not read; None where it was killed. learned_from: a run in progress reads what
-    is there, so that nothing is written in its place.
+    pictures that an earlier export could not read; None where it was killed. learned_from: a run that is not over reads
+    what is there, so that nothing is written in its place.
     """
 
     folder: Path

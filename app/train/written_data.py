@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services import Services
-from app.train.run_jobs import DATA, DRY, IN_PROGRESS, TRAIN
+from app.train.run_jobs import DATA, DRY, IN_PROGRESS, NOT_OVER, TRAIN
 from curation.exchange.export import MARK
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import ExportSelection
@@ -35,10 +35,11 @@ def unreadable_pictures(services: Services, export: ExportConfig) -> Counter[str
 
 
 def learned_from(services: Services, folder: Path) -> bool:
-    """Return whether a run in progress learns from a folder, which no job that waits or runs is going to write."""
+    """Return whether a run that is not over learns from a folder, which no job that waits or runs is going to write."""
     with reading(services.engine) as session:
         making = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
-        runs = [job for kind in (TRAIN, DRY) for job in job_page(session, kind=kind, states=IN_PROGRESS, limit=1000)]
+        reading_them = ((TRAIN, NOT_OVER), (DRY, IN_PROGRESS))
+        runs = [job for kind, states in reading_them for job in job_page(session, kind=kind, states=states, limit=1000)]
     if any(job.config.get("out") == str(folder) for job in making):
         return False
     return any(folder in _folders_of(job.config["train"]) for job in runs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from PIL import Image as Pictures
 
@@ -14,7 +16,7 @@ from curation.annotate.localize import Localizer, UnreadableAnswerError
 from curation.annotate.prompts import storable
 from curation.annotate.settings import AnnotateConfig, AnnotatorFactory
 from curation.annotate.stage_run import Make, OpenedPicture, StageContext, StageRun
-from db.engine import reading
+from db.engine import Session
 from db.models import Image, StageState
 from db.queries.history_queries import regions_as_made
 from db.queries.region_queries import NewRegion
@@ -107,19 +109,21 @@ class AnnotateStage(StageRun):
         """Return what to look for in each picture: text -> id of its description, None for a class name."""
         if not self._work.needs:
             return [dict.fromkeys(self._config.describer.vocabulary)] * len(image_ids)
-        with reading(self._engine) as session:
-            descriptions = descriptions_of(session, image_ids=image_ids, recipe=self._work.needs)
+        descriptions = self._asked(partial(descriptions_of, image_ids=image_ids, recipe=self._work.needs))
         return [{description.text: description.id for description in descriptions[image_id]} for image_id in image_ids]
 
     def _known(self, images: Sequence[Image]) -> dict[int, NewStageResult]:
         """Return results of equal work on equal pictures of other data sets, as the models gave them."""
         keys = {self._work.key(image.sha256): image for image in images}
-        with reading(self._engine) as session:
-            before = equal_work(session, keys=list(keys))
-            sources = [result.image_id for result in before.values()]
-            descriptions_by_image = descriptions_of(session, image_ids=sources, recipe=self._work.recipe)
-            found = regions_as_made(session, image_ids=sources, recipe=self._work.recipe)
-            mine = self._texts([keys[key].id for key in before]) if self._work.stage == "localize" else []
+
+        def equal(session: Session) -> tuple[Any, ...]:
+            before, recipe = equal_work(session, keys=list(keys)), self._work.recipe
+            ids = [result.image_id for result in before.values()]
+            made = regions_as_made(session, image_ids=ids, recipe=recipe)
+            return before, descriptions_of(session, image_ids=ids, recipe=recipe), made
+
+        before, descriptions_by_image, found = self._asked(equal)
+        mine = self._texts([keys[key].id for key in before]) if self._work.stage == "localize" else []
         texts = dict(zip(before, mine, strict=True)) if mine else {}
         return {
             keys[key].id: self._result(

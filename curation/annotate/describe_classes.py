@@ -12,13 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tyro
 
 from atomic_files import write_atomically
-from curation.annotate.describe import Describer, TextDescriber
+from curation.annotate.describe import Describer, DescriberError, TextDescriber
 from curation.annotate.prompts import same_text
 from curation.annotate.registry import DescriberChoice, make_describer
 from curation.annotate.sample_annotators import SampleConfig
@@ -50,22 +51,39 @@ class DraftDescription:
 Drafts = dict[str, list[DraftDescription]]
 
 
+class DraftStoppedError(DescriberError):
+    """The describer went away among the classes. drafts: of those before. left: the names of the others."""
+
+    def __init__(self, error: DescriberError, drafts: Drafts, left: Sequence[str]) -> None:
+        """error: what the describer raised."""
+        super().__init__(str(error))
+        self.drafts, self.left = drafts, tuple(left)
+
+
 def draft(describer: Describer, folder: Path, *, examples: int = 4) -> Drafts:
     """Describe a few pictures of each class; what was said of more pictures comes first.
 
     Args:   folder: a folder a class, with pictures. examples: of each, at most.
-    Raises: UserError: no pictures, or one that cannot be read. DescriberError: none can be described now.
+    Raises: UserError: no pictures, or one that cannot be read; then nothing has been described.
+            DraftStoppedError: no further one can be described now.
     """
-    found: Drafts = {}
-    places = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for number, place in enumerate(places):
+    classes: dict[str, list[Path]] = {}
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []:
         files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES][:examples]
         if files:
-            report_progress(number, len(places), f"describing {place.name}")
-            results = describer.describe([_picture(file) for file in files])
-            found[place.name] = _counted([each.descriptions for each in results], describer.name)
-    if not found:
+            classes[place.name] = files
+    if not classes:
         raise UserError(f"{folder} has no pictures in folders: expected CLASS/picture.jpg for every class")
+    for file in chain.from_iterable(classes.values()):
+        _picture(file)  # a slip is said before a describer works for hours
+    found: Drafts = {}
+    for number, (name, files) in enumerate(classes.items()):
+        report_progress(number, len(classes), f"describing {name}")
+        try:
+            results = describer.describe([_picture(file) for file in files])
+        except DescriberError as error:
+            raise DraftStoppedError(error, found, list(classes)[number:]) from error
+        found[name] = _counted([each.descriptions for each in results], describer.name)
     return found
 
 
@@ -107,8 +125,7 @@ def save(path: Path, drafts: Drafts) -> None:
 
     Raises: UserError: the file is not called *.review.json.
     """
-    if not path.name.endswith(ENDING):
-        raise UserError(f"expected a file called *{ENDING}, got {path.name}: rename it")
+    _check_name(path)
     classes = {name: [asdict(each) for each in rows] for name, rows in drafts.items()}
     _write(accepted_path(path), accepted(drafts))
     _write(path, {"schema_version": SCHEMA, "classes": classes})
@@ -154,6 +171,11 @@ def decide(path: Path, *, class_name: str, text: str, verdict: Verdict) -> Draft
     ]
     save(path, drafts)
     return drafts
+
+
+def _check_name(path: Path) -> None:
+    if not path.name.endswith(ENDING):
+        raise UserError(f"expected a file called *{ENDING}, got {path.name}: rename it")
 
 
 def _picture(file: Path) -> Any:
@@ -204,7 +226,18 @@ def main(config: DescribeClassesConfig) -> None:
     """Run the command line."""
     if config.out.exists():
         raise UserError(f"{config.out} is there already, perhaps with verdicts: choose another --out")
-    drafts = _drafts(config)
+    _check_name(config.out)
+    try:
+        drafts = _drafts(config)
+    except DraftStoppedError as stopped:
+        if not stopped.drafts:
+            raise
+        save(config.out, stopped.drafts)
+        names = ", ".join(stopped.left)[:200]
+        raise UserError(
+            f"{stopped.sentence} {config.out} has the descriptions of the {len(stopped.drafts):,} classes before it. "
+            f"For the {len(stopped.left):,} others ({names}) take a folder that has only those, and another --out."
+        ) from stopped
     save(config.out, drafts)
     print(f"wrote {config.out}: {sum(map(len, drafts.values())):,} descriptions of {len(drafts):,} classes to review")
     if silent := [name for name, rows in drafts.items() if not rows]:

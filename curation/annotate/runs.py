@@ -15,7 +15,7 @@ from curation.annotate.describe import DescriberError
 from curation.annotate.registry import StageWork
 from curation.annotate.stage_run import StageConfig, StageContext
 from curation.files.images import PictureReader
-from db.engine import Engine, reading, transaction
+from db.engine import LONG_PAUSES_S, Engine, Session, reading, retrying, transaction
 from db.models import Dataset, RunState
 from db.queries.data_set_queries import get_dataset, list_datasets
 from db.queries.lease_queries import release_worker
@@ -115,9 +115,12 @@ def open_run(
     except DescriberError as error:
         raise UserError(str(error)) from error
     finally:
-        with transaction(engine) as session:
+
+        def end(session: Session) -> None:
             release_worker(session, worker=worker)
             set_run_state(session, run_id=run_id, state=state)
+
+        retrying(engine, end, pauses_s=LONG_PAUSES_S)
 
 
 def worker_name(job: int | None) -> str:

@@ -20,7 +20,7 @@ from curation.annotate.describe import DescriberError
 from curation.annotate.registry import StageWork
 from curation.annotate.sample_annotators import ROW
 from curation.files.images import PictureReader
-from db.engine import DatabaseError, Engine, Session, reading, retrying
+from db.engine import LONG_PAUSES_S, DatabaseError, DBAPIError, Engine, Session, reading, retrying
 from db.models import Image
 from db.queries.data_set_queries import count_images
 from db.queries.lease_queries import (
@@ -34,6 +34,7 @@ from db.queries.lease_queries import (
 from db.queries.run_queries import plan_counts
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
 
+RENEW_AGAIN_S = 5.0  # after a renewal that failed
 WAITS_S = (0.05, 0.1, 0.2, 0.4, 1.0)  # before asking again for pictures that others hold, the last one ever after
 
 OpenedPicture = tuple[Image, Pictures.Image]
@@ -168,7 +169,7 @@ class StageRun:
                 with suppress(LeaseLostError):
                     save_stage_result(session, result=results[image.id], token=batch.claim.token)
 
-        retrying(self._engine, save)
+        self._written(save)
 
     def _maker(self) -> Make:
         """Load the models of this stage, and return what makes results with them."""
@@ -201,16 +202,24 @@ class StageRun:
                 after=after,
             )
 
-        return retrying(self._engine, claim)
+        return self._written(claim)
 
     def _first_unfinished(self) -> int | None:
-        with reading(self._engine) as session:
-            return first_unfinished(session, **self._open)
+        return self._asked(partial(first_unfinished, **self._open))
 
     def _done(self) -> tuple[int, int]:
-        with reading(self._engine) as session:
+        def counted(session: Session) -> tuple[int, int]:
             counts = plan_counts(session, dataset_id=self._dataset_id, recipes=[self._work.recipe])[self._work.recipe]
             return counts.done + counts.quarantined, count_images(session, dataset_id=self._dataset_id)
+
+        return self._asked(counted)
+
+    def _asked(self, question: Callable[[Session], Result]) -> Result:
+        """Read from the database; one that is away for a while is waited for."""
+        return retrying(self._engine, question, pauses_s=LONG_PAUSES_S, opened=reading)
+
+    def _written(self, work: Callable[[Session], Result]) -> Result:
+        return retrying(self._engine, work, pauses_s=LONG_PAUSES_S)
 
 
 def try_together(
@@ -219,13 +228,14 @@ def try_together(
     """Make the results of a batch; retry a failed batch item by item.
 
     Args:   failed: makes a result of an item and the reason why there is none.
-    Raises: DescriberError, DatabaseError, MemoryError, torch's OutOfMemoryError: the next batch would fail as well.
+    Raises: DescriberError, DatabaseError, DBAPIError, MemoryError, torch's OutOfMemoryError: the next batch would fail
+            as well.
     """
     if not items:
         return []
     try:
         return list(make(items))
-    except (DescriberError, DatabaseError, MemoryError):
+    except (DescriberError, DatabaseError, DBAPIError, MemoryError):
         raise
     except Exception as error:  # whatever it is, it is told beside its picture and the rest goes on
         if type(error).__name__ == "OutOfMemoryError":
@@ -259,9 +269,14 @@ def _held(engine: Engine, lease_seconds: float) -> Iterator[set[str]]:
     over = threading.Event()
 
     def renew() -> None:
-        while not over.wait(lease_seconds / 3):
-            for token in tuple(tokens):
-                retrying(engine, partial(renew_lease, token=token, lease_seconds=lease_seconds))
+        pause_s = lease_seconds / 3
+        while not over.wait(pause_s):
+            try:
+                for token in tuple(tokens):
+                    retrying(engine, partial(renew_lease, token=token, lease_seconds=lease_seconds))
+                pause_s = lease_seconds / 3
+            except (DatabaseError, DBAPIError):  # it may be back before the leases run out
+                pause_s = min(RENEW_AGAIN_S, lease_seconds / 3)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
@@ -270,7 +285,7 @@ def _held(engine: Engine, lease_seconds: float) -> Iterator[set[str]]:
     finally:
         over.set()
         thread.join()
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, DBAPIError):
             for token in tokens:
                 retrying(engine, partial(release_lease, token=token))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,9 @@ class _AuditStage(StageRun):
 
     def _audit(self, auditor: Auditor, opened: Sequence[tuple[Image, Pictures.Image]]) -> Iterator[NewStageResult]:
         ids = [row.id for row, _ in opened]
-        with reading(self._engine) as session:
-            descriptions = descriptions_of(session, image_ids=ids, recipe=self._description_run.recipe)
-            stage_results = stage_results_of(session, image_ids=ids, recipe=self._description_run.recipe)
+        recipe = self._description_run.recipe
+        descriptions = self._asked(partial(descriptions_of, image_ids=ids, recipe=recipe))
+        stage_results = self._asked(partial(stage_results_of, image_ids=ids, recipe=recipe))
         texts = [[each.text for each in descriptions[image_id]] for image_id in ids]
         audited = auditor.audit([picture for _, picture in opened], texts)
         for (row, _), judged in zip(opened, audited, strict=True):

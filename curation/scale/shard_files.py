@@ -128,7 +128,7 @@ def unpacked(table: Table) -> list[tuple[ShardItem, bytes]]:
 
 @dataclass(frozen=True)
 class FinishedShard:
-    """The recipe of a shard, and its counts. size, changed: of the shard that was read."""
+    """The recipe of a shard, and its counts. size, changed, source: of the shard that was read; "" in older records."""
 
     recipe: str
     split: str
@@ -140,6 +140,7 @@ class FinishedShard:
     sha256: str
     without_caption: int
     failed: dict[str, int]
+    source: str = ""
 
 
 def open_folder(out: Path) -> None:
@@ -187,6 +188,7 @@ def write_shard(
             sha256=file_sha256(target),
             without_caption=sum(not item.caption for item in good),
             failed=dict(Counter(str(each["state"]) for each in bad)),
+            source=str(shard),
         )
         _write_json(out / RECORDS / f"{name}.json", asdict(record))
     except UserError as error:
@@ -269,7 +271,7 @@ def is_done(out: Path, made: ShardRecipe, shard: Path, *, redo_failed: bool) -> 
 
     Args:   redo_failed: one in which a picture failed is not.
 
-    Raises: UserError: another recipe made it.
+    Raises: UserError: another recipe made it, or it was made from another shard of that name.
     """
     record = _read_record(out, _name(shard))
     if record is None:
@@ -281,6 +283,12 @@ def is_done(out: Path, made: ShardRecipe, shard: Path, *, redo_failed: bool) -> 
         )
     seen = shard.stat()
     same = (record.size, record.changed, record.split) == (seen.st_size, seen.st_mtime_ns, made.split)
+    other = record.source != str(shard) if record.source else record.split != made.split
+    if other and not same:  # the same shard may have moved
+        raise UserError(
+            f"{out} holds {record.file} already, made of {record.source or 'another shard'} as {record.split}: "
+            f"choose another --out for {shard}, or give it another name."
+        )
     return same and not (redo_failed and record.failed.get("failed"))
 
 

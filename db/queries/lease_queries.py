@@ -124,7 +124,8 @@ def _lacks(recipe: str, *, needs: str, run_id: int | None, max_attempts: int) ->
     finished = col(StageResult.state).in_(FINISHED)
     began = select(AnnotationRun.created_at).where(AnnotationRun.id == run_id).scalar_subquery()
     # by any run, not by this one alone: two runs at a time would else take each other's failures for new ones, for ever
-    given_up = (col(StageResult.created_at) >= began) & (col(StageResult.attempts) >= max_attempts)
+    since = (col(StageResult.run_id) == run_id) | (col(StageResult.created_at) >= began)  # a clock may be set back
+    given_up = since & (col(StageResult.attempts) >= max_attempts)
     clauses: list[ColumnElement[bool]] = [~exists().where(*mine, finished | given_up if run_id else finished)]
     if needs:
         first = (col(StageResult.image_id) == Image.id, col(StageResult.recipe) == needs)

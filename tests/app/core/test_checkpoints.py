@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def test_one_whose_weights_turn_out_broken_is_listed_so_from_then_on(roots: tupl
     assert len(registry.usable()) == 2
     assert "does not match its sha256" in refusal(lambda: registry.load("sample"))
     assert [each.name for each in registry.usable()] == ["sample-clip"]
+
+
+def test_one_that_was_asked_for_while_it_was_copied_can_be_used_once_it_is_whole(roots: tuple[Path, Path]) -> None:
+    def load(folder: Path) -> Model:
+        if not (folder / "model.safetensors").stat().st_size:
+            raise CheckpointError(f"{folder.name}: model.safetensors does not match its sha256")
+        return fake_predictor(folder)
+
+    write_fake_checkpoint(roots[1] / "mine")
+    registry = Registry(roots, load)
+    for _ in range(2):
+        assert "does not match its sha256" in refusal(lambda: registry.load("mine"))
+    assert "mine" not in [each.name for each in registry.usable()]
+    (roots[1] / "mine" / "model.safetensors").write_bytes(b"whole")
+    assert "mine" in [each.name for each in registry.usable()]
+    assert registry.load("mine") is registry.load("mine")
+
+
+def test_another_checkpoint_under_the_same_name_is_loaded_in_its_place(roots: tuple[Path, Path]) -> None:
+    registry = Registry(roots, fake_predictor)
+    shutil.copytree(roots[0] / "sample", roots[1] / "mine")
+    assert registry.load("mine").info.can_ground
+    shutil.rmtree(roots[1] / "mine")
+    shutil.copytree(roots[0] / "sample-clip", roots[1] / "mine")
+    assert not registry.load("mine").info.can_ground
+    assert registry.load("mine") is registry.load("mine")
 
 
 def test_a_model_is_loaded_once_and_the_oldest_makes_room(roots: tuple[Path, Path]) -> None:

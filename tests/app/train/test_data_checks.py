@@ -17,7 +17,7 @@ from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
-from app.train.run_jobs import DATA, IN_PROGRESS
+from app.train.run_jobs import DATA, NOT_OVER, TRAIN
 from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -30,8 +30,8 @@ from db.models import DatasetVersion
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
 from db.queries.edit_values import ImageChange
-from db.queries.job_queries import job_page, request_cancel
-from db.queries.job_runner_queries import claim_job, finish_job
+from db.queries.job_queries import job_page, request_cancel, request_pause, requeue_job
+from db.queries.job_runner_queries import RetryPolicy, claim_job, finish_job, mark_interrupted
 from db.queries.region_queries import NewRegion, add_regions
 from grain.data.loader import find_shards, read_records
 from tests.support.curated import picture_files, sha256_of
@@ -180,7 +180,7 @@ def data_words(services: Services) -> list[list[str]]:
 def end_jobs(services: Services) -> None:
     """Cancel every job that is not over."""
     with reading(services.engine) as session:
-        numbers = [job.id for job in job_page(session, states=IN_PROGRESS)]
+        numbers = [job.id for job in job_page(session, states=NOT_OVER)]
     with transaction(services.engine) as session:
         for number in numbers:
             request_cancel(session, job_id=number)
@@ -231,7 +231,18 @@ def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path
         finish_job(session, job_id=job.id, token=1, state="done")
     plan, checks = planned(services, version, name="second", **chosen)
     assert not plan.missing
-    assert "a run in progress learns from them" in checks["unreadable"].found
+    assert "a run that is not over learns from what is there" in checks["unreadable"].found
+    with transaction(services.engine) as session:
+        [run] = job_page(session, kind=TRAIN)
+        request_pause(session, job_id=run.id)
+    assert not planned(services, version, name="second", **chosen)[0].missing, "it goes on with what it began with"
+    with transaction(services.engine) as session:
+        requeue_job(session, job_id=run.id)
+        job = claim_job(session, slots={"cpu": 1}, worker="me", lease_seconds=60)
+        assert job is not None and job.id == run.id
+        never = RetryPolicy(most=0, first_wait_s=1.0)
+        mark_interrupted(session, job_id=job.id, token=job.token, exit_reason="killed", retry=never)
+    assert not planned(services, version, name="second", **chosen)[0].missing
     end_jobs(services)
     assert planned(services, version, name="second", **chosen)[0].missing
     services.engine.dispose()

@@ -21,7 +21,7 @@ from curation.annotate.describe_classes import (
 )
 from curation.annotate.registry import DescriberChoice
 from grain.class_texts import read_descriptions
-from tests.support.fake_openai import fake_openai, pictures_of
+from tests.support.fake_openai import COLOURS, fake_openai, pictures_of
 from tests.support.tiny import picture
 from user_errors import DiskFullError, UserError
 
@@ -76,6 +76,34 @@ def test_only_what_a_person_accepted_reaches_an_evaluation(folder: Path, tmp_pat
     decide(file, class_name="cup", text="A red lid.", verdict="pending")
     assert read_descriptions(accepted_path(file), ["cup", "pot"]).texts == 0
     assert load(file)["cup"][1] == DraftDescription("40 px wide", 1, "words@1", "rejected")
+
+
+def test_a_server_that_goes_away_among_the_classes_leaves_what_it_said_before(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.review.json"
+    with fake_openai() as server:
+        server.always = {"blue": 401}
+        for name, colour in (("cup", "red"), ("jug", "blue"), ("pot", "green")):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir()
+            Image.new("RGB", (48, 32), COLOURS[colour]).save(folder / name / "1.png")
+        choice = DescriberChoice(kind="server", model="words", server=server.url)
+        with pytest.raises(
+            UserError, match=r"has the descriptions of the 1 classes before it\. For the 2 others \(jug, pot\)"
+        ):
+            main(DescribeClassesConfig(folder, out, describer=choice))
+    assert list(load(out)) == ["cup"] and load(out)["cup"]
+
+
+def test_a_slip_is_said_before_anything_is_described(folder: Path, tmp_path: Path) -> None:
+    class Never(Describer):
+        def describe(self, images: Sequence[Image.Image]) -> list[DescriberResult]:
+            raise AssertionError(f"{len(images)} pictures were described")
+
+    (folder / "pot" / "z.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"z\.png cannot be used"):
+        draft(Never(), folder)
+    with pytest.raises(UserError, match=r"expected a file called \*\.review\.json"):
+        main(DescribeClassesConfig(folder, tmp_path / "mine.json"))
 
 
 @pytest.mark.parametrize(

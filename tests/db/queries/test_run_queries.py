@@ -190,6 +190,17 @@ def test_what_failed_is_left_by_its_run_and_tried_by_the_next(engine: Engine) ->
         assert (result.state, result.reason, result.attempts, result.run_id) == ("done", "", 1, second.id)
 
 
+def test_a_run_gives_up_though_the_clock_was_set_back(engine: Engine) -> None:
+    filled(engine, pictures=1)
+    with transaction(engine) as session:
+        run = start_run(session, dataset_id=1, config={}, recipes={"describe": DESCRIBE})
+        run.created_at += timedelta(hours=1)  # so seen, it begins in the future
+        failed = said(1, state="failed", reason="no answer", descriptions=(), run_id=run.id)
+        do(session, failed, failed, max_attempts=2)
+        assert ids(lease_images(session, dataset_id=1, run_id=run.id, max_attempts=2, **LEASE)) == []
+        assert first_unfinished(session, dataset_id=1, recipe=DESCRIBE, run_id=run.id, max_attempts=2) is None
+
+
 def test_a_worker_that_wakes_up_past_its_lease_writes_nothing(engine: Engine) -> None:
     filled(engine, pictures=1)
     with transaction(engine) as session:

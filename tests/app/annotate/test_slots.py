@@ -1,0 +1,48 @@
+"""The slots that a job of annotators takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.annotate.actions import slots_of, start
+from curation.annotate.registry import DescriberChoice, LocalizerChoice
+from curation.annotate.settings import AnnotateConfig
+from curation.ingest.ingest import ingest
+from tests.support.fake_app import fake_services
+from tests.support.source_files import jpeg
+from tests.support.still_services import StillServices
+
+SERVER = DescriberChoice("server", model="m", server="http://127.0.0.1:1/v1")
+PHOTO = LocalizerChoice("photo")
+LLAVA = DescriberChoice("llava")
+
+
+@pytest.mark.parametrize(
+    ("describer", "localizer", "slots", "taken"),
+    [
+        (LLAVA, PHOTO, {"cpu": 1, "gpu": 2}, ("gpu", 1)),
+        (SERVER, LocalizerChoice("owlv2"), {"cpu": 1, "gpu": 2}, ("gpu", 1)),
+        (DescriberChoice("llava", device_map="auto"), PHOTO, {"cpu": 1, "gpu": 4}, ("gpu", 4)),
+        (DescriberChoice("photo", device_map="auto"), PHOTO, {"cpu": 1, "gpu": 4}, ("cpu", 1)),
+        (SERVER, PHOTO, {"cpu": 1, "gpu": 2}, ("cpu", 1)),
+        (LLAVA, LocalizerChoice("owlv2"), {"cpu": 1}, ("cpu", 1)),
+        (LLAVA, LocalizerChoice("owlv2"), {"cpu": 1, "gpu": 0}, ("cpu", 1)),
+    ],
+)
+def test_weights_on_this_machine_take_a_gpu_where_there_is_one(
+    describer: DescriberChoice, localizer: LocalizerChoice, slots: dict[str, int], taken: tuple[str, int]
+) -> None:
+    assert slots_of(slots, describer, localizer) == taken
+
+
+def test_what_needs_no_gpu_waits_for_none(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(jpeg())
+    ingest(services.engine, tmp_path / "pictures", dataset="a", home=services.settings.home, processes=1)
+    number = start(services, AnnotateConfig("a", DescriberChoice("photo"), PHOTO), "ada")
+    job = services.jobs.get(number)
+    assert job and (job.device, job.width) == ("cpu", 1)
+    services.engine.dispose()
