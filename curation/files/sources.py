@@ -33,6 +33,7 @@ COMPANION_BYTES = 1_000_000
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
+APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
 
 
@@ -238,13 +239,13 @@ class _SourceReader:
         """Yield every file in an archive, with its companions' caption."""
         group: list[FoundFile] = []
         try:
-            for entry in archive.entries():
+            for entry in _by_key(archive) if archive.any_order else archive.entries():
                 found = self._entry(path, archive, entry)
                 if group and (_key(group[0].member) != _key(found.member) or _full(group, found)):
-                    yield from _captioned(group)
+                    yield from _captioned(group, apart=APART * (not archive.any_order))
                     group = []
                 group.append(found)
-            yield from _captioned(group)
+            yield from _captioned(group, apart=APART * (not archive.any_order))
         except UserError as error:
             yield from _captioned(group)
             yield FoundFile(str(path), refusal=str(error))
@@ -300,13 +301,32 @@ def _full(group: list[FoundFile], found: FoundFile) -> bool:
     return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
 
 
-def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
-    """Yield the pictures of a group of files of one name, with the caption that the others give."""
-    by_name = {found.member: found for found in group}
+def _by_key(archive: Archive) -> Iterator[ArchiveEntry]:
+    """Yield an archive's files so that those of one key come together: `tar cf` takes them as they lie on the disk."""
+    entries: list[ArchiveEntry] = []
+    damage: UserError | None = None
+    try:
+        entries.extend(archive.entries())
+    except UserError as error:
+        damage = error
+    first: dict[str, int] = {}
+    yield from sorted(entries, key=lambda entry: (first.setdefault(_key(entry.name), len(first)), entry.name))
+    if damage is not None:
+        raise damage
+
+
+def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile]:
+    """Yield the pictures of a group of files of one name, with the caption that the others give.
+
+    Args: apart: why a companion without a picture is refused; "" where it is taken for a picture.
+    """
+    by_name = {found.member: found for found in reversed(group)}  # of one name, the first
     taken: dict[str, list[str]] = picture_names(list(by_name))
     for found in group:
         if found is not by_name[found.member]:  # the second of one name, refused
             yield found
+        elif found.member in taken and apart and _is_companion(found.member):
+            yield replace(found, refusal=found.refusal or apart)
         elif found.member in taken:
             contents = ((name, by_name[name].content or b"") for name in taken[found.member])
             yield replace(found, captions=_captions(contents))

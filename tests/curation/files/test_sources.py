@@ -145,6 +145,27 @@ def test_an_archive_is_read_in_place(tmp_path: Path, name: str) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_a_tar_as_tar_writes_it_keeps_its_captions_and_a_packed_one_says_that_it_does_not(tmp_path: Path) -> None:
+    pictures = {f"p/photo.{number}.jpg": jpeg(number) for number in range(70)} | {"p/z.jpg": jpeg(99)}
+    words = {f"{name[:-4]}.txt": f"words of {name}".encode() for name in pictures}
+    everything = found(write_tar(tmp_path / "x.tar", pictures | words))
+    assert captions(everything) == {Path(name).name: f"words of {name}" for name in pictures}
+    assert {file.member: file.content for file in everything} == pictures and not refusals(everything)
+    packed = found(write_tar(tmp_path / "x.tar.gz", {"a.jpg": jpeg(), "b.jpg": jpeg(), "a.txt": b"of a"}, "w:gz"))
+    assert captions(packed) == {"a.jpg": "", "b.jpg": ""}
+    assert "import it unpacked or as a zip" in refusals(packed)["x.tar.gz:a.txt"]
+
+
+def test_of_two_files_of_one_name_in_an_archive_the_first_has_the_caption(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in (("a.jpg", jpeg(1)), ("a.txt", b"the first"), ("b.jpg", jpeg(2)), ("a.jpg", jpeg(3))):
+            tar.addfile(member(name, len(content)), io.BytesIO(content))
+    everything = found(path)
+    assert captions(everything) == {"a.jpg": "the first", "b.jpg": ""}
+    assert "has a file of this name already" in refusals(everything)["x.tar:a.jpg"]
+
+
 def test_cc3m_and_cc12m_and_a_header_are_told_apart(tmp_path: Path) -> None:
     write_all(tmp_path, {"p/1.jpg": jpeg(), "p/2.jpg": jpeg()})
     expected = [("1.jpg", 'a "red" lid, open', 0), ("2.jpg", "a lid", 1)]
@@ -439,6 +460,15 @@ def test_a_cut_archive_gives_what_comes_before(tmp_path: Path, name: str, cut: f
     assert len(good) < 9
     assert [file.content for file in good] == list(noise.values())[: len(good)]
     assert refusals(everything)
+
+
+@pytest.mark.parametrize("at", [16, 20])  # after the header: the first block's kind, and what follows
+def test_a_damaged_packed_file_among_pictures_costs_only_itself(tmp_path: Path, at: int) -> None:
+    content = bytearray(write_tar(tmp_path / "b.tar.gz", {"x.jpg": jpeg()}, "w:gz").read_bytes())
+    content[at:] = b"\xff" * 200
+    write_all(tmp_path, {"a.jpg": jpeg(1), "b.tar.gz": bytes(content), "c.jpg": jpeg(2)})
+    assert [Path(file.location).name for file in found(tmp_path)] == ["a.jpg", "b.tar.gz", "c.jpg"]
+    assert "none of them" in wrong(tmp_path / "b.tar.gz")
 
 
 def test_a_broken_header_in_the_middle_of_a_tar_is_no_end(tmp_path: Path) -> None:
