@@ -6,10 +6,12 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
@@ -179,7 +181,7 @@ class _SourceReader:
         metadata = [name for name in names if name in METADATA_NAMES]
         rows: dict[str, TableRow] = {}
         for name in metadata[:1]:
-            for row in _metadata_rows(here / name):
+            for row in _called_here(_metadata_rows(here / name), here, set(names)):
                 before = rows.get(row.path)
                 rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
         for name in metadata[1:]:
@@ -282,7 +284,7 @@ class _SourceReader:
             return found
         if storable(row.path) != row.path:
             return replace(found, refusal="This row's path is not plain UTF-8 text: rename the file.")
-        path = folder / row.path
+        path = folder / _spelling(folder, row.path)
         try:
             inside = _inside(path, folder)
             there = inside and path.is_file()
@@ -364,6 +366,34 @@ def _metadata_rows(table: Path) -> Iterator[TableRow]:
             yield replace(row, path=f"\0{row.number}" if row.refusal else os.path.normpath(row.path))
     except (UserError, OSError) as error:
         yield TableRow(0, "\0", refusal=_sentence(error))
+
+
+def _called_here(rows: Iterable[TableRow], here: Path, names: Collection[str]) -> list[TableRow]:
+    """Return the rows of a folder's metadata with the paths that its files have here.
+
+    A file that a row puts into a folder which is not there is the one of its name beside the table: a browser sends
+    the files of a folder without their folders. names: of the files beside the table.
+    """
+    found = [row if row.path in names else replace(row, path=_spelling(here, row.path)) for row in rows]
+    paths = {row.path: PurePosixPath(row.path.replace("\\", "/")) for row in found}
+    bare = {path: _spelling(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
+    taken = Counter([*bare.values(), *paths])
+    alone = {path: name for path, name in bare.items() if taken[name] == 1 and name in names}
+    moved = {path: name for path, name in alone.items() if not os.path.lexists(here / paths[path].parent)}
+    return [replace(row, path=moved.get(row.path, row.path)) for row in found]
+
+
+def _spelling(folder: Path, path: str) -> str:
+    """Return a path of a table as its file is called here; as it is written where there is none.
+
+    Other systems write a backslash for a slash, and an accent with its letter or after it.
+    """
+    plain = path.replace("\\", "/")
+    for each in dict.fromkeys((path, plain, normalize("NFC", plain), normalize("NFD", plain))):
+        with suppress(OSError, ValueError):  # too long for a path, or a NUL in it
+            if (folder / each).is_file():
+                return each
+    return path
 
 
 def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:

@@ -243,6 +243,40 @@ def test_an_image_folder_has_its_captions_from_its_metadata(tmp_path: Path, name
     assert wrong(tmp_path / name) == f"expected the folder of {name}, got the file: give {tmp_path}"
 
 
+def test_a_table_of_another_system_names_the_files_that_are_there(tmp_path: Path) -> None:
+    apart, joined = "cafe\u0301", "caf\u00e9"
+    rows = f"file_name,text\n{joined}.jpg,one\nsub\\x.jpg,two\nsub/{apart}.jpg,three\nsub\\..\\..\\out.jpg,no\n"
+    files = {f"{apart}.jpg": jpeg(1), "sub/x.jpg": jpeg(2), f"sub/{joined}.jpg": jpeg(3), "metadata.csv": rows}
+    write_all(tmp_path, {"out.jpg": jpeg(4)})
+    everything = found(write_all(tmp_path / "in", files))
+    assert captions(everything) == {f"{apart}.jpg": "one", "x.jpg": "two", f"{joined}.jpg": "three"}
+    assert list(refusals(everything).values()) == [
+        "This row's path leads out of the table's folder: put the table above it."
+    ]
+
+
+def test_the_metadata_of_a_folder_that_came_without_its_folders_names_the_files_beside_it(tmp_path: Path) -> None:
+    rows = "file_name,text\ntrain/1.jpg,one\ntrain/1.jpg,uno\ntest\\2.jpg,two\na/3.jpg,a\nb/3.jpg,b\nhere/4.jpg,four\n"
+    pictures: dict[str, bytes | str] = {f"{number}.jpg": jpeg(number) for number in range(1, 5)}
+    everything = found(write_all(tmp_path, pictures | {"here/5.jpg": jpeg(5), "metadata.csv": rows}))
+    assert captions(everything) == {"1.jpg": "one", "2.jpg": "two", "3.jpg": "", "4.jpg": "", "5.jpg": ""}
+    assert next(file.captions for file in everything if file.location.endswith("1.jpg")) == ("one", "uno")
+    assert list(refusals(everything)) == [f"metadata.csv:row {row}" for row in (3, 4, 5)], (
+        "of two folders, or not there"
+    )
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_a_row_in_another_encoding_is_listed_and_its_picture_comes_without_a_caption(tmp_path: Path, name: str) -> None:
+    lines = ["file_name,text", "a.jpg,un café", "b.jpg,a lid"]
+    if name.endswith("jsonl"):
+        lines = [f'{{"file_name": "{line[:5]}", "text": "{line[6:]}"}}' for line in lines[1:]]
+    files = {"a.jpg": jpeg(1), "b.jpg": jpeg(2), name: "\r\n".join(lines).encode("cp1252")}
+    everything = found(write_all(tmp_path, files))
+    assert captions(everything) == {"a.jpg": "", "b.jpg": "a lid"}
+    assert "save the table again as UTF-8" in next(iter(refusals(everything).values()))
+
+
 def test_a_wrong_source_gets_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_all(
