@@ -198,7 +198,7 @@ def count_trash(engine: Engine, dataset_id: int) -> tuple[int, int]:
 
 
 def empty_trash(
-    engine: Engine, dataset_id: int, *, who: str, action: str, on_part: Callable[[int], None] = lambda removed: None
+    engine: Engine, dataset_id: int, *, who: str, action: str, on_part: Callable[[int], object] = lambda removed: None
 ) -> int:
     """Remove the deleted regions of a data set for good, a part at a time; return how many.
 

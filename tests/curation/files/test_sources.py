@@ -246,9 +246,9 @@ def test_an_image_folder_has_its_captions_from_its_metadata(tmp_path: Path, name
 def test_a_table_of_another_system_names_the_files_that_are_there(tmp_path: Path) -> None:
     apart, joined = "cafe\u0301", "caf\u00e9"
     rows = f"file_name,text\n{joined}.jpg,one\nsub\\x.jpg,two\nsub/{apart}.jpg,three\nsub\\..\\..\\out.jpg,no\n"
-    files = {f"{apart}.jpg": jpeg(1), "sub/x.jpg": jpeg(2), f"sub/{joined}.jpg": jpeg(3), "metadata.csv": rows}
+    pictures: dict[str, bytes | str] = {f"{apart}.jpg": jpeg(1), "sub/x.jpg": jpeg(2), f"sub/{joined}.jpg": jpeg(3)}
     write_all(tmp_path, {"out.jpg": jpeg(4)})
-    everything = found(write_all(tmp_path / "in", files))
+    everything = found(write_all(tmp_path / "in", pictures | {"metadata.csv": rows}))
     assert captions(everything) == {f"{apart}.jpg": "one", "x.jpg": "two", f"{joined}.jpg": "three"}
     assert list(refusals(everything).values()) == [
         "This row's path leads out of the table's folder: put the table above it."
