@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,7 +10,7 @@ from app.access.accounts import person_of
 from app.services import Services
 from app.ui.events import LIGHT, html
 from app.ui.html import notice, render_macro
-from app.ui.upload_field import UploadedFiles
+from app.ui.upload_field import NamedUpload, NamedUploads
 from user_errors import UserError
 
 MB = 1_000_000
@@ -24,18 +23,21 @@ class OwnPictures:
         """services: what it calls."""
         self.services = services
 
-    def start(self, files: list[str], folder: list[str], name: str, accept: bool, request: gr.Request) -> list[Any]:
+    def start(
+        self, files: list[NamedUpload], folder: list[NamedUpload], name: str, accept: bool, request: gr.Request
+    ) -> list[Any]:
         """Queue the import of what was chosen. Returns note, files, folder."""
         from app.jobs.imports import queue_upload
         from curation.ingest.uploads import named
 
-        paths = [Path(file) for file in (*files, *folder)]
+        chosen = (*files, *folder)
         asked: dict[str, Any] = {"name": name or "", "owner": person_of(request).name, "accept": bool(accept)}
         try:
-            queue_upload(self.services.jobs, self.services.settings.home, files=named(paths), **asked)
+            kept = named([each.path for each in chosen], sent=[each.name for each in chosen])
+            queue_upload(self.services.jobs, self.services.settings.home, files=kept, **asked)
         except UserError as error:
             return [notice(error.sentence), gr.skip(), gr.skip()]
-        what = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+        what = "1 file is" if len(chosen) == 1 else f"{len(chosen):,} files are"
         return [render_macro("note", f"{what} being imported into “{name.strip()}”."), None, None]
 
 
@@ -45,10 +47,8 @@ def build_own_pictures(services: Services) -> Any:
     most = services.settings.upload_bytes / MB
     with gr.Row(equal_height=True):
         size: dict[str, Any] = {"height": 130, "min_width": 240, "scale": 1}
-        files = UploadedFiles(
-            label="pictures, archives, COCO files", file_count="multiple", elem_id="own-files", **size
-        )
-        folder = UploadedFiles(label="or a folder", file_count="directory", elem_id="own-folder", **size)
+        files = NamedUploads(label="pictures, archives, COCO files", file_count="multiple", elem_id="own-files", **size)
+        folder = NamedUploads(label="or a folder", file_count="directory", elem_id="own-folder", **size)
     with gr.Row(equal_height=True):
         name = gr.Textbox(
             label="name of the data set",

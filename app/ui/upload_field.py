@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ class UploadedFiles(gr.File, metaclass=NoStub):
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
         """Refuse addresses, as UploadedPicture does."""
         return await super().async_move_resource_to_block_cache(_no_address(url_or_file_path))
+
+
+@dataclass(frozen=True)
+class NamedUpload:
+    """An uploaded file. name: as the browser sent it, which nothing vouches for; Gradio leaves out signs in its own."""
+
+    path: Path
+    name: str
+
+
+class NamedUploads(UploadedFiles):
+    """Uploaded files with the names that they have where they come from, for what other files say of them by name."""
+
+    def get_block_name(self) -> str:
+        """Return the name of the component that the browser draws: Gradio would take its parent, which is ours."""
+        return "file"
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[NamedUpload]:  # type: ignore[override]
+        """Return the uploaded files.
+
+        Raises: gr.Error: as UploadedFiles.
+        """
+        files = list(payload) if isinstance(payload, ListFiles) else [payload] if payload else []
+        paths = super().preprocess(payload)
+        return [NamedUpload(Path(path), each.orig_name or "") for path, each in zip(paths, files, strict=True)]
 
 
 class UploadedPicture(gr.Image, metaclass=NoStub):

@@ -17,7 +17,7 @@ from curation.data_sets.dependents import DatasetDependents, check_no_job, depen
 from curation.explore.atlas import atlas_path
 from curation.files.home import database_url, home_folder
 from curation.ingest.ingest import thumbnail_path
-from curation.ingest.uploads import uploads_of
+from curation.ingest.uploads import uploads_of, uploads_of_dataset
 from db.engine import Engine, open_engine, reading, retrying
 from db.models import Image
 from db.queries.data_set_queries import image_page, others_have_pictures_below, shared_contents
@@ -29,7 +29,7 @@ from user_errors import UserError
 
 PAGE = 2_000  # pictures whose thumbnails are removed at a time
 STAYS = (
-    "Picture files stay where they were imported from, and so do exports, trained models and reports. Pictures that "
+    "Picture files stay where they were imported from, and so do exports, trained models and reports. Files that "
     "were uploaded here go; nothing brings the rest back."
 )
 
@@ -86,7 +86,7 @@ def _remove_files(engine: Engine, home: Path, found: DatasetDependents) -> None:
             file.unlink(missing_ok=True)
     shutil.rmtree(atlas_path(home, found.dataset.id, "pictures").parent, ignore_errors=True)
     judge_path(home, found.dataset.name).unlink(missing_ok=True)
-    after, uploads = 0, set[Path]()
+    after, uploads = 0, uploads_of_dataset(home, found.dataset.id)
     while True:
         with reading(engine) as session:
             page = image_page(session, dataset_id=found.dataset.id, after=after, limit=PAGE)

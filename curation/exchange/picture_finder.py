@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from unicodedata import normalize
 
 from curation.files.records import PictureRecord
 from curation.versions.state import name_of
@@ -93,7 +94,8 @@ class PictureFinder:
 
 
 def _parts(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
+    """Return a path in one spelling: other systems write a backslash for a slash, an accent joined or apart."""
+    return PurePosixPath(normalize("NFC", name.replace("\\", "/")))
 
 
 def _path(image: Image) -> PurePosixPath:

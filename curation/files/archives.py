@@ -9,6 +9,7 @@ import gzip
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,7 +58,9 @@ class ArchiveEntry:
 
 
 class Archive(Protocol):
-    """An open archive."""
+    """An open archive. any_order: whether a file is read as quickly before another one as after it."""
+
+    any_order: bool
 
     def entries(self) -> Iterator[ArchiveEntry]:
         """List the files in order, those that cannot be taken with the reason; folders are left out.
@@ -97,6 +100,7 @@ class TarArchive:
         """See open_archive."""
         self._limits, self._archive_limits = limits, archive_limits
         packed = _magic(path).startswith(GZIP_MAGIC)
+        self.any_order = not packed
         self._file = cast(IO[bytes], gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115 closed by close
         self._most = archive_limits.unpacked(path.stat().st_size)
 
@@ -159,6 +163,8 @@ class TarArchive:
 
 class ZipArchive:
     """A zip. Entry.start: offset of the entry's own header."""
+
+    any_order = True
 
     def __init__(self, path: Path, limits: Limits, archive_limits: ArchiveLimits) -> None:
         """See open_archive."""
@@ -277,7 +283,7 @@ def _is_tar(path: Path) -> bool:
         try:
             with gzip.open(path) as file:
                 magic = file.read(TAR_BLOCK)
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, zlib.error):
             return False
     return magic[TAR_MAGIC_AT:].startswith(TAR_MAGIC)
 

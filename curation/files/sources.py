@@ -6,10 +6,12 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
@@ -33,6 +35,7 @@ COMPANION_BYTES = 1_000_000
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
+APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
 
 
@@ -178,7 +181,7 @@ class _SourceReader:
         metadata = [name for name in names if name in METADATA_NAMES]
         rows: dict[str, TableRow] = {}
         for name in metadata[:1]:
-            for row in _metadata_rows(here / name):
+            for row in _called_here(_metadata_rows(here / name), here, set(names)):
                 before = rows.get(row.path)
                 rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
         for name in metadata[1:]:
@@ -238,13 +241,13 @@ class _SourceReader:
         """Yield every file in an archive, with its companions' caption."""
         group: list[FoundFile] = []
         try:
-            for entry in archive.entries():
+            for entry in _by_key(archive) if archive.any_order else archive.entries():
                 found = self._entry(path, archive, entry)
                 if group and (_key(group[0].member) != _key(found.member) or _full(group, found)):
-                    yield from _captioned(group)
+                    yield from _captioned(group, apart=APART * (not archive.any_order))
                     group = []
                 group.append(found)
-            yield from _captioned(group)
+            yield from _captioned(group, apart=APART * (not archive.any_order))
         except UserError as error:
             yield from _captioned(group)
             yield FoundFile(str(path), refusal=str(error))
@@ -281,7 +284,7 @@ class _SourceReader:
             return found
         if storable(row.path) != row.path:
             return replace(found, refusal="This row's path is not plain UTF-8 text: rename the file.")
-        path = folder / row.path
+        path = folder / _spelling(folder, row.path)
         try:
             inside = _inside(path, folder)
             there = inside and path.is_file()
@@ -300,13 +303,32 @@ def _full(group: list[FoundFile], found: FoundFile) -> bool:
     return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
 
 
-def _captioned(group: list[FoundFile]) -> Iterator[FoundFile]:
-    """Yield the pictures of a group of files of one name, with the caption that the others give."""
-    by_name = {found.member: found for found in group}
+def _by_key(archive: Archive) -> Iterator[ArchiveEntry]:
+    """Yield an archive's files so that those of one key come together: `tar cf` takes them as they lie on the disk."""
+    entries: list[ArchiveEntry] = []
+    damage: UserError | None = None
+    try:
+        entries.extend(archive.entries())
+    except UserError as error:
+        damage = error
+    first: dict[str, int] = {}
+    yield from sorted(entries, key=lambda entry: (first.setdefault(_key(entry.name), len(first)), entry.name))
+    if damage is not None:
+        raise damage
+
+
+def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile]:
+    """Yield the pictures of a group of files of one name, with the caption that the others give.
+
+    Args: apart: why a companion without a picture is refused; "" where it is taken for a picture.
+    """
+    by_name = {found.member: found for found in reversed(group)}  # of one name, the first
     taken: dict[str, list[str]] = picture_names(list(by_name))
     for found in group:
         if found is not by_name[found.member]:  # the second of one name, refused
             yield found
+        elif found.member in taken and apart and _is_companion(found.member):
+            yield replace(found, refusal=found.refusal or apart)
         elif found.member in taken:
             contents = ((name, by_name[name].content or b"") for name in taken[found.member])
             yield replace(found, captions=_captions(contents))
@@ -344,6 +366,34 @@ def _metadata_rows(table: Path) -> Iterator[TableRow]:
             yield replace(row, path=f"\0{row.number}" if row.refusal else os.path.normpath(row.path))
     except (UserError, OSError) as error:
         yield TableRow(0, "\0", refusal=_sentence(error))
+
+
+def _called_here(rows: Iterable[TableRow], here: Path, names: Collection[str]) -> list[TableRow]:
+    """Return the rows of a folder's metadata with the paths that its files have here.
+
+    A file that a row puts into a folder which is not there is the one of its name beside the table: a browser sends
+    the files of a folder without their folders. names: of the files beside the table.
+    """
+    found = [row if row.path in names else replace(row, path=_spelling(here, row.path)) for row in rows]
+    paths = {row.path: PurePosixPath(row.path.replace("\\", "/")) for row in found}
+    bare = {path: _spelling(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
+    taken = Counter([*bare.values(), *paths])
+    alone = {path: name for path, name in bare.items() if taken[name] == 1 and name in names}
+    moved = {path: name for path, name in alone.items() if not os.path.lexists(here / paths[path].parent)}
+    return [replace(row, path=moved.get(row.path, row.path)) for row in found]
+
+
+def _spelling(folder: Path, path: str) -> str:
+    """Return a path of a table as its file is called here; as it is written where there is none.
+
+    Other systems write a backslash for a slash, and an accent with its letter or after it.
+    """
+    plain = path.replace("\\", "/")
+    for each in dict.fromkeys((path, plain, normalize("NFC", plain), normalize("NFD", plain))):
+        with suppress(OSError, ValueError):  # too long for a path, or a NUL in it
+            if (folder / each).is_file():
+                return each
+    return path
 
 
 def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:

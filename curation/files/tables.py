@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ URL_REFUSAL = (
     "This row names a web address, and nothing is fetched here: let img2dataset fetch the pictures, and import the "
     "folder that it writes."
 )
+NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes of another encoding, as surrogateescape keeps them
+NO_UTF8_REFUSAL = "This row's text is not UTF-8: save the table again as UTF-8 (in Excel: CSV UTF-8)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,4 +247,6 @@ def _checked(row: TableRow) -> TableRow:
         return TableRow(row.number, row.path, refusal=URL_REFUSAL)
     if not row.path:
         return TableRow(row.number, refusal="This row names no picture: correct it.")
+    if any(NO_UTF8.search(caption) for caption in row.captions):
+        return TableRow(row.number, row.path, refusal=NO_UTF8_REFUSAL)
     return row

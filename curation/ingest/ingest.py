@@ -38,6 +38,7 @@ from curation.files.pictures import AHEAD, DecoderPool, in_order, read_file
 from curation.files.records import with_captions
 from curation.files.sources import FoundFile, PictureSource, is_address, open_source
 from curation.ingest.annotations_beside import CHOICES, Annotations, annotations_beside
+from curation.ingest.uploads import note_dataset
 from curation.sample.world import WorldConfig, write_world
 from db import models
 from db.engine import Engine, Session, open_engine, retrying
@@ -160,6 +161,7 @@ def ingest(
     passed = {os.path.abspath(file) for file in skip}
     opened = replace(opened, files=(found for found in opened.files if found.location not in passed))
     dataset_id = _dataset_id(engine, dataset, source)
+    note_dataset(home, source, dataset_id=dataset_id)
     tally = ImportTally(total=opened.total)
     with (
         DecoderPool(limits, processes) as pool,

@@ -6,16 +6,19 @@ import mmap
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomic_files import atomic_folder
+from atomic_files import atomic_folder, write_atomically
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 TOKEN_BYTES = 8
 COCO_KEYS = (b'"images"', b'"annotations"')
-PICTURES, ANNOTATIONS = "pictures", "annotations"
+PICTURES, ANNOTATIONS, DATA_SETS = "pictures", "annotations", "data_sets"
+NAME_BYTES = 200  # of the 255 that a file system takes: a number may come behind
 COMPANIONS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv"}  # endings of what is said of pictures by name
 
 
@@ -32,14 +35,18 @@ def uploads_folder(home: Path) -> Path:
     return home / "uploads"
 
 
-def named(files: Sequence[Path]) -> dict[str, Path]:
+def named(files: Sequence[Path], *, sent: Sequence[str] = ()) -> dict[str, Path]:
     """Return files by name; of several with one name the second and further ones get a number.
 
-    Raises: UserError: names repeat, and texts or boxes among the files would go to the wrong one.
+    Args:   sent: the name of each where it comes from; its own counts where that is "", or cannot be one here.
+    Raises: UserError: names of pictures or texts repeat, and texts or boxes would go to the wrong one.
     """
-    names = [file.name for file in files]
-    twice = next((name for name in names if names.count(name) > 1), "") if len(set(names)) < len(names) else ""
-    if twice and any(file.suffix.lower() in COMPANIONS for file in files):
+    wanted = sent or [""] * len(files)
+    names = [_file_name(name) or file.name for file, name in zip(files, wanted, strict=True)]
+    kinds = {name: Path(name).suffix.lower() for name in names}
+    counts = Counter(names)
+    twice = next((name for name in names if counts[name] > 1 and kinds[name] in (*SUFFIXES, *COMPANIONS)), "")
+    if twice and not COMPANIONS.isdisjoint(kinds.values()):
         raise UserError(
             f"{twice} is there twice, and texts or boxes among the files could be of either: choose one folder at a "
             "time, or an archive."
@@ -50,13 +57,19 @@ def named(files: Sequence[Path]) -> dict[str, Path]:
 def numbered(files: Sequence[Path]) -> dict[str, Path]:
     """Return files by name, those whose name was there before with a number, as in a-2.jpg."""
     found: dict[str, Path] = {}
-    for file in files:
-        name, number = file.name, 1
+    for file, wish in zip(files, names, strict=True):
+        name, number = wish, 1
         while name in found:
             number += 1
-            name = f"{file.stem}-{number}{file.suffix}"
+            name = f"{Path(wish).stem}-{number}{Path(wish).suffix}"
         found[name] = file
     return found
+
+
+def _file_name(sent: str) -> str:
+    """Return a name that somebody sent, if a file can have it here; else ""."""
+    plain = sent.isprintable() and not {"/", "\\"} & set(sent) and sent not in (".", "..")
+    return sent if plain and len(sent.encode()) <= NAME_BYTES else ""
 
 
 def keep_upload(home: Path, files: Mapping[str, Path]) -> KeptUpload:
@@ -92,6 +105,23 @@ def uploads_of(home: Path, locations: Iterable[str]) -> set[Path]:
     uploads, places = uploads_folder(home), map(Path, locations)
     inside = (place.relative_to(uploads).parts for place in places if place.is_relative_to(uploads))
     return {uploads / parts[0] for parts in inside if parts}
+
+
+def note_dataset(home: Path, source: Path, *, dataset_id: int) -> None:
+    """Note with an upload, if a source lies in one, that a data set imports from it.
+
+    Rows do not tell all of it: what is left out and what the data set has already are files of the upload, too.
+
+    Raises: DiskFullError, WriteError.
+    """
+    for upload in uploads_of(home, [os.path.abspath(source)]):
+        if upload.is_dir():
+            write_atomically(upload / DATA_SETS / str(dataset_id), b"")
+
+
+def uploads_of_dataset(home: Path, dataset_id: int) -> set[Path]:
+    """Return the folders of the uploads that a data set imported from."""
+    return {note.parents[1] for note in uploads_folder(home).glob(f"*/{DATA_SETS}/{dataset_id}")}
 
 
 def _put(file: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from db.engine import Engine, Session, reading, retrying, transaction
 from db.models import ActKind, ReviewAct, Status
+from db.queries.bulk import IN_LIST, batches
 from db.queries.bulk_edit_queries import ManyEdited, edit_many, restore_many, undo_many
 from db.queries.edit_records import EditAction
 from db.queries.review_queries import (
@@ -25,7 +26,7 @@ from db.queries.review_queries import (
     tagged_regions,
     undo_tags,
 )
-from db.queries.trash_queries import count_deleted, remove_deleted
+from db.queries.trash_queries import count_deleted, deleted_versions, remove_deleted
 from db.queries.values import storable
 from grain.texts import one_line
 from user_errors import UserError
@@ -197,16 +198,20 @@ def count_trash(engine: Engine, dataset_id: int) -> tuple[int, int]:
 
 
 def empty_trash(
-    engine: Engine, dataset_id: int, *, who: str, action: str, on_part: Callable[[int], None] = lambda removed: None
+    engine: Engine, dataset_id: int, *, who: str, action: str, on_part: Callable[[int], object] = lambda removed: None
 ) -> int:
     """Remove the deleted regions of a data set for good, a part at a time; return how many.
 
+    What others delete meanwhile stays in the trash.
+
     Args: on_part: hears how many are removed so far.
     """
-    _, pictures = count_trash(engine, dataset_id)
+    with reading(engine) as session:
+        _, pictures = count_deleted(session, dataset_id=dataset_id)
+        there = deleted_versions(session, dataset_id=dataset_id)
     removed = 0
-    while part := retrying(engine, partial(remove_deleted, dataset_id=dataset_id)):
-        removed += part
+    for part in batches(there, IN_LIST):
+        removed += retrying(engine, partial(remove_deleted, versions=part))
         on_part(removed)
     with transaction(engine) as session:
         if removed and get_act(session, action=action) is None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select, update
 
 from db.models import Dataset, Image, RefusedFile, now
@@ -167,8 +167,17 @@ def others_have_pictures_below(session: Session, *, folder: str, ids: Any) -> bo
 
     Args: ids: of those, a list or a query.
     """
-    below = col(Image.location).startswith(f"{folder}/", autoescape=True)
-    return session.exec(select(Image.id).where(below, col(Image.id).not_in(ids)).limit(1)).first() is not None
+    asked = select(Image.id).where(lies_below(folder), col(Image.id).not_in(ids))
+    return session.exec(asked.limit(1)).first() is not None
+
+
+def lies_below(folder: str) -> ColumnElement[bool]:
+    """Return the condition that an image's file lies in a folder, or in one below it, or in an archive of that path.
+
+    Written without LIKE, which on SQLite takes a capital letter for a small one.
+    """
+    start = f"{folder.rstrip('/')}/"
+    return func.substr(Image.location, 1, len(start)) == start
 
 
 def places_of_others(session: Session, *, locations: Collection[str], ids: Sequence[int]) -> set[str]:

@@ -13,7 +13,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from db.models import Dataset, Image, Job, RegionRow, RegionTag
 from db.queries.bulk import IN_LIST
-from db.queries.data_set_queries import get_dataset
+from db.queries.data_set_queries import get_dataset, lies_below
 from db.queries.region_index_queries import tally
 from db.queries.selectivity import on_postgresql
 from db.queries.values import check_line
@@ -39,8 +39,7 @@ class ImageChoice:
         """Return the query of their ids."""
         found = select_rows(col(Image.id)).where(col(Image.dataset_id) == self.dataset_id)
         if self.place:
-            below = col(Image.location).startswith(f"{self.place.rstrip('/')}/", autoescape=True)
-            found = found.where(or_(col(Image.location) == self.place, below))
+            found = found.where(or_(col(Image.location) == self.place, lies_below(self.place)))
         if self.tag:
             tagged = select_rows(col(RegionRow.image_id)).join(RegionTag, col(RegionTag.region_id) == RegionRow.id)
             mine = (col(RegionTag.dataset_id) == self.dataset_id, col(RegionTag.tag) == self.tag)

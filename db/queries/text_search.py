@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import category, normalize
 
 from sqlalchemy import Integer, Select, column, text
 from sqlalchemy import select as select_rows
@@ -15,23 +16,39 @@ from db.queries.selectivity import is_common, on_postgresql
 from db.queries.values import storable
 
 INDEXED = text("region.indexed IS true")  # as the partial indexes say it
-WORD = re.compile(r"[^\W_]+\*?")
+WORD = re.compile(r"[^\s*]+\*?")
 PLAIN_WORD = re.compile(r"[a-z0-9]+")
-TSVECTOR = "to_tsvector('simple', translate(region.text, '-./_@:&''', '        '))"
+SIGNS = "!\"#$%&''()*+,-./:;<=>?@[]^_`{|}~\\"  # as in the index of migration 0019
+TSVECTOR = f"to_tsvector('simple', translate(region.text, '{SIGNS}', '{' ' * 32}'))"
 MATCHING_BETWEEN = "SELECT rowid FROM region_text WHERE region_text MATCH :terms AND rowid BETWEEN :first AND :last"
 
 
 def search_words(words: str) -> list[str]:
-    """Return the words of a search in lower case; a word that ends with * is the beginning of one."""
-    return [word.lower() for word in WORD.findall(storable(words))]
+    """Return the words of a search in lower case; a word that ends with * is the beginning of one.
+
+    A word is letters, digits and the marks that belong to them: Hindi's vowels, an accent after its letter.
+    """
+    plain = "".join(
+        sign if sign == "*" or sign.isalnum() or category(sign)[0] == "M" else " " for sign in storable(words)
+    )
+    return [word.lower() for word in WORD.findall(plain) if any(map(str.isalnum, word))]
 
 
 def search_terms(session: Session, words: str) -> str:
     """Return a search in the database's own syntax, made of letters, digits and our own signs only."""
-    found = search_words(words)
-    if on_postgresql(session):
-        return " & ".join(f"'{word.rstrip('*')}'" + (":*" if word.endswith("*") else "") for word in found)
-    return " AND ".join(f'"{word.rstrip("*")}"' + (" *" if word.endswith("*") else "") for word in found)
+    postgresql = on_postgresql(session)
+    quote, start, either, both = ("'", ":*", " | ", " & ") if postgresql else ('"', " *", " OR ", " AND ")
+
+    def term(word: str) -> str:
+        return f"{quote}{word.rstrip('*')}{quote}" + start * word.endswith("*")
+
+    # texts have an accent in its letter or after it, as they came
+    spellings = ([term(each) for each in sorted({word, *_spellings(word)})] for word in search_words(words))
+    return both.join(f"({either.join(each)})" if len(each) > 1 else each[0] for each in spellings)
+
+
+def _spellings(word: str) -> tuple[str, str]:
+    return normalize("NFC", word), normalize("NFD", word)
 
 
 def text_clause(session: Session, words: str) -> Any:

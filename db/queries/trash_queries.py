@@ -10,7 +10,6 @@ from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
 from db.models import LabelConflict, RegionEdit, RegionRow, RegionTag, Status
-from db.queries.bulk import IN_LIST
 from db.queries.region_index_queries import tally
 from db.queries.selectivity import on_postgresql
 
@@ -23,13 +22,24 @@ def count_deleted(session: Session, *, dataset_id: int) -> tuple[int, int]:
     return int(regions), int(pictures)
 
 
-def remove_deleted(session: Session, *, dataset_id: int, limit: int = IN_LIST) -> int:
-    """Remove up to `limit` deleted regions for good, with their history; return how many.
+def deleted_versions(session: Session, *, dataset_id: int) -> list[tuple[int, int]]:
+    """Return the id and the version of each region in the trash of a data set."""
+    asked = select(RegionRow.id, RegionRow.version)
+    asked = asked.where(RegionRow.dataset_id == dataset_id, RegionRow.status == "deleted")
+    return [(number, version) for number, version in session.exec(asked.order_by(col(RegionRow.id)))]
+
+
+def remove_deleted(session: Session, *, versions: Sequence[tuple[int, int]]) -> int:
+    """Remove deleted regions for good, with their history; return how many.
 
     A box whose first description goes takes the next one as its first.
+
+    Args: versions: their ids, at most `bulk.IN_LIST`, each with its version; a region with another one by now stays.
     """
-    asked = select(RegionRow).where(RegionRow.dataset_id == dataset_id, RegionRow.status == "deleted")
-    rows = session.exec(asked.order_by(col(RegionRow.id)).limit(limit).with_for_update()).all()
+    known = dict(versions)
+    asked = select(RegionRow).where(col(RegionRow.id).in_(known), RegionRow.status == "deleted")
+    rows = session.exec(asked.order_by(col(RegionRow.id)).with_for_update()).all()
+    rows = [row for row in rows if row.version == known[row.id]]
     ids = [row.id for row in rows]
     if not ids:
         return 0

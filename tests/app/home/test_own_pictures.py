@@ -27,18 +27,18 @@ BOX = [40, 20, 60, 30]
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Two pictures, a text that is none, and boxes of the first."""
-    for name, colour in (("red.jpg", (200, 20, 20)), ("blue.png", (20, 20, 200))):
+    """Two pictures, a text that is none, and boxes of the first, whose name has a sign that Gradio leaves out."""
+    for name, colour in (("red!.jpg", (200, 20, 20)), ("blue.png", (20, 20, 200))):
         Image.new("RGB", (200, 100), colour).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
-    picture = {"id": 7, "file_name": "red.jpg", "width": 200, "height": 100}
+    picture = {"id": 7, "file_name": "red!.jpg", "width": 200, "height": 100}
     boxes = {
         "images": [picture],
         "categories": [{"id": 1, "name": "a red wall"}],
         "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": BOX}],
     }
     (tmp_path / "instances.json").write_text(json.dumps(boxes))
-    return [tmp_path / name for name in ("red.jpg", "blue.png", "notes.txt", "instances.json")]
+    return [tmp_path / name for name in ("red!.jpg", "blue.png", "notes.txt", "instances.json")]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_chosen_files_become_a_data_set_with_the_boxes_that_people_made(
                 rows = regions_of(session, image_ids=list(pictures))
             return sorted(pictures.values()), [(row.text, row.status, row.x1) for each in rows.values() for row in each]
 
-        until(lambda: found() == (["blue.png", "red.jpg"], [("a red wall", "accepted", 0.2)]), lambda: str(found()))
+        until(lambda: found() == (["blue.png", "red!.jpg"], [("a red wall", "accepted", 0.2)]), lambda: str(found()))
         engine.dispose()
 
 

@@ -113,6 +113,20 @@ def test_an_import_is_removed_and_can_be_brought_again(engine: Engine, tmp_path:
     assert ingest(engine, here, dataset="lids", home=tmp_path, processes=1).added == 6
 
 
+def test_a_folder_whose_name_differs_in_a_capital_letter_is_another(engine: Engine, tmp_path: Path) -> None:
+    small, capital = tmp_path / "batch_1%", tmp_path / "Batch_1%"
+    picture_files(small, 5), picture_files(capital, 3)
+    for folder in (capital, small):
+        ingest(engine, folder, dataset="lids", home=tmp_path, processes=1)
+    with reading(engine) as session:
+        before = [image.location for image in image_page(session, dataset_id=1)]
+    asked = RemovePicturesConfig("lids", place=str(small))
+    there = [place for place in before if place.startswith(str(capital))]
+    assert remove_pictures(engine, tmp_path, asked) == {"image": len(before) - len(there)}
+    with reading(engine) as session:
+        assert [image.location for image in image_page(session, dataset_id=1)] == there and there
+
+
 def test_uploaded_files_go_with_their_pictures(engine: Engine, tmp_path: Path) -> None:
     picture_files(tmp_path / "mine", 4)
     files = {file.name: file for file in sorted((tmp_path / "mine").iterdir())}

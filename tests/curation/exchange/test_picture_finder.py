@@ -30,6 +30,7 @@ from tests.support.tiny import picture
         ("a/1.jpg b/1.jpg", "c/1.jpg", (64, 48), ""),
         ("a/1.jpg", "1.jpg", (64, 48), "a/1.jpg"),
         ("a/1.jpg", "c\\a\\1.jpg", (64, 48), "a/1.jpg"),
+        ("a/cafe\u0301.jpg", "a/caf\u00e9.jpg", (64, 48), "a/cafe\u0301.jpg"),  # as macOS names it
     ],
 )
 def test_of_the_pictures_of_a_name_its_folders_decide(

@@ -145,6 +145,27 @@ def test_an_archive_is_read_in_place(tmp_path: Path, name: str) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_a_tar_as_tar_writes_it_keeps_its_captions_and_a_packed_one_says_that_it_does_not(tmp_path: Path) -> None:
+    pictures = {f"p/photo.{number}.jpg": jpeg(number) for number in range(70)} | {"p/z.jpg": jpeg(99)}
+    words = {f"{name[:-4]}.txt": f"words of {name}".encode() for name in pictures}
+    everything = found(write_tar(tmp_path / "x.tar", pictures | words))
+    assert captions(everything) == {Path(name).name: f"words of {name}" for name in pictures}
+    assert {file.member: file.content for file in everything} == pictures and not refusals(everything)
+    packed = found(write_tar(tmp_path / "x.tar.gz", {"a.jpg": jpeg(), "b.jpg": jpeg(), "a.txt": b"of a"}, "w:gz"))
+    assert captions(packed) == {"a.jpg": "", "b.jpg": ""}
+    assert "import it unpacked or as a zip" in refusals(packed)["x.tar.gz:a.txt"]
+
+
+def test_of_two_files_of_one_name_in_an_archive_the_first_has_the_caption(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in (("a.jpg", jpeg(1)), ("a.txt", b"the first"), ("b.jpg", jpeg(2)), ("a.jpg", jpeg(3))):
+            tar.addfile(member(name, len(content)), io.BytesIO(content))
+    everything = found(path)
+    assert captions(everything) == {"a.jpg": "the first", "b.jpg": ""}
+    assert "has a file of this name already" in refusals(everything)["x.tar:a.jpg"]
+
+
 def test_cc3m_and_cc12m_and_a_header_are_told_apart(tmp_path: Path) -> None:
     write_all(tmp_path, {"p/1.jpg": jpeg(), "p/2.jpg": jpeg()})
     expected = [("1.jpg", 'a "red" lid, open', 0), ("2.jpg", "a lid", 1)]
@@ -220,6 +241,40 @@ def test_an_image_folder_has_its_captions_from_its_metadata(tmp_path: Path, name
     assert len(refusals(everything)) == (2 if name.endswith("csv") else 3)
     assert all(key.startswith(f"{name}:row ") for key in refusals(everything))
     assert wrong(tmp_path / name) == f"expected the folder of {name}, got the file: give {tmp_path}"
+
+
+def test_a_table_of_another_system_names_the_files_that_are_there(tmp_path: Path) -> None:
+    apart, joined = "cafe\u0301", "caf\u00e9"
+    rows = f"file_name,text\n{joined}.jpg,one\nsub\\x.jpg,two\nsub/{apart}.jpg,three\nsub\\..\\..\\out.jpg,no\n"
+    pictures: dict[str, bytes | str] = {f"{apart}.jpg": jpeg(1), "sub/x.jpg": jpeg(2), f"sub/{joined}.jpg": jpeg(3)}
+    write_all(tmp_path, {"out.jpg": jpeg(4)})
+    everything = found(write_all(tmp_path / "in", pictures | {"metadata.csv": rows}))
+    assert captions(everything) == {f"{apart}.jpg": "one", "x.jpg": "two", f"{joined}.jpg": "three"}
+    assert list(refusals(everything).values()) == [
+        "This row's path leads out of the table's folder: put the table above it."
+    ]
+
+
+def test_the_metadata_of_a_folder_that_came_without_its_folders_names_the_files_beside_it(tmp_path: Path) -> None:
+    rows = "file_name,text\ntrain/1.jpg,one\ntrain/1.jpg,uno\ntest\\2.jpg,two\na/3.jpg,a\nb/3.jpg,b\nhere/4.jpg,four\n"
+    pictures: dict[str, bytes | str] = {f"{number}.jpg": jpeg(number) for number in range(1, 5)}
+    everything = found(write_all(tmp_path, pictures | {"here/5.jpg": jpeg(5), "metadata.csv": rows}))
+    assert captions(everything) == {"1.jpg": "one", "2.jpg": "two", "3.jpg": "", "4.jpg": "", "5.jpg": ""}
+    assert next(file.captions for file in everything if file.location.endswith("1.jpg")) == ("one", "uno")
+    assert list(refusals(everything)) == [f"metadata.csv:row {row}" for row in (3, 4, 5)], (
+        "of two folders, or not there"
+    )
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_a_row_in_another_encoding_is_listed_and_its_picture_comes_without_a_caption(tmp_path: Path, name: str) -> None:
+    lines = ["file_name,text", "a.jpg,un café", "b.jpg,a lid"]
+    if name.endswith("jsonl"):
+        lines = [f'{{"file_name": "{line[:5]}", "text": "{line[6:]}"}}' for line in lines[1:]]
+    files = {"a.jpg": jpeg(1), "b.jpg": jpeg(2), name: "\r\n".join(lines).encode("cp1252")}
+    everything = found(write_all(tmp_path, files))
+    assert captions(everything) == {"a.jpg": "", "b.jpg": "a lid"}
+    assert "save the table again as UTF-8" in next(iter(refusals(everything).values()))
 
 
 def test_a_wrong_source_gets_one_clear_sentence(tmp_path: Path) -> None:
@@ -439,6 +494,15 @@ def test_a_cut_archive_gives_what_comes_before(tmp_path: Path, name: str, cut: f
     assert len(good) < 9
     assert [file.content for file in good] == list(noise.values())[: len(good)]
     assert refusals(everything)
+
+
+@pytest.mark.parametrize("at", [16, 20])  # after the header: the first block's kind, and what follows
+def test_a_damaged_packed_file_among_pictures_costs_only_itself(tmp_path: Path, at: int) -> None:
+    content = bytearray(write_tar(tmp_path / "b.tar.gz", {"x.jpg": jpeg()}, "w:gz").read_bytes())
+    content[at:] = b"\xff" * 200
+    write_all(tmp_path, {"a.jpg": jpeg(1), "b.tar.gz": bytes(content), "c.jpg": jpeg(2)})
+    assert [Path(file.location).name for file in found(tmp_path)] == ["a.jpg", "b.tar.gz", "c.jpg"]
+    assert "none of them" in wrong(tmp_path / "b.tar.gz")
 
 
 def test_a_broken_header_in_the_middle_of_a_tar_is_no_end(tmp_path: Path) -> None:

@@ -40,6 +40,22 @@ def test_where_names_repeat_no_words_go_to_the_wrong_picture(tmp_path: Path, sai
         named([tmp_path / name for name in ("a/a.jpg", "b/a.jpg", said)])
 
 
+def test_what_nothing_is_written_about_may_repeat(tmp_path: Path) -> None:
+    names = ("a/.DS_Store", "b/.DS_Store", "a/Thumbs.db", "b/Thumbs.db", "a/README.md", "b/README.md", "a.jpg", "a.txt")
+    kept = named([tmp_path / name for name in names])
+    assert list(kept)[1::2] == [".DS_Store-2", "Thumbs-2.db", "README-2.md", "a.txt"]
+
+
+def test_files_keep_the_names_that_other_files_know_them_by(tmp_path: Path) -> None:
+    sent = {"Wow!.png": "Wow.png", "cat!.png": "1/cat.png", "cat.png": "2/cat.png", "cat.txt": "cat.txt"}
+    kept = named([tmp_path / path for path in sent.values()], sent=list(sent))
+    assert kept == {name: tmp_path / path for name, path in sent.items()}
+    for hostile in (".", "..", "../x.png", "..\\x.png", "/etc/x.png", "x\0.png", "x\n.png", "x" * 300, "\udce9.png"):
+        assert list(named([tmp_path / "x.png"], sent=[hostile])) == ["x.png"]
+    with pytest.raises(UserError, match=r"a\.jpg is there twice"):
+        named([tmp_path / "1.jpg", tmp_path / "2.jpg", tmp_path / "a.csv"], sent=["a.jpg", "a.jpg", ""])
+
+
 def test_what_is_no_upload_of_pictures_is_said_and_leaves_nothing(chosen: list[Path], tmp_path: Path) -> None:
     for files in ([], chosen[1:2]):
         with pytest.raises(UserError, match="no pictures yet"):
@@ -75,5 +91,21 @@ def test_a_deleted_data_set_takes_its_uploads_along_unless_another_has_them(engi
         ingest(engine, source.pictures, dataset=dataset, home=home)
     delete(engine, home, dataset="first")
     assert not mine.pictures.exists() and shared.pictures.exists()
+    delete(engine, home, dataset="second")
+    assert not any(uploads_folder(home).iterdir())
+
+
+def test_duplicates_and_what_was_left_out_of_an_upload_go_with_the_data_set(engine: Engine, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    picture_files(tmp_path / "mine", 1)
+    (tmp_path / "mine" / "private.docx").write_text("no picture")
+    for dataset in ("first", "first", "second"):
+        kept = keep_upload(home, named(sorted((tmp_path / "mine").iterdir())))
+        ingest(engine, kept.pictures, dataset=dataset, home=home, processes=1)
+    assert ingest(engine, kept.pictures, dataset="first", home=home, processes=1).added == 0, (
+        "also of the second's upload"
+    )
+    delete(engine, home, dataset="first")
+    assert [upload.name for upload in uploads_folder(home).iterdir()] == [kept.pictures.parent.name]
     delete(engine, home, dataset="second")
     assert not any(uploads_folder(home).iterdir())

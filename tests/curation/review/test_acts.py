@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlmodel import col, select
 
 from curation.review.acts import ActRequest, count_act, count_trash, do_act, empty_trash, redo_act, undo_act
-from db.engine import Engine, Session, reading, transaction
+from db.engine import Engine, Session, reading, retrying, transaction
 from db.models import Image, RegionEdit, RegionRow, ReviewAct, Status
 from db.queries.curate_filter import ChosenRegions, CurateFilter
 from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region, set_status, undo_last
@@ -26,6 +27,7 @@ from db.queries.review_queries import (
     saved_filters,
     tags_of,
 )
+from db.queries.trash_queries import deleted_versions, remove_deleted
 from tests.support.databases import some_images
 from user_errors import UserError
 
@@ -259,6 +261,22 @@ def test_what_is_deleted_comes_back_with_its_verdict_or_goes_for_good(engine: En
     with pytest.raises(UserError, match="can be undone"):
         undo_act(engine, undone="empty", who="ada", action="no")
     assert undo_act(engine, undone="act", who="ada", action="late").regions == 0, "nothing is left to bring back"
+
+
+def test_what_is_deleted_while_the_trash_is_emptied_stays_in_it(engine: Engine, regions: list[int]) -> None:
+    first, second, third = (RegionSelection(1, CurateFilter(), ids=(each,)) for each in regions[:3])
+    done(engine, first, ActRequest("delete"), "early")
+    emptied = empty_trash(
+        engine, 1, who="bo", action="empty", on_part=lambda removed: done(engine, second, ActRequest("delete"), "late")
+    )
+    assert emptied == 1 and count_trash(engine, 1) == (1, 1)
+    with reading(engine) as session:
+        seen = deleted_versions(session, dataset_id=1)
+    undo_act(engine, undone="late", who="ada", action="back")
+    for selection, action in ((second, "again"), (third, "another")):
+        done(engine, selection, ActRequest("delete"), action)
+    assert retrying(engine, partial(remove_deleted, versions=seen)) == 0, "it came back and was deleted by another act"
+    assert undo_act(engine, undone="again", who="ada", action="undo").regions == 1
 
 
 def test_a_box_that_moved_meanwhile_keeps_the_verdict_of_a_description_in_the_trash(

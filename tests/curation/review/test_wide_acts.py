@@ -28,7 +28,7 @@ from db.queries.region_queries import NewRegion
 from db.queries.review_queries import RegionSelection, latest_acts
 from db.queries.run_queries import start_run
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
-from db.queries.trash_queries import remove_deleted
+from db.queries.trash_queries import deleted_versions, remove_deleted
 from db.queries.wide_act_queries import BroughtCount, list_imports
 from tests.support.curated import curated
 from user_errors import UserError
@@ -139,7 +139,7 @@ def test_what_was_removed_for_good_and_what_a_version_does_not_hold_are_told(lid
     with transaction(lids) as session:
         lid = next(row for row in every(lids) if row.status == "accepted" and row.box_id)
         set_status(session, region_id=lid.id, expected_version=lid.version, who="bo", status="deleted")
-        assert remove_deleted(session, dataset_id=1) == 1
+        assert remove_deleted(session, versions=deleted_versions(session, dataset_id=1)) == 1
         add_region_by_hand(session, image_id=1, who="bo", xyxy=BOX, text="a spoon", status="pending")
     first = count_restore(lids, tmp_path, dataset="lids", version="first")
     assert (first.regions, first.gone) == (0, 1), "a version of accepted ones says nothing of pending ones"
@@ -157,7 +157,7 @@ def test_a_region_never_gets_the_number_of_one_that_was_removed_for_good(lids: E
     freeze(lids, tmp_path, dataset="lids", name="all", who="ana", statuses=("pending", "accepted", "rejected"))
     with transaction(lids) as session:
         set_status(session, region_id=last.id, expected_version=last.version, who="bo", status="deleted")
-        assert remove_deleted(session, dataset_id=1) == 1
+        assert remove_deleted(session, versions=deleted_versions(session, dataset_id=1)) == 1
         add_region_by_hand(session, image_id=last.image_id, who="bo", xyxy=BOX, text="a spoon")
     assert every(lids)[-1].id > last.id, "versions, maps and Label Studio's tasks know regions by their numbers"
     restore_version(lids, tmp_path, **ANA | {"version": "all"})

@@ -23,6 +23,7 @@ from db.queries.filter_clauses import RegionQuery
 from db.queries.gallery_queries import PageKey, curate_page, listed_page
 from db.queries.region_index_queries import Similarity, SourceCount, count_by_status, index_regions, set_similarities
 from db.queries.region_queries import NewRegion, add_regions
+from db.queries.text_search import TSVECTOR
 from tests.support.databases import (
     BOX,
     ELSEWHERE,
@@ -205,6 +206,34 @@ def test_an_edited_text_is_found_by_its_new_words_only(engine: Engine) -> None:
             for words in ("red", "green", "kettle", "lid")
         }
     assert found == {"red": set(), "green": {1}, "kettle": {1, 2}, "lid": {2}}
+
+
+def test_words_are_found_wherever_signs_and_marks_stand_around_them(engine: Engine) -> None:
+    with_region(engine)
+    signs = ["a <red lid>", "rock~red", "+5 degrees", "&red;", "x=[red]\\{lid}", "-5|5"]
+    texts = [*signs, "हिन्दी lid", "cafe\u0301", "caf\u00e9"]
+    for said in texts:
+        draw(engine, xyxy=BOX, text=said)
+    with reading(engine) as session:
+
+        def found(words: str) -> list[str]:
+            rows = curate_page(session, dataset_id=1, filters=CurateFilter(words=words)).regions
+            return sorted(row.text for row in rows if row.text in texts)
+
+        assert found("red") == sorted(["a <red lid>", "rock~red", "&red;", "x=[red]\\{lid}"])
+        assert found("<red lid>") == found("red li*") == sorted(["a <red lid>", "x=[red]\\{lid}"])
+        assert found("5") == ["+5 degrees", "-5|5"] and found("+5 deg*") == ["+5 degrees"]
+        assert found("हिन्दी") == found("हिन्*") == ["हिन्दी lid"]
+        assert found("cafe\u0301") == found("CAF\u00c9") == sorted(texts[-2:])
+        assert found("cafe") == []
+
+
+def test_postgresql_searches_words_by_its_index(postgres_engine: Engine) -> None:
+    with reading(postgres_engine) as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        asked = f"EXPLAIN SELECT id FROM region WHERE {TSVECTOR} @@ to_tsquery('simple', 'red')"
+        plan = [row[0] for row in session.execute(text(asked))]
+    assert any("ix_region_text" in line for line in plan), "query and index have one expression"
 
 
 def test_the_queue_gives_pending_regions_one_by_one(engine: Engine) -> None:
