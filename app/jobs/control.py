@@ -142,7 +142,9 @@ class Jobs:
 
         Raises: JobStateError: it is over, or there is none of that id.
         """
-        return retrying(self._engine, partial(request_pause, job_id=job_id))
+        job = retrying(self._engine, partial(request_pause, job_id=job_id))
+        self.start_runners()  # what goes on elsewhere may need one to stop it
+        return job
 
     def cancel(self, job_id: int) -> Job:
         """Ask a job, and all that it started, to end for good.
