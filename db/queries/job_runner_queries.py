@@ -52,7 +52,8 @@ def claim_job(
     """Take the next job whose device has the free slots that it wants, and these; None when there is none.
 
     A running job keeps its slots until it is finished or marked interrupted, since its process may live. The first job
-    of a device's queue is never overtaken by a narrower one, or a wide one would wait for ever.
+    of a device's queue is never overtaken by a narrower one, or a wide one would wait for ever. One that wants more
+    slots than the device has holds up nobody.
 
     Args:   slots: device -> how many jobs may run on it at a time; a device without an entry has none.
             moment: what counts as now.
@@ -66,7 +67,7 @@ def claim_job(
     found: list[tuple[Job, int]] = []
     for device, count in slots.items():
         # locked, since somebody may be cancelling it at this moment
-        queue = _ready().where(Job.device == device).limit(1).with_for_update(of=Job)
+        queue = _ready().where(Job.device == device, Job.width <= count).limit(1).with_for_update(of=Job)
         first = session.exec(queue.execution_options(populate_existing=True)).first()
         slot = _first_free(set(range(count)) - taken[device], first.width) if first else None
         found += [(first, slot)] if first and slot is not None else []
