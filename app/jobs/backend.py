@@ -15,6 +15,14 @@ class Submitted:
     external_id: str = ""
 
 
+class VanishedError(RuntimeError):
+    """The end of work that left no exit code. The message says why, without its full stop."""
+
+
+class OutOfSightError(RuntimeError):
+    """The end of a watch: nobody can say what became of the work, and it may go on. The message as above."""
+
+
 class Backend(Protocol):
     """One attempt at a job. The runner calls again and again, so nothing here waits."""
 
@@ -29,7 +37,10 @@ class Backend(Protocol):
         """
 
     def poll(self) -> int | None:
-        """Return its exit code, negative for a signal, once it and all of its processes are over; None before."""
+        """Return its exit code, negative for a signal, once it and all of its processes are over; None before.
+
+        Raises: VanishedError, OutOfSightError: there is no such code to be had.
+        """
 
     def cancel(self, *, force: bool) -> None:
         """Ask it to end, or make it. Called repeatedly until poll says that it is over."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from app.jobs.backend import Submitted
+from app.jobs.backend import OutOfSightError, Submitted, VanishedError
 from app.jobs.folder import Log, last_lines, progress_file
 from app.jobs.node import PROGRESS_FILE, Order
 from app.jobs.resources import ClusterResources
@@ -20,10 +21,9 @@ from user_errors import UserError
 
 SHARED_URL = "GRAIN_SHARED_URL"
 LOOK_S = 2.0  # between two looks at the cluster
-MOST_FAILURES = 150  # looks in a row that come to nothing, five minutes, before it counts as lost
+OUT_OF_SIGHT_S = 300.0  # of looks that all come to nothing
 MOST_CHARACTERS = 200  # of what a cluster says
 MOST_STARTS = 150  # tries to hand it over, five minutes
-GONE = 75  # exit code of what the cluster knows no more
 REMEMBERED_LINES = 60
 SENDING = threading.Lock()  # two jobs that need the same folder do not replace it at once
 NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
@@ -31,22 +31,32 @@ NOT_FETCHED = "checkpoints/"  # states to go on from stay under the shared URL
 
 def refused(error: Exception) -> UserError:
     """Return the error of a cluster that does not take a job, with the cluster's own last line."""
-    reason = str(error).strip().rpartition("\n")[2][:MOST_CHARACTERS] or type(error).__name__
+    reason = last_words(error)
     return UserError(f"the cluster refused the job ({reason}): correct its partition, account, hours, cores and memory")
 
 
+def last_words(error: Exception) -> str:
+    """Return the last line of what a cluster's client says."""
+    return str(error).strip().rpartition("\n")[2][:MOST_CHARACTERS] or type(error).__name__
+
+
 class ClusterJob(ABC):
-    """A Backend whose work goes on without the runner. A thread of its own waits for the cluster."""
+    """A Backend whose work goes on without the runner. A thread of its own waits for the cluster.
+
+    Work counts as over when an exit code is read or the cluster knows it no more, and only then is it submitted again.
+    Whatever else ends the watch leaves it out of sight: the next attempt asks for it by its name before it submits.
+    """
 
     outlives_runner = True
+    look_s, out_of_sight_s = LOOK_S, OUT_OF_SIGHT_S
 
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's, which exists."""
         self._job, self._folder, self._home = job, folder, folder.parents[1]
         self.name = job.external_id or f"grain-{folder.parents[1].name}-{job.id}-{job.token}"
-        self._known = bool(job.external_id)
+        self._known = self._begun = bool(job.external_id)  # begun: it may be on the cluster
         self._log, self._copied = Log(folder), 0
-        self._code: int | None = None
+        self._end: int | RuntimeError | None = None
         self._tail = b""
         self._stop, self._force = threading.Event(), False
 
@@ -88,8 +98,13 @@ class ClusterJob(ABC):
         return Submitted(external_id=self.name)
 
     def poll(self) -> int | None:
-        """Return its exit code once it is over and fetched."""
-        return self._code
+        """Return its exit code once it is over and fetched.
+
+        Raises: VanishedError: the cluster knows it no more. OutOfSightError: nothing can be learned of it.
+        """
+        if isinstance(self._end, RuntimeError):
+            raise self._end
+        return self._end
 
     def cancel(self, *, force: bool) -> None:
         """Request its end; the thread sees that at its next poll."""
@@ -133,33 +148,44 @@ class ClusterJob(ABC):
                 self._send(order)
                 if not self._stop.is_set():
                     self._start(order)
-            self._code = self._wait(order)
+            self._end = self._wait(order)
+        except VanishedError as error:
+            self._end = error
         except UserError as error:
             self._say(f"{__name__}: {error}\n")
-            self._code = 1
-        except Exception as error:  # whatever a cluster's client raises: the job has failed, and says why
+            self._end = self._broken_off(error)
+        except Exception as error:  # whatever a cluster's client raises: the job says why
             traceback.print_exc()
             self._say(f"{type(error).__name__}: {error}\n")
-            self._code = 1
+            self._end = self._broken_off(error)
+
+    def _broken_off(self, error: Exception) -> int | RuntimeError:
+        """Return the end of an attempt that an error broke off: failed only where the cluster has none of its work."""
+        if not self._begun or self._is_unknown():
+            return 1
+        return OutOfSightError(f"nothing can be learned of its work on the cluster ({last_words(error)})")
 
     def _start(self, order: Order) -> None:
         """Submit with retries: a cluster that has just started refuses at first, or accepts without an answer."""
+        self._begun = True
         for left in reversed(range(MOST_STARTS)):
             try:
                 return self.start(order)
             except (OSError, RuntimeError) as error:
-                if not left or self._stop.wait(LOOK_S):
-                    raise refused(error) from error
+                stopped = self._stop.wait(self.look_s)
                 if not self._is_unknown():
                     return None
+                if stopped or not left:
+                    raise refused(error) from error
         return None
 
     def _is_unknown(self) -> bool:
+        """Return whether the cluster says that it has none of its work; False while it says nothing."""
         try:
             self.look()
         except LookupError:
             return True
-        except (OSError, RuntimeError):  # it does not answer now: what may be there is waited for
+        except Exception:  # it does not answer now, in whatever way: what may be there is waited for
             return False
         return False
 
@@ -171,7 +197,7 @@ class ClusterJob(ABC):
                 self._shared.send(self._home / name, name, last="manifest.json")
 
     def _wait(self, order: Order) -> int:
-        failures, asked = 0, False
+        answered, asked = time.monotonic(), False
         while True:
             try:
                 code = self.look()
@@ -179,18 +205,20 @@ class ClusterJob(ABC):
                 if self._stop.is_set() and (self._force or not asked) and code is None:
                     self.end(force=self._force)
                     asked = True
-                failures = 0
-            except LookupError:
-                return GONE if not self._stop.is_set() else -15
+                answered = time.monotonic()
+            except LookupError as error:
+                if self._stop.is_set():
+                    return -15
+                raise VanishedError("the cluster knows it no more, and it left no exit code") from error
             except (OSError, RuntimeError) as error:
-                failures, code = failures + 1, None
+                code = None
                 print(f"{self.name}: {error}", file=sys.stderr)
-                if failures > MOST_FAILURES:
+                if time.monotonic() > answered + self.out_of_sight_s:
                     raise
             self._fetch(order)
             if code is not None:
                 return code
-            self._stop.wait(LOOK_S) if not asked else threading.Event().wait(LOOK_S)
+            self._stop.wait(self.look_s) if not asked else threading.Event().wait(self.look_s)
 
     def _fetch(self, order: Order) -> None:
         out = self._home / order.out

@@ -108,12 +108,8 @@ class Jobs:
 
         Raises: UserError: no such device or not so wide, or argv is not the words of a command.
         """
-        if self._all_slots.get(new.device, 0) < 1:
-            known = ", ".join(self.slots)
-            raise UserError(f"expected a device with a slot ({known}), got {new.device!r}: choose one")
-        if new.width > self._all_slots[new.device]:
-            most = self._all_slots[new.device]
-            raise UserError(f"expected at most the {most} slots of {new.device}, got {new.width}: take fewer")
+        if obstacle := self.obstacle(new.device, new.width):
+            raise UserError(obstacle)
         with transaction(self._engine) as session:
             job = enqueue_job(
                 session,
@@ -130,6 +126,18 @@ class Jobs:
         self.start_runners()
         return job.id
 
+    def obstacle(self, device: str, width: int) -> str:
+        """Return why this machine will never have the slots that a job wants; "" where it has them.
+
+        The sentence is without its full stop. A queued job may come to that: a GPU is gone, or a cluster.
+        """
+        most = self._all_slots.get(device, 0)
+        if most < 1:
+            return f"expected a device with a slot ({', '.join(self.slots)}), got {device!r}: choose one"
+        if width > most:
+            return f"expected at most the {most} slots of {device}, got {width}: take fewer"
+        return ""
+
     def get(self, job_id: int) -> Job | None:
         """Return a job as it is now; None if there is none of that id."""
         if not 0 < job_id <= MOST_JOBS:
@@ -142,7 +150,9 @@ class Jobs:
 
         Raises: JobStateError: it is over, or there is none of that id.
         """
-        return retrying(self._engine, partial(request_pause, job_id=job_id))
+        job = retrying(self._engine, partial(request_pause, job_id=job_id))
+        self.start_runners()  # what goes on elsewhere may need one to stop it
+        return job
 
     def cancel(self, job_id: int) -> Job:
         """Ask a job, and all that it started, to end for good.
@@ -164,9 +174,12 @@ class Jobs:
         """Resume a job that is paused, interrupted, cancelled or failed.
 
         Raises: JobStateError: it is queued, running or done, or there is none of that id.
+                UserError: this machine has not the slots for it any more.
         """
         with transaction(self._engine) as session:  # not twice: the second time it would be queued already
             job = requeue_job(session, job_id=job_id)
+            if obstacle := self.obstacle(job.device, job.width):
+                raise UserError(obstacle)
         self.start_runners()
         return job
 
@@ -221,12 +234,12 @@ class Jobs:
             keep_watchdog(self._config, self._database())
 
     def _fitting(self, ready: Sequence[Job], running: Sequence[Job]) -> int:
-        """Return how many jobs could start now; none overtakes a wider one of its device."""
+        """Return how many jobs could start now; none overtakes a wider one of its device that it has slots for."""
         free = Counter(self._all_slots)
         for job in running:
             free[job.device] -= job.width
         fitting = 0
-        for job in ready:
+        for job in (each for each in ready if not self.obstacle(each.device, each.width)):
             fits = job.width <= free[job.device]
             fitting += fits
             free[job.device] = free[job.device] - job.width if fits else 0

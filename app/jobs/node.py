@@ -25,6 +25,8 @@ from job_progress import PROGRESS
 ORDER = "GRAIN_NODE"
 PROGRESS_FILE = "progress.json"
 SEND_S = 3.0  # between two looks at what is new
+LIMIT_NEAR = signal.SIGUSR2
+"""What submitit has Slurm send to all of a job's processes 90 s before its time limit; it would kill those."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -92,10 +94,14 @@ class _Child:
         environment = os.environ | {PROGRESS: str(out / PROGRESS_FILE), "PYTHONUNBUFFERED": "1"}
         environment.pop(ORDER, None)
         argv = [sys.executable, *words[1:]]
-        self._process = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True)
         is_main = threading.current_thread() is threading.main_thread()
-        signals = (signal.SIGTERM, signal.SIGINT) if is_main else ()
-        self._before = {each: signal.signal(each, self._terminate) for each in signals}
+        signals = (signal.SIGTERM, signal.SIGINT, LIMIT_NEAR) if is_main else ()
+        self._before = {each: signal.getsignal(each) for each in signals}
+        if is_main:
+            signal.signal(LIMIT_NEAR, signal.SIG_IGN)  # as the job's own processes, which inherit that, shall have it
+        self._process = subprocess.Popen(argv, cwd=ROOT, env=environment, start_new_session=True)
+        for each in signals:
+            signal.signal(each, self._terminate)
 
     def is_over(self, patience_s: float) -> bool:
         """Return whether it has ended, waiting at most so long."""

@@ -39,10 +39,11 @@ MEMORY_HINT = "take a smaller batch or model, or end other programs, and resume 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a job, as it is kept."""
+    """The end of a job, as it is kept. work_over: False where its work may go on elsewhere, unseen."""
 
     state: JobState
     reason: str
+    work_over: bool = True
 
 
 def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) -> Outcome:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tyro
 
-from app.jobs.backend import Backend, Submitted
+from app.jobs.backend import Backend, OutOfSightError, Submitted, VanishedError
 from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
 from app.jobs.launch import RunnerConfig, keep_watchdog
 from app.jobs.local import LocalProcess
@@ -53,7 +53,8 @@ def _on_slurm(job: Job, folder: Path) -> Backend:
     return SlurmJob(job, folder)
 
 
-BACKENDS: Mapping[str, Callable[[Job, Path], Backend]] = {"local": LocalProcess, "ray": _on_ray, "slurm": _on_slurm}
+Backends = Mapping[str, Callable[[Job, Path], Backend]]
+BACKENDS: Backends = {"local": LocalProcess, "ray": _on_ray, "slurm": _on_slurm}
 FINISH_PAUSES_S = (0.05, 0.2, 0.8, 2.0, *[5.0] * 60)  # what was worked out for hours waits for a database to come back
 
 
@@ -64,8 +65,8 @@ class HandedOverError(RuntimeError):
 class Runner:
     """Works through the queue."""
 
-    def __init__(self, engine: Engine, config: RunnerConfig) -> None:
-        self._engine, self._config = engine, config
+    def __init__(self, engine: Engine, config: RunnerConfig, backends: Backends = BACKENDS) -> None:
+        self._engine, self._config, self._backends = engine, config, backends
         self._worker = str(Worker.this())
         self._stopped = False
 
@@ -79,7 +80,7 @@ class Runner:
         Raises: DBAPIError, DatabaseError: the database is gone for good; the job counts as interrupted.
         """
         while not self._stopped and (job := self._claim()):
-            attempt = Attempt(self._engine, self._config, job, stopped=lambda: self._stopped)
+            attempt = Attempt(self._engine, self._config, job, stopped=lambda: self._stopped, backends=self._backends)
             try:
                 attempt.finish(attempt.work())
             except HandedOverError as error:
@@ -98,8 +99,17 @@ class Runner:
 class Attempt:
     """One job from being taken up to its end."""
 
-    def __init__(self, engine: Engine, config: RunnerConfig, job: Job, *, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: RunnerConfig,
+        job: Job,
+        *,
+        stopped: Callable[[], bool],
+        backends: Backends = BACKENDS,
+    ) -> None:
         self._engine, self._pace, self._job, self._stopped = engine, config.pace, job, stopped
+        self._backends = backends
         self._folder = job_folder(config.home, job.id)
         self._request: Ask = ""
         self._submitted: Submitted | None = None  # to be told to the database
@@ -111,10 +121,10 @@ class Attempt:
         Raises: JobLostError: it was given to somebody else; all that was started here is over.
         """
         job, grace_s = self._job, self._pace.cancel_grace_s
-        if job.backend not in BACKENDS:
-            return Outcome("failed", f"expected the backend {' or '.join(BACKENDS)}, got {job.backend!r}")
+        if job.backend not in self._backends:
+            return self._not_begun(f"expected the backend {' or '.join(self._backends)}, got {job.backend!r}")
         if not end(lambda: of_job(self._folder, range(job.token)), grace_s=grace_s):
-            return Outcome("failed", "an earlier attempt at it cannot be ended: restart the machine, and resume it")
+            return self._not_begun("an earlier attempt at it cannot be ended: restart the machine, and resume it")
         progress_file(self._folder, job.token).unlink(missing_ok=True)  # of a database that is no more
         self._beat()  # still ours? ending the earlier one may have taken long
         if self._request == "lost":
@@ -123,23 +133,35 @@ class Attempt:
             return outcome(0, "", ask)
         try:
             self._open_log()
-            backend = BACKENDS[job.backend](job, self._folder)
+            backend = self._backends[job.backend](job, self._folder)
             self._submitted = backend.submit()
         except UserError as error:
-            return Outcome("failed", error.sentence)
+            return self._not_begun(error.sentence)
         except (OSError, ValueError) as error:
-            return Outcome("failed", f"cannot start {job.argv[0]!r} ({error}): correct the command or install it")
-        asked, code = self._watch(backend)
+            return self._not_begun(f"cannot start {job.argv[0]!r} ({error}): correct the command or install it")
+        try:
+            asked, code = self._watch(backend)
+        except VanishedError as error:
+            return Outcome("interrupted", str(error))
+        except OutOfSightError as error:
+            return Outcome("interrupted", str(error), work_over=False)
         if asked == "lost":
             raise JobLostError(f"job {job.id} was taken away and has been ended here")
         if code is None:
             raise HandedOverError(f"job {job.id} goes on elsewhere; the next runner finds it again")
         return outcome(code, backend.tail(), asked, for_memory=backend.killed_for_memory())
 
+    def _not_begun(self, reason: str) -> Outcome:
+        """Return the outcome of an attempt that did not come about: what an earlier one began elsewhere may go on."""
+        if self._job.external_id:
+            return Outcome("interrupted", reason.rstrip("."), work_over=False)
+        return Outcome("failed", reason)
+
     def hand_over(self) -> None:
         """Leave work that runs elsewhere to the next runner."""
-        self._beat()  # the name it goes by there must be known
-        give = partial(hand_over_job, job_id=self._job.id, token=self._job.token)
+        self._beat()
+        name = self._submitted.external_id if self._submitted else ""  # it must be known: that beat may have failed
+        give = partial(hand_over_job, job_id=self._job.id, token=self._job.token, external_id=name)
         retrying(self._engine, give, pauses_s=FINISH_PAUSES_S)
 
     def finish(self, how: Outcome) -> None:
@@ -154,8 +176,8 @@ class Attempt:
             retrying(self._engine, report, pauses_s=FINISH_PAUSES_S)
         if how.state == "interrupted":
             again = RetryPolicy(self._pace.retries, self._pace.retry_s)
-            mark = partial(mark_interrupted, job_id=job_id, token=token, exit_reason=reason, retry=again)
-            retrying(self._engine, mark, pauses_s=FINISH_PAUSES_S)
+            mark = partial(mark_interrupted, job_id=job_id, token=token, retry=again, work_over=how.work_over)
+            retrying(self._engine, partial(mark, exit_reason=reason), pauses_s=FINISH_PAUSES_S)
         else:
             write = partial(finish_job, job_id=job_id, token=token, state=how.state, exit_reason=reason)
             retrying(self._engine, write, pauses_s=FINISH_PAUSES_S)

@@ -28,6 +28,8 @@ def enter(folder: Path) -> str:
 class SlurmJob(ClusterJob):
     """A Backend. Slurm's own number is kept beside the job's log, so that another runner finds it again."""
 
+    patience_s: float = PATIENCE_S
+
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's.
 
@@ -52,7 +54,8 @@ class SlurmJob(ClusterJob):
         self._place.mkdir(parents=True, exist_ok=True)
         executor = self._submitit.SlurmExecutor(folder=self._place, max_num_timeout=0)
         asked = {name.replace("-", "_"): value for name, value in self.resources.sbatch().items()}
-        executor.update_parameters(job_name=self.name, setup=[enter(ROOT)], **asked)
+        once = {"no-requeue": True}  # after a lost node or a preemption the queue here submits it again, not Slurm too
+        executor.update_parameters(job_name=self.name, setup=[enter(ROOT)], additional_parameters=once, **asked)
         with_verdict = Order(**vars(order) | {"verdict": str(self._verdict)})
         try:
             number = executor.submit(run, with_verdict.to_json()).job_id
@@ -88,7 +91,10 @@ class SlurmJob(ClusterJob):
         return self._number.read_text(encoding="utf-8").strip()
 
     def _slurm(self, *words: str) -> str:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=self.patience_s)
+        except subprocess.SubprocessError as error:
+            raise RuntimeError(f"{words[0]} did not answer within {self.patience_s:g} s") from error
         if done.returncode and "Invalid job id" not in done.stderr:
             raise RuntimeError(done.stderr.strip()[:300])
         return done.stdout

@@ -88,6 +88,7 @@ class WatchedRun:
     view: RunView
     facts: Sequence[str]
     waits: str
+    obstacle: str
     ended: str
     metrics: list[str]
     kept: Sequence[tuple[KeptCheckpoint, Sequence[str], str]]
@@ -204,6 +205,7 @@ def _watched(view: RunView) -> WatchedRun:
         view=view,
         facts=_facts(view),
         waits=f"Waits for {waits}." if waits else "",
+        obstacle=f"It cannot begin here: {view.obstacle}." if view.obstacle else "",
         ended=job.exit_reason if job.state in ("failed", "interrupted") else "",
         metrics=[SHOWN_METRICS[name] for name in metrics],
         kept=[

@@ -62,7 +62,7 @@ class KeptCheckpoint:
 class RunView:
     """A run with its log, alerts, pictures and checkpoints. states: saved ones. tail: the end of its output.
 
-    hardware: None before its first step.
+    hardware: None before its first step. obstacle: why a queued one will never begin here.
     """
 
     job: Job
@@ -76,6 +76,7 @@ class RunView:
     notes: RunNotes
     waits_for: Sequence[Job]
     hardware: RunHardware | None = None
+    obstacle: str = ""
 
     @property
     def label(self) -> str:
@@ -155,6 +156,7 @@ def view(services: Services, job_id: int, *, lines: int = 40) -> RunView:
         notes=read_notes(folder),
         waits_for=waits_for,
         hardware=read_hardware(folder),
+        obstacle=services.jobs.obstacle(job.device, job.width) if job.state == "queued" else "",
     )
 
 

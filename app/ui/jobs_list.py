@@ -28,12 +28,16 @@ BUTTONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class JobView:
-    """A job with what its run has come to. waits_for: others that have to be done first and are not."""
+    """A job with what its run has come to. waits_for: others that have to be done first and are not.
+
+    obstacle: why a queued one will never begin here.
+    """
 
     job: Job
     tallies: Sequence[StageTally]
     failures: Sequence[FailureGroup]
     waits_for: Sequence[Job] = ()
+    obstacle: str = ""
 
     @property
     def buttons(self) -> tuple[str, ...]:
@@ -64,8 +68,10 @@ def latest_jobs(
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []
             failures = failures_by_reason(session, run_id=run.id, limit=5) if run else []
-            before = jobs_before(session, job_id=job.id) if job.state == "queued" else ()
-            views.append(JobView(job, tallies, failures, before))
+            queued = job.state == "queued"
+            before = jobs_before(session, job_id=job.id) if queued else ()
+            obstacle = services.jobs.obstacle(job.device, job.width) if queued else ""
+            views.append(JobView(job, tallies, failures, before, obstacle))
     return views
 
 

@@ -63,7 +63,7 @@ class Job(SQLModel, table=True):
     """Seconds since 1970, as the system tells it: with the number it names one process, however numbers are reused."""
     backend: str = "local"
     external_id: str = ""
-    """The backend's own name for it."""
+    """The cluster's name for its work while that may go on: the next runner asks for it before it submits any."""
     done: int = Field(default=0, sa_type=BIG)
     total: int = Field(default=0, sa_type=BIG)
     """0 while unknown."""

@@ -109,13 +109,15 @@ def running_jobs(session: Session) -> Sequence[Job]:
 
 
 def request_pause(session: Session, *, job_id: int) -> Job:
-    """Ask a running job to stop where it can go on later; a queued one is paused at once.
+    """Ask a running job to stop where it can go on later; a queued one is paused at once, unless its work goes on.
 
     Raises: JobStateError: it is over, or there is none of that id.
     """
     job = lock_job(session, job_id)
     if job.state == "running":
         job.request = job.request or "pause"  # who was told to stop for good does not merely pause
+    elif job.state == "queued" and job.external_id:  # it may go on elsewhere: a runner stops it there
+        job.request = job.request or "pause"
     elif job.state == "queued":
         end_job(session, job, state="paused", exit_reason="")
     else:
@@ -154,8 +156,6 @@ def requeue_job(session: Session, *, job_id: int) -> Job:
     for before in jobs_before(session, job_id=job_id):
         if lock_job(session, before.id).state in BADLY:
             raise JobStateError(_waits_in_vain(before))
-    if job.state != "interrupted":
-        job.external_id = ""  # what it names is over; else a runner finds it again by that
     job.state, job.request, job.exit_reason, job.ended_at = "queued", "", "", None
     job.retries, job.retry_at = 0, None
     session.flush()
@@ -176,7 +176,10 @@ def set_job_priority(session: Session, *, job_id: int, priority: int) -> Job:
 
 
 def end_job(session: Session, job: Job, *, state: JobState, exit_reason: str) -> None:
-    """Set a job's last state and free its slot. What is queued after it has failed if it ended badly."""
+    """Set a job's last state and free its slot. What is queued after it has failed if it ended badly.
+
+    Work on a cluster is over with it, except where nobody can say what became of an interrupted job.
+    """
     _set_end(job, state, exit_reason)
     session.flush()
     ended = [job] if state in BADLY else []
@@ -192,6 +195,8 @@ def end_job(session: Session, job: Job, *, state: JobState, exit_reason: str) ->
 def _set_end(job: Job, state: JobState, exit_reason: str) -> None:
     job.state, job.exit_reason, job.ended_at = state, storable(exit_reason), now()
     job.request, job.slot, job.lease_until, job.retry_at = "", None, None, None
+    if state != "interrupted":
+        job.external_id = ""
 
 
 def _waits_in_vain(before: Job) -> str:

@@ -52,7 +52,8 @@ def claim_job(
     """Take the next job whose device has the free slots that it wants, and these; None when there is none.
 
     A running job keeps its slots until it is finished or marked interrupted, since its process may live. The first job
-    of a device's queue is never overtaken by a narrower one, or a wide one would wait for ever.
+    of a device's queue is never overtaken by a narrower one, or a wide one would wait for ever. One that wants more
+    slots than the device has holds up nobody.
 
     Args:   slots: device -> how many jobs may run on it at a time; a device without an entry has none.
             moment: what counts as now.
@@ -66,7 +67,7 @@ def claim_job(
     found: list[tuple[Job, int]] = []
     for device, count in slots.items():
         # locked, since somebody may be cancelling it at this moment
-        queue = _ready().where(Job.device == device).limit(1).with_for_update(of=Job)
+        queue = _ready().where(Job.device == device, Job.width <= count).limit(1).with_for_update(of=Job)
         first = session.exec(queue.execution_options(populate_existing=True)).first()
         slot = _first_free(set(range(count)) - taken[device], first.width) if first else None
         found += [(first, slot)] if first and slot is not None else []
@@ -148,38 +149,52 @@ def finish_job(session: Session, *, job_id: int, token: int, state: JobState, ex
     session.flush()
 
 
-def hand_over_job(session: Session, *, job_id: int, token: int) -> bool:
+def hand_over_job(session: Session, *, job_id: int, token: int, external_id: str = "") -> bool:
     """Queue a job whose work goes on elsewhere again, for another runner to find it by `external_id`.
 
     What was asked of it stays asked. False when the job has moved on since it was looked at.
+
+    Args:   external_id: its name there, where the database may not know it yet.
     """
     job = lock_job(session, job_id)
     if job.state != "running" or job.token != token:
         return False
     job.state, job.slot, job.lease_until = "queued", None, None
+    job.external_id = external_id or job.external_id
     session.flush()
     return True
 
 
 def mark_interrupted(
-    session: Session, *, job_id: int, token: int, exit_reason: str, retry: RetryPolicy | None = None
+    session: Session,
+    *,
+    job_id: int,
+    token: int,
+    exit_reason: str,
+    retry: RetryPolicy | None = None,
+    work_over: bool = False,
 ) -> bool:
     """Take a job from a process that is gone; False when the job has moved on since it was looked at.
 
-    One that was asked to cancel or to pause is cancelled or paused thereby. Should the process live after all, it
-    writes nothing more.
+    One that was asked to cancel or to pause is cancelled or paused thereby, unless its work may go on elsewhere: then
+    the next try asks for that again. Should the process live after all, it writes nothing more.
 
     Args:   token: the job's, as read when its process was looked for. exit_reason: a sentence without its full stop.
             retry: when it is tried again, which the reason then says; None: when a person resumes it.
+            work_over: its work was seen to end; else that may go on where it has a name, which is kept.
     """
     job = lock_job(session, job_id)
     if job.state != "running" or job.token != token:
         return False
+    if work_over:
+        job.external_id = ""
     ends: Mapping[JobRequest, JobState] = {"cancel": "cancelled", "pause": "paused", "": "interrupted"}
-    state = ends[job.request]
+    request = job.request
+    state = "interrupted" if job.external_id else ends[request]
     end_job(session, job, state=state, exit_reason=exit_reason)
     if retry and state == "interrupted":
         _plan_retry(job, retry)
+        job.request = request if job.retry_at else ""
     session.flush()
     return True
 
@@ -197,7 +212,7 @@ def requeue_due_jobs(session: Session, *, moment: datetime | None = None) -> lis
     locked = _due(moment).with_for_update().execution_options(populate_existing=True)
     jobs = session.exec(locked).all()
     for job in jobs:
-        job.state, job.request, job.retry_at, job.ended_at = "queued", "", None, None
+        job.state, job.retry_at, job.ended_at = "queued", None, None
     session.flush()
     return [job.id for job in jobs]
 

@@ -26,7 +26,7 @@ from app.jobs.runner import Runner
 from app.jobs.shared import Shared
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job
-from db.queries.job_queries import enqueue_job, get_job, request_cancel
+from db.queries.job_queries import enqueue_job, get_job, request_cancel, requeue_job
 from grain.checkpoint import checkpoint_folder
 from tests.support.fake_app import free_port
 from tests.support.paths import ROOT
@@ -151,6 +151,22 @@ def test_a_node_fetches_runs_and_sends_back(tmp_path: Path) -> None:
     failing = Order(str(home), url, ("python", PROGRAM, "fail", "3"), (), "runs/y", str(verdict))
     assert run(failing.to_json()) == 3 == int(verdict.read_text())
     assert signal.getsignal(signal.SIGTERM) is handler, "a signal that comes later is not for a process that has ended"
+
+
+def test_a_job_hears_that_its_time_limit_is_near_and_leaves_its_verdict(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "worlds" / "1").mkdir(parents=True)
+    (home / "worlds" / "1" / "manifest.json").write_text("{}")
+    argv = ("python", PROGRAM, "write_run", f"{home}/worlds/1", f"{home}/runs/x", str(10**9))
+    verdict, log = tmp_path / "verdict", home / "runs" / "x" / "metrics.jsonl"
+    order = Order(str(home), f"file://{home}", argv, (), "runs/x", str(verdict))
+    environment = os.environ | {"GRAIN_NODE": order.to_json()}
+    with subprocess.Popen([sys.executable, "-m", "app.jobs.node"], cwd=ROOT, env=environment) as node:
+        until(log.exists, "it writes")
+        parent = psutil.Process(node.pid)
+        for process in (*parent.children(recursive=True), parent):  # Slurm sends it to all of them
+            process.send_signal(signal.SIGUSR2)
+    assert int(verdict.read_text()) == -signal.SIGTERM, "the job itself was asked to end, and its end was waited for"
 
 
 def test_an_exposed_ray_is_refused_without_a_token() -> None:
@@ -311,6 +327,35 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_a_job_on_slurm(slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'home'}")  # one folder of all machines
     check_a_cluster(Place(tmp_path, "slurm"))
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_is_about_to_end_saves_and_is_submitted_again(
+    slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'home'}")
+    place = Place(tmp_path, "slurm")
+    job = place.enqueue("long", 10**9)
+    _, thread = place.background()
+    until(lambda: place.rows("long") > 0, "it has written")
+    first = place.job(job).external_id
+    [number] = (place.home / "jobs" / str(job) / "slurm" / first).glob("number")
+    assert b"Requeue=0" in _said("scontrol", "show", "job", number.read_text()), "or Slurm would start it again as well"
+    subprocess.run(["scancel", "--signal=USR2", number.read_text()], check=True)  # as 90 s before its time limit
+    thread.join(PATIENCE_S)
+    ended = place.job(job)
+    assert (ended.state, ended.external_id) == ("interrupted", "") and ended.retry_at
+    assert ended.exit_reason.startswith("killed by signal 15 (SIGTERM)"), "the training was asked to save"
+    seen = place.rows("long")
+    with transaction(place.engine) as session:
+        requeue_job(session, job_id=job)
+    _, thread = place.background()
+    until(lambda: place.rows("long") > seen, "it goes on in a job of its own")
+    assert place.job(job).external_id not in ("", first)
+    with transaction(place.engine) as session:
+        request_cancel(session, job_id=job)
+    thread.join(PATIENCE_S)
+    assert place.job(job).state == "cancelled"
 
 
 SLURM_CONF = """ClusterName=grain

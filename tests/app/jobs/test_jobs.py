@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -30,6 +31,7 @@ from job_progress import PROGRESS
 from tests.support.databases import text_of
 from tests.support.paths import ROOT
 from tests.support.waiting import until
+from user_errors import UserError
 
 PROGRAMS = str(ROOT / "tests" / "support" / "job_programs.py")
 PACE = Pace(heartbeat_s=0.1, lease_s=30.0, tick_s=0.02, cancel_grace_s=3.0, pause_grace_s=60.0)
@@ -406,6 +408,24 @@ def test_a_device_without_slots_is_refused(jobs: Jobs) -> None:
     with pytest.raises(ValueError, match=r"expected a device with a slot \(cpu\), got 'cuda:0'"):
         jobs.submit(NewJob(**WORK, argv=["true"], device="cuda:0"))
     assert (jobs.get(1), jobs.log_tail(1)) == (None, "")
+
+
+def test_a_job_that_no_slot_here_will_do_for_holds_up_nobody_and_is_not_resumed(
+    sqlite_engine: Engine, home: Path
+) -> None:
+    with transaction(sqlite_engine) as session:  # queued while there were two of them, and a cluster
+        options: list[dict[str, Any]] = [{"width": 2}, {"device": "slurm", "backend": "slurm"}, {}]
+        wide, away, narrow = (enqueue_job(session, **WORK, argv=["true"], **each).id for each in options)
+    jobs = Jobs(sqlite_engine, home, {"cpu": 1}, pace=PACE)
+    assert jobs.start_runners() == 1
+    until(lambda: (job := jobs.get(narrow)) and job.state == "done", "the narrow one is done")
+    for number, sentence in ((wide, "at most the 1 slots of cpu, got 2"), (away, r"a slot \(cpu\), got 'slurm'")):
+        job = jobs.get(number)
+        assert job is not None and job.state == "queued" and re.search(sentence, jobs.obstacle(job.device, job.width))
+        jobs.pause(number)
+        with pytest.raises(UserError, match=sentence):
+            jobs.resume(number)
+        assert (again := jobs.get(number)) and again.state == "paused"
 
 
 def test_many_jobs_start_one_runner_a_slot_which_finds_a_database_named_from_here(

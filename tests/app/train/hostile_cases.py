@@ -50,6 +50,7 @@ def view(number: int, folder: Path) -> RunView:
         notes=RunNotes(HOSTILE, (HOSTILE,)),
         waits_for=[job(3, state=HOSTILE, kind=HOSTILE)],
         hardware=RunHardware(HOSTILE, HOSTILE),
+        obstacle=HOSTILE,
     )
 
 

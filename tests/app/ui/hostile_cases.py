@@ -60,7 +60,7 @@ def jobs() -> str:
         "stage": HOSTILE,
         "reason": HOSTILE,
     }
-    return jobs_panel([JobView(job, [StageTally(**counts)], [FailureGroup(**reasons)]) for job in made])
+    return jobs_panel([JobView(job, [StageTally(**counts)], [FailureGroup(**reasons)], (), HOSTILE) for job in made])
 
 
 NAMED_PAGE = Page(HOSTILE, "annotate", lambda: None)

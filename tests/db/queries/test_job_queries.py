@@ -100,6 +100,17 @@ def test_each_device_runs_as_many_as_it_has_slots(engine: Engine) -> None:
         assert claim_job(session, **(ONE_CPU | {"slots": {}})) is None
 
 
+def test_a_job_that_is_wider_than_its_device_holds_up_nobody(engine: Engine) -> None:
+    with transaction(engine) as session:
+        wide, fitting, narrow = (queued(session, width=width) for width in (3, 2, 1))
+        assert claimed(session, slots={"cpu": 2}).id == fitting
+        assert claim_job(session, **(ONE_CPU | {"slots": {"cpu": 2}})) is None
+        finish_job(session, job_id=fitting, token=1, state="done")
+        assert claimed(session, slots={"cpu": 2}).id == narrow
+        finish_job(session, job_id=narrow, token=1, state="done")
+        assert claimed(session, slots={"cpu": 3}).id == wide, "once there are as many again"
+
+
 def test_a_claimed_job_says_who_has_it_and_until_when(engine: Engine) -> None:
     with transaction(engine) as session:
         queued(session)
