@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.events import api as offer
 
 from app.access.accounts import person_of
+from app.core.page_values import MOST_IDS
 from app.services import Services
 from app.ui.api_calls import api_errors, checked, verdict_names
 
@@ -430,7 +431,7 @@ class Api:
                 raise ValueError(f"Expected 1 to {MOST_JOBS} jobs of a page, got {limit}: correct it.")
             self.services.jobs.reconcile()
             with reading(self.services.engine) as session:
-                found = job_page(session, kind=kind or None, before=before or None, limit=limit)
+                found = job_page(session, kind=kind or None, before=max(0, min(before, MOST_IDS)) or None, limit=limit)
         return [_shown(job) for job in found]
 
     def job(self, number: int) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import gradio as gr
 from gradio_client import Client
 from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # whole, before threads meet: two that import SQLAlchemy at once leave it broken until the app ends (its modules import
@@ -260,6 +262,7 @@ def launch_options(services: Services) -> dict[str, Any]:
                 health_route(services.check_database),
                 thumbnail_route(settings.home),
                 *editor_routes(services, label_studio_page.task_links_panel),
+                *(Route(f"/{page.path}/", _without_slash) for page in PAGES if page.path),
             ],
         },
     }
@@ -285,6 +288,12 @@ class ContentPolicy:
             await send(message)
 
         await self.app(scope, receive, send_with_policy if scope["type"] == "http" else send)
+
+
+def _without_slash(request: Request) -> RedirectResponse:
+    """Send a page's address with a slash at its end to the page. Gradio's own answer forgets the query."""
+    query = request.url.query
+    return RedirectResponse(request.url.path.rstrip("/") + (f"?{query}" if query else ""), status_code=301)
 
 
 def theme() -> gr.themes.Base:

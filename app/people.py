@@ -21,8 +21,9 @@ from user_errors import UserError
 class Command:
     """People who may sign in to the app. Passwords are asked for on the terminal, or read as a line from the input."""
 
-    action: tyro.conf.Positional[Literal["list", "add", "password", "role", "deactivate", "key"]]
-    """list all; add one; give a new password or another role; let somebody in no more; print a key for a program."""
+    action: tyro.conf.Positional[Literal["list", "add", "password", "role", "deactivate", "activate", "key"]]
+    """list all; add one; give a new password or another role; let somebody in no more, or again; print a key for a
+    program."""
     name: tyro.conf.Positional[str] = ""
     """Of the person."""
     role: Role = "viewer"
@@ -47,6 +48,8 @@ def run(command: Command, people: People, ask: Callable[[], str]) -> list[str]:
         people.set_password(name, ask())
     elif command.action == "role":
         people.set_role(name, command.role)
+    elif command.action == "activate":
+        people.activate(name)
     else:
         people.deactivate(name)
     return []

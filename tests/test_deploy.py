@@ -17,6 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.access.rules import UPLOAD
 from app.core.settings import Settings
 from app.label_studio.server import environment
 from app.main import build_app, launch_options
@@ -113,6 +114,12 @@ def test_the_compose_file_fits_its_schema_and_names_settings_that_there_are() ->
     assert COMPOSE["services"]["app"]["environment"]["GRAIN_PROXIES"] == proxy, "nobody else inside is believed"
     subnet = ip_network(COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"])
     assert ip_address(proxy) in subnet and proxy != str(subnet[1]), "the first one is the gateway's"
+
+
+def test_the_proxy_leaves_uploads_to_the_app_and_limits_all_other_requests() -> None:
+    ours, labels = (ROOT / "deploy" / "Caddyfile").read_text().split("{$LABELS_ADDRESS}")
+    assert f"@other not path {UPLOAD}\n\trequest_body @other {{\n\t\tmax_size 100MB" in ours
+    assert ours.count("max_size") == labels.count("max_size") == 1
 
 
 def test_label_studio_in_a_container_sees_what_is_pushed_to_it_and_is_as_closed_as_our_own() -> None:

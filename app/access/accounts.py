@@ -119,7 +119,7 @@ class People:
     def set_password(self, name: str, password: str) -> None:
         """Set another password; earlier sessions and keys end.
 
-        Raises: UserError: nobody has that name, or the password is too short.
+        Raises: UserError: nobody active has that name, or the password is too short.
         """
         hashed = self._hash_new(password)
         self._change(lambda ask, to: ask.set_password_hash(to, name=name, password_hash=hashed))
@@ -127,7 +127,7 @@ class People:
     def set_role(self, name: str, role: Role) -> None:
         """Set another role, valid from the next request on.
 
-        Raises: UserError: nobody has that name, or no admin would be left.
+        Raises: UserError: nobody active has that name, or no admin would be left.
         """
         self._change(lambda ask, to: ask.set_role(to, name=name, role=role))
 
@@ -137,6 +137,13 @@ class People:
         Raises: UserError: nobody has that name, or no admin would be left.
         """
         self._change(lambda ask, to: ask.deactivate(to, name=name))
+
+    def activate(self, name: str) -> None:
+        """Let somebody in again whose account was deactivated.
+
+        Raises: UserError: nobody has that name.
+        """
+        self._change(lambda ask, to: ask.activate(to, name=name))
 
     def key(self, name: str, days: int) -> str:
         """Make a token for a program (MCP, gradio_client): `Authorization: Bearer …`. It is shown only once.

@@ -22,7 +22,7 @@ from app.core.templates import palette, render
 
 COOKIE, DEVICE_COOKIE = "grain_session", "grain_device"
 DEVICE_LASTS = timedelta(days=365)
-MOST_FORM_BYTES = 16 * 1024
+MOST_FORM_BYTES, MOST_FIELDS = 16 * 1024, 16
 TRIES_LAST = timedelta(minutes=5)
 TRIES_OF_A_NAME = 5
 """Wrong passwords for one name from one address, or from one known browser; more are told to wait."""
@@ -143,13 +143,17 @@ class LoginPage:
 
 
 async def _fields(request: Request) -> dict[str, str] | None:
-    """Return the first value of each form field; None if the form is too large to be ours."""
+    """Return the first value of each form field; None if the form is too large, or has too many, to be ours."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MOST_FORM_BYTES:
             return None
-    return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=16).items()}
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return None
+    return {name: values[0] for name, values in fields.items()}
 
 
 def _signed_in(request: Request, token: str, wanted: str) -> Response:

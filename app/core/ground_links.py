@@ -113,18 +113,24 @@ def image_question(settings: Settings, engine: Engine, image_id: int, *, checkpo
         raise QuestionError("picture", f"There is no picture {image_id}: choose another on Curate.")
     texts = list(dict.fromkeys(region.text for region in regions if region.text and region.status != "rejected"))
     try:
-        with PictureReader(settings.limits, processes=1) as reader:
-            file = _shown_file(settings.pictures, reader, image)
+        with PictureReader(processes=1) as reader:
+            file = _shown_file(settings, reader, image)
     except (UserError, OSError) as error:
         raise QuestionError("picture", sentence(error)) from error
     descriptions = typed_descriptions(texts[:MOST_TEXTS] or [image.caption])
     return GroundQuestion(str(file), descriptions, "", checkpoint)
 
 
-def _shown_file(folder: Path, reader: PictureReader, image: Picture) -> Path:
-    """Keep a data set's picture where browsers read it, by its own bytes: so it is known when it is sent back."""
+def _shown_file(settings: Settings, reader: PictureReader, image: Picture) -> Path:
+    """Keep a data set's picture where browsers read it, by its own bytes: so it is known when it is sent back.
+
+    One that no browser shows, or that is larger than an upload may be, is kept reduced.
+    """
+    folder, limits = settings.pictures, settings.limits
     content, suffix = reader.original(image), Path(image.member or image.location).suffix.lower()
-    if not browsers_show(content) or not suffix[1:].isalnum():
+    fits = image.width * image.height <= limits.pixels and max(image.width, image.height) <= limits.side
+    fits = fits and len(content) <= limits.file_bytes
+    if not fits or not browsers_show(content) or not suffix[1:].isalnum():
         return picture_path(folder, save_picture(reader.open_image(image), folder))
     file = folder / f"{image.sha256}{suffix}"
     if not file.exists():

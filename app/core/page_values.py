@@ -7,6 +7,9 @@ from typing import Any
 
 from user_errors import UserError
 
+ID_DIGITS = 18  # of a number that a database gives
+MOST_IDS = 10**ID_DIGITS
+
 
 def chosen_dataset(name: str | None) -> str:
     """Return the name of the data set that a page works on.
@@ -23,6 +26,6 @@ def whole_number(name: str, value: Any) -> int:
 
     Raises: UserError: it is none, or larger than any that a database gives.
     """
-    if not re.fullmatch("[0-9]{1,18}", str(value)):
+    if not re.fullmatch(f"[0-9]{{1,{ID_DIGITS}}}", str(value)):
         raise UserError(f"Expected a whole number as the page's {name}, got {str(value)[:40]!r}: reload the page.")
     return int(value)

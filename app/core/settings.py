@@ -9,14 +9,18 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from curation.files.decode import Limits
 from curation.files.home import database_url, home_folder
+from curation.files.import_limits import whole_number_of
 from user_errors import UserError
 
 PREFIX = "GRAIN_"
+MOST_SECONDS = 24 * 3600  # of a wait: what the system's clocks and timers take ends somewhere above
+MOST_HOURS = 366 * 24
+MOST_MEMORY = 2**44
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_PROXY = ("no_proxy", "NO_PROXY")  # libraries read the first, and the second only where the first is not set
 ROOT = Path(__file__).parents[2]  # `python -m room.stage` runs from here, and relative paths begin here
@@ -50,7 +54,7 @@ class Settings(BaseSettings):
     """Model servers that people may ask, as name=address with commas between; see curation/annotate/servers.py."""
     gpu_jobs: int = Field(default=1, ge=1)
     """Jobs at a time on each GPU."""
-    model_seconds: float = Field(default=120.0, gt=0)
+    model_seconds: float = Field(default=120.0, gt=0, le=MOST_SECONDS)
     """Seconds for which one visitor's request may hold the model while others wait; loading weights not counted."""
     job_retries: int = Field(default=5, ge=0)
     """How often an interrupted job is tried again by itself without getting further; 0: when a person resumes it."""
@@ -66,7 +70,7 @@ class Settings(BaseSettings):
     """Slurm's partition for a job that names none; empty: the cluster's own."""
     cluster_account: str = ""
     """Slurm's account likewise."""
-    cluster_hours: float = Field(default=24.0, gt=0)
+    cluster_hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
     """Hours after which Slurm ends a job that names no others."""
     cluster_cpus: int = Field(default=0, ge=0)
     """Processor cores of a job that names no others; 0: one for each of its processes and of their loaders."""
@@ -80,9 +84,9 @@ class Settings(BaseSettings):
     """Pixels along one side."""
     upload_frames: int = Field(default=Limits.frames, ge=1)
     """Frames of one animation."""
-    upload_seconds: float = Field(default=Limits.seconds, gt=0)
+    upload_seconds: float = Field(default=Limits.seconds, gt=0, le=MOST_SECONDS)
     """Processor time to read one picture."""
-    upload_memory_bytes: int = Field(default=Limits.memory_bytes, ge=64 * 2**20)
+    upload_memory_bytes: int = Field(default=Limits.memory_bytes, ge=64 * 2**20, le=MOST_MEMORY)
     """Memory to read one picture."""
     import_pixels: int = Field(default=Limits.pixels, ge=1)
     """Pixels of one picture of a data set; imports and all who read it obey (curation/files/import_limits.py)."""
@@ -95,6 +99,24 @@ class Settings(BaseSettings):
     @classmethod
     def _found(cls, home: Path | str) -> Path:
         return home_folder(home)
+
+    @field_validator("proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for each in filter(None, map(str.strip, proxies.split(","))):
+            try:
+                ipaddress.ip_network(each)
+            except ValueError as error:
+                raise ValueError(
+                    f"{PREFIX}PROXIES: expected addresses and networks as 127.0.0.1 or 10.0.0.0/8, got {each!r} "
+                    f"({error}): correct or unset it"
+                ) from error
+        return proxies
+
+    @field_validator("import_pixels", "import_bytes", "import_pictures", mode="before")
+    @classmethod
+    def _as_imports_read_it(cls, value: object, field: ValidationInfo) -> object:
+        return whole_number_of(f"{PREFIX}{field.field_name}".upper(), value) if isinstance(value, str) else value
 
     @field_validator("servers")
     @classmethod

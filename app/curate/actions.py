@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
-from app.core.page_values import chosen_dataset
+from app.core.page_values import MOST_IDS, chosen_dataset
 from app.curate.map_cache import MapSelection, chosen_by, outliers_of
 from app.services import Services
 from curation.files.decode import RefusedError
@@ -242,6 +242,8 @@ def open_picture(services: Services, image_id: int, chosen: int | None = None) -
 
 def picture_jpeg(services: Services, image_id: int, sha256: str) -> bytes | None:
     """Return a picture as the editor shows it; None where there is none of that id and content."""
+    if image_id >= MOST_IDS:
+        return None
     with reading(services.engine) as session:
         image = get_image(session, image_id=image_id)
     if image is None or image.sha256 != sha256:

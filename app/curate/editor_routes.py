@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from app.curate.answers import Answer
 
 AT_ONCE, MOST_WAITING = 4, 16  # requests that are answered at once, and those of one person under way
+ASKING_MODEL = ("text", "box", "draw", "describe")  # acts that a checkpoint scores, where the page names one
 MOST_SUGGESTIONS = 3  # of one person under way: the model looks at one picture after the other
 
 
@@ -34,7 +35,7 @@ def editor_routes(services: Services, links: Callable[[Services, int], str]) -> 
     """Return the routes. links: renders where else a picture is worked on."""
     answers = EditorAnswers(services, links)
     return [
-        _route("acts", answers.act, at_once=AT_ONCE, most=MOST_WAITING),
+        _route("acts", answers.act, at_once=AT_ONCE, most=MOST_WAITING, aside=_asks_model),
         _route("views", answers.view, at_once=AT_ONCE, most=MOST_WAITING),
         _route("suggestions", answers.suggest, at_once=1, most=MOST_SUGGESTIONS),
         _route("rest", answers.rest, at_once=AT_ONCE, most=MOST_WAITING),
@@ -43,11 +44,14 @@ def editor_routes(services: Services, links: Callable[[Services, int], str]) -> 
 
 
 def _picture_route(services: Services) -> Route:
+    turn = asyncio.Semaphore(AT_ONCE)  # some are slow to read, and each request of anybody needs a thread
+
     async def respond(request: Request) -> Response:
         from app.curate.actions import picture_jpeg
 
         image, sha256 = request.path_params["image"], request.path_params["sha256"]
-        jpeg = await run_in_threadpool(picture_jpeg, services, image, sha256)
+        async with turn:
+            jpeg = await run_in_threadpool(picture_jpeg, services, image, sha256)
         if jpeg is None:
             return PlainTextResponse("There is no such picture.", status_code=404)
         return Response(jpeg, media_type="image/jpeg", headers={"cache-control": KEPT})
@@ -55,9 +59,24 @@ def _picture_route(services: Services) -> Route:
     return Route(f"{EDITOR}pictures/{{image:int}}/{{sha256}}", respond, methods=["GET"])
 
 
-def _route(name: str, answer: Callable[[Ask, Person], Answer], *, at_once: int, most: int) -> Route:
-    """Return a route. at_once: requests in threads. most: requests of one person under way, those that wait too."""
-    turn, under_way = asyncio.Semaphore(at_once), Counter[str]()
+def _asks_model(ask: Ask) -> bool:
+    return ask.get("do") in ASKING_MODEL and bool(ask.get("checkpoint"))
+
+
+def _route(
+    name: str,
+    answer: Callable[[Ask, Person], Answer],
+    *,
+    at_once: int,
+    most: int,
+    aside: Callable[[Ask], bool] = lambda _: False,
+) -> Route:
+    """Return a route.
+
+    Args: at_once: requests in threads. most: requests of one person under way, those that wait too. aside: whether a
+          request may take long; such requests have as many threads again, so that the others never wait for them.
+    """
+    turns, under_way = {is_slow: asyncio.Semaphore(at_once) for is_slow in (False, True)}, Counter[str]()
 
     async def respond(request: Request) -> Response:
         person = person_of(request)
@@ -66,8 +85,9 @@ def _route(name: str, answer: Callable[[Ask, Person], Answer], *, at_once: int, 
             return PlainTextResponse(sentence, status_code=429)
         under_way[person.name] += 1
         try:
-            ask = read_object(await request.body())
-            async with turn:
+            body = await request.body()
+            ask = read_object(body) if body else {}
+            async with turns[aside(ask)]:
                 payload = await run_in_threadpool(answer, ask, person)
         finally:
             under_way[person.name] -= 1

@@ -21,6 +21,7 @@ from grain.evaluate.other_ways import OTHER_WAYS
 from user_errors import UserError
 
 SAMPLE_WORLD, SKETCHED, VERSION = "sample-world", "sample-sketch", "version:"  # a job writes them: app/evaluate/job.py
+MOST_PICTURES = 10**9
 DATA_SETS = "data_sets"  # below GRAIN_HOME: where published data sets are looked for
 
 
@@ -76,6 +77,8 @@ def command_line(services: Services, request: EvaluateRequest, *, out: str, role
     Args:   out: name of the evaluation. role: of the person; only an admin names what lies outside GRAIN_HOME.
     Raises: UserError: something is missing, or cannot be used.
     """
+    if not 0 <= request.limit <= MOST_PICTURES:
+        raise UserError(f"expected 0 pictures of each data set, for all, or more, got {request.limit:g}: correct it")
     home = services.settings.home
     compared = _compared(services, request, role)
     data_sets = [*request.data_sets, *_lines(request.paths)]

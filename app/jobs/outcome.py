@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 from db.models import JobState
@@ -32,6 +33,7 @@ DATABASE_SILENT = re.compile(
 """It was away, or others kept it busy for too long: what db.engine's `retrying` gives up on."""
 SENTENCE = re.compile(r"^(?:\[[^\]\n]*\]:? *)?(?:app|grain|curation|benchmarks)(?:\.\w+)+: (\S.*)$", re.MULTILINE)
 """How our own commands end, whatever their launcher says after them (grain/command.py's exit_sentence)."""
+BOX_BEGINS, BOX_ENDS = "╭─", "╰─"
 LAUNCHED = re.compile(r"CalledProcessError: .*\Z")
 TRACEBACK = "Traceback (most recent call last):"
 MEMORY_HINT = "take a smaller batch or model, or end other programs, and resume it"
@@ -78,8 +80,16 @@ def outcome(code: int, tail: str, asked: Ask = "", *, for_memory: bool = False) 
         return Outcome("interrupted", "the database did not answer")
     if LAUNCHED.search(tail):  # the launcher's traceback follows that of the program
         tail = tail.rpartition(TRACEBACK)[0].rstrip() or tail
-    last = tail.rpartition("\n")[2].strip()[:REASON_CHARACTERS]
-    return Outcome("failed", f"exit code {code}: {last or 'it said nothing'}")
+    last = _boxed(tail) or tail.rpartition("\n")[2].strip()
+    return Outcome("failed", f"exit code {code}: {last[:REASON_CHARACTERS] or 'it said nothing'}")
+
+
+def _boxed(tail: str) -> str:
+    """Return the first paragraph of the box with which tyro refuses a flag; "" where no box is the end."""
+    if not tail.rpartition("\n")[2].startswith(BOX_ENDS):
+        return ""
+    lines = (line.strip("│ ") for line in tail.rpartition(BOX_BEGINS)[2].splitlines()[1:])
+    return " ".join(takewhile(lambda line: line and not line.startswith("─"), lines))
 
 
 def _name(number: int) -> str:

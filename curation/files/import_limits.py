@@ -7,11 +7,28 @@ again. An upload of one picture to look at has limits of its own (app/core/setti
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from curation.files.decode import Limits
 from user_errors import UserError
 
 PIXELS, BYTES, PICTURES = "GRAIN_IMPORT_PIXELS", "GRAIN_IMPORT_BYTES", "GRAIN_IMPORT_PICTURES"
+
+
+@dataclass(frozen=True)
+class _WholeNumber:
+    """The values that a variable may have."""
+
+    default: int
+    least: int
+    most: int
+
+
+VARIABLES = {
+    PIXELS: _WholeNumber(Limits.pixels, 1, 10**10),  # which have a hundred GB of memory in proportion
+    BYTES: _WholeNumber(Limits.file_bytes, 1, 10**12),
+    PICTURES: _WholeNumber(0, 0, 10**12),
+}
 
 
 def picture_limits() -> Limits:
@@ -20,10 +37,10 @@ def picture_limits() -> Limits:
     Raises: UserError: a variable is no number.
     """
     plain = Limits()
-    pixels = _integer_setting(PIXELS, plain.pixels, least=1)
+    pixels = _from_environment(PIXELS)
     share = max(1.0, pixels / plain.pixels)
     return Limits(
-        file_bytes=_integer_setting(BYTES, plain.file_bytes, least=1),
+        file_bytes=_from_environment(BYTES),
         pixels=pixels,
         seconds=share * plain.seconds,
         memory_bytes=round(share * plain.memory_bytes),
@@ -35,13 +52,22 @@ def most_pictures() -> int:
 
     Raises: UserError: the variable is no number.
     """
-    return _integer_setting(PICTURES, 0, least=0)
+    return _from_environment(PICTURES)
 
 
-def _integer_setting(name: str, default: int, *, least: int) -> int:
-    text = os.environ.get(name, "").strip()
+def whole_number_of(variable: str, text: str) -> int:
+    """Return what the text of one of the VARIABLES means; empty is its default.
+
+    Raises: UserError: it is no whole number, or out of bounds.
+    """
+    known, text = VARIABLES[variable], text.strip()
     if not text:
-        return default
-    if not text.isdecimal() or int(text) < least:
-        raise UserError(f"{name}: expected a whole number, {least} or more, got {text[:40]!r}: correct it")
+        return known.default
+    if not text.isdecimal() or len(text) > 20 or not known.least <= int(text) <= known.most:
+        wanted = f"a whole number of {known.least} to {known.most:,}"
+        raise UserError(f"{variable}: expected {wanted}, got {text[:40]!r}: correct it")
     return int(text)
+
+
+def _from_environment(variable: str) -> int:
+    return whole_number_of(variable, os.environ.get(variable, ""))

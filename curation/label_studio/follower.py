@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from curation.label_studio.convert import LabelStudioError
 from db.engine import DatabaseError
+
+log = logging.getLogger(__name__)
 
 
 class Follower:
@@ -46,4 +49,7 @@ class Follower:
                 self.problem, pause = "", self._every
             except (LabelStudioError, DatabaseError) as error:
                 self.problem, pause = str(error), min(2 * pause, self._longest)
+            except Exception as error:  # as of a database that is started again: the next may work
+                log.exception("Label Studio could not be polled, and is polled again")
+                self.problem, pause = f"{type(error).__name__}: {error}", min(2 * pause, self._longest)
             self._due.wait(pause)

@@ -23,10 +23,13 @@ def create_account(session: Session, *, name: str, password_hash: str, role: Rol
     Raises: UserError: the name is taken, empty or no printable line, or the role is unknown. ValueError: no hash.
     """
     check_line(name, "a name for the account")
+    if name != name.strip():  # the form for signing in takes spaces around a name away
+        raise UserError(f"expected a name for the account without spaces around it, got {name!r}: leave them out")
     if not password_hash:
         raise ValueError("expected the hash of a password, got none")
-    if get_account(session, name=name) is not None:
-        raise UserError(f"expected a new name, got {name!r}, which somebody has: choose another")
+    if (there := get_account(session, name=name)) is not None:
+        mend = "choose another" if there.active else "activate that account again or choose another name"
+        raise UserError(f"expected a new name, got {name!r}, which somebody has: {mend}")
     check_known(role, get_args(Role), "the role")
     account = Account(name=name, password_hash=password_hash, role=role)
     session.add(account)
@@ -47,10 +50,10 @@ def list_accounts(session: Session) -> Sequence[Account]:
 def set_role(session: Session, *, name: str, role: Role) -> Account:
     """Give a person another role.
 
-    Raises: UserError: no such person or role, or nobody would be an admin any more.
+    Raises: UserError: no such person or role, an account that is not active, or nobody would be an admin any more.
     """
     check_known(role, get_args(Role), "the role")
-    account = _lock_account(session, name)
+    account = _lock_active_account(session, name)
     if role != "admin":
         _check_other_admin(session, account)
     account.role = role
@@ -59,8 +62,11 @@ def set_role(session: Session, *, name: str, role: Role) -> Account:
 
 
 def set_password_hash(session: Session, *, name: str, password_hash: str) -> Account:
-    """Give a person another password; sessions of the old one end."""
-    account = _lock_account(session, name)
+    """Give a person another password; sessions of the old one end.
+
+    Raises: UserError: no such person, or an account that is not active.
+    """
+    account = _lock_active_account(session, name)
     account.password_hash = password_hash
     session.exec(delete(LoginSession).where(col(LoginSession.account_id) == account.id))
     session.flush()
@@ -76,6 +82,17 @@ def deactivate(session: Session, *, name: str) -> Account:
     _check_other_admin(session, account)
     account.active = False
     session.exec(delete(LoginSession).where(col(LoginSession.account_id) == account.id))
+    session.flush()
+    return account
+
+
+def activate(session: Session, *, name: str) -> Account:
+    """Let a person in again, with the password and the role from before.
+
+    Raises: UserError: no such person.
+    """
+    account = _lock_account(session, name)
+    account.active = True
     session.flush()
     return account
 
@@ -115,6 +132,13 @@ def _lock_account(session: Session, name: str) -> Account:
     account = session.exec(select(Account).where(Account.name == storable(name)).with_for_update()).first()
     if account is None:
         raise UserError(f"expected the name of an account, got {name!r}: choose one that is there")
+    return account
+
+
+def _lock_active_account(session: Session, name: str) -> Account:
+    account = _lock_account(session, name)
+    if not account.active:
+        raise UserError(f"expected the name of an active account, got {name!r}, which is let in no more: activate it")
     return account
 
 

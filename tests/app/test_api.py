@@ -112,6 +112,7 @@ def test_a_program_imports_exports_and_pages_through_the_jobs(client: Client, tm
     older = client.predict("", newest[-1]["job"], 1, api_name="/jobs")
     assert [(each["kind"], each["state"]) for each in older] == [("import", "done")]
     assert {each["kind"] for each in client.predict("import", api_name="/jobs")} == {"import"}
+    assert client.predict("", 10**30, 2, api_name="/jobs") == newest
     assert "Expected 1 to 200 jobs of a page, got 0" in refusal(client, "", 0, 0, api_name="/jobs")
     assert "needs a name" in refusal(client, str(tmp_path), " ", api_name="/import_pictures")
 

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.access.accounts import IDLE_LASTS, KEY_PREFIX, SESSION_LASTS, People, Person
+from app.access.gate import INSIDER, Files
 from app.access.login import (
     COOKIE,
     TRIES_LAST,
@@ -25,6 +26,7 @@ from app.access.login import (
     LoginAttempts,
     own_path,
 )
+from app.people import Command, run
 from tests.support.browser_fixtures import new_visitor
 from tests.support.fake_app import free_port
 from tests.support.house import HTML, Clock, House, house, open_house, password, people
@@ -188,6 +190,7 @@ def test_wrong_passwords_for_one_name_do_not_lock_out_the_others_behind_the_addr
 
 def test_a_form_that_is_too_large_is_not_read(house: House) -> None:
     assert house.visitor().post("login", data={"username": "x" * 20_000}).status_code == 413
+    assert house.visitor().post("login", data={f"field{i}": "x" for i in range(17)}).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -277,6 +280,40 @@ def test_accounts_that_cannot_be_are_refused_in_a_sentence(people: People) -> No
         people.key("ada", 0)
     for token in ("", "x", "\ud800", "x" * 100_000):
         assert people.signed_in(token) is None
+
+
+def test_a_name_with_spaces_around_it_is_refused_as_nobody_could_sign_in_by_it(people: People) -> None:
+    with pytest.raises(UserError, match="without spaces around it, got 'ben '"):
+        people.add("ben ", password("ben"), "viewer")
+    people.add("ben van dijk", password("ben"), "viewer")
+
+
+def test_who_was_let_in_no_more_can_be_let_in_again(people: People) -> None:
+    people.add("ada", password("ada"), "admin")
+    people.add("ben", password("ben"), "viewer")
+    people.deactivate("ben")
+    for change in (
+        lambda: people.set_password("ben", "another password"),
+        lambda: people.set_role("ben", "admin"),
+    ):
+        with pytest.raises(UserError, match="got 'ben', which is let in no more: activate it"):
+            change()
+    with pytest.raises(UserError, match="which somebody has: activate that account again or choose another name"):
+        people.add("ben", password("ben"), "viewer")
+    assert people.sign_in("ben", password("ben")) is None
+    run(Command("activate", "ben"), people, ask=str)
+    assert people.signed_in(people.sign_in("ben", password("ben")) or "") == Person("ben", "viewer")
+    with pytest.raises(UserError, match="expected the name of an account, got 'eve'"):
+        people.activate("eve")
+
+
+def test_no_account_shares_the_files_of_the_app_itself(people: People) -> None:
+    with pytest.raises(UserError, match="expected a name for the account"):
+        people.add(INSIDER.name, password("mcp"), "viewer")
+    people.add("mcp", password("mcp"), "viewer")
+    files = Files()
+    files.give(INSIDER, ["/cache/picture.png"])
+    assert not files.may_read(Person("mcp", "viewer"), "/cache/picture.png")
 
 
 # ------------------------------------------------------------------------------------------------ the first account

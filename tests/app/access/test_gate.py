@@ -95,7 +95,7 @@ def test_a_handler_knows_who_asks() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"]
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1.evil.example", "http://["]
 )
 def test_another_site_is_refused_whatever_it_asks(house: House, origin: str) -> None:
     visitor = house.signed_in("ada")

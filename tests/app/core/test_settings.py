@@ -11,6 +11,7 @@ import pytest
 from app.core.settings import Settings, load_settings, prepare_gradio
 from app.services import open_database
 from curation.files.home import database_url, home_folder
+from curation.files.import_limits import most_pictures, picture_limits
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_MS
@@ -58,6 +59,11 @@ def test_the_app_and_the_commands_find_the_same_home_and_database(monkeypatch: p
         ("GRAIN_PORT", "0", "expected greater than or equal to 1"),
         ("GRAIN_PORT", "70000", "expected less than or equal to 65535"),
         ("GRAIN_UPLOAD_SECONDS", "0", "expected greater than 0"),
+        ("GRAIN_UPLOAD_SECONDS", "inf", "expected less than or equal to 86400"),
+        ("GRAIN_MODEL_SECONDS", "inf", "expected less than or equal to 86400"),
+        ("GRAIN_MODEL_SECONDS", "1e10", "expected less than or equal to 86400"),
+        ("GRAIN_CLUSTER_HOURS", "inf", "expected less than or equal to 8784"),
+        ("GRAIN_UPLOAD_MEMORY_BYTES", "9" * 20, "expected less than or equal to 17592186044416"),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_sentence(
@@ -67,6 +73,40 @@ def test_a_wrong_variable_is_named_in_one_sentence(
     with pytest.raises(UserError) as caught:
         load_settings()
     assert str(caught.value) == f"{name}: {expected}, got {value!r}: correct or unset it"
+
+
+@pytest.mark.parametrize("proxies", ["localhost", "proxy", "10.0.0.1/8", "127.0.0.1, caddy:443", "*"])
+def test_a_proxy_that_would_be_ignored_is_refused(monkeypatch: pytest.MonkeyPatch, proxies: str) -> None:
+    monkeypatch.setenv("GRAIN_PROXIES", proxies)
+    with pytest.raises(UserError, match="GRAIN_PROXIES: expected addresses and networks"):
+        load_settings()
+
+
+def test_addresses_and_networks_of_proxies_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAIN_PROXIES", "127.0.0.1, 10.0.0.0/8,::1,")
+    assert load_settings().proxies == "127.0.0.1, 10.0.0.0/8,::1,"
+
+
+@pytest.mark.parametrize("value", ["100_000_000", "100.0", "-1", "1e8", "x", "9" * 30])
+def test_what_imports_refuse_is_refused_at_the_start_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for name, read in (("PIXELS", picture_limits), ("BYTES", picture_limits), ("PICTURES", most_pictures)):
+        monkeypatch.setenv(f"GRAIN_IMPORT_{name}", value)
+        refused = []
+        for ask in (load_settings, read):
+            with pytest.raises(UserError, match=f"GRAIN_IMPORT_{name}: expected a whole number of") as caught:
+                ask()
+            refused.append(str(caught.value))
+        assert refused[0] == refused[1]
+        monkeypatch.delenv(f"GRAIN_IMPORT_{name}")
+
+
+def test_what_the_app_takes_imports_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAIN_IMPORT_PIXELS", " 100000000 ")
+    monkeypatch.setenv("GRAIN_IMPORT_BYTES", "")
+    settings, limits = load_settings(), picture_limits()
+    assert (settings.import_pixels, settings.import_bytes) == (limits.pixels, limits.file_bytes) == (10**8, 25_000_000)
 
 
 def test_a_wrong_list_of_servers_is_one_sentence_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,4 +111,9 @@ def test_a_picture_is_at_an_address_that_the_browser_keeps_and_at_no_other(perso
     assert found["uri"] in found["panel"]
     place, _, sha256 = found["uri"].rpartition("/")
     others = [f"{place}/{'0' * 64}", f"{place}/x", f"/curate/pictures/99999/{sha256}", f"/curate/pictures/x/{sha256}"]
+    others.append(f"/curate/pictures/{10**26}/{sha256}")
     assert {person.get(each).status_code for each in others} == {404}
+
+
+def test_a_body_that_is_empty_asks_for_nothing(person: httpx.Client) -> None:
+    assert person.post("curate/views").json() == asked(person, "views")

@@ -19,6 +19,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from app.ui.tidy_uploads import MOST_FIELD_BYTES
 from tests.support.fake_app import fake_services, free_port, running
 from tests.support.fake_predictor import BOXES_XYXY
 from tests.support.house import mcp_result
@@ -164,6 +165,21 @@ def test_a_file_of_the_server_is_not_read(visitor: httpx.Client) -> None:
 def test_a_file_that_is_too_large_is_cut_off_while_it_is_sent(visitor: httpx.Client) -> None:
     answer = visitor.post("gradio_api/upload", files={"files": ("big.png", bytes(26_000_000))})
     assert answer.status_code == 413
+
+
+def test_what_is_no_file_is_not_kept_in_memory_however_long(visitor: httpx.Client) -> None:
+    picture = {"files": ("a.png", b"a picture")}
+    few = visitor.post("gradio_api/upload", files=picture, data={"note": "x" * 1000})
+    assert few.status_code == 200 and len(few.json()) == 1
+    for much in ({"note": "x" * (MOST_FIELD_BYTES + 1)}, {f"note{i}": "x" * (MOST_FIELD_BYTES // 8) for i in range(9)}):
+        answer = visitor.post("gradio_api/upload", files=picture, data=much)
+        assert (answer.status_code, answer.text) == (413, "Fields exceed their maximum allowed size of 1048576 bytes.")
+
+
+def test_an_address_with_a_slash_at_its_end_leads_to_the_page_and_keeps_what_it_asks_for(visitor: httpx.Client) -> None:
+    answer = visitor.get("curate/?dataset=a%26b&words=caf%C3%A9")
+    assert (answer.status_code, answer.headers["location"]) == (301, "/curate?dataset=a%26b&words=caf%C3%A9")
+    assert visitor.get("home/").headers["location"] == "/home"
 
 
 def test_every_answer_forbids_the_browser_to_load_from_elsewhere(visitor: httpx.Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app.access.accounts import Person
-from app.core.ground_links import GroundQuestion, image_question
+from app.core.ground_links import GroundQuestion, image_question, open_picture
 from app.ground.send import send_to_curate
 from app.ground.several import ground_files
 from app.services import Services
@@ -97,6 +97,18 @@ def test_a_picture_of_a_data_set_that_is_sent_back_is_the_same_picture(services:
         images = image_page(session, dataset_id=1)
         rows = regions_of(session, image_ids=[1])
     assert [image.id for image in images] == [1] and [row.text for row in rows[1]] == ["a lid"]
+
+
+def test_a_picture_of_a_data_set_may_be_larger_than_an_upload(services: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    Image.new("RGB", (3000, 100), "red").save(folder / "wide.jpg")
+    Image.new("RGB", (3000, 100), "blue").save(folder / "wide.tif")
+    ingest(services.engine, folder, dataset="lids", home=services.settings.home)
+    settings = services.settings.model_copy(update={"upload_pixels": 200_000})
+    for image in (1, 2):
+        question = image_question(settings, services.engine, image, checkpoint="sample")
+        assert open_picture(settings, question.picture).size == (2048, 68)
 
 
 def test_without_a_result_or_a_name_or_a_picture_nothing_is_sent(services: Services, tmp_path: Path) -> None:

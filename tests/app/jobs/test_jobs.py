@@ -491,6 +491,20 @@ def test_an_end_is_judged(code: int, tail: str, asked: Any, wanted: Outcome) -> 
     assert outcome(code, tail, asked) == wanted
 
 
+BOXED = """╭─ Value error ────────────────────────────────────────────╮
+│ Error parsing Config: limit must be at least 1, got -5;  │
+│ it counts pictures                                       │
+│ ──────────────────────────────────────────────────────── │
+│ For full helptext, see app.evaluate.job --help           │
+╰──────────────────────────────────────────────────────────╯"""
+
+
+def test_the_reason_of_a_refused_flag_is_in_the_box_and_not_the_box() -> None:
+    wanted = "exit code 2: Error parsing Config: limit must be at least 1, got -5; it counts pictures"
+    assert outcome(2, f"it begins\n{BOXED}").reason == outcome(2, BOXED).reason == wanted
+    assert outcome(1, f"{BOXED}\nKeyError: 'x'").reason == "exit code 1: KeyError: 'x'"
+
+
 LAUNCHER = """Traceback (most recent call last):
   File "launch.py", line 999, in simple_launcher
     raise subprocess.CalledProcessError(returncode=process.returncode, cmd=cmd)

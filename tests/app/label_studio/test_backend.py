@@ -92,11 +92,18 @@ def test_it_is_up_and_says_its_version(backend: TestClient) -> None:
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_the_forged_is_refused_everywhere(backend: TestClient, asked: Asked, method: str, path: str) -> None:
-    for headers in ({SECRET_HEADER: "the Secret"}, {SECRET_HEADER: ""}):
+    for headers in (
+        {SECRET_HEADER: "the Secret"},
+        {SECRET_HEADER: ""},
+        {SECRET_HEADER.encode(): "ÿ".encode("latin-1")},
+    ):
         assert backend.request(method, path, headers=headers).status_code == 401
     del backend.headers[SECRET_HEADER]
-    for authorization in ("", "Basic", "Basic !!", "Basic ABCD", "Bearer the secret"):
-        assert backend.request(method, path, headers={"Authorization": authorization}).status_code == 401
+    for authorization in ("", "Basic", "Basic !!", "Basic ABCD", "Basic ÿ", "Bearer the secret"):
+        assert (
+            backend.request(method, path, headers={b"Authorization": authorization.encode("latin-1")}).status_code
+            == 401
+        )
     assert backend.request(method, path, auth=(BACKEND_USER, "guess")).status_code == 401
     assert backend.request(method, path, auth=("root", "the secret")).status_code == 401
     assert backend.request(method, path, auth=(BACKEND_USER, "the secret")).status_code in (200, 422)
