@@ -59,7 +59,8 @@ def ground_files(services: Services, paths: Sequence[str], question: GroundQuest
     descriptions, _ = read_texts(question)
     if not descriptions:
         raise QuestionError("descriptions", "There is nothing to look for: write a description.")
-    for name, path in numbered([Path(path) for path in paths]).items():
+    files = [Path(path) for path in paths]
+    for name, path in numbered(files, [file.name for file in files]).items():
         yield _answer(services, PictureAnswer(path, name), question, descriptions=descriptions)
 
 

@@ -51,11 +51,11 @@ def named(files: Sequence[Path], *, sent: Sequence[str] = ()) -> dict[str, Path]
             f"{twice} is there twice, and texts or boxes among the files could be of either: choose one folder at a "
             "time, or an archive."
         )
-    return numbered(files)
+    return numbered(files, names)
 
 
-def numbered(files: Sequence[Path]) -> dict[str, Path]:
-    """Return files by name, those whose name was there before with a number, as in a-2.jpg."""
+def numbered(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
+    """Return files by the name of each, those whose name was there before with a number, as in a-2.jpg."""
     found: dict[str, Path] = {}
     for file, wish in zip(files, names, strict=True):
         name, number = wish, 1

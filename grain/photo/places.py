@@ -50,7 +50,7 @@ _ADJECTIVE = re.compile(
     r" (?!of |hats?\b|aged\b)"
 )
 MOST_COUNTED = 12  # things; of "1950 cars" there are no 1950
-MORE_SAID = 7 / 3  # factor of the odds of a thing of which a description says that there are more: 0.3 becomes 0.5
+OF_SEVERAL = 7 / 3  # factor of the odds of a thing of which a description says that there are more: 0.3 becomes 0.5
 
 
 def take_positions(text: str) -> tuple[str, tuple[str, ...], int]:
@@ -131,7 +131,7 @@ def counted_confidence(boxes_xyxy: Array, confidence: Array, *, best: int, count
     rows = instance_rows(boxes_xyxy, [best, *np.argsort(-confidence, kind="stable")])[:count]
     chosen = confidence[rows]
     if confidence.max() >= MIN_CONFIDENCE:
-        chosen = MORE_SAID * chosen / (1 + (MORE_SAID - 1) * chosen)
+        chosen = OF_SEVERAL * chosen / (1 + (OF_SEVERAL - 1) * chosen)
     counted = np.zeros_like(confidence)
     counted[rows] = chosen
     return counted
