@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from app.services import Services
 from curation.versions.versions import freeze
 from db.engine import retrying, transaction
-from db.models import Status
 from db.queries.region_index_queries import index_regions
 from db.queries.region_queries import NewRegion, add_regions
 from tests.support.curated import BOX, curated, ids_of
@@ -30,6 +29,6 @@ def two_data_sets(folder: Path) -> Services:
         continue
     for dataset in ("alpha", "beta"):
         freeze(services.engine, services.settings.home, dataset=dataset, name="v1", who="ana")
-    frozen: Sequence[Status] = ("accepted", "pending")
-    freeze(services.engine, services.settings.home, dataset="alpha", name="only-alpha", who="ana", statuses=frozen)
+    more: dict[str, Any] = {"name": "only-alpha", "who": "ana", "statuses": ("accepted", "pending")}
+    freeze(services.engine, services.settings.home, dataset="alpha", **more)
     return services

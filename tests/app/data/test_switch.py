@@ -47,7 +47,7 @@ def works(services: Services) -> dict[str, Any]:
     with transaction(services.engine) as session:
         number = existing_dataset(session, name="alpha").id
         run = start_run(session, dataset_id=number, config={}, recipes={"describe": "a" * 64}).id
-        kept = {"dataset_id": number, "kind": "restore version", "text": "v1", "who": "ana"}
+        kept: dict[str, Any] = {"dataset_id": number, "kind": "restore version", "text": "v1", "who": "ana"}
         session.add(ReviewAct(**kept, action="an act of alpha", regions=1, pictures=1))
     return {"run": run, "act": "an act of alpha", "restore": "v1"}
 
