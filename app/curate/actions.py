@@ -16,13 +16,13 @@ from db.engine import reading, retrying
 from db.models import AnnotationRun, RegionEdit, RegionRow, now
 from db.models import Image as Picture
 from db.queries.curate_filter import NO_FILTER, CurateFilter, Sort
-from db.queries.data_set_queries import existing_dataset, get_dataset, get_image
+from db.queries.data_set_queries import dataset_name, existing_dataset, get_dataset, get_image
 from db.queries.gallery_queries import curate_page, ids_by_picture, listed_page
 from db.queries.history_queries import Throughput, history_page, throughput
 from db.queries.region_index_queries import SourceCount, count_by_status, index_regions
 from db.queries.region_queries import get_region, regions_of
-from db.queries.review_queries import tags_of, texts_to_offer
-from db.queries.run_queries import list_runs
+from db.queries.review_queries import count_tags, tags_of, texts_to_offer
+from db.queries.run_queries import get_run, list_runs
 from user_errors import UserError
 
 PAGE = 50  # regions of a gallery's page
@@ -46,6 +46,18 @@ class CurateQuery:
     filters: CurateFilter = NO_FILTER
     sort: str = NEWEST
     selection: str = ""
+
+
+@dataclass(frozen=True)
+class FilterChoices:
+    """The sources and runs of a data set for a choice, with those that the filters name. runs: number -> in words.
+
+    gone: what the filters name and the data set does not have, in words.
+    """
+
+    sources: Sequence[str]
+    runs: Mapping[int, str]
+    gone: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class QueueAhead:
 class OpenedPicture:
     """A picture to work on. regions: the descriptions of each box. chosen: the id of the chosen description.
 
-    uri: where browsers find it; "" where it cannot be shown: problem says why.
+    uri: where browsers find it; "" where it cannot be shown: problem says why. dataset: its name.
     """
 
     image: Picture
@@ -90,6 +102,7 @@ class OpenedPicture:
     edits: tuple[RegionEdit, ...]
     uri: str
     problem: str = ""
+    dataset: str = ""
 
 
 def index_some(services: Services) -> bool:
@@ -143,6 +156,8 @@ def next_pictures(
     Args: skip: ids of pictures that are known to the browser that asks.
     """
     if not query.dataset:
+        return QueueAhead({}, "", end=True)
+    if "pending" not in query.filters.statuses:  # there is a filter on verdicts, which leaves nothing to review
         return QueueAhead({}, "", end=True)
     pending = replace(query, filters=replace(query.filters, statuses=("pending",)))
     found: dict[int, int] = {}
@@ -202,14 +217,29 @@ def curators(services: Services, dataset: str) -> list[Throughput]:
         return throughput(session, dataset_id=_dataset(session, dataset), since=now() - timedelta(days=DAYS))
 
 
-def runs(services: Services, dataset: str) -> dict[int, str]:
-    """Return the latest runs of annotators over a data set by number: when, and by what.
+def filter_choices(services: Services, query: CurateQuery) -> FilterChoices:
+    """Return what a data set's regions can be filtered by. A link may name what is gone, or is another data set's.
 
     Raises: UserError: there is no such data set.
     """
+    source, run_id, tag = query.filters.source, query.filters.run_id, query.filters.tag
     with reading(services.engine) as session:
-        found = list_runs(session, dataset_id=_dataset(session, dataset))
-    return {run.id: f"{run.id}: {run.created_at:%Y-%m-%d %H:%M}, {' + '.join(_kinds(run))}" for run in found}
+        dataset_id = _dataset(session, query.dataset)
+        sources = sorted({each.source for each in count_by_status(session, dataset_id=dataset_id)})
+        runs = {run.id: run for run in list_runs(session, dataset_id=dataset_id)}
+        if run_id is not None and run_id not in runs and (older := get_run(session, run_id=run_id)):
+            runs |= {run_id: older} if older.dataset_id == dataset_id else {}
+        tags = count_tags(session, dataset_id=dataset_id) if tag else {}
+    gone = [f"source “{source}”"] if source and source not in sources else []
+    gone += [f"tag “{tag}”"] if tag and tag not in tags else []
+    named = {number: _run_in_words(run) for number, run in runs.items()}
+    if run_id is not None and run_id not in named:
+        gone, named = [*gone, f"run {run_id}"], {**named, run_id: f"run {run_id}"}
+    return FilterChoices([*sources, source] if source and source not in sources else sources, named, gone)
+
+
+def _run_in_words(run: AnnotationRun) -> str:
+    return f"{run.id}: {run.created_at:%Y-%m-%d %H:%M}, {' + '.join(_kinds(run))}"
 
 
 def _kinds(run: AnnotationRun) -> list[str]:
@@ -227,6 +257,7 @@ def open_picture(services: Services, image_id: int, chosen: int | None = None) -
             raise UserError(f"There is no picture {image_id}: it was removed meanwhile.")
         rows = regions_of(session, image_ids=[image_id])[image_id]
         edits = tuple(history_page(session, image_id=image_id, limit=HISTORY))
+        dataset = dataset_name(session, dataset_id=image.dataset_id)
     boxes: dict[int, list[RegionRow]] = {}
     for row in rows:
         boxes.setdefault(row.box_id or row.id, []).append(row)
@@ -235,9 +266,9 @@ def open_picture(services: Services, image_id: int, chosen: int | None = None) -
         chosen = rows[0].id if rows else None
     try:
         services.pictures.jpeg(image)
-        return OpenedPicture(image, regions, chosen, edits, f"{PICTURES}{image.id}/{image.sha256}")
+        return OpenedPicture(image, regions, chosen, edits, f"{PICTURES}{image.id}/{image.sha256}", dataset=dataset)
     except RefusedError as error:
-        return OpenedPicture(image, regions, chosen, edits, "", str(error))
+        return OpenedPicture(image, regions, chosen, edits, "", str(error), dataset)
 
 
 def picture_jpeg(services: Services, image_id: int, sha256: str) -> bytes | None:

@@ -132,7 +132,7 @@ def tags(services: Services, dataset: str) -> list[str]:
 
 
 def keep_filter(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str) -> None:
-    """Save the filters of an address under a name, or drop those of a name.
+    """Save the filters of an address, ask["address"], under a name, or drop those of a name.
 
     Raises: UserError: the name or the address has no meaning, or there is no such data set.
     """

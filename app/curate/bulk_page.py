@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from app.access.accounts import person_of
-from app.curate.filter_controls import query_of
+from app.curate.filter_controls import CONTROLS, address_of, query_of
 from app.services import Services
 from app.ui.events import LIGHT, QUEUE_ALL, in_order, script, warn
 from app.ui.html import render
@@ -89,11 +89,14 @@ class BulkSection:
         choices = [ANY, *((each, each) for each in named)]
         return [bulk_panels.library_panel(found), gr.Dropdown(choices=choices)]
 
-    def keep(self, dataset: str | None, tag: str | None, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Save filters under a name, or forget some. Returns library, tag."""
+    def keep(self, request: gr.Request, event: gr.EventData, *filters: Any) -> list[Any]:
+        """Save the filters as they are under a name, or forget some. Returns library, tag."""
         from app.curate import bulk_actions
 
+        values = {control.name: value for control, value in zip(CONTROLS, filters, strict=True)}
+        dataset, tag = values["dataset"], values["tag"]
         ask = event.ask if isinstance(event.ask, Mapping) else {}
+        ask = {**ask, "address": address_of(filters, with_dataset=False)}  # the browser's follows later
         try:
             bulk_actions.keep_filter(self.services, dataset or "", ask, who=person_of(request).name)
         except UserError as error:
@@ -150,6 +153,6 @@ def wire(
         each(None, None, None, js=BULK_ENDED, api_visibility="private")
     refresh(acted)
     acted.then(page.library, [dataset, tag], kept, **LIGHT)
-    parts.library.click(page.keep, [dataset, tag], kept, **(turn | QUEUE_ALL))
+    parts.library.click(page.keep, filters, kept, **(turn | QUEUE_ALL))
     emptied = parts.library.select(page.empty_trash, [dataset, tag], kept, **(turn | QUEUE_ALL))
     refresh(emptied)

@@ -13,7 +13,7 @@ from app.services import Services
 from app.ui.frames import Box
 from curation.files.decode import RefusedError
 from db.engine import Session, reading, retrying, transaction
-from db.models import RegionRow, Review, Status
+from db.models import Image, RegionRow, Review, Status
 from db.queries.curate_queries import (
     add_region_by_hand,
     delete_region,
@@ -29,7 +29,7 @@ from db.queries.edit_values import ImageChange, RegionChange
 from db.queries.history_queries import edits_of_action
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region, region_of
-from grain.texts import MOST_TEXT_CHARACTERS, one_line
+from grain.texts import one_line
 from user_errors import UserError, sentence
 
 MOST_NAME = 64  # characters of the name that the page gives an act
@@ -159,15 +159,21 @@ class EditCommand:
         return EditResult(row.image_id, None, "Deleted. Undo restores it.")
 
     def _caption(self) -> EditResult:
-        return self._edit_image(ImageChange(caption=one_line(str(self.ask["text"]), empty=True)))
+        change = ImageChange(caption=one_line(str(self.ask["text"]), empty=True))
+        return self._edit_image(lambda image: change)
 
     def _facts(self) -> EditResult:
-        facts = {name: str(value).strip()[:MOST_TEXT_CHARACTERS] for name, value in dict(self.ask["facts"]).items()}
-        return self._edit_image(ImageChange(facts={name: value for name, value in facts.items() if value}))
+        changed = {name: one_line(str(value), empty=True) for name, value in dict(self.ask["facts"]).items()}
+
+        def change(image: Image) -> ImageChange:  # the others stay as they came, however long and of how many lines
+            facts = {**(image.facts or {}), **changed}
+            return ImageChange(facts={name: value for name, value in facts.items() if value})
+
+        return self._edit_image(change)
 
     def _review(self) -> EditResult:
         review: Review = self.ask["review"]
-        return self._edit_image(ImageChange(review=review))
+        return self._edit_image(lambda image: ImageChange(review=review))
 
     def _undo(self) -> EditResult:
         image_id = self._number("image")
@@ -182,10 +188,15 @@ class EditCommand:
         done = self._write(partial(redo_undone, image_id=image_id, who=self.who, undo=undo, action=self.action))
         return EditResult(image_id, done[0].region_id if done else None, "Done again." if done else "Nothing to redo.")
 
-    def _edit_image(self, change: ImageChange) -> EditResult:
+    def _edit_image(self, change_of: Callable[[Image], ImageChange]) -> EditResult:
         image_id, version = self._number("image"), self._number("version")
         seen: dict[str, Any] = {"image_id": image_id, "expected_version": version, "who": self.who}
-        row = self._write(partial(edit_image, change=change, action=self.action, **seen))
+
+        def write(session: Session) -> Image:
+            change = change_of(lock_image(session, image_id=image_id))
+            return edit_image(session, change=change, action=self.action, **seen)
+
+        row = self._write(write)
         return EditResult(image_id, None, wrote=((None, row.version),))
 
     def _seen(self) -> dict[str, Any]:
@@ -247,7 +258,7 @@ class EditCommand:
         [score] = self._score(row.image_id, [(_xyxy(row), row.text)])
         if score is not None:
             with transaction(self.services.engine) as session:
-                set_similarities(session, rows=[Similarity(row.id, score, None)])
+                set_similarities(session, rows=[Similarity(row.id, score, None, row.version)])
         return EditResult(row.image_id, row.id, self._difference(None, score))
 
     def _difference(self, before: float | None, after: float | None) -> str:

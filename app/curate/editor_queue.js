@@ -42,7 +42,8 @@ function editorQueue(newId) {
       if (ask.do === "text") found.text.set(ask.id, ask.text);
       if (ask.do === "box") for (const id of affected(ask)) found.box.set(id, ask.box);
       if (ask.do === "draw") found.drawn.push({ act: ask.act, box: ask.box, text: ask.text });
-      if (OF_PICTURE.includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask[ask.do];
+      if (["caption", "review"].includes(ask.do)) found[ask.do] = ask.do === "caption" ? ask.text : ask.review;
+      if (ask.do === "facts") found.facts = { ...found.facts, ...ask.facts };
       for (const what of ["status", "text", "box"]) for (const [id, value] of restore?.[what] ?? []) found[what].set(id, value);
       Object.assign(found, restore?.picture);
     }

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 
+from app.ui.changing_choice import ChangingChoice
+
 if TYPE_CHECKING:
     from app.curate.actions import CurateQuery
 
@@ -66,19 +68,19 @@ CONTROLS = (
     ),
     FilterControl(
         "source",
-        lambda: gr.Dropdown([ANY], value="", label="source", elem_id="source"),
+        lambda: ChangingChoice([ANY], value="", label="source", elem_id="source"),
         restore=_with_choice(ANY[1], "{}"),
         drawer=True,
     ),
     FilterControl(
         "tag",
-        lambda: gr.Dropdown([ANY], value="", label="tag", elem_id="tag"),
+        lambda: ChangingChoice([ANY], value="", label="tag", elem_id="tag"),
         restore=_with_choice(ANY[1], "{}"),
         drawer=True,
     ),
     FilterControl(
         "run_id",
-        lambda: gr.Dropdown([("any", ANY_RUN)], value=ANY_RUN, label="found by run", elem_id="run"),
+        lambda: ChangingChoice([("any", ANY_RUN)], value=ANY_RUN, label="found by run", elem_id="run"),
         ANY_RUN,
         _with_choice(ANY_RUN, "run {}"),
         drawer=True,
@@ -127,10 +129,10 @@ def _sort_of(parameters: Mapping[str, str]) -> str:
     return parameters["sort"] if parameters.get("sort") in orders else orders[0]
 
 
-def address_of(values: Sequence[Any]) -> str:
+def address_of(values: Sequence[Any], *, with_dataset: bool = True) -> str:
     """Return the address parameters of the controls that somebody has set; the selection on the map has none."""
     query = query_of(values)
-    dataset = {"dataset": query.dataset} if query.dataset else {}
+    dataset = {"dataset": query.dataset} if query.dataset and with_dataset else {}
     sort = {"sort": query.sort} if query.sort != "newest" else {}
     return urlencode(dataset | query.filters.to_address() | sort)
 

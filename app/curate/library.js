@@ -1,9 +1,7 @@
 // Saved filters, the trash and the latest acts of the Curate page in the browser.
 // Runs once, as js_on_load; `element` is the panel, `trigger` sends what is asked to Python.
 function keepFilter() {
-  const query = new URLSearchParams(location.search);
-  for (const name of ["dataset", "region", "image"]) query.delete(name);
-  trigger("click", { ask: { do: "save", name: element.querySelector(".keep-filter input").value, address: String(query) } });
+  trigger("click", { ask: { do: "save", name: element.querySelector(".keep-filter input").value } });
 }
 element.addEventListener("keydown", (event) => event.key === "Enter" && event.target.matches(".keep-filter input") && keepFilter());
 element.addEventListener("click", (event) => {

@@ -237,9 +237,7 @@ function askOf(field) {
 }
 
 function withWords({ fact, ...ask }, text) {
-  if (!fact) return { ...ask, text };
-  const facts = Object.fromEntries([...panel.querySelectorAll("[data-fact]")].map((each) => [each.dataset.fact, each.value]));
-  return { ...ask, facts: { ...facts, [fact]: text } };
+  return fact ? { ...ask, facts: { [fact]: text } } : { ...ask, text }; // the other facts stay as they are in the database
 }
 
 panel.addEventListener("focusin", ({ target: field }) => field.matches("input") && (field.seen = field.value)); // before anybody types

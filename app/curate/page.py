@@ -51,6 +51,8 @@ COUNTS, COUNTS_SCRIPT = (
 document.dispatchEvent(new Event("curate:counts-open"));""",
 )
 """The fold's content is made when it is opened: then it asks for the counts, which the editor's script tells it."""
+NEUTRAL_CHOICES = f"() => {json.dumps([ANY[1], ANY_RUN])}"
+"""Of another data set: sources and runs are each one's own."""
 NO_SCORES = ""
 STATES = (
     ("empty", "No region open", "Press a region in the gallery, or start the review."),
@@ -129,19 +131,17 @@ class CuratePage(Paged):
             return [NO_DATASET, "", [""], "", gr.skip(), gr.skip()]
         try:
             found = actions.gallery(self.services, query)
-            counts = actions.counts(self.services, query.dataset)
             people = actions.curators(self.services, query.dataset)
-            runs = actions.runs(self.services, query.dataset)
+            choices = actions.filter_choices(self.services, query)
         except UserError as error:
             return [gr.skip(), notice(error.sentence), *(gr.skip() for _ in range(4))]
-        sources = sorted({each.source for each in counts})
         return [
             panels.gallery_panel(found, self.services.settings.home),
-            "",
+            notice(panels.gone_sentence(query.dataset, choices.gone)),
             ["", found.after],
             panels.curators_panel(people),
-            gr.Dropdown(choices=[ANY, *((source, source) for source in sources)]),
-            gr.Dropdown(choices=[("any", ANY_RUN), *((name, number) for number, name in runs.items())]),
+            gr.Dropdown(choices=[ANY, *((source, source) for source in choices.sources)]),
+            gr.Dropdown(choices=[("any", ANY_RUN), *((name, number) for number, name in choices.runs.items())]),
         ]
 
     def again(self, places: list[str], *filters: Any) -> list[Any]:
@@ -245,17 +245,21 @@ def _wire(app: gr.Blocks, page: CuratePage, parts: CurateComponents) -> None:
     restored = app.load(page.open, None, [parts.checkpoint, parts.drawer, parts.show_filters, *filters], **LIGHT).then(
         page.show, filters, shown, **regions
     )
-    gr.on(change_events(filters), page.show, filters, shown, **regions)
+    dataset = parts.filters["dataset"]
+    changes = change_events([each for each in filters if each is not dataset])
+    switched = dataset.input(None, None, choices, js=NEUTRAL_CHOICES, api_visibility="private")
+    gr.on(changes, page.show, filters, shown, **regions)
+    switched.then(page.show, filters, shown, **regions)
     links = in_order("regions-link")
     for linked in (
         restored.then(page.session, filters, link, **links),
-        gr.on(change_events(filters), page.session, filters, link, **links),
+        gr.on(changes, page.session, filters, link, **links),
+        switched.then(page.session, filters, link, **links),
     ):
         linked.then(None, link, None, js=SESSION_SCRIPT, api_visibility="private")
     section = map_page.MapSection(page.services)
     map_page.wire(section, parts.map, filters=parts.filters, checkpoint=parts.checkpoint)
     page_outputs = [parts.gallery, parts.note, parts.pages]
-    dataset = parts.filters["dataset"]
 
     def show_again(changed: Any) -> None:
         changed.then(page.again, [parts.pages, *filters], page_outputs, **regions)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from app.core.thumbnails import thumbnail_address
 from app.curate.actions import FACTS, GalleryPage, OpenedPicture
@@ -45,6 +46,11 @@ def gallery_panel(found: GalleryPage, home: Path) -> str:
         for row, image, tags in ((tile.region, tile.image, tile.tags) for tile in found.tiles)
     ]
     return render("curate/templates/gallery.html", tiles=tiles)
+
+
+def gone_sentence(dataset: str, gone: Sequence[str]) -> str:
+    """Say that a data set does not have what the filters name; "" where it has all."""
+    return f"“{dataset}” has no {' and no '.join(gone)}: choose another, or “any”, under More filters." if gone else ""
 
 
 def _scores(row: RegionRow) -> str:
@@ -101,7 +107,7 @@ def editor_panel(opened: OpenedPicture) -> str:
         facts=[(name, facts.get(name, "")) for name in names],
         filled=len(facts),
         edits=[_edit(edit) for edit in opened.edits],
-        removal=f"/data?remove={image.id}",
+        removal=f"/data?{urlencode({'dataset': opened.dataset, 'remove': image.id})}",
     )
 
 

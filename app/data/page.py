@@ -14,6 +14,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.data import panels, upkeep_page
 from app.services import Services
+from app.ui.changing_choice import ChangingChoice
 from app.ui.dataset_choice import NO_DATASET, open_dataset
 from app.ui.events import (
     LIGHT,
@@ -118,7 +119,14 @@ class DataPage:
         """Open the page on the data set that a link names. Returns dataset and jobs."""
         return [open_dataset(self.services, request).field, self.jobs()]
 
-    def show(self, dataset: str | None, before: str | None, after: str | None, held: list[str] | None) -> list[Any]:
+    def show(
+        self,
+        dataset: str | None,
+        before: str | None,
+        after: str | None,
+        held: list[str] | None,
+        version: str | None,
+    ) -> list[Any]:
         """Show another data set, or what a job changed; chosen versions stay chosen. Returns DatasetOutputs."""
         from app.data import actions
         from app.ui.jobs_list import dataset_names
@@ -136,7 +144,7 @@ class DataPage:
             DatasetOutputs(
                 panels.overview_panel(found),
                 panels.versions_panel(versions),
-                gr.Dropdown(choices=[*NOW, *((name, name) for name in names)]),
+                keep_choice(version, names, NOW[0][1], first=NOW),
                 keep_choice(before, names, next(iter(names[1:]), None)),
                 keep_choice(after, names, next(iter(names), None)),
                 panels.exports_panel(actions.written_exports(self.services, dataset or "")),
@@ -287,8 +295,8 @@ def _lay_out(dataset: Any) -> DataComponents:
             with gr.Column(elem_classes="card"):
                 html(heading("What changed between two versions"))
                 with gr.Row(elem_classes="pair"):
-                    before = gr.Dropdown([], label="from", elem_id="before", min_width=100)
-                    after = gr.Dropdown([], label="to", elem_id="after", min_width=100)
+                    before = ChangingChoice([], label="from", elem_id="before", min_width=100)
+                    after = ChangingChoice([], label="to", elem_id="after", min_width=100)
                 compare = gr.Button("Compare", size="sm", elem_id="compare-versions")
                 difference = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="difference")
         with gr.Column(elem_classes="middle", min_width=320):
@@ -353,7 +361,7 @@ def _freeze_fields() -> FreezeFields:
 
 
 def _export_form(dataset: gr.Dropdown) -> ExportForm:
-    version = gr.Dropdown(NOW, value="", label="version", elem_id="version")
+    version = ChangingChoice(NOW, value="", label="version", elem_id="version")
     format = gr.Dropdown(FORMATS, value="shards", label="format", elem_id="format")
     with gr.Accordion("Which pictures and descriptions", open=False):
         statuses = gr.CheckboxGroup(VERDICTS, value=["accepted"], label="verdict", elem_id="statuses")
@@ -365,7 +373,7 @@ def _wire(app: gr.Blocks, page: DataPage, parts: DataComponents) -> None:
     form, outputs, losses = [*parts.form], [*parts.outputs], [parts.losses, parts.command]
     dataset = parts.form.dataset
     compared = [dataset, parts.outputs.before, parts.outputs.after]
-    known = [*compared, parts.freeze.held]
+    known = [*compared, parts.freeze.held, parts.form.version]
     app.load(page.open, None, [dataset, parts.jobs], **LIGHT).then(page.show, known, outputs, **READING).then(
         page.losses, form, losses, **READING
     )

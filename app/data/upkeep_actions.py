@@ -26,9 +26,9 @@ from curation.review.undo import UndoConfig
 from curation.review.undo import command_line as undo_command
 from curation.review.wide_acts import count_work, import_work, run_work
 from db.engine import reading
-from db.models import AnnotationRun, ImportRecord, Job, ReviewAct
-from db.queries.data_set_queries import get_dataset
-from db.queries.job_queries import get_job, job_page
+from db.models import AnnotationRun, Dataset, ImportRecord, Job, ReviewAct
+from db.queries.data_set_queries import existing_dataset, get_dataset
+from db.queries.job_queries import get_job, is_about, job_page
 from db.queries.review_queries import count_tags, get_act, latest_acts
 from db.queries.run_queries import list_runs
 from db.queries.wide_act_queries import BroughtCount, list_imports
@@ -80,30 +80,33 @@ def works(services: Services, dataset: str, *, who: str) -> DatasetWorks:
 
 
 def question(services: Services, dataset: str, ask: Mapping[str, Any]) -> UpkeepQuestion:
-    """Count what a restore or an undo would change.
+    """Count what a restore or an undo would change. Its `ask` names the data set too, "in", for check_chosen.
 
-    Raises: UserError: there is no such version, run, import or act.
+    Raises: UserError: there is no such version, run, import or act, or it is another data set's.
     """
-    what, of = str(ask.get("do")), ask.get("of")
+    what, of, ask = str(ask.get("do")), ask.get("of"), {**ask, "in": dataset}
     if what == "restore":
         named = {"dataset": dataset, "version": str(of)}
         return UpkeepQuestion(f"Restore {of}", ask, count_restore(services.engine, services.settings.home, **named))
     if what == "act":
         with reading(services.engine) as session:
             act = get_act(session, action=str(of))
-        if act is None:
+        if act is None or act.dataset_id != _number(services, dataset):
             raise UserError("Expected an act of this data set, got another: reload the page.")
         return UpkeepQuestion(f"{'Redo' if act.undone_by else 'Undo'} “{act.kind} {act.text}”", ask)
     number = whole_number(what, of)
     work = run_work(services.engine, number) if what == "run" else import_work(services.engine, number)
+    if work.brought.dataset_id != _number(services, dataset):
+        raise UserError(f"Expected work on this data set, got {work.text} on another: reload the page.")
     return UpkeepQuestion(f"Undo {work.text}", ask, count_work(services.engine, work))
 
 
 def queue(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str) -> list[str]:
     """Queue what was asked; return its command.
 
-    Raises: UserError: as of `question`.
+    Raises: UserError: it was asked of another data set.
     """
+    check_chosen(ask.get("in"), dataset)
     what, of, everything = str(ask.get("do")), ask.get("of"), bool(ask.get("everything"))
     config: RestoreConfig | UndoConfig
     if what == "restore":
@@ -124,13 +127,27 @@ def queue(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str)
     return argv
 
 
+def check_chosen(asked: Any, dataset: str) -> None:
+    """Refuse what a question asked of another data set than is chosen by now.
+
+    Raises: UserError.
+    """
+    if asked != dataset:
+        raise UserError("Another data set is chosen by now: press the button again.")
+
+
+def _number(services: Services, dataset: str) -> int:
+    with reading(services.engine) as session:
+        return existing_dataset(session, name=dataset).id
+
+
 def removable(services: Services, dataset: str) -> RemovablePictures:
     """Return how pictures of a data set can be named; nothing where there is no such data set."""
     with reading(services.engine) as session:
         found = get_dataset(session, name=dataset) if dataset else None
         if found is None:
             return RemovablePictures((), {})
-        imports = [job for job in job_page(session, kind=IMPORT, limit=MOST_IMPORTS) if _source(job, dataset)]
+        imports = [job for job in job_page(session, kind=IMPORT, limit=MOST_IMPORTS) if _source(job, found)]
         return RemovablePictures(imports[:MOST_WORKS], count_tags(session, dataset_id=found.id))
 
 
@@ -166,7 +183,7 @@ def removal_config(services: Services, dataset: str, ask: Mapping[str, Any]) -> 
     if what == "import":
         with reading(services.engine) as session:
             job = get_job(session, job_id=whole_number("import", of))
-        place = _source(job, dataset) if job else ""
+            place = _source(job, existing_dataset(session, name=dataset)) if job else ""
         if not place:
             raise UserError("Expected an import of this data set, got another: reload the page.")
         return RemovePicturesConfig(dataset, place=place, yes=True)
@@ -175,9 +192,10 @@ def removal_config(services: Services, dataset: str, ask: Mapping[str, Any]) -> 
     return RemovePicturesConfig(dataset, images=(whole_number("picture", of),), yes=True)
 
 
-def _source(job: Job, dataset: str) -> str:
+def _source(job: Job, dataset: Dataset) -> str:
     """Return the place whose pictures an import brought into a data set; "" for another data set's."""
-    return str(job.config.get("source") or "") if job.config.get("dataset") == dataset else ""
+    mine = is_about(job, dataset=dataset.name, made=dataset.created_at)
+    return str(job.config.get("source") or "") if mine else ""
 
 
 def dependents(services: Services, dataset: str) -> DatasetDependents:

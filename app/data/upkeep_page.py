@@ -21,6 +21,8 @@ from app.ui.html import command_details, notice
 from user_errors import UserError
 
 READING = in_order("upkeep")
+NO_QUESTIONS = '() => ["", "", "", ""]'
+"""They were about the data set before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +148,7 @@ class UpkeepSection:
         if ask.get("do") not in ("rename", "delete"):
             return ["", *skipped]
         try:
-            if ask.get("of") != dataset:
-                raise UserError("Another data set is chosen by now: press the button again.")
+            upkeep_actions.check_chosen(ask.get("of"), dataset or "")
             if ask["do"] == "delete":
                 upkeep_actions.queue_deletion(self.services, dataset or "", who=person_of(request).name)
                 return ["", self.jobs(), gr.skip(), gr.skip()]
@@ -207,6 +208,9 @@ def wire(
     parts.works.click(section.question, dataset, parts.question, **(READING | QUEUE_ALL))
     for question in (parts.restore, parts.question):
         question.click(section.act, dataset, [question, jobs], **(READING | QUEUE_ALL))
+    questions = [parts.restore, parts.question, parts.removal, parts.deletion]
+    # a person has chosen another; at the change of an opening page a link may have asked already
+    dataset.input(None, None, questions, js=NO_QUESTIONS, api_visibility="private")
     parts.removable.click(section.removal, dataset, parts.removal, **(READING | QUEUE_ALL))
     parts.removal.click(section.remove, dataset, [parts.removal, jobs], **(READING | QUEUE_ALL))
     parts.delete.click(section.deletion, dataset, parts.deletion, **READING)

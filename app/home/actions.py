@@ -17,9 +17,9 @@ from app.jobs.imports import IMPORT, queue_example
 from app.jobs.run_logs import HELD_OUT
 from app.services import Services
 from db.engine import Engine, reading
-from db.models import DatasetVersion, Image, Job, JobState
+from db.models import Dataset, DatasetVersion, Image, Job, JobState
 from db.queries.data_set_queries import count_images, existing_dataset, image_page
-from db.queries.job_queries import job_page
+from db.queries.job_queries import is_about, job_page
 from db.queries.region_index_queries import count_by_status
 from db.queries.region_queries import regions_of
 from db.queries.version_queries import count_described, count_reviews, edited_at, last_ids, list_versions
@@ -105,8 +105,8 @@ def road(services: Services, dataset: str) -> DatasetRoad:
     finished = reviewed.get("reviewed", 0) + reviewed.get("empty", 0)
     run = _run_of(trainings, versions)
     steps = [
-        imported_step(dataset, pictures, _latest(imports, dataset)),
-        described_step(dataset, described, pictures, job=_latest(annotations, dataset)),
+        imported_step(dataset, pictures, _latest(imports, found)),
+        described_step(dataset, described, pictures, job=_latest(annotations, found)),
         reviewed_step(dataset, verdicts, finished),
         version_step(dataset, versions, verdicts["accepted"], changed=changed),
         trained_step(dataset, versions, run),
@@ -207,8 +207,8 @@ def promoted_step(services: Services, run: Job | None, picture: int | None = Non
     return RoadStep("Promoted", "open", count, words, action="Compare and promote", link=f"/train?run={run.id}")
 
 
-def _latest(jobs: Sequence[Job], dataset: str) -> Job | None:
-    return next((job for job in jobs if job.config.get("dataset") == dataset), None)
+def _latest(jobs: Sequence[Job], dataset: Dataset) -> Job | None:
+    return next((job for job in jobs if is_about(job, dataset=dataset.name, made=dataset.created_at)), None)
 
 
 def _run_of(trainings: Sequence[Job], versions: Sequence[DatasetVersion]) -> Job | None:

@@ -82,9 +82,13 @@ def choose_linked(names: Sequence[str], asked: str | None, kind: str) -> str | N
     return next(iter(names), None)
 
 
-def keep_choice(now: str | None, names: Sequence[str], otherwise: str | None) -> gr.Dropdown:
-    """Update a list of names. The current choice stays unless it is gone, even one made in the meantime."""
-    return gr.Dropdown(choices=[*names]) if now in names else gr.Dropdown(choices=[*names], value=otherwise)
+def keep_choice(
+    now: str | None, names: Sequence[str], otherwise: str | None, *, first: Sequence[tuple[str, str]] = ()
+) -> gr.Dropdown:
+    """Update a list of names, below `first`. The current choice stays unless it is gone, even one made meanwhile."""
+    choices = [*first, *((name, name) for name in names)]
+    there = now == otherwise or now in names
+    return gr.Dropdown(choices=choices) if there else gr.Dropdown(choices=choices, value=otherwise)
 
 
 def server_field(*, elem_id: str) -> gr.Dropdown:

@@ -10,8 +10,8 @@ from app.services import Services
 from app.ui.html import empty_state, render
 from db.engine import reading
 from db.models import Job
-from db.queries.data_set_queries import list_datasets
-from db.queries.job_queries import job_page, jobs_before
+from db.queries.data_set_queries import get_dataset, list_datasets
+from db.queries.job_queries import is_about, job_page, jobs_before
 from db.queries.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_job, run_tallies
 
 MOST_JOBS, SEARCHED_JOBS = 8, 50
@@ -63,7 +63,9 @@ def latest_jobs(
     with reading(services.engine) as session:
         limit = most if dataset is None else SEARCHED_JOBS
         jobs = [job for kind in kinds for job in job_page(session, kind=kind, limit=limit)]
-        mine = [job for job in jobs if dataset is None or job.config.get("dataset") == dataset]
+        found = get_dataset(session, name=dataset) if dataset is not None else None
+        made = found.created_at if found else None
+        mine = [job for job in jobs if dataset is None or is_about(job, dataset=dataset, made=made)]
         for job in sorted(mine, key=lambda job: -job.id)[:most]:
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []

@@ -100,6 +100,7 @@ def score(
     progress = embed(engine, dataset, model, what="regions", home=home, load=lambda _: scorer, on_progress=embedding)
     store = EmbeddingStore.of(home, model.id, "regions")
     ids: list[int] = []
+    versions: list[int] = []
     scores: list[float | None] = []
     parts: list[Array] = []
     seen = 0
@@ -111,11 +112,12 @@ def score(
         if known:
             parts.append(np.einsum("ne,ne->n", found.vectors, scorer.embed_texts([row.text for row in known])))
         ids += [row.id for row in known]
+        versions += [row.version for row in known]
         scores += [row.score for row in known]
         seen += len(images)
         on_progress(progress.total + seen, 2 * progress.total, f"{len(ids):,} regions scored")
     similarities = np.concatenate([np.zeros(0, np.float32), *parts]).tolist()
-    _keep(engine, list(map(Similarity, ids, similarities, disagreements(scores, similarities))))
+    _keep(engine, list(map(Similarity, ids, similarities, disagreements(scores, similarities), versions)))
     return SimilarityCounts(len(ids), sum(each is not None for each in scores), progress.unread)
 
 

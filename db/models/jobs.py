@@ -18,7 +18,10 @@ JobRequest = Literal["", "pause", "cancel"]
 
 
 class Job(SQLModel, table=True):
-    """One long-running job: its settings, its runner and its progress. Its config and argv never change."""
+    """One long-running job: its settings, its runner and its progress.
+
+    Its config and argv never change, but for the name of its data set where that gets another.
+    """
 
     __table_args__ = (
         one_of("state", JobState),

@@ -82,6 +82,12 @@ def existing_dataset(session: Session, *, name: str) -> Dataset:
     raise UserError(f"There is no data set {name[:60]!r}: choose another.")
 
 
+def dataset_name(session: Session, *, dataset_id: int) -> str:
+    """Return the name of a data set; "" where there is none of that id."""
+    dataset = session.get(Dataset, dataset_id)
+    return dataset.name if dataset else ""
+
+
 def list_datasets(session: Session) -> Sequence[Dataset]:
     """Return all data sets, by name."""
     return session.exec(select(Dataset).order_by(Dataset.name)).all()

@@ -14,6 +14,7 @@ from sqlmodel import Session, SQLModel, col, select
 from db.models import Dataset, Image, Job, RegionRow, RegionTag
 from db.queries.bulk import IN_LIST
 from db.queries.data_set_queries import get_dataset, lies_below
+from db.queries.job_queries import rename_in_jobs
 from db.queries.region_index_queries import tally
 from db.queries.selectivity import on_postgresql
 from db.queries.values import check_line
@@ -109,7 +110,7 @@ def remove_images(session: Session, *, ids: Sequence[int]) -> Counter[str]:
 
 
 def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
-    """Give a data set another name.
+    """Give a data set another name, by which the jobs about it name it from now on, too.
 
     Raises: UserError: the name is empty, taken or no printable line, or there is no such data set.
     """
@@ -117,6 +118,7 @@ def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise UserError("expected a data set, got one that was removed meanwhile: reload the page")
+    rename_in_jobs(session, before=dataset.name, made=dataset.created_at, name=name)
     dataset.name = name
     session.add(dataset)
     session.flush()

@@ -6,9 +6,10 @@ queued -> running -> done | failed | cancelled | paused | interrupted; the last 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from db.models import Job, JobState, JobWait, now
 from db.queries.values import storable
@@ -101,6 +102,26 @@ def job_page(
     if before is not None:
         asked = asked.where(Job.id < before)
     return session.exec(asked.order_by(col(Job.id).desc()).limit(limit)).all()
+
+
+def is_about(job: Job, *, dataset: str, made: datetime | None) -> bool:
+    """Return whether a job is about a data set: one that ended before that was made was about another of its name.
+
+    Args:   made: when the data set was made; None where there is none yet.
+    """
+    over = job.ended_at is not None and made is not None and job.ended_at < made
+    return job.config.get("dataset") == dataset and not over
+
+
+def rename_in_jobs(session: Session, *, before: str, made: datetime, name: str) -> None:
+    """Have the jobs about a data set name it by its new name, in what would run again, too."""
+    for job in session.exec(select(Job).where(col(Job.config)["dataset"].as_string() == before)):
+        if is_about(job, dataset=before, made=made):
+            argv = [f"--dataset={name}" if word == f"--dataset={before}" else word for word in job.argv]
+            renamed = {"config": {**job.config, "dataset": name}, "argv": argv}
+            # a statement of its own: rows refuse any other change of what a job is
+            session.connection().execute(update(Job).where(col(Job.id) == job.id).values(renamed))
+            session.expire(job)
 
 
 def running_jobs(session: Session) -> Sequence[Job]:

@@ -43,11 +43,15 @@ class SourceCount:
 
 @dataclass(frozen=True)
 class Similarity:
-    """The score that GRAIN gives a region, and how far it is from the localizer's, as the caller measures."""
+    """The score that GRAIN gives a region, and how far it is from the localizer's, as the caller measures.
+
+    version: of the region that was scored; None for any.
+    """
 
     region_id: int
     similarity: float
     disagreement: float | None
+    version: int | None = None
 
 
 def index_regions(session: Session, *, limit: int = INDEX_ROWS) -> int:
@@ -89,10 +93,14 @@ def count_by_status(session: Session, *, dataset_id: int) -> list[SourceCount]:
 
 
 def set_similarities(session: Session, *, rows: Iterable[Similarity]) -> int:
-    """Store what GRAIN says of regions, in bulk; return how many there were. Versions and history stay."""
+    """Store what GRAIN says of regions, in bulk; return how many there were. Versions and history stay.
+
+    A region that somebody edited since it was read keeps what it has: its score is of other words, or of another box.
+    """
     mark = "?" if not on_postgresql(session) else "%s"
     statement = f"UPDATE region SET similarity = {mark}, disagreement = {mark} WHERE id = {mark}"
+    statement += f" AND version = COALESCE({mark}, version)"
     kept = 0
-    for some in batches(((row.similarity, row.disagreement, row.region_id) for row in rows), INDEX_ROWS):
+    for some in batches(((row.similarity, row.disagreement, row.region_id, row.version) for row in rows), INDEX_ROWS):
         kept += session.connection().exec_driver_sql(statement, some).rowcount
     return kept

@@ -74,6 +74,11 @@ def run_of_job(session: Session, *, job_id: int) -> AnnotationRun | None:
     return session.exec(asked.order_by(col(AnnotationRun.id).desc())).first()
 
 
+def get_run(session: Session, *, run_id: int) -> AnnotationRun | None:
+    """Return one run; None when there is none of that number."""
+    return session.get(AnnotationRun, run_id)
+
+
 def list_runs(session: Session, *, dataset_id: int, limit: int = 50) -> Sequence[AnnotationRun]:
     """Return the latest runs over a data set, newest first."""
     asked = select(AnnotationRun).where(AnnotationRun.dataset_id == dataset_id)

@@ -11,19 +11,24 @@ import pytest
 
 from app.core.settings import Settings
 from app.curate import bulk_actions
-from app.curate.actions import CurateQuery, next_pictures
+from app.curate.actions import CurateQuery, next_pictures, open_picture
 from app.curate.editor import EditResult, apply_edit
-from app.curate.filter_controls import CONTROLS
+from app.curate.filter_controls import CONTROLS, address_of
+from app.curate.panels import editor_panel
 from app.services import Services
 from curation.review.wide_acts import WideAct, do_wide_act
 from db.engine import Session, reading, transaction
 from db.models import RegionRow
 from db.queries.bulk_edit_queries import ManyEdited, edit_many
 from db.queries.curate_filter import CurateFilter
+from db.queries.curate_queries import edit_image
+from db.queries.data_set_queries import get_image, lock_image
 from db.queries.edit_records import EditAction
+from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
 from db.queries.region_index_queries import Similarity, set_similarities
 from db.queries.region_queries import get_region
+from grain.texts import MOST_TEXT_CHARACTERS
 from tests.support.curated import all_regions, curated
 from tests.support.paths import ROOT
 from user_errors import UserError
@@ -157,3 +162,46 @@ def test_links_of_other_pages_name_what_the_page_reads() -> None:
     sources = [path for kind in ("*.py", "*.html") for path in (ROOT / "app").rglob(kind)]
     asked = {name for path in sources for name in re.findall(r"/curate\?(\w+)=", path.read_text(encoding="utf-8"))}
     assert asked and asked <= read
+
+
+def test_one_fact_is_changed_and_the_others_stay_as_they_came(services: Services, row: RegionRow) -> None:
+    note = "in the market hall,\nsecond floor " + "x" * MOST_TEXT_CHARACTERS
+    with transaction(services.engine) as session:
+        image = lock_image(session, image_id=row.image_id)
+        facts = ImageChange(facts={"class": "lid", "brand": "none", "note": note})
+        version = edit_image(session, image_id=image.id, expected_version=image.version, who="bo", change=facts).version
+    ask = {"do": "facts", "image": row.image_id, "version": version, "facts": {"class": "kettle", "brand": " "}}
+    act(services, ask)
+    with reading(services.engine) as session:
+        kept = get_image(session, image_id=row.image_id)
+    assert kept is not None and kept.facts == {"class": "kettle", "note": note}
+    with pytest.raises(UserError, match="at most 500 characters"):
+        act(services, ask | {"version": version + 1, "facts": {"class": "k" * (MOST_TEXT_CHARACTERS + 1)}})
+
+
+def test_a_score_of_words_that_changed_meanwhile_is_not_kept(services: Services, row: RegionRow) -> None:
+    seen = row.version
+    act(services, {"do": "text", "id": row.id, "version": seen, "text": "quite another"})
+    with transaction(services.engine) as session:
+        assert set_similarities(session, rows=[Similarity(row.id, 0.125, None, seen)]) == 0
+        assert set_similarities(session, rows=[Similarity(row.id, 0.25, None, seen + 1)]) == 1
+    with reading(services.engine) as session:
+        kept = get_region(session, region_id=row.id)
+    assert kept is not None and kept.similarity == 0.25
+
+
+def test_review_heeds_a_filter_that_leaves_no_pending_ones(services: Services) -> None:
+    rejected = CurateQuery(dataset="lids", filters=CurateFilter(statuses=("rejected",)))
+    found = next_pictures(services, rejected, "", count=5)
+    assert (dict(found.pictures), found.end) == ({}, True)
+    both = CurateQuery(dataset="lids", filters=CurateFilter(statuses=("rejected", "pending")))
+    assert next_pictures(services, both, "", count=5).pictures
+
+
+def test_a_picture_names_its_data_set_for_its_removal(services: Services, row: RegionRow) -> None:
+    assert f"/data?dataset=lids&amp;remove={row.image_id}" in editor_panel(open_picture(services, row.image_id))
+
+
+def test_filters_are_saved_as_the_controls_have_them() -> None:
+    values = ["lids", ["rejected"], "newest", "red lid", *[control.neutral for control in CONTROLS[4:]]]
+    assert address_of(values, with_dataset=False) == "statuses=rejected&words=red+lid"

@@ -247,7 +247,7 @@ QUEUE = """(steps) => {
   let names = 0;
   const queue = editorQueue(() => `n${++names}`);
   const regions = [{ id: 3, box: 3, xyxy: [0, 0, 1, 1], version: 1, status: "pending", text: "a lid" }];
-  const words = { caption: "a jar", facts: { shop: "Ana's" } };
+  const words = { caption: "a jar", facts: { shop: "Ana's", class: "jar" } };
   const pictures = [{ image: 1, version: 1, review: "open", panel: "", ...words, regions }, { image: 2, version: 1, review: "open", panel: "", regions: [] }];
   queue.open({ id: 3 });
   queue.answered({ asked: queue.nextView().asked, pictures, go: { image: 1, region: 3 } });
@@ -269,6 +269,7 @@ def test_words_are_undone_and_redone_at_once(scripts: Page) -> None:
         ('{ do: "box", id: 3, box: [0, 0, 0.5, 0.5] }', "overlay.box.get(3)", [0, 0, 1, 1], [0, 0, 0.5, 0.5]),
         ('{ do: "caption", text: "a tin" }', "overlay.caption", "a jar", "a tin"),
         ('{ do: "facts", facts: { shop: "Bo\'s" } }', "overlay.facts.shop", "Ana's", "Bo's"),
+        ('{ do: "facts", facts: { shop: "Bo\'s" } }', "overlay.facts.class", "jar", "jar"),
         ('{ do: "draw", box: [0, 0, 1, 1], text: "a cap" }', "overlay.drawn.length", 0, 1),
     ],
 )

@@ -210,8 +210,8 @@ def test_a_version_that_a_flag_could_be_hidden_in_stays_text() -> None:
 
 def test_a_look_before_the_data_set_is_chosen_takes_nothing_away(services: Services, tmp_path: Path) -> None:
     """The list of jobs is there before the data set is, and asks for it."""
-    assert DataPage(services).show(None, None, None, []) == [gr.skip()] * len(DatasetOutputs._fields)
-    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None, [])[0]
+    assert DataPage(services).show(None, None, None, [], "") == [gr.skip()] * len(DatasetOutputs._fields)
+    assert "No data set yet" in DataPage(fake_services(tmp_path)).show(None, None, None, [], "")[0]
 
 
 @pytest.fixture(scope="module")

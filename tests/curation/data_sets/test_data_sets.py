@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import get_dataset, image_page
 from db.queries.dataset_removal_queries import count_rows, remove_rows, tables_below
 from db.queries.gallery_queries import curate_page
-from db.queries.job_queries import enqueue_job, request_cancel
+from db.queries.job_queries import end_job, enqueue_job, job_page, request_cancel
 from db.queries.label_studio_queries import TaskState, set_tasks
 from db.queries.region_index_queries import count_by_status, index_regions
 from db.queries.review_queries import add_tag, save_filter
@@ -179,6 +180,22 @@ def test_a_renamed_data_set_keeps_its_versions_exports_and_judge(lids: Engine, t
         open_version(
             lids, tmp_path, dataset="pots", version=dependents_of(lids, tmp_path, dataset="caps").versions[0].sha256
         )
+
+
+def test_jobs_of_a_data_set_get_its_new_name_and_those_of_an_earlier_one_do_not(lids: Engine, tmp_path: Path) -> None:
+    with transaction(lids) as session:
+        dataset = get_dataset(session, name="lids")
+        assert dataset is not None
+        for name in ("lids", "pots", "lids"):
+            argv = ["-m", "curation.annotate", f"--dataset={name}"]
+            job = enqueue_job(session, kind="annotate", owner="ana", config={"dataset": name}, argv=argv)
+            end_job(session, job, state="failed", exit_reason="the disk went away")
+        job.ended_at = dataset.created_at - timedelta(seconds=1)  # of a data set of that name that was deleted
+    rename(lids, tmp_path, dataset="lids", name="caps")
+    with reading(lids) as session:
+        jobs = list(job_page(session, kind="annotate"))
+    assert [job.config["dataset"] for job in jobs] == ["lids", "pots", "caps"]
+    assert [job.argv[-1] for job in jobs] == ["--dataset=lids", "--dataset=pots", "--dataset=caps"]
 
 
 @pytest.mark.usefixtures("lids_at_home")
