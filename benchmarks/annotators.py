@@ -25,7 +25,7 @@ SEED = 3
 SIZES = ((90, 40), (40, 90), (60, 60), (100, 20), (300, 200))  # pixels across and down
 SHORT = DescribeConfig(stage1_tokens=12, stage2_tokens=20, caption_tokens=12)
 TEXTS = ("a red round lid", "a yellow bottle", "the black cat")
-ASKED: tuple[tuple[str, ...], ...] = (TEXTS, TEXTS[:1], ("a green painted star",), (), TEXTS[::-1])
+ASKED: tuple[tuple[str, ...], ...] = (TEXTS, TEXTS[:1], ("a green painted star", *TEXTS), (), TEXTS[::-1])
 EVERYTHING = LocalizeConfig(threshold=0.0, nms_iou=1.0, most_of_text=100)
 CLOSE = 1e-5
 PLACES = ((1, 2, 20), (5, 9, 30), (0, 0, 9), (8, 4, 12), (3, 6, 7), (2, 2, 2))
