@@ -220,8 +220,7 @@ class Api:
             verdict: "accepted", "rejected" or "pending".
 
         Returns:
-            One object: region, and conflict: null, or, where the version is outdated and nothing was changed, the
-            version by now, by whom, and how the region is now.
+            One object: region, and conflict: null, or, for an outdated version, that of now, by whom, and the region.
         """
         from app.curate import editor
 
