@@ -57,5 +57,5 @@ def test_an_import_of_more_files_than_allowed_is_refused_in_one_sentence(
 @pytest.mark.parametrize("text", ["many", "-1", "0", "1.5"])
 def test_a_limit_that_is_no_number_is_one_sentence(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAIN_IMPORT_BYTES", text)
-    with pytest.raises(UserError, match="GRAIN_IMPORT_BYTES: expected a whole number, 1 or more, got"):
+    with pytest.raises(UserError, match="GRAIN_IMPORT_BYTES: expected a whole number of 1 to 1,000,000,000,000, got"):
         picture_limits()
