@@ -194,7 +194,7 @@ def _trial_fields() -> TrialParts:
     html(heading("Try one picture"))
     number = gr.Number(1, label="number in the data set", precision=0, minimum=1, elem_id="number")
     upload = UploadedPicture(
-        label="or one of your own", height=150, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
+        label="or one of your own", height=190, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
     )
     start = gr.Button("Try", elem_id="try")
     preview = gr.Button("Preview the messages", size="sm", elem_id="preview-messages")
