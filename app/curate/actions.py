@@ -155,9 +155,7 @@ def next_pictures(
 
     Args: skip: ids of pictures that are known to the browser that asks.
     """
-    if not query.dataset:
-        return QueueAhead({}, "", end=True)
-    if "pending" not in query.filters.statuses:  # there is a filter on verdicts, which leaves nothing to review
+    if not query.dataset or "pending" not in query.filters.statuses:  # other verdicts leave nothing to review
         return QueueAhead({}, "", end=True)
     pending = replace(query, filters=replace(query.filters, statuses=("pending",)))
     found: dict[int, int] = {}
@@ -226,16 +224,21 @@ def filter_choices(services: Services, query: CurateQuery) -> FilterChoices:
     with reading(services.engine) as session:
         dataset_id = _dataset(session, query.dataset)
         sources = sorted({each.source for each in count_by_status(session, dataset_id=dataset_id)})
-        runs = {run.id: run for run in list_runs(session, dataset_id=dataset_id)}
-        if run_id is not None and run_id not in runs and (older := get_run(session, run_id=run_id)):
-            runs |= {run_id: older} if older.dataset_id == dataset_id else {}
+        runs = {run.id: _run_in_words(run) for run in list_runs(session, dataset_id=dataset_id)}
+        older = get_run(session, run_id=run_id) if run_id is not None and run_id not in runs else None
+        if older is not None and older.dataset_id == dataset_id:
+            runs[older.id] = _run_in_words(older)
         tags = count_tags(session, dataset_id=dataset_id) if tag else {}
-    gone = [f"source “{source}”"] if source and source not in sources else []
-    gone += [f"tag “{tag}”"] if tag and tag not in tags else []
-    named = {number: _run_in_words(run) for number, run in runs.items()}
-    if run_id is not None and run_id not in named:
-        gone, named = [*gone, f"run {run_id}"], {**named, run_id: f"run {run_id}"}
-    return FilterChoices([*sources, source] if source and source not in sources else sources, named, gone)
+    gone = []
+    if source and source not in sources:
+        sources.append(source)
+        gone.append(f"source “{source}”")
+    if tag and tag not in tags:
+        gone.append(f"tag “{tag}”")
+    if run_id is not None and run_id not in runs:
+        runs[run_id] = f"run {run_id}"
+        gone.append(runs[run_id])
+    return FilterChoices(sources, runs, gone)
 
 
 def _run_in_words(run: AnnotationRun) -> str:

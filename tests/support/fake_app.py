@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.core.settings import Settings
 from app.main import build_app, launch_options
 from app.services import Services
@@ -33,6 +35,15 @@ def fake_services(folder: Path, kind: type[Services] = Services, **settings: Any
     write_fake_checkpoint(folder / "embedded" / "sample-clip", kind="clip")
     chosen = Settings(home=folder / "home", port=free_port(), **settings)
     return kind(chosen, load_model=fake_predictor, embedded=folder / "embedded")
+
+
+@contextmanager
+def environment_in(folder: Path) -> Iterator[None]:
+    """The environment that the app gives its jobs: the cache and the home of fake_services in that folder."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
+        environment.setenv("GRAIN_HOME", str(folder / "home"))
+        yield
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from db.queries.curate_filter import CurateFilter
 from db.queries.data_set_queries import existing_dataset
 from db.queries.run_queries import start_run
 from tests.support.browser_fixtures import opened, settled
-from tests.support.fake_app import running
+from tests.support.fake_app import environment_in, running
 from tests.support.two_data_sets import ALPHA_SOURCE, BETA_SOURCE, two_data_sets
 from tests.support.waiting import until
 
@@ -27,9 +27,7 @@ RECIPES = {"describe": "a" * 64}
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("switching")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
-        environment.setenv("GRAIN_HOME", str(folder / "home"))
+    with environment_in(folder):
         yield two_data_sets(folder)
 
 

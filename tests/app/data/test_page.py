@@ -35,7 +35,7 @@ from db.queries.version_queries import count_reviews, last_ids
 from db.queries.wide_act_queries import BroughtCount
 from tests.support.browser_fixtures import fits, job_of, opened
 from tests.support.curated import all_regions, curated
-from tests.support.fake_app import fake_services, running
+from tests.support.fake_app import environment_in, fake_services, running
 from user_errors import UserError
 
 JOB = 180_000  # milliseconds that a job may take on a busy machine
@@ -45,9 +45,7 @@ JOB = 180_000  # milliseconds that a job may take on a busy machine
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """The data set "lids" with the versions "first" and "second"."""
     folder = tmp_path_factory.mktemp("data-page")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
-        environment.setenv("GRAIN_HOME", str(folder / "home"))
+    with environment_in(folder):
         services = fake_services(folder)
         dataset_id = curated(services.engine, folder / "pictures")
         home = services.settings.home

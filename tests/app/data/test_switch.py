@@ -21,7 +21,7 @@ from db.queries.job_queries import end_job, job_page, lock_job
 from db.queries.run_queries import start_run
 from tests.support.browser_fixtures import opened
 from tests.support.curated import curated
-from tests.support.fake_app import running
+from tests.support.fake_app import environment_in, running
 from tests.support.two_data_sets import two_data_sets
 from tests.support.waiting import until
 from user_errors import UserError
@@ -30,9 +30,7 @@ from user_errors import UserError
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("switching")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
-        environment.setenv("GRAIN_HOME", str(folder / "home"))
+    with environment_in(folder):
         yield two_data_sets(folder)
 
 
