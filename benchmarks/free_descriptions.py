@@ -8,7 +8,7 @@ folder with shards of photographs whose descriptions are class names, of which t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.evaluation import percent
-from benchmarks.photographs import IOU, PROMPT, photographs_folder
+from benchmarks.photographs import IOU, PROMPT, photographs, photographs_folder
 from benchmarks.phrases import SEED, folder
 from benchmarks.rows import Benchmark, Finding
 from grain.box_overlap import iou
@@ -32,6 +32,7 @@ DECIDES = "tell"
 ABSENT = ("absent", "related")  # kinds of descriptions of what is not there
 RIGHT_BAR, WRONG_BAR, RELATED_BAR = 60.0, 15.0, 20.0
 RECALL_BAR, PRECISION = 45.0, 75.0
+PANORAMAS, IN_A_ROW, HEIGHT = 20, 6, 448
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,44 @@ def every_instance() -> Finding:
     return Finding(value, value >= RECALL_BAR, recalls)
 
 
+def long_pictures() -> Finding:
+    """Class names in panoramas of six photographs side by side, and in the same photographs one by one."""
+    alone = [(each.open(), each.boxes_xyxy) for each in photographs(None) if each.path.stem.startswith("coco_")]
+    alone = alone[: PANORAMAS * IN_A_ROW]
+    rows = {
+        "one by one": instance_shares(alone),
+        "side by side": instance_shares([side_by_side(alone[row::PANORAMAS]) for row in range(PANORAMAS)]),
+    }
+    return Finding(rows["side by side"]["found, %"], True, rows)
+
+
+def side_by_side(photos: Sequence[tuple[Image.Image, Mapping[str, Array]]]) -> tuple[Image.Image, dict[str, Array]]:
+    """Paste photographs into one row, with their boxes."""
+    scaled = [image.resize((round(image.width * HEIGHT / image.height), HEIGHT)) for image, _ in photos]
+    panorama = Image.new("RGB", (sum(image.width for image in scaled), HEIGHT))
+    boxes: defaultdict[str, list[Array]] = defaultdict(list)
+    left = 0
+    for image, (_, named) in zip(scaled, photos, strict=True):
+        panorama.paste(image, (left, 0))
+        scale = np.array([image.width / panorama.width, 1, image.width / panorama.width, 1], np.float32)
+        for name, found in named.items():
+            boxes[name].append(found * scale + np.array([left / panorama.width, 0] * 2, np.float32))
+        left += image.width
+    return panorama, {name: np.concatenate(found) for name, found in boxes.items()}
+
+
+def instance_shares(photos: Sequence[tuple[Image.Image, Mapping[str, Array]]]) -> dict[str, Any]:
+    """How many boxes are found, how many regions are right; of those names that a picture shows."""
+    right, shown, boxes = 0, 0, 0
+    for image, named in tqdm(photos, desc="names", unit="picture"):
+        prompts = {PROMPT.format(name): found for name, found in named.items()}
+        regions = predictor("photo").ground(image, list(prompts), -1.0, instances="all")
+        for prompt, truth in prompts.items():
+            points = hits([region for region in regions if region.text == prompt], truth)
+            right, shown, boxes = right + sum(hit for _, hit in points), shown + len(points), boxes + len(truth)
+    return {"pictures": len(photos), "boxes": boxes, "found, %": 100 * right / boxes, "right, %": 100 * right / shown}
+
+
 def hits(regions: Sequence[Region], truth: Array) -> list[tuple[float, bool]]:
     """Each region's confidence, and whether it is the first on a box of the truth [M, 4]; the surest choose first."""
     free, points = set(range(len(truth))), []
@@ -205,5 +244,13 @@ BENCHMARKS = (
         "%",
         SEED,
         every_instance,
+    ),
+    Benchmark(
+        "long_pictures",
+        "class names in panoramas of six photographs of COCO: boxes found",
+        "as measured",
+        "%",
+        SEED,
+        long_pictures,
     ),
 )

@@ -33,6 +33,7 @@ from grain.config import ClassTexts
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import embedded_words
 from grain.photo.regions import LearnedRegions, RegionGraphs
+from grain.photo.tiles import encode_in_tiles
 from grain.recent_features import RecentFeatures
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -123,7 +124,7 @@ class LearnedPhotoEncoder:
     ) -> None:
         """Use load."""
         self.info, self.names, self._regions, self.fusion, self._tuned = info, names, regions, fusion, tuned
-        self._recent = RecentFeatures(self._encode, most=MOST_RECENT)  # an audit asks of a picture thrice
+        self._recent = RecentFeatures(self._encode_tiled, most=MOST_RECENT)  # an audit asks of a picture thrice
 
     @classmethod
     def load(cls, folder: Path) -> LearnedPhotoEncoder:
@@ -228,6 +229,9 @@ class LearnedPhotoEncoder:
         inputs = [phrase, name, close * phrase, close * name, evidence[..., 6], close]
         inputs += [logits, close * logits, agreement, close * agreement, np.ones_like(close)]
         return np.stack(inputs, axis=-1).astype(np.float32)
+
+    def _encode_tiled(self, image: Image.Image) -> ImageFeatures:
+        return encode_in_tiles(self._encode, image)
 
     def _encode(self, image: Image.Image) -> ImageFeatures:
         view = self.names.look(image)

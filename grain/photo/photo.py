@@ -34,6 +34,7 @@ from grain.photo.phrases import (
 )
 from grain.photo.places import choose_rows, counted_confidence, position_scores
 from grain.photo.text_encoder import TextEncoder
+from grain.photo.tiles import encode_in_tiles
 from grain.structures import Array, ImageFeatures, RegionRanking
 
 SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
@@ -106,7 +107,7 @@ class PhotoEncoder:
         """
         if proposals is not None:
             raise ValueError("the photo checkpoint proposes its own regions: leave the proposals out")
-        return [self.encode_view(self.look(image)) for image in images]
+        return [encode_in_tiles(lambda tile: self.encode_view(self.look(tile)), image) for image in images]
 
     def encode_texts(self, texts: Sequence[str]) -> Array:
         """Embed texts without their position and colour words, [T, E] unit length."""
