@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
+from grain.photo.other_things import leave_out_owners, other_things, part_of, weigh_others
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import embedded_words
 from grain.photo.regions import LearnedRegions, RegionGraphs
@@ -178,6 +180,21 @@ class LearnedPhotoEncoder:
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> RegionRanking:
         """Rank the regions for each description, and estimate whether it is in the picture at all."""
+        ranked = self.rank_alone(image, features, descriptions=descriptions, embeds=embeds)
+        others, owners = list(map(other_things, descriptions)), list(map(part_of, descriptions))
+        named = [name for name in dict.fromkeys([*chain.from_iterable(others), *owners]) if name]
+        if not named:
+            return ranked
+        there = self.rank_alone(image, features, descriptions=named, embeds=self.encode_texts(named))
+        assert there.presence is not None
+        weighed = weigh_others(ranked, others, dict(zip(named, there.presence.tolist(), strict=True)))
+        best = dict(zip(named, there.ranking.argmax(axis=0).tolist(), strict=True))
+        return leave_out_owners(features.boxes_xyxy, weighed, owners=owners, best=best)
+
+    def rank_alone(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> RegionRanking:
+        """Rank as rank_regions does, but ask for no other thing that a description names."""
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
             return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))

@@ -27,7 +27,7 @@ from grain.photo.networks import PhotoNetworks, PhotoView
 from grain.photo.phrases import (
     Phrase,
     colour_map,
-    colour_shares,
+    colour_table,
     least_shares,
     parse_phrase,
     preload_inflector,
@@ -35,6 +35,7 @@ from grain.photo.phrases import (
 from grain.photo.places import choose_rows, counted_confidence, position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.photo.tiles import encode_in_tiles
+from grain.photo.word_lists import COLOURS
 from grain.structures import Array, ImageFeatures, RegionRanking
 
 SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
@@ -179,11 +180,12 @@ class PhotoEncoder:
     def colour_penalties(self, image: Image.Image, boxes_xyxy: Array, descriptions: Sequence[str]) -> Array:
         """Return what regions lose whose pixels lack the colours of a description, [Q, D] logits of at most 0."""
         penalties = np.zeros((len(boxes_xyxy), len(descriptions)), np.float32)
-        shares: list[dict[str, float]] = []
-        for column, phrase in enumerate(map(self._phrase, descriptions)):
-            if phrase.colours:
-                shares = shares or [colour_shares(image, box) for box in boxes_xyxy]
-                penalties[:, column] = _colour_penalty(shares, phrase)
+        phrases = list(map(self._phrase, descriptions))
+        if any(phrase.colours for phrase in phrases):
+            table = colour_table(image, boxes_xyxy)
+            for column, phrase in enumerate(phrases):
+                if phrase.colours:
+                    penalties[:, column] = _colour_penalty(table, phrase)
         return penalties
 
     def lacks_worn(self, image: Image.Image, boxes_xyxy: Array, descriptions: Sequence[str]) -> NDArray[np.bool_]:
@@ -344,10 +346,14 @@ def _rank(boxes_xyxy: Array, logits: Array, phrase: Phrase) -> Array:
     return np.where(below >= -POSITION_MARGIN, POSITION_RANK + place + below.clip(max=-TIE_MARGIN), logits)
 
 
-def _colour_penalty(shares: Sequence[dict[str, float]], phrase: Phrase) -> Array:
-    """Return logits [Q]: 0 where enough of a region has the colours asked for, down to -6 where nothing has."""
-    share = np.array([sum(row[colour] for colour in phrase.colours) for row in shares])
-    return (3 * np.log((share + 0.023) / (MIN_COLOUR + 0.023))).clip(None, 0).astype(np.float32)
+def _colour_penalty(table: Array, phrase: Phrase) -> Array:
+    """Return logits [Q]: 0 where enough of a region has the colours asked for, down to -6 where nothing has.
+
+    table: [Q, 11] of colour_table.
+    """
+    share = table[:, [COLOURS.index(colour) for colour in phrase.colours]].sum(axis=1)
+    penalty: Array = (3 * np.log((share + 0.023) / (MIN_COLOUR + 0.023))).clip(None, 0).astype(np.float32)
+    return penalty
 
 
 def _unit(rows: Array) -> Array:

@@ -53,7 +53,7 @@ _COUNT = re.compile(
     rf"^(?:(?:an?|the|this|that|some|any|{_MANY}|{_NUMBER})(?: of(?= (?:the|this|that|these|those) ))? )+"
 )
 _SEVERAL = re.compile(rf"\b(?:{_MANY}|{'|'.join(word for word in COUNTED if word != 'one')}|[2-9]|\d\d+)\b")
-_HOLDS = frozenset(
+HOLDS = frozenset(
     (
         "piece pieces slice slices group groups pair pairs bunch bouquet lots herd flock crowd row rows stack pile set"
         " lot couple cup glass carton jar bottle bowl plate box bag pack can mug"
@@ -98,11 +98,10 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     Returns: core begins with "a" or "an", its noun in the singular; colours as in COLOURS; positions are left, right,
              top, bottom, middle, largest, smallest.
     """
-    rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
-    counted, rest = _split_count(rest.replace('"', ""))
+    rest, denied, counted = _split_denied_and_count(text)
     rest, positions, order = take_positions(rest)
     words = plain_colours(rest, known).split()
-    end = _head_end(words)
+    end = head_end(words)
     head, colours = _take_colours(" ".join(words[:end]).rstrip(" ,").split(), known)
     predicate, rest = predicate_colours(" ".join(words[end:]))
     single = head if counted and counted.split()[-1] in _ONE else _singular(head, known)
@@ -111,6 +110,12 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     several = single != head or bool(_SEVERAL.search(counted))
     colours = list(dict.fromkeys([*colours, *predicate]))
     return Phrase(core, tuple(colours), positions, denied, worn, order, several, _number(counted))
+
+
+def described_words(text: str) -> list[str]:
+    """Return the lower-case words of a description without its first articles, its place and what it denies."""
+    rest, _, _ = take_positions(_split_denied_and_count(text)[0])
+    return rest.replace(",", " and").split()
 
 
 def embedded_words(text: str) -> str:
@@ -138,14 +143,20 @@ def colour_shares(image: Image.Image, box_xyxy: Array) -> dict[str, float]:
 
     Args: image: RGB. box_xyxy: [4] normalized.
     """
-    centre, half = (box_xyxy[:2] + box_xyxy[2:]) / 2, (box_xyxy[2:] - box_xyxy[:2]) / 2 * INNER
+    return dict(zip(COLOURS, colour_table(image, box_xyxy[None])[0].tolist(), strict=True))
+
+
+def colour_table(image: Image.Image, boxes_xyxy: Array) -> Array:
+    """Return colour_shares of several regions [Q, 4] at once, in the order of COLOURS: [Q, 11]."""
+    centres, halves = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2 * INNER
     size = np.array(image.size)
-    low = np.minimum(np.floor((centre - half) * size), size - 1).astype(int)
-    high = np.maximum(np.ceil((centre + half) * size).astype(int), low + 1)
-    patch = image.resize((PATCH, PATCH), Image.Resampling.NEAREST, box=(*low.tolist(), *high.tolist()))
-    names = _colours_of(patch)
-    counts = np.bincount(names.ravel(), minlength=len(COLOURS))
-    return dict(zip(COLOURS, (counts / counts.sum()).tolist(), strict=True))
+    low = np.minimum(np.floor((centres - halves) * size), size - 1).astype(int)
+    high = np.maximum(np.ceil((centres + halves) * size).astype(int), low + 1)
+    steps = (np.arange(PATCH) + 0.5) / PATCH
+    across, down = np.floor(low[..., None] + (high - low)[..., None] * steps).astype(int).transpose(1, 0, 2)
+    patches = np.asarray(image)[down[:, :, None], across[:, None, :]]  # [Q, 32, 32, 3]
+    names = _colours_of(Image.fromarray(patches.reshape(-1, PATCH, 3))).reshape(len(boxes_xyxy), -1)
+    return np.stack([(names == row).mean(axis=1) for row in range(len(COLOURS))], axis=1).astype(np.float32)
 
 
 def colour_map(image: Image.Image) -> ColourMap:
@@ -195,6 +206,13 @@ def _name_pixels(hue: Array, saturation: Array, value: Array) -> ColourMap:
     return np.select([test for test, _ in rules], chosen, COLOURS.index("pink"))
 
 
+def _split_denied_and_count(text: str) -> tuple[str, str, str]:
+    """Split a description into the rest in lower case, what it denies, and its first articles and numbers."""
+    rest, denied = split_denial(_FRAMING.sub("", tidy(text.lower())))
+    counted, rest = _split_count(rest.replace('"', ""))
+    return rest, denied, counted
+
+
 def _split_count(text: str) -> tuple[str, str]:
     """Split a lower-case description into its articles and numbers, "" for none, and the rest."""
     match = _COUNT.match(text)
@@ -208,14 +226,14 @@ def _number(counted: str) -> int:
     return next((number for number in numbers if number), 0)
 
 
-def _head_end(words: Sequence[str]) -> int:
+def head_end(words: Sequence[str]) -> int:
     """Return how many words, without an article, are of the first noun phrase."""
     return next((i for i in range(1, len(words)) if _ends_head(words, i)), len(words))
 
 
 def _ends_head(words: Sequence[str], i: int) -> bool:
     before, word = words[i - 1], words[i]
-    if word == "of" and before in _HOLDS:
+    if word == "of" and before in HOLDS:
         return False
     if word in ("and", "or") and (colour := colour_of(before)) and i + 1 < len(words):
         return not colour_goes_on(colour, words[i + 1])
@@ -252,7 +270,7 @@ def _worn_colours(head: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
         elif word in _WITH:
             worn = not elsewhere or (dressed and word in _DRESSED)
         elif word in PREPOSITIONS:
-            holds = word == "of" and before in _HOLDS
+            holds = word == "of" and before in HOLDS
             worn, elsewhere = worn and holds, elsewhere or not (holds or after in _POSSESSIVES)
         elif is_being(word) and not worn:
             elsewhere, dressed = True, False
@@ -275,7 +293,7 @@ def _is_another(words: Sequence[str]) -> bool:
     """Tell whether the words after "and" begin with another subject: "a man in a black suit", "two dogs"."""
     if not words or words[0] not in DETERMINERS:
         return False
-    end = _head_end(words)
+    end = head_end(words)
     return any(map(is_being, words[:end])) or (end < len(words) and words[end] in _WITH)
 
 

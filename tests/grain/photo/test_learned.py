@@ -218,7 +218,7 @@ def test_what_somebody_is_to_wear_must_show_a_little_of_its_colour(predictor: Pr
     without, with_red = (predictor.predict(picture, asked, {}) for picture in (grey, coloured))
     assert without.answers[0] == with_red.answers[0] == "found"
     assert without.answers[1] != "found" and without.reasons[1] == "too little red on a man here"
-    assert with_red.reasons[1] == ""
+    assert "too little" not in with_red.reasons[1]
     row, column = without.best[1], 1
     assert without.confidence is not None and without.confidence[row, column] <= 0.5
 

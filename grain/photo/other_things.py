@@ -1,0 +1,142 @@
+"""List what else a description names beside its own thing, and judge it by what is seen of those.
+
+"A man in a red hat" embeds much like "a man": alone, its likeness to a man without one hardly tells. "The head of the
+zebra" is most like the zebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from grain.box_overlap import iou
+from grain.photo.colour_words import colour_of
+from grain.photo.phrases import HOLDS, described_words, head_end, with_article
+from grain.photo.word_lists import DETERMINERS, HEAD_ENDS, PREPOSITIONS
+from grain.structures import MIN_PRESENCE, Array, RegionRanking
+
+OWN_WEIGHT, OTHER_WEIGHT = 0.46, 0.78  # of log odds; `python -m benchmarks.composed_phrases` fits them
+SAME_AS_WHOLE = 0.6  # IoU with a thing's region: more is no part of it
+MOST_SURE = 0.999  # presence beyond which odds count no more
+_STARTS = (DETERMINERS | {"the"}) - {"that"}  # "a sign that says"
+_BARE = frozenset(
+    "of with in on wearing wears holding holds carrying carries having has near behind riding eating".split()
+)
+_ENDS = HEAD_ENDS | frozenset(
+    "wears has have holds carries rides eats up down out off away back very other each while as like for than".split()
+)
+_UNSEEN = frozenset("or like as says say saying reads".split())  # what follows need not be there
+_TOWARDS = frozenset("at for to toward towards into facing".split())
+_NO_THING = frozenset(
+    "it them him her other something someone front back top bottom side background foreground distance middle center"
+    " centre corner edge flight motion action half fire night day midair line row colour color public view focus detail"
+    " pieces turn work play love way own walk ride run jump time moment pose position direction shape style wild shade"
+    " picture photo photograph image scene frame shot viewer".split()
+)
+_PARTS = frozenset(
+    "head heads face faces mane tail tails ear ears leg legs foot feet paw paws hoof hooves nose beak wing wings neck"
+    " eye eyes mouth tongue teeth hand hands arm arms finger fingers hair fur horn horns shoulder shoulders chest knee"
+    " knees elbow elbows wheel wheels tire tires door doors hood bonnet bumper windshield headlight headlights"
+    " handlebar handlebars handle seat sleeve sleeves collar spout lid mast sail propeller".split()
+)  # sides, ends and tops of things are often boxed as the things are
+
+
+def part_of(text: str) -> str:
+    """Return the thing of which a description means a part, "" for none: "the zebra" of "the head of the zebra"."""
+    words = described_words(text)
+    end = head_end(words)
+    if not words or words[end - 1] not in _PARTS:
+        return ""
+    if words[end : end + 1] == ["of"]:
+        own = words[end + 1 : _thing_end(words, end + 1)] if end + 1 < len(words) else []
+        return " ".join(own) if own and own[0] in _STARTS else ""  # "a door of wood"
+    place = next((i for i in range(end - 1) if words[i].endswith("'s")), None)
+    return "" if place is None else with_article(" ".join(words[: place + 1]).removesuffix("'s"))
+
+
+def other_things(text: str) -> tuple[str, ...]:
+    """Return the noun phrases of a description but the first: "a red hat" of "a man in a red hat", in lower case.
+
+    Left out are what it denies, what is only written or compared, places of the picture, and words that name nothing
+    to be seen.
+    """
+    words = described_words(text)
+    end = head_end(words)
+    start = next((i for i in range(1, end) if words[i] in DETERMINERS), end)  # "a dog chasing a boy"
+    found: list[str] = []
+    while start < len(words):
+        stop = _thing_end(words, start)
+        if stop > start and _is_thing(words, start, stop):
+            found.append(" ".join(words[start:stop]))
+        start = max(stop, start + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def weigh_others(
+    ranked: RegionRanking, others: Sequence[Sequence[str]], presence: Mapping[str, float]
+) -> RegionRanking:
+    """Judge the presence of descriptions by that of the other things that they name, too.
+
+    Args: others: of each description. presence: of each of them; the least likely one counts.
+    """
+    assert ranked.presence is not None
+    weighed, reasons = ranked.presence.copy(), list(ranked.reasons)
+    for column, named in enumerate(others):
+        if not named:
+            continue
+        rarest = min(named, key=presence.__getitem__)
+        odds = OWN_WEIGHT * _log_odds(weighed[column]) + OTHER_WEIGHT * _log_odds(presence[rarest])
+        weighed[column] = 1 / (1 + np.exp(-odds))
+        if presence[rarest] < MIN_PRESENCE and weighed[column] < MIN_PRESENCE and not reasons[column]:
+            reasons[column] = f"no sign of {rarest} here"
+    return replace(ranked, presence=weighed, reasons=tuple(reasons))
+
+
+def leave_out_owners(
+    boxes_xyxy: Array, ranked: RegionRanking, *, owners: Sequence[str], best: Mapping[str, int]
+) -> RegionRanking:
+    """Keep from taking a thing's own region for a part of it.
+
+    Args: boxes_xyxy: [Q, 4]. owners: of each description part_of. best: the row of each one's best region.
+    """
+    assert ranked.confidence is not None
+    confidence, reasons = ranked.confidence.copy(), list(ranked.reasons)
+    for column, owner in enumerate(owners):
+        if owner:
+            row = best[owner]
+            same = iou(boxes_xyxy, boxes_xyxy[row : row + 1])[:, 0] >= SAME_AS_WHOLE
+            confidence[same, column] = 0
+            if same[ranked.ranking[:, column].argmax()] and not reasons[column]:
+                reasons[column] = f"only {owner} as a whole seems to be here"
+    return replace(ranked, confidence=confidence, reasons=tuple(reasons))
+
+
+def _thing_end(words: Sequence[str], start: int) -> int:
+    """Return where the noun phrase ends that begins at a word; start itself where none does."""
+    bare = words[start] not in _STARTS
+    if bare and (words[start] in _ENDS or words[start - 1] not in _BARE):
+        return start
+    for i in range(start + 1, len(words)):
+        of_it = words[i] == "of" and words[i - 1] in HOLDS
+        colours = words[i] == "and" and colour_of(words[i - 1]) and i + 1 < len(words) and colour_of(words[i + 1])
+        acts = words[i].endswith("ing") and i + 1 < len(words) and words[i + 1] in _STARTS | PREPOSITIONS
+        if (words[i] in _ENDS and not of_it and not colours) or words[i] in _STARTS or acts:
+            return i
+    return len(words)
+
+
+def _is_thing(words: Sequence[str], start: int, stop: int) -> bool:
+    """Tell whether words are a noun phrase for something that can be seen."""
+    nouns = [word for word in words[start:stop] if word not in _STARTS | {"and"}]
+    if not nouns or nouns[-1] in _NO_THING or all(map(colour_of, nouns)):
+        return False
+    if words[start - 1] in _TOWARDS and nouns[-1] == "camera":  # the one that took the picture
+        return False
+    return not _UNSEEN & set(words[max(0, start - 2) : stop])
+
+
+def _log_odds(probability: float | np.float32) -> float:
+    likely = float(np.clip(probability, 1 - MOST_SURE, MOST_SURE))
+    return float(np.log(likely / (1 - likely)))
