@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 ROOMS = Path(__file__).parents[1]
 STYLE = ROOMS / "ui" / "style.css"
@@ -42,6 +43,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "ask": ask,
+        "commands": commands,
         "thousands": thousands,
         "percent": percent,
         "fixed": fixed,
@@ -55,6 +57,11 @@ def environment() -> Environment:
 def ask(value: dict[str, Any]) -> str:
     """Return what a button sends, as JSON for its `data-ask` attribute."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def commands(sentence: str) -> Markup:
+    """Render a sentence in which `backticks` mark what is typed."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 def thousands(number: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from app.core.templates import ROOMS, environment
+from app.ui.html import empty_state
 from tests.support.hostile import HOSTILE, MARK, must_be_harmless
 from tests.support.paths import ROOT
 
@@ -62,3 +63,8 @@ def test_a_missing_value_is_an_error_and_not_an_empty_place() -> None:
 def test_the_check_notices_text_that_became_markup() -> None:
     with pytest.raises(AssertionError):
         must_be_harmless(f"<p>{HOSTILE}</p>")
+
+
+def test_what_is_typed_is_set_apart_and_stays_text() -> None:
+    html = empty_state("None", "Run `python -m x <script>` or `y`, <b>now</b>: 5 ` left")
+    assert "<code>python -m x &lt;script&gt;</code> or <code>y</code>, &lt;b&gt;now&lt;/b&gt;: 5 ` left" in html
