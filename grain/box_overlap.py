@@ -19,6 +19,13 @@ def iou(boxes_xyxy: Array, others_xyxy: Array) -> Array:
     return overlap
 
 
+def share_inside(boxes_xyxy: Array, others_xyxy: Array) -> Array:
+    """Return the share of each box [N, 4] that lies in each other one [M, 4], [N, M]."""
+    common, sizes, _ = _areas(boxes_xyxy, others_xyxy)
+    share: Array = common / sizes.clip(1e-9)
+    return share
+
+
 def distinct_rows(
     boxes_xyxy: Array, order: Iterable[int], *, most_overlap: float, most_inside: float = 1.0
 ) -> list[int]:

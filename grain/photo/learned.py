@@ -31,7 +31,7 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
-from grain.photo.other_things import leave_out_owners, other_things, part_of, weigh_others
+from grain.photo.other_things import leave_out_owners, other_things, pale_on, part_of, weigh_others
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
 from grain.photo.phrases import embedded_words
 from grain.photo.regions import LearnedRegions, RegionGraphs
@@ -183,11 +183,13 @@ class LearnedPhotoEncoder:
         ranked = self.rank_alone(image, features, descriptions=descriptions, embeds=embeds)
         others, owners = list(map(other_things, descriptions)), list(map(part_of, descriptions))
         named = [name for name in dict.fromkeys([*chain.from_iterable(others), *owners]) if name]
-        if not named:
+        if not named or not len(features.boxes_xyxy):
             return ranked
-        there = self.rank_alone(image, features, descriptions=named, embeds=self.encode_texts(named))
+        there, fit, colour = self._judge(image, features, descriptions=named, embeds=self.encode_texts(named))
         assert there.presence is not None
-        weighed = weigh_others(ranked, others, dict(zip(named, there.presence.tolist(), strict=True)))
+        pale = pale_on(features.boxes_xyxy, ranked.ranking.argmax(axis=0), fit=fit, colour=colour)
+        presence = dict(zip(named, there.presence.tolist(), strict=True))
+        weighed = weigh_others(ranked, others, presence, pale=dict(zip(named, pale, strict=True)))
         best = dict(zip(named, there.ranking.argmax(axis=0).tolist(), strict=True))
         return leave_out_owners(features.boxes_xyxy, weighed, owners=owners, best=best)
 
@@ -195,9 +197,16 @@ class LearnedPhotoEncoder:
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> RegionRanking:
         """Rank as rank_regions does, but ask for no other thing that a description names."""
+        return self._judge(image, features, descriptions=descriptions, embeds=embeds)[0]
+
+    def _judge(
+        self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
+    ) -> tuple[RegionRanking, Array, Array]:
+        """Rank as rank_alone does; tell also how well regions fit whatever their colours, and what those cost, [Q, D]."""
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
-            return RegionRanking(np.zeros((regions, texts), np.float32), np.zeros(texts, np.float32))
+            none = np.zeros((regions, texts), np.float32)
+            return RegionRanking(none, np.zeros(texts, np.float32)), none, none
         evidence, near = self.evidence(image, features, descriptions=descriptions, embeds=embeds)
         logits = fuse(self.fusion, evidence, near)
         ranking = expected_overlap(features.boxes_xyxy, logits)
@@ -217,7 +226,7 @@ class LearnedPhotoEncoder:
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
         explained = self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
         chosen = self.names.place(features.boxes_xyxy, explained, descriptions, among_things=True)
-        return self.names.count(features.boxes_xyxy, chosen, descriptions)
+        return self.names.count(features.boxes_xyxy, chosen, descriptions), plain, colour
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grain.box_overlap import iou
+from grain.box_overlap import iou, share_inside
 from grain.photo.colour_words import colour_of
 from grain.photo.phrases import HOLDS, described_words, head_end, with_article
 from grain.photo.word_lists import DETERMINERS, HEAD_ENDS, PREPOSITIONS
 from grain.structures import MIN_PRESENCE, Array, RegionRanking
 
 OWN_WEIGHT, OTHER_WEIGHT = 0.46, 0.78  # of log odds; `python -m benchmarks.composed_phrases` fits them
+PALE_WEIGHT = 0.5  # of what the thing's region loses for its colours; chosen on validation pictures (docs/decisions.md)
+LEAST_ON = 0.6  # share of a region in another that it is on
 SAME_AS_WHOLE = 0.6  # IoU with a thing's region: more is no part of it
 MOST_SURE = 0.999  # presence beyond which odds count no more
 _STARTS = (DETERMINERS | {"the"}) - {"that"}  # "a sign that says"
@@ -75,23 +78,40 @@ def other_things(text: str) -> tuple[str, ...]:
 
 
 def weigh_others(
-    ranked: RegionRanking, others: Sequence[Sequence[str]], presence: Mapping[str, float]
+    ranked: RegionRanking, others: Sequence[Sequence[str]], presence: Mapping[str, float], *, pale: Mapping[str, Array]
 ) -> RegionRanking:
     """Judge the presence of descriptions by that of the other things that they name, too.
 
-    Args: others: of each description. presence: of each of them; the least likely one counts.
+    Args: others: of each description. presence: of each of them; the least likely one counts. pale: of each [D], the
+          logits of at most 0 that its region on each description's own one loses for its colours.
     """
     assert ranked.presence is not None
     weighed, reasons = ranked.presence.copy(), list(ranked.reasons)
     for column, named in enumerate(others):
         if not named:
             continue
-        rarest = min(named, key=presence.__getitem__)
-        odds = OWN_WEIGHT * _log_odds(weighed[column]) + OTHER_WEIGHT * _log_odds(presence[rarest])
-        weighed[column] = 1 / (1 + np.exp(-odds))
-        if presence[rarest] < MIN_PRESENCE and weighed[column] < MIN_PRESENCE and not reasons[column]:
+        odds = {
+            name: OTHER_WEIGHT * _log_odds(presence[name]) + PALE_WEIGHT * float(pale[name][column]) for name in named
+        }
+        rarest = min(named, key=odds.__getitem__)
+        weighed[column] = 1 / (1 + np.exp(-OWN_WEIGHT * _log_odds(weighed[column]) - odds[rarest]))
+        if odds[rarest] < 0 and weighed[column] < MIN_PRESENCE and not reasons[column]:
             reasons[column] = f"no sign of {rarest} here"
     return replace(ranked, presence=weighed, reasons=tuple(reasons))
+
+
+def pale_on(boxes_xyxy: Array, own_rows: NDArray[np.int64], *, fit: Array, colour: Array) -> Array:
+    """Return what things lose for their colours where they seem to be on each description's own region, [N, D].
+
+    Args: boxes_xyxy: [Q, 4]. own_rows: [D]. fit: [Q, N], how well regions fit the things whatever their colours.
+          colour: [Q, N], the logits of at most 0 that they lose for them.
+    """
+    lost = []
+    for row in own_rows:
+        on_it = share_inside(boxes_xyxy, boxes_xyxy[row : row + 1])[:, 0] >= LEAST_ON
+        seen = np.where(on_it[:, None], fit, -np.inf).argmax(axis=0)
+        lost.append(colour[seen, np.arange(len(seen))])
+    return np.stack(lost, axis=1)
 
 
 def leave_out_owners(

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from app.ground.examples import FOLDER
-from grain.photo.other_things import leave_out_owners, other_things, part_of, weigh_others
+from grain.photo.other_things import leave_out_owners, other_things, pale_on, part_of, weigh_others
 from grain.predict import Predictor
 from grain.structures import RegionRanking
+
+PALE = {name: np.zeros(3, np.float32) for name in ("a hat", "a dog", "a bat")}  # as if all had their colours
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_a_part_is_told_from_what_it_is_part_of(text: str, whole: str) -> None:
 
 def test_the_least_likely_other_thing_is_weighed_by_hand() -> None:
     ranked = RegionRanking(np.zeros((1, 3), np.float32), np.array([0.8, 0.8, 0.8], np.float32), reasons=("", "x", ""))
-    weighed = weigh_others(ranked, [("a hat", "a dog"), ("a dog",), ()], {"a hat": 0.5, "a dog": 0.1})
+    weighed = weigh_others(ranked, [("a hat", "a dog"), ("a dog",), ()], {"a hat": 0.5, "a dog": 0.1}, pale=PALE)
     assert weighed.presence is not None
     odds = 4**0.46 * (1 / 9) ** 0.78
     np.testing.assert_allclose(weighed.presence, [odds / (1 + odds), odds / (1 + odds), 0.8], rtol=1e-5)
@@ -75,9 +77,25 @@ def test_the_least_likely_other_thing_is_weighed_by_hand() -> None:
 
 def test_a_sure_other_thing_makes_a_description_likelier_and_certainty_stays_finite() -> None:
     ranked = RegionRanking(np.zeros((1, 2), np.float32), np.array([0.6, 1.0], np.float32), reasons=("", ""))
-    weighed = weigh_others(ranked, [("a hat",), ("a bat",)], {"a hat": 1.0, "a bat": 0.0})
+    weighed = weigh_others(ranked, [("a hat",), ("a bat",)], {"a hat": 1.0, "a bat": 0.0}, pale=PALE)
     assert weighed.presence is not None
     assert weighed.presence[0] > 0.99 and 0 < weighed.presence[1] < 0.2
+
+
+def test_a_thing_without_its_colour_on_the_own_region_is_doubted_by_hand() -> None:
+    ranked = RegionRanking(np.zeros((1, 2), np.float32), np.array([0.5, 0.5], np.float32), reasons=("", ""))
+    pale = {"a red hat": np.array([-4, 0], np.float32)}
+    weighed = weigh_others(ranked, [("a red hat",)] * 2, {"a red hat": 0.5}, pale=pale)
+    assert weighed.presence is not None
+    np.testing.assert_allclose(weighed.presence, [1 / (1 + np.exp(2)), 0.5], rtol=1e-5)
+    assert weighed.reasons == ("no sign of a red hat here", "")
+
+
+def test_colours_are_asked_of_the_thing_on_the_own_region_and_not_of_one_beside_it() -> None:
+    boxes = np.array([[0, 0, 0.5, 1], [0.1, 0, 0.3, 0.2], [0.6, 0, 0.8, 0.2]], np.float32)  # a man, his hat, another
+    fit = np.array([[-3], [1], [2]], np.float32)
+    colour = np.array([[-1], [-5], [0]], np.float32)
+    assert pale_on(boxes, np.array([0, 2]), fit=fit, colour=colour).tolist() == [[-5, 0]]
 
 
 def test_a_whole_things_region_is_no_part_of_it() -> None:
