@@ -202,7 +202,7 @@ class LearnedPhotoEncoder:
     def _judge(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> tuple[RegionRanking, Array, Array]:
-        """Rank as rank_alone does; tell also how well regions fit whatever their colours, and what those cost, [Q, D]."""
+        """Rank as rank_alone does; tell also how regions fit whatever their colours, and what those cost, [Q, D]."""
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
             none = np.zeros((regions, texts), np.float32)
