@@ -3,6 +3,8 @@
 GRAIN_BENCH_ENTITIES: see benchmarks/phrases.py. A longer phrase is what a caption says of its subject beyond the first
 phrase ("a man in a red shirt"). One colour of what it has on or with it is exchanged for another that is not among its
 words; whether the picture shows that one on somebody else is not known.
+
+`python -m benchmarks.worn_colours` prints what PALE_WEIGHT of grain/photo/other_things.py and others do on val.txt.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from tqdm import tqdm
 from benchmarks.evaluation import percent
 from benchmarks.free_descriptions import RELATED_BAR
 from benchmarks.photographs import IOU, iou
-from benchmarks.phrases import SEED, boxes_of, entity_lines, folder, rank, upright_picture
+from benchmarks.phrases import SEED, auc, boxes_of, encoder, entity_lines, folder, rank, upright_picture
 from benchmarks.rows import Benchmark, Finding
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
+from grain.photo.learned import LearnedPhotoEncoder
+from grain.photo.other_things import PALE_WEIGHT, other_things, pale_on, weigh_others
 from grain.photo.phrases import parse_phrase
 from grain.photo.word_lists import COLOURS
-from grain.structures import Array
+from grain.structures import MIN_PRESENCE, Array
+
+WEIGHTS = (0.0, 0.3, PALE_WEIGHT, 0.7, 1.0)
 
 
 class WornPhrase(NamedTuple):
@@ -74,6 +80,35 @@ def answered() -> dict[str, list[tuple[str, bool, bool]]]:
     return found
 
 
+def main() -> None:
+    """Print presence of own and changed forms for several weights of what things lose for their colours."""
+    order, root = np.random.default_rng(SEED), folder("GRAIN_BENCH_ENTITIES", "entities.jsonl")
+    photo = encoder("photo")
+    assert isinstance(photo, LearnedPhotoEncoder)
+    presence: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}
+    for row in tqdm(list(entity_lines("val.txt")), desc="worn colours", unit="photo"):
+        texts = [text for phrase in worn_phrases(row, order) for text in (phrase.own, phrase.changed)]
+        named = sorted({thing for text in texts for thing in other_things(text)})
+        if not named:
+            continue
+        image = upright_picture(root, row)
+        [features] = photo.encode_images([image])
+        ranked = photo.rank_alone(image, features, descriptions=texts, embeds=photo.encode_texts(texts))
+        there, fit, colour = photo.judge(image, features, descriptions=named, embeds=photo.encode_texts(named))
+        assert there.presence is not None
+        seen = dict(zip(named, there.presence.tolist(), strict=True))
+        lost = pale_on(features.boxes_xyxy, ranked.ranking.argmax(axis=0), fit=fit, colour=colour)
+        for weight, found in presence.items():
+            pale = dict(zip(named, weight / PALE_WEIGHT * lost, strict=True))
+            weighed = weigh_others(ranked, list(map(other_things, texts)), seen, pale=pale).presence
+            assert weighed is not None
+            found += weighed.tolist()
+    for weight, found in presence.items():
+        own, changed = np.reshape(found, (-1, 2)).T
+        shares = [f"{(each >= MIN_PRESENCE).mean():.1%}" for each in (own, changed)]
+        print(f"weight {weight:g}: AUC {auc(own.tolist(), changed.tolist()):.3f}; present {' and '.join(shares)}")
+
+
 def worn_colours() -> Finding:
     """How often what somebody wears is found in its own colour, and in another."""
     detail: dict[str, Any] = {"phrases": len(answered()["own"])}
@@ -96,3 +131,6 @@ BENCHMARKS = (
         worn_colours,
     ),
 )
+
+if __name__ == "__main__":
+    main()

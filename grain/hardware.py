@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 
 def uses_bf16(precision: str, device: str) -> bool:
-    """Tell whether a precision means bfloat16 on a device; `auto` does where it is multiplied in hardware."""
+    """Tell whether a precision means bfloat16 on a device; `auto` does where it is faster than float32."""
     return precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
 
 
@@ -31,7 +34,9 @@ def device_name(device: str) -> str:
 
 
 def multiplies_bf16(device: str) -> bool:
-    """Tell whether a device multiplies bfloat16 in hardware; a processor that does not is up to a hundred times slower.
+    """Tell whether a device multiplies bfloat16 faster than float32; a processor may be up to a hundred times slower.
+
+    Intel's are only with AMX, AVX-512's instructions for it do no more at once than those for float32.
 
     Args: device: its type, `cpu` or `cuda`.
     """
@@ -39,4 +44,8 @@ def multiplies_bf16(device: str) -> bool:
 
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    facts = Path("/proc/cpuinfo")
+    maker = facts.read_text(encoding="utf-8") if facts.is_file() else platform.processor()
+    return bool(torch.cpu._is_avx512_bf16_supported()) and "GenuineIntel" not in maker

@@ -142,7 +142,7 @@ class TrainConfig:
     sampling: Sampling = "exactly_once"
     """exactly_once: every image once an epoch, but for a rest of less than a batch. resampled: with replacement."""
     precision: Literal["auto", "bf16", "tf32", "no"] = "auto"
-    """Mixed precision; auto is bf16 where the device multiplies it in hardware, and no elsewhere. `no` is float32; tf32
+    """Mixed precision; auto is bf16 where the device multiplies it faster, and no elsewhere. `no` is float32; tf32
     too, but NVIDIA's cards multiply in TF32, with 10 bits of each number."""
     seed: int = 0
     checkpoint_images: int = 25_600

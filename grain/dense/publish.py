@@ -50,7 +50,7 @@ class DensePublishConfig:
     name: str = "photo"
     """What people call it."""
     like: Path | None = None
-    """A checkpoint whose name, card, fusion and `trained_on` are taken over."""
+    """A checkpoint whose name, card and `trained_on` are taken over, and its fusion where none is given."""
     base: str = "photo-names"
     """The embedded checkpoint whose networks it stands on."""
     card: Path | None = None
@@ -68,7 +68,8 @@ def main(config: DensePublishConfig) -> None:
     fusion = json.loads(config.fusion.read_text(encoding="utf-8")) if config.fusion else asdict(Fusion())
     card = config.card or (config.like / CARD if config.like else None)
     facts = {"name": config.name, "trained_on": config.trained_on, "base": config.base, "fusion": fusion}
-    facts |= {key: known[key] for key in ("name", "trained_on", "fusion", *SCORING) if key in known}
+    kept = ("name", "trained_on", *SCORING, *(() if config.fusion else ("fusion",)))
+    facts |= {key: known[key] for key in kept if key in known}
     with checkpoint_folder(config.out) as place:
         if config.graphs == "export":
             from grain.dense.graphs import write_region_graphs  # its packages are those of `make photo`

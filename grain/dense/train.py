@@ -64,7 +64,7 @@ class DenseConfig:
     seed: int = 0
     """Of the first weights and of the order."""
     precision: Literal["auto", "bf16", "no"] = "auto"
-    """Compute products in bfloat16 or in float32; auto: in bfloat16 where the processor multiplies it in hardware."""
+    """Compute products in bfloat16 or in float32; auto: in bfloat16 where the processor multiplies it faster."""
     start: Path | None = None
     """Weights to begin from: the regions.safetensors of another run."""
 

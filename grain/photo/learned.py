@@ -185,7 +185,7 @@ class LearnedPhotoEncoder:
         named = [name for name in dict.fromkeys([*chain.from_iterable(others), *owners]) if name]
         if not named or not len(features.boxes_xyxy):
             return ranked
-        there, fit, colour = self._judge(image, features, descriptions=named, embeds=self.encode_texts(named))
+        there, fit, colour = self.judge(image, features, descriptions=named, embeds=self.encode_texts(named))
         assert there.presence is not None
         pale = pale_on(features.boxes_xyxy, ranked.ranking.argmax(axis=0), fit=fit, colour=colour)
         presence = dict(zip(named, there.presence.tolist(), strict=True))
@@ -197,9 +197,9 @@ class LearnedPhotoEncoder:
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> RegionRanking:
         """Rank as rank_regions does, but ask for no other thing that a description names."""
-        return self._judge(image, features, descriptions=descriptions, embeds=embeds)[0]
+        return self.judge(image, features, descriptions=descriptions, embeds=embeds)[0]
 
-    def _judge(
+    def judge(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> tuple[RegionRanking, Array, Array]:
         """Rank as rank_alone does; tell also how regions fit whatever their colours, and what those cost, [Q, D]."""

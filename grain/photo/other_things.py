@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from grain.box_overlap import iou, share_inside
 from grain.photo.colour_words import colour_of
-from grain.photo.phrases import HOLDS, described_words, head_end, with_article
+from grain.photo.phrases import described_words, goes_on, head_end, with_article
 from grain.photo.word_lists import DETERMINERS, HEAD_ENDS, PREPOSITIONS
 from grain.structures import MIN_PRESENCE, Array, RegionRanking
 
 OWN_WEIGHT, OTHER_WEIGHT = 0.46, 0.78  # of log odds; `python -m benchmarks.composed_phrases` fits them
-PALE_WEIGHT = 0.5  # of what the thing's region loses for its colours; chosen on validation pictures (docs/decisions.md)
+PALE_WEIGHT = 0.5  # of what the thing's region loses for its colours; `python -m benchmarks.worn_colours` tries others
 LEAST_ON = 0.6  # share of a region in another that it is on
 SAME_AS_WHOLE = 0.6  # IoU with a thing's region: more is no part of it
 MOST_SURE = 0.999  # presence beyond which odds count no more
@@ -139,10 +139,8 @@ def _thing_end(words: Sequence[str], start: int) -> int:
     if bare and (words[start] in _ENDS or words[start - 1] not in _BARE):
         return start
     for i in range(start + 1, len(words)):
-        of_it = words[i] == "of" and words[i - 1] in HOLDS
-        colours = words[i] == "and" and colour_of(words[i - 1]) and i + 1 < len(words) and colour_of(words[i + 1])
         acts = words[i].endswith("ing") and i + 1 < len(words) and words[i + 1] in _STARTS | PREPOSITIONS
-        if (words[i] in _ENDS and not of_it and not colours) or words[i] in _STARTS or acts:
+        if (words[i] in _ENDS and not goes_on(words, i)) or words[i] in _STARTS or acts:
             return i
     return len(words)
 

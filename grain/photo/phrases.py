@@ -231,12 +231,18 @@ def head_end(words: Sequence[str]) -> int:
     return next((i for i in range(1, len(words)) if _ends_head(words, i)), len(words))
 
 
-def _ends_head(words: Sequence[str], i: int) -> bool:
+def goes_on(words: Sequence[str], i: int) -> bool:
+    """Tell whether the word at i goes on with the noun phrase before it: "a cup of tea", "a red and white shirt"."""
     before, word = words[i - 1], words[i]
-    if word == "of" and before in HOLDS:
-        return False
     if word in ("and", "or") and (colour := colour_of(before)) and i + 1 < len(words):
-        return not colour_goes_on(colour, words[i + 1])
+        return colour_goes_on(colour, words[i + 1])
+    return word == "of" and before in HOLDS
+
+
+def _ends_head(words: Sequence[str], i: int) -> bool:
+    word = words[i]
+    if goes_on(words, i):
+        return False
     return word in HEAD_ENDS or (i + 1 < len(words) and words[i + 1] in _ENDS_BEFORE.get(word, ()))
 
 

@@ -268,6 +268,10 @@ def test_weights_become_a_checkpoint_that_is_weighed_and_answers(
     assert json.loads((folder / "config.json").read_text())["fusion"] == written
     assert np.isfinite([number for row in written.values() for number in row]).all()
     assert predictor.predict(Image.new("RGB", (64, 48), "red"), ["a red left"], {}).matches.shape[1] == 1
+    embedded = EMBEDDED / "photo"
+    publish(DensePublishConfig(weights, tmp_path / "weighed", like=embedded, fusion=tmp_path / "fusion.json"))
+    weighed, known = (json.loads((one / "config.json").read_text()) for one in (tmp_path / "weighed", embedded))
+    assert (weighed["fusion"], weighed["name"], weighed["alpha"]) == (written, known["name"], known["alpha"])
     again = tmp_path / "again"
     publish(DensePublishConfig(folder / CHECKPOINT_WEIGHTS, again, like=folder))
     assert (again / "manifest.json").read_text() == (folder / "manifest.json").read_text()
