@@ -32,7 +32,7 @@ from grain.photo.phrases import (
     parse_phrase,
     preload_inflector,
 )
-from grain.photo.places import choose_rows, counted_confidence, position_scores
+from grain.photo.places import MOST_COUNTED, choose_rows, counted_confidence, position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.photo.tiles import encode_in_tiles
 from grain.photo.word_lists import COLOURS
@@ -234,11 +234,12 @@ class PhotoEncoder:
     def count(self, boxes_xyxy: Array, ranked: RegionRanking, descriptions: Sequence[str]) -> RegionRanking:
         """Leave to descriptions with a number as many things as they say (see counted_confidence)."""
         assert ranked.confidence is not None
-        confidence = ranked.confidence.copy()
-        for column, phrase in enumerate(map(self._phrase, descriptions)):
+        confidence, numbers = ranked.confidence.copy(), (self._phrase(text).count for text in descriptions)
+        counts = tuple(number if number <= MOST_COUNTED else 0 for number in numbers)
+        for column, count in enumerate(counts):
             best = int(ranked.ranking[:, column].argmax())
-            confidence[:, column] = counted_confidence(boxes_xyxy, confidence[:, column], best=best, count=phrase.count)
-        return replace(ranked, confidence=confidence)
+            confidence[:, column] = counted_confidence(boxes_xyxy, confidence[:, column], best=best, count=count)
+        return replace(ranked, confidence=confidence, counts=counts)
 
     def embed_whole(self, texts: Sequence[str]) -> Array:
         """Embed texts with all of their words, in lower case, [T, E] unit length."""
