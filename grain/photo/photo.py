@@ -237,6 +237,8 @@ class PhotoEncoder:
 
     def count(self, boxes_xyxy: Array, ranked: RegionRanking, descriptions: Sequence[str]) -> RegionRanking:
         """Leave to descriptions with a number as many things as they say (see counted_confidence)."""
+        if not ranked.ranking.size:
+            return ranked
         assert ranked.confidence is not None
         confidence, numbers = ranked.confidence.copy(), (self._phrase(text).count for text in descriptions)
         counts = tuple(number if number <= MOST_COUNTED else 0 for number in numbers)
