@@ -41,6 +41,7 @@ from grain.structures import (
 from grain.zero_shot import (
     ClassBank,
     Classes,
+    answer_reasons,
     build_class_bank,
     class_prompts,
     found_regions,
@@ -313,6 +314,7 @@ class Predictor:
                 min_confidence=min_confidence,
                 instances=instances,
             )
+            reasons = answer_reasons(ranked, regions, descriptions=descriptions, min_confidence=min_confidence)
             rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
             scale = self._encoder.logit_scale
             scored = score_classes(features, bank, rows=rows, alpha=self._share(alpha), scale=scale) if bank else ()
@@ -330,7 +332,7 @@ class Predictor:
             classes=scored,
             timing_ms=timing,
             confidence=ranked.confidence,
-            reasons=ranked.reasons,
+            reasons=reasons,
             novelty=self.novelty(features),
         ).above(threshold=threshold)
 

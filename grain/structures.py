@@ -73,13 +73,15 @@ class RegionRanking:
     ranking: [Q, D], higher is better, comparable within a description only. presence: [D] calibrated probability that
     the picture shows the description somewhere. confidence: [Q, D] calibrated probability that the description means
     the region. Both are None where the model has no such measure. reasons: of each description why it is not found, if
-    it is not; "" where there is none to give.
+    it is not; "" where there is none to give. counts: of each description how many things it says there are; 0 where it
+    does not.
     """
 
     ranking: Array
     presence: Array | None
     confidence: Array | None = None
     reasons: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
 
     def take(self, rows: NDArray[np.int64]) -> RegionRanking:
         """Return the same with some of the regions."""
@@ -122,9 +124,10 @@ class Prediction:
     """The result of a model on one picture: boxes_xyxy [Q, 4], matches [Q, D] cosines, regions, classes best first.
 
     best: of each description the row of its best region, whether found or not; empty where Q is 0. presence [D] and
-    confidence [Q, D] and reasons: as in RegionRanking. regions: of the descriptions that are found, in their order; the
-    best of each, or all, the surest first. novelty: how far the picture is from what the model has seen, above 1 far;
-    None where nothing tells. hidden: descriptions that are found, on no region that reaches the threshold.
+    confidence [Q, D]: as in RegionRanking. reasons: of each description, see grain.zero_shot.answer_reasons. regions:
+    of the descriptions that are found, in their order; the best of each, or all, the surest first. novelty: how far the
+    picture is from what the model has seen, above 1 far; None where nothing tells. hidden: descriptions that are found,
+    on no region that reaches the threshold.
     """
 
     width: int

@@ -240,6 +240,25 @@ def found_regions(
     return tuple(found)
 
 
+def answer_reasons(
+    ranked: RegionRanking,
+    regions: Sequence[Region],
+    *,
+    descriptions: Sequence[str],
+    min_confidence: float = MIN_CONFIDENCE,
+) -> tuple[str, ...]:
+    """Return of each description why it is not found, or "2 of 3 found" where it says that there are more.
+
+    Args: regions: those of found_regions.
+    """
+    reasons, found = list(ranked.reasons), {region.text for region in regions}
+    for column in (column for column in range(len(reasons)) if descriptions[column] in found):
+        count = ranked.counts[column] if ranked.counts else 0
+        sure = 0 if ranked.confidence is None else int((ranked.confidence[:, column] >= min_confidence).sum())
+        reasons[column] = f"{sure} of {count} found" if sure < count else ""
+    return tuple(reasons)
+
+
 def _instance_rows(boxes_xyxy: Array, ranked: RegionRanking, column: int, *, instances: Instances) -> list[int]:
     best = int(ranked.ranking[:, column].argmax())
     if instances == "best" or ranked.confidence is None:

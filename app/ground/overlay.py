@@ -172,7 +172,7 @@ def _hidden(prediction: Prediction, row: int) -> dict[str, Any]:
 def _chips(
     prediction: Prediction, regions: Sequence[DrawnRegion], threshold: float, *, second: Collection[int]
 ) -> list[dict[str, Any]]:
-    """Return of each description its text, how many boxes it has, its best cosine, and why it has none if so.
+    """Return of each description its text, how many boxes it has, its best cosine, and why it has none, or too few.
 
     Of one without a box a press shows where it is likeliest. second: descriptions that have the other checkpoint's box.
     """
@@ -180,17 +180,19 @@ def _chips(
     values = []
     for index, text in enumerate(prediction.descriptions):
         best = float(prediction.matches[prediction.best[index], index]) if prediction.matches.size else None
-        reason = "" if best is None or drawn[index] else _why_no_box(prediction, index, best, threshold=threshold)
+        reason = "" if best is None else _reason(prediction, index, best, threshold=threshold, drawn=drawn[index] > 0)
         chip = {"text": text, "count": drawn[index], "score": best, "reason": reason, "second": index in second}
         values.append(chip | {"likeliest": best is not None and not drawn[index] and index not in second})
     return values
 
 
-def _why_no_box(prediction: Prediction, index: int, best: float, *, threshold: float) -> str:
+def _reason(prediction: Prediction, index: int, best: float, *, threshold: float, drawn: bool) -> str:
     answer = prediction.answers[index]
+    reason = prediction.reasons[index] if prediction.reasons else ""
+    if drawn:
+        return reason if answer == "found" else ""
     if answer == "found":
         return f"below {threshold:.2f}" if best < threshold else "best on no region"
-    reason = prediction.reasons[index] if prediction.reasons else ""
     if answer == "cannot tell":
         reason = reason or "it may be there; no region is surely it"
     return f"{answer}: {reason}" if reason else answer

@@ -31,9 +31,9 @@ from grain.checkpoint import (
     verify,
 )
 from grain.config import ClassTexts
-from grain.photo.other_things import leave_out_owners, other_things, pale_on, part_of, weigh_others
+from grain.photo.other_things import leave_out_others, leave_out_owners, other_things, pale_on, part_of, weigh_others
 from grain.photo.photo import DOUBT, GRAPH_ERRORS, PALE, PhotoEncoder, at_best
-from grain.photo.phrases import embedded_words
+from grain.photo.phrases import embedded_words, parse_phrase
 from grain.photo.regions import LearnedRegions, RegionGraphs
 from grain.photo.tiles import encode_in_tiles
 from grain.recent_features import RecentFeatures
@@ -180,29 +180,37 @@ class LearnedPhotoEncoder:
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> RegionRanking:
         """Rank the regions for each description, and estimate whether it is in the picture at all."""
-        ranked = self.rank_alone(image, features, descriptions=descriptions, embeds=embeds)
+        boxes, ranked = features.boxes_xyxy, self.judge(image, features, descriptions=descriptions, embeds=embeds)[0]
         others, owners = list(map(other_things, descriptions)), list(map(part_of, descriptions))
-        named = [name for name in dict.fromkeys([*chain.from_iterable(others), *owners]) if name]
-        if not named or not len(features.boxes_xyxy):
-            return ranked
+        own = [parse_phrase(text).core if named else "" for text, named in zip(descriptions, others, strict=True)]
+        named = [name for name in dict.fromkeys([*chain.from_iterable(others), *owners, *own]) if name]
+        if not named or not len(boxes):
+            return self.names.count(boxes, ranked, descriptions)
         there, fit, colour = self.judge(image, features, descriptions=named, embeds=self.encode_texts(named))
-        assert there.presence is not None
-        pale = pale_on(features.boxes_xyxy, ranked.ranking.argmax(axis=0), fit=fit, colour=colour)
+        assert there.presence is not None and there.confidence is not None
+        pale = pale_on(boxes, ranked.ranking.argmax(axis=0), fit=fit, colour=colour)
         presence = dict(zip(named, there.presence.tolist(), strict=True))
         weighed = weigh_others(ranked, others, presence, pale=dict(zip(named, pale, strict=True)))
         best = dict(zip(named, there.ranking.argmax(axis=0).tolist(), strict=True))
-        return leave_out_owners(features.boxes_xyxy, weighed, owners=owners, best=best)
+        weighed = leave_out_owners(boxes, weighed, owners=owners, best=best)
+        confidence = dict(zip(named, there.confidence.T, strict=True))
+        alone = leave_out_others(boxes, weighed, own=own, others=others, best=best, confidence=confidence)
+        return self.names.count(boxes, alone, descriptions)
 
     def rank_alone(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> RegionRanking:
         """Rank as rank_regions does, but ask for no other thing that a description names."""
-        return self.judge(image, features, descriptions=descriptions, embeds=embeds)[0]
+        ranked = self.judge(image, features, descriptions=descriptions, embeds=embeds)[0]
+        return self.names.count(features.boxes_xyxy, ranked, descriptions)
 
     def judge(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array
     ) -> tuple[RegionRanking, Array, Array]:
-        """Rank as rank_alone does; tell also how regions fit whatever their colours, and what those cost, [Q, D]."""
+        """Rank as rank_alone does, but count nothing; tell how regions fit whatever their colours, and what those cost.
+
+        Returns: the ranking, and two of [Q, D].
+        """
         regions, texts = len(features.boxes_xyxy), len(descriptions)
         if not regions or not texts:
             none = np.zeros((regions, texts), np.float32)
@@ -226,7 +234,7 @@ class LearnedPhotoEncoder:
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
         explained = self.names.explain(ranked, plain, colour, lacks=lacks, descriptions=descriptions)
         chosen = self.names.place(features.boxes_xyxy, explained, descriptions, among_things=True)
-        return self.names.count(features.boxes_xyxy, chosen, descriptions), plain, colour
+        return chosen, plain, colour
 
     def evidence(
         self, image: Image.Image, features: ImageFeatures, *, descriptions: Sequence[str], embeds: Array

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from grain.box_overlap import iou, share_inside
 from grain.photo.colour_words import colour_of
-from grain.photo.phrases import described_words, goes_on, head_end, with_article
+from grain.photo.phrases import described_words, goes_on, head_end, parse_phrase, with_article
 from grain.photo.word_lists import DETERMINERS, HEAD_ENDS, PREPOSITIONS
 from grain.structures import MIN_PRESENCE, Array, RegionRanking
 
@@ -131,6 +131,37 @@ def leave_out_owners(
             if same[ranked.ranking[:, column].argmax()] and not reasons[column]:
                 reasons[column] = f"only {owner} as a whole seems to be here"
     return replace(ranked, confidence=confidence, reasons=tuple(reasons))
+
+
+def leave_out_others(
+    boxes_xyxy: Array,
+    ranked: RegionRanking,
+    *,
+    own: Sequence[str],
+    others: Sequence[Sequence[str]],
+    best: Mapping[str, int],
+    confidence: Mapping[str, Array],
+) -> RegionRanking:
+    """Keep from taking another thing that a description names for one more of its own: "a camera on a tripod".
+
+    Its best region stays. So does what is likelier its own thing: a woman, whose dress is about as large.
+
+    Args: boxes_xyxy: [Q, 4]. own, others: of each description its own thing and the other ones. best: the row of each
+          one's best region. confidence: [Q] of each.
+    """
+    assert ranked.confidence is not None
+    left = ranked.confidence.copy()
+    for column, named in enumerate(others):
+        first = ranked.ranking[:, column].argmax()
+        for name in named:
+            if parse_phrase(name).core.split()[-1] in own[column].split():
+                continue  # "two dogs chasing a dog"
+            row = best[name]
+            same = iou(boxes_xyxy, boxes_xyxy[row : row + 1])[:, 0] >= SAME_AS_WHOLE
+            same &= confidence[name] > confidence[own[column]]
+            same[first] = False
+            left[same, column] = 0
+    return replace(ranked, confidence=left)
 
 
 def _thing_end(words: Sequence[str], start: int) -> int:

@@ -32,11 +32,11 @@ from grain.photo.phrases import (
     parse_phrase,
     preload_inflector,
 )
-from grain.photo.places import choose_rows, counted_confidence, position_scores
+from grain.photo.places import MOST_COUNTED, choose_rows, counted_confidence, position_scores
 from grain.photo.text_encoder import TextEncoder
 from grain.photo.tiles import encode_in_tiles
 from grain.photo.word_lists import COLOURS
-from grain.structures import Array, ImageFeatures, RegionRanking
+from grain.structures import MIN_PRESENCE, Array, ImageFeatures, RegionRanking
 
 SHARPEN = 1.5  # exponent of the detector's scores, which weigh its names
 MIN_SIDE = 1e-3  # of the picture: a thinner region is pooled as if it were so wide
@@ -152,24 +152,28 @@ class PhotoEncoder:
         lacks: NDArray[np.bool_],
         descriptions: Sequence[str],
     ) -> RegionRanking:
-        """Say why descriptions are not found; what denies something is never claimed.
+        """Say why descriptions are not found; what denies something, or names nothing, is never claimed.
 
         Args: plain: [Q, D], how well the regions fit whatever their colours. colour: [Q, D] of colour_penalties. lacks:
               [Q, D] of lacks_worn, where confidence is doubted.
         """
-        assert ranked.confidence is not None
+        assert ranked.confidence is not None and ranked.presence is not None
+        presence = ranked.presence.copy()
         reasons, confidence = [], ranked.confidence * np.where(lacks, np.float32(DOUBT), np.float32(1))
         for column, phrase in enumerate(map(self._phrase, descriptions)):
             if phrase.denied:
                 confidence[:, column] = 0
                 reasons.append(f"nothing here can see “{phrase.denied}”")
+            elif not phrase.named:
+                confidence[:, column], presence[column] = 0, MIN_PRESENCE
+                reasons.append("it names no thing: say what, as in “the second dog from the left”")
             elif phrase.colours and colour[plain[:, column].argmax(), column] < PALE:
                 reasons.append(f"too little {' and '.join(phrase.colours)} where {phrase.core} seems to be")
             elif lacks[plain[:, column].argmax(), column]:
                 reasons.append(f"too little {' or '.join(phrase.worn)} on {phrase.core} here")
             else:
                 reasons.append("")
-        return replace(ranked, confidence=confidence, reasons=tuple(reasons))
+        return replace(ranked, presence=presence, confidence=confidence, reasons=tuple(reasons))
 
     def name_logits(self, features: ImageFeatures, embeds: Array) -> Array:
         """Return how likely each region shows what each text says, by names alone: [Q, D] logits."""
@@ -233,12 +237,15 @@ class PhotoEncoder:
 
     def count(self, boxes_xyxy: Array, ranked: RegionRanking, descriptions: Sequence[str]) -> RegionRanking:
         """Leave to descriptions with a number as many things as they say (see counted_confidence)."""
+        if not ranked.ranking.size:
+            return ranked
         assert ranked.confidence is not None
-        confidence = ranked.confidence.copy()
-        for column, phrase in enumerate(map(self._phrase, descriptions)):
+        confidence, numbers = ranked.confidence.copy(), (self._phrase(text).count for text in descriptions)
+        counts = tuple(number if number <= MOST_COUNTED else 0 for number in numbers)
+        for column, count in enumerate(counts):
             best = int(ranked.ranking[:, column].argmax())
-            confidence[:, column] = counted_confidence(boxes_xyxy, confidence[:, column], best=best, count=phrase.count)
-        return replace(ranked, confidence=confidence)
+            confidence[:, column] = counted_confidence(boxes_xyxy, confidence[:, column], best=best, count=count)
+        return replace(ranked, confidence=confidence, counts=counts)
 
     def embed_whole(self, texts: Sequence[str]) -> Array:
         """Embed texts with all of their words, in lower case, [T, E] unit length."""

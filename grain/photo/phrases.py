@@ -79,6 +79,7 @@ class Phrase:
     core: what is looked for, with an article. colours, positions: measured on the regions. worn: colours of what it has
     on or with it, of which a little must be there. denied: what the description says is not there. order: 2 for the
     second from that side. several: it means more than one. count: how many it says that there are; 0 if it does not.
+    named: it says what is there, and not only where.
     """
 
     core: str
@@ -89,6 +90,7 @@ class Phrase:
     order: int = 1
     several: bool = False
     count: int = 0
+    named: bool = True
 
 
 def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
@@ -109,7 +111,8 @@ def parse_phrase(text: str, known: Collection[str] = ()) -> Phrase:
     worn = _worn_colours(words[:end], rest.split())
     several = single != head or bool(_SEVERAL.search(counted))
     colours = list(dict.fromkeys([*colours, *predicate]))
-    return Phrase(core, tuple(colours), positions, denied, worn, order, several, _number(counted))
+    named = bool(words or not positions)
+    return Phrase(core, tuple(colours), positions, denied, worn, order, several, _number(counted), named)
 
 
 def described_words(text: str) -> list[str]:

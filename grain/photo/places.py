@@ -45,6 +45,7 @@ _ORDER_LAST = re.compile(rf"^(.+?),? (?:the )?{_ORDER}(?: one)? {_FROM}")  # "do
 _AIMS = HEAD_ENDS | frozenset(
     "turning turned turn pointing going go heading moving keep swinging bending tilting swimming flying".split()
 )  # before "left": a way to go or to look
+_ORDER_ALONE = re.compile(rf"^{_ORDER}(?: one)?,? {_FROM}")  # "second from the left"
 _ADJECTIVE = re.compile(
     rf"^{_FAR}((?:{_SIDE})(?:[ -]?most|[ -]hand)?|central|{'|'.join(_SIZES)})(?:[ -]((?:{_SIDE})(?:-?most)?))?"
     r" (?!of |hats?\b|aged\b)"
@@ -57,7 +58,10 @@ def take_positions(text: str) -> tuple[str, tuple[str, ...], int]:
     """Split a lower-case description without its first article into the rest, its positions and its order.
 
     Positions are left, right, top, bottom, middle, largest, smallest. The order is 2 for "second from the left".
+    The rest is "" where no thing is named.
     """
+    if match := _ORDER_ALONE.search(text):
+        return "", (match[2],), _ORDINALS[match[1]]
     if match := _ORDER_FIRST.search(text):
         return match[2], (match[3],), _ORDINALS[match[1]]
     if match := _ORDER_LAST.search(text):

@@ -10,6 +10,7 @@ from grain.config import ClassTexts
 from grain.structures import REGION_RULES, Array, ImageFeatures, RegionRanking, RegionRule
 from grain.zero_shot import (
     MOST_SHOWN,
+    answer_reasons,
     build_class_bank,
     found_regions,
     global_scores,
@@ -228,6 +229,21 @@ def test_all_instances_are_found_once_each_and_the_surest_first() -> None:
         "row 1 is the same thing as row 0, and row 4 a part of it"
     )
     assert found(instances="all", min_confidence=0.4)[-1] == ("robot", 3, 0.49)
+
+
+def test_a_description_with_a_number_says_how_many_of_it_are_found() -> None:
+    boxes = np.array([[0, 0, 0.3, 1], [0.35, 0, 0.6, 1], [0.65, 0, 1, 1]], np.float32)
+    sure = np.array([[0.9, 0.9, 0.9, 0.4], [0.8, 0.7, 0.2, 0.3], [0.4, 0.6, 0, 0]], np.float32)
+    reasons, texts = ("pale", "pale", "pale", "pale"), ["three dogs", "three cats", "a cow", "two cups"]
+    ranked = RegionRanking(sure, np.full(4, 0.9, np.float32), sure, reasons, counts=(3, 3, 0, 2))
+
+    def told(**asked: float) -> tuple[str, ...]:
+        regions = found_regions(boxes, np.zeros((3, 4), np.float32), ranked, descriptions=texts, **asked)
+        return answer_reasons(ranked, regions, descriptions=texts, **asked)
+
+    assert told() == ("2 of 3 found", "", "", "pale"), "of one without a box, why"
+    assert told(min_confidence=0.65) == ("2 of 3 found", "2 of 3 found", "", "pale")
+    assert answer_reasons(RegionRanking(sure, None), [], descriptions=texts) == ()
 
 
 def nothing(regions: int, descriptions: int) -> tuple[Array, Array, RegionRanking]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_a_chip_says_why_its_description_has_no_box() -> None:
     every = drawn_regions(TWO_BY_THREE, threshold=0.2, which="all")
     assert stage(TWO_BY_THREE, best, "data:,", threshold=0.2).count("below 0.20") == 1
     assert stage(TWO_BY_THREE, every, "data:,", threshold=0.2).count("best on no region") == 1
+
+
+def test_a_chip_with_a_box_says_how_many_are_missing() -> None:
+    found = replace(TWO_BY_THREE, reasons=("1 of 2 found", "", ""))
+    best = drawn_regions(found, threshold=0.2, which="best")
+    assert stage(found, best, "data:,", threshold=0.2).count("1 of 2 found") == 1
+    absent = replace(found, regions=())
+    every = drawn_regions(absent, threshold=0.2, which="all")
+    assert "1 of 2 found" not in stage(absent, every, "data:,", threshold=0.2), "any region is drawn, found or not"
 
 
 def test_a_description_without_a_box_has_its_likeliest_place_hidden_until_its_chip_is_pressed() -> None:

@@ -210,6 +210,11 @@ def test_what_a_description_denies_or_the_pixels_lack_is_not_claimed(predictor: 
     assert all(region.confidence is not None and region.confidence >= 0.5 for region in cups)
 
 
+def test_fewer_than_a_description_counts_are_found_and_told(predictor: Predictor) -> None:
+    found = predictor.predict(photograph("chelsea"), ["two cats", "a cat", "1950 cats"], {}, instances="all")
+    assert found.answers == ("found", "found", "found") and found.reasons == ("1 of 2 found", "", "")
+
+
 def test_what_somebody_is_to_wear_must_show_a_little_of_its_colour(predictor: Predictor) -> None:
     grey = photograph("camera")
     coloured, (wide, high) = grey.copy(), grey.size

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app.ground.examples import FOLDER
-from grain.photo.other_things import leave_out_owners, other_things, pale_on, part_of, weigh_others
+from grain.photo.other_things import leave_out_others, leave_out_owners, other_things, pale_on, part_of, weigh_others
 from grain.predict import Predictor
 from grain.structures import RegionRanking
 
@@ -106,6 +106,39 @@ def test_a_whole_things_region_is_no_part_of_it() -> None:
     assert left.confidence is not None
     np.testing.assert_allclose(left.confidence, [[0, 0.9], [0, 0.9], [0.9, 0.9]])
     assert left.reasons == ("only the zebra as a whole seems to be here", "")
+
+
+def test_another_things_region_is_no_further_one_of_its_own() -> None:
+    boxes = np.array([[0, 0, 0.3, 0.3], [0.4, 0, 0.6, 1], [0.4, 0.05, 0.6, 1], [0.7, 0, 1, 1]], np.float32)
+    ranked = RegionRanking(np.array([[4], [3], [2], [1]], np.float32), np.ones(1), np.full((4, 1), 0.8, np.float32))
+    sure = {"a camera": np.full(4, 0.5), "a tripod": np.array([0, 0.9, 0.6, 0.9])}
+
+    def kept(other: str, row: int, *, own: str = "a camera", likely: str = "a tripod") -> list[bool]:
+        left = leave_out_others(
+            boxes,
+            ranked,
+            own=[own],
+            others=[(other,)],
+            best={other: row},
+            confidence={own: sure["a camera"], other: sure[likely]},
+        )
+        assert left.confidence is not None
+        return (left.confidence[:, 0] > 0).tolist()
+
+    assert kept("a tripod", 1) == [True, False, False, True]
+    assert kept("a tripod", 0) == [True] * 4, "the best one stays"
+    assert kept("a tripod", 1, likely="a camera") == [True] * 4, "no likelier than its own"
+    assert kept("another camera", 1) == kept("a dog", 1, own="a dogs chasing a dog") == [True] * 4
+
+
+def test_the_tripod_of_a_camera_is_no_camera() -> None:
+    with Image.open(FOLDER / "camera.jpg") as image:
+        seen = Predictor.from_pretrained("photo").predict(
+            image, ["a camera on a tripod", "two cameras on a tripod", "a camera"], {}, instances="all"
+        )
+    assert [region.text for region in seen.regions] == list(seen.descriptions)
+    assert len({region.xyxy for region in seen.regions}) == 1
+    assert seen.reasons == ("", "1 of 2 found", "")
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,14 @@ def test_a_place_leaves_the_ones_that_are_there_of_all_instances(name: str) -> N
     assert prediction.reasons[-1] == "fewer than 5 of them are surely here"
 
 
+@pytest.mark.parametrize("name", ["photo", "photo-names"])
+def test_a_place_of_nothing_gives_no_box_and_asks_for_a_thing(name: str) -> None:
+    texts = ["second from the left", "the second one from the left", "first from left"]
+    prediction = Predictor.from_pretrained(name).predict(photograph("coffee"), texts, {}, instances="all")
+    assert prediction.answers == ("cannot tell",) * 3 and not prediction.regions
+    assert set(prediction.reasons) == {"it names no thing: say what, as in “the second dog from the left”"}
+
+
 def test_a_colour_word_chooses_by_the_pixels_of_the_region(predictor: Predictor, photographer: Image.Image) -> None:
     reddened = np.asarray(photographer) * np.array([1, 0.2, 0.2])
     both = Image.new("RGB", (2 * photographer.width, photographer.height))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from grain.photo.other_things import other_things
 from grain.photo.phrases import embedded_words, parse_phrase
 from grain.photo.places import choose_rows, counted_confidence, position_scores
 
@@ -26,6 +27,15 @@ SURE = np.array([0.9, 0.8, 0.7, 0.2, 0.75], np.float32)  # the fourth is hardly 
 def test_an_order_is_read(text: str, order: int, positions: tuple[str, ...]) -> None:
     found = parse_phrase(text)
     assert (found.order, found.positions) == (order, positions) and found.core.endswith("dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"), [("second from the left", 2), ("The third one from left", 3), ("the 1st from the top", 1)]
+)
+def test_an_order_of_nothing_names_no_thing(text: str, order: int) -> None:
+    found = parse_phrase(text)
+    assert (found.order, found.named, other_things(text)) == (order, False, ())
+    assert all(parse_phrase(named).named for named in ("the second dog from the left", "left", "second", ""))
 
 
 @pytest.mark.parametrize("text", ["the second floor window", "a dog from the left", "a second from the left dog"])
