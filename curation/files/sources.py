@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from curation.files.tables import (
     read_parquet,
     read_table,
 )
+from curation.files.text_files import decode_text
 from db.queries.values import storable
 from picture_formats import SUFFIXES
 from user_errors import UserError
@@ -35,6 +35,7 @@ COMPANION_BYTES = 1_000_000
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
+NO_UTF8_REFUSAL = "The text beside this picture is not UTF-8, and was left out: save it as UTF-8, and import it again."
 APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
 
@@ -211,7 +212,7 @@ class _SourceReader:
         elif not path.is_file():
             yield replace(found, refusal="This is not a plain file: copy the picture itself.")
         elif name.endswith(SUFFIXES):  # so that a million of them are not opened twice
-            yield self._picture(path, companions, row)
+            yield from self._picture(path, companions, row)
         elif name.endswith((*TABLE_SUFFIXES, ".jsonl")):
             yield replace(found, refusal="This is a table: import it by itself, or call it metadata.csv.")
         elif name.endswith(PARQUET_SUFFIX):
@@ -221,14 +222,16 @@ class _SourceReader:
                 path, lambda: self.archive(path, open_archive(path, self.limits, self.archive_limits))
             )
         else:
-            yield self._picture(path, companions, row)
+            yield from self._picture(path, companions, row)
 
-    def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> FoundFile:
+    def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> Iterator[FoundFile]:
         if row is not None:
-            return FoundFile(str(path), captions=row.captions, origin_row=row.number)
-        small = replace(self.limits, file_bytes=COMPANION_BYTES)
-        contents = ((name, _read_or_nothing(path.with_name(name), small)) for name in companions)
-        return FoundFile(str(path), captions=_captions(contents))
+            yield FoundFile(str(path), captions=row.captions, origin_row=row.number)
+        else:
+            small = replace(self.limits, file_bytes=COMPANION_BYTES)
+            yield from _described(
+                FoundFile(str(path)), [_companion(path.with_name(name), small) for name in companions]
+            )
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -330,33 +333,45 @@ def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile
         elif found.member in taken and apart and _is_companion(found.member):
             yield replace(found, refusal=found.refusal or apart)
         elif found.member in taken:
-            contents = ((name, by_name[name].content or b"") for name in taken[found.member])
-            yield replace(found, captions=_captions(contents))
+            yield from _described(found, [by_name[name] for name in taken[found.member]])
         elif found.refusal:  # a companion that could not be read
             yield found
 
 
-def _captions(companions: Iterable[tuple[str, bytes]]) -> tuple[str, ...]:
-    """Return the text beside a picture, else what its JSON says. companions: name and content."""
-    texts = {name.rpartition(".")[2].lower(): _text(content) for name, content in companions}
-    if text := texts.get("txt", "").strip():
-        return (text,)
+def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[FoundFile]:
+    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text."""
+    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in companions}
+    captions: tuple[str, ...] = ()
+    refused: list[FoundFile] = []
+    for suffix in filter(files.get, ("txt", "json")):
+        try:
+            text = decode_text(files[suffix].content or b"")
+        except UserError:
+            text = "\0"
+        if "\0" in text:  # as in UTF-16 without a mark
+            refused.append(replace(files[suffix], content=None, refusal=NO_UTF8_REFUSAL))
+        else:
+            captions = captions or _captions(text, suffix)
+    yield replace(picture, captions=captions)
+    yield from refused
+
+
+def _captions(text: str, suffix: str) -> tuple[str, ...]:
+    """Return the captions in the text of a companion."""
+    if suffix == "txt":
+        return tuple(filter(None, [text.strip()]))
     try:
-        return captions_of(json.loads(texts.get("json", "{}")))
+        return captions_of(json.loads(text))
     except (ValueError, RecursionError):
         return ()
 
 
-def _text(content: bytes) -> str:
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    return content.decode(encoding, errors="replace")
-
-
-def _read_or_nothing(path: Path, limits: Limits) -> bytes:
+def _companion(path: Path, limits: Limits) -> FoundFile:
+    """Read a companion; one that cannot be read is as if it was empty."""
     try:
-        return read_file(path, limits)
+        return FoundFile(str(path), content=read_file(path, limits))
     except RefusedError:
-        return b""
+        return FoundFile(str(path))
 
 
 def _metadata_rows(table: Path) -> Iterator[TableRow]:
