@@ -7,15 +7,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
+from curation.files.spelling import FileSpelling
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
@@ -36,6 +36,7 @@ GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as 
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
 NO_UTF8_REFUSAL = "The text beside this picture is not UTF-8, and was left out: save it as UTF-8, and import it again."
+SEVERAL = "This row names a file that is not there, and several differ from it in letter case only: correct the path."
 APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
 
@@ -162,6 +163,7 @@ class _SourceReader:
 
     def __init__(self, limits: Limits, archive_limits: ArchiveLimits) -> None:
         self.limits, self.archive_limits = limits, archive_limits
+        self._spelling = FileSpelling()
         self._named_before: set[str] = set()  # files below that a metadata table has named
 
     def folder(self, root: Path) -> Iterator[FoundFile]:
@@ -182,7 +184,7 @@ class _SourceReader:
         metadata = [name for name in names if name in METADATA_NAMES]
         rows: dict[str, TableRow] = {}
         for name in metadata[:1]:
-            for row in _called_here(_metadata_rows(here / name), here, set(names)):
+            for row in _called_here(_metadata_rows(here / name), here, set(names), spelling=self._spelling):
                 before = rows.get(row.path)
                 rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
         for name in metadata[1:]:
@@ -287,7 +289,7 @@ class _SourceReader:
             return found
         if storable(row.path) != row.path:
             return replace(found, refusal="This row's path is not plain UTF-8 text: rename the file.")
-        path = folder / _spelling(folder, row.path)
+        path = folder / self._spelling.spell(folder, row.path)
         try:
             inside = _inside(path, folder)
             there = inside and path.is_file()
@@ -295,6 +297,8 @@ class _SourceReader:
             inside, there = True, False
         if not inside:
             return replace(found, refusal="This row's path leads out of the table's folder: put the table above it.")
+        if not there and inside and len(self._spelling.case_aside(folder, row.path)) > 1:
+            return replace(found, refusal=SEVERAL)
         if not there:
             return replace(found, refusal="This row names a file that is not there: correct the path.")
         return replace(found, location=str(path))
@@ -383,32 +387,21 @@ def _metadata_rows(table: Path) -> Iterator[TableRow]:
         yield TableRow(0, "\0", refusal=_sentence(error))
 
 
-def _called_here(rows: Iterable[TableRow], here: Path, names: Collection[str]) -> list[TableRow]:
+def _called_here(
+    rows: Iterable[TableRow], here: Path, names: Collection[str], *, spelling: FileSpelling
+) -> list[TableRow]:
     """Return the rows of a folder's metadata with the paths that its files have here.
 
     A file that a row puts into a folder which is not there is the one of its name beside the table: a browser sends
     the files of a folder without their folders. names: of the files beside the table.
     """
-    found = [row if row.path in names else replace(row, path=_spelling(here, row.path)) for row in rows]
+    found = [row if row.path in names else replace(row, path=spelling.spell(here, row.path)) for row in rows]
     paths = {row.path: PurePosixPath(row.path.replace("\\", "/")) for row in found}
-    bare = {path: _spelling(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
+    bare = {path: spelling.spell(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
     taken = Counter([*bare.values(), *paths])
     alone = {path: name for path, name in bare.items() if taken[name] == 1 and name in names}
     moved = {path: name for path, name in alone.items() if not os.path.lexists(here / paths[path].parent)}
     return [replace(row, path=moved.get(row.path, row.path)) for row in found]
-
-
-def _spelling(folder: Path, path: str) -> str:
-    """Return a path of a table as its file is called here; as it is written where there is none.
-
-    Other systems write a backslash for a slash, and an accent with its letter or after it.
-    """
-    plain = path.replace("\\", "/")
-    for each in dict.fromkeys((path, plain, normalize("NFC", plain), normalize("NFD", plain))):
-        with suppress(OSError, ValueError):  # too long for a path, or a NUL in it
-            if (folder / each).is_file():
-                return each
-    return path
 
 
 def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:

@@ -311,6 +311,19 @@ def test_a_utf_16_table_that_was_cut_short_says_so(tmp_path: Path, name: str) ->
     assert "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8" in sentence
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "lids.csv"])
+def test_a_row_in_another_letter_case_means_the_file_that_alone_fits(tmp_path: Path, name: str) -> None:
+    table = "file_name,text\nIMG_1.JPG,one\nSub\\LID.jpg,two\nTWO.JPG,any\nThree.jpg,three\n../X/IMG_1.JPG,out\n"
+    files = ["img_1.jpg", "sub/lid.JPG", "two.jpg", "Two.jpg", "three.jpg", "Three.jpg"]
+    write_all(tmp_path / "x", {name: table} | {each: jpeg(at) for at, each in enumerate(files)})
+    everything = found(tmp_path / "x" if name == "metadata.csv" else tmp_path / "x" / name)
+    told = {each: text for each, text in captions(everything).items() if text}
+    assert told == {"img_1.jpg": "one", "lid.JPG": "two", "Three.jpg": "three"}
+    reasons = refusals(everything)
+    assert "several differ from it in letter case only" in reasons.pop(f"{name}:row 2")
+    assert list(reasons) == [f"{name}:row 4"]
+
+
 def test_a_wrong_source_gets_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_all(
