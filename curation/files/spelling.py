@@ -1,7 +1,8 @@
-"""Find files by the paths that tables of other systems call them."""
+"""Find files by the paths that tables of other systems call them, and number names that repeat."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -44,3 +45,18 @@ class FileSpelling:
 
 def _folded(name: str) -> str:
     return normalize("NFC", name.casefold())
+
+
+def distinct_names(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Return names that many disks and archives keep apart: one that is taken, case aside, gets a number, as a-2.jpg.
+
+    Args:   names: stem and suffix of each, as "a" and ".jpg".
+    """
+    found: dict[str, str] = {}
+    for stem, suffix in names:
+        name, number = stem + suffix, 1
+        while _folded(name) in found:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        found[_folded(name)] = name
+    return [*found.values()]
