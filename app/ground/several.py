@@ -15,6 +15,7 @@ from app.core.ground_links import GroundQuestion, QuestionError, open_picture
 from app.core.settings import Settings
 from app.ground.actions import read_texts
 from app.services import Services
+from curation.files.spelling import distinct_names
 from curation.ingest.uploads import numbered
 from grain.detections import PicturePrediction
 from grain.preprocess import cut_out
@@ -114,14 +115,5 @@ def crops_zip(settings: Settings, answers: Sequence[PictureAnswer]) -> bytes:
 
 def _distinct_names(texts: Mapping[str, str]) -> dict[str, str]:
     """Map each key to a name in an archive made of its text; a name that is taken, case aside, gets a number."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for key, text in texts.items():
-        name = base = UNSAFE.sub("_", text).strip(" .")[:FOLDER_CHARACTERS].strip(" .") or "_"
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name.casefold())
-        names[key] = name
-    return names
+    plain = (UNSAFE.sub("_", text).strip(" .")[:FOLDER_CHARACTERS].strip(" .") or "_" for text in texts.values())
+    return dict(zip(texts, distinct_names((name, "") for name in plain), strict=True))

@@ -24,6 +24,7 @@ from curation.exchange import (
 from curation.exchange.formats import MAIN_FILE, OF_MANY_FILES, ImportFormat
 from curation.exchange.picture_headers import PictureFolder
 from curation.files.records import PictureRecord
+from curation.files.text_files import as_utf_8
 from user_errors import UserError
 
 PICTURES = ("data", "images")  # folders beside FiftyOne's labels.json: its own, and that of our exports
@@ -58,7 +59,8 @@ def read_file(
             )
     with _opened(path) as file:
         try:
-            yield from _of_one_file(file, path, format=format, left_out=left_out)
+            with as_utf_8(file) as text:
+                yield from _of_one_file(text, path, format=format, left_out=left_out)
         except UserError as error:
             raise UserError(f"{path.name}, {error}") from error
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import IO, Any
 from xml.etree import ElementTree
 
-from curation.exchange.formats import decode_text, from_pixels_xyxy, located, parse_json, to_pixels_xyxy
+from curation.exchange.formats import from_pixels_xyxy, located, parse_json, to_pixels_xyxy
 from curation.exchange.xml_files import escaped, parse_xml, writable
 from curation.files.records import (
     DescriptionRecord,
@@ -31,6 +31,7 @@ from curation.files.records import (
     shown,
     text,
 )
+from curation.files.text_files import decode_text
 from user_errors import UserError
 
 OURS, PICTURE = "grain", "picture"  # an attribute, and the label of a tag

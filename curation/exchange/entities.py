@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.exchange.formats import decode_text, each_file, from_pixels_xyxy, located, read_bounded
+from curation.exchange.formats import each_file, from_pixels_xyxy, located, read_bounded
 from curation.exchange.longer_phrases import CaptionPhrase, longer_phrases
 from curation.exchange.xml_files import parse_xml, whole_in
 from curation.files.records import (
@@ -31,6 +31,7 @@ from curation.files.records import (
     shown,
     with_captions,
 )
+from curation.files.text_files import decode_text
 from db.queries.values import storable
 from user_errors import UserError
 

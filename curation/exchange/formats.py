@@ -22,6 +22,7 @@ from typing import IO, Any, Literal, TypeVar, get_args
 
 from curation.exchange.xml_files import writable
 from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, a_list, shown
+from curation.files.text_files import decode_text
 from user_errors import UserError
 
 Item = TypeVar("Item")
@@ -406,17 +407,6 @@ def parse_json(content: str | bytes) -> Any:
         raise UserError(f"expected JSON, got a number that is none ({error}): correct it") from error
     except RecursionError as error:
         raise UserError("expected JSON, got lists a thousand deep: write the file again") from error
-
-
-def decode_text(content: bytes) -> str:
-    """Decode UTF-8, with or without a byte order mark.
-
-    Raises: UserError: it is none; says where.
-    """
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"byte {error.start}: expected UTF-8 text, got other bytes: save the file as UTF-8") from error
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:

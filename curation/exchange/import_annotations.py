@@ -54,7 +54,8 @@ class AnnotationImport:
 
     pictures: found. added, known: descriptions. accepted: known ones that were pending and are accepted now.
     not_found: pictures that the data set lacks. left_out: kind of content that cannot be stored here -> how many.
-    refusals: a sentence for each picture whose files cannot be read. number: of the import, by which it is undone.
+    ambiguous: of these, how many several pictures fit. refusals: a sentence for each picture whose files
+    cannot be read. number: of the import, by which it is undone.
     """
 
     pictures: int = 0
@@ -63,6 +64,7 @@ class AnnotationImport:
     accepted: int = 0
     edited_pictures: int = 0
     not_found: int = 0
+    ambiguous: int = 0
     examples: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     refusals: list[str] = field(default_factory=list)
@@ -70,7 +72,7 @@ class AnnotationImport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for people and pages, and the first refusals."""
-        names = ("pictures", "added", "known", "accepted", "edited_pictures", "not_found", "examples")
+        names = ("pictures", "added", "known", "accepted", "edited_pictures", "not_found", "ambiguous", "examples")
         counts = {
             "import": self.number,
             **{name: getattr(self, name) for name in names},
@@ -133,6 +135,7 @@ def import_records(
         done = retrying(engine, work)
         result.pictures += len(pairs)
         result.not_found += len(missing)
+        result.ambiguous = finder.ambiguous
         result.examples += missing[: EXAMPLES - len(result.examples)]
         result.added += done["added"]
         result.known += done["known"]
@@ -314,6 +317,8 @@ def main(config: ImportAnnotationsConfig) -> None:
         engine.dispose()
     accepted = f" ({result.accepted:,} of them accepted now)" if result.accepted else ""
     done = f"{result.added:,} added, {result.known:,} known{accepted}, {result.not_found:,} pictures not found"
+    if result.ambiguous:
+        done += f" ({result.ambiguous:,} of them have a name that several fit: name their folders as well)"
     report_progress(1, 1, f"{done}, {len(result.refusals):,} refused" if result.refusals else done)
     json.dump({"dataset": config.dataset, **result.to_json()}, sys.stdout, indent=1, ensure_ascii=False)
     print()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
@@ -28,59 +28,63 @@ class PictureFinder:
     Of the pictures of one name it is the one whose folders agree the furthest. A name alone counts where the record
     names no folder, or where nothing speaks against it: another shape, another split.
 
+    Where none is spelled so, letter case is ignored, as it is where the pictures come from.
+
     by_stem: `7.jpg` of a record is any `7.*`; where there is none, any `7_*.*`, as Flickr8k names Flickr30k's pictures.
+    ambiguous: how many of the records that were not found could be several pictures.
     """
 
     engine: Engine
     dataset_id: int
     by_stem: bool = False
-    _by_name: dict[bytes, tuple[int, ...]] | None = None
+    ambiguous: int = 0
+    _by_name: dict[bool, dict[bytes, tuple[int, ...]]] = field(default_factory=dict)  # whether case is ignored
 
     def find(self, records: Sequence[PictureRecord]) -> tuple[list[tuple[int, PictureRecord]], list[str]]:
         """Return the records whose picture is there, with its id; and the file names of those that are not."""
-        namesakes = [() if record.sha256 else self._namesakes(record.file_name) for record in records]
         with reading(self.engine) as session:
             hashes = {record.sha256 for record in records if record.sha256}
             by_hash = find_images(session, dataset_id=self.dataset_id, sha256s=hashes)
-            images = pictures_by_id(session, ids=[*{number for some in namesakes for number in some}])
-        by_id = {image.id: image for image in images}
-        found, missing = [], []
-        for record, numbers in zip(records, namesakes, strict=True):
-            named = [by_id[number] for number in numbers if number in by_id]
-            image = by_hash.get(record.sha256) if record.sha256 else self._choose(record, named)
-            if image:
-                found.append((image.id, record))
-            else:
-                missing.append(record.file_name)
-        return found, missing
+        fitting = [[by_hash[record.sha256]] if record.sha256 in by_hash else [] for record in records]
+        for fold in (False, True):
+            left = [at for at, record in enumerate(records) if not record.sha256 and len(fitting[at]) != 1]
+            namesakes = {at: self._namesakes(records[at].file_name, fold=fold) for at in left}
+            with reading(self.engine) as session:
+                images = pictures_by_id(session, ids=[*{number for some in namesakes.values() for number in some}])
+            by_id = {image.id: image for image in images}
+            for at, numbers in namesakes.items():
+                named = [by_id[number] for number in numbers if number in by_id]
+                fitting[at] = self._fitting(records[at], named, fold=fold)
+        self.ambiguous += sum(len(some) > 1 for some in fitting)
+        found = [(some[0].id, record) for some, record in zip(fitting, records, strict=True) if len(some) == 1]
+        return found, [record.file_name for some, record in zip(fitting, records, strict=True) if len(some) != 1]
 
-    def _choose(self, record: PictureRecord, named: Sequence[Image]) -> Image | None:
-        """Return which of the pictures of its name a record means; None where it could be several, or none of them."""
-        if self.by_stem:
-            return named[0] if len(named) == 1 else None
-        path = _parts(record.file_name)
-        agreeing = [_agreement(path, image) for image in named]
+    def _fitting(self, record: PictureRecord, named: list[Image], *, fold: bool) -> list[Image]:
+        """Return which of the pictures of its name a record can mean: it does mean one where it is the only one."""
+        if self.by_stem or len(named) > MOST_NAMESAKES:
+            return named
+        path = _parts(record.file_name, fold=fold)
+        agreeing = [_agreement(path, image, fold=fold) for image in named]
         best = max(agreeing, default=0)
-        if agreeing.count(best) != 1:
-            return None
-        image = named[agreeing.index(best)]
-        likely = len(named) == 1 and _same_shape(record, image) and _no_other_split(path, image)
-        return image if best > 1 or len(path.parts) == 1 or likely else None
+        fitting = [image for image, one in zip(named, agreeing, strict=True) if one == best]
+        if len(fitting) != 1 or best > 1 or len(path.parts) == 1:
+            return fitting
+        likely = len(named) == 1 and _same_shape(record, fitting[0]) and _no_other_split(path, fitting[0])
+        return fitting if likely else []
 
-    def _namesakes(self, name: str) -> tuple[int, ...]:
-        """Return the ids of the pictures that share the most of a path; none where they are too many."""
-        if self._by_name is None:
-            self._by_name = {}
+    def _namesakes(self, name: str, *, fold: bool) -> tuple[int, ...]:
+        """Return the ids of the pictures that share the most of a path; one too many where they are."""
+        if fold not in self._by_name:
+            by_name = self._by_name[fold] = {}
             for image in self._images():
-                path = _path(image)
-                for known in {*(_stems(path) if self.by_stem else [*_tails(path), _stem(name_of(image))])}:
-                    there = self._by_name.get(_short(known), ())
+                path = _path(image, fold=fold)
+                for known in {*(_stems(path) if self.by_stem else [*_tails(path), _export_stem(image, fold=fold)])}:
+                    there = by_name.get(_short(known), ())
                     if len(there) <= MOST_NAMESAKES:
-                        self._by_name[_short(known)] = (*there, image.id)
-        path = _parts(name)
+                        by_name[_short(known)] = (*there, image.id)
+        path = _parts(name, fold=fold)
         tries = (f"{path.stem}.*", f"{path.stem}_*.*") if self.by_stem else [*_tails(path), _stem(path.name)]
-        known = next((self._by_name[key] for key in map(_short, tries) if key in self._by_name), ())
-        return known if len(known) <= MOST_NAMESAKES else ()
+        return next((self._by_name[fold][key] for key in map(_short, tries) if key in self._by_name[fold]), ())
 
     def _images(self) -> Iterator[Image]:
         after = 0
@@ -93,13 +97,19 @@ class PictureFinder:
             after = page[-1].id
 
 
-def _parts(name: str) -> PurePosixPath:
+def _parts(name: str, *, fold: bool = False) -> PurePosixPath:
     """Return a path in one spelling: other systems write a backslash for a slash, an accent joined or apart."""
-    return PurePosixPath(normalize("NFC", name.replace("\\", "/")))
+    plain = name.replace("\\", "/")
+    return PurePosixPath(normalize("NFC", plain.casefold() if fold else plain))
 
 
-def _path(image: Image) -> PurePosixPath:
-    return _parts((image.member if image.origin_row is None else "") or image.location)
+def _path(image: Image, *, fold: bool = False) -> PurePosixPath:
+    return _parts((image.member if image.origin_row is None else "") or image.location, fold=fold)
+
+
+def _export_stem(image: Image, *, fold: bool) -> str:
+    name = _stem(name_of(image))
+    return name.casefold() if fold else name
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:
@@ -108,11 +118,11 @@ def _tails(path: PurePosixPath) -> Iterator[str]:
         yield "/".join(path.parts[-many:])
 
 
-def _agreement(path: PurePosixPath, image: Image) -> int:
+def _agreement(path: PurePosixPath, image: Image, *, fold: bool) -> int:
     """Return how many last parts a path shares with a picture's; more than any where it is the name of an export."""
-    if _stem(path.name) == _stem(name_of(image)):
+    if _stem(path.name) == _export_stem(image, fold=fold):
         return len(path.parts) + 1
-    pairs = zip(reversed(path.parts), reversed(_path(image).parts), strict=False)
+    pairs = zip(reversed(path.parts), reversed(_path(image, fold=fold).parts), strict=False)
     return next((at for at, (one, other) in enumerate(pairs) if one != other), len(path.parts))
 
 

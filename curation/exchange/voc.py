@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 from atomic_files import write_atomically
 from curation.exchange.formats import (
     bare_region,
-    decode_text,
     each_file,
     from_pixels_xyxy,
     located,
@@ -27,6 +26,7 @@ from curation.exchange.formats import (
 )
 from curation.exchange.xml_files import escaped, parse_xml, whole_in
 from curation.files.records import Box, PictureRecord, RegionRecord, picture_from, shown, text
+from curation.files.text_files import decode_text
 from user_errors import UserError
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"

@@ -17,7 +17,7 @@ from typing import IO, Any
 import yaml
 
 from atomic_files import write_atomically
-from curation.exchange.formats import MAIN_FILE, decode_text, each_file, from_centre, located, read_bounded, to_centre
+from curation.exchange.formats import MAIN_FILE, each_file, from_centre, located, read_bounded, to_centre
 from curation.exchange.picture_headers import PictureFolder, PictureHeader
 from curation.files.records import (
     Box,
@@ -28,6 +28,7 @@ from curation.files.records import (
     picture_from,
     shown,
 )
+from curation.files.text_files import decode_text
 from user_errors import UserError
 
 MAIN = MAIN_FILE["yolo"]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
+from curation.files.spelling import FileSpelling
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
@@ -26,6 +25,7 @@ from curation.files.tables import (
     read_parquet,
     read_table,
 )
+from curation.files.text_files import decode_text
 from db.queries.values import storable
 from picture_formats import SUFFIXES
 from user_errors import UserError
@@ -35,6 +35,8 @@ COMPANION_BYTES = 1_000_000
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
+NO_UTF8_REFUSAL = "The text beside this picture is not UTF-8, and was left out: save it as UTF-8, and import it again."
+SEVERAL = "This row names a file that is not there, and several differ from it in letter case only: correct the path."
 APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
 
@@ -161,6 +163,7 @@ class _SourceReader:
 
     def __init__(self, limits: Limits, archive_limits: ArchiveLimits) -> None:
         self.limits, self.archive_limits = limits, archive_limits
+        self._spelling = FileSpelling()
         self._named_before: set[str] = set()  # files below that a metadata table has named
 
     def folder(self, root: Path) -> Iterator[FoundFile]:
@@ -181,7 +184,7 @@ class _SourceReader:
         metadata = [name for name in names if name in METADATA_NAMES]
         rows: dict[str, TableRow] = {}
         for name in metadata[:1]:
-            for row in _called_here(_metadata_rows(here / name), here, set(names)):
+            for row in _called_here(_metadata_rows(here / name), here, set(names), spelling=self._spelling):
                 before = rows.get(row.path)
                 rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
         for name in metadata[1:]:
@@ -211,7 +214,7 @@ class _SourceReader:
         elif not path.is_file():
             yield replace(found, refusal="This is not a plain file: copy the picture itself.")
         elif name.endswith(SUFFIXES):  # so that a million of them are not opened twice
-            yield self._picture(path, companions, row)
+            yield from self._picture(path, companions, row)
         elif name.endswith((*TABLE_SUFFIXES, ".jsonl")):
             yield replace(found, refusal="This is a table: import it by itself, or call it metadata.csv.")
         elif name.endswith(PARQUET_SUFFIX):
@@ -221,14 +224,16 @@ class _SourceReader:
                 path, lambda: self.archive(path, open_archive(path, self.limits, self.archive_limits))
             )
         else:
-            yield self._picture(path, companions, row)
+            yield from self._picture(path, companions, row)
 
-    def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> FoundFile:
+    def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> Iterator[FoundFile]:
         if row is not None:
-            return FoundFile(str(path), captions=row.captions, origin_row=row.number)
-        small = replace(self.limits, file_bytes=COMPANION_BYTES)
-        contents = ((name, _read_or_nothing(path.with_name(name), small)) for name in companions)
-        return FoundFile(str(path), captions=_captions(contents))
+            yield FoundFile(str(path), captions=row.captions, origin_row=row.number)
+        else:
+            small = replace(self.limits, file_bytes=COMPANION_BYTES)
+            yield from _described(
+                FoundFile(str(path)), [_companion(path.with_name(name), small) for name in companions]
+            )
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -284,7 +289,7 @@ class _SourceReader:
             return found
         if storable(row.path) != row.path:
             return replace(found, refusal="This row's path is not plain UTF-8 text: rename the file.")
-        path = folder / _spelling(folder, row.path)
+        path = folder / self._spelling.spell(folder, row.path)
         try:
             inside = _inside(path, folder)
             there = inside and path.is_file()
@@ -292,6 +297,8 @@ class _SourceReader:
             inside, there = True, False
         if not inside:
             return replace(found, refusal="This row's path leads out of the table's folder: put the table above it.")
+        if not there and inside and len(self._spelling.case_aside(folder, row.path)) > 1:
+            return replace(found, refusal=SEVERAL)
         if not there:
             return replace(found, refusal="This row names a file that is not there: correct the path.")
         return replace(found, location=str(path))
@@ -330,33 +337,45 @@ def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile
         elif found.member in taken and apart and _is_companion(found.member):
             yield replace(found, refusal=found.refusal or apart)
         elif found.member in taken:
-            contents = ((name, by_name[name].content or b"") for name in taken[found.member])
-            yield replace(found, captions=_captions(contents))
+            yield from _described(found, [by_name[name] for name in taken[found.member]])
         elif found.refusal:  # a companion that could not be read
             yield found
 
 
-def _captions(companions: Iterable[tuple[str, bytes]]) -> tuple[str, ...]:
-    """Return the text beside a picture, else what its JSON says. companions: name and content."""
-    texts = {name.rpartition(".")[2].lower(): _text(content) for name, content in companions}
-    if text := texts.get("txt", "").strip():
-        return (text,)
+def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[FoundFile]:
+    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text."""
+    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in companions}
+    captions: tuple[str, ...] = ()
+    refused: list[FoundFile] = []
+    for suffix in filter(files.get, ("txt", "json")):
+        try:
+            text = decode_text(files[suffix].content or b"")
+        except UserError:
+            text = "\0"
+        if "\0" in text:  # as in UTF-16 without a mark
+            refused.append(replace(files[suffix], content=None, refusal=NO_UTF8_REFUSAL))
+        else:
+            captions = captions or _captions(text, suffix)
+    yield replace(picture, captions=captions)
+    yield from refused
+
+
+def _captions(text: str, suffix: str) -> tuple[str, ...]:
+    """Return the captions in the text of a companion."""
+    if suffix == "txt":
+        return tuple(filter(None, [text.strip()]))
     try:
-        return captions_of(json.loads(texts.get("json", "{}")))
+        return captions_of(json.loads(text))
     except (ValueError, RecursionError):
         return ()
 
 
-def _text(content: bytes) -> str:
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    return content.decode(encoding, errors="replace")
-
-
-def _read_or_nothing(path: Path, limits: Limits) -> bytes:
+def _companion(path: Path, limits: Limits) -> FoundFile:
+    """Read a companion; one that cannot be read is as if it was empty."""
     try:
-        return read_file(path, limits)
+        return FoundFile(str(path), content=read_file(path, limits))
     except RefusedError:
-        return b""
+        return FoundFile(str(path))
 
 
 def _metadata_rows(table: Path) -> Iterator[TableRow]:
@@ -368,32 +387,21 @@ def _metadata_rows(table: Path) -> Iterator[TableRow]:
         yield TableRow(0, "\0", refusal=_sentence(error))
 
 
-def _called_here(rows: Iterable[TableRow], here: Path, names: Collection[str]) -> list[TableRow]:
+def _called_here(
+    rows: Iterable[TableRow], here: Path, names: Collection[str], *, spelling: FileSpelling
+) -> list[TableRow]:
     """Return the rows of a folder's metadata with the paths that its files have here.
 
     A file that a row puts into a folder which is not there is the one of its name beside the table: a browser sends
     the files of a folder without their folders. names: of the files beside the table.
     """
-    found = [row if row.path in names else replace(row, path=_spelling(here, row.path)) for row in rows]
+    found = [row if row.path in names else replace(row, path=spelling.spell(here, row.path)) for row in rows]
     paths = {row.path: PurePosixPath(row.path.replace("\\", "/")) for row in found}
-    bare = {path: _spelling(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
+    bare = {path: spelling.spell(here, each.name) for path, each in paths.items() if len(each.parts) > 1}
     taken = Counter([*bare.values(), *paths])
     alone = {path: name for path, name in bare.items() if taken[name] == 1 and name in names}
     moved = {path: name for path, name in alone.items() if not os.path.lexists(here / paths[path].parent)}
     return [replace(row, path=moved.get(row.path, row.path)) for row in found]
-
-
-def _spelling(folder: Path, path: str) -> str:
-    """Return a path of a table as its file is called here; as it is written where there is none.
-
-    Other systems write a backslash for a slash, and an accent with its letter or after it.
-    """
-    plain = path.replace("\\", "/")
-    for each in dict.fromkeys((path, plain, normalize("NFC", plain), normalize("NFD", plain))):
-        with suppress(OSError, ValueError):  # too long for a path, or a NUL in it
-            if (folder / each).is_file():
-                return each
-    return path
 
 
 def _begun(rows: Iterator[TableRow]) -> Iterator[TableRow]:

@@ -12,6 +12,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, Any
 
+from curation.files.text_files import open_text
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
@@ -49,7 +50,7 @@ def read_table(path: Path) -> Iterator[TableRow]:
 
     Raises: UserError: the first row shows that it is no such table. OSError: it cannot be opened.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open_text(path, newline="") as file:
         lines = _lines(file)
         first_line = next(lines, "")
         # a TSV has no quotes: what looks like one belongs to the caption
@@ -75,7 +76,7 @@ def read_metadata(path: Path) -> Iterator[TableRow]:
     if path.suffix == ".csv":
         yield from read_table(path)
         return
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+    with open_text(path) as file:
         for number, line in enumerate(_lines(file)):
             try:
                 record = json.loads(line)

@@ -20,6 +20,7 @@ from curation.files.decode import Limits, RefusedError
 from curation.files.pictures import read_file
 from curation.files.records import shown
 from curation.files.tables import METADATA_NAMES, PATH_COLUMNS
+from curation.files.text_files import decode_text
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
@@ -137,6 +138,6 @@ def _beside(sidecar: Path) -> Iterator[Path]:
 
 def _text(path: Path, most_bytes: int) -> str:
     try:
-        return read_file(path, Limits(file_bytes=most_bytes)).decode("utf-8-sig")
-    except (RefusedError, UnicodeDecodeError) as error:
+        return decode_text(read_file(path, Limits(file_bytes=most_bytes)))
+    except (RefusedError, UserError) as error:
         raise UserError(f"{path.name} cannot be read as UTF-8 text ({error}): save it again") from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atomic_files import atomic_folder, write_atomically
+from curation.files.spelling import distinct_names
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
@@ -44,26 +45,21 @@ def named(files: Sequence[Path], *, sent: Sequence[str] = ()) -> dict[str, Path]
     wanted = sent or [""] * len(files)
     names = [_file_name(name) or file.name for file, name in zip(files, wanted, strict=True)]
     kinds = {name: Path(name).suffix.lower() for name in names}
-    counts = Counter(names)
-    twice = next((name for name in names if counts[name] > 1 and kinds[name] in (*SUFFIXES, *COMPANIONS)), "")
+    counts = Counter(map(str.casefold, names))
+    mixed = (name for name in names[::-1] if kinds[name] in (*SUFFIXES, *COMPANIONS))
+    twice = next((name for name in mixed if counts[name.casefold()] > 1), "")
     if twice and not COMPANIONS.isdisjoint(kinds.values()):
         raise UserError(
-            f"{twice} is there twice, and texts or boxes among the files could be of either: choose one folder at a "
-            "time, or an archive."
+            f"{twice} is there twice, letter case aside, and texts or boxes among the files could be of either: "
+            "choose one folder at a time, or an archive."
         )
     return numbered(files, names)
 
 
 def numbered(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     """Return files by the name of each, those whose name was there before with a number, as in a-2.jpg."""
-    found: dict[str, Path] = {}
-    for file, wish in zip(files, names, strict=True):
-        name, number = wish, 1
-        while name in found:
-            number += 1
-            name = f"{Path(wish).stem}-{number}{Path(wish).suffix}"
-        found[name] = file
-    return found
+    distinct = distinct_names((Path(name).stem, Path(name).suffix) for name in names)
+    return dict(zip(distinct, files, strict=True))
 
 
 def _file_name(sent: str) -> str:

@@ -495,7 +495,7 @@ LINE = odvg.to_line(FULL)
 WRONG_ODVG = [
     (b"{", "line 2: column 2: expected JSON"),
     (b"[1]", "line 2: expected a JSON object, got \\[1\\]"),
-    (b"\xff\xfe", "line 2: byte 0: expected UTF-8"),
+    (b"\xff", "line 2: byte 0: expected UTF-8"),
     (LINE.replace("641", "-3").encode(), "line 2: expected a whole number from 1 to .* for width, got -3"),
     (LINE.replace("641", "NaN").encode(), "line 2: expected JSON, got a number that is none"),
     (LINE.replace("641", "1e99999999999999999999").encode(), "line 2: expected"),

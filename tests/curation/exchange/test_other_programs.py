@@ -17,7 +17,7 @@ from curation.exchange.annotation_files import read_file
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.finehard import to_entry
-from curation.exchange.formats import Format
+from curation.exchange.formats import MAIN_FILE, Format
 from curation.exchange.import_annotations import import_file
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from db.engine import Engine
@@ -133,6 +133,18 @@ def test_an_export_for_fg_clip_has_what_its_loader_takes(lids: Engine, tmp_path:
 
 
 # ------------------------------------------------------------------------------------ files of other programs
+
+
+@pytest.mark.parametrize("format", ["coco", "odvg", "cvat", "imagefolder", "label-studio"])
+def test_a_file_that_was_saved_as_utf_16_is_read_by_its_mark(lids: Engine, tmp_path: Path, format: Format) -> None:
+    out = exported(lids, tmp_path, format) / MAIN_FILE[format]
+    before = list(read_file(out, format))
+    content = out.read_text(encoding="utf-8").encode("utf-16")
+    out.write_bytes(content)
+    assert list(read_file(out, format)) == before and before
+    out.write_bytes(content[:-1])
+    with pytest.raises(UserError, match="expected UTF-16 text, as its first two bytes say, got other bytes"):
+        list(read_file(out, format))
 
 
 def test_a_yolo_folder_of_another_program_is_read(tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ from tests.support.tiny import picture
         ("a/1.jpg", "1.jpg", (64, 48), "a/1.jpg"),
         ("a/1.jpg", "c\\a\\1.jpg", (64, 48), "a/1.jpg"),
         ("a/cafe\u0301.jpg", "a/caf\u00e9.jpg", (64, 48), "a/cafe\u0301.jpg"),  # as macOS names it
+        ("a/img_1.jpg", "IMG_1.JPG", (64, 48), "a/img_1.jpg"),
+        ("a/img_1.jpg", "A\\IMG_1.JPG", (64, 48), "a/img_1.jpg"),
+        ("a/img_1.jpg A/IMG_1.JPG", "A/IMG_1.JPG", (64, 48), "A/IMG_1.JPG"),  # as it is written comes first
+        ("a/img_1.jpg b/IMG_1.JPG", "IMG_1.JPG", (64, 48), "b/IMG_1.JPG"),
+        ("a/img_1.jpg b/IMG_1.jpg", "IMG_1.JPG", (64, 48), ""),
+        ("a/img_1.jpg b/IMG_1.jpg", "B/img_1.JPG", (64, 48), "b/IMG_1.jpg"),
+        ("Train/img_1.jpg", "train/IMG_1.JPG", (64, 48), "Train/img_1.jpg"),
     ],
 )
 def test_of_the_pictures_of_a_name_its_folders_decide(
@@ -44,6 +51,8 @@ def test_of_the_pictures_of_a_name_its_folders_decide(
     with reading(sqlite_engine) as session:
         dataset = existing_dataset(session, name="photos").id
         names = {image.id: image.location for image in image_page(session, dataset_id=dataset)}
-    pairs, missing = PictureFinder(sqlite_engine, dataset).find([PictureRecord("", *size, file_name)])
+    finder = PictureFinder(sqlite_engine, dataset)
+    pairs, missing = finder.find([PictureRecord("", *size, file_name)])
     assert [names[number] for number, _ in pairs] == [str(tmp_path / "photos" / found)] * bool(found)
     assert missing == [file_name] * (not found)
+    assert finder.ambiguous == (not found and len(there.split()) > 1)

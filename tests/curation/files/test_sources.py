@@ -97,6 +97,19 @@ def test_captions_of_an_editor_that_writes_a_byte_order_mark_are_read(tmp_path: 
     assert captions(everything) == {"1.jpg": "a red lid", "2.jpg": "крышка"} and not refusals(everything)
 
 
+@pytest.mark.parametrize("content", ["un café".encode("cp1252"), "лид".encode("cp1251"), "a lid".encode("utf-16-le")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_caption_beside_a_picture_in_another_encoding_is_listed_and_not_guessed(
+    tmp_path: Path, content: bytes, packed: bool
+) -> None:
+    told = json.dumps({"caption": "dîner"}, ensure_ascii=False).encode("cp1252")
+    files = {"1.jpg": jpeg(1), "1.txt": content, "2.jpg": jpeg(2), "2.json": told, "3.jpg": jpeg(3), "3.txt": b"a lid"}
+    everything = found(write_zip(tmp_path / "x.zip", files) if packed else write_all(tmp_path / "x", files))
+    assert captions(everything) == {"1.jpg": "", "2.jpg": "", "3.jpg": "a lid"}
+    assert [place.rpartition(":")[2] for place in refusals(everything)] == ["1.txt", "2.json"]
+    assert all("not UTF-8" in reason and "save it as UTF-8" in reason for reason in refusals(everything).values())
+
+
 @pytest.mark.parametrize("name", ["2024.05.01_{:04}", "photo.{:04}", "v.1.{:04}"])
 def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: Path, name: str) -> None:
     files: dict[str, bytes] = {}
@@ -275,6 +288,40 @@ def test_a_row_in_another_encoding_is_listed_and_its_picture_comes_without_a_cap
     everything = found(write_all(tmp_path, files))
     assert captions(everything) == {"a.jpg": "", "b.jpg": "a lid"}
     assert "save the table again as UTF-8" in next(iter(refusals(everything).values()))
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "lids.tsv", "lids.csv"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_table_with_a_byte_order_mark_is_read_by_it(tmp_path: Path, name: str, encoding: str) -> None:
+    rows = [["file_name", "text"], ["a.jpg", "un café"], ["b.jpg", "крышка"]]
+    lines = [("\t" if name.endswith("tsv") else ",").join(row) for row in rows]
+    if name.endswith("jsonl"):
+        lines = [json.dumps({"file_name": path, "text": text}, ensure_ascii=False) for path, text in rows[1:]]
+    write_all(tmp_path, {"a.jpg": jpeg(1), "b.jpg": jpeg(2), name: "\r\n".join(lines).encode(encoding)})
+    everything = found(tmp_path if name.startswith("metadata") else tmp_path / name)
+    assert captions(everything) == {"a.jpg": "un café", "b.jpg": "крышка"} and not refusals(everything)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "lids.tsv"])
+def test_a_utf_16_table_that_was_cut_short_says_so(tmp_path: Path, name: str) -> None:
+    content = "file_name\ttext\na.jpg\tun café".replace("\t", "\t" if name == "lids.tsv" else ",").encode("utf-16")
+    write_all(tmp_path, {"a.jpg": jpeg(1), name: content[:-1]})
+    whole = name == "metadata.csv"
+    sentence = next(iter(refusals(found(tmp_path)).values())) if whole else wrong(tmp_path / name)
+    assert "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8" in sentence
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "lids.csv"])
+def test_a_row_in_another_letter_case_means_the_file_that_alone_fits(tmp_path: Path, name: str) -> None:
+    table = "file_name,text\nIMG_1.JPG,one\nSub\\LID.jpg,two\nTWO.JPG,any\nThree.jpg,three\n../X/IMG_1.JPG,out\n"
+    files = ["img_1.jpg", "sub/lid.JPG", "two.jpg", "Two.jpg", "three.jpg", "Three.jpg"]
+    write_all(tmp_path / "x", {name: table} | {each: jpeg(at) for at, each in enumerate(files)})
+    everything = found(tmp_path / "x" if name == "metadata.csv" else tmp_path / "x" / name)
+    told = {each: text for each, text in captions(everything).items() if text}
+    assert told == {"img_1.jpg": "one", "lid.JPG": "two", "Three.jpg": "three"}
+    reasons = refusals(everything)
+    assert "several differ from it in letter case only" in reasons.pop(f"{name}:row 2")
+    assert list(reasons) == [f"{name}:row 4"]
 
 
 def test_a_wrong_source_gets_one_clear_sentence(tmp_path: Path) -> None:

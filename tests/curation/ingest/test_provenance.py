@@ -26,6 +26,11 @@ def test_a_table_tells_of_each_picture(tmp_path: Path) -> None:
     assert found[str(tmp_path / "b" / "ц.jpg")].facts == {FOUND_ON: "2026-10-02"}
 
 
+def test_a_table_as_excel_writes_unicode_text_is_read(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes("file_name,found_at\r\na.jpg,un café\r\n".encode("utf-16"))
+    assert read_folder(tmp_path, today=TODAY)[str(tmp_path / "a.jpg")].facts == {FOUND_AT: "un café"}
+
+
 def test_lines_of_json_and_files_beside_pictures_do_the_same_and_the_table_comes_first(tmp_path: Path) -> None:
     folder_with(tmp_path, metadata__jsonl='{"file_name": "a.jpg", "url": "a shop"}\n\n', a__jpg="", b__JPG="")
     folder_with(

@@ -70,6 +70,13 @@ def test_names_of_three_files_that_are_called_the_same(tmp_path: Path) -> None:
     assert list(named(files)) == ["a.jpg", "a-2.jpg", "a-3.jpg", "a-4.jpg"]
 
 
+def test_names_that_differ_in_letter_case_alone_repeat_as_they_do_on_many_disks(tmp_path: Path) -> None:
+    files = [tmp_path / at / name for at, name in (("x", "a.jpg"), ("y", "A.JPG"), ("y", "a-2.jpg"))]
+    assert list(named(files)) == ["a.jpg", "A-2.JPG", "a-2-2.jpg"]
+    with pytest.raises(UserError, match=r"^A\.JPG is there twice, letter case aside"):
+        named([*files, tmp_path / "a.txt"])
+
+
 def test_an_empty_file_and_another_ending_are_no_coco_file(tmp_path: Path) -> None:
     (tmp_path / "empty.json").touch()
     (tmp_path / "a.txt").write_text('{"images": [], "annotations": []}')
