@@ -17,7 +17,7 @@ from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
 from app.services import Services
 from app.train.form import config_from
-from app.train.written_data import learned_from, unreadable_pictures
+from app.train.written_data import learned_from, still_unreadable, unreadable_pictures
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.training_census import trained_statuses
@@ -96,20 +96,22 @@ class PlannedData:
     """Data of a training.
 
     export: how a version becomes them; None for the sample world. words: what makes them. unreadable: reason ->
-    pictures that an earlier export could not read; None where it was killed. learned_from: a run that is not over reads
-    what is there, so that nothing is written in its place.
+    pictures that an earlier export could not read; None where it was killed. unchanged: their files are as they were
+    then. learned_from: a run that is not over reads what is there, so that nothing is written in its place.
     """
 
     folder: Path
     export: ExportConfig | None
     words: tuple[str, ...]
     unreadable: Mapping[str, int] | None = field(default_factory=dict)
+    unchanged: bool = False
     learned_from: bool = False
 
     @property
     def written(self) -> bool:
         """Return whether they are there: pictures that could not be read once may be readable now."""
-        return (self.folder / "manifest.json").is_file() and (self.unreadable == {} or self.learned_from)
+        usable = self.unreadable == {} or self.unchanged or self.learned_from
+        return (self.folder / "manifest.json").is_file() and usable
 
 
 @dataclass(frozen=True)
@@ -274,8 +276,9 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
     if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
         export = _export(services, request, key)
         unreadable = unreadable_pictures(services, export)
-        in_use = unreadable != {} and learned_from(services, export.out)
-        return PlannedData(export.out, export, tuple(export_command(export)), unreadable, in_use)
+        unchanged = bool(unreadable) and still_unreadable(services, export)
+        in_use = unreadable != {} and not unchanged and learned_from(services, export.out)
+        return PlannedData(export.out, export, tuple(export_command(export)), unreadable, unchanged, in_use)
     raise UserError("Choose the data: a frozen version, or the sample world.")
 
 

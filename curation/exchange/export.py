@@ -32,6 +32,7 @@ from curation.exchange.export_files import ExportWriter
 from curation.exchange.export_selection import ExportSelection
 from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
+from curation.exchange.unreadable import MOST_REMEMBERED
 from curation.files.home import database_url, home_folder
 from curation.versions.state_file import FrozenState
 from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
@@ -128,7 +129,9 @@ class _ExportRun:
         write_atomically(self.out / CARD, dataset_card(tally, answer))
         if self.config.version == "":
             state.path.unlink()
-        self._mark(answer | {"state": "complete"})
+        unreadable = writer.progress.unreadable
+        remembered = unreadable if len(unreadable) <= MOST_REMEMBERED else {}
+        self._mark(answer | {"unreadable": remembered, "state": "complete"})
         return {"out": str(self.out), **answer}
 
     def _share(self, state: FrozenState) -> ExportShare:
@@ -189,7 +192,7 @@ class _ExportRun:
             ) from error
         names = (entry.name for entry in out.iterdir())
         existing = sorted(name for name in names if not (is_temporary(name) or name.startswith(STATE)))
-        mark = _read_mark(out / MARK)
+        mark = read_mark(out)
         same = (mark.get("dataset"), mark.get("format")) == (dataset, self.config.format)
         if existing and not same:
             raise UserError(
@@ -203,9 +206,10 @@ class _ExportRun:
         write_atomically(self.out / MARK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _read_mark(path: Path) -> dict[str, Any]:
+def read_mark(folder: Path) -> dict[str, Any]:
+    """Return the content of an export's mark; {} where a folder has none that can be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

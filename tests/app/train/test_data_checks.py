@@ -213,6 +213,36 @@ def test_shards_without_pictures_that_could_not_be_read_are_written_again(tmp_pa
     services.engine.dispose()
 
 
+def test_shards_without_a_damaged_picture_are_used_again_until_its_file_changes(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version = frozen(services, "pending")
+    chosen: dict[str, Any] = {"caption": "descriptions"}
+    ran = planned(services, version, **chosen)[0].data[0].export
+    assert ran is not None
+    damaged = services.settings.home / "pictures" / "деталь 0.jpg"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:100])
+    export(services.engine, services.settings.home, ran)
+    plan, checks = planned(services, version, **chosen)
+    assert not plan.missing and checks["unreadable"].state == "warn"
+    assert "1 pictures could not be read when they were exported" in checks["unreadable"].found
+    assert "their files are as they were then" in checks["unreadable"].found
+    for name in ("first", "second"):
+        train_actions.queue(services, ADA, asked(version, name=name, **chosen))
+    assert data_words(services) == [], "nothing is exported again"
+    end_jobs(services)
+
+    damaged.write_bytes(content)
+    assert planned(services, version, name="third", **chosen)[0].missing, "it may be readable now"
+    damaged.write_bytes(content[:50])
+    export(services.engine, services.settings.home, ran)
+    assert not planned(services, version, name="third", **chosen)[0].missing
+    mark = ran.out / "export.json"
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"shard_images": 7}))
+    assert planned(services, version, name="third", **chosen)[0].missing, "it was made with other options"
+    services.engine.dispose()
+
+
 def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
     services = fake_services(tmp_path, StillServices)
     version = frozen(services, "pending")
@@ -220,9 +250,13 @@ def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path
     plan, _ = planned(services, version, **chosen)
     ran = plan.data[0].export
     assert ran is not None
-    for file in sorted((services.settings.home / "pictures").iterdir())[:20]:
+    files = sorted((services.settings.home / "pictures").iterdir())[:20]
+    contents = [file.read_bytes() for file in files]
+    for file in files:
         file.unlink()
     export(services.engine, services.settings.home, ran)
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
     train_actions.queue(services, ADA, asked(version, **chosen))
     assert planned(services, version, name="second", **chosen)[0].missing, "the job that writes them is waited for"
     with transaction(services.engine) as session:

@@ -21,12 +21,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from curation.exchange.annotation_files import read_file
-from curation.exchange.export import command_line, export
+from curation.exchange.export import command_line, export, read_mark
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import split_of
 from curation.exchange.formats import FORMATS, LOST, Format
 from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, import_records
 from curation.exchange.import_annotations import command_line as bring_command
+from curation.exchange.unreadable import MOST_REMEMBERED, files_unchanged
 from curation.files.image_files import plain_kind
 from curation.files.records import (
     WRITTEN_CAPTION,
@@ -41,7 +42,7 @@ from curation.versions.versions import freeze, open_version
 from db.engine import Engine, reading, transaction
 from db.models import Image as ImageRow
 from db.queries.curate_queries import edit_image, set_status
-from db.queries.data_set_queries import image_page
+from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
 from db.queries.edit_values import ImageChange
 from db.queries.lease_queries import lease_images
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
@@ -268,6 +269,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(lids: Engine, tmp_path
     with pytest.raises(UserError, match="the name of a data set, got 'pots'"):
         exported(lids, tmp_path, "odvg", "new", dataset="pots")
     assert (tmp_path / "full" / "thesis.tex").read_text() == "years" and not (tmp_path / "new").exists()
+
+
+def test_many_pictures_that_cannot_be_read_are_not_remembered_one_by_one(lids: Engine, tmp_path: Path) -> None:
+    for name, count in (("few", 2), ("many", MOST_REMEMBERED + 1)):
+        with transaction(lids) as session:
+            number = create_dataset(session, name=name).id
+            images = [NewImage(f"{n:064x}", 4, 3, str(tmp_path / f"{n}.jpg")) for n in range(count)]
+            add_images(session, dataset_id=number, images=images)
+        out, answer = exported(lids, tmp_path, "shards", name, dataset=name, unreviewed=True)
+        assert sum(answer["left_out"].values()) == count
+        remembered = read_mark(out)["unreadable"]
+        assert len(remembered) == (2 if name == "few" else 0)
+        assert files_unchanged(lids, dataset_id=number, stamps=remembered) is (name == "few")
 
 
 def test_a_picture_that_is_gone_is_counted_and_left_out(lids: Engine, tmp_path: Path) -> None:
