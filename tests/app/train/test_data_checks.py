@@ -18,6 +18,7 @@ from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import DATA, NOT_OVER, TRAIN
+from curation.data_sets.rename import rename
 from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -240,6 +241,25 @@ def test_shards_without_a_damaged_picture_are_used_again_until_its_file_changes(
     mark = ran.out / "export.json"
     mark.write_text(json.dumps(json.loads(mark.read_text()) | {"shard_images": 7}))
     assert planned(services, version, name="third", **chosen)[0].missing, "it was made with other options"
+    services.engine.dispose()
+
+
+def test_a_half_export_of_a_data_set_that_was_renamed_is_made_again(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version = frozen(services, "pending")
+    ran = planned(services, version)[0].data[0].export
+    assert ran is not None
+
+    def stop(done: int, total: int) -> None:
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        export(services.engine, services.settings.home, ran, on_progress=stop)
+    rename(services.engine, services.settings.home, dataset="boxes", name="crates")
+    plan = planned(services, version)[0]
+    assert plan.missing
+    export(services.engine, services.settings.home, tyro.cli(ExportConfig, args=list(plan.data[0].words[2:])))
+    assert not planned(services, version)[0].missing
     services.engine.dispose()
 
 
