@@ -87,7 +87,7 @@ class TrainRequest:
                 cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError("The form came damaged: reload the page.") from error
 
 
@@ -152,7 +152,7 @@ class TrainPlan:
 
 def data_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of every sample world and frozen version."""
-    drawn = [int(folder.name) for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+    drawn = [int(folder.name) for folder in _worlds(services).glob("*") if folder.name.isdecimal()]
     found = [
         (f"sample world, {count:,} pictures{'' if count in drawn else ' (drawn first)'}", f"{WORLD}:{count}")
         for count in sorted({*drawn, *WORLDS})
@@ -180,7 +180,7 @@ def zero_shot_choices(services: Services) -> list[tuple[str, str]]:
 
 
 def _drawn(services: Services) -> list[str]:
-    return [f"{WORLD}:{int(folder.name)}" for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+    return [f"{WORLD}:{int(folder.name)}" for folder in _worlds(services).glob("*") if folder.name.isdecimal()]
 
 
 def start_choices(services: Services) -> list[tuple[str, str]]:
@@ -268,7 +268,7 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
     Raises: UserError: there are no such data, or its settings cannot be used.
     """
     kind, _, key = request.data.partition(":")
-    if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
+    if kind == WORLD and key.isdecimal() and 0 < int(key) <= 10_000_000:
         proposing = request.fields.get("queries") == "proposals"
         folder = _worlds(services) / f"{int(key)}{'-proposals' * proposing}"
         words = ("-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}")
@@ -315,7 +315,7 @@ def _zero_shot(services: Services, request: TrainRequest, role: Role) -> str | N
     kind, _, key = request.zero_shot.partition(":")
     if not kind:
         return None
-    if kind == WORLD and key.isdigit():
+    if kind == WORLD and key.isdecimal():
         return f"{_worlds(services) / str(int(key))}#novel"
     place, _, split = request.zero_shot_folder.partition("#")
     if kind != FOLDER or not place:

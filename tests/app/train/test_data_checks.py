@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,6 +264,26 @@ def test_a_half_export_of_a_data_set_that_was_renamed_is_made_again(tmp_path: Pa
     export(services.engine, services.settings.home, tyro.cli(ExportConfig, args=list(plan.data[0].words[2:])))
     assert not planned(services, version)[0].missing
     services.engine.dispose()
+
+
+def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version, together = frozen(services, "pending"), threading.Barrier(6)
+
+    def queue(number: int) -> int:
+        together.wait()
+        return train_actions.queue(services, ADA, asked(version, name=f"run{number}", caption="descriptions"))
+
+    with ThreadPoolExecutor(6) as threads:
+        assert len(set(threads.map(queue, range(6)))) == 6
+    assert len(data_words(services)) == 1
+    services.engine.dispose()
+
+
+@pytest.mark.parametrize("form", [{"processes": math.inf}, {"data": "world:²"}, {"zero_shot": "world:²"}])
+def test_numbers_that_are_none_are_one_sentence(services: Services, form: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        plan_run(services, TrainRequest.read({"name": "a", "data": "world:2000", "start": "scratch"} | form), "admin")
 
 
 def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
