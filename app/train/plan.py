@@ -38,6 +38,7 @@ WORLD_PROPOSALS = 8  # boxes a picture of a sample world, where region queries s
 HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
+MOST_PRIORITY = 1_000  # earlier or later than others
 OWN_TRACKERS = ("none", "tensorboard")  # which write beside the run; others may use an account of the operator
 CAPTIONS = ("picture", "written", "descriptions")
 
@@ -220,6 +221,9 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
+    if abs(request.priority) > MOST_PRIORITY:
+        expected = f"a whole number from -{MOST_PRIORITY:,} to {MOST_PRIORITY:,}"
+        raise UserError(f"Priority: expected {expected}, got {request.priority}: correct it.")
     if alone := request.start in region_starts(services):
         if request.processes > 1:
             raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")

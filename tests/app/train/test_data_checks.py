@@ -280,7 +280,9 @@ def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_
     services.engine.dispose()
 
 
-@pytest.mark.parametrize("form", [{"processes": math.inf}, {"data": "world:²"}, {"zero_shot": "world:²"}])
+@pytest.mark.parametrize(
+    "form", [{"processes": math.inf}, {"data": "world:²"}, {"zero_shot": "world:²"}, {"priority": 2**31}]
+)
 def test_numbers_that_are_none_are_one_sentence(services: Services, form: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         plan_run(services, TrainRequest.read({"name": "a", "data": "world:2000", "start": "scratch"} | form), "admin")
