@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from db.engine import reading
 from db.queries.job_queries import job_page
 from grain.train_config import TrainConfig
 from user_errors import UserError, sentence
+
+PREPARING = threading.Lock()  # two trainings of one version do not both queue what makes its data
 
 
 def measure(services: Services, person: Person, request: TrainRequest) -> int:
@@ -66,14 +69,15 @@ def reserved_folder(config: TrainConfig) -> Iterator[None]:
 
 def _prepare(services: Services, person: Person, plan: TrainPlan) -> list[int]:
     """Return the jobs that make the data that are missing; those are queued that are not in progress."""
-    with reading(services.engine) as session:
-        jobs = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
-    making = {str(job.config.get("out")): job.id for job in jobs}
-    for each in plan.missing:
-        folder, priority = str(each.folder), plan.request.priority
-        if folder not in making:
-            new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=each.words, priority=priority)
-            making[folder] = services.jobs.submit(new)
+    with PREPARING:
+        with reading(services.engine) as session:
+            jobs = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
+        making = {str(job.config.get("out")): job.id for job in jobs}
+        for each in plan.missing:
+            folder, priority = str(each.folder), plan.request.priority
+            if folder not in making:
+                new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=each.words, priority=priority)
+                making[folder] = services.jobs.submit(new)
     return [making[str(each.folder)] for each in plan.missing]
 
 

@@ -52,7 +52,11 @@ def _unreadable_check(plan: TrainPlan) -> list[PreflightCheck]:
     found = f"{lost.total():,} pictures could not be read when they were exported ({reasons})"
     if any(each.unreadable and not each.written for each in plan.data):
         return [PreflightCheck("unreadable", "warn", f"{found}: a job tries them again first.")]
-    left = "they are left out, as a run that is not over learns from what is there: cancel it to have them tried again"
+    left = "they are left out, as their files are as they were then: put these back to have them tried again"
+    if any(each.learned_from for each in plan.data):
+        left = (
+            "they are left out, as a run that is not over learns from what is there: cancel it to have them tried again"
+        )
     return [PreflightCheck("unreadable", "warn", f"{found}: {left}.")]
 
 

@@ -17,7 +17,7 @@ from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
 from app.services import Services
 from app.train.form import config_from
-from app.train.written_data import learned_from, unreadable_pictures
+from app.train.written_data import learned_from, still_unreadable, unreadable_pictures
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.training_census import trained_statuses
@@ -38,6 +38,7 @@ WORLD_PROPOSALS = 8  # boxes a picture of a sample world, where region queries s
 HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of a version's pictures that is evaluated on
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_GPUS = 16  # of one node
+MOST_PRIORITY = 1_000  # earlier or later than others
 OWN_TRACKERS = ("none", "tensorboard")  # which write beside the run; others may use an account of the operator
 CAPTIONS = ("picture", "written", "descriptions")
 
@@ -87,7 +88,7 @@ class TrainRequest:
                 cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError("The form came damaged: reload the page.") from error
 
 
@@ -96,20 +97,22 @@ class PlannedData:
     """Data of a training.
 
     export: how a version becomes them; None for the sample world. words: what makes them. unreadable: reason ->
-    pictures that an earlier export could not read; None where it was killed. learned_from: a run that is not over reads
-    what is there, so that nothing is written in its place.
+    pictures that an earlier export could not read; None where it was killed. unchanged: their files are as they were
+    then. learned_from: a run that is not over reads what is there, so that nothing is written in its place.
     """
 
     folder: Path
     export: ExportConfig | None
     words: tuple[str, ...]
     unreadable: Mapping[str, int] | None = field(default_factory=dict)
+    unchanged: bool = False
     learned_from: bool = False
 
     @property
     def written(self) -> bool:
         """Return whether they are there: pictures that could not be read once may be readable now."""
-        return (self.folder / "manifest.json").is_file() and (self.unreadable == {} or self.learned_from)
+        usable = self.unreadable == {} or self.unchanged or self.learned_from
+        return (self.folder / "manifest.json").is_file() and usable
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class TrainPlan:
 
 def data_choices(services: Services) -> list[tuple[str, str]]:
     """Return the label and the key of every sample world and frozen version."""
-    drawn = [int(folder.name) for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+    drawn = [int(folder.name) for folder in _worlds(services).glob("*") if folder.name.isdecimal()]
     found = [
         (f"sample world, {count:,} pictures{'' if count in drawn else ' (drawn first)'}", f"{WORLD}:{count}")
         for count in sorted({*drawn, *WORLDS})
@@ -178,7 +181,7 @@ def zero_shot_choices(services: Services) -> list[tuple[str, str]]:
 
 
 def _drawn(services: Services) -> list[str]:
-    return [f"{WORLD}:{int(folder.name)}" for folder in _worlds(services).glob("*") if folder.name.isdigit()]
+    return [f"{WORLD}:{int(folder.name)}" for folder in _worlds(services).glob("*") if folder.name.isdecimal()]
 
 
 def start_choices(services: Services) -> list[tuple[str, str]]:
@@ -218,6 +221,9 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     least, most = _gpus(services, request.where)
     if not least <= request.processes <= most:
         raise UserError(f"{request.processes} GPUs cannot be had at {request.where}: take {least} to {most}.")
+    if abs(request.priority) > MOST_PRIORITY:
+        expected = f"a whole number from -{MOST_PRIORITY:,} to {MOST_PRIORITY:,}"
+        raise UserError(f"Priority: expected {expected}, got {request.priority}: correct it.")
     if alone := request.start in region_starts(services):
         if request.processes > 1:
             raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")
@@ -266,7 +272,7 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
     Raises: UserError: there are no such data, or its settings cannot be used.
     """
     kind, _, key = request.data.partition(":")
-    if kind == WORLD and key.isdigit() and 0 < int(key) <= 10_000_000:
+    if kind == WORLD and key.isdecimal() and 0 < int(key) <= 10_000_000:
         proposing = request.fields.get("queries") == "proposals"
         folder = _worlds(services) / f"{int(key)}{'-proposals' * proposing}"
         words = ("-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}")
@@ -274,8 +280,9 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
     if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
         export = _export(services, request, key)
         unreadable = unreadable_pictures(services, export)
-        in_use = unreadable != {} and learned_from(services, export.out)
-        return PlannedData(export.out, export, tuple(export_command(export)), unreadable, in_use)
+        unchanged = bool(unreadable) and still_unreadable(services, export)
+        in_use = unreadable != {} and not unchanged and learned_from(services, export.out)
+        return PlannedData(export.out, export, tuple(export_command(export)), unreadable, unchanged, in_use)
     raise UserError("Choose the data: a frozen version, or the sample world.")
 
 
@@ -312,7 +319,7 @@ def _zero_shot(services: Services, request: TrainRequest, role: Role) -> str | N
     kind, _, key = request.zero_shot.partition(":")
     if not kind:
         return None
-    if kind == WORLD and key.isdigit():
+    if kind == WORLD and key.isdecimal():
         return f"{_worlds(services) / str(int(key))}#novel"
     place, _, split = request.zero_shot_folder.partition("#")
     if kind != FOLDER or not place:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from app.services import Services
 from app.train.run_jobs import DATA, DRY, IN_PROGRESS, NOT_OVER, TRAIN
-from curation.exchange.export import MARK
+from curation.exchange.export import read_mark
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import ExportSelection
+from curation.exchange.unreadable import files_unchanged
 from curation.versions.state_file import peek_state
-from curation.versions.versions import read_version, version_path
+from curation.versions.versions import dataset_of_version, read_version, version_path
 from db.engine import reading
 from db.queries.job_queries import job_page
 from grain.train_config import mixed_folders
@@ -24,7 +24,7 @@ def unreadable_pictures(services: Services, export: ExportConfig) -> Counter[str
 
     Raises: UserError: the version's file is gone or damaged.
     """
-    mark = _mark_of(export.out)
+    mark = read_mark(export.out)
     if mark.get("state") == "writing":
         return None
     left_out = Counter({str(reason): int(count) for reason, count in dict(mark.get("left_out") or {}).items()})
@@ -32,6 +32,18 @@ def unreadable_pictures(services: Services, export: ExportConfig) -> Counter[str
     if left_out and peek_state(version_path(home, export.version))[0].concepts:  # others leave nothing else out
         left_out -= ExportSelection(read_version(home, export.version), export, services.engine).not_settled()
     return left_out
+
+
+def still_unreadable(services: Services, export: ExportConfig) -> bool:
+    """Return whether an export of the same options is complete but for pictures whose files did not change since.
+
+    Raises: UserError: the version is no data set's.
+    """
+    mark = read_mark(export.out)
+    if mark != mark | export.options() | {"state_sha256": export.version, "state": "complete"}:
+        return False
+    dataset = dataset_of_version(services.engine, sha256=export.version)
+    return files_unchanged(services.engine, dataset_id=dataset.id, stamps=dict(mark.get("unreadable") or {}))
 
 
 def learned_from(services: Services, folder: Path) -> bool:
@@ -47,10 +59,3 @@ def learned_from(services: Services, folder: Path) -> bool:
 
 def _folders_of(train: dict[str, Any]) -> list[Path]:
     return [Path(train["data"]), *(mixed for mixed, _ in mixed_folders(train.get("mix") or ()))]
-
-
-def _mark_of(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}

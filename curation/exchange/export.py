@@ -32,6 +32,7 @@ from curation.exchange.export_files import ExportWriter
 from curation.exchange.export_selection import ExportSelection
 from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
+from curation.exchange.unreadable import MOST_REMEMBERED
 from curation.files.home import database_url, home_folder
 from curation.versions.state_file import FrozenState
 from curation.versions.versions import check_statuses, dataset_of_version, open_version, write_current_state
@@ -128,7 +129,9 @@ class _ExportRun:
         write_atomically(self.out / CARD, dataset_card(tally, answer))
         if self.config.version == "":
             state.path.unlink()
-        self._mark(answer | {"state": "complete"})
+        unreadable = writer.progress.unreadable
+        remembered = unreadable if len(unreadable) <= MOST_REMEMBERED else {}
+        self._mark(answer | {"unreadable": remembered, "state": "complete"})
         return {"out": str(self.out), **answer}
 
     def _share(self, state: FrozenState) -> ExportShare:
@@ -142,14 +145,14 @@ class _ExportRun:
             state = open_version(self.engine, self.home, dataset=config.dataset, version=config.version)
             check_statuses(state, config.statuses, version=config.version)
             self.dataset = dataset_of_version(self.engine, sha256=state.sha256, dataset=config.dataset)
-            self._prepare_folder(self.dataset.name)
+            self._prepare_folder(state.sha256)
             return state
         with reading(self.engine) as session:
             dataset = get_dataset(session, name=config.dataset)
         if dataset is None:
             raise UserError(f"expected the name of a data set, got {config.dataset!r}, which none has: correct it")
         self.dataset = dataset
-        self._prepare_folder(dataset.name)
+        self._prepare_folder()
         return write_current_state(self.out / STATE, self.engine, dataset, statuses=config.statuses)
 
     def _classes(self, selection: ExportSelection, tally: ClassTally) -> Classes:
@@ -172,9 +175,9 @@ class _ExportRun:
         with reading(self.engine) as session:
             return find_audit(session, dataset=self.dataset, audit=self.config.audit_run).key["recipe"]
 
-    def _prepare_folder(self, dataset: str) -> None:
-        """Make the folder, or check that it holds an earlier export of the same data set and format."""
-        out = self.out
+    def _prepare_folder(self, sha256: str = "") -> None:
+        """Make the folder, or check that what it holds may be replaced. sha256: of the version that is exported."""
+        out, dataset = self.out, self.dataset.name
         if out.exists() and not out.is_dir():
             raise UserError(f"expected a folder for --out, got the file {out}: choose another")
         try:
@@ -189,23 +192,31 @@ class _ExportRun:
             ) from error
         names = (entry.name for entry in out.iterdir())
         existing = sorted(name for name in names if not (is_temporary(name) or name.startswith(STATE)))
-        mark = _read_mark(out / MARK)
-        same = (mark.get("dataset"), mark.get("format")) == (dataset, self.config.format)
-        if existing and not same:
+        if existing and not self._may_replace(read_mark(out), sha256):
             raise UserError(
                 f"expected a new or empty folder, or an earlier export of {dataset!r} as {self.config.format}, but "
                 f"{out} holds {existing[0]!r}: choose another --out"
             )
         clean_leftovers(out)  # of an export that was killed
-        self._mark({"dataset": dataset, "format": self.config.format, "state": "writing"})
+        self._mark({"dataset": dataset, "format": self.config.format, "state_sha256": sha256, "state": "writing"})
+
+    def _may_replace(self, mark: dict[str, Any], sha256: str) -> bool:
+        """Tell whether a mark is of this data set or version, or of a half export by a name that no data set has."""
+        if mark.get("format") != self.config.format:
+            return False
+        if mark.get("dataset") == self.dataset.name or (sha256 and mark.get("state_sha256") == sha256):
+            return True
+        with reading(self.engine) as session:
+            return mark.get("state") == "writing" and get_dataset(session, name=str(mark.get("dataset"))) is None
 
     def _mark(self, content: dict[str, Any]) -> None:
         write_atomically(self.out / MARK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _read_mark(path: Path) -> dict[str, Any]:
+def read_mark(folder: Path) -> dict[str, Any]:
+    """Return the content of an export's mark; {} where a folder has none that can be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

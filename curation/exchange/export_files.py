@@ -22,6 +22,7 @@ from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import ROWS, SPLITS, ExportSelection, Split, split_for
 from curation.exchange.formats import MAIN_FILE
 from curation.exchange.shards import to_sample
+from curation.exchange.unreadable import file_stamp
 from curation.files.image_files import JPEG, PictureFile, PictureFileReader
 from curation.files.records import PictureRecord, captions_in
 from db.engine import Engine, reading
@@ -40,11 +41,13 @@ ONLY_JPEG = ("shards", "voc")  # formats whose readers look for nothing else
 class ExportProgress:
     """The progress of an export.
 
-    left_out: reason -> pictures that cannot be read. encoded: pictures that were re-encoded.
+    left_out: reason -> pictures that cannot be read. unreadable: sha256 of each -> the stamp of its file before the
+    try. encoded: pictures that were re-encoded.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, str] = field(default_factory=dict)
     encoded: int = 0
 
 
@@ -91,11 +94,12 @@ class ExportWriter:
     ) -> Iterator[tuple[PictureRecord, PictureFile]]:
         """Yield each record with its picture; unreadable ones are counted and skipped."""
         with PictureFileReader(kinds=(JPEG,) if self.config.format in ONLY_JPEG else None) as originals:
-            by_id: dict[int, PictureRecord] = {}
+            by_id: dict[int, tuple[PictureRecord, str]] = {}
             for image, prepared in originals.prepared(self._rows(records, by_id)):
-                record = by_id.pop(image.id)
+                record, stamp = by_id.pop(image.id)
                 if isinstance(prepared, str):
                     self.progress.left_out[prepared] += 1
+                    self.progress.unreadable[record.sha256] = stamp
                     self.missing.add(record.id)
                     self.tally.leave_out(record)
                 else:
@@ -106,7 +110,7 @@ class ExportWriter:
                     yield record, prepared
                 self.on_progress(self.progress.pictures.total() + self.progress.left_out.total(), self.total)
 
-    def _rows(self, records: Iterable[PictureRecord], by_id: dict[int, PictureRecord]) -> Iterator[Image]:
+    def _rows(self, records: Iterable[PictureRecord], by_id: dict[int, tuple[PictureRecord, str]]) -> Iterator[Image]:
         for some in batches(records, ROWS):
             with reading(self.engine) as session:
                 found = find_images(session, dataset_id=self.dataset_id, sha256s=[record.sha256 for record in some])
@@ -114,7 +118,7 @@ class ExportWriter:
                 image = found.get(record.sha256) or Image(
                     id=-record.id, dataset_id=0, sha256=record.sha256, width=1, height=1, location=""
                 )
-                by_id[image.id] = record
+                by_id[image.id] = (record, file_stamp(image.location))
                 yield image
 
     @property

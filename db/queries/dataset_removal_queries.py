@@ -11,7 +11,7 @@ from sqlalchemy import ForeignKey, Select, Table, delete, func, or_, text, updat
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, SQLModel, col, select
 
-from db.models import Dataset, Image, Job, RegionRow, RegionTag
+from db.models import Dataset, DatasetVersion, Image, Job, RegionRow, RegionTag
 from db.queries.bulk import IN_LIST
 from db.queries.data_set_queries import get_dataset, lies_below
 from db.queries.job_queries import rename_in_jobs
@@ -136,9 +136,15 @@ def check_new_name(session: Session, *, name: str) -> None:
 
 
 def jobs_of_dataset(session: Session, *, name: str) -> list[Job]:
-    """Return the jobs that are not over and whose settings name a data set, anywhere in them."""
+    """Return the jobs that are not over and whose settings name a data set, or whose command one of its versions."""
+    of_dataset = col(DatasetVersion.dataset_id).in_(select(Dataset.id).where(Dataset.name == name))
+    sha256s = session.exec(select(DatasetVersion.sha256).where(of_dataset)).all()
     asked = select_rows(Job).where(col(Job.state).in_(UNFINISHED)).order_by(col(Job.id))
-    return [job for job in session.execute(asked).scalars() if name in _texts(job.config)]
+    return [
+        job
+        for job in session.execute(asked).scalars()
+        if name in _texts(job.config) or any(sha256 in word for word in job.argv for sha256 in sha256s)
+    ]
 
 
 def trainings_of_versions(session: Session, *, sha256s: Collection[str]) -> list[Job]:

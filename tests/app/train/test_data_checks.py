@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import DATA, NOT_OVER, TRAIN
+from curation.data_sets.rename import rename
 from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -213,6 +217,77 @@ def test_shards_without_pictures_that_could_not_be_read_are_written_again(tmp_pa
     services.engine.dispose()
 
 
+def test_shards_without_a_damaged_picture_are_used_again_until_its_file_changes(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version = frozen(services, "pending")
+    chosen: dict[str, Any] = {"caption": "descriptions"}
+    ran = planned(services, version, **chosen)[0].data[0].export
+    assert ran is not None
+    damaged = services.settings.home / "pictures" / "деталь 0.jpg"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:100])
+    export(services.engine, services.settings.home, ran)
+    plan, checks = planned(services, version, **chosen)
+    assert not plan.missing and checks["unreadable"].state == "warn"
+    assert "1 pictures could not be read when they were exported" in checks["unreadable"].found
+    assert "their files are as they were then" in checks["unreadable"].found
+    for name in ("first", "second"):
+        train_actions.queue(services, ADA, asked(version, name=name, **chosen))
+    assert data_words(services) == [], "nothing is exported again"
+    end_jobs(services)
+
+    damaged.write_bytes(content)
+    assert planned(services, version, name="third", **chosen)[0].missing, "it may be readable now"
+    damaged.write_bytes(content[:50])
+    export(services.engine, services.settings.home, ran)
+    assert not planned(services, version, name="third", **chosen)[0].missing
+    mark = ran.out / "export.json"
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"shard_images": 7}))
+    assert planned(services, version, name="third", **chosen)[0].missing, "it was made with other options"
+    services.engine.dispose()
+
+
+def test_a_half_export_of_a_data_set_that_was_renamed_is_made_again(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version = frozen(services, "pending")
+    ran = planned(services, version)[0].data[0].export
+    assert ran is not None
+
+    def stop(done: int, total: int) -> None:
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        export(services.engine, services.settings.home, ran, on_progress=stop)
+    rename(services.engine, services.settings.home, dataset="boxes", name="crates")
+    plan = planned(services, version)[0]
+    assert plan.missing
+    export(services.engine, services.settings.home, tyro.cli(ExportConfig, args=list(plan.data[0].words[2:])))
+    assert not planned(services, version)[0].missing
+    services.engine.dispose()
+
+
+def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    version, together = frozen(services, "pending"), threading.Barrier(6)
+
+    def queue(number: int) -> int:
+        together.wait()
+        return train_actions.queue(services, ADA, asked(version, name=f"run{number}", caption="descriptions"))
+
+    with ThreadPoolExecutor(6) as threads:
+        assert len(set(threads.map(queue, range(6)))) == 6
+    assert len(data_words(services)) == 1
+    services.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "form", [{"processes": math.inf}, {"data": "world:²"}, {"zero_shot": "world:²"}, {"priority": 2**31}]
+)
+def test_numbers_that_are_none_are_one_sentence(services: Services, form: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        plan_run(services, TrainRequest.read({"name": "a", "data": "world:2000", "start": "scratch"} | form), "admin")
+
+
 def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
     services = fake_services(tmp_path, StillServices)
     version = frozen(services, "pending")
@@ -220,9 +295,13 @@ def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path
     plan, _ = planned(services, version, **chosen)
     ran = plan.data[0].export
     assert ran is not None
-    for file in sorted((services.settings.home / "pictures").iterdir())[:20]:
+    files = sorted((services.settings.home / "pictures").iterdir())[:20]
+    contents = [file.read_bytes() for file in files]
+    for file in files:
         file.unlink()
     export(services.engine, services.settings.home, ran)
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
     train_actions.queue(services, ADA, asked(version, **chosen))
     assert planned(services, version, name="second", **chosen)[0].missing, "the job that writes them is waited for"
     with transaction(services.engine) as session:

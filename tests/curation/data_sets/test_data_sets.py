@@ -16,6 +16,7 @@ from curation.data_sets.delete import DeleteConfig, delete
 from curation.data_sets.delete import main as delete_main
 from curation.data_sets.dependents import dependents_of
 from curation.data_sets.rename import rename
+from curation.exchange.export import command_line as export_words
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.ingest.ingest import thumbnail_path
@@ -32,6 +33,7 @@ from db.queries.label_studio_queries import TaskState, set_tasks
 from db.queries.region_index_queries import count_by_status, index_regions
 from db.queries.review_queries import add_tag, save_filter
 from db.queries.run_queries import start_run
+from db.queries.version_queries import list_versions
 from db.queries.wide_act_queries import start_import
 from tests.support.curated import curated
 from user_errors import UserError
@@ -158,6 +160,31 @@ def test_a_job_that_needs_it_refuses_both(lids: Engine, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"job {job} \(train\) is queued"):
             act()
     assert delete(lids, tmp_path, dataset="lids", own_job=job)["dataset"] == 1
+
+
+def test_an_export_of_its_version_that_waits_refuses_both_and_one_that_is_over_does_not(
+    lids: Engine, tmp_path: Path
+) -> None:
+    words = export_words(ExportConfig("shards", tmp_path / "shards" / "of lids", version=version_sha256(lids, "lids")))
+    with transaction(lids) as session:
+        job = enqueue_job(session, kind="data", owner="ana", config={"out": "x"}, argv=["python", *words]).id
+    for act in (
+        lambda: delete(lids, tmp_path, dataset="lids"),
+        lambda: rename(lids, tmp_path, dataset="lids", name="n"),
+    ):
+        with pytest.raises(UserError, match=rf"job {job} \(data\) is queued"):
+            act()
+    assert delete(lids, tmp_path, dataset="pots")["dataset"] == 1
+    with transaction(lids) as session:
+        request_cancel(session, job_id=job)
+    assert delete(lids, tmp_path, dataset="lids")["dataset"] == 1
+
+
+def version_sha256(engine: Engine, dataset: str) -> str:
+    with reading(engine) as session:
+        found = get_dataset(session, name=dataset)
+        assert found is not None
+        return list_versions(session, dataset_id=found.id)[0].sha256
 
 
 def test_a_renamed_data_set_keeps_its_versions_exports_and_judge(lids: Engine, tmp_path: Path) -> None:

@@ -20,13 +20,15 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from curation.data_sets.rename import rename
 from curation.exchange.annotation_files import read_file
-from curation.exchange.export import command_line, export
+from curation.exchange.export import command_line, export, read_mark
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_selection import split_of
 from curation.exchange.formats import FORMATS, LOST, Format
 from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, import_records
 from curation.exchange.import_annotations import command_line as bring_command
+from curation.exchange.unreadable import MOST_REMEMBERED, files_unchanged
 from curation.files.image_files import plain_kind
 from curation.files.records import (
     WRITTEN_CAPTION,
@@ -41,7 +43,7 @@ from curation.versions.versions import freeze, open_version
 from db.engine import Engine, reading, transaction
 from db.models import Image as ImageRow
 from db.queries.curate_queries import edit_image, set_status
-from db.queries.data_set_queries import image_page
+from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
 from db.queries.edit_values import ImageChange
 from db.queries.lease_queries import lease_images
 from db.queries.stage_result_queries import NewStageResult, save_stage_result
@@ -268,6 +270,53 @@ def test_a_folder_that_holds_something_else_is_left_alone(lids: Engine, tmp_path
     with pytest.raises(UserError, match="the name of a data set, got 'pots'"):
         exported(lids, tmp_path, "odvg", "new", dataset="pots")
     assert (tmp_path / "full" / "thesis.tex").read_text() == "years" and not (tmp_path / "new").exists()
+
+
+def test_a_half_export_of_a_data_set_of_another_name_by_now_is_replaced_and_a_finished_one_is_not(
+    lids: Engine, tmp_path: Path
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise RuntimeError("stopped")
+
+    for folder, name in (("half", "lids"), ("theirs", "cups")):
+        if name == "cups":
+            curated(lids, tmp_path / "pictures", name=name)
+        with pytest.raises(RuntimeError, match="stopped"):
+            export(lids, tmp_path, ExportConfig("coco", tmp_path / folder, dataset=name), on_progress=stop)
+    exported(lids, tmp_path, "coco", "finished")
+    before = files_of(tmp_path / "finished")
+    rename(lids, tmp_path, dataset="lids", name="pots")
+    out, answer = exported(lids, tmp_path, "coco", "half", dataset="pots")
+    assert answer["dataset"] == "pots" and (out / "annotations.json").is_file()
+    for out_name in ("finished", "theirs"):
+        with pytest.raises(UserError, match="earlier export of 'pots' as coco"):
+            exported(lids, tmp_path, "coco", out_name, dataset="pots")
+    with pytest.raises(UserError, match="earlier export of 'pots' as odvg"):
+        exported(lids, tmp_path, "odvg", "half", dataset="pots")
+    assert files_of(tmp_path / "finished") == before
+
+
+def test_a_finished_export_of_a_version_is_made_again_under_the_data_sets_new_name(
+    lids: Engine, tmp_path: Path
+) -> None:
+    sha256 = freeze(lids, tmp_path, dataset="lids", name="first", who="ana").sha256
+    exported(lids, tmp_path, "shards", version=sha256, dataset="")
+    rename(lids, tmp_path, dataset="lids", name="pots")
+    _, answer = exported(lids, tmp_path, "shards", version=sha256, dataset="")
+    assert answer["dataset"] == "pots"
+
+
+def test_many_pictures_that_cannot_be_read_are_not_remembered_one_by_one(lids: Engine, tmp_path: Path) -> None:
+    for name, count in (("few", 2), ("many", MOST_REMEMBERED + 1)):
+        with transaction(lids) as session:
+            number = create_dataset(session, name=name).id
+            images = [NewImage(f"{n:064x}", 4, 3, str(tmp_path / f"{n}.jpg")) for n in range(count)]
+            add_images(session, dataset_id=number, images=images)
+        out, answer = exported(lids, tmp_path, "shards", name, dataset=name, unreviewed=True)
+        assert sum(answer["left_out"].values()) == count
+        remembered = read_mark(out)["unreadable"]
+        assert len(remembered) == (2 if name == "few" else 0)
+        assert files_unchanged(lids, dataset_id=number, stamps=remembered) is (name == "few")
 
 
 def test_a_picture_that_is_gone_is_counted_and_left_out(lids: Engine, tmp_path: Path) -> None:
