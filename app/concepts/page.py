@@ -55,12 +55,13 @@ MOST_NAME = 60  # characters of a stated name in a link
 class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
-    version: of the classes that the form is of. shown: what filled it, or was saved from it. message: about the last
-    edit. turn: grows, so that every answer is another one.
+    dataset, version: of the classes that the form is of. shown: what filled it, or was saved from it. message: about
+    the last edit. turn: grows, so that every answer is another one.
     """
 
     step: str = ""
     after: int = 0
+    dataset: str = ""
     version: int = 0
     shown: ClassForm = field(default_factory=ClassForm)
     message: str = ""
@@ -86,8 +87,13 @@ class ConceptsPage:
             ConceptsPlace(step if step in STEPS else ""),
         ]
 
-    def enter(self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
-        """Enter a set or a step, and fill its fields. Returns ConceptsOutputs, ConceptsFields."""
+    def enter(
+        self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request, *typed: str | None
+    ) -> list[Any]:
+        """Enter a set or a step, and fill its fields. Returns ConceptsOutputs, ConceptsFields.
+
+        typed: what the form of the classes holds; where it is of this set and not saved, it stays as it is.
+        """
         from app.concepts.actions import class_form, exported_versions, first_open, steps_of, training_names
 
         now = self._status(dataset)
@@ -96,15 +102,18 @@ class ConceptsPage:
                 *self._outputs(place, None, name, person=person_of(request)),
                 *(gr.skip() for _ in ConceptsFields._fields),
             ]
-        step, form = place.step or first_open(steps_of(self.services, now)), class_form(now)
-        place = replace(place, step=step, version=_version_of(now), shown=form)
+        place = replace(place, step=place.step or first_open(steps_of(self.services, now)))
+        filled = {each: gr.skip() for each in ClassForm._fields}
+        if place.dataset != now.dataset or _class_form(*typed) == place.shown:
+            place = replace(place, dataset=now.dataset, version=_version_of(now), shown=class_form(now))
+            filled = place.shown._asdict()
         training = training_names(self.services, now.dataset)
         usable = [(each.name, each.name) for each in self.services.registry.usable()]
         versions = [one.version.name for one in exported_versions(self.services, now)]
         fields = ConceptsFields(
             training=gr.Dropdown(choices=training, value=training[0][1] if training else None),
             checkpoint=gr.Dropdown(choices=[NO_EMBEDDINGS, *usable]),
-            **form._asdict(),
+            **filled,
             version=gr.Dropdown(choices=versions, value=versions[0] if versions else None),
             evaluated=gr.Dropdown(choices=usable, value=usable[0][1] if usable else None),
         )
@@ -115,12 +124,19 @@ class ConceptsPage:
         return self.enter(ConceptsPlace(), dataset, name, request)
 
     def go(
-        self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request, event: gr.EventData
+        self,
+        place: ConceptsPlace,
+        dataset: str | None,
+        name: str,
+        request: gr.Request,
+        event: gr.EventData,
+        *typed: str | None,
     ) -> list[Any]:
         """Enter the step that was pressed. Returns ConceptsOutputs, ConceptsFields."""
         ask = event.ask if isinstance(event.ask, Mapping) else {}
         step = str(ask.get("step", ""))
-        return self.enter(ConceptsPlace(step if step in STEPS else "", turn=place.turn), dataset, name, request)
+        place = replace(place, step=step if step in STEPS else "", after=0, message="")
+        return self.enter(place, dataset, name, request, *typed)
 
     def show(self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
         """Show the same place again. Returns ConceptsOutputs."""
@@ -183,7 +199,8 @@ class ConceptsPage:
         if beside:
             return [gr.skip(), gr.skip(), gr.skip(), beside_question(beside), show_choice()]
         names = list(dict.fromkeys([*set_names(self.services), name]))
-        return [gr.Dropdown(choices=names, value=name), ConceptsPlace(), self._jobs(name), "", hide_choice()]
+        place = gr.skip() if name == dataset else ConceptsPlace()
+        return [gr.Dropdown(choices=names, value=name), place, self._jobs(name), "", hide_choice()]
 
     def compare(
         self,
@@ -244,7 +261,7 @@ class ConceptsPage:
         person, now = person_of(request), self._status(dataset)
         if now is None:
             return self._outputs(place, None, name, person=person)
-        typed, editor = ClassForm(classes or "", licence or "", use or ""), person.name
+        typed, editor = _class_form(classes, licence, use), person.name
         try:
             editor = editor_name(self.services, person, name or "")
             version = save_class_form(self.services, now, place.version, shown=place.shown, typed=typed, who=editor)
@@ -258,7 +275,13 @@ class ConceptsPage:
         return self._outputs(place, now, name, person=person)
 
     def freeze(
-        self, place: ConceptsPlace, dataset: str | None, name: str, version: str, request: gr.Request
+        self,
+        place: ConceptsPlace,
+        dataset: str | None,
+        name: str,
+        version: str,
+        request: gr.Request,
+        *typed: str | None,
     ) -> list[Any]:
         """Freeze a version, and queue the job that writes its shards. Returns ConceptsOutputs, ConceptsFields."""
         from app.concepts.actions import freeze_and_export
@@ -267,7 +290,7 @@ class ConceptsPage:
             freeze_and_export(self.services, dataset or "", version or "", who=person_of(request).name)
         except UserError as error:
             warn(error)
-        return self.enter(place, dataset, name, request)
+        return self.enter(place, dataset, name, request, *typed)
 
     def evaluate(self, dataset: str | None, version: str | None, checkpoint: str | None, request: gr.Request) -> Any:
         """Queue an evaluation. Returns jobs."""
@@ -359,6 +382,11 @@ def _version_of(now: ConceptSetStatus | None) -> int:
     return now.concept.version if now and now.concept else 0
 
 
+def _class_form(*typed: str | None) -> ClassForm:
+    """Return what is in the form's fields; Gradio sends an empty one as None."""
+    return ClassForm(*(each or "" for each in typed))
+
+
 def build(app: gr.Blocks, services: Services) -> None:
     """Lay the page out inside the current Blocks and wire its events."""
     _wire(app, ConceptsPage(services), lay_out(ConceptsPlace(), signs_in=services.people.required))
@@ -368,24 +396,25 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: ConceptsComponents) -> None
     outputs, fields, jobs = parts.outputs.flat(), parts.fields, parts.outputs.jobs
     entered = [*outputs, *fields]
     here = [parts.outputs.place, parts.dataset, parts.name]
+    typed = [fields.classes, fields.licence, fields.use]
     app.load(page.open, None, [parts.dataset, parts.name, parts.outputs.place], **LIGHT).then(
         page.enter, here, entered, **TURNS
     )
     parts.dataset.input(page.choose, [parts.dataset, parts.name], entered, **TURNS)
     for stated in (parts.name.submit, parts.name.blur):
         stated(page.show, here, outputs, **TURNS)
-    parts.outputs.steps.click(page.go, here, entered, **(TURNS | QUEUE_ALL))
+    parts.outputs.steps.click(page.go, [*here, *typed], entered, **(TURNS | QUEUE_ALL))
     parts.outputs.work.click(page.ask, here, outputs, **(TURNS | QUEUE_ALL))
     one_at_a_time(parts.outputs.work.submit(page.ask, here, outputs, **(TURNS | QUEUE_ALL)))
     imported = [parts.dataset, parts.outputs.place, jobs, parts.import_note, parts.beside]
     parts.start_import.click(
         page.import_pictures, [parts.source, parts.new_name, parts.dataset, parts.beside], imported, **LIGHT
-    ).success(page.enter, here, entered, **TURNS)
+    ).success(page.enter, [*here, *typed], entered, **TURNS)
     rules = [fields.training, parts.shards, parts.distance, parts.nearest, fields.checkpoint]
     parts.compare.click(page.compare, [parts.dataset, *rules], jobs, **LIGHT)
     parts.duplicates.click(page.find_duplicates, [parts.dataset, parts.distance], jobs, **LIGHT)
-    parts.save.click(page.save, [*here, fields.classes, fields.licence, fields.use], outputs, **TURNS)
-    parts.freeze.click(page.freeze, [*here, parts.version_name], entered, **TURNS)
+    parts.save.click(page.save, [*here, *typed], outputs, **TURNS)
+    parts.freeze.click(page.freeze, [*here, parts.version_name, *typed], entered, **TURNS)
     parts.evaluate.click(page.evaluate, [parts.dataset, fields.version, fields.evaluated], jobs, **LIGHT)
     jobs.click(page.control_job, parts.dataset, jobs, **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, [parts.dataset, jobs], jobs, **LIGHT)

@@ -1,9 +1,10 @@
 // What people type into fields of the class keeps-draft, kept in the browser: after a reload, a crash of the tab, or a
 // restart of the app or the machine it is offered again. The tab's own comes first, then what was typed last.
-const FIELDS = ".keeps-draft textarea", stores = [sessionStorage, localStorage], offered = new Set();
+const FIELDS = ".keeps-draft textarea", stores = [sessionStorage, localStorage], offered = new Set(), keys = new Map();
 
 function keyOf(area) {
-  const field = area.closest(".keeps-draft"), chosen = new URLSearchParams(location.search).get("dataset") ?? "";
+  const field = area.closest(".keeps-draft"), query = new URLSearchParams(location.search);
+  const chosen = query.get("set") ?? query.get("dataset") ?? ""; // a page of sets names its own
   return ["grain.draft", location.pathname, field.id, field.matches(".of-dataset") ? chosen : ""].join(" ");
 }
 function onStores(act) {
@@ -26,6 +27,12 @@ function keep({ target }) {
 function offerDrafts() {
   for (const area of document.querySelectorAll(FIELDS)) {
     const key = keyOf(area), text = onStores((store) => store.getItem(key));
+    const field = area.closest(".keeps-draft"), before = keys.get(field.id);
+    if (before !== key) { // another data set was chosen: what is typed for the one before is one of its drafts again
+      keys.set(field.id, key);
+      offered.delete(before);
+      field.querySelector(".draft")?.remove();
+    }
     if (offered.has(key) || !text || text === area.value) continue;
     offered.add(key);
     offerDraft(area, text, key);

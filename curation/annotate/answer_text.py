@@ -34,8 +34,38 @@ _REFUSES = (
     r"|(?:there (?:is|are|was|were) )?no (?:image|picture|photo|photograph|attachment)s?"
     r"(?: (?:is|was|were|are|has been|have been))? (?:provided|attached|uploaded|shared|given|included|received)\b"
 )
-REFUSAL = re.compile(rf"{_LEAD}(?:{_REFUSES})", re.IGNORECASE)
-APOLOGY = re.compile(_SORRY, re.IGNORECASE)
+_SORRY_ABROAD = (  # a clause of the writer's: words of a sign that says sorry are no clause
+    r"(?:je suis|nous sommes)(?: \w+)? désolée?s?(?:[,.;!]| mais\b|$)|désolée?, |lamento (?:no|que)\b"
+    r"|lo siento(?: mucho)?(?:[,.;!]| pero\b|$)|es tut mir(?: \w+)? leid(?:[,.;!]| aber\b|$)|tut mir leid, "
+    r"|entschuldigung, (?:aber|ich)\b|mi dispiace(?:[,.;!]| ma\b|$)"
+    r"|(?:sinto|lamento) muito(?:[,.;!]| mas\b|$)|(?:me )?desculpe, (?:mas|não|eu)\b"
+    r"|(?:很|非常)?(?:抱歉|对不起|對不起)(?:[,，。！!我]|$)"
+    r"|申し訳(?:ありません|ございません|ない(?:です)?が)|(?:すみません|ごめんなさい)(?:が|[、。]|$)"
+)
+_REFUSES_ABROAD = (
+    r"je ne (?:peux|puis) pas (?:(?:vous|t'|y|en) ?)*(?:aider|répondre|continuer|traiter"
+    r"|(?:voir|analyser|décrire|accéder à|ouvrir) (?:(?:l'|la |une |des |d'|cette |votre |aucune )(?:image|photo)))"
+    r"|je ne vois (?:pas d'|aucune )(?:image|photo)"
+    r"|no puedo (?:ayudar|asistir|responder|cumplir|continuar"
+    r"|(?:ver|analizar|describir|abrir|acceder a) (?:(?:la|una|esta|tu|su|ninguna) )?(?:imagen|foto))"
+    r"|no veo ninguna (?:imagen|foto)"
+    r"|(?:ich kann|kann ich) (?:(?:ihnen|dir|dabei|damit|hierbei|leider|das|diese \w+) )*nicht (?:\w+ )?"
+    r"(?:helfen|beantworten|erfüllen)"
+    r"|ich kann (?:leider )?(?:das|dieses|dein|ihr|kein) (?:bild|foto) (?:leider )?(?:nicht )?"
+    r"(?:sehen|ansehen|öffnen|analysieren|beschreiben|erkennen)|ich sehe (?:leider )?kein (?:bild|foto)"
+    r"|non posso (?:aiutar|assister|risponder|continuar"
+    r"|(?:vedere|analizzare|descrivere|aprire) (?:l'|la |una |questa |nessuna )(?:immagine|foto))"
+    r"|(?:eu )?não (?:posso|consigo) (?:(?:te|lhe|o) )?(?:ajudar|responder|atender|continuar"
+    r"|(?:ver|analisar|descrever|abrir) (?:(?:a|uma|esta|essa|sua|nenhuma) )?(?:imagem|foto))"
+    r"|我(?:无法|無法|不能|没有办法)(?:直接)?(?:提供|回答|协助|協助|帮助|幫助|满足|滿足|查看|看到|识别|識別|分析|描述|访问|处理)"
+    r"|我(?:看不到|看不见)(?:任何|这张|您的|你的)?(?:图|圖|照片)"
+    r"|(?:(?:この|その|ご)?(?:画像|写真|要望|リクエスト|質問)(?:を|に(?:は)?|は))?[^。、\s]{0,6}?"
+    r"(?:お手伝い|お答え|お応え|回答|確認|表示|分析|説明)(?:する(?:こと)?)?(?:は|が)?(?:できません|できかねます)"
+    r"|(?:画像|写真)(?:が|は)(?:見えません|添付されていません)"
+)
+_BEFORE_ABROAD = r"(?:(?:leider|lamentablemente|desafortunadamente|malheureusement|purtroppo|infelizmente)\b,? )?"
+REFUSAL = re.compile(rf"{_LEAD}(?:{_REFUSES})|{_BEFORE_ABROAD}(?:{_REFUSES_ABROAD})", re.IGNORECASE)
+APOLOGY = re.compile(rf"{_SORRY}|{_SORRY_ABROAD}", re.IGNORECASE)
 INABILITY = re.compile(rf"{_LEAD}{_CANNOT}", re.IGNORECASE)
 NOTHING = re.compile(
     r"(?:none|nothing|nil|null|n ?/ ?a|na|not (?:applicable|available)|no(?: visible| other| further| more)* features?)"
@@ -99,7 +129,7 @@ def unbroken(text: str) -> str:
 
 
 def opens_with_refusal(text: str) -> bool:
-    """Tell whether a text begins, in English, with the refusal to answer or with not seeing a picture.
+    """Tell whether a text begins with the refusal to answer or with not seeing a picture, in the languages known here.
 
     "I cannot see the back" and "I'm sorry for the mistake, here is the list" refuse nothing.
     """

@@ -42,15 +42,30 @@ class AskEvent:
 class Visitor:
     """A person on the step Classes, with what is in the form."""
 
+    classes: str
+    licence: str
+    use: str
+
     def __init__(self, services: Services, name: str) -> None:
         self.page, self.name = ConceptsPage(services), name
         answer = self.page.enter(ConceptsPlace("classes"), "games", name, REQUEST)
-        fields = ConceptsFields(*answer[-len(ConceptsFields._fields) :])
-        self.classes, self.licence, self.use = fields.classes, fields.licence, fields.use
         self.take(answer)
+        self.fill(answer)
 
     def take(self, answer: list[Any]) -> None:
         self.place = answer[ConceptsOutputs._fields.index("place")]
+
+    def fill(self, answer: list[Any]) -> None:
+        fields = ConceptsFields(*answer[-len(ConceptsFields._fields) :])
+        for field in ("classes", "licence", "use"):
+            if (value := getattr(fields, field)) != gr.skip():
+                setattr(self, field, value)
+
+    def go(self, step: str) -> None:
+        typed = (self.classes, self.licence, self.use)
+        answer = self.page.go(self.place, "games", self.name, REQUEST, AskEvent({"step": step}), *typed)  # type: ignore[arg-type]
+        self.take(answer)
+        self.fill(answer)
 
     def save(self) -> None:
         typed = (self.classes, self.licence, self.use)
@@ -135,3 +150,33 @@ def test_who_was_quicker_is_named_as_people_know_them(services: Services, warnin
     ann.use = "tests"
     ann.save()
     assert warnings == ["Bo changed the classes or the licence meanwhile: look at them and save yours again."]
+
+
+def test_what_is_typed_and_not_saved_stays_from_step_to_step_and_what_is_saved_follows_the_others(
+    services: Services, warnings: list[str]
+) -> None:
+    ann, bo = Visitor(services, "ann"), Visitor(services, "bo")
+    ann.classes, ann.use = ann.classes.replace('"y"', '"y", "z"'), ""
+    ann.go("pictures")
+    ann.go("classes")
+    assert '"z"' in ann.classes
+    bo.licence = "CC0"
+    bo.save()
+    ann.go("agreement")
+    assert '"z"' in ann.classes
+    ann.save()
+    assert warnings == ["Bo changed the classes or the licence meanwhile: look at them and save yours again."]
+    ann.go("classes")
+    ann.save()
+    assert status_of(services.engine, "games").classes[1] == ConceptClass("beta", ("y", "z"))
+    ann.go("labels")
+    assert (len(warnings), ann.licence) == (1, "CC0"), "nothing is unsaved, so the form is as the set is"
+
+
+def test_another_set_has_a_form_of_its_own(services: Services) -> None:
+    ann = Visitor(services, "ann")
+    with transaction(services.engine) as session:
+        create_dataset(session, name="toys")
+    ann.licence = "typed for the games"
+    ann.fill(ann.page.enter(ann.place, "toys", "ann", REQUEST, ann.classes, ann.licence, ann.use))
+    assert (ann.classes, ann.licence) == ("", "")

@@ -78,6 +78,15 @@ class Person:
         self.step(name).click()
         expect(self.step(name)).to_have_attribute("aria-current", "step")
 
+    def open_classes(self, dataset: str) -> None:
+        """Choose a set, where another one is, and enter its step Classes."""
+        if f"set={dataset}&" not in self.page.url:
+            self.page.locator("#dataset input").click()
+            self.page.get_by_role("option", name=dataset, exact=True).click()
+            expect(self.page).to_have_url(re.compile(f"set={dataset}&"))
+        self.go("classes")
+        settled(self.page)
+
     def done(self, name: str) -> None:
         """Wait until a step is, however long its job takes."""
         expect(self.page.locator(f'#steps li.done [data-ask*="{name}"]')).to_be_visible(timeout=PATIENCE_MS)
@@ -280,6 +289,35 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
         (("mine",), ""),
     ]
     assert now.concept and now.concept.licence == "CC0", "a field in which nothing was typed is not saved"
+
+
+def test_unsaved_classes_are_offered_again_for_their_own_set_alone(
+    browser: Browser, address: str, people: list[Person]
+) -> None:
+    ana = Person(browser, address, "?set=started&step=classes&as=Ana")
+    people.append(ana)
+    typed, offer = ana.page.locator("#classes textarea"), ana.page.locator("#classes .draft")
+    expect(typed).to_have_value(re.compile(NAMES[0]))
+    saved = typed.input_value()
+    ana.say("classes", "mine: of started")
+    ana.go("labels")
+    ana.go("classes")
+    expect(typed).to_have_value("mine: of started")
+    ana.page.goto(f"{address}concepts?set=seen&step=classes&as=Ana")
+    ana.open_classes("seen")
+    expect(typed).to_have_value("")
+    expect(offer).to_have_count(0)
+    ana.open_classes("started")
+    expect(typed).to_have_value(saved)
+    expect(offer).to_contain_text("“mine: of started”")
+    ana.open_classes("seen")
+    expect(typed).to_have_value("")
+    expect(offer).to_have_count(0)
+    ana.open_classes("started")
+    offer.get_by_text("Put it back").click()
+    expect(typed).to_have_value("mine: of started")
+    ana.open_classes("seen")
+    expect(typed).to_have_value("")
 
 
 @pytest.mark.parametrize("width", [1400, 400])

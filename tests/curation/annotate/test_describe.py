@@ -230,6 +230,55 @@ def test_a_refusal_is_no_caption(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        "Je suis désolé, mais je ne peux pas vous aider.",
+        "Je ne peux pas voir l’image.",
+        "Lo siento, no puedo ayudar con eso.",
+        "No puedo ver la imagen.",
+        "Es tut mir leid, aber dabei kann ich nicht helfen.",
+        "Ich kann Ihnen dabei nicht helfen.",
+        "Leider kann ich das nicht beantworten.",
+        "Mi dispiace, ma non posso aiutarti.",
+        "Non posso descrivere questa immagine.",
+        "Sinto muito, mas não posso ajudar.",
+        "Não consigo ver a imagem.",
+        "我无法查看图片。",
+        "很抱歉，我无法提供帮助。",
+        "申し訳ありませんが、お手伝いできません。",
+        "この画像を説明することはできません。",
+    ],
+)
+def test_a_refusal_in_another_language_is_no_description(raw: str) -> None:
+    for read in (parse_sentence, lambda text: parse_descriptions(f"- {text}")):
+        with pytest.raises(ValueError, match="the answer is a refusal"):
+            read(raw)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sorry sign on a door",
+        "panneau « désolé » sur une porte",
+        "Désolé écrit sur une porte",
+        "lo siento en un cartel",
+        "no puedo pasar, dice el cartel",
+        "Tut mir leid steht auf dem Schild",
+        "Ich kann die Rückseite nicht sehen",
+        "mi dispiace scritto su un muro",
+        "desculpe em letras vermelhas",
+        "对不起三个字的牌子",
+        "无法识别的文字",
+        "Es tut mir leid steht auf dem Schild",
+        "すみませんと書かれた看板",
+        "画像を表示する白い画面",
+    ],
+)
+def test_a_description_that_sounds_like_a_refusal_stays(text: str) -> None:
+    assert parse_sentence(text) == text
+
+
+@pytest.mark.parametrize(
     ("text", "key"), [("The Lid!", "lid"), ("a", "a"), (" “an  ANT” ", "ant"), ("ﬁne lid", "fine lid"), ("", "")]
 )
 def test_texts_are_compared_without_case_articles_and_punctuation(text: str, key: str) -> None:
