@@ -166,7 +166,7 @@ class PhotoEncoder:
                 reasons.append(f"nothing here can see “{phrase.denied}”")
             elif not phrase.named:
                 confidence[:, column], presence[column] = 0, MIN_PRESENCE
-                reasons.append("it names no thing: say what, as in “the second dog from the left”")
+                reasons.append("it names no thing; say what, as in “the second dog from the left”")
             elif phrase.colours and colour[plain[:, column].argmax(), column] < PALE:
                 reasons.append(f"too little {' and '.join(phrase.colours)} where {phrase.core} seems to be")
             elif lacks[plain[:, column].argmax(), column]:

@@ -123,7 +123,7 @@ def test_a_place_of_nothing_gives_no_box_and_asks_for_a_thing(name: str) -> None
     texts = ["second from the left", "the second one from the left", "first from left"]
     prediction = Predictor.from_pretrained(name).predict(photograph("coffee"), texts, {}, instances="all")
     assert prediction.answers == ("cannot tell",) * 3 and not prediction.regions
-    assert set(prediction.reasons) == {"it names no thing: say what, as in “the second dog from the left”"}
+    assert set(prediction.reasons) == {"it names no thing; say what, as in “the second dog from the left”"}
 
 
 def test_a_colour_word_chooses_by_the_pixels_of_the_region(predictor: Predictor, photographer: Image.Image) -> None:
