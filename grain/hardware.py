@@ -36,7 +36,7 @@ def device_name(device: str) -> str:
 def multiplies_bf16(device: str) -> bool:
     """Tell whether a device multiplies bfloat16 faster than float32; a processor may be up to a hundred times slower.
 
-    Intel's do only with AMX: AVX-512's instructions for it take no more at once than those for float32.
+    Intel's processors do with AMX only: with AVX-512 alone bfloat16 was slower wherever it was measured.
 
     Args: device: its type, `cpu` or `cuda`.
     """
