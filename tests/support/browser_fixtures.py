@@ -17,6 +17,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 QUIET = 1_000  # milliseconds, of the two seconds between two looks at the jobs
 EVENTS = "**/gradio_api/queue/join*"  # addresses of what a page asks of Gradio
 EDITOR_ASKS = "**/curate/*"  # addresses of what Curate's editor asks; the page itself has none behind its name
+ACTS = "**/curate/acts"  # of these: what changes something
 NOTE_FETCHES = """performance.setResourceTimingBufferSize(1e6);
 window.underWay = 0;
 const fetched = window.fetch;

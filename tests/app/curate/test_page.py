@@ -17,7 +17,7 @@ from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region, regions_of
-from tests.support.browser_fixtures import EDITOR_ASKS, draw_box, fits, opened, settled
+from tests.support.browser_fixtures import ACTS, EDITOR_ASKS, draw_box, fits, opened, settled
 from tests.support.waiting import until
 
 
@@ -206,18 +206,14 @@ def test_a_conflict_stays_until_a_person_chooses_whatever_was_done_meanwhile(pag
 def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine: Engine) -> None:
     first = open_first(page)
     settled(page)
-
-    def refuse(route: Route) -> None:
-        asks = '"verdict"' in (route.request.post_data or "")
-        route.fulfill(status=503, body="Not now.", content_type="text/plain") if asks else route.continue_()
-
-    page.route(EDITOR_ASKS, refuse)
+    assert status(engine, first) == "pending"
+    page.route(ACTS, lambda route: route.fulfill(status=503, body="Not now.", content_type="text/plain"))
     page.keyboard.press("a")
     expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet: Not now. It is kept in this browser")
     second = chosen(page)
     assert second != first and status(engine, first) == "pending"
     page.keyboard.press("r")
-    page.unroute(EDITOR_ASKS)
+    page.unroute(ACTS)
     saved(page)
     assert (status(engine, first), status(engine, second)) == ("accepted", "rejected")
 
