@@ -43,12 +43,9 @@ function newBox() {
   return group;
 }
 
-// Small boxes have small handles outside of them, so that they can be seen.
-function placeHandles() {
-  element.querySelectorAll(".handle").forEach((handle) => handle.remove());
-  const group = chosenBox();
-  if (!group || group.style.display === "none") return;
-  const [x0, y0, x1, y1] = boxOf(group), at = pixels([x0, y0, x1, y1]);
+// Small boxes have small handles outside of them, so that they can be seen. at: the box in pixels of the window.
+function placeHandles(group, at) {
+  const [x0, y0, x1, y1] = boxOf(group);
   const { size, out, corners } = handleShape(at.right - at.left, at.bottom - at.top);
   for (const side of SIDES) {
     if (corners && side.length === 1) continue;
@@ -100,8 +97,7 @@ function nudge([across, down], grow) {
     drag.now = [x0 + mx, y0 + my, x1 + mx, y1 + my];
   }
   show(group, drag.now);
-  placeHandles();
-  showChosen();
+  drawSoon();
 }
 for (const name of ["keyup", "blur"]) window.addEventListener(name, (event) => drag?.kind === "nudge" && (name === "blur" || event.key === "Shift") && endDrag(true));
 
@@ -126,8 +122,7 @@ element.addEventListener("pointermove", (event) => {
   if (movePan(event) || !drag || drag.kind === "nudge") return;
   drag.now = dragged(event);
   show(drag.group, drag.now);
-  placeHandles();
-  showChosen();
+  drawSoon();
 });
 
 function endDrag(done) {

@@ -7,6 +7,7 @@ const LOOKS = "grain.curate.looks", TAP = 10; // a finger that moves by fewer pi
 const looks = { others: "shown", colour: "description", suggest: "off", finger: "scrolls", ...readLooks() };
 const fingers = new Map(); // of a touch: id -> where it is
 let tap = null; // of the finger that does not draw: { id, x, y, group, image }
+let frameAsked = 0, drawnRegion = 0; // the frame that draws what lies on the picture; the description that was chosen in the last one
 let panning = null; // the pointer that moves the picture, and where it was
 let spaceDown = false, spaceUsed = false; // whether the picture was moved with it
 
@@ -33,9 +34,28 @@ function showView() {
   viewport().dataset.zoomed = zoom > 1 ? "1" : "";
   setText(element.querySelector(".zoom-level"), `${Math.round(100 * zoom)} %`);
   showLooks();
-  placeHandles();
-  showChosen();
+  drawSoon();
+}
+
+// What lies on the picture is placed once a frame: a look at where things are makes the browser lay out the page.
+function drawSoon() {
+  element.querySelectorAll(".handle").forEach((handle) => handle.remove()); // nobody presses those of a box that was chosen before
+  frameAsked ||= requestAnimationFrame(drawOnPicture);
+}
+
+function drawOnPicture() {
+  frameAsked = 0;
+  const label = element.querySelector(".on-picture"), loupe = element.querySelector(".loupe"), group = chosenBox();
+  if (!label) return;
+  fillLabel(label, drag?.kind === "draw" ? null : group);
+  const area = viewport().getBoundingClientRect(), size = { width: label.offsetWidth, height: label.offsetHeight };
+  const list = panel.querySelector(".marks"), by = drawnRegion === queue.view().at.region ? 0 : toChosen(list);
+  drawnRegion = queue.view().at.region;
+  loupe.hidden = true;
+  if (group && group.style.display !== "none") placeHandles(group, pixels(boxOf(group), area));
+  if (!label.hidden) placeLabel(label, loupe, { box: boxOf(group), size, area });
   drawSuggestions();
+  if (by) list.scrollTop += by;
 }
 
 function showLooks() {
@@ -49,27 +69,28 @@ function turnLook(name, choices) {
   showView();
 }
 
-// A box of the picture in pixels of the window.
-function pixels([x0, y0, x1, y1]) {
-  const { zoom, x, y } = windowView.place(), { width, height } = viewport().getBoundingClientRect();
+// A box of the picture in pixels of its window.
+function pixels([x0, y0, x1, y1], { width, height }) {
+  const { zoom, x, y } = windowView.place();
   return { left: width * (x + zoom * x0), top: height * (y + zoom * y0), right: width * (x + zoom * x1), bottom: height * (y + zoom * y1) };
 }
 
 // ---------------------------------------------------------------- words, verdict and loupe of the chosen one
-function showChosen() {
-  const label = element.querySelector(".on-picture"), loupe = element.querySelector(".loupe");
-  const group = drag?.kind === "draw" ? null : chosenBox(), row = chosenRow();
+function fillLabel(label, group) {
+  const row = chosenRow();
   label.hidden = !group || !row;
-  loupe.hidden = true;
   if (label.hidden) return;
-  const status = row.dataset.status, frame = viewport().getBoundingClientRect(), box = boxOf(group), at = pixels(box);
+  const { status } = row.dataset;
   label.className = `on-picture ${status}`;
   setText(label.querySelector(".sign"), `${SIGNS[status] ?? "–"} ${status}`);
   setText(label.querySelector(".words"), row.querySelector("input").value);
   setText(label.querySelector(".origin"), row.querySelector(".quiet").textContent.trim());
-  const [left, top] = labelPlace(at, { width: label.offsetWidth, height: label.offsetHeight }, frame);
+}
+
+function placeLabel(label, loupe, { box, size, area }) {
+  const at = pixels(box, area), [left, top] = labelPlace(at, size, area);
   Object.assign(label.style, { left: `${left}px`, top: `${top}px` });
-  if (Math.min(at.right - at.left, at.bottom - at.top) < LOUPE_PX) showLoupe(loupe, { box, at, frame });
+  if (Math.min(at.right - at.left, at.bottom - at.top) < LOUPE_PX) showLoupe(loupe, { box, at, frame: area });
 }
 
 // The box, enlarged, in the lower corner that is farther from it.
@@ -88,13 +109,13 @@ function showLoupe(loupe, { box: [x0, y0, x1, y1], at, frame }) {
   Object.assign(loupe.firstElementChild.style, { width: `${(x1 - x0) * width * by}px`, height: `${(y1 - y0) * height * by}px` });
 }
 
-// The list beside the picture shows the chosen description, without moving the page.
-function scrollToChosen() {
-  const list = panel.querySelector(".marks"), row = chosenRow();
-  if (!list || !row) return;
+// By how much the list beside the picture has to scroll to show the chosen description, without moving the page.
+function toChosen(list) {
+  const row = chosenRow();
+  if (!list || !row) return 0;
   const [outer, inner] = [list, row].map((each) => each.getBoundingClientRect());
-  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + 8;
-  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom + 8;
+  if (inner.top < outer.top) return inner.top - outer.top - 8;
+  return inner.bottom > outer.bottom ? inner.bottom - outer.bottom + 8 : 0;
 }
 
 // ---------------------------------------------------------------- wheel, fingers, buttons, keys

@@ -12,7 +12,6 @@ let prompt = null; // { ask, field, label, end } while a person writes the words
 let session = { address: "", filters: null, person: "", dataset: "", edits: true, texts: [] };
 let drafts = []; // { label, text, ask } of words that are to be open again
 let opening = false; // whether somebody has just opened something: the page then scrolls to it
-let scrolledTo = 0; // the description that the list was scrolled to
 let drawn = ""; // the picture, as it was answered, or the state that the panel shows
 
 const stage = element.querySelector(".stage");
@@ -186,8 +185,6 @@ function showBoxes(at, { regions }, overlay) {
   const group = chosenBox();
   if (group && group !== group.parentNode.lastElementChild) group.parentNode.append(group); // on top of those it overlaps
   showView();
-  if (scrolledTo !== at.region) scrollToChosen();
-  scrolledTo = at.region;
 }
 
 function choose(id) {
