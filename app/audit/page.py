@@ -373,7 +373,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     changed = parts.claim.submit(page.ask, filters, opened, **(claim | QUEUE_ALL))
     for act in (elsewhere, changed):
         one_at_a_time(act)
-    changed.then(**report)
+    changed.then(**report).then(page.choose_audit, [dataset, *offered], offered, **rows)  # labels count verdicts
     parts.draw.click(page.draw_sample, [dataset, audit, parts.count], parts.note, **LIGHT).then(**report)
     parts.fit.click(page.fit, [dataset, audit], parts.jobs, **LIGHT)
     parts.start.click(page.start, [dataset, *sources], parts.jobs, **LIGHT)

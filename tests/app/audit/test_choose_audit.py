@@ -187,6 +187,19 @@ def page(address: str, visitor: BrowserContext) -> Iterator[Page]:
         yield page
 
 
+def label_of(services: StillServices, audit_id: int) -> str:
+    return next(each.label for each in audit_choices(services, "drawn") if each.audit.id == audit_id)
+
+
+def judge_as_supported(page: Page, claim_id: int) -> None:
+    """Press S on a claim that is open, or is about to be, and wait until another one is."""
+    claim = page.locator(f'#claim .audited[data-id="{claim_id}"]')
+    expect(claim).to_be_visible()
+    expect(page.locator("#claim [aria-busy]")).to_have_count(0)
+    page.keyboard.press("s")
+    expect(claim).to_have_count(0)
+
+
 @pytest.mark.slow
 def test_the_page_leads_to_an_older_sample_and_its_address_opens_it_again(
     page: Page, services: StillServices, engine: Engine
@@ -202,10 +215,15 @@ def test_the_page_leads_to_an_older_sample_and_its_address_opens_it_again(
     assert first is not None and first.sample is not None
     page.locator("#judge").click()
     expect(page.locator("#claim")).to_contain_text(f"number {first.sample + 1} of the sample")
-    page.keyboard.press("s")
-    expect(page.locator(f'#claim .audited[data-id="{first.row.claim.id}"]')).to_have_count(0)
+    judge_as_supported(page, first.row.claim.id)
     with reading(engine) as session:
         assert "local" in [each.who for each in verdicts_on(session, claim_id=first.row.claim.id)]
+    while f", {JUDGED} judged" in label_of(services, older):  # a second person's verdict on a claim adds none
+        claim = next_in_sample(services, "drawn", audit=older, who="local")
+        assert claim is not None
+        judge_as_supported(page, claim.row.claim.id)
+    expect(page.locator("#audit input")).to_have_value(label_of(services, older))
+    expect(page.locator("#claim .audited")).to_be_visible()  # the choice is the same one: its claim stays open
     page.reload()
     expect(page.locator("#audit input")).to_have_value(re.compile("sample-detector"))
     browser_fixtures.fits(page, 400)
