@@ -13,7 +13,9 @@ from PIL import Image
 from grain.draw import LabelledBox, color_of, draw_boxes
 from grain.structures import Prediction, Region
 
-COLUMNS = ("file", "description", "found", "score", "x0", "y0", "x1", "y1", "width", "height", "novelty")
+COLUMNS = (
+    "file", "description", "found", "score", "x0", "y0", "x1", "y1", "width", "height", "novelty", "answer", "reason",
+)  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run such a cell
 
 
@@ -58,7 +60,7 @@ def to_coco(results: Sequence[PicturePrediction]) -> dict[str, Any]:
 def to_csv(results: Sequence[PicturePrediction]) -> str:
     """Return a table: a row a region in pixels of the upright picture, and one a description without any.
 
-    novelty: see Prediction; empty where nothing tells.
+    novelty: see Prediction; empty where nothing tells. answer, reason: of the description, see Prediction.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -66,13 +68,16 @@ def to_csv(results: Sequence[PicturePrediction]) -> str:
     for each in results:
         found, name = each.prediction, _plain(each.name)
         novelty = "" if found.novelty is None else f"{found.novelty:.2f}"
-        for description in dict.fromkeys(found.descriptions):
+        reasons = found.reasons or ("",) * len(found.descriptions)
+        answers = {text: why for text, *why in zip(found.descriptions, found.answers, reasons, strict=True)}
+        for description, why in answers.items():
             regions = [region for region in found.regions if region.text == description]
             rows: list[tuple[Any, ...]] = [
                 ("yes", f"{region.score:.4f}", *_pixels(region, found)) for region in regions
             ]
             for row in rows or [("no", "", "", "", "", "")]:
-                table.writerow((name, _plain(description), *row, found.width, found.height, novelty))
+                cells = (name, _plain(description), *row, found.width, found.height, novelty, *map(_plain, why))
+                table.writerow(cells)
     return text.getvalue()
 
 

@@ -52,6 +52,19 @@ def test_csv_says_how_far_a_picture_is_from_what_was_seen() -> None:
     assert [(row["novelty"], row["far"]) for row in json] == [(None, None), (1.0, False), (1.01, True)]
 
 
+def test_csv_says_why_a_description_is_not_found_and_runs_no_reason_either() -> None:
+    why = replace(prediction(), presence=(1.0, 0.1, 1.0), reasons=("2 of 3 found", "=cmd()", "it names no thing"))
+    rows = csv.DictReader(io.StringIO(to_csv([PicturePrediction("a.jpg", why), RESULTS[1]])))
+    assert [(row["found"], row["answer"], row["reason"]) for row in rows] == [
+        ("yes", "found", "2 of 3 found"),
+        ("yes", "found", "2 of 3 found"),
+        ("no", "not found", "'=cmd()"),
+        ("no", "cannot tell", "it names no thing"),
+        ("no", "cannot tell", ""),
+        ("no", "cannot tell", ""),
+    ]
+
+
 def test_nothing_found_is_an_empty_file_and_an_unchanged_picture() -> None:
     assert to_coco([]) == {"images": [], "annotations": [], "categories": []}
     assert len(to_csv([]).splitlines()) == 1
