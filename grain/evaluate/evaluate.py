@@ -167,7 +167,7 @@ def _evaluate_pairs(
                     what = f"{spec} on {each.data.name}"
                     on_batch = partial(_move, bar=bar, total=total, what=what, before=done)
                     with attempts.of([(label, each.spec)]):
-                        store = FeatureStore(cache / "features", each.data, model.digest, config.limit)
+                        store = FeatureStore(cache / "features", each.data, model.features_digest, config.limit)
                         found = evaluate_model(
                             model,
                             each.data,

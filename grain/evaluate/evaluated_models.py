@@ -17,6 +17,7 @@ from grain.data.data_sets import EvaluationItem
 from grain.evaluate.experiments import NO_BOXES
 from grain.evaluate.features import must_be_finite
 from grain.evaluate.text_cache import TextCache
+from grain.photo.tiles import TILING
 from grain.predict import Encoder, Predictor, load_encoder
 from grain.structures import Array, ImageFeatures, RegionRanking
 
@@ -52,6 +53,13 @@ class EvaluatedModel:
     def info(self) -> CheckpointInfo:
         """Return what the checkpoint is and what it was trained on."""
         return self.predictor.info
+
+    @property
+    def features_digest(self) -> str:
+        """Return the digest of what decides its features of pictures, and of how it sees long ones where in parts."""
+        if self.info.kind != "photo":
+            return self.digest
+        return hashlib.sha256(f"{TILING} {self.digest}".encode()).hexdigest()
 
 
 class CachedTexts:

@@ -20,6 +20,7 @@ from grain.checkpoint import model_digest
 from grain.data.loader import find_shards, read_records
 from grain.data.record import ShardRecord
 from grain.evaluate.evaluate import EvaluateConfig, evaluate, labels_of, main
+from grain.evaluate.evaluated_models import open_model
 from grain.evaluate.features import ARRAYS
 from grain.evaluate.held_out import encode_records, grounding_ious, held_out_metrics
 from grain.evaluate.notes import notes_on
@@ -475,6 +476,18 @@ def test_a_checkpoint_that_looks_at_the_picture_again_finds_the_second_time_what
     assert (first["failures"], second["failures"]) == ([], [])
     assert len(first["data_sets"][0]["grounding"]) == 1
     assert second["data_sets"][0]["grounding"] == first["data_sets"][0]["grounding"]
+    [kept] = (tmp_path / "cache" / "features").iterdir()
+    assert kept.name == open_model("photo", tmp_path / "cache").features_digest
+
+
+def test_features_are_kept_by_how_a_model_sees_long_pictures_if_that_is_in_parts(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, clip = (open_model(spec, tmp_path) for spec in ("photo-names", str(checkpoints / "tiny-clip")))
+    assert clip.features_digest == clip.digest
+    now = photo.features_digest
+    monkeypatch.setattr("grain.evaluate.evaluated_models.TILING", "tiles of another size")
+    assert len({photo.digest, now, photo.features_digest}) == 3
 
 
 @pytest.fixture(scope="module")
