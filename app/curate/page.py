@@ -57,7 +57,7 @@ NO_SCORES = ""
 STATES = (
     ("empty", "No region open", "Press a region in the gallery, or start the review."),
     ("waiting", "Loading the next picture", "Keys do nothing until it is here."),
-    ("finished", "Nothing left to review", "Every region with these filters has a verdict."),
+    ("finished", "Nothing left to review", "No further region with these filters waits for a verdict."),
 )
 STAGE = render("curate/templates/stage.html", states=STATES)
 """All that Gradio puts into the editor: its script draws there what it is answered, when nobody is writing."""
