@@ -40,6 +40,7 @@ from db.queries.region_queries import NewRegion, add_regions
 from grain.data.loader import find_shards, read_records
 from tests.support.curated import picture_files, sha256_of
 from tests.support.fake_app import fake_services
+from tests.support.fake_predictor import fake_predictor
 from tests.support.still_services import StillServices
 from user_errors import UserError
 
@@ -268,16 +269,20 @@ def test_a_half_export_of_a_data_set_that_was_renamed_is_made_again(tmp_path: Pa
 
 def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_path: Path) -> None:
     services = fake_services(tmp_path, StillServices)
+    other = StillServices(services.settings, load_model=fake_predictor, embedded=tmp_path / "embedded")
+    apps = (services, other)  # on one database
     version, together = frozen(services, "pending"), threading.Barrier(6)
 
     def queue(number: int) -> int:
         together.wait()
-        return train_actions.queue(services, ADA, asked(version, name=f"run{number}", caption="descriptions"))
+        form = asked(version, name=f"run{number}", caption="descriptions")
+        return train_actions.queue(apps[number % 2], ADA, form)
 
     with ThreadPoolExecutor(6) as threads:
         assert len(set(threads.map(queue, range(6)))) == 6
     assert len(data_words(services)) == 1
-    services.engine.dispose()
+    for app in apps:
+        app.engine.dispose()
 
 
 @pytest.mark.parametrize(
