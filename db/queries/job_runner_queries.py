@@ -148,18 +148,15 @@ def finish_job(session: Session, *, job_id: int, token: int, state: JobState, ex
     session.flush()
 
 
-def hand_over_job(session: Session, *, job_id: int, token: int, external_id: str = "") -> bool:
+def hand_over_job(session: Session, *, job_id: int, token: int) -> bool:
     """Queue a job whose work goes on elsewhere again, for another runner to find it by `external_id`.
 
     What was asked of it stays asked. False when the job has moved on since it was looked at.
-
-    Args:   external_id: its name there, where the database may not know it yet.
     """
     job = lock_job(session, job_id)
     if job.state != "running" or job.token != token:
         return False
     job.state, job.slot, job.lease_until = "queued", None, None
-    job.external_id = external_id or job.external_id
     session.flush()
     return True
 
