@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import tyro
 
 from app.access.accounts import Person
+from app.jobs.resources import FIELDS
 from app.services import Services
 from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
@@ -291,6 +292,14 @@ def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_
 def test_numbers_that_are_none_are_one_sentence(services: Services, form: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         plan_run(services, TrainRequest.read({"name": "a", "data": "world:2000", "start": "scratch"} | form), "admin")
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(TrainRequest) if each.type == "str"] + [*FIELDS])
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800"])
+def test_text_that_cannot_be_written_is_one_sentence(services: Services, name: str, text: str) -> None:
+    form = {"name": "a", "data": "world:2000", "start": "scratch", "zero_shot": "folder", "zero_shot_folder": "x"}
+    with pytest.raises(UserError, match=f"text for {name.replace('_', ' ')}, of characters that can be written"):
+        plan_run(services, TrainRequest.read(form | {name: text}), "admin")
 
 
 def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
