@@ -11,6 +11,7 @@ from app.access.rules import Role, allows
 from app.core.checkpoints import Registry
 from app.core.settings import ROOT
 from curation.annotate.servers import known_servers, same_address
+from db.queries.values import check_storable
 from grain.checkpoint import EMBEDDED, WHOLE_MODELS
 from user_errors import UserError
 
@@ -24,9 +25,11 @@ PRIVATE = (  # below GRAIN_HOME: people's uploads and logs, accounts, keys, what
 def check_readable(home: Path, role: Role, *paths: str | Path) -> None:
     """Check that a person may have files of this machine read: what a job reads, its results show.
 
-    Raises: UserError: the person is no admin, and a path is outside GRAIN_HOME, links followed, or is or holds what
-            is PRIVATE there.
+    Raises: UserError: a path is none; or the person is no admin, and it is outside GRAIN_HOME, links followed, or is
+            or holds what is PRIVATE there.
     """
+    for path in paths:
+        check_storable(str(path), "a path")
     if allows(role, "admin"):
         return
     for path in paths:

@@ -27,8 +27,8 @@ class Backend(Protocol):
     """One attempt at a job. The runner calls again and again, so nothing here waits."""
 
     @property
-    def outlives_runner(self) -> bool:
-        """Return whether the work goes on without the runner: another one finds it by the job's external_id."""
+    def name(self) -> str:
+        """Return the name, known before it begins, by which another runner finds work that outlives this one; or ""."""
 
     def submit(self) -> Submitted:
         """Start it once, or find it again.

@@ -47,7 +47,6 @@ class ClusterJob(ABC):
     Whatever else ends the watch leaves it out of sight: the next attempt asks for it by its name before it submits.
     """
 
-    outlives_runner = True
     look_s, out_of_sight_s = LOOK_S, OUT_OF_SIGHT_S
 
     def __init__(self, job: Job, folder: Path) -> None:

@@ -26,13 +26,16 @@ from app.jobs.processes import Worker, end, find, of_job
 from db.engine import Engine, reading, retrying, transaction
 from db.models import Job, now
 from db.queries.job_queries import (
+    ONCE_LOCK,
     enqueue_job,
     get_job,
+    job_under_way,
     request_cancel,
     request_pause,
     requeue_job,
     running_jobs,
     set_job_priority,
+    take_turns,
 )
 from db.queries.job_runner_queries import (
     RetryPolicy,
@@ -55,8 +58,8 @@ class NewJob:
 
     kind: which page lists it. config: its settings, a dataclass or plain values. argv: the words of its command; those
     that begin with "-m" run under this Python. It runs in the root of the repository, with the environment of the app,
-    and must go on where it stopped when it is run again. after: ids of jobs that must be done first. Other fields as in
-    db.queries.job_queries.enqueue_job.
+    and must go on where it stopped when it is run again. after: ids of jobs that must be done first. once: not where
+    one of its kind and settings is under way already. Other fields as in db.queries.job_queries.enqueue_job.
     """
 
     kind: str
@@ -68,6 +71,7 @@ class NewJob:
     backend: str = "local"
     width: int = 1
     after: Sequence[int] = ()
+    once: bool = False
 
     def command(self) -> list[str]:
         """Return the words of its command, the program first."""
@@ -106,16 +110,23 @@ class Jobs:
     def submit(self, new: NewJob) -> int:
         """Put a job in the queue and see that it is begun when a slot is free; return its id.
 
+        One that is wanted once and under way already is not queued again: the id is that one's.
+
         Raises: UserError: no such device or not so wide, or argv is not the words of a command.
         """
         if obstacle := self.obstacle(new.device, new.width):
             raise UserError(obstacle)
+        config = new.plain_config()
         with transaction(self._engine) as session:
+            if new.once:
+                take_turns(session, ONCE_LOCK)
+                if under_way := job_under_way(session, kind=new.kind, config=config):
+                    return under_way.id
             job = enqueue_job(
                 session,
                 kind=new.kind,
                 owner=new.owner,
-                config=new.plain_config(),
+                config=config,
                 argv=new.command(),
                 device=new.device,
                 priority=new.priority,

@@ -28,7 +28,7 @@ LEFTOVER_GRACE_S = 5.0  # for what a job that is over has left running
 class LocalProcess:
     """A Backend. The output comes through a pipe, so that it can be bounded."""
 
-    outlives_runner = False
+    name = ""  # its work ends with the runner
 
     def __init__(self, job: Job, folder: Path) -> None:
         """folder: the job's, which exists."""

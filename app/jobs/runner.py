@@ -134,6 +134,9 @@ class Attempt:
         try:
             self._open_log()
             backend = self._backends[job.backend](job, self._folder)
+            if backend.name:  # the next runner asks for it, should this one be killed
+                note = partial(set_job_process, job_id=job.id, token=job.token, external_id=backend.name)
+                retrying(self._engine, note, pauses_s=FINISH_PAUSES_S)
             self._submitted = backend.submit()
         except UserError as error:
             return self._not_begun(error.sentence)
@@ -160,8 +163,7 @@ class Attempt:
     def hand_over(self) -> None:
         """Leave work that runs elsewhere to the next runner."""
         self._beat()
-        name = self._submitted.external_id if self._submitted else ""  # it must be known: that beat may have failed
-        give = partial(hand_over_job, job_id=self._job.id, token=self._job.token, external_id=name)
+        give = partial(hand_over_job, job_id=self._job.id, token=self._job.token)
         retrying(self._engine, give, pauses_s=FINISH_PAUSES_S)
 
     def finish(self, how: Outcome) -> None:
@@ -192,7 +194,7 @@ class Attempt:
                 next_beat = time.monotonic() + self._pace.heartbeat_s
             if (ask := self._ask()) != asked:
                 asked, deadline = ask, min(deadline, time.monotonic() + self._grace_s(ask))
-            if asked in ("stop", "lost") and backend.outlives_runner:
+            if asked in ("stop", "lost") and backend.name:
                 return asked, None
             if asked:
                 backend.cancel(force=time.monotonic() >= deadline)

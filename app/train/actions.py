@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,13 +12,9 @@ from app.jobs.devices import CPU, GPU
 from app.services import Services
 from app.train.plan import TrainPlan, TrainRequest, launch_words, plan_run
 from app.train.preflight import check_plan
-from app.train.run_jobs import DATA, DRY, IN_PROGRESS, SOONER, TRAIN, name_taken
-from db.engine import reading
-from db.queries.job_queries import job_page
+from app.train.run_jobs import DATA, DRY, SOONER, TRAIN, name_taken
 from grain.train_config import TrainConfig
 from user_errors import UserError, sentence
-
-PREPARING = threading.Lock()  # two trainings of one version do not both queue what makes its data
 
 
 def measure(services: Services, person: Person, request: TrainRequest) -> int:
@@ -68,17 +63,20 @@ def reserved_folder(config: TrainConfig) -> Iterator[None]:
 
 
 def _prepare(services: Services, person: Person, plan: TrainPlan) -> list[int]:
-    """Return the jobs that make the data that are missing; those are queued that are not in progress."""
-    with PREPARING:
-        with reading(services.engine) as session:
-            jobs = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
-        making = {str(job.config.get("out")): job.id for job in jobs}
-        for each in plan.missing:
-            folder, priority = str(each.folder), plan.request.priority
-            if folder not in making:
-                new = NewJob(kind=DATA, owner=person.name, config={"out": folder}, argv=each.words, priority=priority)
-                making[folder] = services.jobs.submit(new)
-    return [making[str(each.folder)] for each in plan.missing]
+    """Return the jobs that make the data that are missing; those are queued that are not under way."""
+    priority = plan.request.priority
+    jobs = [
+        NewJob(
+            kind=DATA,
+            owner=person.name,
+            config={"out": str(each.folder)},
+            argv=each.words,
+            priority=priority,
+            once=True,
+        )
+        for each in plan.missing
+    ]
+    return [services.jobs.submit(job) for job in jobs]
 
 
 def _new_job(

@@ -25,6 +25,7 @@ from curation.versions.state_file import peek_state
 from curation.versions.versions import version_path
 from db.engine import reading
 from db.queries.data_set_queries import get_dataset, list_datasets
+from db.queries.values import check_storable
 from db.queries.version_queries import list_versions
 from grain.checkpoint import EMBEDDED
 from grain.command import command_line
@@ -214,6 +215,9 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     Args:   role: of the person; only an admin names weights outside GRAIN_HOME, and trackers that may be elsewhere.
     Raises: UserError: one of its fields cannot be used.
     """
+    for name, value in {**vars(request), **request.cluster}.items():
+        if isinstance(value, str):
+            check_storable(value, f"text for {name.replace('_', ' ')},")
     if not RUN_NAME.fullmatch(request.name):
         raise UserError("The run needs a name of letters, digits, dots, dashes and underlines: write one.")
     if request.where not in services.jobs.slots:

@@ -15,7 +15,7 @@ from curation.exchange.unreadable import files_unchanged
 from curation.versions.state_file import peek_state
 from curation.versions.versions import dataset_of_version, read_version, version_path
 from db.engine import reading
-from db.queries.job_queries import job_page
+from db.queries.job_queries import job_page, job_under_way
 from grain.train_config import mixed_folders
 
 
@@ -47,13 +47,12 @@ def still_unreadable(services: Services, export: ExportConfig) -> bool:
 
 
 def learned_from(services: Services, folder: Path) -> bool:
-    """Return whether a run that is not over learns from a folder, which no job that waits or runs is going to write."""
+    """Return whether a run that is not over learns from a folder, which no job under way is going to write."""
     with reading(services.engine) as session:
-        making = job_page(session, kind=DATA, states=IN_PROGRESS, limit=100)
+        if job_under_way(session, kind=DATA, config={"out": str(folder)}):
+            return False
         reading_them = ((TRAIN, NOT_OVER), (DRY, IN_PROGRESS))
         runs = [job for kind, states in reading_them for job in job_page(session, kind=kind, states=states, limit=1000)]
-    if any(job.config.get("out") == str(folder) for job in making):
-        return False
     return any(folder in _folders_of(job.config["train"]) for job in runs)
 
 

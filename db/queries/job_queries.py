@@ -9,14 +9,17 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select, update
 
 from db.models import Job, JobState, JobWait, now
+from db.queries.selectivity import on_postgresql
 from db.queries.values import storable
 from user_errors import UserError
 
 BADLY: tuple[JobState, ...] = ("failed", "cancelled")  # what waits for one that ended so has failed too
 OVER: tuple[JobState, ...] = ("failed", "cancelled", "paused", "interrupted")  # can be queued again
+ONCE_LOCK = 0x4F4E_4345  # any number: one process at a time looks for a job and queues it where there is none
 
 
 class JobStateError(UserError):
@@ -66,6 +69,22 @@ def enqueue_job(
             end_job(session, job, state="failed", exit_reason=_waits_in_vain(each))
     session.flush()
     return job
+
+
+def job_under_way(session: Session, *, kind: str, config: Mapping[str, Any]) -> Job | None:
+    """Return the job of a kind and settings that waits, runs or will be tried again; None where there is none.
+
+    Who queues one where there is none takes a turn of ONCE_LOCK first.
+    """
+    going_on = or_(col(Job.state).in_(("queued", "running")), col(Job.retry_at).is_not(None))
+    jobs = session.exec(select(Job).where(Job.kind == kind, going_on).order_by(col(Job.id)))
+    return next((job for job in jobs if job.config == config), None)
+
+
+def take_turns(session: Session, number: int) -> None:
+    """Wait until no other transaction holds a number, and hold it to the end; on SQLite writers always take turns."""
+    if on_postgresql(session):
+        session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
 
 
 def get_job(session: Session, *, job_id: int) -> Job | None:

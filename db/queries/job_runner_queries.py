@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from db.models import Job, JobRequest, JobState, JobWait, now
-from db.queries.job_queries import end_job, lock_job
+from db.queries.job_queries import end_job, lock_job, take_turns
 from db.queries.values import storable
 
 CLAIM_LOCK = 0x4A4F_4253  # any number: on PostgreSQL one process at a time counts the free slots and takes one
@@ -59,8 +59,7 @@ def claim_job(
             moment: what counts as now.
     """
     moment = moment or now()
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({CLAIM_LOCK})")
+    take_turns(session, CLAIM_LOCK)
     taken: dict[str, set[int]] = {device: set() for device in slots}
     for device, slot, width in session.exec(select(Job.device, Job.slot, Job.width).where(Job.state == "running")):
         taken.setdefault(device, set()).update(range(slot or 0, (slot or 0) + width))
@@ -149,18 +148,15 @@ def finish_job(session: Session, *, job_id: int, token: int, state: JobState, ex
     session.flush()
 
 
-def hand_over_job(session: Session, *, job_id: int, token: int, external_id: str = "") -> bool:
+def hand_over_job(session: Session, *, job_id: int, token: int) -> bool:
     """Queue a job whose work goes on elsewhere again, for another runner to find it by `external_id`.
 
     What was asked of it stays asked. False when the job has moved on since it was looked at.
-
-    Args:   external_id: its name there, where the database may not know it yet.
     """
     job = lock_job(session, job_id)
     if job.state != "running" or job.token != token:
         return False
     job.state, job.slot, job.lease_until = "queued", None, None
-    job.external_id = external_id or job.external_id
     session.flush()
     return True
 

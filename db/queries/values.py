@@ -21,6 +21,15 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
+def check_storable(text: str, what: str) -> None:
+    """Refuse text that no database keeps and no command takes as it is: a NUL, half a surrogate pair.
+
+    Raises: UserError.
+    """
+    if storable(text) != text:
+        raise UserError(f"expected {what} of characters that can be written, got {text[:40]!r}: write it again")
+
+
 def check_box(xyxy: tuple[float, float, float, float], *, image_id: int) -> None:
     """Refuse a box without an area, or beyond its image.
 

@@ -158,6 +158,14 @@ def test_a_path_outside_home_is_refused_to_everybody_but_an_admin(
         assert OUTSIDE not in str(error)
 
 
+@pytest.mark.parametrize("field", PATH_FIELDS)
+@pytest.mark.parametrize("path", ["/\0", "/pictures/\ud800"])
+def test_text_that_no_path_can_be_is_refused_to_everybody(services: Services, field: str, path: str) -> None:
+    for person in (ADMIN, Person("x", "curator")):
+        with pytest.raises(UserError, match="of characters that can be written"):
+            PATH_FIELDS[field](services, person, path)
+
+
 ELSEWHERE: dict[str, Field] = {
     "Evaluate: a model": lambda all_, who, name: evaluate_command(
         all_, EvaluateRequest([f"open_clip:{name}=openai"], ["sample-world"]), out="x", role=who.role
@@ -191,7 +199,7 @@ def test_a_path_below_home_is_for_everybody(tmp_path: Path) -> None:
         check_readable(tmp_path, role, tmp_path / "models", tmp_path / "not there yet", tmp_path / "runs" / "cache")
         check_model(tmp_path, role, str(tmp_path / "models"))
         check_model(tmp_path, role, "llava-hf/llava-v1.6-mistral-7b-hf")
-    for model in ("/etc", "..", "~/x", "a/b/c", "grain/checkpoints", "a\0b", "a/\n"):
+    for model in ("/etc", "..", "~/x", "a/b/c", "grain/checkpoints", "a/\n"):
         with pytest.raises(UserError, match=OUTSIDE):
             check_model(tmp_path, "curator", model)
 

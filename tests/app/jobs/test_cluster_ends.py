@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,39 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from app.jobs.backend import Submitted
 from app.jobs.cluster import ClusterJob
 from app.jobs.launch import Pace, RunnerConfig
 from app.jobs.node import Order
+from app.jobs.processes import Worker
 from app.jobs.runner import Runner
 from app.jobs.slurm import SlurmJob
 from db.engine import reading, transaction
 from db.models import Job, now
 from db.queries.job_queries import enqueue_job, get_job, request_cancel, request_pause, requeue_job
 from db.queries.job_runner_queries import requeue_due_jobs
+from tests.support.still_services import StillJobs
 from tests.support.waiting import PATIENCE_S, until
 from user_errors import UserError
 
 PACE = Pace(heartbeat_s=0.02, tick_s=0.01, retries=3)
 
 
+class KilledError(BaseException):
+    """The end of a runner that writes nothing more."""
+
+
 class Cluster:
     """A cluster in memory, and one job that is queued for it.
 
     work: name -> exit code, None while it runs. trouble: raised instead of an answer. closed: it takes no client.
+    deadly: runners end as killed ones do, as soon as it has the work.
     """
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.work: dict[str, int | None] = {}
         self.trouble: Exception | None = None
-        self.closed = False
+        self.closed = self.deadly = False
         (home / "worlds" / "1").mkdir(parents=True)
         (home / "worlds" / "1" / "manifest.json").write_text("{}")
         train = {"data": f"{home}/worlds/1", "out": f"{home}/runs/x", "init": None}
@@ -65,6 +74,14 @@ class Cluster:
         with transaction(self._engine) as session:
             assert requeue_due_jobs(session, moment=now() + timedelta(hours=1)) == [self._id]
 
+    def take_from_the_dead(self) -> None:
+        """Have the watchdog find that the runner, which was this process, is no more."""
+        with transaction(self._engine) as session:
+            held = get_job(session, job_id=self._id)
+            assert held is not None
+            held.worker = str(replace(Worker.read(held.worker), started=0.0))
+        StillJobs(self._engine, self._config.home, self._config.slots, pace=PACE).reconcile()
+
     def run(self) -> Job:
         """Run the job to the end of one attempt."""
         self.runner().run()
@@ -80,7 +97,7 @@ class Cluster:
         return runner, thread
 
     def until_it_runs(self) -> str:
-        until(lambda: self.work and self.job.external_id, "it has been submitted")
+        until(lambda: self.job.external_id in self.work, "it has been submitted")
         return self.job.external_id
 
     def end(self, code: int) -> None:
@@ -96,6 +113,13 @@ class InMemory(ClusterJob):
     def __init__(self, job: Job, folder: Path, cluster: Cluster) -> None:
         super().__init__(job, folder)
         self._cluster = cluster
+
+    def submit(self) -> Submitted:
+        submitted = super().submit()
+        if self._cluster.deadly:
+            until(lambda: self._cluster.work, "it has been submitted")
+            raise KilledError
+        return submitted
 
     def start(self, order: Order) -> None:
         self._cluster.work[self.name] = None
@@ -218,6 +242,28 @@ def test_what_is_asked_between_two_runners_ends_the_work_where_it_goes_on(
     cluster.ask(requeue_job)
     second, _ = begin(cluster)
     assert second != first and cluster.work[second] is None
+
+
+@pytest.mark.parametrize("state", ["done", "cancelled"])
+def test_work_whose_runner_is_killed_before_its_first_heartbeat_is_found_by_its_name(
+    cluster: Cluster, state: str
+) -> None:
+    cluster.deadly = True
+    with pytest.raises(KilledError):
+        cluster.run()
+    assert cluster.job.state == "running"
+    [first] = cluster.work
+    cluster.take_from_the_dead()
+    assert (cluster.job.state, cluster.job.external_id) == ("queued", first)
+    cluster.deadly = False
+    if state == "cancelled":
+        cluster.ask(request_cancel)
+        assert cluster.run().state == state and cluster.work == {first: -15}
+    else:
+        _, thread = cluster.background()
+        cluster.end(0)
+        thread.join(PATIENCE_S)
+        assert cluster.job.state == state and list(cluster.work) == [first]
 
 
 def test_a_slow_word_of_slurm_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

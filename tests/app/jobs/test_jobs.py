@@ -1,13 +1,16 @@
 """Jobs with real processes, real kills and both databases. Whatever is waited for is a condition, never a time."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,10 +29,18 @@ from app.jobs.runner import Attempt, Runner
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Job, now
 from db.queries.job_queries import JobStateError, enqueue_job, get_job, requeue_job
-from db.queries.job_runner_queries import JobLostError, claim_job, finish_job, mark_interrupted, set_job_process
+from db.queries.job_runner_queries import (
+    JobLostError,
+    RetryPolicy,
+    claim_job,
+    finish_job,
+    mark_interrupted,
+    set_job_process,
+)
 from job_progress import PROGRESS
 from tests.support.databases import text_of
 from tests.support.paths import ROOT
+from tests.support.still_services import StillJobs
 from tests.support.waiting import until
 from user_errors import UserError
 
@@ -440,6 +451,39 @@ def test_many_jobs_start_one_runner_a_slot_which_finds_a_database_named_from_her
     until(lambda: {job.state for job in map(jobs.get, ids) if job} == {"done"}, "all are done")
     assert len({job.worker for job in map(jobs.get, ids) if job}) == 1
     engine.dispose()
+
+
+def queue_wanted_once(url: str, home: Path, together: threading.Barrier) -> list[int]:
+    """What each of two apps on one database does: queue the same twenty jobs, each as soon as the other is there."""
+    engine, ids = open_engine(url), []
+    for number in range(20):
+        new = NewJob(kind="data", owner="ada", config={"out": Path(f"{number}")}, argv=["make"], once=True)
+        together.wait()
+        ids.append(StillJobs(engine, home).submit(new))
+    engine.dispose()
+    return ids
+
+
+def test_two_apps_that_want_a_job_once_queue_it_once(engine: Engine, home: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, spawn) as apps:
+        asked = partial(queue_wanted_once, text_of(engine.url), home, manager.Barrier(2))
+        first, second = [each.result() for each in [apps.submit(asked) for _ in range(2)]]
+    assert first == second and len(set(first)) == 20
+
+
+def test_a_job_that_is_wanted_once_is_queued_again_when_the_last_one_is_over(sqlite_engine: Engine, home: Path) -> None:
+    jobs, wanted = StillJobs(sqlite_engine, home), NewJob(**WORK, argv=["make"], once=True)
+    first = jobs.submit(wanted)
+    assert jobs.submit(NewJob(**WORK | {"config": {"out": "other"}}, argv=["make"], once=True)) != first
+    with transaction(sqlite_engine) as session:
+        assert claim_job(session, slots={"cpu": 1}, worker="me", lease_seconds=60)
+    assert jobs.submit(wanted) == first, "it runs"
+    with transaction(sqlite_engine) as session:
+        mark_interrupted(session, job_id=first, token=1, exit_reason="killed", retry=RetryPolicy(1, 1.0))
+    assert jobs.submit(wanted) == first, "it will be tried again by itself"
+    jobs.cancel(first)
+    assert jobs.submit(wanted) != first
 
 
 def test_what_a_job_of_the_same_id_left_is_forgotten(sqlite_engine: Engine, home: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import tyro
 
 from app.access.accounts import Person
+from app.jobs.resources import FIELDS
 from app.services import Services
 from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
@@ -40,6 +41,7 @@ from db.queries.region_queries import NewRegion, add_regions
 from grain.data.loader import find_shards, read_records
 from tests.support.curated import picture_files, sha256_of
 from tests.support.fake_app import fake_services
+from tests.support.fake_predictor import fake_predictor
 from tests.support.still_services import StillServices
 from user_errors import UserError
 
@@ -268,16 +270,20 @@ def test_a_half_export_of_a_data_set_that_was_renamed_is_made_again(tmp_path: Pa
 
 def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_path: Path) -> None:
     services = fake_services(tmp_path, StillServices)
+    other = StillServices(services.settings, load_model=fake_predictor, embedded=tmp_path / "embedded")
+    apps = (services, other)  # on one database
     version, together = frozen(services, "pending"), threading.Barrier(6)
 
     def queue(number: int) -> int:
         together.wait()
-        return train_actions.queue(services, ADA, asked(version, name=f"run{number}", caption="descriptions"))
+        form = asked(version, name=f"run{number}", caption="descriptions")
+        return train_actions.queue(apps[number % 2], ADA, form)
 
     with ThreadPoolExecutor(6) as threads:
         assert len(set(threads.map(queue, range(6)))) == 6
     assert len(data_words(services)) == 1
-    services.engine.dispose()
+    for app in apps:
+        app.engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -286,6 +292,14 @@ def test_trainings_of_a_version_that_are_queued_at_once_wait_for_one_export(tmp_
 def test_numbers_that_are_none_are_one_sentence(services: Services, form: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         plan_run(services, TrainRequest.read({"name": "a", "data": "world:2000", "start": "scratch"} | form), "admin")
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(TrainRequest) if each.type == "str"] + [*FIELDS])
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800"])
+def test_text_that_cannot_be_written_is_one_sentence(services: Services, name: str, text: str) -> None:
+    form = {"name": "a", "data": "world:2000", "start": "scratch", "zero_shot": "folder", "zero_shot_folder": "x"}
+    with pytest.raises(UserError, match=f"text for {name.replace('_', ' ')}, of characters that can be written"):
+        plan_run(services, TrainRequest.read(form | {name: text}), "admin")
 
 
 def test_shards_that_a_run_learns_from_are_not_written_again_beneath_it(tmp_path: Path) -> None:
