@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
+from curation.files.file_spelling import FileSpelling
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
-from curation.files.spelling import FileSpelling
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atomic_files import atomic_folder, write_atomically
-from curation.files.spelling import distinct_names
+from curation.files.distinct_names import distinct_names
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
