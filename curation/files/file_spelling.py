@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -35,13 +36,20 @@ class FileSpelling:
 
     def _in(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._names:
-            names = self._names[folder] = {}
+            self._names[folder] = {}
             with suppress(OSError):
-                for each in sorted(folder.iterdir()):
-                    names.setdefault(fold_name(each.name), []).append(each.name)
+                self._names[folder] = by_fold(sorted(each.name for each in folder.iterdir()))
         return self._names[folder]
 
 
 def fold_name(name: str) -> str:
     """Return a name as it is compared where letter case, and how an accent is written, count for nothing."""
     return normalize("NFC", name.casefold())
+
+
+def by_fold(names: Iterable[str]) -> dict[str, list[str]]:
+    """Map each name as fold_name returns it -> the distinct names that it stands for."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(fold_name(name), []).append(name)
+    return found

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
 from curation.files.decode import Limits, RefusedError
-from curation.files.file_spelling import FileSpelling
+from curation.files.file_spelling import FileSpelling, by_fold, fold_name
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
 from curation.files.tables import (
@@ -108,17 +108,23 @@ def open_source(path: Path, limits: Limits | None = None, archive_limits: Archiv
 def picture_names(names: Sequence[str]) -> dict[str, list[str]]:
     """Map the names of files that lie together -> each that is no companion, and its companions' names.
 
-    `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. One that belongs to nothing stands for itself.
+    `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. Where none is spelled so, and one name alone
+    differs in nothing but letter case, it belongs to that. One that belongs to nothing stands for itself.
     """
     by_stem: dict[str, list[str]] = {}
-    for name in names:
-        if _is_companion(name):
-            by_stem.setdefault(name.rpartition(".")[0], []).append(name)
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if not _is_companion(name):
-            found[name] = by_stem.get(name.rpartition(".")[0]) or by_stem.get(_key(name)) or []
+    for name in filter(_is_companion, names):
+        by_stem.setdefault(_stem(name), []).append(name)
+    pictures = [name for name in names if not _is_companion(name)]
+    found = {name: by_stem.get(_stem(name)) or by_stem.get(_key(name)) or [] for name in pictures}
     taken = {companion for companions in found.values() for companion in companions}
+    left = by_fold(stem for stem, companions in by_stem.items() if companions[0] not in taken)
+    for part in (_stem, _key) if left else ():
+        spelled = by_fold(map(part, pictures))
+        for name in pictures:
+            fold = fold_name(part(name))
+            if not found[name] and len(left.get(fold, [])) == len(spelled[fold]) == 1:
+                found[name] = by_stem[left[fold][0]]
+                taken.update(found[name])
     return {name: found.get(name, []) for name in names if name not in taken}
 
 
@@ -248,7 +254,7 @@ class _SourceReader:
         try:
             for entry in _by_key(archive) if archive.any_order else archive.entries():
                 found = self._entry(path, archive, entry)
-                if group and (_key(group[0].member) != _key(found.member) or _full(group, found)):
+                if group and (_fold_key(group[0].member) != _fold_key(found.member) or _full(group, found)):
                     yield from _captioned(group, apart=APART * (not archive.any_order))
                     group = []
                 group.append(found)
@@ -306,7 +312,7 @@ class _SourceReader:
 
 def _full(group: list[FoundFile], found: FoundFile) -> bool:
     """Tell whether a file begins another group, though its key is the same: never between a picture and its own."""
-    another_name = group[-1].member.rpartition(".")[0] != found.member.rpartition(".")[0]
+    another_name = fold_name(_stem(group[-1].member)) != fold_name(_stem(found.member))
     return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
 
 
@@ -319,7 +325,7 @@ def _by_key(archive: Archive) -> Iterator[ArchiveEntry]:
     except UserError as error:
         damage = error
     first: dict[str, int] = {}
-    yield from sorted(entries, key=lambda entry: (first.setdefault(_key(entry.name), len(first)), entry.name))
+    yield from sorted(entries, key=lambda entry: (first.setdefault(_fold_key(entry.name), len(first)), entry.name))
     if damage is not None:
         raise damage
 
@@ -439,10 +445,18 @@ def _is_companion(name: str) -> bool:
     return name.rpartition(".")[2].lower() in COMPANIONS
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _key(name: str) -> str:
     """Return the key as WebDataset has it: the path, and the name up to its first dot."""
     folder, slash, file = name.rpartition("/")
     return folder + slash + file.partition(".")[0]
+
+
+def _fold_key(name: str) -> str:
+    return fold_name(_key(name))
 
 
 def _count(root: Path) -> int | None:

@@ -329,6 +329,29 @@ def test_fiftyones_json_of_another_program_is_read_with_its_pictures_sizes(tmp_p
             list(read_file(tmp_path, "fiftyone"))
 
 
+@pytest.mark.parametrize(
+    ("there", "name", "file_name"),
+    [
+        ("s/IMG_1.JPG", "s/img_1", "s/IMG_1.JPG"),
+        ("s/IMG_1.JPG", "S\\IMG_1", "s/IMG_1.JPG"),
+        ("s/cafe\u0301.jpg", "s/CAF\u00e9", "s/cafe\u0301.jpg"),
+        ("a.jpg A.jpg", "A", "A.jpg"),
+        ("ab.jpg aB.jpg", "AB", ""),
+    ],
+)
+def test_names_of_fiftyone_in_another_letter_case_mean_the_picture_that_alone_fits(
+    tmp_path: Path, there: str, name: str, file_name: str
+) -> None:
+    for each in there.split():
+        picture(tmp_path / "data", each)
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": {name: []}}))
+    if file_name:
+        assert [record.file_name for record in read_file(tmp_path, "fiftyone")] == [file_name]
+    else:
+        with pytest.raises(UserError, match="got several that differ from it in letter case only: correct the name"):
+            list(read_file(tmp_path, "fiftyone"))
+
+
 def test_finehards_json_of_its_authors_is_read(tmp_path: Path) -> None:
     picture(tmp_path / "grit")
     box: dict[str, Any] = {"bbox": [0.1, 0.2, 0.3, 0.6, 0.9], "short_expr": "a lid", "long_expr": "a red lid of a jar"}

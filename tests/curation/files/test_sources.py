@@ -124,6 +124,26 @@ def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: 
     }
 
 
+@pytest.mark.parametrize("packed", ["", "x.zip", "x.tar"])
+def test_a_companion_in_another_letter_case_goes_to_the_picture_that_alone_fits(tmp_path: Path, packed: str) -> None:
+    stems = {
+        "IMG_1.JPG": {"img_1.txt": "one"},
+        "Two.jpg": {"two.TXT": "nobody's", "TWO.txt": "nor this"},
+        "Three.jpg": {"Three.txt": "its own", "three.txt": "not this"},
+        "four.jpg": {},
+        "Four.jpg": {"FOUR.json": '{"caption": "either"}'},
+        "Five.mask.png": {"five.json": '{"caption": "five"}'},
+        "cafe\u0301.jpg": {"CAF\u00e9.txt": "six"},
+    }
+    texts = {f"s/{name}": text.encode() for some in stems.values() for name, text in some.items()}
+    files = texts | {f"s/{name}": jpeg(at) for at, name in enumerate(stems)}
+    write = {"x.zip": write_zip, "x.tar": write_tar}.get(packed, write_all)
+    everything = found(write(tmp_path / (packed or "x"), files))
+    told = captions([file for file in everything if Path(file.member or file.location).name in stems])
+    wanted = ["one", "", "its own", "", "", "five", "six"]
+    assert told == dict(zip(stems, wanted, strict=True))
+
+
 def test_very_many_files_of_one_name_are_read_in_parts(tmp_path: Path) -> None:
     everything = found(write_zip(tmp_path / "a.zip", {f"1.{number}": jpeg(number) for number in range(200)}))
     assert len(everything) == 200 and [file.content is not None for file in everything] == [True] * 200
