@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
-from curation.files.decode import Limits, RefusedError
+from curation.files.decode import EmptyFileError, Limits, RefusedError, check_size
 from curation.files.file_spelling import FileSpelling, by_fold, fold_name
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
@@ -31,7 +31,7 @@ from picture_formats import SUFFIXES
 from user_errors import UserError
 
 COMPANIONS = ("txt", "json", "cls")  # beside a picture of the same name: its caption, and what else is known of it
-COMPANION_BYTES = 1_000_000
+COMPANION_LIMITS = Limits(file_bytes=1_000_000)
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
@@ -236,10 +236,9 @@ class _SourceReader:
         if row is not None:
             yield FoundFile(str(path), captions=row.captions, origin_row=row.number)
         else:
-            small = replace(self.limits, file_bytes=COMPANION_BYTES)
-            yield from _described(
-                FoundFile(str(path)), [_companion(path.with_name(name), small) for name in companions]
-            )
+            read = [_companion(path.with_name(name)) for name in companions]
+            yield from _described(FoundFile(str(path)), read)
+            yield from (each for each in read if each.refusal)
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -349,21 +348,37 @@ def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile
 
 
 def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[FoundFile]:
-    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text."""
-    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in companions}
+    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text.
+
+    Args: companions: those with a refusal are passed over.
+    """
+    read = [each for each in companions if not each.refusal]
+    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in read}
     captions: tuple[str, ...] = ()
     refused: list[FoundFile] = []
     for suffix in filter(files.get, ("txt", "json")):
         try:
-            text = decode_text(files[suffix].content or b"")
-        except UserError:
-            text = "\0"
-        if "\0" in text:  # as in UTF-16 without a mark
-            refused.append(replace(files[suffix], content=None, refusal=NO_UTF8_REFUSAL))
-        else:
-            captions = captions or _captions(text, suffix)
+            captions = captions or _captions(_companion_text(files[suffix].content or b""), suffix)
+        except RefusedError as error:
+            refused.append(replace(files[suffix], content=None, refusal=str(error)))
     yield replace(picture, captions=captions)
     yield from refused
+
+
+def _companion_text(content: bytes) -> str:
+    """Decode a companion.
+
+    Raises: RefusedError: it is too large, or in another encoding.
+    """
+    if content:
+        check_size(len(content), COMPANION_LIMITS)
+    try:
+        text = decode_text(content)
+    except UserError as error:
+        raise RefusedError(NO_UTF8_REFUSAL) from error
+    if "\0" in text:  # as in UTF-16 without a mark
+        raise RefusedError(NO_UTF8_REFUSAL)
+    return text
 
 
 def _captions(text: str, suffix: str) -> tuple[str, ...]:
@@ -376,12 +391,14 @@ def _captions(text: str, suffix: str) -> tuple[str, ...]:
         return ()
 
 
-def _companion(path: Path, limits: Limits) -> FoundFile:
-    """Read a companion; one that cannot be read is as if it was empty."""
+def _companion(path: Path) -> FoundFile:
+    """Read a companion; one that cannot be read has a refusal, and an empty one says nothing."""
     try:
-        return FoundFile(str(path), content=read_file(path, limits))
-    except RefusedError:
+        return FoundFile(str(path), content=read_file(path, COMPANION_LIMITS))
+    except EmptyFileError:
         return FoundFile(str(path))
+    except RefusedError as error:
+        return FoundFile(str(path), refusal=str(error))
 
 
 def _metadata_rows(table: Path) -> Iterator[TableRow]:

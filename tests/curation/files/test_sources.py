@@ -110,6 +110,24 @@ def test_a_caption_beside_a_picture_in_another_encoding_is_listed_and_not_guesse
     assert all("not UTF-8" in reason and "save it as UTF-8" in reason for reason in refusals(everything).values())
 
 
+@pytest.mark.parametrize("packed", ["", "x.zip", "x.tar"])
+def test_a_text_beside_a_picture_above_the_limit_is_listed_with_its_size(tmp_path: Path, packed: str) -> None:
+    long, told = b"a red lid\n" * 150_000, json.dumps({"caption": "a lid", "imageData": "x" * 1_200_000}).encode()
+    files = {"1.jpg": jpeg(1), "1.txt": long, "2.jpg": jpeg(2), "2.json": told, "3.jpg": jpeg(3), "3.txt": b"x" * 10**6}
+    write = {"x.zip": write_zip, "x.tar": write_tar}.get(packed, write_all)
+    everything = found(write(tmp_path / (packed or "x"), files))
+    assert captions(everything) == {"1.jpg": "", "2.jpg": "", "3.jpg": "x" * 10**6}
+    assert {place.rpartition(":")[2]: reason for place, reason in refusals(everything).items()} == {
+        "1.txt": "This file has 1.5 MB, more than the 1 MB accepted: make it smaller.",
+        "2.json": "This file has 1.2 MB, more than the 1 MB accepted: make it smaller.",
+    }
+
+
+def test_an_empty_text_beside_a_picture_says_nothing_of_it(tmp_path: Path) -> None:
+    everything = found(write_all(tmp_path, {"1.jpg": jpeg(), "1.txt": b""}))
+    assert captions(everything) == {"1.jpg": ""} and not refusals(everything)
+
+
 @pytest.mark.parametrize("name", ["2024.05.01_{:04}", "photo.{:04}", "v.1.{:04}"])
 def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: Path, name: str) -> None:
     files: dict[str, bytes] = {}
