@@ -142,9 +142,16 @@ def test_a_file_that_was_saved_as_utf_16_is_read_by_its_mark(lids: Engine, tmp_p
     content = out.read_text(encoding="utf-8").encode("utf-16")
     out.write_bytes(content)
     assert list(read_file(out, format)) == before and before
-    out.write_bytes(content[:-1])
-    with pytest.raises(UserError, match="expected UTF-16 text, as its first two bytes say, got other bytes"):
-        list(read_file(out, format))
+    for damaged, sentence in (
+        (content[:-1], "expected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8"),
+        (
+            content[2:],
+            "expected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8",
+        ),
+    ):
+        out.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"^{out.name}, {sentence}$"):
+            list(read_file(out, format))
 
 
 def test_a_yolo_folder_of_another_program_is_read(tmp_path: Path) -> None:

@@ -341,12 +341,19 @@ def test_a_table_with_a_byte_order_mark_is_read_by_it(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "lids.tsv"])
-def test_a_utf_16_table_that_was_cut_short_says_so(tmp_path: Path, name: str) -> None:
+def test_a_utf_16_table_that_was_cut_short_or_has_no_mark_says_so(tmp_path: Path, name: str) -> None:
     content = "file_name\ttext\na.jpg\tun café".replace("\t", "\t" if name == "lids.tsv" else ",").encode("utf-16")
-    write_all(tmp_path, {"a.jpg": jpeg(1), name: content[:-1]})
-    whole = name == "metadata.csv"
-    sentence = next(iter(refusals(found(tmp_path)).values())) if whole else wrong(tmp_path / name)
-    assert "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8" in sentence
+    for damaged, complaint in (
+        (content[:-1], "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8"),
+        (
+            content[2:],
+            "xpected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8",
+        ),
+    ):
+        write_all(tmp_path, {"a.jpg": jpeg(1), name: damaged})
+        beside = name == "metadata.csv"
+        sentence = next(iter(refusals(found(tmp_path)).values())) if beside else wrong(tmp_path / name)
+        assert complaint in sentence
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "lids.csv"])
