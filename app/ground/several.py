@@ -15,7 +15,7 @@ from app.core.ground_links import GroundQuestion, QuestionError, open_picture
 from app.core.settings import Settings
 from app.ground.actions import read_texts
 from app.services import Services
-from curation.files.spelling import distinct_names
+from curation.files.distinct_names import distinct_names
 from curation.ingest.uploads import numbered
 from grain.detections import PicturePrediction
 from grain.preprocess import cut_out

@@ -60,13 +60,37 @@ _REFUSES_ABROAD = (
     r"|我(?:无法|無法|不能|没有办法)(?:直接)?(?:提供|回答|协助|協助|帮助|幫助|满足|滿足|查看|看到|识别|識別|分析|描述|访问|处理)"
     r"|我(?:看不到|看不见)(?:任何|这张|您的|你的)?(?:图|圖|照片)"
     r"|(?:(?:この|その|ご)?(?:画像|写真|要望|リクエスト|質問)(?:を|に(?:は)?|は))?[^。、\s]{0,6}?"
-    r"(?:お手伝い|お答え|お応え|回答|確認|表示|分析|説明)(?:する(?:こと)?)?(?:は|が)?(?:できません|できかねます)"
+    r"(?:お手伝い|お答え|お応え|回答|確認|表示|分析|説明)(?:する(?:こと)?)?(?:は|が)?(?:できません|できかねます)(?!と)"
     r"|(?:画像|写真)(?:が|は)(?:見えません|添付されていません)"
 )
 _BEFORE_ABROAD = r"(?:(?:leider|lamentablemente|desafortunadamente|malheureusement|purtroppo|infelizmente)\b,? )?"
+_CANNOT_ABROAD = (  # the writer, and a verb of seeing or knowing: what a sign says is of other things
+    r"je (?:ne (?:peux|puis|pourrais|saurais) pas |ne parviens pas à |n'arrive pas à "
+    r"|ne suis pas (?:en mesure|capable) (?:de |d'))(?:\w+ment )?(?:l'|les? |la )?"
+    r"(?:(?:voir|lire|identifier|déterminer|distinguer|reconnaître|discerner|décrire|confirmer|préciser|vérifier)\b"
+    r"|(?:dire|savoir) (?:si|s'|ce|quel|qui|où|avec|combien))"
+    r"|(?:yo )?no (?:puedo|podría|logro|consigo|alcanzo a|soy capaz de|estoy en condiciones de) (?:\w+mente )?"
+    r"(?:(?:ver|leer|identificar|determinar|distinguir|reconocer|discernir|describir|confirmar|precisar|apreciar"
+    r"|verificar)(?:l[aeo]s?)?\b|(?:decir|saber) (?:si|qué|cuá|quién|dónde|con|cómo))"
+    r"|(?:ich kann|kann ich) (?:[\w-]+ ){0,5}?(?:nicht|keine?[mnrs]?) (?:[\w-]+ ){0,4}?"
+    r"(?:sehen|erkennen|lesen|entziffern|identifizieren|bestimmen|feststellen|unterscheiden|beschreiben|beurteilen"
+    r"|bestätigen|sagen(?=,))(?=[,.;:]|$)|(?:ich bin|bin ich) (?:leider )?nicht in der lage\b"
+    r"|(?:io )?non (?:posso|potrei|riesco a|sono (?:in grado|capace) di) (?:\w+mente )?"
+    r"(?:(?:veder|legger|identificar|determinar|distinguer|riconoscer|discerner|descriver|confermar|precisar|stabilir"
+    r"|verificar)(?:e|l[aeio])\b|(?:dire|sapere) (?:se|che|qual|chi|dove|con|come))"
+    r"|(?:eu )?não (?:posso|poderia|consigo|sou capaz de|estou em condições de) (?:\w+mente )?"
+    r"(?:(?:ver|ler|enxergar|identificar|determinar|distinguir|reconhecer|discernir|descrever|confirmar|precisar"
+    r"|verificar)\b|(?:identificá|determiná|distingui|reconhecê|vê|lê)-l[ao]s?\b"
+    r"|(?:dizer|saber) (?:se|que|qual|quem|onde|com))"
+    r"|我(?:无法|無法|不能|没法|沒法|没有办法|沒有辦法)(?:准确|準確|清楚|清晰|完全)?(?:地)?"
+    r"(?:看|辨|识别|識別|确定|確定|判断|判斷|确认|確認|描述|阅读|閱讀|读出|讀出|得知)|我看不[到见見清出]"
+    r"|(?:私|わたし)に?は[^。]{0,40}(?:できません|(?:わか|分か)りません|見えません|読めません)。?$"
+    r"|[^。、]{1,30}を(?:判別|特定|識別|判断|断定|判読|確認|認識|推測)(?:する(?:こと)?)?[はが]?"
+    r"(?:できません(?:でした)?|できかねます)。?$"
+)
 REFUSAL = re.compile(rf"{_LEAD}(?:{_REFUSES})|{_BEFORE_ABROAD}(?:{_REFUSES_ABROAD})", re.IGNORECASE)
 APOLOGY = re.compile(rf"{_SORRY}|{_SORRY_ABROAD}", re.IGNORECASE)
-INABILITY = re.compile(rf"{_LEAD}{_CANNOT}", re.IGNORECASE)
+INABILITY = re.compile(rf"{_LEAD}{_CANNOT}|{_BEFORE_ABROAD}(?:{_CANNOT_ABROAD})", re.IGNORECASE)
 NOTHING = re.compile(
     r"(?:none|nothing|nil|null|n ?/ ?a|na|not (?:applicable|available)|no(?: visible| other| further| more)* features?)"
     r"(?: of (?:them|(?:these|those|this|the)(?: (?:listed|given|described|above|following))?(?: \w+)?))?"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
+from curation.files.file_spelling import fold_name
 from curation.files.records import PictureRecord
 from curation.versions.state import name_of
 from db.engine import Engine, reading
@@ -100,7 +101,7 @@ class PictureFinder:
 def _parts(name: str, *, fold: bool = False) -> PurePosixPath:
     """Return a path in one spelling: other systems write a backslash for a slash, an accent joined or apart."""
     plain = name.replace("\\", "/")
-    return PurePosixPath(normalize("NFC", plain.casefold() if fold else plain))
+    return PurePosixPath(fold_name(plain) if fold else normalize("NFC", plain))
 
 
 def _path(image: Image, *, fold: bool = False) -> PurePosixPath:
@@ -109,7 +110,7 @@ def _path(image: Image, *, fold: bool = False) -> PurePosixPath:
 
 def _export_stem(image: Image, *, fold: bool) -> str:
     name = _stem(name_of(image))
-    return name.casefold() if fold else name
+    return fold_name(name) if fold else name
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:

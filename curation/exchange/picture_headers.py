@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from curation.files.file_spelling import FileSpelling, by_fold, fold_name
 from curation.files.records import shown
 from picture_formats import FORMATS, ORIENTATION_TAG, SUFFIXES, register_heif
 from user_errors import UserError
@@ -29,28 +30,40 @@ class PictureHeader:
 
 @dataclass
 class PictureFolder:
-    """The picture files below a folder, by their relative names without suffix, walked once."""
+    """The picture files below a folder, by their relative names without suffix, walked once.
+
+    Where none is spelled as a name is, letter case is ignored, as it is where pictures come from.
+    """
 
     root: Path
-    _by_stem: dict[str, str] | None = field(default=None, repr=False)
+    _by_stem: dict[str, str] = field(default_factory=dict, repr=False)
+    _by_fold: dict[str, list[str]] | None = field(default=None, repr=False)
+    _spelling: FileSpelling = field(default_factory=FileSpelling, repr=False)
 
     def header(self, stem: str) -> PictureHeader:
         """Return the header of the picture of a name without suffix, such as "train/0001".
 
-        Raises: UserError: there is none, or it cannot be read.
+        Raises: UserError: there is none, or several but for letter case, or it cannot be read.
         """
-        name = self._stems().get(stem)
-        if name is None:
+        alike = self._alike().get(fold_name(stem.replace("\\", "/")), [])
+        fitting = [stem] if stem in alike else alike
+        if not fitting:
             raise UserError(
                 f"expected the picture {shown(stem)}.* below {self.root.name}, got none: put the pictures there"
             )
-        return self.header_of(name)
+        if len(fitting) > 1:
+            raise UserError(
+                f"expected one picture {shown(stem)}.* below {self.root.name}, got several that differ from it in "
+                "letter case only: correct the name"
+            )
+        return self.header_of(self._by_stem[fitting[0]])
 
     def header_of(self, name: str) -> PictureHeader:
         """Return the header of a picture by its relative name.
 
         Raises: UserError: it leaves the folder, is not there, or cannot be read.
         """
+        name = self._spelling.spell(self.root, name)
         path = self.root / name
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not path.is_file():
             raise UserError(f"expected the picture {shown(name)} below {self.root.name}, got none: put it there")
@@ -63,12 +76,13 @@ class PictureFolder:
             raise UserError(f"expected a picture in {shown(name)}, got none that can be read: copy it again") from error
         return PictureHeader(name, *((height, width) if turned else (width, height)))
 
-    def _stems(self) -> dict[str, str]:
-        if self._by_stem is None:
-            self._by_stem = {}
+    def _alike(self) -> dict[str, list[str]]:
+        """Return the names without suffix by how they are compared."""
+        if self._by_fold is None:
             for folder, _, names in os.walk(self.root):
                 for name in sorted(names):
                     if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                         relative = (Path(folder) / name).relative_to(self.root).as_posix()
                         self._by_stem.setdefault(relative.rpartition(".")[0], relative)
-        return self._by_stem
+            self._by_fold = by_fold(self._by_stem)
+        return self._by_fold

@@ -67,6 +67,10 @@ class RefusedError(UserError):
     """The file is not let in; the message is one sentence that says why and what to do."""
 
 
+class EmptyFileError(RefusedError):
+    """The file has no bytes."""
+
+
 @dataclass(frozen=True)
 class DecodedPicture:
     """Pixels as they are stored, perhaps reduced, and how they must be turned.
@@ -150,7 +154,7 @@ def check_size(size: int, limits: Limits) -> None:
     Raises: RefusedError: none, or too many.
     """
     if size == 0:
-        raise RefusedError("This file is empty: choose a picture.")
+        raise EmptyFileError("This file is empty: choose a picture.")
     if size > limits.file_bytes:
         most = f"{limits.file_bytes / 1e6:g} MB"
         raise RefusedError(f"This file has {size / 1e6:.1f} MB, more than the {most} accepted: make it smaller.")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
-from curation.files.decode import Limits, RefusedError
+from curation.files.decode import EmptyFileError, Limits, RefusedError, check_size
+from curation.files.file_spelling import FileSpelling, by_fold, fold_name
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
-from curation.files.spelling import FileSpelling
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
@@ -31,7 +31,7 @@ from picture_formats import SUFFIXES
 from user_errors import UserError
 
 COMPANIONS = ("txt", "json", "cls")  # beside a picture of the same name: its caption, and what else is known of it
-COMPANION_BYTES = 1_000_000
+COMPANION_LIMITS = Limits(file_bytes=1_000_000)
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
@@ -108,17 +108,23 @@ def open_source(path: Path, limits: Limits | None = None, archive_limits: Archiv
 def picture_names(names: Sequence[str]) -> dict[str, list[str]]:
     """Map the names of files that lie together -> each that is no companion, and its companions' names.
 
-    `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. One that belongs to nothing stands for itself.
+    `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. Where none is spelled so, and one name alone
+    differs in nothing but letter case, it belongs to that. One that belongs to nothing stands for itself.
     """
     by_stem: dict[str, list[str]] = {}
-    for name in names:
-        if _is_companion(name):
-            by_stem.setdefault(name.rpartition(".")[0], []).append(name)
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if not _is_companion(name):
-            found[name] = by_stem.get(name.rpartition(".")[0]) or by_stem.get(_key(name)) or []
+    for name in filter(_is_companion, names):
+        by_stem.setdefault(_stem(name), []).append(name)
+    pictures = [name for name in names if not _is_companion(name)]
+    found = {name: by_stem.get(_stem(name)) or by_stem.get(_key(name)) or [] for name in pictures}
     taken = {companion for companions in found.values() for companion in companions}
+    left = by_fold(stem for stem, companions in by_stem.items() if companions[0] not in taken)
+    for part in (_stem, _key) if left else ():
+        spelled = by_fold(map(part, pictures))
+        for name in pictures:
+            fold = fold_name(part(name))
+            if not found[name] and len(left.get(fold, [])) == len(spelled[fold]) == 1:
+                found[name] = by_stem[left[fold][0]]
+                taken.update(found[name])
     return {name: found.get(name, []) for name in names if name not in taken}
 
 
@@ -230,10 +236,9 @@ class _SourceReader:
         if row is not None:
             yield FoundFile(str(path), captions=row.captions, origin_row=row.number)
         else:
-            small = replace(self.limits, file_bytes=COMPANION_BYTES)
-            yield from _described(
-                FoundFile(str(path)), [_companion(path.with_name(name), small) for name in companions]
-            )
+            read = [_companion(path.with_name(name)) for name in companions]
+            yield from _described(FoundFile(str(path)), read)
+            yield from (each for each in read if each.refusal)
 
     def _inner(self, path: Path, read: Callable[[], Iterator[FoundFile]]) -> Iterator[FoundFile]:
         """Yield from an archive or table among others: when it cannot be read, the others still can."""
@@ -248,7 +253,7 @@ class _SourceReader:
         try:
             for entry in _by_key(archive) if archive.any_order else archive.entries():
                 found = self._entry(path, archive, entry)
-                if group and (_key(group[0].member) != _key(found.member) or _full(group, found)):
+                if group and (_fold_key(group[0].member) != _fold_key(found.member) or _full(group, found)):
                     yield from _captioned(group, apart=APART * (not archive.any_order))
                     group = []
                 group.append(found)
@@ -306,7 +311,7 @@ class _SourceReader:
 
 def _full(group: list[FoundFile], found: FoundFile) -> bool:
     """Tell whether a file begins another group, though its key is the same: never between a picture and its own."""
-    another_name = group[-1].member.rpartition(".")[0] != found.member.rpartition(".")[0]
+    another_name = fold_name(_stem(group[-1].member)) != fold_name(_stem(found.member))
     return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
 
 
@@ -319,7 +324,7 @@ def _by_key(archive: Archive) -> Iterator[ArchiveEntry]:
     except UserError as error:
         damage = error
     first: dict[str, int] = {}
-    yield from sorted(entries, key=lambda entry: (first.setdefault(_key(entry.name), len(first)), entry.name))
+    yield from sorted(entries, key=lambda entry: (first.setdefault(_fold_key(entry.name), len(first)), entry.name))
     if damage is not None:
         raise damage
 
@@ -343,21 +348,37 @@ def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile
 
 
 def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[FoundFile]:
-    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text."""
-    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in companions}
+    """Yield a picture with the text beside it, else with what its JSON says; then companions that are no text.
+
+    Args: companions: those with a refusal are passed over.
+    """
+    read = [each for each in companions if not each.refusal]
+    files = {(each.member or each.location).rpartition(".")[2].lower(): each for each in read}
     captions: tuple[str, ...] = ()
     refused: list[FoundFile] = []
     for suffix in filter(files.get, ("txt", "json")):
         try:
-            text = decode_text(files[suffix].content or b"")
-        except UserError:
-            text = "\0"
-        if "\0" in text:  # as in UTF-16 without a mark
-            refused.append(replace(files[suffix], content=None, refusal=NO_UTF8_REFUSAL))
-        else:
-            captions = captions or _captions(text, suffix)
+            captions = captions or _captions(_companion_text(files[suffix].content or b""), suffix)
+        except RefusedError as error:
+            refused.append(replace(files[suffix], content=None, refusal=str(error)))
     yield replace(picture, captions=captions)
     yield from refused
+
+
+def _companion_text(content: bytes) -> str:
+    """Decode a companion.
+
+    Raises: RefusedError: it is too large, or in another encoding.
+    """
+    if content:
+        check_size(len(content), COMPANION_LIMITS)
+    try:
+        text = decode_text(content)
+    except UserError as error:
+        raise RefusedError(NO_UTF8_REFUSAL) from error
+    if "\0" in text:  # as in UTF-16 without a mark
+        raise RefusedError(NO_UTF8_REFUSAL)
+    return text
 
 
 def _captions(text: str, suffix: str) -> tuple[str, ...]:
@@ -370,12 +391,14 @@ def _captions(text: str, suffix: str) -> tuple[str, ...]:
         return ()
 
 
-def _companion(path: Path, limits: Limits) -> FoundFile:
-    """Read a companion; one that cannot be read is as if it was empty."""
+def _companion(path: Path) -> FoundFile:
+    """Read a companion; one that cannot be read has a refusal, and an empty one says nothing."""
     try:
-        return FoundFile(str(path), content=read_file(path, limits))
-    except RefusedError:
+        return FoundFile(str(path), content=read_file(path, COMPANION_LIMITS))
+    except EmptyFileError:
         return FoundFile(str(path))
+    except RefusedError as error:
+        return FoundFile(str(path), refusal=str(error))
 
 
 def _metadata_rows(table: Path) -> Iterator[TableRow]:
@@ -439,10 +462,18 @@ def _is_companion(name: str) -> bool:
     return name.rpartition(".")[2].lower() in COMPANIONS
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _key(name: str) -> str:
     """Return the key as WebDataset has it: the path, and the name up to its first dot."""
     folder, slash, file = name.rpartition("/")
     return folder + slash + file.partition(".")[0]
+
+
+def _fold_key(name: str) -> str:
+    return fold_name(_key(name))
 
 
 def _count(root: Path) -> int | None:

@@ -15,6 +15,7 @@ from user_errors import UserError
 
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NO_UTF_16 = "expected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8"
+NO_MARK = "expected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8"
 COPIED = 1_000_000  # characters at once
 
 
@@ -35,7 +36,7 @@ def decode_text(content: bytes) -> str:
 def open_text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
     """Open a file as decode_text decodes; of UTF-8, other bytes are kept as surrogates, for its reader to refuse.
 
-    Raises: UserError: it is UTF-16 and damaged. OSError: it cannot be opened.
+    Raises: UserError: it is UTF-16 and damaged, or without its mark. OSError: it cannot be opened.
     """
     with path.open("rb") as file:
         encoding = _encoding(file.read(2))
@@ -50,11 +51,11 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
 def as_utf_8(file: IO[bytes]) -> IO[bytes]:
     """Return a file of bytes as it is, or where it begins with the mark of UTF-16, a copy in UTF-8.
 
-    Raises: UserError: it is UTF-16 and damaged.
+    Raises: UserError: it is UTF-16 and damaged, or without its mark.
     """
-    marked = file.read(2) in UTF_16_MARKS
+    encoding = _encoding(file.read(2))
     file.seek(0)
-    if not marked:
+    if encoding != "utf-16":
         return file
     copy: IO[bytes] = TemporaryFile()  # noqa: SIM115 its reader closes it
     try:
@@ -68,4 +69,10 @@ def as_utf_8(file: IO[bytes]) -> IO[bytes]:
 
 
 def _encoding(content: bytes) -> str:
+    """Return the encoding of a text that begins so.
+
+    Raises: UserError: it is UTF-16 without its mark, of which one of the first two bytes is a NUL.
+    """
+    if content[:2].count(0) == 1:
+        raise UserError(NO_MARK)
     return "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"

@@ -10,18 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from curation.files.decode import Limits, RefusedError
+from curation.files.file_spelling import FileSpelling
 from curation.files.pictures import read_file
 from curation.files.records import shown
+from curation.files.sources import picture_names
 from curation.files.tables import METADATA_NAMES, PATH_COLUMNS
 from curation.files.text_files import decode_text
-from picture_formats import SUFFIXES
 from user_errors import UserError
 
 FOUND_AT, FOUND_ON = "found at", "found on"  # as a picture's facts call them
@@ -46,13 +48,15 @@ def read_folder(folder: Path, *, today: date | None = None) -> dict[str, Provena
     """
     today = today or datetime.now(UTC).date()
     found: dict[str, Provenance] = {}
+    spelling = FileSpelling()
     for table in sorted(folder.rglob("*")):
         if table.name in METADATA_NAMES and table.is_file():
             for name, record in _rows(table):
-                found[str(table.parent / PurePosixPath(name.replace("\\", "/")))] = facts_from(record, today=today)
-    for sidecar in sorted(folder.rglob("*.json")):
-        for picture in _beside(sidecar):
-            found.setdefault(str(picture), _sidecar(sidecar, today))
+                found[str(table.parent / spelling.spell(table.parent, name))] = facts_from(record, today=today)
+    for at, _, names in os.walk(folder):
+        for name, companions in picture_names(sorted(names)).items():
+            for sidecar in (Path(at, each) for each in companions if each.lower().endswith(".json")):
+                found.setdefault(str(Path(at, name)), _sidecar(sidecar, today))
     return found
 
 
@@ -126,14 +130,6 @@ def _sidecar(path: Path, today: date) -> Provenance:
     if not isinstance(record, dict):
         return Provenance({}, (f"expected a JSON object in {path.name}, got {shown(record)}: correct it",))
     return facts_from({str(key).strip().lower(): value for key, value in record.items()}, today=today)
-
-
-def _beside(sidecar: Path) -> Iterator[Path]:
-    for suffix in SUFFIXES:
-        for spelled in (suffix, suffix.upper()):
-            picture = sidecar.with_suffix(spelled)
-            if picture.is_file():
-                yield picture
 
 
 def _text(path: Path, most_bytes: int) -> str:

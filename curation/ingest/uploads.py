@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atomic_files import atomic_folder, write_atomically
-from curation.files.spelling import distinct_names
+from curation.files.distinct_names import distinct_names
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
 TOKEN_BYTES = 8
-COCO_KEYS = (b'"images"', b'"annotations"')
+COCO_KEYS = ('"images"', '"annotations"')
+ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be")  # of what looks like COCO; its reader refuses those it cannot read
 PICTURES, ANNOTATIONS, DATA_SETS = "pictures", "annotations", "data_sets"
 NAME_BYTES = 200  # of the 255 that a file system takes: a number may come behind
 COMPANIONS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv"}  # endings of what is said of pictures by name
@@ -93,7 +94,7 @@ def is_coco(file: Path) -> bool:
     if file.suffix.lower() != ".json" or not file.stat().st_size:
         return False
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return all(content.find(key) >= 0 for key in COCO_KEYS)
+        return any(all(content.find(key.encode(encoding)) >= 0 for key in COCO_KEYS) for encoding in ENCODINGS)
 
 
 def uploads_of(home: Path, locations: Iterable[str]) -> set[Path]:

@@ -279,6 +279,75 @@ def test_a_description_that_sounds_like_a_refusal_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "item",
+    [
+        "Je ne peux pas lire le texte",
+        "Je n’arrive pas à distinguer la marque.",
+        "Malheureusement, je ne suis pas en mesure d'identifier la marque",
+        "Je ne peux pas dire si c'est du verre",
+        "No puedo leer el texto",
+        "No logro distinguir la marca",
+        "Lamentablemente, no soy capaz de identificarlo.",
+        "No puedo decir qué modelo es",
+        "Ich kann die Rückseite nicht sehen",
+        "Ich kann keine Marke erkennen.",
+        "Leider kann ich die Schrift nicht genau lesen",
+        "Ich kann nicht sagen, ob es aus Glas ist",
+        "Ich bin nicht in der Lage, die Marke zu bestimmen",
+        "Non riesco a leggere il testo",
+        "Non posso determinarlo",
+        "Purtroppo non sono in grado di identificare la marca",
+        "Não consigo ler o texto",
+        "Eu não posso determinar a marca.",
+        "Infelizmente, não sou capaz de dizer se é vidro",
+        "我无法确定品牌",
+        "我不能准确判断它的材质。",
+        "我看不清文字",
+        "私には文字が読めません",
+        "ブランド名を特定することはできません。",
+        "素材を判断できません",
+    ],
+)
+def test_an_item_on_what_its_writer_cannot_do_is_left_out_in_other_languages(item: str) -> None:
+    parsed = parse_descriptions(f"- a red lid\n- {item}\n- a rim")
+    assert (parsed.descriptions, parsed.left_out) == (("a red lid", "a rim"), (item,))
+    with pytest.raises(ValueError, match="no list"):
+        parse_descriptions(f"{item.rstrip('.。')}\na jar")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "je ne peux pas vivre sans café écrit sur une tasse",
+        "« je ne peux pas lire » sur une pancarte",
+        "impossible de voir le fond à travers le verre",
+        "la marque ne peut pas être lue",
+        "no puedo vivir sin café en una taza roja",
+        "no puedo más pintado en un muro",
+        "no se puede leer la etiqueta",
+        "ich kann nicht schweigen auf einem T-Shirt",
+        "ich kann dich nicht sehen steht auf einer Karte",
+        "die Schrift kann man nicht lesen",
+        "non posso vivere senza di te su un muro",
+        "non vedo, non sento, non parlo",
+        "il testo non si può leggere",
+        "não posso parar escrito na camiseta",
+        "não é possível ler o rótulo",
+        "我不能没有咖啡的杯子",
+        "无法识别的文字",
+        "看不清的车牌",
+        "判読できない文字",
+        "ナンバープレートは判読できません",
+        "携帯電話を使用することはできません",
+        "ここは確認できませんと書かれた看板",
+    ],
+)
+def test_an_item_that_sounds_like_what_its_writer_cannot_do_stays(item: str) -> None:
+    parsed = parse_descriptions(f"- a red lid\n- {item}")
+    assert (parsed.descriptions, parsed.left_out) == (("a red lid", item), ())
+
+
+@pytest.mark.parametrize(
     ("text", "key"), [("The Lid!", "lid"), ("a", "a"), (" “an  ANT” ", "ant"), ("ﬁne lid", "fine lid"), ("", "")]
 )
 def test_texts_are_compared_without_case_articles_and_punctuation(text: str, key: str) -> None:

@@ -142,9 +142,16 @@ def test_a_file_that_was_saved_as_utf_16_is_read_by_its_mark(lids: Engine, tmp_p
     content = out.read_text(encoding="utf-8").encode("utf-16")
     out.write_bytes(content)
     assert list(read_file(out, format)) == before and before
-    out.write_bytes(content[:-1])
-    with pytest.raises(UserError, match="expected UTF-16 text, as its first two bytes say, got other bytes"):
-        list(read_file(out, format))
+    for damaged, sentence in (
+        (content[:-1], "expected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8"),
+        (
+            content[2:],
+            "expected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8",
+        ),
+    ):
+        out.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"^{out.name}, {sentence}$"):
+            list(read_file(out, format))
 
 
 def test_a_yolo_folder_of_another_program_is_read(tmp_path: Path) -> None:
@@ -326,6 +333,29 @@ def test_fiftyones_json_of_another_program_is_read_with_its_pictures_sizes(tmp_p
     ):
         (tmp_path / "labels.json").write_text(json.dumps(labels | change))
         with pytest.raises(UserError, match=sentence):
+            list(read_file(tmp_path, "fiftyone"))
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "file_name"),
+    [
+        ("s/IMG_1.JPG", "s/img_1", "s/IMG_1.JPG"),
+        ("s/IMG_1.JPG", "S\\IMG_1", "s/IMG_1.JPG"),
+        ("s/cafe\u0301.jpg", "s/CAF\u00e9", "s/cafe\u0301.jpg"),
+        ("a.jpg A.jpg", "A", "A.jpg"),
+        ("ab.jpg aB.jpg", "AB", ""),
+    ],
+)
+def test_names_of_fiftyone_in_another_letter_case_mean_the_picture_that_alone_fits(
+    tmp_path: Path, there: str, name: str, file_name: str
+) -> None:
+    for each in there.split():
+        picture(tmp_path / "data", each)
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": {name: []}}))
+    if file_name:
+        assert [record.file_name for record in read_file(tmp_path, "fiftyone")] == [file_name]
+    else:
+        with pytest.raises(UserError, match="got several that differ from it in letter case only: correct the name"):
             list(read_file(tmp_path, "fiftyone"))
 
 

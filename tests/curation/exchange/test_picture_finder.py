@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from curation.exchange.import_annotations import ImportAnnotationsConfig, main
 from curation.exchange.picture_finder import PictureFinder
+from curation.files.home import database_url
 from curation.files.records import PictureRecord
 from curation.ingest.ingest import ingest
-from db.engine import Engine, reading
+from db.engine import Engine, open_engine, reading
 from db.queries.data_set_queries import existing_dataset, image_page
+from db.queries.version_queries import pictures_of
+from job_progress import PROGRESS
 from tests.support.tiny import picture
 
 
@@ -56,3 +61,31 @@ def test_of_the_pictures_of_a_name_its_folders_decide(
     assert [names[number] for number, _ in pairs] == [str(tmp_path / "photos" / found)] * bool(found)
     assert missing == [file_name] * (not found)
     assert finder.ambiguous == (not found and len(there.split()) > 1)
+
+
+def test_a_name_that_several_pictures_fit_is_refused_and_the_import_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("a/1.jpg", "b/1.jpg", "b/2.jpg")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number, (64, 48)).save(tmp_path / "photos" / name)
+    engine = open_engine(database_url(tmp_path))
+    ingest(engine, tmp_path / "photos", dataset="photos", home=tmp_path, processes=1)
+    images = [{"id": at, "file_name": f"{at}.jpg", "width": 64, "height": 48} for at in (1, 2, 3)]
+    boxes = [{"id": at, "image_id": at, "bbox": [1, 1, 9, 9], "description": f"lid {at}"} for at in (1, 2, 3)]
+    (tmp_path / "lids.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": []}))
+    monkeypatch.setenv(PROGRESS, str(tmp_path / "progress.json"))
+    main(ImportAnnotationsConfig(tmp_path / "lids.json", dataset="photos", format="coco", home=tmp_path))
+    message = json.loads((tmp_path / "progress.json").read_text())["message"]
+    fitting = "(1 of them have a name that several fit: name their folders as well)"
+    assert message == f"1 added, 0 known, 2 pictures not found {fitting}"
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ambiguous"], answer["not_found"], answer["examples"]) == (1, 2, ["1.jpg", "3.jpg"])
+    with reading(engine) as session:
+        dataset = existing_dataset(session, name="photos").id
+        ids = [image.id for image in image_page(session, dataset_id=dataset)]
+        found = pictures_of(session, image_ids=ids, statuses=("pending", "accepted"))
+    engine.dispose()
+    assert {
+        Path(one.image.location).parent.name: [row.text for row in one.regions] for one in found if one.regions
+    } == {"b": ["lid 2"]}

@@ -110,6 +110,24 @@ def test_a_caption_beside_a_picture_in_another_encoding_is_listed_and_not_guesse
     assert all("not UTF-8" in reason and "save it as UTF-8" in reason for reason in refusals(everything).values())
 
 
+@pytest.mark.parametrize("packed", ["", "x.zip", "x.tar"])
+def test_a_text_beside_a_picture_above_the_limit_is_listed_with_its_size(tmp_path: Path, packed: str) -> None:
+    long, told = b"a red lid\n" * 150_000, json.dumps({"caption": "a lid", "imageData": "x" * 1_200_000}).encode()
+    files = {"1.jpg": jpeg(1), "1.txt": long, "2.jpg": jpeg(2), "2.json": told, "3.jpg": jpeg(3), "3.txt": b"x" * 10**6}
+    write = {"x.zip": write_zip, "x.tar": write_tar}.get(packed, write_all)
+    everything = found(write(tmp_path / (packed or "x"), files))
+    assert captions(everything) == {"1.jpg": "", "2.jpg": "", "3.jpg": "x" * 10**6}
+    assert {place.rpartition(":")[2]: reason for place, reason in refusals(everything).items()} == {
+        "1.txt": "This file has 1.5 MB, more than the 1 MB accepted: make it smaller.",
+        "2.json": "This file has 1.2 MB, more than the 1 MB accepted: make it smaller.",
+    }
+
+
+def test_an_empty_text_beside_a_picture_says_nothing_of_it(tmp_path: Path) -> None:
+    everything = found(write_all(tmp_path, {"1.jpg": jpeg(), "1.txt": b""}))
+    assert captions(everything) == {"1.jpg": ""} and not refusals(everything)
+
+
 @pytest.mark.parametrize("name", ["2024.05.01_{:04}", "photo.{:04}", "v.1.{:04}"])
 def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: Path, name: str) -> None:
     files: dict[str, bytes] = {}
@@ -122,6 +140,26 @@ def test_names_with_dots_keep_their_captions_however_many_begin_alike(tmp_path: 
     assert captions(everything) == {
         f"{name.format(number)}.jpg": f"caption {number}" if number else "" for number in range(70)
     }
+
+
+@pytest.mark.parametrize("packed", ["", "x.zip", "x.tar"])
+def test_a_companion_in_another_letter_case_goes_to_the_picture_that_alone_fits(tmp_path: Path, packed: str) -> None:
+    stems = {
+        "IMG_1.JPG": {"img_1.txt": "one"},
+        "Two.jpg": {"two.TXT": "nobody's", "TWO.txt": "nor this"},
+        "Three.jpg": {"Three.txt": "its own", "three.txt": "not this"},
+        "four.jpg": {},
+        "Four.jpg": {"FOUR.json": '{"caption": "either"}'},
+        "Five.mask.png": {"five.json": '{"caption": "five"}'},
+        "cafe\u0301.jpg": {"CAF\u00e9.txt": "six"},
+    }
+    texts = {f"s/{name}": text.encode() for some in stems.values() for name, text in some.items()}
+    files = texts | {f"s/{name}": jpeg(at) for at, name in enumerate(stems)}
+    write = {"x.zip": write_zip, "x.tar": write_tar}.get(packed, write_all)
+    everything = found(write(tmp_path / (packed or "x"), files))
+    told = captions([file for file in everything if Path(file.member or file.location).name in stems])
+    wanted = ["one", "", "its own", "", "", "five", "six"]
+    assert told == dict(zip(stems, wanted, strict=True))
 
 
 def test_very_many_files_of_one_name_are_read_in_parts(tmp_path: Path) -> None:
@@ -303,12 +341,19 @@ def test_a_table_with_a_byte_order_mark_is_read_by_it(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "lids.tsv"])
-def test_a_utf_16_table_that_was_cut_short_says_so(tmp_path: Path, name: str) -> None:
+def test_a_utf_16_table_that_was_cut_short_or_has_no_mark_says_so(tmp_path: Path, name: str) -> None:
     content = "file_name\ttext\na.jpg\tun café".replace("\t", "\t" if name == "lids.tsv" else ",").encode("utf-16")
-    write_all(tmp_path, {"a.jpg": jpeg(1), name: content[:-1]})
-    whole = name == "metadata.csv"
-    sentence = next(iter(refusals(found(tmp_path)).values())) if whole else wrong(tmp_path / name)
-    assert "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8" in sentence
+    for damaged, complaint in (
+        (content[:-1], "xpected UTF-16 text, as its first two bytes say, got other bytes: save the file as UTF-8"),
+        (
+            content[2:],
+            "xpected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8",
+        ),
+    ):
+        write_all(tmp_path, {"a.jpg": jpeg(1), name: damaged})
+        beside = name == "metadata.csv"
+        sentence = next(iter(refusals(found(tmp_path)).values())) if beside else wrong(tmp_path / name)
+        assert complaint in sentence
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "lids.csv"])

@@ -42,6 +42,19 @@ def test_lines_of_json_and_files_beside_pictures_do_the_same_and_the_table_comes
     assert len(found) == 2
 
 
+def test_the_names_of_pictures_may_be_in_another_letter_case_where_one_fits(tmp_path: Path) -> None:
+    folder_with(
+        tmp_path, metadata__csv="file_name,found_at\nA.JPG,a shop\n", a__jpg="", B__JPG="", c__jpg="", C__jpg=""
+    )
+    folder_with(tmp_path, b__json='{"found_at": "a fair"}', C__JSON='{"found_at": "a barn"}')
+    found = read_folder(tmp_path, today=TODAY)
+    assert {Path(path).name: each.facts[FOUND_AT] for path, each in found.items()} == {
+        "a.jpg": "a shop",
+        "B.JPG": "a fair",
+        "C.jpg": "a barn",
+    }
+
+
 def test_a_day_that_is_none_or_to_come_is_a_problem_of_that_picture_alone() -> None:
     found = facts_from({"found_at": "a fair", "found_on": "last week"}, today=TODAY)
     assert found.facts == {FOUND_AT: "a fair"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from curation.data_sets.delete import delete
+from curation.exchange.import_annotations import import_file
 from curation.ingest.ingest import ingest
 from curation.ingest.uploads import is_coco, keep_upload, named, uploads_folder, uploads_of
 from db.engine import Engine
@@ -81,6 +85,34 @@ def test_an_empty_file_and_another_ending_are_no_coco_file(tmp_path: Path) -> No
     (tmp_path / "empty.json").touch()
     (tmp_path / "a.txt").write_text('{"images": [], "annotations": []}')
     assert not is_coco(tmp_path / "empty.json") and not is_coco(tmp_path / "a.txt")
+
+
+LITTLE, BIG = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [(b"", "utf-8"), (LITTLE, "utf-16-le"), (BIG, "utf-16-be"), (b"", "utf-16-le"), (b"", "utf-16-be")],
+)
+def test_a_coco_file_among_uploads_is_read_in_utf_16_by_its_mark_and_refused_without_one(
+    sqlite_engine: Engine, tmp_path: Path, mark: bytes, encoding: str
+) -> None:
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.png")
+    box = {"id": 1, "image_id": 1, "bbox": [1, 1, 9, 9], "description": "крышка"}
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 20}
+    content = json.dumps({"images": [image], "annotations": [box], "categories": []}, ensure_ascii=False)
+    (tmp_path / "boxes.json").write_bytes(mark + content.encode(encoding))
+    kept = keep_upload(tmp_path / "home", named([tmp_path / "a.png", tmp_path / "boxes.json"]))
+    assert [each.name for each in kept.annotations] == ["boxes.json"]
+    told = ingest(sqlite_engine, kept.pictures, dataset="lids", home=tmp_path / "home", processes=1)
+    assert (told.added, told.refused.total()) == (1, 0)
+    asked: dict[str, Any] = {"dataset": "lids", "path": kept.annotations[0], "format": "coco", "who": "ana"}
+    if mark or encoding == "utf-8":
+        assert import_file(sqlite_engine, **asked).added == 1
+    else:
+        sentence = "expected UTF-8, or UTF-16 with a byte order mark, got UTF-16 without one: save the file as UTF-8"
+        with pytest.raises(UserError, match=rf"^boxes\.json, {sentence}$"):
+            import_file(sqlite_engine, **asked)
 
 
 def test_uploads_are_found_by_the_places_of_their_pictures(tmp_path: Path) -> None:

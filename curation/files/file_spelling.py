@@ -1,4 +1,4 @@
-"""Find files by the paths that tables of other systems call them, and number names that repeat."""
+"""Find files by the paths that tables of other systems call them."""
 
 from __future__ import annotations
 
@@ -31,32 +31,25 @@ class FileSpelling:
         """Return the files below a folder that a path means where letter case counts for nothing."""
         found = [folder]
         for part in PurePosixPath(path.replace("\\", "/")).parts:
-            found = [at / name for at in found for name in self._in(at).get(_folded(part), [])]
+            found = [at / name for at in found for name in self._in(at).get(fold_name(part), [])]
         return [str(each.relative_to(folder)) for each in found if each.is_file()]
 
     def _in(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._names:
-            names = self._names[folder] = {}
+            self._names[folder] = {}
             with suppress(OSError):
-                for each in sorted(folder.iterdir()):
-                    names.setdefault(_folded(each.name), []).append(each.name)
+                self._names[folder] = by_fold(sorted(each.name for each in folder.iterdir()))
         return self._names[folder]
 
 
-def _folded(name: str) -> str:
+def fold_name(name: str) -> str:
+    """Return a name as it is compared where letter case, and how an accent is written, count for nothing."""
     return normalize("NFC", name.casefold())
 
 
-def distinct_names(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Return names that many disks and archives keep apart: one that is taken, case aside, gets a number, as a-2.jpg.
-
-    Args:   names: stem and suffix of each, as "a" and ".jpg".
-    """
-    found: dict[str, str] = {}
-    for stem, suffix in names:
-        name, number = stem + suffix, 1
-        while _folded(name) in found:
-            number += 1
-            name = f"{stem}-{number}{suffix}"
-        found[_folded(name)] = name
-    return [*found.values()]
+def by_fold(names: Iterable[str]) -> dict[str, list[str]]:
+    """Map each name as fold_name returns it -> the distinct names that it stands for."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(fold_name(name), []).append(name)
+    return found
