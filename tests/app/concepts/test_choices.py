@@ -1,4 +1,4 @@
-"""What was chosen from a list of Novel concepts stays chosen while it exists, whichever step is entered."""
+"""What was chosen on Novel concepts stays chosen from step to step, and a finger finds what it presses on a phone."""
 
 from __future__ import annotations
 
@@ -62,3 +62,29 @@ def test_a_choice_stays_from_step_to_step_and_a_version_only_within_its_set(
         expect(page).to_have_url(re.compile("set=alpha"))
         go(page, "evaluate")
         assert chosen(page, "version", "evaluated") == ["only-alpha", "sample"], "v1 was that of another set"
+
+
+PRESSED = {
+    "concepts?set=alpha&step=classes": "#navigation a, #steps button, .step-form button",
+    "train": ".train-form :is(.recipes button, select)",
+    "data": ".columns.data button:not(.icon)",
+}
+"""Address -> what is pressed there."""
+HEIGHTS = "all => all.map(each => each.getBoundingClientRect().height).filter(height => height)"
+
+
+def test_on_a_phone_what_is_pressed_is_as_high_as_a_finger(services: Services, visitor: BrowserContext) -> None:
+    with running(services) as address:
+        for place, pressed in PRESSED.items():
+            with opened(visitor, f"{address}{place}", pressed) as page:
+                page.set_viewport_size({"width": 400, "height": 900})
+                settled(page)
+                heights = page.locator(pressed).evaluate_all(HEIGHTS)
+                assert heights and min(heights) >= 40, place
+        with opened(visitor, f"{address}home", "#own-accept") as page:
+            page.set_viewport_size({"width": 400, "height": 900})
+            settled(page)
+            box = page.locator("#own-accept").bounding_box()
+            field = page.locator("#own-name").locator("input, textarea").bounding_box()
+            assert box and box["width"] > 200, "its label has a line, not a column of words"
+            assert field and field["y"] + field["height"] <= box["y"], "and lies below the field beside it"
