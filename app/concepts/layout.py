@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.ui.annotations_beside import beside_field
+from app.ui.changing_choice import ChangingChoice
 from app.ui.drafts import draft_field, draft_fields_script
 from app.ui.events import ON_ASK, ON_JOB, html, script
 from app.ui.html import empty_state, heading, page_head
@@ -44,13 +45,13 @@ class ConceptsOutputs(NamedTuple):
 class ConceptsFields(NamedTuple):
     """The fields that are filled when a step is entered; as components, and as their values."""
 
-    training: Any
-    checkpoint: Any
-    classes: Any
-    licence: Any
-    use: Any
-    version: Any
-    evaluated: Any
+    training: Any = None
+    checkpoint: Any = None
+    classes: Any = None
+    licence: Any = None
+    use: Any = None
+    version: Any = None
+    evaluated: Any = None
 
 
 class ClassForm(NamedTuple):
@@ -141,9 +142,9 @@ def _picture_form() -> dict[str, Any]:
 def _leak_form() -> dict[str, Any]:
     html(heading("Leak check", "Is any picture in the training data already?"))
     with gr.Row(elem_classes="form-row"):
-        training = gr.Dropdown([], label="training data", elem_id="training")
+        training = ChangingChoice([], label="training data", elem_id="training")
         shards = gr.Textbox(label="or a folder of shards", placeholder="/data/cc3m", elem_id="shards")
-        checkpoint = gr.Dropdown([NO_EMBEDDINGS], value="", label="embeddings of", elem_id="embeddings")
+        checkpoint = ChangingChoice([NO_EMBEDDINGS], value="", label="embeddings of", elem_id="embeddings")
     with gr.Row(elem_classes="form-row"):
         return {
             "training": training,
@@ -192,8 +193,8 @@ def _evaluate_form() -> dict[str, Any]:
     html(heading("Evaluate", "How often does the right class score best?"))
     with gr.Row(elem_classes="form-row"):
         return {
-            "version": gr.Dropdown([], label="version", elem_id="version"),
-            "evaluated": gr.Dropdown([], label="checkpoint", elem_id="evaluated"),
+            "version": ChangingChoice([], label="version", elem_id="version"),
+            "evaluated": ChangingChoice([], label="checkpoint", elem_id="evaluated"),
             "evaluate": gr.Button("Evaluate", variant="primary", elem_id="evaluate"),
         }
 

@@ -34,6 +34,7 @@ from app.ui.events import (
     choose_linked,
     control_job_by_button,
     in_order,
+    keep_choice,
     one_at_a_time,
     warn,
 )
@@ -88,11 +89,12 @@ class ConceptsPage:
         ]
 
     def enter(
-        self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request, *typed: str | None
+        self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request, *held: str | None
     ) -> list[Any]:
         """Enter a set or a step, and fill its fields. Returns ConceptsOutputs, ConceptsFields.
 
-        typed: what the form of the classes holds; where it is of this set and not saved, it stays as it is.
+        held: what the ConceptsFields hold; a choice that still exists stays, and so does a form of the classes that is
+        of this set and not saved.
         """
         from app.concepts.actions import class_form, exported_versions, first_open, steps_of, training_names
 
@@ -103,25 +105,27 @@ class ConceptsPage:
                 *(gr.skip() for _ in ConceptsFields._fields),
             ]
         place = replace(place, step=place.step or first_open(steps_of(self.services, now)))
-        filled = {each: gr.skip() for each in ClassForm._fields}
-        if place.dataset != now.dataset or _class_form(*typed) == place.shown:
+        fields, filled = ConceptsFields(*held), {each: gr.skip() for each in ClassForm._fields}
+        if place.dataset != now.dataset:
+            fields = fields._replace(version=None)  # it is another set's, whatever its name
+        if place.dataset != now.dataset or _class_form(fields.classes, fields.licence, fields.use) == place.shown:
             place = replace(place, dataset=now.dataset, version=_version_of(now), shown=class_form(now))
             filled = place.shown._asdict()
         training = training_names(self.services, now.dataset)
-        usable = [(each.name, each.name) for each in self.services.registry.usable()]
+        usable = [each.name for each in self.services.registry.usable()]
         versions = [one.version.name for one in exported_versions(self.services, now)]
-        fields = ConceptsFields(
-            training=gr.Dropdown(choices=training, value=training[0][1] if training else None),
-            checkpoint=gr.Dropdown(choices=[NO_EMBEDDINGS, *usable]),
+        refilled = ConceptsFields(
+            training=keep_choice(fields.training, [], training[0][1] if training else None, first=training),
+            checkpoint=keep_choice(fields.checkpoint, usable, NO_EMBEDDINGS[1], first=[NO_EMBEDDINGS]),
             **filled,
-            version=gr.Dropdown(choices=versions, value=versions[0] if versions else None),
-            evaluated=gr.Dropdown(choices=usable, value=usable[0][1] if usable else None),
+            version=keep_choice(fields.version, versions, next(iter(versions), None)),
+            evaluated=keep_choice(fields.evaluated, usable, next(iter(usable), None)),
         )
-        return [*self._outputs(place, now, name, person=person_of(request)), *fields]
+        return [*self._outputs(place, now, name, person=person_of(request)), *refilled]
 
-    def choose(self, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
+    def choose(self, dataset: str | None, name: str, request: gr.Request, *held: str | None) -> list[Any]:
         """Enter another set. Returns ConceptsOutputs, ConceptsFields."""
-        return self.enter(ConceptsPlace(), dataset, name, request)
+        return self.enter(ConceptsPlace(), dataset, name, request, *held)
 
     def go(
         self,
@@ -130,13 +134,13 @@ class ConceptsPage:
         name: str,
         request: gr.Request,
         event: gr.EventData,
-        *typed: str | None,
+        *held: str | None,
     ) -> list[Any]:
         """Enter the step that was pressed. Returns ConceptsOutputs, ConceptsFields."""
         ask = event.ask if isinstance(event.ask, Mapping) else {}
         step = str(ask.get("step", ""))
         place = replace(place, step=step if step in STEPS else "", after=0, message="")
-        return self.enter(place, dataset, name, request, *typed)
+        return self.enter(place, dataset, name, request, *held)
 
     def show(self, place: ConceptsPlace, dataset: str | None, name: str, request: gr.Request) -> list[Any]:
         """Show the same place again. Returns ConceptsOutputs."""
@@ -281,16 +285,17 @@ class ConceptsPage:
         name: str,
         version: str,
         request: gr.Request,
-        *typed: str | None,
+        *held: str | None,
     ) -> list[Any]:
         """Freeze a version, and queue the job that writes its shards. Returns ConceptsOutputs, ConceptsFields."""
         from app.concepts.actions import freeze_and_export
 
         try:
             freeze_and_export(self.services, dataset or "", version or "", who=person_of(request).name)
+            held = ConceptsFields(*held)._replace(version=None)  # the new one is chosen
         except UserError as error:
             warn(error)
-        return self.enter(place, dataset, name, request, *typed)
+        return self.enter(place, dataset, name, request, *held)
 
     def evaluate(self, dataset: str | None, version: str | None, checkpoint: str | None, request: gr.Request) -> Any:
         """Queue an evaluation. Returns jobs."""
@@ -396,25 +401,24 @@ def _wire(app: gr.Blocks, page: ConceptsPage, parts: ConceptsComponents) -> None
     outputs, fields, jobs = parts.outputs.flat(), parts.fields, parts.outputs.jobs
     entered = [*outputs, *fields]
     here = [parts.outputs.place, parts.dataset, parts.name]
-    typed = [fields.classes, fields.licence, fields.use]
     app.load(page.open, None, [parts.dataset, parts.name, parts.outputs.place], **LIGHT).then(
         page.enter, here, entered, **TURNS
     )
-    parts.dataset.input(page.choose, [parts.dataset, parts.name], entered, **TURNS)
+    parts.dataset.input(page.choose, [parts.dataset, parts.name, *fields], entered, **TURNS)
     for stated in (parts.name.submit, parts.name.blur):
         stated(page.show, here, outputs, **TURNS)
-    parts.outputs.steps.click(page.go, [*here, *typed], entered, **(TURNS | QUEUE_ALL))
+    parts.outputs.steps.click(page.go, [*here, *fields], entered, **(TURNS | QUEUE_ALL))
     parts.outputs.work.click(page.ask, here, outputs, **(TURNS | QUEUE_ALL))
     one_at_a_time(parts.outputs.work.submit(page.ask, here, outputs, **(TURNS | QUEUE_ALL)))
     imported = [parts.dataset, parts.outputs.place, jobs, parts.import_note, parts.beside]
     parts.start_import.click(
         page.import_pictures, [parts.source, parts.new_name, parts.dataset, parts.beside], imported, **LIGHT
-    ).success(page.enter, [*here, *typed], entered, **TURNS)
+    ).success(page.enter, [*here, *fields], entered, **TURNS)
     rules = [fields.training, parts.shards, parts.distance, parts.nearest, fields.checkpoint]
     parts.compare.click(page.compare, [parts.dataset, *rules], jobs, **LIGHT)
     parts.duplicates.click(page.find_duplicates, [parts.dataset, parts.distance], jobs, **LIGHT)
-    parts.save.click(page.save, [*here, *typed], outputs, **TURNS)
-    parts.freeze.click(page.freeze, [*here, parts.version_name, *typed], entered, **TURNS)
+    parts.save.click(page.save, [*here, fields.classes, fields.licence, fields.use], outputs, **TURNS)
+    parts.freeze.click(page.freeze, [*here, parts.version_name, *fields], entered, **TURNS)
     parts.evaluate.click(page.evaluate, [parts.dataset, fields.version, fields.evaluated], jobs, **LIGHT)
     jobs.click(page.control_job, parts.dataset, jobs, **(LIGHT | QUEUE_ALL))
     gr.Timer(TICK_SECONDS).tick(page.tick, [parts.dataset, jobs], jobs, **LIGHT)

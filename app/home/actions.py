@@ -73,11 +73,12 @@ def import_example(services: Services, name: str, person: Person) -> int:
     return queue_example(services.jobs, name, owner=person.name)
 
 
-def imports_going_on(services: Services) -> bool:
-    """Return whether pictures are being imported, or wait to be."""
+def imports_going_on(services: Services) -> list[str]:
+    """Return the names of the data sets whose pictures are being imported, or wait to be."""
     services.jobs.reconcile()
     with reading(services.engine) as session:
-        return bool(job_page(session, kind=IMPORT, states=IN_PROGRESS, limit=1))
+        jobs = job_page(session, kind=IMPORT, states=IN_PROGRESS, limit=SEARCHED)
+    return [str(job.config.get("dataset")) for job in jobs]
 
 
 def road(services: Services, dataset: str) -> DatasetRoad:

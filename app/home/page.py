@@ -35,7 +35,7 @@ class HomePage:
     def open(self, request: gr.Request) -> list[Any]:
         """Open the page on the data set of its link, or the last one. Returns dataset, known, road, ways in, own."""
         dataset, edits = open_dataset(self.services, request), allows(person_of(request).role, "curator")
-        ways = panels.ways_in_panel(dataset.names, edits=edits)
+        ways = self._ways(dataset.names, edits=edits)
         return [dataset.field, dataset.names, self._road(dataset.chosen), ways, gr.Column(visible=edits)]
 
     def show(self, dataset: str | None) -> str:
@@ -50,7 +50,7 @@ class HomePage:
         shown = gr.skip() if road == before else road
         if names == known:
             return [chosen, gr.skip(), shown, gr.skip()]
-        return [chosen, names, shown, panels.ways_in_panel(names, edits=allows(person.role, "curator"))]
+        return [chosen, names, shown, self._ways(names, edits=allows(person.role, "curator"))]
 
     def import_example(self, known: list[str], request: gr.Request, event: gr.EventData) -> list[Any]:
         """Import an example data set. Returns road, ways in."""
@@ -61,7 +61,12 @@ class HomePage:
         except UserError as error:
             warn(error)
             return [gr.skip(), gr.skip()]
-        return [COMING, panels.ways_in_panel([*known, str(event.ask)], edits=True)]
+        return [COMING, self._ways(known, edits=True)]
+
+    def _ways(self, names: list[str], *, edits: bool) -> str:
+        from app.home import actions
+
+        return panels.ways_in_panel([*names, *actions.imports_going_on(self.services)], edits=edits)
 
     def _road(self, dataset: str | None) -> str:
         from app.home import actions

@@ -252,12 +252,12 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, *, dataset: An
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
     app.load(page.open, None, [dataset, parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
-    dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **LIGHT)
-    plan = in_order("train-plan")
+    plan = in_order("train-plan")  # what reads the values waits for the check that writes them
+    dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **plan)
     parts.form.input(page.check, None, [parts.values, *planned], **(plan | QUEUE_ALL))
     parts.form.select(page.suggest, None, parts.form, **(LIGHT | QUEUE_ALL))
     parts.measure.click(page.measure, parts.values, planned, **plan)
-    parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **LIGHT)
+    parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **plan)
     parts.runs.select(
         page.choose, [parts.chosen, parts.limit], [parts.chosen, parts.limit], **(in_order("train-runs") | QUEUE_ALL)
     )

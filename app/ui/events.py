@@ -87,7 +87,7 @@ def keep_choice(
 ) -> gr.Dropdown:
     """Update a list of names, below `first`. The current choice stays unless it is gone, even one made meanwhile."""
     choices = [*first, *((name, name) for name in names)]
-    there = now == otherwise or now in names
+    there = now == otherwise or now in [value for _, value in choices]
     return gr.Dropdown(choices=choices) if there else gr.Dropdown(choices=choices, value=otherwise)
 
 

@@ -62,8 +62,8 @@ class Visitor:
                 setattr(self, field, value)
 
     def go(self, step: str) -> None:
-        typed = (self.classes, self.licence, self.use)
-        answer = self.page.go(self.place, "games", self.name, REQUEST, AskEvent({"step": step}), *typed)  # type: ignore[arg-type]
+        held = ConceptsFields(classes=self.classes, licence=self.licence, use=self.use)
+        answer = self.page.go(self.place, "games", self.name, REQUEST, AskEvent({"step": step}), *held)  # type: ignore[arg-type]
         self.take(answer)
         self.fill(answer)
 
@@ -178,5 +178,6 @@ def test_another_set_has_a_form_of_its_own(services: Services) -> None:
     with transaction(services.engine) as session:
         create_dataset(session, name="toys")
     ann.licence = "typed for the games"
-    ann.fill(ann.page.enter(ann.place, "toys", "ann", REQUEST, ann.classes, ann.licence, ann.use))
+    held = ConceptsFields(classes=ann.classes, licence=ann.licence, use=ann.use)
+    ann.fill(ann.page.enter(ann.place, "toys", "ann", REQUEST, *held))
     assert (ann.classes, ann.licence) == ("", "")

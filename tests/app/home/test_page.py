@@ -7,15 +7,19 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 from playwright.sync_api import BrowserContext, expect
+from starlette.requests import Request
 
-from app.access.accounts import Person
+from app.access.accounts import PERSON_KEY, Person
 from app.core.example_data import EXAMPLES, GROCERIES
 from app.home import actions as home_actions
 from app.home.actions import DatasetRoad, road
+from app.home.page import HomePage
 from app.home.panels import ways_in_panel
 from app.jobs.imports import queue_import
 from app.main import PAGES
@@ -173,6 +177,16 @@ def test_the_ways_in_offer_the_examples_that_are_not_there_yet_to_whoever_may_im
     assert both.count("data-ask") == 2 and both.count('class="next"') == 1
     assert "Try the example" in drawn and "Try photographs" not in drawn and 'class="next"' not in drawn
     assert "data-ask" not in ways_in_panel([], edits=False)
+
+
+def test_an_example_that_is_being_imported_is_not_offered_again(services: Services) -> None:
+    page, request = (
+        HomePage(services),
+        gr.Request(Request({"type": "http", "query_string": b"", "headers": [], PERSON_KEY: ADA})),
+    )
+    for name in EXAMPLES:
+        _, ways = page.import_example([], request, SimpleNamespace(ask=name))  # type: ignore[arg-type]
+    assert "data-ask" not in ways and "data-ask" not in page.open(request)[3], "nor after a reload"
 
 
 @pytest.mark.slow

@@ -132,6 +132,16 @@ def test_the_regions_of_photo_are_trained_with_few_settings_and_promoted(home: P
 
 
 @pytest.mark.slow
+def test_what_is_queued_is_what_the_form_holds_however_quick_the_press(home: Path, visitor: BrowserContext) -> None:
+    with app_at(home) as (address, _), train_page(visitor, address) as page:
+        fill_in(page, "before", TINY)
+        own(page, "name").fill("typed-last")
+        page.locator("#queue").click()  # the form is being checked, which takes longer
+        expect(page.locator("#runs .run").first).to_contain_text("typed-last", timeout=JOB_MS)
+        expect(row(page, "before")).to_have_count(0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off_and_a_switch_that_is_on_looks_so(home: Path, visitor: BrowserContext, width: int) -> None:
     with app_at(home) as (address, _), train_page(visitor, address) as page:
