@@ -113,7 +113,8 @@ def judged(split: str) -> list[Judged]:
         there = dict(zip(others, second.presence.tolist(), strict=True))
         for column, phrase in enumerate(phrases):
             best = int(now.ranking[:, column].argmax())
-            right = phrase.boxes is not None and iou(features.boxes_xyxy[best][None], phrase.boxes).max() >= IOU
+            box = now.boxes_for(column, features.boxes_xyxy)[best][None]
+            right = phrase.boxes is not None and iou(box, phrase.boxes).max() >= IOU
             found.append(
                 Judged(
                     picture=number,

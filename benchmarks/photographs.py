@@ -139,11 +139,8 @@ def chosen_boxes(
 ) -> Array:
     """The region that each text means: [T, 4]."""
     embeds = encoder(folder).encode_texts(texts)
-    return features.boxes_xyxy[
-        encoder(folder)
-        .rank_regions(photograph.open(), features, descriptions=texts, embeds=embeds)
-        .ranking.argmax(axis=0)
-    ]
+    ranked = encoder(folder).rank_regions(photograph.open(), features, descriptions=texts, embeds=embeds)
+    return ranked.best_boxes(features.boxes_xyxy)
 
 
 def iou(a_xyxy: Array, b_xyxy: Array) -> Array:

@@ -145,11 +145,11 @@ def answers(checkpoint: str) -> tuple[tuple[Answered, ...], ...]:
     for picture in tqdm(pictures(), desc=checkpoint, unit="photo"):
         texts = list(dict.fromkeys(text for text, _, _ in picture.mentions))
         features, ranked = rank(checkpoint, picture.image, texts)
-        first = dict(zip(texts, ranked.ranking.argmax(axis=0), strict=True))
+        first = dict(zip(texts, ranked.best_boxes(features.boxes_xyxy), strict=True))
         rows = []
         for text, kinds, boxes in picture.mentions:
-            overlap = iou(features.boxes_xyxy, boxes).max(axis=1) >= IOU
-            rows.append(Answered(kinds.split("/"), bool(overlap[first[text]]), bool(overlap.any())))
+            right, allowed = (bool(iou(each, boxes).max() >= IOU) for each in (first[text][None], features.boxes_xyxy))
+            rows.append(Answered(kinds.split("/"), right, allowed))
         found.append(tuple(rows))
     return tuple(found)
 
@@ -285,7 +285,7 @@ def phrase_names() -> Finding:
         prompts = [PROMPT.format(name) for name in boxes]
         for checkpoint, points in hits.items():
             features, ranked = rank(checkpoint, record.image, prompts)
-            first = features.boxes_xyxy[ranked.ranking.argmax(axis=0)]
+            first = ranked.best_boxes(features.boxes_xyxy)
             right = [
                 iou(box[None], np.array(own, np.float32)).max() >= IOU
                 for box, own in zip(first, boxes.values(), strict=True)

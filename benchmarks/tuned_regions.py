@@ -87,7 +87,7 @@ def ask(model: Encoder, pictures: Sequence[tuple[Image.Image, Mapping[str, Array
         texts = list(boxes)
         features, embeds = model.encode_images([image])[0], model.encode_texts(texts)
         ranked = model.rank_regions(image, features, descriptions=texts, embeds=embeds)
-        best, found = features.boxes_xyxy[ranked.ranking.argmax(axis=0)], found_of(ranked)
+        best, found = ranked.best_boxes(features.boxes_xyxy), found_of(ranked)
         for row, own in enumerate(boxes.values()):
             right = bool(len(own)) and bool(iou(best[row][None], own).max() >= IOU)
             rows.append((right, found[row], number))

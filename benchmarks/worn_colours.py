@@ -75,7 +75,7 @@ def answered() -> dict[str, list[tuple[str, bool, bool]]]:
         for column, (phrase, form) in enumerate((phrase, form) for phrase in phrases for form in found):
             best = int(ranked.ranking[:, column].argmax())
             is_found = bool(ranked.presence[column] >= 0.5 and ranked.confidence[best, column] >= 0.5)
-            right = bool(iou(features.boxes_xyxy[best][None], phrase.boxes).max() >= IOU)
+            right = bool(iou(ranked.boxes_for(column, features.boxes_xyxy)[best][None], phrase.boxes).max() >= IOU)
             found[form].append((row["image"], is_found, is_found and right))
     return found
 

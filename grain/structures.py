@@ -74,7 +74,7 @@ class RegionRanking:
     the picture shows the description somewhere. confidence: [Q, D] calibrated probability that the description means
     the region. Both are None where the model has no such measure. reasons: of each description why it is not found, if
     it is not; "" where there is none to give. counts: of each description how many things it says there are; 0 where it
-    does not.
+    does not. boxes_xyxy: [Q, D, 4] the box of each region for each description; None where that is the region's own.
     """
 
     ranking: Array
@@ -82,11 +82,22 @@ class RegionRanking:
     confidence: Array | None = None
     reasons: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
+    boxes_xyxy: Array | None = None
 
     def take(self, rows: NDArray[np.int64]) -> RegionRanking:
         """Return the same with some of the regions."""
-        confidence = None if self.confidence is None else self.confidence[rows]
-        return replace(self, ranking=self.ranking[rows], confidence=confidence)
+        confidence, boxes = (None if each is None else each[rows] for each in (self.confidence, self.boxes_xyxy))
+        return replace(self, ranking=self.ranking[rows], confidence=confidence, boxes_xyxy=boxes)
+
+    def boxes_for(self, column: int, boxes_xyxy: Array) -> Array:
+        """Return the boxes of all regions for a description, [Q, 4]. boxes_xyxy: [Q, 4], the regions' own."""
+        return boxes_xyxy if self.boxes_xyxy is None else self.boxes_xyxy[:, column]
+
+    def best_boxes(self, boxes_xyxy: Array) -> Array:
+        """Return the box of the best region of each description, [D, 4]. boxes_xyxy: [Q, 4], the regions' own."""
+        best = self.ranking.argmax(axis=0)
+        boxes: Array = boxes_xyxy[best] if self.boxes_xyxy is None else self.boxes_xyxy[best, np.arange(len(best))]
+        return boxes
 
     @classmethod
     def by_cosine(cls, features: ImageFeatures, embeds: Array) -> RegionRanking:

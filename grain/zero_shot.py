@@ -233,10 +233,11 @@ def found_regions(
     for column, (text, likely) in enumerate(zip(descriptions, present, strict=True)):
         if likely < MIN_PRESENCE or text in descriptions[:column]:
             continue
-        for row in _instance_rows(boxes_xyxy, ranked, column, instances=instances):
+        boxes = ranked.boxes_for(column, boxes_xyxy)
+        for row in _instance_rows(boxes, ranked, column, instances=instances):
             sure = None if ranked.confidence is None else float(ranked.confidence[row, column])
             if sure is None or sure >= min_confidence:
-                found.append(Region(tuple(boxes_xyxy[row].tolist()), text, float(matches[row, column]), row, sure))
+                found.append(Region(tuple(boxes[row].tolist()), text, float(matches[row, column]), row, sure))
     return tuple(found)
 
 

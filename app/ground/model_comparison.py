@@ -140,10 +140,8 @@ def audit(
 def _own(prediction: Prediction, column: int) -> tuple[Box | None, float | None]:
     if prediction.matches.size == 0:
         return None, None
-    row = prediction.best[column]
-    x0, y0, x1, y1 = (float(value) for value in prediction.boxes_xyxy[row])
-    missing = prediction.answers[column] != "found"
-    return None if missing else (x0, y0, x1, y1), float(prediction.matches[row, column])
+    box = next((region.xyxy for region in prediction.regions if region.text == prediction.descriptions[column]), None)
+    return box, float(prediction.matches[prediction.best[column], column])
 
 
 def _iou(one: Sequence[float], other: Sequence[float]) -> float:

@@ -82,8 +82,8 @@ def _found(prediction: Prediction) -> tuple[DrawnRegion, ...]:
     for region in prediction.regions:
         seen[region.text] += 1
         number = seen[region.text] if counts[region.text] > 1 else 0
-        box = _box(prediction, region.index)
-        drawn.append(DrawnRegion(region.index, columns[region.text], region.score, box, region.confidence, number))
+        column = columns[region.text]
+        drawn.append(DrawnRegion(region.index, column, region.score, region.xyxy, region.confidence, number))
     return tuple(drawn)
 
 

@@ -14,7 +14,7 @@ from grain.data.loader import proposals_of
 from grain.data.record import ShardRecord
 from grain.evaluate.metrics import Estimate, mean_interval, recall_at
 from grain.predict import Predictor
-from grain.structures import Array, ImageFeatures
+from grain.structures import Array, ImageFeatures, RegionRanking
 
 BATCH = 64  # pictures a pass
 NO_PICTURES = "the split held_out has no pictures: write the data again with some"
@@ -45,19 +45,19 @@ def grounding_ious(
     ious = []
     for feature, record in zip(features, records, strict=True):
         if record.texts and len(feature.boxes_xyxy):
-            ranking = predictor.rank_regions(record.image, feature, record.texts).ranking
-            ious.append(found_overlaps(ranking, feature, record))
+            ious.append(found_overlaps(predictor.rank_regions(record.image, feature, record.texts), feature, record))
     return np.concatenate(ious) if ious else np.zeros(0, np.float32)
 
 
-def found_overlaps(ranking: Array, feature: ImageFeatures, record: ShardRecord[Image.Image]) -> Array:
-    """Return the IoU of the best region of each description with its annotated box, [R]. ranking: [Q, R].
+def found_overlaps(ranked: RegionRanking, feature: ImageFeatures, record: ShardRecord[Image.Image]) -> Array:
+    """Return the IoU of the best region of each description with its annotated box, [R].
 
     Where several boxes of a picture have the same description any of them may be found, and the nearest counts. A box
     that is not finite overlaps nothing.
     """
-    best = feature.boxes_xyxy[ranking.argmax(axis=0)]
-    overlap = np.nan_to_num(iou(best, np.array(record.boxes_xyxy, np.float32)))  # [R, R]
+    overlap = np.nan_to_num(
+        iou(ranked.best_boxes(feature.boxes_xyxy), np.array(record.boxes_xyxy, np.float32))
+    )  # [R, R]
     texts = np.array(record.texts)
     nearest: Array = np.where(texts[:, None] == texts, overlap, 0).max(axis=1)
     return nearest

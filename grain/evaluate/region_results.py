@@ -106,7 +106,7 @@ class RegionResults:
         ranked = self.model.rank(item, features, [*texts, *absent])
         best = ranked.ranking.argmax(axis=0)
         cosines = (features.region_embeds @ self.model.texts([*texts, *absent]).T)[best, np.arange(len(best))]
-        boxes = features.boxes_xyxy[best[: len(texts)]]
+        boxes = ranked.best_boxes(features.boxes_xyxy)[: len(texts)]
         ious = [_best_iou(box, sentence) for box, sentence in zip(boxes, item.sentences, strict=True)]
         return cosines[: len(texts)], np.array(ious, np.float32), cosines[len(texts) :]
 
@@ -114,17 +114,19 @@ class RegionResults:
         """Find the instances of the categories that were looked for, none of them a copy or a part of another."""
         ranked = self.model.rank(item, features, [self.categories[category] for category in asked])
         scores = ranked.ranking if ranked.confidence is None else ranked.confidence  # [Q, A]
+        boxes: list[Array] = []
         rows: list[int] = []
         columns: list[int] = []
         for column in range(len(asked)):
             surest = np.argsort(-scores[:, column], kind="stable")[:MOST_OF_DESCRIPTION]
-            own = surest[instance_rows(features.boxes_xyxy[surest], range(len(surest)))]
+            own = surest[instance_rows(ranked.boxes_for(column, features.boxes_xyxy)[surest], range(len(surest)))]
+            boxes.append(ranked.boxes_for(column, features.boxes_xyxy)[own])
             rows += own.tolist()
             columns += [column] * len(own)
         kept = np.argsort(-scores[rows, columns], kind="stable")[:MOST_DETECTIONS]
         found, of = np.array(rows, np.int64)[kept], np.array(columns, np.int64)[kept]
         return PictureDetections(
-            features.boxes_xyxy[found].astype(np.float64),
+            np.concatenate(boxes)[kept].astype(np.float64),
             scores[found, of].astype(np.float64),
             np.array(asked, np.int64)[of],
         )

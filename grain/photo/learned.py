@@ -41,6 +41,7 @@ from grain.structures import Array, ImageFeatures, RegionRanking
 
 SAME_IOU = 0.5  # a proposal and a learned region with so much in common are the same thing
 SUPPRESSED_IOU, MOST_LEARNED = 0.8, 150  # learned regions with more in common are one; so many are kept, surest first
+AGREES_IOU = 0.4  # regions that overlap so much may show the same thing: their boxes are averaged
 MOST_RECENT = 32  # pictures whose features are remembered
 UNSURE = 0.02  # objectness of a region that the detector did not propose
 EACH = float(np.sqrt(0.5))  # weight of each embedding, so that their join has unit length
@@ -228,7 +229,12 @@ class LearnedPhotoEncoder:
         colour = evidence[..., EVIDENCE.index("colour")]
         confidence = _likely(inputs, self.fusion.confidence, confidence_doubt)
         confidence = confidence * np.where(colour < PALE, DOUBT, 1)
-        ranked = RegionRanking(ranking, presence, confidence.astype(np.float32))
+        ranked = RegionRanking(
+            ranking,
+            presence,
+            confidence.astype(np.float32),
+            boxes_xyxy=agreed_boxes(features.boxes_xyxy, logits),
+        )
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)
@@ -330,6 +336,19 @@ def expected_overlap(boxes_xyxy: Array, logits: Array) -> Array:
     likely = np.exp(logits - logits.max(axis=0))
     overlap: Array = (iou(boxes_xyxy, boxes_xyxy) @ (likely / likely.sum(axis=0))).astype(np.float32)
     return overlap
+
+
+def agreed_boxes(boxes_xyxy: Array, logits: Array) -> Array:
+    """Return the box of each region for each description, [Q, D, 4]: the mean of those that agree with it.
+
+    Each counts as much as the logits [Q, D], as probabilities, say that it is meant.
+    """
+    likely = np.exp((logits - logits.max(axis=0)).clip(min=-60))
+    agree = (iou(boxes_xyxy, boxes_xyxy) >= AGREES_IOU).astype(np.float32)
+    np.fill_diagonal(agree, 1)  # a box without area overlaps nothing
+    sums = np.stack([agree @ (likely * side[:, None]) for side in boxes_xyxy.T], axis=-1)
+    mean: Array = (sums / (agree @ likely)[..., None]).astype(np.float32)
+    return mean
 
 
 def load_photo(folder: Path) -> PhotoEncoder | LearnedPhotoEncoder:

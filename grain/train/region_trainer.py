@@ -243,7 +243,7 @@ class RegionTrainer:
                 best = ranked.ranking.argmax(axis=0)
                 assert ranked.presence is not None and ranked.confidence is not None
                 sure = np.take_along_axis(ranked.confidence, best[None], axis=0)[0]
-                found.append((found_overlaps(ranked.ranking, feature, record), ranked.presence, sure))
+                found.append((found_overlaps(ranked, feature, record), ranked.presence, sure))
         keep_pictures(self.config.out / WATCHED, self.step, predictor=predictor, features=features, records=records)
         return Evaluated(*(np.concatenate(column) for column in zip(*found, strict=True)))
 

@@ -143,9 +143,11 @@ def _grounded_picture(
     texts, regions = record.texts[:MAX_TEXTS], []
     if len(feature.boxes_xyxy):
         matches = feature.region_embeds @ predictor.embed_texts(texts).T  # [Q, T]
-        ranking = predictor.rank_regions(record.image, feature, texts).ranking
-        for column, best in enumerate(ranking.argmax(axis=0)):
+        ranked = predictor.rank_regions(record.image, feature, texts)
+        for column, (best, found) in enumerate(
+            zip(ranked.ranking.argmax(axis=0), ranked.best_boxes(feature.boxes_xyxy), strict=True)
+        ):
             region = {"text": texts[column], "truth": list(record.boxes_xyxy[column])}
-            box = [round(float(value), 4) for value in feature.boxes_xyxy[best]]
+            box = [round(float(value), 4) for value in found]
             regions.append(region | {"box": box, "score": round(float(matches[best, column]), 4)})
     return {"file": file.name, "width": record.image.width, "height": record.image.height, "regions": regions}

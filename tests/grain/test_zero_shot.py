@@ -201,6 +201,17 @@ def test_each_description_gets_its_best_region() -> None:
     ]
 
 
+def test_a_region_has_the_box_of_each_description() -> None:
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    of_each = np.array([[[0, 0, 0.4, 1], [0, 0, 0.5, 0.5]], [[0.5, 0, 1, 1], [0.6, 0, 1, 1]]], np.float32)
+    matches = np.array([[0.9, 0.1], [0.2, 0.3]], np.float32)
+    ranked = RegionRanking(matches, None, boxes_xyxy=of_each)
+    found = found_regions(boxes, matches, ranked, descriptions=["a", "b"])
+    np.testing.assert_allclose([region.xyxy for region in found], [[0, 0, 0.4, 1], [0.6, 0, 1, 1]])
+    np.testing.assert_array_equal(ranked.best_boxes(boxes), of_each[[0, 1], [0, 1]])
+    np.testing.assert_array_equal(ranked.take(np.array([1])).boxes_for(1, boxes[1:]), of_each[1:, 1])
+
+
 def test_the_ranking_chooses_the_region_and_leaves_out_what_is_not_there() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     matches = np.array([[0.9, 0.8], [0.2, 0.3]], np.float32)

@@ -57,6 +57,14 @@ def test_best_shows_for_each_description_its_best_region_above_the_threshold() -
     assert drawn_regions(TWO_BY_THREE, threshold=0.6, which="best") == ()
 
 
+def test_what_is_found_is_drawn_where_its_description_has_it() -> None:
+    [first, *_] = TWO_BY_THREE.regions
+    [drawn] = drawn_regions(
+        replace(TWO_BY_THREE, regions=(replace(first, xyxy=(0.1, 0.2, 0.3, 0.4)),)), threshold=0.0, which="best"
+    )
+    assert (drawn.region, drawn.box_xyxy) == (first.index, (0.1, 0.2, 0.3, 0.4))
+
+
 def test_all_shows_every_region_under_the_description_that_it_matches_best() -> None:
     shown = drawn_regions(TWO_BY_THREE, threshold=0.0, which="all")
     assert [(one.region, one.description) for one in shown] == [(0, 0), (1, 0)]

@@ -31,6 +31,7 @@ from grain.photo.learned import (
     EVIDENCE,
     Fusion,
     LearnedPhotoEncoder,
+    agreed_boxes,
     expected_overlap,
     fuse,
     load_photo,
@@ -131,6 +132,15 @@ def test_a_box_that_agrees_with_others_beats_a_lonely_one_that_is_a_little_likel
     np.testing.assert_allclose(
         expected_overlap(boxes, logits)[:, 0], [0.4, 0.35 + 0.25 * overlap, 0.25 + 0.35 * overlap], atol=1e-6
     )
+
+
+def test_a_description_has_the_mean_of_the_boxes_that_agree_on_it() -> None:
+    boxes = np.array([[0, 0, 0.4, 0.4], [0.5, 0.5, 1, 1], [0.5, 0.5, 0.9, 1], [0.2, 0.2, 0.2, 0.2]], np.float32)
+    logits = np.log(np.array([[0.1, 1e-30], [0.6, 0.3], [0.3, 0.6], [1e-9, 0.1]], np.float32))
+    meant = agreed_boxes(boxes, logits)
+    np.testing.assert_allclose(meant[1:3, 0], [[0.5, 0.5, 0.9 + 0.1 * 2 / 3, 1]] * 2, atol=1e-6)
+    np.testing.assert_allclose(meant[1:3, 1], [[0.5, 0.5, 0.9 + 0.1 / 3, 1]] * 2, atol=1e-6)
+    np.testing.assert_allclose(meant[[0, 3]], boxes[[0, 3], None].repeat(2, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from grain.evaluate.held_out import found_overlaps
 from grain.photo.learned import LearnedPhotoEncoder, TunedWords
 from grain.photo.tokens import TOKEN_PARTS
 from grain.predict import Predictor
-from grain.structures import SCHEMA_VERSION, ImageFeatures
+from grain.structures import SCHEMA_VERSION, ImageFeatures, RegionRanking
 from grain.train.guard import WARM
 from grain.train.preflight import preflight
 from grain.train.region_trainer import FEATURES, Evaluated, RegionTrainer, doubts_of
@@ -274,8 +274,8 @@ def test_any_box_of_a_description_may_be_found_and_another_descriptions_may_not(
     record = ShardRecord(
         "1", None, "", ((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1), (0, 0, 0.5, 0.5), (0, 0, 1, 1)), ("a", "a", "b", "c"), None
     )
-    ranking = np.array([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]], np.float32)
-    assert found_overlaps(ranking, feature, record).tolist() == [1, 1, 0, 0]
+    ranked = RegionRanking(np.array([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]], np.float32), None)
+    assert found_overlaps(ranked, feature, record).tolist() == [1, 1, 0, 0]
 
 
 def test_what_can_be_trained_further_says_so(tmp_path: Path) -> None:
