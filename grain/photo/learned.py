@@ -229,12 +229,10 @@ class LearnedPhotoEncoder:
         colour = evidence[..., EVIDENCE.index("colour")]
         confidence = _likely(inputs, self.fusion.confidence, confidence_doubt)
         confidence = confidence * np.where(colour < PALE, DOUBT, 1)
-        ranked = RegionRanking(
-            ranking,
-            presence,
-            confidence.astype(np.float32),
-            boxes_xyxy=agreed_boxes(features.boxes_xyxy, logits),
-        )
+        boxes = agreed_boxes(features.boxes_xyxy, logits)
+        several = [parse_phrase(text).several for text in descriptions]
+        boxes[:, several] = features.boxes_xyxy[:, None]  # one around all of them agrees with each, and is none of them
+        ranked = RegionRanking(ranking, presence, confidence.astype(np.float32), boxes_xyxy=boxes)
         colourless = np.where(np.array(EVIDENCE) == "colour", 0, evidence)
         plain = fuse(self.fusion, colourless, near)
         lacks = self.names.lacks_worn(image, features.boxes_xyxy, descriptions)

@@ -143,6 +143,15 @@ def test_a_description_has_the_mean_of_the_boxes_that_agree_on_it() -> None:
     np.testing.assert_allclose(meant[[0, 3]], boxes[[0, 3], None].repeat(2, axis=1), atol=1e-6)
 
 
+def test_several_things_have_the_boxes_of_the_regions(predictor: Predictor) -> None:
+    image = photograph("coffee")
+    [features] = predictor.batch_features([image])
+    ranked = predictor.rank_regions(image, features, ["a cup", "cups", "two cups"])
+    boxes = [ranked.boxes_for(column, features.boxes_xyxy) for column in range(3)]
+    assert not np.array_equal(boxes[0], features.boxes_xyxy)
+    assert np.array_equal(boxes[1], features.boxes_xyxy) and np.array_equal(boxes[2], features.boxes_xyxy)
+
+
 @pytest.mark.parametrize(
     ("name", "there", "not_there"),
     [
