@@ -31,8 +31,9 @@ REGION_RULES: Mapping[RegionRule, str] = {
 class Region:
     """A box and the description that it matches.
 
-    xyxy: normalized to the upright image. score: cosine of region and description. index: row of the region query.
-    confidence: probability that the description means this region; None where the model has no such measure.
+    xyxy: normalized to the upright image, see RegionRanking.boxes_for. score: cosine of region and description. index:
+    row of the region query. confidence: probability that the description means this region; None where the model has
+    no such measure.
     """
 
     xyxy: tuple[float, float, float, float]

@@ -135,7 +135,8 @@ def losses_panel(found: ExportLosses) -> str:
     if not found.pictures:
         words = "No picture to export: review some on the Curate page, or include pictures that nobody reviewed."
         return notice(" ".join([words, *found.share]))
-    pictures = f"{found.pictures:,}" if found.complete else f"the first {found.pictures:,}"
+    counted = "1 picture" if found.pictures == 1 else f"{found.pictures:,} pictures"
+    pictures = counted if found.complete else f"the first {counted}"
     return render("data/templates/losses.html", pictures=pictures, sentences=found.sentences, share=found.share)
 
 

@@ -107,6 +107,7 @@ def test_losses_are_listed_before_anything_is_written(services: Services, versio
         found.sentences
     )
     assert "Lost in this format, counted on 7 pictures" in data_panels.losses_panel(found)
+    assert "counted on 1 picture:" in data_panels.losses_panel(replace(found, pictures=1))
     plain = data_actions.export_config(
         services, "lids", version, format="coco", statuses=["accepted"], unreviewed=False
     )
