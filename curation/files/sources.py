@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from curation.files.archives import Archive, ArchiveEntry, ArchiveLimits, is_archive, open_archive
-from curation.files.decode import EmptyFileError, Limits, RefusedError, check_size
-from curation.files.file_spelling import FileSpelling, by_fold, fold_name
+from curation.files.companions import (
+    COMPANION_LIMITS,
+    captions_in,
+    companion_text,
+    fold_key,
+    is_companion,
+    picture_names,
+    stem_of,
+)
+from curation.files.decode import EmptyFileError, Limits, RefusedError
+from curation.files.file_spelling import FileSpelling, fold_name
 from curation.files.import_limits import picture_limits
 from curation.files.pictures import read_file
 from curation.files.tables import (
     METADATA_NAMES,
     PARQUET_MAGIC,
     TableRow,
-    captions_of,
     read_metadata,
     read_parquet,
     read_table,
 )
-from curation.files.text_files import decode_text
 from db.queries.values import storable
 from picture_formats import SUFFIXES
 from user_errors import UserError
 
-COMPANIONS = ("txt", "json", "cls")  # beside a picture of the same name: its caption, and what else is known of it
-COMPANION_LIMITS = Limits(file_bytes=1_000_000)
 GROUP_FILES = 32  # of one key in an archive, pictures and companions; twice as many where they are of one name
 TABLE_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIX = ".parquet"
-NO_UTF8_REFUSAL = "The text beside this picture is not UTF-8, and was left out: save it as UTF-8, and import it again."
 SEVERAL = "This row names a file that is not there, and several differ from it in letter case only: correct the path."
 APART = "No picture of its name is beside it, and a packed tar is read once, in order: import it unpacked or as a zip."
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path keeps one slash of the two
@@ -103,29 +106,6 @@ def open_source(path: Path, limits: Limits | None = None, archive_limits: Archiv
         return _open(path, reader)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): see to its permissions") from error
-
-
-def picture_names(names: Sequence[str]) -> dict[str, list[str]]:
-    """Map the names of files that lie together -> each that is no companion, and its companions' names.
-
-    `a.txt` belongs to `a.jpg`, and, as in WebDataset, to `a.mask.png`. Where none is spelled so, and one name alone
-    differs in nothing but letter case, it belongs to that. One that belongs to nothing stands for itself.
-    """
-    by_stem: dict[str, list[str]] = {}
-    for name in filter(_is_companion, names):
-        by_stem.setdefault(_stem(name), []).append(name)
-    pictures = [name for name in names if not _is_companion(name)]
-    found = {name: by_stem.get(_stem(name)) or by_stem.get(_key(name)) or [] for name in pictures}
-    taken = {companion for companions in found.values() for companion in companions}
-    left = by_fold(stem for stem, companions in by_stem.items() if companions[0] not in taken)
-    for part in (_stem, _key) if left else ():
-        spelled = by_fold(map(part, pictures))
-        for name in pictures:
-            fold = fold_name(part(name))
-            if not found[name] and len(left.get(fold, [])) == len(spelled[fold]) == 1:
-                found[name] = by_stem[left[fold][0]]
-                taken.update(found[name])
-    return {name: found.get(name, []) for name in names if name not in taken}
 
 
 def _open(path: Path, reader: _SourceReader) -> PictureSource:
@@ -253,7 +233,7 @@ class _SourceReader:
         try:
             for entry in _by_key(archive) if archive.any_order else archive.entries():
                 found = self._entry(path, archive, entry)
-                if group and (_fold_key(group[0].member) != _fold_key(found.member) or _full(group, found)):
+                if group and (fold_key(group[0].member) != fold_key(found.member) or _full(group, found)):
                     yield from _captioned(group, apart=APART * (not archive.any_order))
                     group = []
                 group.append(found)
@@ -311,7 +291,7 @@ class _SourceReader:
 
 def _full(group: list[FoundFile], found: FoundFile) -> bool:
     """Tell whether a file begins another group, though its key is the same: never between a picture and its own."""
-    another_name = fold_name(_stem(group[-1].member)) != fold_name(_stem(found.member))
+    another_name = fold_name(stem_of(group[-1].member)) != fold_name(stem_of(found.member))
     return len(group) >= (GROUP_FILES if another_name else 2 * GROUP_FILES)
 
 
@@ -324,7 +304,7 @@ def _by_key(archive: Archive) -> Iterator[ArchiveEntry]:
     except UserError as error:
         damage = error
     first: dict[str, int] = {}
-    yield from sorted(entries, key=lambda entry: (first.setdefault(_fold_key(entry.name), len(first)), entry.name))
+    yield from sorted(entries, key=lambda entry: (first.setdefault(fold_key(entry.name), len(first)), entry.name))
     if damage is not None:
         raise damage
 
@@ -339,7 +319,7 @@ def _captioned(group: list[FoundFile], *, apart: str = "") -> Iterator[FoundFile
     for found in group:
         if found is not by_name[found.member]:  # the second of one name, refused
             yield found
-        elif found.member in taken and apart and _is_companion(found.member):
+        elif found.member in taken and apart and is_companion(found.member):
             yield replace(found, refusal=found.refusal or apart)
         elif found.member in taken:
             yield from _described(found, [by_name[name] for name in taken[found.member]])
@@ -358,37 +338,11 @@ def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[
     refused: list[FoundFile] = []
     for suffix in filter(files.get, ("txt", "json")):
         try:
-            captions = captions or _captions(_companion_text(files[suffix].content or b""), suffix)
+            captions = captions or captions_in(companion_text(files[suffix].content or b""), suffix)
         except RefusedError as error:
             refused.append(replace(files[suffix], content=None, refusal=str(error)))
     yield replace(picture, captions=captions)
     yield from refused
-
-
-def _companion_text(content: bytes) -> str:
-    """Decode a companion.
-
-    Raises: RefusedError: it is too large, or in another encoding.
-    """
-    if content:
-        check_size(len(content), COMPANION_LIMITS)
-    try:
-        text = decode_text(content)
-    except UserError as error:
-        raise RefusedError(NO_UTF8_REFUSAL) from error
-    if "\0" in text:  # as in UTF-16 without a mark
-        raise RefusedError(NO_UTF8_REFUSAL)
-    return text
-
-
-def _captions(text: str, suffix: str) -> tuple[str, ...]:
-    """Return the captions in the text of a companion."""
-    if suffix == "txt":
-        return tuple(filter(None, [text.strip()]))
-    try:
-        return captions_of(json.loads(text))
-    except (ValueError, RecursionError):
-        return ()
 
 
 def _companion(path: Path) -> FoundFile:
@@ -458,31 +412,13 @@ def _inside(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _is_companion(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in COMPANIONS
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _key(name: str) -> str:
-    """Return the key as WebDataset has it: the path, and the name up to its first dot."""
-    folder, slash, file = name.rpartition("/")
-    return folder + slash + file.partition(".")[0]
-
-
-def _fold_key(name: str) -> str:
-    return fold_name(_key(name))
-
-
 def _count(root: Path) -> int | None:
     """Count the files that the walk will yield, or nearly; None where archives or tables hold more than one each."""
     total = 0
     for _, _, names in os.walk(root):
         if any(name.lower().endswith((".tar", ".gz", ".tgz", ".zip", PARQUET_SUFFIX)) for name in names):
             return None
-        total += sum(not _is_companion(name) and name not in METADATA_NAMES for name in names)
+        total += sum(not is_companion(name) and name not in METADATA_NAMES for name in names)
     return total
 
 

@@ -17,11 +17,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from curation.files.companions import picture_names
 from curation.files.decode import Limits, RefusedError
 from curation.files.file_spelling import FileSpelling
 from curation.files.pictures import read_file
 from curation.files.records import shown
-from curation.files.sources import picture_names
 from curation.files.tables import METADATA_NAMES, PATH_COLUMNS
 from curation.files.text_files import decode_text
 from user_errors import UserError

@@ -21,8 +21,9 @@ import pytest
 from pyarrow import parquet
 
 from curation.files.archives import ArchiveLimits, open_archive
+from curation.files.companions import picture_names
 from curation.files.decode import Limits
-from curation.files.sources import FoundFile, open_source, picture_names
+from curation.files.sources import FoundFile, open_source
 from tests.support.source_files import jpeg, member, write_all, write_tar, write_zip
 from user_errors import UserError
 
