@@ -170,6 +170,9 @@ class _SourceReader:
         metadata = [name for name in names if name in METADATA_NAMES]
         rows: dict[str, TableRow] = {}
         for name in metadata[:1]:
+            if refusal := _not_read(here / name, root):
+                yield FoundFile(str(here / name), refusal=refusal)
+                continue
             for row in _called_here(_metadata_rows(here / name), here, set(names), spelling=self._spelling):
                 before = rows.get(row.path)
                 rows[row.path] = replace(before, captions=before.captions + row.captions) if before else row
@@ -195,12 +198,10 @@ class _SourceReader:
         found = FoundFile(str(path))
         if storable(str(path)) != str(path):
             yield replace(found, refusal="Its name is not plain UTF-8 text: rename it.")
-        elif path.is_symlink() and not _inside(path, root):
-            yield replace(found, refusal="This link leads out of the folder: copy the file itself.")
-        elif not path.is_file():
-            yield replace(found, refusal="This is not a plain file: copy the picture itself.")
+        elif refusal := _not_read(path, root):
+            yield replace(found, refusal=refusal)
         elif name.endswith(SUFFIXES):  # so that a million of them are not opened twice
-            yield from self._picture(path, companions, row)
+            yield from self._picture(path, companions, row=row, root=root)
         elif name.endswith((*TABLE_SUFFIXES, ".jsonl")):
             yield replace(found, refusal="This is a table: import it by itself, or call it metadata.csv.")
         elif name.endswith(PARQUET_SUFFIX):
@@ -210,13 +211,13 @@ class _SourceReader:
                 path, lambda: self.archive(path, open_archive(path, self.limits, self.archive_limits))
             )
         else:
-            yield from self._picture(path, companions, row)
+            yield from self._picture(path, companions, row=row, root=root)
 
-    def _picture(self, path: Path, companions: list[str], row: TableRow | None) -> Iterator[FoundFile]:
+    def _picture(self, path: Path, companions: list[str], *, row: TableRow | None, root: Path) -> Iterator[FoundFile]:
         if row is not None:
             yield FoundFile(str(path), captions=row.captions, origin_row=row.number)
         else:
-            read = [_companion(path.with_name(name)) for name in companions]
+            read = [_companion(path.with_name(name), root) for name in companions]
             yield from _described(FoundFile(str(path)), read)
             yield from (each for each in read if each.refusal)
 
@@ -345,8 +346,10 @@ def _described(picture: FoundFile, companions: Iterable[FoundFile]) -> Iterator[
     yield from refused
 
 
-def _companion(path: Path) -> FoundFile:
+def _companion(path: Path, root: Path) -> FoundFile:
     """Read a companion; one that cannot be read has a refusal, and an empty one says nothing."""
+    if refusal := _not_read(path, root):
+        return FoundFile(str(path), refusal=refusal)
     try:
         return FoundFile(str(path), content=read_file(path, COMPANION_LIMITS))
     except EmptyFileError:
@@ -405,6 +408,13 @@ def _is_archive(path: Path) -> bool:
         return is_archive(path)
     except OSError:
         return False
+
+
+def _not_read(path: Path, root: Path) -> str:
+    """Return why a file below a folder is not read, whatever is in it; "" where it is."""
+    if path.is_symlink() and not _inside(path, root):
+        return "This link leads out of the folder: copy the file itself."
+    return "" if path.is_file() else "This is not a plain file: copy the file itself."
 
 
 def _inside(path: Path, folder: Path) -> bool:

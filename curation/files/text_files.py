@@ -71,8 +71,8 @@ def as_utf_8(file: IO[bytes]) -> IO[bytes]:
 def _encoding(content: bytes) -> str:
     """Return the encoding of a text that begins so.
 
-    Raises: UserError: it is UTF-16 without its mark, of which one of the first two bytes is a NUL.
+    Raises: UserError: it is UTF-16 without its mark: one of its first two bytes is a NUL, the other a letter or a sign.
     """
-    if content[:2].count(0) == 1:
+    if content[:2].count(0) == 1 and max(content[:2]) >= ord("\t"):
         raise UserError(NO_MARK)
     return "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"

@@ -425,6 +425,20 @@ def test_what_is_no_picture_in_a_folder_is_listed_and_not_followed(tmp_path: Pat
     }
 
 
+@pytest.mark.parametrize("name", ["1.txt", "metadata.csv"])
+def test_a_text_that_is_a_link_out_of_the_folder_is_listed_and_not_read(tmp_path: Path, name: str) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    write_all(outside, {"secret": "file_name,text\n1.jpg,a secret"})
+    write_all(inside, {"1.jpg": jpeg(), "own": "file_name,text\n1.jpg,its own"})
+    (inside / name).symlink_to(outside / "secret")
+    everything = found(inside)
+    assert captions(everything)["1.jpg"] == ""
+    assert refusals(everything)[name] == "This link leads out of the folder: copy the file itself."
+    (inside / name).unlink()
+    (inside / name).symlink_to("own")
+    assert "its own" in captions(found(inside))["1.jpg"]
+
+
 def test_parquet_without_pyarrow_is_a_plain_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where it is not installed
     write_all(tmp_path, {"x.parquet": b"PAR1" + bytes(20) + b"PAR1", "1.jpg": jpeg()})
