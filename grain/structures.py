@@ -97,7 +97,14 @@ class RegionRanking:
     def best_boxes(self, boxes_xyxy: Array) -> Array:
         """Return the box of the best region of each description, [D, 4]. boxes_xyxy: [Q, 4], the regions' own."""
         best = self.ranking.argmax(axis=0)
-        boxes: Array = boxes_xyxy[best] if self.boxes_xyxy is None else self.boxes_xyxy[best, np.arange(len(best))]
+        return self.boxes_at(best, np.arange(len(best)), boxes_xyxy)
+
+    def boxes_at(self, rows: NDArray[np.int64], columns: NDArray[np.int64], boxes_xyxy: Array) -> Array:
+        """Return the boxes of regions, rows [N], each for one description, columns [N]: [N, 4].
+
+        boxes_xyxy: [Q, 4], the regions' own.
+        """
+        boxes: Array = boxes_xyxy[rows] if self.boxes_xyxy is None else self.boxes_xyxy[rows, columns]
         return boxes
 
     @classmethod

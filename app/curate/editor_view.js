@@ -49,8 +49,8 @@ function drawOnPicture() {
   if (!label) return;
   fillLabel(label, drag?.kind === "draw" ? null : group);
   const area = viewport().getBoundingClientRect(), size = { width: label.offsetWidth, height: label.offsetHeight };
-  const list = panel.querySelector(".marks"), by = drawnRegion === queue.view().at.region ? 0 : toChosen(list);
-  drawnRegion = queue.view().at.region;
+  const { region } = queue.view().at, list = panel.querySelector(".marks"), by = drawnRegion === region ? 0 : toChosen(list);
+  drawnRegion = region;
   loupe.hidden = true;
   if (group && group.style.display !== "none") placeHandles(group, pixels(boxOf(group), area));
   if (!label.hidden) placeLabel(label, loupe, { box: boxOf(group), size, area });

@@ -55,9 +55,8 @@ def found_overlaps(ranked: RegionRanking, feature: ImageFeatures, record: ShardR
     Where several boxes of a picture have the same description any of them may be found, and the nearest counts. A box
     that is not finite overlaps nothing.
     """
-    overlap = np.nan_to_num(
-        iou(ranked.best_boxes(feature.boxes_xyxy), np.array(record.boxes_xyxy, np.float32))
-    )  # [R, R]
+    best = ranked.best_boxes(feature.boxes_xyxy)
+    overlap = np.nan_to_num(iou(best, np.array(record.boxes_xyxy, np.float32)))  # [R, R]
     texts = np.array(record.texts)
     nearest: Array = np.where(texts[:, None] == texts, overlap, 0).max(axis=1)
     return nearest

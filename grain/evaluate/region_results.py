@@ -114,19 +114,17 @@ class RegionResults:
         """Find the instances of the categories that were looked for, none of them a copy or a part of another."""
         ranked = self.model.rank(item, features, [self.categories[category] for category in asked])
         scores = ranked.ranking if ranked.confidence is None else ranked.confidence  # [Q, A]
-        boxes: list[Array] = []
         rows: list[int] = []
         columns: list[int] = []
         for column in range(len(asked)):
             surest = np.argsort(-scores[:, column], kind="stable")[:MOST_OF_DESCRIPTION]
             own = surest[instance_rows(ranked.boxes_for(column, features.boxes_xyxy)[surest], range(len(surest)))]
-            boxes.append(ranked.boxes_for(column, features.boxes_xyxy)[own])
             rows += own.tolist()
             columns += [column] * len(own)
         kept = np.argsort(-scores[rows, columns], kind="stable")[:MOST_DETECTIONS]
         found, of = np.array(rows, np.int64)[kept], np.array(columns, np.int64)[kept]
         return PictureDetections(
-            np.concatenate(boxes)[kept].astype(np.float64),
+            ranked.boxes_at(found, of, features.boxes_xyxy).astype(np.float64),
             scores[found, of].astype(np.float64),
             np.array(asked, np.int64)[of],
         )

@@ -15,7 +15,7 @@ MOST_ASPECT = 2.0  # longer side in shorter ones; longer pictures are seen in pa
 STEP = 0.75  # of a tile from one to the next: neighbours share the rest
 MOST_TILES = 8
 CUT_MARGIN = 0.02  # of a tile: a region nearer to an inner edge goes on beyond it
-TILING = f"tiles of {MOST_ASPECT} {STEP} {MOST_TILES} {CUT_MARGIN}"  # features kept under another name are others
+TILING = f"tiles of {MOST_ASPECT} {STEP} {MOST_TILES} {CUT_MARGIN}"  # part of the name under which features are kept
 
 
 def tile_spans(aspect: float) -> Array:

@@ -151,7 +151,7 @@ class Model:
         self.info, self.confidence = SimpleNamespace(can_ground=can_ground), confidence
 
     def texts(self, texts: list[str]) -> Any:
-        return np.array([EAST if text.startswith("east") else NORTH for text in texts], np.float32)
+        return np.array([EAST if text.startswith("east") else NORTH for text in texts], np.float32).reshape(-1, 2)
 
     def rank(self, item: EvaluationItem, features: ImageFeatures, texts: list[str]) -> RegionRanking:
         ranking = features.region_embeds @ self.texts(texts).T
@@ -189,6 +189,12 @@ def test_a_sentence_is_right_by_any_of_its_boxes_and_found_nowhere_is_wrong() ->
     assert grounding.picture.tolist() == [0, 0, 1, 2, 2]
     assert grounding.cosines.tolist() == [1, 1, 1, -1, -1] and grounding.absent.tolist() == [1, 1]
     assert results(Model(can_ground=False), (asked, seen())).grounding() is None
+
+
+def test_a_picture_that_was_looked_at_for_nothing_has_no_detections() -> None:
+    asked = item(objects=PictureObjects((), (), (), asked=()))
+    kept = results(Model(), (asked, seen(EAST, NORTH)), categories=("north",)).detection()
+    assert kept and [len(each.boxes_xyxy) for each in kept.found] == [0]
 
 
 def test_detections_are_of_what_was_looked_for_by_the_surest_score_that_there_is() -> None:
