@@ -54,8 +54,6 @@ class TrainPageParts:
     values: Any
     plan: Any
     note: Any
-    measure: Any
-    queue: Any
     runs: Any
     side: Any
     watched: Any
@@ -88,8 +86,8 @@ def lay_out() -> TrainPageParts:
                 note = html(elem_id="note-plan")
                 plan = gr.HTML(NO_PLAN, js_on_load=ON_PLAN, apply_default_css=False, elem_id="plan")
                 with gr.Row(elem_classes="actions"):
-                    measure = gr.Button("Dry steps", elem_id="measure")
-                    queue = gr.Button("Queue", variant="primary", elem_id="queue")
+                    gr.Button("Dry steps", elem_id="measure")  # the form's script hears both
+                    gr.Button("Queue", variant="primary", elem_id="queue")
             with gr.Column(elem_classes="card"):
                 html(heading("Runs"))
                 with gr.Row(elem_classes="controls"):
@@ -110,6 +108,6 @@ def lay_out() -> TrainPageParts:
                 html(heading("Log"))
                 log = html(elem_id="log")
     return TrainPageParts(
-        form, gr.State({}), plan, note, measure, queue, runs, side, watched, kept, plots, pictures, log,
+        form, gr.State({}), plan, note, runs, side, watched, kept, plots, pictures, log,
         [curves, moments, lines], words, order, gr.JSON(visible=False), gr.State([]), gr.State(PAGE), gr.State({}),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 // The Train page's form in the browser: it hands over what is filled in. Python makes the form and checks it.
 // Runs once, as js_on_load of the form; `element` is the form's component, `trigger` sends what is asked to Python.
 const PAUSE = 350; // milliseconds without a key before the form is checked
-let waiting = null;
+let waiting = null, checks = 0;
 
 function valueOf(label) {
   const control = label.querySelector("input, select");
@@ -51,7 +51,7 @@ function check() {
   clearTimeout(waiting);
   showWhatMatters();
   showWhatDiffers();
-  trigger("input", { values: values() });
+  trigger("input", { values: { ...values(), check: ++checks } });
 }
 
 element.addEventListener("input", () => {
@@ -70,6 +70,11 @@ element.addEventListener("click", (event) => {
   }
 });
 element.addEventListener("submit", (event) => event.preventDefault());
+// what is queued or measured is what the form holds when the button is pressed, checked or not
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#queue, #measure");
+  if (button) trigger(button.id === "queue" ? "queue" : "measure", { values: values() });
+});
 element.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
 });

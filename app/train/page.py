@@ -71,31 +71,36 @@ class TrainPage:
             warn(error)
             return gr.skip()
 
-    def check(self, request: gr.Request, event: gr.EventData) -> list[Any]:
-        """Check a form that changed. Returns values, plan, note."""
+    def check(self, newest: dict[str, Any], request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Check a form that changed, unless a newer one was checked: requests may overtake one another.
+
+        Returns values, plan, note.
+        """
         values = dict(event.values) if isinstance(event.values, Mapping) else {}
+        if values.get("check", 0) < newest.get("check", 0):
+            return [gr.skip()] * 3
         return [values, *self._plan(values, request)]
 
     def recheck(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
         """Check the form again, after dry steps or once data are there. Returns plan, note."""
         return self._plan(values, request) if values else [gr.skip(), gr.skip()]
 
-    def measure(self, values: dict[str, Any], request: gr.Request) -> list[Any]:
-        """Queue dry steps. Returns plan, note."""
+    def measure(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Queue dry steps of what the form holds. Returns plan, note."""
         from app.train import actions
 
         try:
-            actions.measure(self.services, person_of(request), _read(values))
+            actions.measure(self.services, person_of(request), _read(event.values))
         except UserError as error:
             warn(error)
-        return self.recheck(values, request)
+        return self._plan(event.values, request)
 
-    def queue(self, values: dict[str, Any], chosen: list[int], request: gr.Request) -> list[Any]:
+    def queue(self, chosen: list[int], request: gr.Request, event: gr.EventData) -> list[Any]:
         """Queue a training and choose it; the form is ready for another. Returns chosen, note, form."""
         from app.train import actions, runs
 
         try:
-            job = actions.queue(self.services, person_of(request), _read(values))
+            job = actions.queue(self.services, person_of(request), _read(event.values))
         except UserError as error:
             warn(error)
             return [gr.skip(), notice(error.sentence), gr.skip()]
@@ -252,12 +257,12 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, *, dataset: An
     shown = [parts.runs, parts.side, parts.watched, parts.log, *parts.plots, parts.pictures, *parts.details, parts.seen]
     planned = [parts.plan, parts.note]
     app.load(page.open, None, [dataset, parts.form, parts.chosen], **LIGHT).then(page.tick, inputs, shown, **LIGHT)
-    plan = in_order("train-plan")  # what reads the values waits for the check that writes them
+    plan = in_order("train-plan")
     dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **plan)
-    parts.form.input(page.check, None, [parts.values, *planned], **(plan | QUEUE_ALL))
+    parts.form.input(page.check, parts.values, [parts.values, *planned], **(plan | QUEUE_ALL))
     parts.form.select(page.suggest, None, parts.form, **(LIGHT | QUEUE_ALL))
-    parts.measure.click(page.measure, parts.values, planned, **plan)
-    parts.queue.click(page.queue, [parts.values, parts.chosen], [parts.chosen, parts.note, parts.form], **plan)
+    parts.form.measure(page.measure, None, planned, **plan)
+    parts.form.queue(page.queue, parts.chosen, [parts.chosen, parts.note, parts.form], **plan)
     parts.runs.select(
         page.choose, [parts.chosen, parts.limit], [parts.chosen, parts.limit], **(in_order("train-runs") | QUEUE_ALL)
     )

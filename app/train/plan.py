@@ -89,7 +89,7 @@ class TrainRequest:
                 cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
-        except (TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError("The form came damaged: reload the page.") from error
 
 

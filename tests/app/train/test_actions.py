@@ -10,10 +10,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 import tyro
+from starlette.requests import Request
 
-from app.access.accounts import Person
+from app.access.accounts import PERSON_KEY, Person
 from app.jobs.devices import gpus, slots_here, visible_to
 from app.jobs.imports import queue_import
 from app.jobs.job_control import control_job
@@ -24,6 +26,7 @@ from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.data_checks import PreflightCheck
 from app.train.form import CHOSEN_ELSEWHERE, FIRST, config_from, form_fields, values_of
+from app.train.page import TrainPage
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import SOONER, name_of
@@ -157,6 +160,20 @@ def test_what_is_queued_is_what_is_shown(services: Services) -> None:
     shown = json.loads(json.dumps({**vars(ran), "losses": vars(ran.losses)}, default=str))
     assert shown == job.config["train"]
     assert job.argv[1:3] == ["-m", "accelerate.commands.launch"] and "--cpu" in job.argv
+
+
+def test_a_check_that_arrives_after_a_newer_one_changes_nothing(services: Services) -> None:
+    page = TrainPage(services)
+    visit = gr.Request(Request({"type": "http", PERSON_KEY: ADA}))
+
+    def check(values: dict[str, Any], **sent: Any) -> list[Any]:
+        form = {"data": "world:12", "start": "scratch", "where": "cpu", "fields": SMALL} | sent
+        return page.check(values, visit, gr.EventData(None, {"values": form}))
+
+    values, plan, _ = check({}, name="typed-last", check=2)
+    assert values["name"] == "typed-last" and "--name=typed-last" in plan
+    assert check(values, name="before", check=1) == [gr.skip()] * 3
+    assert check(values, name="later", check=3)[0]["name"] == "later"
 
 
 def test_an_embedded_start_is_named_so_that_every_machine_finds_its_own(services: Services) -> None:
