@@ -125,6 +125,12 @@ def placed(page: Page, selector: str) -> dict[str, float]:
     return found
 
 
+def press(page: Page, key: str) -> None:
+    """Press a key and wait for what the page places with the next frame."""
+    page.keyboard.press(key)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def is_inside(place: dict[str, float]) -> bool:
     across = place["left"] >= -0.5 and place["right"] <= place["width"] + 0.5
     return across and place["top"] >= -0.5 and place["bottom"] <= place["height"] + 0.5
@@ -139,7 +145,7 @@ def test_words_source_and_verdict_of_the_chosen_one_are_on_the_picture_whatever_
     for width in (1400, 400):
         fits(page, width)
         for key in ("0", "f", "+", "+"):
-            page.keyboard.press(key)
+            press(page, key)
             assert is_inside(placed(page, "#editor .on-picture")), (width, key)
     page.locator("#advance input").uncheck()
     page.locator("#editor .text.chosen .quiet").click()
@@ -271,8 +277,8 @@ def test_the_list_shows_the_chosen_one_and_the_gallery_is_wide_again_afterwards(
     }"""
     page.set_viewport_size({"width": 1400, "height": 400})
     for _ in range(rows.count()):
-        page.keyboard.press("Tab")
-        page.wait_for_function(seen)  # it is scrolled to with the next frame
+        press(page, "Tab")
+        assert page.evaluate(seen)
     page.set_viewport_size({"width": 1400, "height": 900})
     narrow = page.locator("#regions").bounding_box()
     page.keyboard.press("Escape")
