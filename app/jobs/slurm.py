@@ -67,19 +67,17 @@ class SlurmJob(ClusterJob):
 
     def look(self) -> int | None:
         """Return the exit code that the node left; without one, whether Slurm still has the job."""
-        if not self._number.is_file():
-            raise LookupError(self.name)
-        if self._verdict.is_file():
-            return int(self._verdict.read_text(encoding="utf-8"))
-        if self._slurm("squeue", "--noheader", "--jobs", self._id, "--format", "%T").strip():
-            return None
-        if self._verdict.is_file():  # written between the two looks
+        if not self._verdict.is_file():
+            number = self._id
+            if number and self._slurm("squeue", "--noheader", "--jobs", number, "--format", "%T").strip():
+                return None
+        if self._verdict.is_file():  # it may be written between the two looks
             return int(self._verdict.read_text(encoding="utf-8"))
         raise LookupError(self.name)
 
     def output(self) -> str:
         """Return the output of the node's process, errors included."""
-        files = sorted(self._place.glob(f"{self._id}_*_log.*")) if self._number.is_file() else []
+        files = sorted(self._place.glob("*_log.*"))
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     def end(self, *, force: bool) -> None:
@@ -88,6 +86,12 @@ class SlurmJob(ClusterJob):
 
     @property
     def _id(self) -> str:
+        """Return Slurm's number of it, "" for none; asked for by name where a runner was killed before it kept it."""
+        if not self._number.is_file():
+            numbers = self._slurm("squeue", "--noheader", "--name", self.name, "--format", "%A").split()
+            if not numbers:
+                return ""
+            write_atomically(self._number, numbers[0])
         return self._number.read_text(encoding="utf-8").strip()
 
     def _slurm(self, *words: str) -> str:

@@ -358,6 +358,30 @@ def test_a_job_that_slurm_is_about_to_end_saves_and_is_submitted_again(
     assert place.job(job).state == "cancelled"
 
 
+@pytest.mark.slow
+def test_work_whose_runner_was_killed_before_it_kept_its_number_is_found_by_name(
+    slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'home'}")
+    place = Place(tmp_path, "slurm")
+    job = place.enqueue("long", 10**9)
+    runner, thread = place.background()
+    until(lambda: place.rows("long") > 0, "it has written")
+    runner.stop()
+    thread.join(PATIENCE_S)
+    [number] = (place.home / "jobs" / str(job) / "slurm").glob("*/number")
+    first = number.read_text()
+    number.unlink()
+    seen = place.rows("long")
+    _, thread = place.background()
+    until(lambda: number.is_file() and place.rows("long") > seen, "another runner has found it")
+    assert (number.read_text(), _said("squeue", "--noheader", "--format", "%A").decode().split()) == (first, [first])
+    with transaction(place.engine) as session:
+        request_cancel(session, job_id=job)
+    thread.join(PATIENCE_S)
+    assert place.job(job).state == "cancelled"
+
+
 SLURM_CONF = """ClusterName=grain
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
