@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,12 @@ def to_coco(results: Sequence[PicturePrediction]) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": rows}
 
 
-def to_csv(results: Sequence[PicturePrediction]) -> str:
+def to_csv(results: Sequence[PicturePrediction], unread: Mapping[str, str] | None = None) -> str:
     """Return a table: a row a region in pixels of the upright picture, and one a description without any.
 
     novelty: see Prediction; empty where nothing tells. answer, reason: of the description, see Prediction.
+
+    Args: unread: files without a result, and why: a row each, whose answer is "not read".
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -78,6 +80,9 @@ def to_csv(results: Sequence[PicturePrediction]) -> str:
             for row in rows or [("no", "", "", "", "", "")]:
                 cells = (name, _plain(description), *row, found.width, found.height, novelty, *map(_plain, why))
                 table.writerow(cells)
+    for file, problem in (unread or {}).items():
+        known = {"file": _plain(file), "answer": "not read", "reason": _plain(problem)}
+        table.writerow([known.get(column, "") for column in COLUMNS])
     return text.getvalue()
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import tyro
@@ -38,11 +40,13 @@ from grain.structures import (
     RegionRanking,
     RegionRule,
 )
+from grain.texts import one_line
 from grain.zero_shot import (
     ClassBank,
     Classes,
     answer_reasons,
     build_class_bank,
+    check_alpha,
     class_prompts,
     found_regions,
     global_scores,
@@ -54,9 +58,10 @@ from grain.zero_shot import (
     shown_rows,
 )
 from picture_formats import SUFFIXES
-from user_errors import UserError
+from user_errors import UserError, WriteError
 
 MAX_REMEMBERED = 20_000  # text embeddings
+STOPPED = "stopped: what is printed and drawn stays, --coco is not written; the same command starts over"
 
 
 class Encoder(Protocol):
@@ -210,7 +215,7 @@ class Predictor:
     def ground(
         self,
         image: PictureLike,
-        descriptions: Sequence[str],
+        descriptions: Iterable[str],
         threshold: float = 0.0,
         *,
         min_confidence: float = MIN_CONFIDENCE,
@@ -250,9 +255,9 @@ class Predictor:
                 region_rule: how regions score a class, see grain.zero_shot.region_scores; None: the checkpoint's own.
         Raises: ValueError: no classes, alpha outside [0, 1], or no such rule.
         """
-        prediction = self.predict(
-            image, [], _checked(classes), alpha=alpha, region_rule=region_rule, proposals=proposals
-        )
+        if not classes:
+            raise ValueError("no classes: give at least one as {name: [description, …]}")
+        prediction = self.predict(image, [], classes, alpha=alpha, region_rule=region_rule, proposals=proposals)
         return {row.name: row.score for row in prediction.classes}
 
     def classify_features(
@@ -264,13 +269,15 @@ class Predictor:
         region_rule: RegionRule | None = None,
     ) -> Array:
         """Score pictures that are encoded already, [N, C] cosines in the order of the classes; see classify."""
-        bank = self._bank(classes, region_rule)
+        bank, share = self._bank(_classes(classes), region_rule), self._share(alpha)
+        if not features:
+            raise ValueError("expected the features of at least one picture, got none")
         image_scores = global_scores(np.stack([each.image_embed for each in features]), bank)
         parts = np.concatenate([region_scores(each.region_embeds[None], bank) for each in features])
-        return mix(image_scores, parts, self._share(alpha))
+        return mix(image_scores, parts, share)
 
     def _share(self, alpha: float | None) -> float:
-        return self.info.alpha if alpha is None else alpha
+        return check_alpha(self.info.alpha if alpha is None else alpha)
 
     def _bank(self, classes: Classes, region_rule: RegionRule | None) -> ClassBank:
         rule = region_rule or self.info.region_rule
@@ -279,7 +286,7 @@ class Predictor:
     def predict(
         self,
         image: PictureLike,
-        descriptions: Sequence[str],
+        descriptions: Iterable[str],
         classes: Classes,
         *,
         threshold: float = 0.0,
@@ -293,10 +300,11 @@ class Predictor:
 
         Args:   descriptions, classes: may be empty. threshold, min_confidence, instances: see ground. alpha,
                 region_rule: see classify.
-        Raises: ValueError: see classify and features, or one text where a list of texts is expected.
+        Raises: ValueError: see classify and features, one text where a list of texts is expected, or a threshold that
+                is no number.
         """
-        if isinstance(descriptions, str) or any(isinstance(rows, str) for rows in classes.values()):
-            raise ValueError("descriptions must be a list of texts, got a single text: write [text]")
+        descriptions, classes, share = _texts(descriptions), _classes(classes), self._share(alpha)
+        _check_thresholds(threshold=threshold, min_confidence=min_confidence, instances=instances)
         timing: dict[str, float] = {}
         with _timed(timing, "image"):
             image = upright_rgb(image)
@@ -317,7 +325,7 @@ class Predictor:
             reasons = answer_reasons(ranked, regions, descriptions=descriptions, min_confidence=min_confidence)
             rows = shown_rows(features, ranked, bank, found=[region.index for region in regions])
             scale = self._encoder.logit_scale
-            scored = score_classes(features, bank, rows=rows, alpha=self._share(alpha), scale=scale) if bank else ()
+            scored = score_classes(features, bank, rows=rows, alpha=share, scale=scale) if bank else ()
             features, ranked = features.take(rows), ranked.take(rows)
             regions = tuple(replace(each, index=int(np.searchsorted(rows, each.index))) for each in regions)
             matches = features.region_embeds @ embeds.T  # [Q, D]
@@ -337,10 +345,32 @@ class Predictor:
         ).above(threshold=threshold)
 
 
-def _checked(classes: Classes) -> Classes:
-    if not classes:
-        raise ValueError("no classes: give at least one as {name: [description, …]}")
-    return classes
+def _texts(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list, however they were gathered."""
+    expected = "descriptions must be a list of texts, got"
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        kind = "a single text" if isinstance(texts, str) else type(texts).__name__
+        raise ValueError(f"{expected} {kind}: write [text]")
+    found = list(texts)
+    wrong = next((type(text).__name__ for text in found if not isinstance(text, str)), None)
+    if wrong:
+        raise ValueError(f"{expected} {wrong} among them: write [text]")
+    return found
+
+
+def _classes(classes: Classes) -> dict[str, list[str]]:
+    if not isinstance(classes, Mapping):
+        kind = type(classes).__name__
+        raise ValueError(f"classes must be {{name: [description, …]}}, got {kind}: write {{name: []}} for a bare name")
+    return {name: _texts(rows) for name, rows in classes.items()}
+
+
+def _check_thresholds(*, threshold: float, min_confidence: float, instances: Instances) -> None:
+    for name, value in (("threshold", threshold), ("min_confidence", min_confidence)):
+        if math.isnan(value):
+            raise ValueError(f"{name} must be a number, got {value}: correct it")
+    if instances not in get_args(Instances):
+        raise ValueError(f"instances must be best or all, got {instances!r}: correct it")
 
 
 @contextmanager
@@ -382,13 +412,15 @@ class PredictConfig:
 
 def main(config: PredictConfig) -> None:
     """Run the command line. A file of a folder that is no picture is left out with a sentence."""
-    if config.png and config.image.is_dir() and config.png.exists() and not config.png.is_dir():
-        raise UserError(
-            f"expected a folder for --png, as {config.image} is one, got the file {config.png}: name another"
-        )
+    descriptions = list(dict.fromkeys(map(one_line, config.description)))
+    classes = parse_classes("\n".join(config.class_text))
+    if not descriptions and not classes:
+        raise UserError("there is nothing to look for: give --description or --class-text")
+    files = _picture_files(config.image)
+    _check_targets(config)
     predictor = Predictor.from_pretrained(config.checkpoint)
     results: list[PicturePrediction] = []
-    for path in _picture_files(config.image):
+    for path in files:
         try:
             image = upright_rgb(path)
         except (OSError, ValueError) as error:
@@ -396,13 +428,15 @@ def main(config: PredictConfig) -> None:
                 raise
             print(f"left out: {error}", file=sys.stderr)
             continue
-        prediction = _predict(predictor, image, config)
+        prediction = _predict(predictor, image, config, descriptions=descriptions, classes=classes)
         answer = {**prediction.to_json(), "checkpoint": predictor.info.to_json()}
         print(json.dumps(answer, indent=1) if path == config.image else json.dumps({"file": path.name, **answer}))
         results.append(PicturePrediction(path.name, prediction))
         if config.png:
             target = config.png if path == config.image else config.png / f"{path.name}.png"
             _write_png(target, draw_regions(image, prediction), source=path)
+    if not results:
+        raise UserError(f"none of the {len(files)} pictures of {config.image} could be read: nothing is written")
     if config.coco:
         write_atomically(config.coco, json.dumps(to_coco(results)))
 
@@ -416,11 +450,34 @@ def _picture_files(place: Path) -> list[Path]:
     return files
 
 
-def _predict(predictor: Predictor, image: Image.Image, config: PredictConfig) -> Prediction:
+def _check_targets(config: PredictConfig) -> None:
+    """Find out whether what the run writes at its end can be written, before it reads a picture.
+
+    Raises: UserError: it cannot.
+    """
+    for flag, target in (("--png", config.png), ("--coco", config.coco)):
+        if target is None:
+            continue
+        many = flag == "--png" and config.image.is_dir()
+        if target.exists() and target.is_dir() != many:
+            got = "file" if many else "folder"
+            wants = f"folder for {flag}, as {config.image} is one" if many else f"file for {flag}"
+            raise UserError(f"expected a {wants}, got the {got} {target}: name another")
+        try:
+            folder = target if many else target.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise WriteError(f"{target} cannot be written ({error.strerror}): name another for {flag}") from error
+
+
+def _predict(
+    predictor: Predictor, image: Image.Image, config: PredictConfig, *, descriptions: list[str], classes: Classes
+) -> Prediction:
     return predictor.predict(
         image,
-        list(dict.fromkeys(config.description)),
-        parse_classes("\n".join(config.class_text)),
+        descriptions,
+        classes,
         threshold=config.threshold,
         min_confidence=config.min_confidence,
         instances=config.instances,
@@ -439,4 +496,4 @@ def _write_png(target: Path, drawn: Image.Image, *, source: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, PredictConfig, module="grain.predict")
+    run_command(main, PredictConfig, module="grain.predict", stopped=STOPPED)

@@ -24,18 +24,28 @@ def upright_rgb(picture: PictureLike) -> Image.Image:
             whose EXIF orientation counts even after `convert`; or an array [H, W], [H, W, 1], [H, W, 3] (RGB, not BGR)
             or [H, W, 4], of uint8, or of floats in [0, 1].
     Returns: an upright RGB picture unchanged, not a copy.
-    Raises: OSError: the file cannot be read. UserError: it is no picture, or an array that is none.
+    Raises: OSError: the file cannot be read. UserError: it is no picture, a damaged one or one of too many pixels, or
+            an array that is none.
     """
     if isinstance(picture, np.ndarray):
-        return to_rgb(_from_array(picture))
+        return _with_pixels(to_rgb(_from_array(picture)))
     if isinstance(picture, Image.Image):
-        return _turned(picture)
+        return _with_pixels(_turned(picture))
     register_heif()
+    name = picture if isinstance(picture, str | Path) else getattr(picture, "name", "the file")
     try:
         with Image.open(picture) as image:
             return _turned(image)
     except UnidentifiedImageError as error:
-        raise UserError(f"{picture} is not a {NAMES} picture: save it as JPEG or PNG") from error
+        raise UserError(f"{name} is not a {NAMES} picture: save it as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name} has too many pixels to be read: make it smaller") from error
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except Exception as error:  # decoders raise what they like on broken bytes
+        if isinstance(error, OSError) and error.errno:  # the file's, not its picture's
+            raise
+        raise UserError(f"{name} is damaged or cut short ({error}): save it again") from error
 
 
 def cut_out(image: Image.Image, box_xyxy: tuple[float, float, float, float]) -> Image.Image:
@@ -49,6 +59,12 @@ def _turned(image: Image.Image) -> Image.Image:
     image.load()  # a TIFF is turned while it is loaded, and has no orientation afterwards
     upright = ImageOps.exif_transpose(image) if ORIENTATION_TAG in image.getexif() else image
     return to_rgb(upright)
+
+
+def _with_pixels(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise UserError(f"expected at least one pixel, got {image.width} x {image.height}: give another picture")
+    return image
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -168,10 +168,19 @@ def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
 
     Raises: ValueError: alpha outside [0, 1].
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    check_alpha(alpha)
     mixed = alpha * global_score + (1 - alpha) * np.nan_to_num(region_score)
     return np.where(np.isnan(region_score), global_score, mixed)
+
+
+def check_alpha(alpha: float) -> float:
+    """Return a share of the image embedding.
+
+    Raises: ValueError: outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    return alpha
 
 
 def score_classes(

@@ -18,6 +18,7 @@ from app.ground.examples import GroundExample
 from app.ui.frames import comparison_frame, regions_frame, thumbnail_uri
 from app.ui.html import duration, empty_state, render
 from grain.checkpoint import EMBEDDED
+from grain.class_texts import few_names
 from grain.structures import REGION_RULES, ClassScore, Prediction
 from grain.zero_shot import Classes, parse_classes
 
@@ -115,7 +116,13 @@ def _several_row(answer: PictureAnswer) -> dict[str, object]:
 
 
 def several_note(answers: Sequence[PictureAnswer], *, total: int, last: bool) -> str:
-    """Render how far a run is, at its end on how many pictures each description was found, and which are strange."""
+    """Render how far a run is, at its end on how many pictures each description was found, and which are strange.
+
+    Pictures that could not be read are named.
+    """
+    from app.ground.several import unread_of
+
+    unread = unread_of(answers)
     found = Counter(text for each in answers if each.found for text in {r.text for r in each.found.prediction.regions})
     texts = next((each.found.prediction.descriptions for each in answers if each.found), ())
     counts = [(text, found[text]) for text in texts]
@@ -126,6 +133,8 @@ def several_note(answers: Sequence[PictureAnswer], *, total: int, last: bool) ->
         total=total,
         last=last,
         counts=counts,
+        unread=len(unread),
+        unread_names=few_names(list(unread)),
         far=len(far),
         checkpoint=far[0].checkpoint if far else "",
     )

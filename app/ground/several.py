@@ -91,6 +91,11 @@ def found_of(answers: Sequence[PictureAnswer]) -> list[PicturePrediction]:
     return [each.found for each in answers if each.found is not None]
 
 
+def unread_of(answers: Sequence[PictureAnswer]) -> dict[str, str]:
+    """Return the names of the pictures that have no result, each with the reason."""
+    return {each.name: each.problem for each in answers if each.found is None}
+
+
 def crops_zip(settings: Settings, answers: Sequence[PictureAnswer]) -> bytes:
     """Cut every region out into an archive that is an ImageFolder: a folder a description, a JPEG a region.
 

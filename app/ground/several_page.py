@@ -13,7 +13,7 @@ from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground import panels
 from app.ground.layout import GroundForm
 from app.ground.send_page import build_send
-from app.ground.several import MOST_PICTURES, PictureAnswer, crops_zip, found_of, ground_files
+from app.ground.several import MOST_PICTURES, PictureAnswer, crops_zip, found_of, ground_files, unread_of
 from app.services import Services
 from app.ui.events import LIGHT, SAVE, html, warn
 from app.ui.html import notice
@@ -51,7 +51,10 @@ class SeveralPictures:
     def download_csv(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
         """Return the table of all regions as a file for the page's script to save."""
         return _file(
-            answers, name="detections.csv", kind="text/csv", content=lambda rows: to_csv(found_of(rows)).encode()
+            answers,
+            name="detections.csv",
+            kind="text/csv",
+            content=lambda rows: to_csv(found_of(rows), unread_of(rows)).encode(),
         )
 
     def download_coco(self, answers: list[PictureAnswer] | None) -> dict[str, str]:

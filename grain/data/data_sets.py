@@ -121,7 +121,7 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image:
     """
     try:
         return upright_rgb(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{name} cannot be read as a picture ({error}): copy it again or take it away") from error
 
 

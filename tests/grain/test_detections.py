@@ -65,6 +65,13 @@ def test_csv_says_why_a_description_is_not_found_and_runs_no_reason_either() -> 
     ]
 
 
+def test_csv_names_a_file_that_was_not_read_and_says_why() -> None:
+    *rows, last = csv.DictReader(io.StringIO(to_csv(RESULTS, {"=c.jpg": "This picture is damaged."})))
+    assert {row["answer"] for row in rows} == {"found", "cannot tell"}
+    told = {name: value for name, value in last.items() if value}
+    assert told == {"file": "'=c.jpg", "answer": "not read", "reason": "This picture is damaged."}
+
+
 def test_nothing_found_is_an_empty_file_and_an_unchanged_picture() -> None:
     assert to_coco([]) == {"images": [], "annotations": [], "categories": []}
     assert len(to_csv([]).splitlines()) == 1

@@ -167,11 +167,33 @@ def test_a_set_of_pictures_is_classified_like_each_alone() -> None:
         (lambda p: p.classify(picture(0), {"jar": []}, alpha=1.5), r"alpha must lie in \[0, 1\], got 1.5"),
         (lambda p: p.ground(picture(0), "a lid"), "must be a list of texts, got a single text"),
         (lambda p: p.classify(picture(0), {"jar": "a lid"}), "must be a list of texts, got a single text"),
+        (lambda p: p.ground(picture(0), ["a lid", 3]), "must be a list of texts, got int among them"),
+        (lambda p: p.ground(picture(0), None), "must be a list of texts, got NoneType: write"),
+        (lambda p: p.classify(picture(0), ["jar", "pot"]), r"classes must be .name: .*, got list: write"),
+        (lambda p: p.classify(picture(0), {"jar": None}), "must be a list of texts, got NoneType: write"),
+        (lambda p: p.classify_features([FEATURES], ["jar"]), "classes must be"),
+        (lambda p: p.classify_features([], {"jar": []}), "expected the features of at least one picture, got none"),
+        (lambda p: p.ground(picture(0), ["a lid"], instances="every"), "instances must be best or all, got 'every'"),
+        (lambda p: p.ground(picture(0), ["a lid"], math.nan), "threshold must be a number, got nan"),
+        (
+            lambda p: p.ground(picture(0), ["a lid"], min_confidence=math.nan),
+            "min_confidence must be a number, got nan",
+        ),
+        (lambda p: p.predict(picture(0), ["a lid"], {}, alpha=1.5), r"alpha must lie in \[0, 1\], got 1.5"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(ask: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         ask(predictor())
+
+
+@pytest.mark.parametrize("gather", [iter, tuple, np.array, dict.fromkeys])
+def test_descriptions_may_be_gathered_in_any_way(gather: Any) -> None:
+    found = predictor().predict(picture(0), gather(["a lid", "a star"]), {}, threshold=-1.0)
+    assert found.descriptions == ("a lid", "a star") and [each.text for each in found.regions] == ["a lid", "a star"]
+    assert predictor().classify(picture(0), {"jar": gather(["a lid"])}) == predictor().classify(
+        picture(0), {"jar": ["a lid"]}
+    )
 
 
 # with a checkpoint
@@ -262,13 +284,40 @@ def test_the_command_line_takes_a_folder_and_leaves_out_what_is_no_picture(
     for name in ("b.png", "a.jpg"):
         picture(1, (30, 20)).save(pictures / name)
     (pictures / "broken.jpg").write_text("no picture")
+    (pictures / "cut.png").write_bytes((pictures / "b.png").read_bytes()[:60])
     (pictures / "notes.txt").write_text("no picture")
     predict(replace(config, coco=tmp_path / "found.json"))
     said = capsys.readouterr()
     assert [json.loads(line)["file"] for line in said.out.splitlines()] == ["a.jpg", "b.png"]
     assert said.err.startswith("left out: ") and "broken.jpg is not a JPEG" in said.err
+    assert "cut.png is damaged or cut short" in said.err and said.err.count("left out: ") == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "b.png.png"]
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
+
+
+def test_the_command_line_refuses_before_it_reads_a_picture_what_could_not_end_well(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(1, (30, 20)).save(tmp_path / "a.png")
+    config = PredictConfig(tmp_path / "a.png", ("a lid",), (), str(checkpoint))
+    (tmp_path / "taken.txt").write_text("mine")
+    (tmp_path / "words.jpg").write_text("no picture")
+    for wrong, says in (
+        (replace(config, description=()), "nothing to look for: give --description or --class-text"),
+        (replace(config, description=("a lid", " ")), "expected a description, got no words"),
+        (replace(config, description=("a " * 400,)), "expected at most 500 characters"),
+        (replace(config, coco=tmp_path), "expected a file for --coco, got the folder"),
+        (replace(config, coco=tmp_path / "taken.txt" / "x.json"), "taken.txt"),
+        (replace(config, png=tmp_path), "expected a file for --png, got the folder"),
+        (replace(config, alpha=2.0), "alpha must lie in"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            predict(wrong)
+    assert capsys.readouterr().out == "" and (tmp_path / "taken.txt").read_text() == "mine"
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match=r"none of the 1 pictures .* could be read"):
+        predict(replace(config, image=tmp_path, coco=tmp_path / "found.json"))
+    assert not (tmp_path / "found.json").exists()
 
 
 def test_the_drawn_pictures_of_a_folder_need_a_folder(checkpoint: Path, tmp_path: Path) -> None:
@@ -401,7 +450,7 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 
 def test_the_command_line_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "note.jpg").write_text("no picture")
-    command = [sys.executable, "-m", "grain.predict", str(tmp_path / "note.jpg")]
+    command = [sys.executable, "-m", "grain.predict", str(tmp_path / "note.jpg"), "--description", "a lid"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 1
     assert ran.stderr.endswith("AVIF or HEIC picture: save it as JPEG or PNG\n")

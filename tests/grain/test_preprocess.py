@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +99,44 @@ def test_an_array_holds_bytes_or_shares() -> None:
         (np.full((2, 2), 255.0), "expected floats in .0, 1., got 255 to 255: divide by 255"),
         (np.full((2, 2), np.nan), "expected floats"),
         (np.zeros((2, 2), np.int64), "expected an array of uint8 .* got int64"),
+        (np.zeros((0, 5, 3), np.uint8), "expected at least one pixel, got 5 x 0"),
+        (Image.new("RGB", (0, 3)), "expected at least one pixel, got 0 x 3"),
         (Image.new("F", (2, 2)), "holds F numbers and not colours"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_a_sentence(array: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
         upright_rgb(array)
+
+
+def damaged(folder: Path) -> dict[str, Path]:
+    """Files that begin as pictures: cut short, and one whose header promises more pixels than Pillow opens."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    files = {kind: folder / f"cut.{kind}" for kind in ("jpeg", "png", "webp", "tiff")}
+    for kind, file in files.items():
+        image.save(file, kind)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    huge = folder / "huge.png"
+    image.save(huge)
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    start, rest = huge.read_bytes()[:12], huge.read_bytes()[33:]
+    huge.write_bytes(start + chunk + struct.pack(">I", zlib.crc32(chunk)) + rest)
+    return files | {"huge": huge}
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "huge"])
+def test_a_picture_that_cannot_be_decoded_is_named_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    file = damaged(tmp_path)[kind]
+    says = (
+        "has too many pixels to be read: make it smaller"
+        if kind == "huge"
+        else "is damaged or cut short .*: save it again"
+    )
+    for picture in (file, str(file)):
+        with pytest.raises(UserError, match=rf"{file.name} {says}"):
+            upright_rgb(picture)
+    with file.open("rb") as opened, pytest.raises(UserError, match=says):
+        upright_rgb(opened)
 
 
 def test_a_file_that_is_no_picture_is_refused_and_one_that_is_missing_is_an_os_error(tmp_path: Path) -> None:

@@ -293,6 +293,27 @@ def test_the_threshold_and_all_regions_redraw_without_another_look(page: Page) -
     expect(page.locator("#stage .chip").first).to_contain_text("below 0.99")
 
 
+def test_sliders_are_moved_by_keys_and_take_no_number_that_cannot_be(page: Page) -> None:
+    field = page.locator("#threshold")
+    number, slider, chip = field.locator("input[type=number]"), field.locator("input[type=range]"), "#stage .chip"
+    number.fill("0.99")
+    number.press("Enter")
+    expect(page.locator(chip).first).to_contain_text("below 0.99")
+    slider.press("ArrowLeft")
+    expect(page.locator(chip).first).to_contain_text("below 0.98")
+    number.fill("5")
+    number.press("Tab")
+    expect(page.locator(chip).first).to_contain_text("below 1.00")
+    number.fill("")
+    number.press("Control+Enter")
+    expect(number).to_have_value("1")
+    slider.press("Home")
+    expect(page.locator(chip).first).not_to_contain_text("below")
+    page.locator("#alpha input[type=range]").press("End")
+    expect(page.locator("#scores")).to_contain_text("Score = 1.00 × whole picture")
+    expect(page.locator(".toast-body")).to_have_count(0)
+
+
 def test_the_regions_of_both_checkpoints_are_drawn_apart(page: Page) -> None:
     mine = looked_at(page).count()
     page.locator("#versus input").click()

@@ -1,3 +1,4 @@
+import base64
 import csv
 import io
 import zipfile
@@ -10,6 +11,7 @@ from PIL import Image
 from app.core.ground_links import GroundQuestion, QuestionError
 from app.ground.panels import several_note, several_panel
 from app.ground.several import MOST_PICTURES, crops_zip, found_of, ground_files
+from app.ground.several_page import SeveralPictures
 from app.services import Services
 from grain.detections import to_coco, to_csv
 from tests.support.fake_app import fake_services
@@ -40,7 +42,16 @@ def test_each_picture_is_grounded_and_one_that_cannot_be_read_says_so(services: 
     grid, note = several_panel(answers), several_note(answers, total=3, last=True)
     assert grid.count("<figure>") == 3 and "&lt;b&gt;up" in grid and "<b>up" not in grid
     assert "3 of 3 pictures: a lid on 2" in note
-    assert "1 of 3 pictures" in several_note(answers[:1], total=3, last=False)
+    assert "1 picture could not be read: notes.jpg." in note
+    assert "1 of 3 pictures" in (first := several_note(answers[:1], total=3, last=False)) and "be read" not in first
+
+
+def test_the_table_names_the_pictures_that_could_not_be_read(services: Services, paths: list[str]) -> None:
+    answers = list(ground_files(services, paths, QUESTION))
+    content = SeveralPictures(services).download_csv(answers)["uri"].partition("base64,")[2]
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(content).decode())))
+    assert {row["file"] for row in rows} == {"a.jpg", "notes.jpg", "b.png"}
+    assert [row["reason"][:18] for row in rows if row["answer"] == "not read"] == ["This is not a JPEG"]
 
 
 def test_a_picture_that_is_far_from_what_was_seen_says_so_in_the_grid(services: Services, paths: list[str]) -> None:
