@@ -49,21 +49,21 @@ class ClassDescriptions:
         """List what was left out and why, a sentence each."""
         sentences = []
         if self.duplicates:
-            sentences.append(f"{self.duplicates:,} descriptions stood there twice and count once.")
+            stood = "description stood there twice and counts", "descriptions stood there twice and count"
+            sentences.append(f"{_counted(self.duplicates, *stood)} once.")
         if self.empty:
-            sentences.append(f"{self.empty:,} descriptions were empty and are left out.")
+            sentences.append(f"{_counted(self.empty, 'description was', 'descriptions were')} empty and left out.")
         if self.missing:
-            sentences.append(
-                f"{len(self.missing):,} classes have none and go by their name alone: {few_names(self.missing)}."
-            )
+            none = _counted(len(self.missing), "class has none and goes by its", "classes have none and go by their")
+            sentences.append(f"{none} name alone: {few_names(self.missing)}.")
         if self.unknown:
-            sentences.append(
-                f"{len(self.unknown):,} classes of the file are none of the data set's: {few_names(self.unknown)}."
-            )
+            none = _counted(len(self.unknown), "class of the file is", "classes of the file are")
+            sentences.append(f"{none} none of the data set's: {few_names(self.unknown)}.")
         if self.ambiguous:
+            several = _counted(len(self.ambiguous), "class of the file is", "classes of the file are")
             sentences.append(
-                f"{len(self.ambiguous):,} classes of the file are left out, as they match more than one by case, "
-                f"spaces or punctuation: {few_names(self.ambiguous)}; write them as the data set does."
+                f"{several} left out, where more than one matches by case, spaces or punctuation: "
+                f"{few_names(self.ambiguous)}; write them as the data set does."
             )
         return sentences
 
@@ -117,9 +117,9 @@ def match_descriptions(
     """
     same = matching_names(class_names, tuple(found))
     left = set(found) - set(same.values())
-    keys = set(map(_loose_key, class_names))
-    unknown = tuple(name for name in found if name in left and _loose_key(name) not in keys)
-    ambiguous = tuple(name for name in found if name in left and _loose_key(name) in keys)
+    keys = set(map(loose_key, class_names))
+    unknown = tuple(name for name in found if name in left and loose_key(name) not in keys)
+    ambiguous = tuple(name for name in found if name in left and loose_key(name) in keys)
     if len(unknown) == len(found):
         raise UserError(_strangers(unknown, class_names, source))
     classes: dict[str, tuple[str, ...]] = {}
@@ -166,19 +166,25 @@ def matching_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]
     """Return our name -> theirs: equal names first, then loosely, where one of either side is alone with its key."""
     found = {name: name for name in set(ours) & set(theirs)}
     ours_left, theirs_left = ([name for name in dict.fromkeys(names) if name not in found] for names in (ours, theirs))
-    counts = Counter(map(_loose_key, ours_left))
+    counts = Counter(map(loose_key, ours_left))
     by_key: dict[str, list[str]] = {}
     for name in theirs_left:
-        by_key.setdefault(_loose_key(name), []).append(name)
+        by_key.setdefault(loose_key(name), []).append(name)
     for name in ours_left:
-        key = _loose_key(name)
+        key = loose_key(name)
         if counts[key] == len(by_key.get(key, ())) == 1:
             found[name] = by_key[key][0]
     return found
 
 
-def _loose_key(name: str) -> str:
+def loose_key(name: str) -> str:
+    """Return what is equal for names that differ by case, spaces, punctuation and Unicode form only."""
     return JOINTS.sub(" ", unicodedata.normalize("NFC", name)).casefold().strip() or name
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    """Return a count with the words for one, or for many."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _kind(value: object) -> str:

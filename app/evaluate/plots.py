@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.evaluate.results import BEST, way_label
+from app.ui.html import things
 from app.ui.marks import PALETTE
 from app.ui.plots import TRANSPARENT, empty_figure, hover_text, plot_text
 
@@ -47,7 +48,8 @@ def deltas(found: Mapping[str, Any]) -> go.Figure:
             ),
         )
     )
-    title = f"{better} classes better, {worse} worse; {sure} of the differences are sure (blue)"
+    certain = "1 of the differences is" if sure == 1 else f"{sure} of the differences are"
+    title = f"{things(better, 'class', 'classes')} better, {worse} worse; {certain} sure (blue)"
     return _finished(figure, title, x="class", y="lead, percentage points", height=340)
 
 
@@ -137,7 +139,9 @@ def calibration(rows: Mapping[str, Any], chosen: Sequence[str]) -> go.Figure:
         bins = rows[name]["calibration"]
         total = sum(each["pictures"] for each in bins)
         gap = sum(each["pictures"] * (each["confidence"] - each["accuracy"]) for each in bins) / total
-        gaps.append(f"{name} is {abs(100 * gap):.0f} points too {'sure' if gap > 0 else 'unsure'}")
+        points = f"{abs(100 * gap):.0f}"
+        off = f"{points} points too {'sure' if gap > 0 else 'unsure'}"
+        gaps.append(f"{name} is {'on average as sure as it is right' if points == '0' else off}")
         figure.add_trace(
             go.Scatter(
                 x=[100 * each["confidence"] for each in bins],

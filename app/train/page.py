@@ -13,7 +13,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.core.data_uri import file_to_save
 from app.services import Services
-from app.train.layout import PAGE, TrainPageParts, lay_out
+from app.train.layout import NO_PLAN, PAGE, TrainPageParts, lay_out
 from app.ui.dataset_choice import open_dataset
 from app.ui.events import (
     LIGHT,
@@ -219,7 +219,7 @@ class TrainPage:
             plan = plan_run(self.services, _read(values), person_of(request).role)
             return [panels.plan_panel(plan, check_plan(self.services, plan)), ""]
         except UserError as error:
-            return [gr.skip(), notice(error.sentence)]
+            return [NO_PLAN, notice(error.sentence)]
 
     def _form(self, values: Mapping[str, Any], dataset: str | None = None) -> str:
         from app.train import panels, plan

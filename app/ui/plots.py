@@ -101,9 +101,9 @@ def threshold_curve(points: Sequence[CurvePoint], threshold: float) -> go.Figure
     figure.update_layout(
         **TRANSPARENT,
         height=330,
-        margin={"l": 50, "r": 10, "t": 10, "b": 45},
-        legend={"orientation": "h", "y": -0.22},
-        xaxis={"title": "probability of supported, at or below which a claim is dropped", "range": [0, 1]},
+        margin={"l": 50, "r": 10, "t": 10, "b": 60},
+        legend={"orientation": "h", "y": -0.3},
+        xaxis={"title": "probability of supported,<br>at or below which a claim is dropped", "range": [0, 1]},
         yaxis={"title": "share", "range": [0, 1.02], "tickformat": ".0%"},
     )
     return figure

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from grain.class_texts import matching_names
+from grain.class_texts import few_names, matching_names
 from grain.config import ClassTexts
+from picture_formats import SUFFIXES
 from user_errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ from grain.data.data_sets import (
     spaced,
 )
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+IMAGE_ENDINGS = (*SUFFIXES, ".ppm")
 CLASS_NAMES, TEMPLATES, CLASSES = "classnames.txt", "zeroshot_classification_templates.txt", "classes.json"
 MARK = "{c}"  # where CLIP_benchmark's templates hold the name
 
@@ -55,6 +56,7 @@ def open_path(path: Path, split: str = "") -> DataSet:
     if (path / CLASS_NAMES).is_file() or list(_shards(path, split or "test")):
         return web_data_set(path, split or "test")
     found = image_folder(path / split, name=path.name, split=split) if split else image_folder(path)
+    found = replace(found, note=_left_out(path / split, found.class_names))
     return _described(found, _read_classes(path / CLASSES)) if (path / CLASSES).is_file() else found
 
 
@@ -103,9 +105,11 @@ def image_folder(
     Args:   class_names: folder's name -> class; by default the folder's own name with spaces.
     Raises: UserError: no pictures.
     """
-    files = sorted(file for file in path.glob("*/*") if file.suffix.lower() in IMAGE_ENDINGS)
+    files = _own_pictures(path, "*/*")
     if not files:
-        raise UserError(f"{path} has no pictures in folders: expected an ImageFolder, as in CLASS/picture.jpg")
+        deeper = _own_pictures(path, "*/*/*")
+        advice = f"; if {path}#{deeper[0].relative_to(path).parts[0]} is one, name that" if deeper else ""
+        raise UserError(f"{path} has no pictures in folders: expected an ImageFolder, as in CLASS/picture.jpg{advice}")
     folders = list(class_names or sorted({file.parent.name for file in files}))
     named = class_names or {folder: spaced(folder) for folder in folders}
     rows = {folder: row for row, folder in enumerate(folders)}
@@ -122,6 +126,27 @@ def image_folder(
         source=f"ImageFolder of {len(folders):,} classes",
         templates=templates,
     )
+
+
+def _own_pictures(path: Path, pattern: str) -> list[Path]:
+    """List the pictures of a folder, sorted, without those that other programs leave in hidden files and folders."""
+    files = (file for file in path.glob(pattern) if file.suffix.lower() in IMAGE_ENDINGS)
+    return sorted(file for file in files if not _is_hidden(file.relative_to(path)))
+
+
+def _is_hidden(place: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in place.parts)
+
+
+def _left_out(path: Path, class_names: Sequence[str]) -> str:
+    """Tell of what is no part of an ImageFolder and may have been meant to be; "" for nothing."""
+    folders = sorted(each for each in path.iterdir() if each.is_dir() and not _is_hidden(each.relative_to(path)))
+    empty = [each.name for each in folders if spaced(each.name) not in class_names]
+    deeper = [str(file.relative_to(path)) for file in _own_pictures(path, "*/*/**/*")]
+    sentences = [f"Folders without a picture are no classes here: {few_names(empty)}."] if empty else []
+    if deeper:
+        sentences.append(f"Pictures deeper than CLASS/picture are left out ({len(deeper):,}): {few_names(deeper)}.")
+    return " ".join(sentences)
 
 
 def web_data_set(path: Path, split: str) -> DataSet:

@@ -133,19 +133,23 @@ def class_deltas(
     _same_length(one, other)
     present = np.unique(target)
     pairs = [(one[target == row], other[target == row]) for row in present]
-    chances = [mcnemar(*pair).p_value for pair in pairs]
-    rates = false_discovery_control(chances) if chances else []
+    tests = [mcnemar(*pair) for pair in pairs]
+    rates = false_discovery_control([test.p_value for test in tests]) if tests else []
+    leads: dict[tuple[int, int, int], Estimate] = {}  # of classes with the same counts, which are many
+    for pair, test in zip(pairs, tests, strict=True):
+        if (key := (test.only_one, test.only_other, len(pair[0]))) not in leads:
+            leads[key] = paired_lead(*pair, seed=seed).lead
     found = [
         ClassDelta(
             names[row],
             len(mine),
             float(mine.mean()),
             float(theirs.mean()),
-            paired_lead(mine, theirs, seed=seed).lead,
-            chance,
+            leads[test.only_one, test.only_other, len(mine)],
+            test.p_value,
             float(rate),
         )
-        for row, (mine, theirs), chance, rate in zip(present, pairs, chances, rates, strict=True)
+        for row, (mine, theirs), test, rate in zip(present, pairs, tests, rates, strict=True)
     ]
     return tuple(sorted(found, key=lambda delta: -delta.lead.value))
 
@@ -243,30 +247,18 @@ class ConfusedPair:
     pictures: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """counts [C, C]: pictures of the class of the row that were predicted as the class of the column."""
+def confusion(predicted: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> tuple[ConfusedPair, ...]:
+    """Return which class is taken for which, the most frequent first; a matrix of 10,000 classes would fill the memory.
 
-    names: tuple[str, ...]
-    counts: Rows
-    pairs: tuple[ConfusedPair, ...]
-
-
-def confusion(predicted: Rows, target: Rows, names: Sequence[str], *, most: int = 50) -> Confusion:
-    """Count which class is taken for which. predicted, target: [N] rows in names. most: pairs kept, by frequency."""
+    Args: predicted, target: [N] rows in names. most: pairs kept.
+    """
     _same_length(predicted, target)
-    count = len(names)
-    cell = target * count + predicted
-    counts = np.bincount(cell, minlength=count * count).reshape(count, count)
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    chosen = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = tuple(
-        ConfusedPair(names[each // count], names[each % count], tuple(np.flatnonzero(cell == each).tolist()))
-        for each in chosen
-        if wrong.flat[each]
+    cell = target * len(names) + predicted
+    cells, counts = np.unique(cell[predicted != target], return_counts=True)
+    return tuple(
+        ConfusedPair(names[each // len(names)], names[each % len(names)], tuple(np.flatnonzero(cell == each).tolist()))
+        for each in cells[np.argsort(-counts, kind="stable")][:most]
     )
-    return Confusion(tuple(names), counts, pairs)
 
 
 def _same_length(one: NDArray[np.generic], other: NDArray[np.generic]) -> None:

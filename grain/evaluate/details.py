@@ -42,7 +42,7 @@ def _row_details(row: ResultRow, first: ModelResult, names: Sequence[str]) -> di
     hits, target = row.outcomes.hits, first.target
     counts = np.bincount(target, minlength=len(names))
     right = np.bincount(target, hits, minlength=len(names))
-    found = confusion(row.outcomes.predicted, target, names, most=CONFUSED)
+    confused = confusion(row.outcomes.predicted, target, names, most=CONFUSED)
     return {
         "recall": [None if not n else float(r / n) for r, n in zip(right, counts, strict=True)],
         "pictures": counts.tolist(),
@@ -54,7 +54,7 @@ def _row_details(row: ResultRow, first: ModelResult, names: Sequence[str]) -> di
                 "count": len(pair.pictures),
                 "pictures": [int(first.labelled[at]) for at in pair.pictures[:CONFUSED_PICTURES]],
             }
-            for pair in found.pairs
+            for pair in confused
         ],
     }
 

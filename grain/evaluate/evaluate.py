@@ -118,10 +118,11 @@ def evaluate(config: EvaluateConfig, place_of: Callable[[str], str] = str) -> di
     labels = labels_of(models, arms)
     attempts = Attempts()
     opened: list[_OpenedSet] = []
-    for spec in config.data_sets:
+    for spec in dict.fromkeys(config.data_sets):
         with attempts.of([(labels[model], spec) for model in models]):
             opened.append(_open_set(config, spec, place_of(spec)))
     attempts.must_leave(opened)
+    opened = _with_distinct_names(opened)
     _evaluate_pairs(config, opened, labels, attempts=attempts)
     results = [
         DataSetResult(each.data, each.spec, config.limit, each.descriptions, each.source, each.results)
@@ -148,6 +149,16 @@ class _OpenedSet:
 def _open_set(config: EvaluateConfig, spec: str, place: str) -> _OpenedSet:
     data = open_data_set(place, config.root)
     return _OpenedSet(spec, data, *_descriptions(config, spec, data))
+
+
+def _with_distinct_names(opened: Sequence[_OpenedSet]) -> list[_OpenedSet]:
+    """Name data sets of the same name by as much of their paths as tells them apart."""
+    names = [each.data.name for each in opened]
+    parts = [each.spec.split("/") for each in opened]
+    for depth in range(1, max(map(len, parts)) + 1):
+        same = [name for name in names if names.count(name) > 1]
+        names = ["/".join(part[-depth:]) if name in same else name for name, part in zip(names, parts, strict=True)]
+    return [replace(each, data=replace(each.data, name=name)) for each, name in zip(opened, names, strict=True)]
 
 
 def _evaluate_pairs(

@@ -106,8 +106,8 @@ def _of_groups(sums: Values, counts: Values, bounds: Bounds, *, hits: bool) -> E
     """Estimate a mean over groups that are drawn whole: the interval of as many independent items as they are worth.
 
     The variance of leaving each group out in turn says how many independent items would leave as much doubt. That
-    number is corrected for the groups being few or of unequal size (t with the effective number of groups), and is not
-    more than there are items where they are hits and misses.
+    number is made smaller for the groups being few or of unequal size (t with the effective number of groups), and is
+    not more than there are items where they are hits and misses.
 
     The ends lie halfway between Clopper and Pearson's, which are wide, and Jeffreys', which are narrow where few miss.
 
@@ -121,7 +121,8 @@ def _of_groups(sums: Values, counts: Values, bounds: Bounds, *, hits: bool) -> E
     worth = mean * (1 - mean) / variance
     worth = min(worth, items) if hits else worth
     effective = items**2 / np.square(counts).sum()
-    worth *= (t.ppf(UPPER, max(worth, 2) - 1) / t.ppf(UPPER, max(effective - 1, 1))) ** 2
+    few_groups = t.ppf(UPPER, max(worth, 2) - 1) / t.ppf(UPPER, max(effective - 1, 1))
+    worth *= min(few_groups, 1) ** 2  # groups that are worth fewer items than they are: already in their variance
     right, wrong = mean * worth, worth - mean * worth
     low = beta.ppf(1 - UPPER, right + 1 - END, wrong + END)
     high = beta.ppf(UPPER, right + END, wrong + 1 - END)

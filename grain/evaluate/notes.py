@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grain.class_texts import few_names
+from grain.class_texts import few_names, loose_key
 from grain.evaluate.scoring import Ints
 
 FEW_PICTURES, FEW_CATEGORIES = 30, 10
@@ -20,7 +20,8 @@ def notes_on(class_names: Sequence[str], target: Ints, *, pictures: int, categor
     """
     notes = []
     if pictures < FEW_PICTURES:
-        notes.append(f"There are {pictures} pictures: fewer than {FEW_PICTURES} decide little, see the intervals.")
+        there = "is 1 picture" if pictures == 1 else f"are {pictures} pictures"
+        notes.append(f"There {there}: fewer than {FEW_PICTURES} decide little, see the intervals.")
     if 0 < categories < FEW_CATEGORIES:
         have = "category has" if categories == 1 else "categories have"
         notes.append(
@@ -35,9 +36,12 @@ def notes_on(class_names: Sequence[str], target: Ints, *, pictures: int, categor
         )
     spellings: dict[str, list[str]] = {}
     for name in class_names:
-        spellings.setdefault(name.casefold(), []).append(name)
+        spellings.setdefault(loose_key(name), []).append(name)
     for names in spellings.values():
         if len(names) > 1:
             listed = " and ".join(repr(name[:40]) for name in names)
-            notes.append(f"The classes {listed} differ by upper and lower case only: they may be one class.")
+            notes.append(
+                f"The classes {listed} differ only by case, spaces, punctuation or how an accent is stored: they may "
+                "be one class."
+            )
     return notes

@@ -34,8 +34,8 @@ def test_empty_and_repeated_descriptions_and_strange_classes_are_reported(tmp_pa
     found = read_descriptions(file, CLASSES)
     assert found.classes["airfield"] == ("a runway",)
     assert found.report() == [
-        "1 descriptions stood there twice and count once.",
-        "2 descriptions were empty and are left out.",
+        "1 description stood there twice and counts once.",
+        "2 descriptions were empty and left out.",
         "2 classes have none and go by their name alone: pink primrose, Black-footed Albatross.",
         "2 classes of the file are none of the data set's: moon, sun.",
     ]
@@ -62,7 +62,7 @@ def test_a_name_that_could_be_several_classes_is_left_out_and_reported() -> None
     found = match_descriptions({"MUG": ["a cup"], "Mug": ["a beaker"], "lid": ["flat"]}, ["mug", "lid"])
     assert found.classes == {"mug": (), "lid": ("flat",)} and found.unknown == ()
     assert found.report()[-1] == (
-        "2 classes of the file are left out, as they match more than one by case, spaces or punctuation: MUG, Mug; "
+        "2 classes of the file are left out, where more than one matches by case, spaces or punctuation: MUG, Mug; "
         "write them as the data set does."
     )
     exact = match_descriptions({"MUG": ["a cup"], "mug": ["a beaker"]}, ["mug"])

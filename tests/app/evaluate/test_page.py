@@ -393,6 +393,13 @@ def test_every_plot_says_what_was_found_and_has_axes(services: Services) -> None
     for figure in figures:
         assert len(figure.layout.title.text) > 20
         assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    bins = [{"pictures": 4, "confidence": 0.5, "accuracy": right} for right in (0.25, 0.75)]
+    calibrated = evaluate_plots.calibration({"fox · names": {"calibration": bins}}, ["fox · names"])
+    assert calibrated.layout.title.text.replace("<br>", " ") == "fox · names is on average as sure as it is right"
+    row = {"name": "fox", "pictures": 9, "one": 1.0, "other": 0.0, "lead": [1.0, 0.4, 1.0], "discovery_rate": 0.004}
+    one_class = "1 class better, 0 worse; 1 of the differences is sure (blue)"
+    title = evaluate_plots.deltas({"classes": [row]}).layout.title.text
+    assert title.replace("<br>", " ") == one_class
     empty = [evaluate_plots.alpha({}), evaluate_plots.grounding({}), evaluate_plots.calibration({}, [])]
     assert [len(figure.data) for figure in empty] == [0, 0, 0]
 

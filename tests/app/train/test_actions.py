@@ -26,6 +26,7 @@ from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.data_checks import PreflightCheck
 from app.train.form import CHOSEN_ELSEWHERE, FIRST, config_from, form_fields, values_of
+from app.train.layout import NO_PLAN
 from app.train.page import TrainPage
 from app.train.plan import TrainRequest, plan_run
 from app.train.preflight import check_plan
@@ -174,6 +175,8 @@ def test_a_check_that_arrives_after_a_newer_one_changes_nothing(services: Servic
     assert values["name"] == "typed-last" and "--name=typed-last" in plan
     assert check(values, name="before", check=1) == [gr.skip()] * 3
     assert check(values, name="later", check=3)[0]["name"] == "later"
+    wrong = check(values, name="wrong", fields=SMALL | {"batch_size": "-3"}, check=4)
+    assert wrong[1] == NO_PLAN and "1 or more, got" in wrong[2], "the command of an older form is not that of this one"
 
 
 def test_an_embedded_start_is_named_so_that_every_machine_finds_its_own(services: Services) -> None:

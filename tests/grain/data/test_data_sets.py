@@ -102,6 +102,37 @@ def test_an_image_folder_is_read_upright_with_spaces_for_underscores(tmp_path: P
     assert [item.open().size for item in data.read(0)] == [(48, 40), (40, 48), (48, 40), (48, 40)]
 
 
+def test_what_other_programs_leave_in_an_image_folder_is_no_class_of_it(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"fox": 2, "owl": 1, ".ipynb_checkpoints": 1, "__MACOSX": 1})
+    (tmp_path / "fox" / "._0.png").write_bytes(b"\0\5\26\7 what macOS keeps of a file elsewhere")
+    (tmp_path / ".cache").mkdir()
+    data = open_path(tmp_path)
+    assert (data.class_names, data.total, data.note) == (("fox", "owl"), 3, "")
+
+
+def test_an_image_folder_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"fox": 2, "owl/young": 2, "owl": 1})
+    (tmp_path / "elk").mkdir()
+    save(tmp_path / "owl" / "young" / "at night" / "0.png")
+    data = open_path(tmp_path)
+    assert (data.class_names, data.total) == (("fox", "owl"), 3)
+    assert data.note == (
+        "Folders without a picture are no classes here: elk. Pictures deeper than CLASS/picture are left out (3): "
+        "owl/young/0.png, owl/young/1.png, owl/young/at night/0.png."
+    )
+    folder_of(tmp_path / "splits", {"train/fox": 1, "test/owl": 1})
+    with pytest.raises(UserError, match=r"if .*/splits#test is one, name that"):
+        open_path(tmp_path / "splits")
+    assert open_path(tmp_path / "splits", "test").class_names == ("owl",)
+
+
+def test_an_image_folder_holds_the_formats_that_the_app_reads(tmp_path: Path) -> None:
+    (tmp_path / "fox").mkdir()
+    for ending in ("avif", "webp"):
+        picture(0).save(tmp_path / "fox" / f"0.{ending}")
+    assert [item.open().size for item in open_path(tmp_path).read(0)] == [(48, 40)] * 2
+
+
 def test_folders_whose_names_differ_by_a_sign_stay_apart_beside_classes_json(tmp_path: Path) -> None:
     folder_of(tmp_path, {"Galaxy S24": 1, "Galaxy S24+": 1, "coffee_mug": 1})
     classes = {"Galaxy S24": ["a small phone"], "Galaxy S24+": ["a large phone"], "Coffee Mug": ["a cup"]}

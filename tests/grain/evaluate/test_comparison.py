@@ -1,5 +1,6 @@
 """Comparisons by hand, against scikit-learn, and against doing it the long way."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,15 @@ def test_each_class_has_its_lead_and_the_number_of_classes_is_paid_for() -> None
     assert first.discovery_rate == pytest.approx(3 * first.p_value)
     assert third.discovery_rate == pytest.approx(3 / 2 * third.p_value)
     assert class_deltas(one[:0], other[:0], target=target[:0], names=["fox"]) == ()
+
+
+def test_classes_with_the_same_counts_have_the_lead_of_their_own_pictures() -> None:
+    rng = np.random.default_rng(5)
+    target, pairs = np.repeat(np.arange(40), 5), rng.integers(0, 2, (2, 200)).astype(float)
+    one, other = pairs
+    for each in class_deltas(one, other, target=target, names=[str(row) for row in range(40)]):
+        own = target == int(each.name)
+        assert each.lead == paired_lead(one[own], other[own]).lead
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -298,9 +308,23 @@ def test_a_sure_and_right_model_is_calibrated_and_scores_are_not_probabilities()
 
 def test_confusion_counts_as_scikit_learn_does_and_keeps_the_pictures() -> None:
     said, target = np.array([0, 1, 1, 2, 1, 0]), np.array([0, 0, 1, 1, 0, 2])
-    found = confusion(said, target, ["fox", "owl", "elk"])
-    assert found.counts.tolist() == confusion_matrix(target, said).tolist()
-    assert found.pairs[0] == ConfusedPair("fox", "owl", (1, 4))
-    assert set(found.pairs[1:]) == {ConfusedPair("owl", "elk", (3,)), ConfusedPair("elk", "fox", (5,))}
-    assert len(confusion(said, target, ["fox", "owl", "elk"], most=1).pairs) == 1
-    assert confusion(said[:0], target[:0], ["fox"]).pairs == ()
+    names = ["fox", "owl", "elk"]
+    first, *others = found = confusion(said, target, names)
+    counts = {(names.index(each.true), names.index(each.predicted)): len(each.pictures) for each in found}
+    assert counts == {(0, 1): 2, (1, 2): 1, (2, 0): 1}
+    assert all(confusion_matrix(target, said)[cell] == count for cell, count in counts.items())
+    assert first == ConfusedPair("fox", "owl", (1, 4))
+    assert others == [ConfusedPair("owl", "elk", (3,)), ConfusedPair("elk", "fox", (5,))]
+    assert confusion(said, target, names, most=1) == (first,)
+    assert confusion(said[:0], target[:0], ["fox"]) == ()
+
+
+def test_ten_thousand_classes_need_little_memory() -> None:
+    target = np.arange(10_000)
+    said, names = np.roll(target, 1), [f"class {row}" for row in target]
+    tracemalloc.start()
+    found = confusion(said, target, names, most=20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 20 and found[0].true == "class 0" and found[0].predicted == "class 9999"
+    assert peak < 32 * 2**20, f"{peak / 2**20:.0f} MB"

@@ -177,7 +177,7 @@ def test_every_way_of_asking_has_its_numbers_with_intervals_and_every_pair_its_t
         (row for row in shares if "clip" not in row), key=lambda row: shares[row]
     )
     assert (metrics["split"], metrics["pictures"], metrics["labelled"], metrics["classes"]) == ("novel", 4, 4, 3)
-    assert metrics["descriptions"]["report"] == ["1 classes have none and go by their name alone: plain."]
+    assert metrics["descriptions"]["report"] == ["1 class has none and goes by its name alone: plain."]
 
 
 def test_of_many_rows_the_best_of_each_model_is_among_those_that_are_compared() -> None:
@@ -246,6 +246,21 @@ def test_the_tables_can_be_opened_elsewhere(result: Path) -> None:
 
 def test_a_name_that_would_be_a_formula_is_marked_as_text() -> None:
     assert [_cell(value) for value in ("=cmd()", "+1", "plain", 0.5, None)] == ["'=cmd()", "'+1", "plain", 0.5, None]
+
+
+def test_data_sets_of_one_name_are_told_apart_by_their_paths_and_one_named_twice_is_one(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    places = [tmp_path / "night" / "test", tmp_path / "day" / "test", tmp_path / "birds"]
+    for place in places:
+        (place / "fox").mkdir(parents=True)
+        picture(0).save(place / "fox" / "0.png")
+    out = tmp_path / "run"
+    metrics = evaluate(EvaluateConfig((str(checkpoints / "tiny"),), tuple(map(str, [*places, places[0]])), out))
+    names = ["night/test", "day/test", "birds"]
+    assert [each["name"] for each in metrics["data_sets"]] == names
+    with (out / "results.csv").open(newline="") as file:
+        assert list(dict.fromkeys(row["data_set"] for row in csv.DictReader(file))) == names
 
 
 def test_ways_of_others_stand_beside_ours_where_they_are_asked_for(
@@ -404,7 +419,13 @@ def test_doubts_about_the_data_are_noted() -> None:
     notes = notes_on(["Fox", "owl", "fox", "elk"], np.array([0, 0, 1]), pictures=3)
     assert len(notes) == 3 and "3 pictures: fewer than 30" in notes[0]
     assert "2 of 4 classes have no picture here" in notes[1] and "fox, elk" in notes[1]
-    assert "'Fox' and 'fox' differ by upper and lower case only" in notes[2]
+    assert notes[2].startswith("The classes 'Fox' and 'fox' differ only by case, spaces, punctuation")
+    alike = notes_on(["ice-cream", "café", "Ice cream", "cafe\u0301", "icecream"], np.arange(5), pictures=40)
+    assert [note.partition(" differ")[0] for note in alike] == [
+        "The classes 'ice-cream' and 'Ice cream'",
+        "The classes 'café' and 'cafe\u0301'",
+    ]
+    assert notes_on(["fox"], np.zeros(1, int), pictures=1)[0].startswith("There is 1 picture: fewer")
     assert notes_on(["fox", "owl"], np.arange(40) % 2, pictures=40) == []
     assert notes_on((), np.zeros(0, int), pictures=30) == [], "captions alone have no classes to lack"
     [few] = notes_on((), np.zeros(0, int), pictures=30, categories=3)

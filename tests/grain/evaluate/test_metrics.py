@@ -103,6 +103,14 @@ def test_groups_are_worth_as_many_items_as_leave_their_doubt_by_hand() -> None:
     assert (scaled.low, scaled.high) == pytest.approx((2 * low - 1, 2 * high - 1))
 
 
+@pytest.mark.parametrize("each", [1, 4, 20])
+def test_classes_right_or_wrong_throughout_are_never_surer_than_a_picture_of_each(each: int) -> None:
+    # three classes, one right on all of its pictures: means without each 0, 1/2, 1/2, a variance of 1/9, worth 2 items
+    found = mean_interval(np.repeat([1.0, 0.0, 0.0], each), groups=np.repeat(np.arange(3), each))
+    low, high = beta.ppf(0.025, 2 / 3 + 0.25, 4 / 3 + 0.75), beta.ppf(0.975, 2 / 3 + 0.75, 4 / 3 + 0.25)
+    assert (found.value, found.low, found.high) == pytest.approx((1 / 3, low, high))
+
+
 @pytest.mark.parametrize("items", [2, 3, 5, 8, 20])
 @pytest.mark.parametrize(("right", "wrong"), [(2.0, 2.0), (1.0, 5.0), (5.0, 1.0)])
 def test_few_numbers_that_are_no_hits_hold_the_truth_90_times_in_100(right: float, wrong: float, items: int) -> None:
