@@ -91,10 +91,21 @@ def import_file(
     for _ in read_file(path, format):
         pass
     result = AnnotationImport()
-    records = read_file(path, format, result.left_out, refused=result.refusals)
+    read = read_file(path, format, result.left_out, refused=result.refusals)
+    records = (_worded(record, result.left_out) for record in read)
     by_stem = format in ENTITIES_FORMATS  # its files name pictures by their id
     named: dict[str, Any] = {"source": f"import:{path.name}", "file": path.name, "format": format}
     return import_records(engine, dataset, records, who=who, into=result, by_stem=by_stem, accept=accept, **named)
+
+
+def _worded(record: PictureRecord, left_out: Counter[str]) -> PictureRecord:
+    """Leave out and count descriptions without words, which nobody could judge, and regions that have no others."""
+    regions = []
+    for region in record.regions:
+        some = tuple(one for one in region.descriptions if one.text.strip())
+        left_out.update(["description without words"] * (len(region.descriptions) - len(some)))
+        regions += [replace(region, descriptions=some)] * bool(some)
+    return replace(record, regions=tuple(regions))
 
 
 def import_records(

@@ -39,7 +39,7 @@ def bare(engine: Engine, tmp_path: Path) -> Engine:
 
 
 def test_a_file_that_was_renamed_brings_nothing_twice(bare: Engine, tmp_path: Path) -> None:
-    boxes = ([1.5, 2.25, 20, 10], "a lid"), ([1.5, 2.25, 20, 10], "a rim"), ([9, 9, 3, 3], "a lid")
+    boxes = ([1.5, 2.25, 20, 10], "a lid"), ([1.5, 2.25, 20, 10], "a rim"), ([9.0, 9, 3, 3], "a lid")
     for name, added, known in (("boxes.json", 3, 0), ("boxes (1).json", 0, 3)):
         file = coco(tmp_path / name, *boxes)
         brought = import_file(bare, dataset="lids", path=file, format="coco", who="cy")
@@ -59,3 +59,10 @@ def test_an_export_that_names_no_sources_comes_back_as_known(engine: Engine, tmp
     brought = import_file(engine, dataset="lids", path=tmp_path / format, format=format, who="cy")
     assert (brought.added, brought.known) == (0, 12)
     assert [(row.id, row.version, row.status) for row in all_regions(engine, 1)] == before
+
+
+def test_descriptions_without_words_are_left_out_and_counted(bare: Engine, tmp_path: Path) -> None:
+    file = coco(tmp_path / "boxes.json", ([1.0, 2, 20, 10], ""), ([1.0, 2, 20, 10], " \n"), ([1.0, 2, 3, 3], "a lid"))
+    brought = import_file(bare, dataset="lids", path=file, format="coco", who="cy")
+    assert (brought.added, brought.left_out) == (1, {"description without words": 2})
+    assert [row.text for row in all_regions(bare, 1)] == ["a lid"]
