@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import IO, Any, Literal, TypeVar
 
-from curation.exchange.formats import NoAreaError, from_pixels_xywh, located, parse_json, plain_json, to_pixels_xywh
+from curation.exchange.formats import (
+    from_pixels_xywh,
+    from_pixels_xyxy,
+    located,
+    parse_json,
+    plain_json,
+    to_pixels_xywh,
+    without_area,
+)
 from curation.files.records import (
+    Box,
     DescriptionRecord,
     PictureRecord,
     RegionRecord,
@@ -23,6 +33,7 @@ from curation.files.records import (
     facts_of,
     parse_integer,
     picture_from,
+    shown,
     text,
     with_captions,
 )
@@ -74,12 +85,8 @@ def read(file: IO[bytes], left_out: Counter[str] | None = None) -> list[PictureR
     whole_file = parse_json(file.read())
     with located("the file"):
         top = an_object(whole_file, "a COCO file")
-    names = dict(_each(top, "categories", _category_of))
-    pictures: dict[int, dict[str, Any]] = {}
-    for at, (number, plain) in enumerate(_each(top, "images", _picture)):
-        if number in pictures:
-            raise UserError(f"images[{at}]: expected an id of its own, got {number} twice: give each picture its own")
-        pictures[number] = plain
+    names = _by_id(top, "categories", _category_of)
+    pictures = _by_id(top, "images", _picture)
     regions: dict[int, list[RegionRecord]] = defaultdict(list)
     for number, content in _each(
         top, "annotations", lambda item: _annotation_of(item, pictures, names, left_out=left_out)
@@ -122,6 +129,14 @@ def _each(top: Mapping[str, Any], name: str, read_one: Callable[[Any], Result]) 
         yield found
 
 
+def _by_id(top: Mapping[str, Any], name: str, read_one: Callable[[Any], tuple[int, Result]]) -> dict[int, Result]:
+    found: dict[int, Result] = {}
+    for at, (number, one) in enumerate(_each(top, name, read_one)):
+        if found.setdefault(number, one) is not one and (found[number] != one or name == "images"):
+            raise UserError(f"{name}[{at}]: expected an id of its own, got {number} twice: give each its own")
+    return found
+
+
 def _category_of(item: Any) -> tuple[int, str]:
     entry = an_object(item, "a category")
     return parse_integer(entry.get("id"), "id"), text(entry.get("name"), "name")
@@ -151,12 +166,26 @@ def _annotation_of(
     if entry.get("iscrowd"):  # a box around many, which no text describes as one
         left_out["crowd"] += 1
         return number, None
-    try:
-        xyxy = from_pixels_xywh(entry.get("bbox"), int(plain["width"]), int(plain["height"]))
-    except NoAreaError:
-        left_out["box without area"] += 1
+    if not entry.get("bbox") and isinstance(entry.get("segmentation"), dict):
+        left_out["mask without box"] += 1
         return number, None
-    return number, RegionRecord(xyxy, _described(entry, names), parse_integer(entry.get("region_id", 0), "region_id"))
+    with without_area(left_out):
+        xyxy = _box_of(entry, int(plain["width"]), int(plain["height"]))
+        region_id = parse_integer(entry.get("region_id", 0), "region_id")
+        return number, RegionRecord(xyxy, _described(entry, names), region_id)
+    return number, None
+
+
+def _box_of(entry: Mapping[str, Any], width: int, height: int) -> Box:
+    """Return an annotation's box; where it has none, the one around its polygons."""
+    if entry.get("bbox") or not entry.get("segmentation"):
+        return from_pixels_xywh(entry.get("bbox"), width, height)
+    polygons = a_list(entry["segmentation"], "segmentation")
+    numbers = [number for polygon in polygons for number in a_list(polygon, "segmentation")]
+    if len(numbers) < 2 or not all(isinstance(number, int | float | Decimal) for number in numbers):
+        raise UserError(f"expected a bbox, or polygons of numbers, got {shown(numbers)}: correct it")
+    across, down = numbers[::2], numbers[1::2]
+    return from_pixels_xyxy([min(across), min(down), max(across), max(down)], width, height)
 
 
 def _described(entry: Mapping[str, Any], names: Mapping[int, str]) -> tuple[DescriptionRecord, ...]:

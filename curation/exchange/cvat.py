@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import IO, Any
 from xml.etree import ElementTree
 
-from curation.exchange.formats import from_pixels_xyxy, located, parse_json, to_pixels_xyxy
+from curation.exchange.formats import from_pixels_xyxy, located, parse_json, to_pixels_xyxy, without_area
 from curation.exchange.xml_files import escaped, parse_xml, writable
 from curation.files.records import (
     DescriptionRecord,
@@ -64,7 +64,7 @@ def from_image(image: ElementTree.Element, left_out: Counter[str] | None = None)
     left_out.update(child.tag for child in image if child.tag not in ("tag", "box"))
     regions = []
     for number, box in enumerate(image.findall("box"), start=1):
-        with located(f"box {number}"):
+        with located(f"box {number}"), without_area(left_out):
             regions.append(_region(box, picture, left_out))
     return picture_from(plain, regions=tuple(regions))
 
@@ -89,7 +89,7 @@ def read(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterator[Pict
     if tree.tag != "annotations":
         raise UserError(f"expected CVAT's <annotations>, got {shown(tree.tag)}: export as CVAT for images 1.1")
     if left_out is not None:
-        left_out["track"] += len(tree.findall("track"))
+        left_out.update(track.tag for track in tree.findall("track"))
     for number, image in enumerate(tree.findall("image"), start=1):
         with located(f"image {number}"):
             record = from_image(image, left_out)

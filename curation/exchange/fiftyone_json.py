@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
-from curation.exchange.formats import from_unit_xywh, located, parse_json, plain_json, to_unit_xywh
+from curation.exchange.formats import from_unit_xywh, located, parse_json, plain_json, to_unit_xywh, without_area
 from curation.exchange.picture_headers import PictureFolder
 from curation.files.records import (
     PictureRecord,
@@ -55,6 +55,7 @@ def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None
     Args:   pictures: the folder that tells the size of a picture of which the file does not.
     Raises: UserError: names the picture.
     """
+    left_out = Counter() if left_out is None else left_out
     whole_file = parse_json(file.read())
     with located("the file"):
         top = an_object(whole_file, "FiftyOne's labels")
@@ -65,11 +66,12 @@ def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None
         with located(shown(name)):
             plain = _plain(known.get(name), name, pictures)
             picture = picture_from(plain, regions=())
-            regions = tuple(
-                _region(an_object(each, "a detection"), picture, classes=classes, left_out=left_out)
-                for each in a_list(detections or [], "detections")
-            )
-            record = picture_from(plain, regions=regions)
+            regions = []
+            for each in a_list(detections or [], "detections"):
+                with without_area(left_out):
+                    detection = an_object(each, "a detection")
+                    regions.append(_region(detection, picture, classes=classes, left_out=left_out))
+            record = picture_from(plain, regions=tuple(regions))
         yield record
 
 
@@ -103,11 +105,10 @@ def _plain(known: Any, name: str, pictures: PictureFolder) -> dict[str, Any]:
 
 
 def _region(
-    entry: Mapping[str, Any], picture: PictureRecord, *, classes: list[str], left_out: Counter[str] | None
+    entry: Mapping[str, Any], picture: PictureRecord, *, classes: list[str], left_out: Counter[str]
 ) -> RegionRecord:
     box = from_unit_xywh(entry.get("bounding_box"), picture.width, picture.height)
-    if left_out is not None:
-        left_out.update(kind for kind in UNREAD if entry.get(kind))
+    left_out.update(kind for kind in UNREAD if entry.get(kind))
     if "descriptions" in entry:
         region_id = parse_integer(entry.get("region_id", 0), "region_id")
         return RegionRecord(box, descriptions_from_json(entry["descriptions"]), region_id)

@@ -456,6 +456,15 @@ def located(where: str) -> Iterator[None]:
         raise UserError(f"{where}: expected numbers of a common size, got one beyond them: correct it") from error
 
 
+@contextmanager
+def without_area(left_out: Counter[str]) -> Iterator[None]:
+    """Leave out and count a box that has no area, which is read inside."""
+    try:
+        yield
+    except NoAreaError:
+        left_out["box without area"] += 1
+
+
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"expected a JSON object, got {shown(value)}: write the file again")

@@ -21,10 +21,10 @@ from typing import Any
 import tyro
 
 from curation.exchange.annotation_files import read_file
-from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat
+from curation.exchange.formats import ENTITIES_FORMATS, ImportFormat, in_whole_pixels
 from curation.exchange.picture_finder import PictureFinder
 from curation.files.home import database_url, home_folder
-from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord, captions_in, with_captions
+from curation.files.records import Box, DescriptionRecord, PictureRecord, RegionRecord, captions_in, with_captions
 from db.engine import Engine, Session, open_engine, reading, retrying
 from db.models import Image, RegionRow, Review, Status
 from db.queries.bulk import batches
@@ -45,7 +45,7 @@ MOST_REFUSALS = 100  # sentences that are printed
 BATCH = 200  # pictures in a transaction: others wait for it a tenth of a second
 ACCEPTED: tuple[Status, ...] = ("accepted",)
 IMPORTED = "import"  # the reason of its edits
-Content = tuple[tuple[float, ...], str, str]  # box, text, source: equal ones are the same description
+Content = tuple[Box, str, str]  # box, text, source: equal ones are the same description
 
 
 @dataclass
@@ -91,10 +91,21 @@ def import_file(
     for _ in read_file(path, format):
         pass
     result = AnnotationImport()
-    records = read_file(path, format, result.left_out, refused=result.refusals)
+    read = read_file(path, format, result.left_out, refused=result.refusals)
+    records = (_worded(record, result.left_out) for record in read)
     by_stem = format in ENTITIES_FORMATS  # its files name pictures by their id
     named: dict[str, Any] = {"source": f"import:{path.name}", "file": path.name, "format": format}
     return import_records(engine, dataset, records, who=who, into=result, by_stem=by_stem, accept=accept, **named)
+
+
+def _worded(record: PictureRecord, left_out: Counter[str]) -> PictureRecord:
+    """Leave out and count descriptions without words, which nobody could judge, and regions that have no others."""
+    regions = []
+    for region in record.regions:
+        some = tuple(one for one in region.descriptions if one.text.strip())
+        left_out.update(["description without words"] * (len(region.descriptions) - len(some)))
+        regions += [replace(region, descriptions=some)] * bool(some)
+    return replace(record, regions=tuple(regions))
 
 
 def import_records(
@@ -113,7 +124,8 @@ def import_records(
     """Add what records know of a data set's pictures.
 
     A description is known where its picture has one of equal box, text and source, whatever its verdict is by now:
-    curators' decisions are never overruled. Likewise caption, facts and review are taken only where there were none.
+    curators' decisions are never overruled. Where it names no source, box and text decide. Likewise caption, facts and
+    review are taken only where there were none.
 
     Args:   who: author, for the history. source: for descriptions that name none. into: counts are added here.
             by_stem: find pictures by the stem of their name (see PictureFinder). accept: people made these
@@ -171,7 +183,7 @@ class _ImportBatch:
         counts = {"added": 0, "known": 0, "accepted": 0, "edited": 0}
         firsts = []
         rest: list[tuple[int, RegionRecord, list[DescriptionRecord]]] = []
-        for number, record in self.pairs:
+        for number, record in ((number, self._sourced(there[number], record)) for number, record in self.pairs):
             known = {_content(row) for row in there[number].regions}
             if self.accept:
                 counts["accepted"] += self._accept_known(session, there[number].regions, record)
@@ -199,8 +211,33 @@ class _ImportBatch:
         ids = [number for number, _ in self.pairs]
         return {one.image.id: one for one in pictures_of(session, image_ids=ids, statuses=STATUSES)}
 
+    def _sourced(self, there: PictureRegions, record: PictureRecord) -> PictureRecord:
+        """Return a record of which every description has a source.
+
+        One without has that of an equal description that the picture has, and its box, which the file may have in whole
+        pixels: a file under another name, or of a format without sources, brings nothing twice.
+        """
+        if all(one.source for region in record.regions for one in region.descriptions):
+            return record
+        size = there.image.width, there.image.height
+        rows = sorted(there.regions, key=lambda row: (row.source == self.source, -row.id))
+        known = {(in_whole_pixels(_content(row)[0], *size), row.text): row for row in rows}
+        known |= {(_content(row)[0], row.text): row for row in rows}
+        regions = []
+        for region in record.regions:
+            by_box: dict[Box, list[DescriptionRecord]] = {}
+            equal = [
+                None if one.source else known.get((region.xyxy, storable(one.text))) for one in region.descriptions
+            ]
+            first = next((_content(row)[0] for row in equal if row), region.xyxy)
+            for one, row in zip(region.descriptions, equal, strict=True):
+                source = one.source or (row.source if row else self.source)
+                by_box.setdefault(_content(row)[0] if row else first, []).append(replace(one, source=source))
+            regions += [replace(region, xyxy=box, descriptions=tuple(some)) for box, some in by_box.items()]
+        return replace(record, regions=tuple(regions))
+
     def _new(self, number: int, region: RegionRecord, one: DescriptionRecord) -> NewRegion:
-        return NewRegion(number, region.xyxy, one.text, one.source or self.source, one.score, self._status(one))
+        return NewRegion(number, region.xyxy, one.text, one.source, one.score, self._status(one))
 
     def _status(self, one: DescriptionRecord) -> Status:
         return "accepted" if self.accept and one.status == "pending" else one.status
@@ -216,7 +253,7 @@ class _ImportBatch:
         return len(waiting)
 
     def _content_of(self, region: RegionRecord, one: DescriptionRecord) -> Content:
-        return region.xyxy, storable(one.text), one.source or self.source
+        return region.xyxy, storable(one.text), one.source
 
     def _add_to(
         self,
@@ -241,7 +278,7 @@ class _ImportBatch:
                 box_id=first.id,
                 text=one.text,
                 status=self._status(one),
-                source=one.source or self.source,
+                source=one.source,
                 score=one.score,
                 key=repr((self._content_of(region, one), "import")),
                 action=self.action,

@@ -23,6 +23,7 @@ from curation.exchange.formats import (
     located,
     read_bounded,
     whole_pixels,
+    without_area,
 )
 from curation.exchange.xml_files import escaped, parse_xml, whole_in
 from curation.files.records import Box, PictureRecord, RegionRecord, picture_from, shown, text
@@ -67,13 +68,13 @@ def from_xml(content: str, left_out: Counter[str] | None = None) -> PictureRecor
         **{side: whole_in(size, side) for side in ("width", "height")},
     }
     picture = picture_from(plain, regions=())
+    left_out = Counter() if left_out is None else left_out
     described: dict[Box, list[str]] = {}
     for number, item in enumerate(tree.findall("object"), start=1):
-        with located(f"object {number}"):
+        with located(f"object {number}"), without_area(left_out):
             box = _box(item.find("bndbox"), picture)
             described.setdefault(box, []).append(text(item.findtext("name"), "name"))
-        if left_out is not None:
-            left_out.update(kind for kind in UNREAD if item.find(kind) is not None)
+        left_out.update(kind for kind in UNREAD if item.find(kind) is not None)
     regions: tuple[RegionRecord, ...] = tuple(bare_region(box, texts) for box, texts in described.items())
     return picture_from(plain, regions=regions)
 

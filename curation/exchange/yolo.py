@@ -17,7 +17,7 @@ from typing import IO, Any
 import yaml
 
 from atomic_files import write_atomically
-from curation.exchange.formats import MAIN_FILE, each_file, from_centre, located, read_bounded, to_centre
+from curation.exchange.formats import MAIN_FILE, each_file, from_centre, located, read_bounded, to_centre, without_area
 from curation.exchange.picture_headers import PictureFolder, PictureHeader
 from curation.files.records import (
     Box,
@@ -70,7 +70,7 @@ def from_label(
     described: dict[Box, list[DescriptionRecord]] = {}
     for number, line in enumerate(label.split("\n"), start=1):
         if line.strip():
-            with located(f"line {number}"):
+            with located(f"line {number}"), without_area(left_out):
                 fields = line.split()
                 if poses and len(fields) > BOX:
                     left_out["keypoints"] += 1

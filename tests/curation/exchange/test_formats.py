@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,26 @@ def test_coco_of_another_program_is_read_and_what_is_left_out_is_counted() -> No
         regions=(RegionRecord((0.1, 0.2, 0.3, 0.6), (DescriptionRecord("lid"),)),),
     )
     assert left_out == {"segmentation": 1, "box without area": 1, "crowd": 1}
+
+
+def test_coco_of_polygons_is_read_as_the_boxes_around_them_and_masks_are_counted() -> None:
+    left_out: Counter[str] = Counter()
+    outline = [[10, 10, 20, 10.5, 20, 30], [30, 20, 25, 20, 30, 12]]
+    rows: list[dict[str, Any]] = [
+        {"image_id": 1, "category_id": 5, "segmentation": outline},
+        {"image_id": 1, "category_id": 5, "bbox": [], "segmentation": outline},
+        {"image_id": 1, "category_id": 5, "segmentation": {"counts": "b", "size": [50, 100]}},
+    ]
+    [picture] = coco.read(coco_of(annotations=rows), left_out)
+    assert [region.xyxy for region in picture.regions] == [(0.1, 0.2, 0.3, 0.6)] * 2
+    assert left_out == {"segmentation": 3, "mask without box": 1}
+
+
+@pytest.mark.parametrize(("again", "fits"), [("lid", True), ("pot", False)])
+def test_coco_gives_an_id_to_one_category_only(again: str, fits: bool) -> None:
+    file = coco_of(categories=[{"id": 5, "name": "lid"}, {"id": 5, "name": again}])
+    with nullcontext() if fits else pytest.raises(UserError, match=r"categories\[1\]: .* got 5 twice"):
+        assert len(coco.read(file)) == 1
 
 
 def test_what_open_groundingdino_does_with_a_line_succeeds() -> None:

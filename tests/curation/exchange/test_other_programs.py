@@ -389,3 +389,37 @@ def test_rejected_descriptions_are_fg_clips_hard_negatives(lids: Engine, tmp_pat
     entry = to_entry(PictureRecord("", 10, 10, "a.jpg", regions=(RegionRecord((0, 0, 1, 1), said),)))
     [box] = entry["bbox_info"]
     assert (box["short_expr"], box["flag_short_neg"], box["short_expr_negs"]) == ("a lid", 1, {"0": "a blue lid"})
+
+
+NO_AREA = {
+    "labels/a.txt": "0 .2 .4 .2 .4\n0 .5 .5 0 .2\n",
+    "Annotations/a.xml": "<annotation><filename>a.png</filename><size><width>100</width><height>50</height></size>"
+    + "".join(
+        "<object><name>a lid</name>"
+        f"<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>{right}</xmax><ymax>30</ymax></bndbox></object>"
+        for right in (30, 10)
+    )
+    + "</annotation>",
+    "annotations.xml": '<annotations><image id="0" name="a.png" width="100" height="50">'
+    + "".join(f'<box label="a lid" xtl="10" ytl="10" xbr="{right}" ybr="30"/>' for right in (30, 10))
+    + "</image></annotations>",
+    "labels.json": json.dumps(
+        {"labels": {"a": [{"label": "a lid", "bounding_box": [0.1, 0.2, wide, 0.4]} for wide in (0.2, 0)]}}
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("yolo", "labels/a.txt"), ("voc", "Annotations/a.xml"), ("cvat", "annotations.xml"), ("fiftyone", "labels.json")],
+)
+def test_a_box_without_an_area_takes_no_other_box_away(tmp_path: Path, format: Format, name: str) -> None:
+    picture(tmp_path / "images")
+    (tmp_path / "data.yaml").write_text("names: [a lid]", encoding="utf-8")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(NO_AREA[name], encoding="utf-8")
+    left_out: Counter[str] = Counter()
+    refused: list[str] = []
+    [found] = read_file(tmp_path, format, left_out, refused=refused)
+    assert found.regions == (LID,)
+    assert (left_out, refused) == ({"box without area": 1}, [])

@@ -1,0 +1,68 @@
+"""Imports of annotations bring each description once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curation.exchange.export import export
+from curation.exchange.export_config import ExportConfig
+from curation.exchange.formats import Format
+from curation.exchange.import_annotations import import_file
+from db.engine import Engine
+from tests.support.curated import all_regions, curated
+
+SIDES = {"width": 40, "height": 30}
+
+
+def coco(path: Path, *boxes: tuple[list[float], str]) -> Path:
+    """A COCO file of the first picture, as another program writes it: boxes in pixels and their categories."""
+    names = list(dict.fromkeys(name for _, name in boxes))
+    content = {
+        "images": [{"id": 1, "file_name": "деталь 0.jpg", **SIDES}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": names.index(name), "bbox": box}
+            for number, (box, name) in enumerate(boxes)
+        ],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def bare(engine: Engine, tmp_path: Path) -> Engine:
+    curated(engine, tmp_path / "pictures", described=False)
+    return engine
+
+
+def test_a_file_that_was_renamed_brings_nothing_twice(bare: Engine, tmp_path: Path) -> None:
+    boxes = ([1.5, 2.25, 20, 10], "a lid"), ([1.5, 2.25, 20, 10], "a rim"), ([9.0, 9, 3, 3], "a lid")
+    for name, added, known in (("boxes.json", 3, 0), ("boxes (1).json", 0, 3)):
+        file = coco(tmp_path / name, *boxes)
+        brought = import_file(bare, dataset="lids", path=file, format="coco", who="cy")
+        assert (brought.added, brought.known) == (added, known)
+    again = coco(tmp_path / "more.json", *boxes, ([1.5, 2.25, 20, 10], "a knob"))
+    brought = import_file(bare, dataset="lids", path=again, format="coco", who="cy", accept=True)
+    assert (brought.added, brought.known, brought.accepted) == (1, 3, 3)
+    assert sorted(row.text for row in all_regions(bare, 1)) == ["a knob", "a lid", "a lid", "a rim"]
+    assert {row.status for row in all_regions(bare, 1)} == {"accepted"}
+
+
+@pytest.mark.parametrize("format", ["yolo", "odvg", "voc", "cvat"])
+def test_an_export_that_names_no_sources_comes_back_as_known(engine: Engine, tmp_path: Path, format: Format) -> None:
+    curated(engine, tmp_path / "pictures")
+    before = [(row.id, row.version, row.status) for row in all_regions(engine, 1)]
+    export(engine, tmp_path, ExportConfig(format=format, out=tmp_path / format, dataset="lids"))
+    brought = import_file(engine, dataset="lids", path=tmp_path / format, format=format, who="cy")
+    assert (brought.added, brought.known) == (0, 12)
+    assert [(row.id, row.version, row.status) for row in all_regions(engine, 1)] == before
+
+
+def test_descriptions_without_words_are_left_out_and_counted(bare: Engine, tmp_path: Path) -> None:
+    file = coco(tmp_path / "boxes.json", ([1.0, 2, 20, 10], ""), ([1.0, 2, 20, 10], " \n"), ([1.0, 2, 3, 3], "a lid"))
+    brought = import_file(bare, dataset="lids", path=file, format="coco", who="cy")
+    assert (brought.added, brought.left_out) == (1, {"description without words": 2})
+    assert [row.text for row in all_regions(bare, 1)] == ["a lid"]
