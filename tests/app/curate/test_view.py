@@ -136,6 +136,15 @@ def is_inside(place: dict[str, float]) -> bool:
     return across and place["top"] >= -0.5 and place["bottom"] <= place["height"] + 0.5
 
 
+def test_very_long_words_fill_neither_the_picture_nor_the_gallery(scripts: Page) -> None:
+    words, style = "x" * 600, (ROOT / "app/ui/style.css").read_text()
+    tile = f'<div class="tile" style="width: 150px"><span class="says">{words}</span></div>'
+    label = f'<div style="width: 400px"><div class="on-picture"><span class="words">{words}</span></div></div>'
+    scripts.evaluate("html => { document.body.innerHTML = html; }", f"<style>{style}</style>{tile}{label}")
+    lines = "each => each.offsetHeight / parseFloat(getComputedStyle(each).fontSize)"
+    assert all(scripts.locator(place).evaluate(lines) < 9 for place in (".says", ".words"))
+
+
 @pytest.mark.slow
 def test_words_source_and_verdict_of_the_chosen_one_are_on_the_picture_whatever_is_in_the_window(page: Page) -> None:
     label = page.locator("#editor .on-picture")
