@@ -45,6 +45,7 @@ def environment() -> Environment:
         "ask": ask,
         "commands": commands,
         "thousands": thousands,
+        "things": things,
         "percent": percent,
         "fixed": fixed,
         "duration": duration,
@@ -67,6 +68,11 @@ def commands(sentence: str) -> Markup:
 def thousands(number: int) -> str:
     """Return a whole number with commas: 1,234."""
     return f"{number:,}"
+
+
+def things(count: int, name: str, many: str = "") -> str:
+    """Return a count with the name of what is counted. many: its plural, where that is not name + s."""
+    return f"{count:,} {name if count == 1 else many or name + 's'}"
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -17,7 +17,7 @@ from app.access.accounts import person_of
 from app.curate.filter_controls import CONTROLS, address_of, query_of
 from app.services import Services
 from app.ui.events import LIGHT, QUEUE_ALL, in_order, script, warn
-from app.ui.html import render
+from app.ui.html import render, things
 from user_errors import UserError
 
 ACTS = (
@@ -110,7 +110,7 @@ class BulkSection:
         try:
             who = person_of(request).name
             removed = bulk_actions.remove_for_good(self.services, dataset or "", event.regions, who=who)
-            gr.Info(f"{removed:,} regions are gone.", title="The trash is empty")
+            gr.Info(f"{things(removed, 'region')} removed.", title="The trash is empty")
         except UserError as error:
             warn(error)
         return self.library(dataset, tag, request)

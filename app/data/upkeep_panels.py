@@ -20,11 +20,11 @@ def works_panel(found: DatasetWorks) -> str:
     """Render runs, imports and acts, each with its undo."""
     runs = [(f"run {run.id}", run.created_at, run.state, {"do": "run", "of": run.id}) for run in found.runs]
     imports = [
-        (f"import {each.id}: {each.file}", each.at, f"{each.regions:,} regions", {"do": "import", "of": each.id})
+        (f"import {each.id}: {each.file}", each.at, things(each.regions, "region"), {"do": "import", "of": each.id})
         for each in found.imports
     ]
     acts = [
-        (f"{each.kind} {each.text}", each.at, f"{each.regions:,} regions", {"do": "act", "of": each.action}, each)
+        (f"{each.kind} {each.text}", each.at, things(each.regions, "region"), {"do": "act", "of": each.action}, each)
         for each in found.acts
     ]
     return render("data/templates/works.html", works=[*runs, *imports], acts=acts, who=found.who)

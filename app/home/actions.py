@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from app.access.accounts import Person
+from app.core.templates import things
 from app.jobs.imports import IMPORT, queue_example
 from app.jobs.run_logs import HELD_OUT
 from app.services import Services
@@ -166,7 +167,7 @@ def version_step(dataset: str, versions: Sequence[DatasetVersion], accepted: int
     if not versions:
         return replace(step, action="Freeze a version" if accepted else "")
     newest = versions[0]
-    words = f"{newest.created_at:%d %b} · {newest.pictures:,} pictures, {newest.regions:,} regions"
+    words = f"{newest.created_at:%d %b} · {things(newest.pictures, 'picture')}, {things(newest.regions, 'region')}"
     step = replace(step, state="done", count=newest.name, detail=words, action="Freeze another")
     if not newest.regions:
         return replace(step, state="bad", problem="It holds no region: accept some, and freeze again.")

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from app.access.permissions import check_open_clip, check_readable
 from app.access.rules import Role
+from app.core.templates import things
 from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
 from app.services import Services
@@ -162,7 +163,8 @@ def data_choices(services: Services) -> list[tuple[str, str]]:
     with reading(services.engine) as session:
         for dataset in list_datasets(session):
             for version in list_versions(session, dataset_id=dataset.id):
-                label = f"{dataset.name} · {version.name} ({version.pictures:,} pictures, {version.regions:,} regions)"
+                holds = f"{things(version.pictures, 'picture')}, {things(version.regions, 'region')}"
+                label = f"{dataset.name} · {version.name} ({holds})"
                 found.append((label, f"{VERSION}:{version.sha256}"))
     return found
 

@@ -12,6 +12,7 @@ from app.core.templates import duration as duration  # pages find all that they 
 from app.core.templates import environment
 from app.core.templates import fixed as fixed
 from app.core.templates import render as render
+from app.core.templates import things as things
 from app.core.templates import thousands as thousands
 from app.core.templates import utc as utc
 from app.ui.marks import mark_of
@@ -63,8 +64,3 @@ def command_details(*commands: Sequence[str]) -> Markup:
 def render_macro(name: str, *values: object) -> Markup:
     """Render one macro of the pages' common parts by its name."""
     return Markup(getattr(environment().get_template(MACROS).module, name)(*values))
-
-
-def things(count: int, name: str, many: str = "") -> str:
-    """Return a count with the name of what is counted. many: its plural, where that is not name + s."""
-    return f"{count:,} {name if count == 1 else many or name + 's'}"
