@@ -31,7 +31,7 @@ from app.ui.events import (
     server_choices,
     warn,
 )
-from app.ui.html import command_block, empty_state, notice
+from app.ui.html import command_block, empty_state, notice, things
 from user_errors import UserError
 
 if TYPE_CHECKING:
@@ -180,12 +180,14 @@ class AuditPage(Paged):
     def draw_sample(self, dataset: str | None, audit: str | None, count: float) -> str:
         """Draw claims for people. Returns note."""
         from app.audit import actions
+        from db.queries.audit_sample_queries import LEAST_OF_STRATUM
 
         try:
             added = actions.draw(self.services, dataset or "", int(count or 0), audit=int(audit or 0))
         except UserError as error:
             return notice(error.sentence)
-        gr.Info(f"{added:,} claims were added to the sample.", title="Drawn")
+        more = f" That is more than asked: each kind and verdict has at least {LEAST_OF_STRATUM}." * (added > count)
+        gr.Info(f"{things(added, 'claim')} added to the sample.{more}", title="Drawn")
         return ""
 
     def fit(self, request: gr.Request, dataset: str | None, audit: str | None) -> Any:
