@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from user_errors import UserError
 
@@ -102,10 +103,23 @@ def load_descriptions(path: Path) -> dict[str, list[str]]:
     if not text.strip():
         raise UserError(f'{path.name} is empty: expected {{"class": ["description", …]}}')
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=each_once)
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path.name} is no JSON ({error}): check commas and quotes") from error
     return _checked(found, path.name)
+
+
+def each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON.
+
+    Raises: UserError: a name is there twice, of which JSON would keep the last without a word.
+    """
+    counts = Counter(name for name, _ in pairs)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
+        raise UserError(f"the class {twice[:40]!r} is there twice: put its descriptions into one list")
+    return dict(pairs)
 
 
 def match_descriptions(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grain.box_overlap import instance_rows
+from grain.class_texts import each_once
 from grain.config import ClassTexts
 from grain.sentences import split_phrases
 from grain.structures import (
@@ -25,6 +26,7 @@ from grain.structures import (
     RegionRanking,
     RegionRule,
 )
+from user_errors import UserError
 
 Classes = Mapping[str, Sequence[str]]
 MOST_SHOWN = 30  # regions of an answer, apart from those that a text needs
@@ -321,7 +323,9 @@ def parse_classes(text: str) -> dict[str, list[str]]:
 
 def _parse_json(text: str) -> dict[str, list[str]]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=each_once)
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         where = f" ({error})" if isinstance(error, ValueError) else ""
         raise ValueError(f"the classes start like JSON but cannot be read{where}: check commas and quotes") from error

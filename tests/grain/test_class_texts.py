@@ -80,6 +80,7 @@ def test_all_is_well_where_nothing_is_said() -> None:
         ("", "descriptions.json is empty: expected"),
         ("{", "is no JSON .*: check commas and quotes"),
         ("[" * 100_000, "is no JSON"),
+        ('{"fox": ["a tail"], "fox": []}', "the class 'fox' is there twice: put its descriptions into one list"),
         ([], "expected .* got a list: correct the file"),
         ({}, "got no class: write some"),
         ({"airfield": "a runway"}, "got a text for the class 'airfield': put it into a list"),

@@ -319,6 +319,10 @@ def test_descriptions_are_read_a_line_each_and_kept_once() -> None:
         (": a lid", "has no name: write `name: description; description`"),
         ("jar: a\npot\njar: b", "the class 'jar' is there twice: put its descriptions on one line"),
         ('{"jar": ["a lid",}', "start like JSON but cannot be read .*: check commas and quotes"),
+        (
+            '{"jar": ["a lid"], "jar": []}',
+            "the class 'jar' is there twice: put its descriptions into one list",
+        ),
         ("[" * 100_000, "start like JSON but cannot be read"),
         ('["jar"]', "must look like"),
         ('{"jar": "a lid"}', "must look like"),
