@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -305,13 +306,18 @@ def parse_descriptions(text: str) -> list[str]:
 def parse_classes(text: str) -> dict[str, list[str]]:
     """Read lines `name: description; description`, or a DCLIP/CuPL JSON object {name: [description, …]}.
 
+    One line alone without a colon has several names, between commas or semicolons.
+
     Raises: ValueError: broken JSON, another shape, an empty or repeated name; one sentence.
     """
     stripped = text.strip()
     if stripped.startswith(("{", "[")):
         return _parse_json(stripped)
     classes: dict[str, list[str]] = {}
-    for line in filter(None, map(str.strip, stripped.splitlines())):
+    lines = [line for line in map(str.strip, stripped.splitlines()) if line]
+    if len(lines) == 1 and ":" not in stripped:
+        lines = [name for name in map(str.strip, re.split("[,;]", stripped)) if name]
+    for line in lines:
         name, _, rest = line.partition(":")
         if not name.strip():
             raise ValueError(f"the class line {line[:40]!r} has no name: write `name: description; description`")

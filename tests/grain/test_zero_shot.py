@@ -297,6 +297,12 @@ def test_classes_are_read_a_line_each() -> None:
     assert parse_classes(text) == {"zorbex": ["a red lid", "a star"], "plain": [], "ratio": ["1:2", "x"]}
 
 
+def test_one_line_alone_may_hold_several_names() -> None:
+    assert parse_classes(" dog, tabby cat; person,") == {"dog": [], "tabby cat": [], "person": []}
+    assert parse_classes("crane, bird:") == {"crane, bird": []}
+    assert parse_classes("crane, bird\ndog") == {"crane, bird": [], "dog": []}
+
+
 @given(st.dictionaries(st.text(min_size=1, max_size=5), st.lists(st.text(max_size=8), max_size=3), max_size=4))
 def test_what_curation_writes_as_json_is_read_back(classes: dict[str, list[str]]) -> None:
     cleaned = {name.strip(): parse_descriptions("\n".join(rows)) for name, rows in classes.items() if name.strip()}
