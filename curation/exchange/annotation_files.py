@@ -36,7 +36,8 @@ def read_file(
     """Read the pictures of a file in one of the formats; for shards and exports, their folder will do.
 
     Args:   left_out: content that cannot be imported is counted here, by kind. refused: where each picture has files of
-            its own, takes a sentence for each that cannot be read; any other malformed file raises.
+            its own, takes a sentence for each that cannot be read, and for each that is not there where it alone tells
+            its size; any other malformed file raises.
     Raises: UserError: names the file and the place, or says what is not there.
     """
     if not path.exists():
@@ -60,7 +61,7 @@ def read_file(
     with _opened(path) as file:
         try:
             with as_utf_8(file) as text:
-                yield from _of_one_file(text, path, format=format, left_out=left_out)
+                yield from _of_one_file(text, path, format=format, left_out=left_out, refused=refused)
         except UserError as error:
             raise UserError(f"{path.name}, {error}") from error
 
@@ -77,14 +78,14 @@ def _of_many_files(
 
 
 def _of_one_file(
-    file: IO[bytes], path: Path, *, format: ImportFormat, left_out: Counter[str] | None
+    file: IO[bytes], path: Path, *, format: ImportFormat, left_out: Counter[str] | None, refused: list[str] | None
 ) -> Iterable[PictureRecord]:
     """Read a format that has one file for all pictures, which lie beside it."""
     if format == "fiftyone":
         beside = next((path.parent / name for name in PICTURES if (path.parent / name).is_dir()), path.parent)
-        return fiftyone_json.read(file, PictureFolder(beside), left_out)
+        return fiftyone_json.read(file, PictureFolder(beside), left_out, refused=refused)
     if format == "finehard":
-        return finehard.read(file, PictureFolder(path.parent), left_out)
+        return finehard.read(file, PictureFolder(path.parent), left_out, refused=refused)
     if format == "coco":
         return coco.read(file, left_out)
     if format == "cvat":

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from curation.exchange.formats import from_unit_xywh, located, parse_json, plain_json, to_unit_xywh, without_area
-from curation.exchange.picture_headers import PictureFolder
+from curation.exchange.picture_headers import PictureFolder, picture_there
 from curation.files.records import (
     PictureRecord,
     RegionRecord,
@@ -49,10 +49,17 @@ def write(records: Iterable[PictureRecord], file: IO[bytes]) -> None:
     file.write(b"\n}}\n")
 
 
-def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None = None) -> Iterator[PictureRecord]:
+def read(
+    file: IO[bytes],
+    pictures: PictureFolder,
+    left_out: Counter[str] | None = None,
+    *,
+    refused: list[str] | None = None,
+) -> Iterator[PictureRecord]:
     """Read the pictures of a labels.json, whole into memory.
 
-    Args:   pictures: the folder that tells the size of a picture of which the file does not.
+    Args:   pictures: the folder that tells the size of a picture of which the file does not. refused: takes a sentence
+            for each that is not there.
     Raises: UserError: names the picture.
     """
     left_out = Counter() if left_out is None else left_out
@@ -63,7 +70,8 @@ def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None
         known = an_object(top.get("pictures") or {}, "pictures")
         classes = [str(name) for name in a_list(top.get("classes") or [], "classes")]
     for name, detections in labels.items():
-        with located(shown(name)):
+        record = None
+        with located(shown(name)), picture_there(refused, shown(name)):
             plain = _plain(known.get(name), name, pictures)
             picture = picture_from(plain, regions=())
             regions = []
@@ -72,7 +80,8 @@ def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None
                     detection = an_object(each, "a detection")
                     regions.append(_region(detection, picture, classes=classes, left_out=left_out))
             record = picture_from(plain, regions=tuple(regions))
-        yield record
+        if record:
+            yield record
 
 
 def _named(records: Iterable[PictureRecord]) -> Iterator[tuple[str, PictureRecord]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from curation.exchange.formats import from_unit_xyxy, located, parse_json, plain_json
-from curation.exchange.picture_headers import PictureFolder
+from curation.exchange.picture_headers import PictureFolder, picture_there
 from curation.files.records import (
     PictureRecord,
     RegionRecord,
@@ -70,18 +70,27 @@ def write(records: Iterable[PictureRecord], file: IO[bytes]) -> None:
     file.write(b"[]\n" if separator == "[\n" else b"\n]\n")
 
 
-def read(file: IO[bytes], pictures: PictureFolder, left_out: Counter[str] | None = None) -> Iterator[PictureRecord]:
+def read(
+    file: IO[bytes],
+    pictures: PictureFolder,
+    left_out: Counter[str] | None = None,
+    *,
+    refused: list[str] | None = None,
+) -> Iterator[PictureRecord]:
     """Read the pictures of a file, whole into memory.
 
+    Args:   refused: takes a sentence for each picture that is not there and of which the file tells no size.
     Raises: UserError: names the picture.
     """
     whole_file = parse_json(file.read())
     with located("the file"):
         entries = a_list(whole_file, "FineHARD's pictures")
     for number, entry in enumerate(entries, start=1):
-        with located(f"picture {number}"):
+        record = None
+        with located(f"picture {number}"), picture_there(refused, f"picture {number}"):
             record = from_entry(an_object(entry, "a picture"), pictures, left_out)
-        yield record
+        if record:
+            yield record
 
 
 def _to_box(region: RegionRecord) -> dict[str, Any]:

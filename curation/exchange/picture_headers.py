@@ -6,6 +6,8 @@ YOLO's labels, FiftyOne's and FineHARD's files say nothing of a picture's size: 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +19,20 @@ from picture_formats import FORMATS, ORIENTATION_TAG, SUFFIXES, register_heif
 from user_errors import UserError
 
 TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap the sides
+
+
+class NoPictureError(UserError):
+    """A picture that an annotation file names is not there, or cannot be read."""
+
+
+@contextmanager
+def picture_there(refused: list[str] | None, name: str) -> Iterator[None]:
+    """Leave out a picture, read inside, that is not there; refused takes the sentence that says so."""
+    try:
+        yield
+    except NoPictureError as error:
+        if refused is not None:
+            refused.append(f"{name}: {error}")
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,11 @@ class PictureFolder:
         alike = self._alike().get(fold_name(stem.replace("\\", "/")), [])
         fitting = [stem] if stem in alike else alike
         if not fitting:
-            raise UserError(
+            raise NoPictureError(
                 f"expected the picture {shown(stem)}.* below {self.root.name}, got none: put the pictures there"
             )
         if len(fitting) > 1:
-            raise UserError(
+            raise NoPictureError(
                 f"expected one picture {shown(stem)}.* below {self.root.name}, got several that differ from it in "
                 "letter case only: correct the name"
             )
@@ -66,14 +82,16 @@ class PictureFolder:
         name = self._spelling.spell(self.root, name)
         path = self.root / name
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not path.is_file():
-            raise UserError(f"expected the picture {shown(name)} below {self.root.name}, got none: put it there")
+            raise NoPictureError(f"expected the picture {shown(name)} below {self.root.name}, got none: put it there")
         register_heif()
         try:
             with Image.open(path, formats=(*FORMATS, "AVIF", "HEIF")) as image:
                 width, height = image.size
                 turned = image.getexif().get(ORIENTATION_TAG) in TURNED
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"expected a picture in {shown(name)}, got none that can be read: copy it again") from error
+            raise NoPictureError(
+                f"expected a picture in {shown(name)}, got none that can be read: copy it again"
+            ) from error
         return PictureHeader(name, *((height, width) if turned else (width, height)))
 
     def _alike(self) -> dict[str, list[str]]:

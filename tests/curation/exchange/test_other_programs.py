@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from curation.exchange.annotation_files import read_file
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.finehard import to_entry
-from curation.exchange.formats import MAIN_FILE, Format
+from curation.exchange.formats import MAIN_FILE, Format, ImportFormat
 from curation.exchange.import_annotations import import_file
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from db.engine import Engine
@@ -326,7 +327,6 @@ def test_fiftyones_json_of_another_program_is_read_with_its_pictures_sizes(tmp_p
     assert region.xyxy == pytest.approx((0.1, 0.2, 0.3, 0.6)) and left_out == {"attributes": 1}
     assert region.descriptions == (DescriptionRecord("a lid", score=0.5),)
     for change, sentence in (
-        ({"labels": {"b": []}}, "'b': expected the picture 'b'"),
         ({"labels": {"a": [box | {"label": 9}]}}, "'a': expected the number of one of 2 classes, got 9"),
         ({"labels": {"a": [box | {"bounding_box": [0, 0, 2, 1]}]}}, "'a': expected a box in parts of the picture"),
         ({"labels": []}, "the file: expected labels as a JSON object"),
@@ -334,6 +334,24 @@ def test_fiftyones_json_of_another_program_is_read_with_its_pictures_sizes(tmp_p
         (tmp_path / "labels.json").write_text(json.dumps(labels | change))
         with pytest.raises(UserError, match=sentence):
             list(read_file(tmp_path, "fiftyone"))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_pictures_that_are_not_there_cost_fiftyones_and_finehards_files_only_themselves(
+    tmp_path: Path, broken: bool
+) -> None:
+    picture(tmp_path / "data")
+    if broken:
+        (tmp_path / "data" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "labels.json").write_text('{"labels": {"b": [], "a": []}}')
+    entries = [{"f_path": f"data/{name}.png", "caption": "", "bbox_info": []} for name in "ba"]
+    (tmp_path / "finehard.json").write_text(json.dumps(entries))
+    named: dict[ImportFormat, tuple[str, str]] = {"fiftyone": ("a.png", "b"), "finehard": ("data/a.png", "data/b.png")}
+    for format, (there, missing) in named.items():
+        refused: list[str] = []
+        assert [record.file_name for record in read_file(tmp_path, format, refused=refused)] == [there]
+        [sentence] = refused
+        assert ("none that can be read" if broken else f"expected the picture '{missing}'") in sentence
 
 
 @pytest.mark.parametrize(
@@ -352,11 +370,10 @@ def test_names_of_fiftyone_in_another_letter_case_mean_the_picture_that_alone_fi
     for each in there.split():
         picture(tmp_path / "data", each)
     (tmp_path / "labels.json").write_text(json.dumps({"labels": {name: []}}))
-    if file_name:
-        assert [record.file_name for record in read_file(tmp_path, "fiftyone")] == [file_name]
-    else:
-        with pytest.raises(UserError, match="got several that differ from it in letter case only: correct the name"):
-            list(read_file(tmp_path, "fiftyone"))
+    refused: list[str] = []
+    records = read_file(tmp_path, "fiftyone", refused=refused)
+    assert [record.file_name for record in records] == [file_name] * bool(file_name)
+    assert file_name or "got several that differ from it in letter case only: correct the name" in refused[0]
 
 
 def test_finehards_json_of_its_authors_is_read(tmp_path: Path) -> None:
@@ -372,16 +389,9 @@ def test_finehards_json_of_its_authors_is_read(tmp_path: Path) -> None:
     assert texts == [("a lid", 0.9), ("a red lid of a jar", 0.9)] and left_out == {"hard negatives": 1}
     for path in ("../a.png", "/etc/passwd", "grit/none.png"):
         (tmp_path / "finehard.json").write_text(json.dumps([entry | {"f_path": path}]))
-        with pytest.raises(UserError, match=r"picture 1: expected the picture .* below"):
-            list(read_file(tmp_path, "finehard"))
-
-
-def test_a_picture_whose_header_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.png").write_bytes(b"no picture")
-    (tmp_path / "labels.json").write_text('{"labels": {"a": []}}')
-    with pytest.raises(UserError, match=r"expected a picture in 'a.png', got none that can be read"):
-        list(read_file(tmp_path, "fiftyone"))
+        refused: list[str] = []
+        assert list(read_file(tmp_path, "finehard", refused=refused)) == []
+        assert re.fullmatch(r"picture 1: expected the picture .* below.*", refused[0])
 
 
 def test_rejected_descriptions_are_fg_clips_hard_negatives(lids: Engine, tmp_path: Path) -> None:
