@@ -53,6 +53,7 @@ from app.ui.tidy_uploads import tidy_uploads
 
 FONT = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+SLIDERS = STYLE.with_name("sliders.js").read_text(encoding="utf-8")
 KEEP_ALIVE_SECONDS = 7.0
 MAX_QUEUED = 64  # requests in the queue; more are told to come back
 MOST_WAITING, MOST_LOOKS_WAITING = 16, 3  # of one person: of all requests, and of those that the model answers
@@ -312,7 +313,7 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
         with gr.Column(elem_id="side-bar"):
             html(render_macro("brand", f"/{home_page.PATH}"), elem_id="brand")
             chosen = [dataset_field()] if page.on_dataset else []
-            html(_navigation(page, services), elem_id="navigation")
+            gr.HTML(_navigation(page, services), js_on_load=SLIDERS, apply_default_css=False, elem_id="navigation")
         with gr.Column(elem_id="page"):
             if page.offers:
                 build_first_example(app, FirstExample(services, page.offers), *chosen)

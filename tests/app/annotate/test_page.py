@@ -61,6 +61,13 @@ def use_the_truth(page: Page) -> None:
     expect(page.locator("#command")).to_contain_text("--describer.kind=sample --localizer.kind=sample")
 
 
+@pytest.mark.slow
+def test_a_slider_that_is_moved_by_keys_counts_in_the_plan(page: Page) -> None:
+    use_the_truth(page)
+    page.get_by_label("range slider for share of wrong descriptions").press("ArrowRight")
+    expect(page.locator("#command")).to_contain_text("--sample.wrong=0.05")
+
+
 def latest(page: Page) -> Locator:
     return page.locator("#jobs .job").first
 
