@@ -140,7 +140,7 @@ def lay_out(examples: Sequence[GroundExample]) -> GroundParts:
             html(keys_hint([("Ctrl Enter", "run")]))
             class_list = class_list_field()
             classes = gr.Textbox(
-                label="Classes, one a line, or JSON",
+                label="Classes: lines, commas, or JSON",
                 lines=4,
                 max_lines=9,
                 placeholder="magpie: a long tail; a white belly",

@@ -100,7 +100,7 @@ PATH_LABELS = {
 }
 SERVER_LABELS = {"model server"}
 WORDS = {
-    *("Descriptions: lines, or commas", "Classes, one a line, or JSON", "descriptions", "classes", "checkpoint"),
+    *("Descriptions: lines, or commas", "Classes: lines, commas, or JSON", "descriptions", "classes", "checkpoint"),
     *("name of the data set", "class names, one a line", "words in the description", "words of the claim"),
     *("duplicates of (perceptual hash)", "name of a new version", "why (optional)", "you label as", None),
     *("data set (empty: the chosen one)", "licence of the pictures", "intended use", "name of the version"),
