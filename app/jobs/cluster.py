@@ -69,7 +69,7 @@ class ClusterJob(ABC):
     def start(self, order: Order) -> None:
         """Submit it to the cluster under `self.name`.
 
-        Raises: OSError, ValueError, RuntimeError: it does not take it.
+        Raises: UserError: it refuses it. OSError, ValueError, RuntimeError: it does not take it, or does not answer.
         """
 
     @abstractmethod
@@ -170,6 +170,9 @@ class ClusterJob(ABC):
         for left in reversed(range(MOST_STARTS)):
             try:
                 return self.start(order)
+            except UserError:
+                self._begun = False  # it was refused: the cluster has nothing of it
+                raise
             except (OSError, RuntimeError) as error:
                 stopped = self._stop.wait(self.look_s)
                 if not self._is_unknown():

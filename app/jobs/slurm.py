@@ -38,7 +38,6 @@ class SlurmJob(ClusterJob):
         super().__init__(job, folder)
         self._place = folder / "slurm" / self.name
         self._number, self._verdict = self._place / "number", self._place / "verdict"
-        self._refused = False  # by sbatch: there is nothing to ask for
         try:
             import submitit
 
@@ -63,7 +62,6 @@ class SlurmJob(ClusterJob):
         except RuntimeError as error:
             if PASSES.search(str(error)):
                 raise
-            self._refused = True
             raise refused(error) from error
         write_atomically(self._number, str(number))
 
@@ -90,8 +88,7 @@ class SlurmJob(ClusterJob):
     def _id(self) -> str:
         """Return Slurm's number of it, "" for none; asked for by name where a runner was killed before it kept it."""
         if not self._number.is_file():
-            by_name = ("squeue", "--noheader", "--name", self.name, "--format", "%A")
-            numbers = [] if self._refused else self._slurm(*by_name).split()
+            numbers = self._slurm("squeue", "--noheader", "--name", self.name, "--format", "%A").split()
             if not numbers:
                 return ""
             write_atomically(self._number, numbers[0])

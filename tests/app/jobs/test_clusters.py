@@ -209,6 +209,12 @@ class Place:
         file = self.home / "runs" / name / "metrics.jsonl"
         return file.read_text().count("\n") if file.exists() else 0
 
+    def cancel(self, number: int, runner: threading.Thread) -> None:
+        with transaction(self.engine) as session:
+            request_cancel(session, job_id=number)
+        runner.join(PATIENCE_S)
+        assert self.job(number).state == "cancelled"
+
     def background(self) -> tuple[Runner, threading.Thread]:
         runner = Runner(self.engine, self.config)
         thread = threading.Thread(target=runner.run, daemon=True)
@@ -233,10 +239,7 @@ def check_a_cluster(place: Place) -> None:
     _, thread = place.background()
     until(lambda: place.rows("endless") > seen, "another runner has found it again")
     assert place.job(endless).external_id == name
-    with transaction(place.engine) as session:
-        request_cancel(session, job_id=endless)
-    thread.join(PATIENCE_S)
-    assert place.job(endless).state == "cancelled"
+    place.cancel(endless, thread)
 
 
 def _look_at_the_environment_again() -> None:
@@ -352,10 +355,7 @@ def test_a_job_that_slurm_is_about_to_end_saves_and_is_submitted_again(
     _, thread = place.background()
     until(lambda: place.rows("long") > seen, "it goes on in a job of its own")
     assert place.job(job).external_id not in ("", first)
-    with transaction(place.engine) as session:
-        request_cancel(session, job_id=job)
-    thread.join(PATIENCE_S)
-    assert place.job(job).state == "cancelled"
+    place.cancel(job, thread)
 
 
 @pytest.mark.slow
@@ -376,10 +376,7 @@ def test_work_whose_runner_was_killed_before_it_kept_its_number_is_found_by_name
     _, thread = place.background()
     until(lambda: number.is_file() and place.rows("long") > seen, "another runner has found it")
     assert (number.read_text(), _said("squeue", "--noheader", "--format", "%A").decode().split()) == (first, [first])
-    with transaction(place.engine) as session:
-        request_cancel(session, job_id=job)
-    thread.join(PATIENCE_S)
-    assert place.job(job).state == "cancelled"
+    place.cancel(job, thread)
 
 
 SLURM_CONF = """ClusterName=grain
