@@ -132,8 +132,9 @@ def _each(top: Mapping[str, Any], name: str, read_one: Callable[[Any], Result]) 
 def _by_id(top: Mapping[str, Any], name: str, read_one: Callable[[Any], tuple[int, Result]]) -> dict[int, Result]:
     found: dict[int, Result] = {}
     for at, (number, one) in enumerate(_each(top, name, read_one)):
-        if found.setdefault(number, one) is not one and (found[number] != one or name == "images"):
+        if number in found and (name == "images" or found[number] != one):
             raise UserError(f"{name}[{at}]: expected an id of its own, got {number} twice: give each its own")
+        found[number] = one
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from curation.exchange.formats import from_unit_xywh, located, parse_json, plain_json, to_unit_xywh, without_area
-from curation.exchange.picture_headers import PictureFolder, picture_there
+from curation.exchange.picture_headers import PictureFolder, each_there
 from curation.files.records import (
     PictureRecord,
     RegionRecord,
@@ -62,26 +62,25 @@ def read(
             for each that is not there.
     Raises: UserError: names the picture.
     """
-    left_out = Counter() if left_out is None else left_out
+    counts = Counter() if left_out is None else left_out
     whole_file = parse_json(file.read())
     with located("the file"):
         top = an_object(whole_file, "FiftyOne's labels")
         labels = an_object(top.get("labels"), "labels")
         known = an_object(top.get("pictures") or {}, "pictures")
         classes = [str(name) for name in a_list(top.get("classes") or [], "classes")]
-    for name, detections in labels.items():
-        record = None
-        with located(shown(name)), picture_there(refused, shown(name)):
-            plain = _plain(known.get(name), name, pictures)
-            picture = picture_from(plain, regions=())
-            regions = []
-            for each in a_list(detections or [], "detections"):
-                with without_area(left_out):
-                    detection = an_object(each, "a detection")
-                    regions.append(_region(detection, picture, classes=classes, left_out=left_out))
-            record = picture_from(plain, regions=tuple(regions))
-        if record:
-            yield record
+
+    def of_name(name: str) -> PictureRecord:
+        plain = _plain(known.get(name), name, pictures)
+        picture = picture_from(plain, regions=())
+        regions = []
+        for each in a_list(labels[name] or [], "detections"):
+            with without_area(counts):
+                detection = an_object(each, "a detection")
+                regions.append(_region(detection, picture, classes=classes, left_out=counts))
+        return picture_from(plain, regions=tuple(regions))
+
+    yield from each_there(((shown(name), name) for name in labels), of_name, refused=refused)
 
 
 def _named(records: Iterable[PictureRecord]) -> Iterator[tuple[str, PictureRecord]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from curation.exchange.formats import from_unit_xyxy, located, parse_json, plain_json
-from curation.exchange.picture_headers import PictureFolder, picture_there
+from curation.exchange.picture_headers import PictureFolder, each_there
 from curation.files.records import (
     PictureRecord,
     RegionRecord,
@@ -85,12 +85,10 @@ def read(
     whole_file = parse_json(file.read())
     with located("the file"):
         entries = a_list(whole_file, "FineHARD's pictures")
-    for number, entry in enumerate(entries, start=1):
-        record = None
-        with located(f"picture {number}"), picture_there(refused, f"picture {number}"):
-            record = from_entry(an_object(entry, "a picture"), pictures, left_out)
-        if record:
-            yield record
+    items = ((f"picture {number}", entry) for number, entry in enumerate(entries, start=1))
+    yield from each_there(
+        items, lambda entry: from_entry(an_object(entry, "a picture"), pictures, left_out), refused=refused
+    )
 
 
 def _to_box(region: RegionRecord) -> dict[str, Any]:

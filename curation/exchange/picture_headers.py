@@ -6,15 +6,16 @@ YOLO's labels, FiftyOne's and FineHARD's files say nothing of a picture's size: 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image
 
+from curation.exchange.formats import located
 from curation.files.file_spelling import FileSpelling, by_fold, fold_name
-from curation.files.records import shown
+from curation.files.records import PictureRecord, shown
 from picture_formats import FORMATS, ORIENTATION_TAG, SUFFIXES, register_heif
 from user_errors import UserError
 
@@ -23,16 +24,6 @@ TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap the sides
 
 class NoPictureError(UserError):
     """A picture that an annotation file names is not there, or cannot be read."""
-
-
-@contextmanager
-def picture_there(refused: list[str] | None, name: str) -> Iterator[None]:
-    """Leave out a picture, read inside, that is not there; refused takes the sentence that says so."""
-    try:
-        yield
-    except NoPictureError as error:
-        if refused is not None:
-            refused.append(f"{name}: {error}")
 
 
 @dataclass(frozen=True)
@@ -104,3 +95,23 @@ class PictureFolder:
                         self._by_stem.setdefault(relative.rpartition(".")[0], relative)
             self._by_fold = by_fold(self._by_stem)
         return self._by_fold
+
+
+def each_there(
+    items: Iterable[tuple[str, Any]], read_one: Callable[[Any], PictureRecord], *, refused: list[str] | None
+) -> Iterator[PictureRecord]:
+    """Read the pictures of one file; one that is not there is passed over.
+
+    Args:   items: the place of each in the file, and what the file tells of it. refused: takes a sentence for each that
+            is not there.
+    Raises: UserError: names the place of one that is malformed.
+    """
+    for place, item in items:
+        with located(place):
+            try:
+                record = read_one(item)
+            except NoPictureError as error:
+                if refused is not None:
+                    refused.append(f"{place}: {error}")
+                continue
+        yield record
