@@ -177,7 +177,7 @@ def mix(global_score: Array, region_score: Array, alpha: float) -> Array:
 
 
 def check_alpha(alpha: float) -> float:
-    """Return a share of the image embedding.
+    """Return alpha, the share of the image embedding.
 
     Raises: ValueError: outside [0, 1].
     """

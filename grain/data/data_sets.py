@@ -122,7 +122,8 @@ def open_picture(source: Path | bytes, name: str) -> Image.Image:
     try:
         return upright_rgb(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} cannot be read as a picture ({error}): copy it again or take it away") from error
+        reason = str(error).rpartition(": ")[0] if isinstance(error, UserError) else error  # one advice is enough
+        raise UserError(f"{name} cannot be read as a picture ({reason}): copy it again or take it away") from error
 
 
 def of_files(
