@@ -1,7 +1,8 @@
 // The Train page's form in the browser: it hands over what is filled in. Python makes the form and checks it.
 // Runs once, as js_on_load of the form; `element` is the form's component, `trigger` sends what is asked to Python.
 const PAUSE = 350; // milliseconds without a key before the form is checked
-let waiting = null, checks = 0;
+let waiting = null;
+let checks = 0; // numbers them: one that is overtaken on its way says nothing
 
 function valueOf(label) {
   const control = label.querySelector("input, select");
@@ -72,8 +73,8 @@ element.addEventListener("click", (event) => {
 element.addEventListener("submit", (event) => event.preventDefault());
 // what is queued or measured is what the form holds when the button is pressed, checked or not
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("#queue, #measure");
-  if (button) trigger(button.id === "queue" ? "queue" : "measure", { values: values() });
+  const button = ["queue", "measure"].find((name) => event.target.closest(`#${name}`));
+  if (button) trigger(button, { values: values() });
 });
 element.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
