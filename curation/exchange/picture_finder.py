@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
 from curation.files.file_spelling import fold_name
+from curation.files.images import PictureReader
 from curation.files.records import PictureRecord
 from curation.versions.state import name_of
 from db.engine import Engine, reading
@@ -28,6 +30,8 @@ class PictureFinder:
 
     Of the pictures of one name it is the one whose folders agree the furthest. A name alone counts where the record
     names no folder, or where nothing speaks against it: another shape, another split.
+
+    Of those that one file held in turn it is the one that the file still holds.
 
     Where none is spelled so, letter case is ignored, as it is where the pictures come from.
 
@@ -54,7 +58,7 @@ class PictureFinder:
                 images = pictures_by_id(session, ids=[*{number for some in namesakes.values() for number in some}])
             by_id = {image.id: image for image in images}
             for at, numbers in namesakes.items():
-                named = [by_id[number] for number in numbers if number in by_id]
+                named = _that_lie_there([by_id[number] for number in numbers if number in by_id])
                 fitting[at] = self._fitting(records[at], named, fold=fold)
         self.ambiguous += sum(len(some) > 1 for some in fitting)
         found = [(some[0].id, record) for some, record in zip(fitting, records, strict=True) if len(some) == 1]
@@ -96,6 +100,16 @@ class PictureFinder:
                 return
             yield from page
             after = page[-1].id
+
+
+def _that_lie_there(images: list[Image]) -> list[Image]:
+    """Leave out pictures whose file has become another of them; all stay where none is as it was."""
+    places = Counter((image.location, image.member) for image in images)
+    if len(images) == len(places):
+        return images
+    with PictureReader(processes=1) as reader:
+        there = [image for image in images if places[image.location, image.member] == 1 or reader.finds(image)]
+    return there or images
 
 
 def _parts(name: str, *, fold: bool = False) -> PurePosixPath:

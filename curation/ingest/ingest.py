@@ -41,16 +41,18 @@ from curation.ingest.annotations_beside import CHOICES, Annotations, annotations
 from curation.ingest.uploads import note_dataset
 from curation.sample.world import WorldConfig, write_world
 from db import models
-from db.engine import Engine, Session, open_engine, retrying
+from db.engine import Engine, Session, open_engine, reading, retrying
 from db.queries.bulk import Added
 from db.queries.data_set_queries import (
     NewImage,
     NewRefusal,
     add_images,
     add_refusals,
+    count_replaced_files,
     create_dataset,
     find_images,
     get_dataset,
+    last_image,
     move_images,
 )
 from db.queries.values import storable
@@ -80,13 +82,15 @@ IMPORT_ID_DIGITS = 16
 class ImportTally:
     """The progress of an import.
 
-    added: new pictures. known: there already from the same place, as after a stop. found_again: there already from
-    another place, where they no longer are; the data set now has them from this one. duplicates_inside,
-    duplicates_outside: pictures whose content the data set has from another place within this source, or from
-    elsewhere. refused: reason -> files of this pass. seen: files looked at, of `total` where that is known.
+    added: new pictures. changed: files among theirs that other pictures came from earlier; those stay, and cannot be
+    opened. known: there already from the same place, as after a stop. found_again: there already from another place,
+    where they no longer are; the data set now has them from this one. duplicates_inside, duplicates_outside: pictures
+    whose content the data set has from another place within this source, or from elsewhere. refused: reason -> files
+    of this pass. seen: files looked at, of `total` where that is known.
     """
 
     added: int = 0
+    changed: int = 0
     known: int = 0
     found_again: int = 0
     duplicates_inside: int = 0
@@ -121,7 +125,7 @@ class ImportTally:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for people and pages."""
-        names = ("seen", "added", "known", "found_again", "duplicates_inside", "duplicates_outside")
+        names = ("seen", "added", "changed", "known", "found_again", "duplicates_inside", "duplicates_outside")
         return {**{name: getattr(self, name) for name in names}, "refused": dict(self.refused.most_common())}
 
 
@@ -163,6 +167,7 @@ def ingest(
     dataset_id = _dataset_id(engine, dataset, source)
     note_dataset(home, source, dataset_id=dataset_id)
     tally = ImportTally(total=opened.total)
+    before = retrying(engine, lambda session: last_image(session, dataset_id=dataset_id))
     with (
         DecoderPool(limits, processes) as pool,
         ThreadPoolExecutor(pool.processes) as threads,
@@ -172,6 +177,10 @@ def ingest(
         for batch in work.batches(opened.files):
             work.keep(batch, tally)
             on_progress(tally)
+    if before and tally.added:
+        with reading(engine) as session:
+            tally.changed = count_replaced_files(session, dataset_id=dataset_id, after=before)
+        on_progress(tally)
     return tally
 
 
@@ -455,7 +464,8 @@ def main(config: IngestConfig) -> None:
             def show(tally: ImportTally) -> None:
                 bar.total = tally.total and max(tally.total, tally.seen)
                 bar.update(tally.seen - bar.n)
-                others = {"found again": tally.found_again, "left out": tally.refused.total()}
+                others = {"of them from files that have changed since an earlier import": tally.changed}
+                others |= {"found again": tally.found_again, "left out": tally.refused.total()}
                 parts = (f"{count:,} {what}" for what, count in others.items() if count)
                 message = ", ".join([f"{tally.added:,} pictures added", *parts])
                 report_progress(tally.seen, bar.total or 0, message)

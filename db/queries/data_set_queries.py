@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, tuple_
 from sqlmodel import Session, col, select, update
 
 from db.models import Dataset, Image, RefusedFile, now
@@ -117,6 +117,23 @@ def move_images(session: Session, *, places: Mapping[int, tuple[str, str, int | 
     for image_id, (location, member, origin_row) in places.items():
         moved = update(Image).where(col(Image.id) == image_id)
         session.exec(moved.values(location=location, member=member, origin_row=origin_row))
+
+
+def last_image(session: Session, *, dataset_id: int) -> int:
+    """Return the id of the image of a data set that came last; 0 where it has none."""
+    return session.exec(select(func.max(Image.id)).where(Image.dataset_id == dataset_id)).one() or 0
+
+
+def count_replaced_files(session: Session, *, dataset_id: int, after: int) -> int:
+    """Count the files that an image of a data set came from and another one later; all are looked through.
+
+    Args: after: id of the last of the earlier ones, not 0.
+    """
+    place = (col(Image.location), col(Image.member))
+    of_dataset = col(Image.dataset_id) == dataset_id
+    later = select(*place).where(of_dataset, col(Image.id) > after)
+    earlier = select(*place).where(of_dataset, col(Image.id) <= after, tuple_(*place).in_(later)).distinct()
+    return session.exec(select(func.count()).select_from(earlier.subquery())).one()
 
 
 def count_images(session: Session, *, dataset_id: int) -> int:

@@ -63,6 +63,24 @@ def test_of_the_pictures_of_a_name_its_folders_decide(
     assert finder.ambiguous == (not found and len(there.split()) > 1)
 
 
+def test_a_file_that_was_changed_and_imported_again_is_the_picture_that_it_holds_now(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    """Once its first content is back, that picture is meant again."""
+    file = tmp_path / "photos" / "1.png"
+    file.parent.mkdir()
+    found = []
+    for number in (1, 2, 1):
+        picture(number, (64, 48)).save(file)
+        tally = ingest(sqlite_engine, file.parent, dataset="photos", home=tmp_path, processes=1)
+        with reading(sqlite_engine) as session:
+            dataset = existing_dataset(session, name="photos").id
+        finder = PictureFinder(sqlite_engine, dataset)
+        pairs, _ = finder.find([PictureRecord("", 64, 48, "photos/1.png")])
+        found.append(([number for number, _ in pairs], tally.added, tally.changed, finder.ambiguous))
+    assert found == [([1], 1, 0, 0), ([2], 1, 1, 0), ([1], 0, 0, 0)]
+
+
 def test_a_name_that_several_pictures_fit_is_refused_and_the_import_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -441,7 +441,8 @@ def test_a_file_whose_content_has_changed_is_another_picture(engine: Engine, tmp
     source, home = write_all(tmp_path / "in", {"1.png": PIXELS["a"]}), tmp_path / "home"
     bring(engine, source, home)
     write_all(source, {"1.png": PIXELS["b"]})
-    assert bring(engine, source, home).to_json() == tally(added=1)
+    assert bring(engine, source, home).to_json() == tally(added=1, changed=1)
+    assert bring(engine, source, home).to_json() == tally(known=1), "told once"
     before, now = pictures(engine)
     assert open_image(now).getpixel((0, 0)) == COLORS["b"]
     with pytest.raises(RefusedError, match="has changed since it was imported"):
