@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,7 @@ class _ImportBatch:
         if image.review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
             review = "open"  # the file's accepted regions contradict it: it needs another review
         texts = [record.caption, *captions_in(record.facts)] if not image.caption or image.version == 1 else []
-        caption, facts = with_captions(image.caption, image.facts or record.facts, texts)
+        caption, facts = with_captions(image.caption, _facts_there(image.facts or {}, record.facts), texts)
         change = ImageChange(
             caption=caption if caption != image.caption else None,
             facts=facts if facts != (image.facts or {}) else None,
@@ -307,6 +307,13 @@ class _ImportBatch:
         named: dict[str, Any] = {"who": self.who, "reason": IMPORTED, "action": self.action}
         edit_image(session, image_id=image.id, expected_version=image.version, change=change, **named)
         return True
+
+
+def _facts_there(known: Mapping[str, str], facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the facts that a picture has, or a record's where it has none, or only captions of its own."""
+    if known and len(captions_in(known)) == len(known):
+        return {**known, **{name: value for name, value in facts.items() if not captions_in({name: value})}}
+    return known or facts
 
 
 def _content(row: RegionRow) -> Content:
