@@ -146,7 +146,7 @@ class DataPage:
                 panels.versions_panel(versions),
                 keep_choice(version, names, NOW[0][1], first=NOW),
                 keep_choice(before, names, next(iter(names[1:]), None)),
-                keep_choice(after, names, next(iter(names), None)),
+                keep_choice(after if before else None, names, next(iter(names), None)),  # the second version joins
                 panels.exports_panel(actions.written_exports(self.services, dataset or "")),
                 panels.holds_panel(found, held or []),
             )

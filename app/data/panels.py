@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.core.templates import things
 from app.ui.html import empty_state, notice, render, render_macro
 from app.ui.regions import placed_thumbnail
 from curation.exchange.formats import FORMATS as EXPORT_FORMATS
@@ -29,16 +30,17 @@ NO_EXPORT = empty_state("No export yet", "Choose a format: what it cannot store 
 
 
 def overview_panel(found: DatasetOverview) -> str:
-    """Render pictures by review state and descriptions by verdict."""
+    """Render pictures by review state and descriptions by verdict; those in the trash do not count."""
     if not found.pictures:
         return empty_state("The data set has no pictures", "Import some on the Annotate page.")
     reviews: Mapping[str, int] = {words: found.reviews.get(state, 0) for state, words in REVIEWS.items()}  # type: ignore[call-overload]
     verdicts = _verdicts(found)
+    trash = verdicts.pop("deleted", 0)
     tables = [
         (what, f"{total:,}", [(name, f"{count:,}") for name, count in parts.items() if count])
         for what, total, parts in (
             ("pictures", found.pictures, reviews),
-            ("descriptions", verdicts.total(), verdicts),
+            ("descriptions", verdicts.total(), verdicts | Counter({"in the trash, not counted": trash})),
         )
     ]
     return render("data/templates/overview.html", tables=tables)
@@ -49,7 +51,8 @@ def holds_panel(found: DatasetOverview, statuses: Sequence[str]) -> str:
     verdicts = _verdicts(found)
     held = sum(verdicts[status] for status in statuses)
     if held or not found.pictures:
-        return render_macro("note", f"It would hold {found.pictures:,} pictures and {held:,} descriptions.")
+        counts = f"{things(found.pictures, 'picture')} and {things(held, 'description')}"
+        return render_macro("note", f"It would hold {counts}.")
     others = " and ".join(f"{count:,} {status}" for status, count in verdicts.items() if status not in statuses)
     advice = "describe the pictures on the Annotate page, or import annotations"
     if others:

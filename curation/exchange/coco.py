@@ -145,7 +145,7 @@ def _category_of(item: Any) -> tuple[int, str]:
 
 def _picture(item: Any) -> tuple[int, dict[str, Any]]:
     entry = an_object(item, "a picture")
-    keys = ("sha256", "width", "height", "file_name", "caption", "review", "facts")
+    keys = ("sha256", "width", "height", "file_name", "caption", "review", "facts", "written_sha256")
     plain = {key: entry[key] for key in keys if key in entry}
     plain["id"] = entry.get(OURS["id"], 0)
     picture_from(plain, regions=())  # so that an error names its place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -63,6 +64,7 @@ class ExportWriter:
     progress: ExportProgress = field(default_factory=ExportProgress)
     missing: set[int] = field(default_factory=set)  # ids of pictures that cannot be read
     renamed: dict[int, str] = field(default_factory=dict)  # id -> file name, where its content needs another suffix
+    encoded: dict[int, str] = field(default_factory=dict)  # id -> sha256 of the file, where it was re-encoded
     total: int = 0
 
     @property
@@ -105,6 +107,8 @@ class ExportWriter:
                 else:
                     self.progress.pictures[split] += 1
                     self.progress.encoded += prepared.encoded
+                    if prepared.encoded:
+                        self.encoded[record.id] = hashlib.sha256(prepared.content).hexdigest()
                     if not record.file_name.endswith(prepared.suffix):
                         self.renamed[record.id] = str(Path(record.file_name).with_suffix(prepared.suffix))
                     yield record, prepared
@@ -131,8 +135,9 @@ class ExportWriter:
         return f"{voc.IMAGES}/" if self.config.format == "voc" else f"{IMAGES}/{record.sha256[:2]}/"
 
     def named(self, record: PictureRecord, folder: str = "") -> PictureRecord:
-        """Return a record with the file name that its picture was written under."""
-        return replace(record, file_name=folder + self.renamed.get(record.id, record.file_name))
+        """Return a record with the file name that its picture was written under, and what tells the file."""
+        name = folder + self.renamed.get(record.id, record.file_name)
+        return replace(record, file_name=name, written_sha256=self.encoded.get(record.id, ""))
 
     def write_files(self, selection: ExportSelection) -> None:
         """Write the pictures as files, then the file with their records."""
@@ -203,7 +208,7 @@ class ExportWriter:
                     key = f"{split}-{number:07d}"
                     _add(tar, f"{key}.jpg", prepared.content)
                     further = captions_in(record.facts) if self.config.caption == "picture" else ()
-                    sample = to_sample(record, key, captions=further)
+                    sample = to_sample(self.named(record), key, captions=further)
                     _add(tar, f"{key}.json", json.dumps(sample).encode())
                     count += 1
             shards.append({"file": file.name, "images": count, "sha256": file_sha256(file)})

@@ -49,7 +49,7 @@ def from_entry(
     Args:   pictures: the folder that tells the size of a picture of which the entry does not.
     Raises: UserError: no such entry.
     """
-    keys = ("sha256", "width", "height", "caption", "review", "facts")
+    keys = ("sha256", "width", "height", "caption", "review", "facts", "written_sha256")
     plain = {key: entry[key] for key in keys if entry.get(key) is not None}
     plain |= {"file_name": entry.get(OURS["file_name"]), "id": entry.get(OURS["id"], 0)}
     if "width" not in plain and isinstance(plain["file_name"], str):

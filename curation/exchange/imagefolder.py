@@ -53,6 +53,7 @@ def to_row(record: PictureRecord) -> dict[str, Any]:
         "review": record.review,
         "facts": facts,
         "picture_id": record.id,
+        "written_sha256": record.written_sha256,
         "objects": objects,
     }
 
@@ -62,7 +63,7 @@ def from_row(row: Mapping[str, Any]) -> PictureRecord:
 
     Raises: UserError: no such row.
     """
-    keys = ("sha256", "width", "height", "file_name", "caption", "review")
+    keys = ("sha256", "width", "height", "file_name", "caption", "review", "written_sha256")
     plain = {key: row[key] for key in keys if row.get(key) is not None}
     plain["id"] = row.get("picture_id") or 0
     plain["facts"] = _facts(row.get("facts") or [])
@@ -202,6 +203,7 @@ def _schema(pyarrow: Any) -> Any:
             ("review", pyarrow.string()),
             ("facts", pyarrow.list_(fact)),
             ("picture_id", pyarrow.int64()),
+            ("written_sha256", pyarrow.string()),
             ("objects", pyarrow.struct([(name, pyarrow.list_(kind)) for name, kind in objects.items()])),
         ]
     )

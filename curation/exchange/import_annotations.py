@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ Content = tuple[Box, str, str]  # box, text, source: equal ones are the same des
 class AnnotationImport:
     """The result of an import.
 
-    pictures: found. added, known: descriptions. accepted: known ones that were pending and are accepted now.
+    pictures: found. added, known: descriptions. in_trash: known ones that are deleted, and stay so.
+    accepted: known ones that were pending and are accepted now.
     not_found: pictures that the data set lacks. left_out: kind of content that cannot be stored here -> how many.
     ambiguous: of these, how many several pictures fit. refusals: a sentence for each picture whose files
     cannot be read. number: of the import, by which it is undone.
@@ -61,6 +62,7 @@ class AnnotationImport:
     pictures: int = 0
     added: int = 0
     known: int = 0
+    in_trash: int = 0
     accepted: int = 0
     edited_pictures: int = 0
     not_found: int = 0
@@ -72,7 +74,7 @@ class AnnotationImport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for people and pages, and the first refusals."""
-        names = ("pictures", "added", "known", "accepted", "edited_pictures", "not_found", "ambiguous", "examples")
+        names = "pictures added known in_trash accepted edited_pictures not_found ambiguous examples".split()
         counts = {
             "import": self.number,
             **{name: getattr(self, name) for name in names},
@@ -151,6 +153,7 @@ def import_records(
         result.examples += missing[: EXAMPLES - len(result.examples)]
         result.added += done["added"]
         result.known += done["known"]
+        result.in_trash += done["in_trash"]
         result.accepted += done["accepted"]
         result.edited_pictures += done["edited"]
     while retrying(engine, index_regions):
@@ -180,15 +183,17 @@ class _ImportBatch:
         return counts
 
     def _add(self, session: Session, there: dict[int, PictureRegions]) -> dict[str, int]:
-        counts = {"added": 0, "known": 0, "accepted": 0, "edited": 0}
+        counts = {"added": 0, "known": 0, "in_trash": 0, "accepted": 0, "edited": 0}
         firsts = []
         rest: list[tuple[int, RegionRecord, list[DescriptionRecord]]] = []
         for number, record in ((number, self._sourced(there[number], record)) for number, record in self.pairs):
             known = {_content(row) for row in there[number].regions}
+            trash = known - {_content(row) for row in there[number].regions if row.status != "deleted"}
             if self.accept:
                 counts["accepted"] += self._accept_known(session, there[number].regions, record)
             for region in record.regions:
                 new = [one for one in region.descriptions if self._content_of(region, one) not in known]
+                counts["in_trash"] += sum(self._content_of(region, one) in trash for one in region.descriptions)
                 known |= {self._content_of(region, one) for one in new}
                 counts["known"] += len(region.descriptions) - len(new)
                 if len(new) == len(region.descriptions):
@@ -296,7 +301,7 @@ class _ImportBatch:
         if image.review == "empty" and pictures_of(session, image_ids=[image.id], statuses=ACCEPTED)[0].regions:
             review = "open"  # the file's accepted regions contradict it: it needs another review
         texts = [record.caption, *captions_in(record.facts)] if not image.caption or image.version == 1 else []
-        caption, facts = with_captions(image.caption, image.facts or record.facts, texts)
+        caption, facts = with_captions(image.caption, _facts_there(image.facts or {}, record.facts), texts)
         change = ImageChange(
             caption=caption if caption != image.caption else None,
             facts=facts if facts != (image.facts or {}) else None,
@@ -307,6 +312,13 @@ class _ImportBatch:
         named: dict[str, Any] = {"who": self.who, "reason": IMPORTED, "action": self.action}
         edit_image(session, image_id=image.id, expected_version=image.version, change=change, **named)
         return True
+
+
+def _facts_there(known: Mapping[str, str], facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the facts that a picture has, or a record's where it has none, or only captions of its own."""
+    if known and len(captions_in(known)) == len(known):
+        return {**known, **{name: value for name, value in facts.items() if not captions_in({name: value})}}
+    return known or facts
 
 
 def _content(row: RegionRow) -> Content:
@@ -352,8 +364,12 @@ def main(config: ImportAnnotationsConfig) -> None:
         )
     finally:
         engine.dispose()
-    accepted = f" ({result.accepted:,} of them accepted now)" if result.accepted else ""
-    done = f"{result.added:,} added, {result.known:,} known{accepted}, {result.not_found:,} pictures not found"
+    done = f"{result.added:,} added, {result.known:,} known"
+    if result.accepted:
+        done += f" ({result.accepted:,} of them accepted now)"
+    if result.in_trash:
+        done += f" ({result.in_trash:,} of them in the trash: restore them on Curate)"
+    done += f", {result.not_found:,} pictures not found"
     if result.ambiguous:
         done += f" ({result.ambiguous:,} of them have a name that several fit: name their folders as well)"
     report_progress(1, 1, f"{done}, {len(result.refusals):,} refused" if result.refusals else done)

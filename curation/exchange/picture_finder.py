@@ -48,9 +48,9 @@ class PictureFinder:
     def find(self, records: Sequence[PictureRecord]) -> tuple[list[tuple[int, PictureRecord]], list[str]]:
         """Return the records whose picture is there, with its id; and the file names of those that are not."""
         with reading(self.engine) as session:
-            hashes = {record.sha256 for record in records if record.sha256}
+            hashes = {sha256 for record in records for sha256 in _hashes(record) if sha256}
             by_hash = find_images(session, dataset_id=self.dataset_id, sha256s=hashes)
-        fitting = [[by_hash[record.sha256]] if record.sha256 in by_hash else [] for record in records]
+        fitting = [[by_hash[sha256] for sha256 in _hashes(record) if sha256 in by_hash][:1] for record in records]
         for fold in (False, True):
             left = [at for at, record in enumerate(records) if not record.sha256 and len(fitting[at]) != 1]
             namesakes = {at: self._namesakes(records[at].file_name, fold=fold) for at in left}
@@ -110,6 +110,11 @@ def _that_lie_there(images: list[Image]) -> list[Image]:
     with PictureReader(processes=1) as reader:
         there = [image for image in images if places[image.location, image.member] == 1 or reader.finds(image)]
     return there or images
+
+
+def _hashes(record: PictureRecord) -> tuple[str, str]:
+    """Return what tells a picture's content: its own hash first, then that of the file that an export made of it."""
+    return record.sha256, record.written_sha256
 
 
 def _parts(name: str, *, fold: bool = False) -> PurePosixPath:

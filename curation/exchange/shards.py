@@ -61,7 +61,7 @@ def from_sample(sample: Mapping[str, Any]) -> PictureRecord:
         raise UserError(
             f"expected schema {SCHEMA_VERSION}, got {shown(sample.get('schema_version'))}: write the shards again"
         )
-    keys = ("sha256", "width", "height", "file_name", "caption", "review", "facts")
+    keys = ("sha256", "width", "height", "file_name", "caption", "review", "facts", "written_sha256")
     plain = {key: sample[key] for key in keys if key in sample}
     plain["id"] = sample.get(OURS["id"], 0)
     plain.setdefault("file_name", f"{sample.get('id')}.jpg")

@@ -65,6 +65,8 @@ class PictureRecord:
     regions: tuple[RegionRecord, ...] = ()
     id: int = 0
     """Of the picture in the database, or 0."""
+    written_sha256: str = ""
+    """Of the file that an export wrote, where it is another than the picture's own; "" anywhere else."""
 
 
 WRITTEN_CAPTION = "written caption"
@@ -148,6 +150,7 @@ def facts_of(record: PictureRecord) -> dict[str, Any]:
             "review": record.review,
             "facts": {name: record.facts[name] for name in sorted(record.facts)},
             "id": record.id,
+            "written_sha256": record.written_sha256,
         }
     )
 
@@ -157,9 +160,7 @@ def picture_from(plain: Mapping[str, Any], *, regions: tuple[RegionRecord, ...])
 
     Raises: UserError.
     """
-    sha256 = text(plain.get("sha256", ""), "sha256")
-    if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
-        raise UserError(f"expected a sha256 of 64 lower-case hex digits, got {shown(sha256)}: correct it")
+    sha256, written = (_parse_sha256(plain.get(name, ""), name) for name in ("sha256", "written_sha256"))
     width, height = (parse_integer(plain.get(side), side, least=1, most=LARGEST_SIDE) for side in ("width", "height"))
     file_name = text(plain.get("file_name"), "file_name")
     if not file_name:
@@ -175,7 +176,15 @@ def picture_from(plain: Mapping[str, Any], *, regions: tuple[RegionRecord, ...])
         {name: text(value, f"fact {shown(name)}") for name, value in facts.items()},
         regions,
         parse_integer(plain.get("id", 0), "id"),
+        written,
     )
+
+
+def _parse_sha256(value: Any, name: str) -> str:
+    sha256 = text(value, name)
+    if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
+        raise UserError(f"expected a {name} of 64 lower-case hex digits, got {shown(sha256)}: correct it")
+    return sha256
 
 
 def description_to_json(one: DescriptionRecord) -> dict[str, Any]:
@@ -331,6 +340,7 @@ DEFAULTS: dict[str, Any] = {
     "source": "",
     "version": 1,
     "editor": "",
+    "written_sha256": "",
 }
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category, normalize
 
 from sqlalchemy import delete, func, text, update
 from sqlalchemy import select as select_rows
@@ -128,12 +129,12 @@ def texts_to_offer(session: Session, *, dataset_id: int, limit: int = MOST_OFFER
 
 
 def check_tag(tag: str) -> str:
-    """Return a tag or another short name, tidied.
+    """Return a tag or another short name, tidied; an accent or vowel sign goes with its letter, joined to it or apart.
 
     Raises: UserError: it is empty, too long, or has other signs than a name.
     """
-    tidy = " ".join(storable(tag).split())
-    if not NAME.fullmatch(tidy):
+    tidy = normalize("NFC", " ".join(storable(tag).split()))
+    if not NAME.fullmatch("".join(sign for sign in tidy if not category(sign).startswith("M"))):
         raise UserError(f"expected a name of letters, digits, spaces and .:#&+-, got {tidy[:60]!r}: write one")
     if len(tidy) > MOST_TAG:
         raise UserError(f"expected a tag of at most {MOST_TAG} characters, got {len(tidy)}: shorten it")

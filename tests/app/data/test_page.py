@@ -21,6 +21,7 @@ from app.data.page import DataPage, DatasetOutputs
 from app.data.upkeep_actions import UpkeepQuestion
 from app.services import Services
 from curation.exchange.export import export
+from curation.files.records import Status
 from curation.review.undo import UndoConfig
 from curation.review.undo import command_line as undo_command
 from curation.versions.freeze import FreezeConfig, command_line, warning
@@ -30,6 +31,7 @@ from db.models import RegionRow
 from db.queries.curate_queries import edit_region
 from db.queries.data_set_queries import get_image, image_page
 from db.queries.edit_values import RegionChange
+from db.queries.region_index_queries import SourceCount
 from db.queries.review_queries import add_tag
 from db.queries.version_queries import count_reviews, last_ids
 from db.queries.wide_act_queries import BroughtCount
@@ -68,10 +70,35 @@ def test_a_data_set_is_told_in_numbers(services: Services) -> None:
         assert last_ids(session)[1:3] == (20, 8)
 
 
+def test_the_trash_does_not_count_among_the_descriptions() -> None:
+    counts = [SourceCount("ana", "accepted", 5), SourceCount("ana", "deleted", 7)]
+    told = data_panels.overview_panel(data_actions.DatasetOverview(1, {"open": 1}, counts))
+    assert ">5</th>" in told and ">12</th>" not in told and "in the trash, not counted" in told
+
+
+def test_a_second_version_is_compared_with_the_first_and_not_the_first_with_itself(tmp_path: Path) -> None:
+    services = fake_services(tmp_path)
+    curated(services.engine, tmp_path / "pictures")
+    statuses: dict[str, tuple[Status, ...]] = {"one": ("accepted",), "two": ("accepted", "pending")}
+
+    def chosen(before: str | None, after: str | None) -> list[Any]:
+        shown = DatasetOutputs(*DataPage(services).show("lids", before, after, [], ""))
+        given = [field._constructor_args[0] for field in (shown.before, shown.after)]
+        return [fields.get("value", "kept") for fields in given]
+
+    for name, asked, answer in (("one", (None, None), ["kept", "one"]), ("two", (None, "one"), ["one", "two"])):
+        home = services.settings.home
+        freeze(services.engine, home, dataset="lids", name=name, who="ana", statuses=statuses[name])
+        assert chosen(*asked) == answer
+    assert chosen("two", "one") == ["kept", "kept"], "a person chose both"
+
+
 def test_a_version_without_a_region_is_warned_of_before_it_is_frozen(services: Services) -> None:
     page = DataPage(services)
     assert "8 pictures and 12 descriptions" in page.holds("lids", ["accepted"])
     assert "8 pictures and 20 descriptions" in page.holds("lids", ["accepted", "pending", "rejected"])
+    one = data_actions.DatasetOverview(1, {}, [SourceCount("ana", "accepted", 1)])
+    assert "1 picture and 1 description." in data_panels.holds_panel(one, ["accepted"])
     none = page.holds("lids", [])
     assert "no region, so that training learns no regions" in none
     assert "12 accepted and 2 pending and 6 rejected" in none

@@ -39,6 +39,7 @@ from curation.files.records import (
     captions_in,
     with_captions,
 )
+from curation.ingest.ingest import ingest
 from curation.versions.versions import freeze, open_version
 from db.engine import Engine, reading, transaction
 from db.models import Image as ImageRow
@@ -453,6 +454,28 @@ def test_an_export_comes_back_into_a_bare_data_set(engine: Engine, tmp_path: Pat
         pages = [image_page(session, dataset_id=number) for number in (full, bare)]
     known, brought_in = ([(i.review, i.facts, i.caption) for i in page] for page in pages)
     assert known == brought_in
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_comes_back_with_its_own_pictures_also_those_encoded_again(
+    lids: Engine, tmp_path: Path, format: Format
+) -> None:
+    with transaction(lids) as session:
+        image = image_page(session, dataset_id=1)[-1]
+        facts = {**(image.facts or {}), "caption 2": "another"}  # the import of the pictures finds it too
+        change = ImageChange(facts=facts)
+        edit_image(session, image_id=image.id, expected_version=image.version, who="ana", change=change)
+    out, answer = exported(lids, tmp_path, format, statuses=("accepted", "pending", "rejected"))
+    assert answer["encoded_anew"] > 0
+    ingest(lids, out, dataset="moved", home=tmp_path, processes=1)
+    brought = import_file(lids, dataset="moved", path=out, format=format, who="cy")
+    pictures = 7 if "empty" in LOST[format] else 8  # one is empty
+    assert (brought.pictures, brought.added, brought.not_found) == (pictures, 20, 0)
+    if "status" not in LOST[format]:
+        with reading(lids) as session:
+            pages = [image_page(session, dataset_id=number) for number in (1, 2)]
+        before, after = (sorted((i.caption, i.review, sorted((i.facts or {}).items())) for i in page) for page in pages)
+        assert after == before
 
 
 def test_what_the_data_set_has_is_known_and_never_overruled(lids: Engine, tmp_path: Path) -> None:

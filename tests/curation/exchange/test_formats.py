@@ -232,7 +232,7 @@ def without(record: PictureRecord, kinds: Sequence[str]) -> PictureRecord:
         )
         for region in record.regions
     )
-    bare: dict[str, Any] = {"sha256": "", "id": 0, "caption": "", "review": "open", "facts": {}}
+    bare: dict[str, Any] = {"sha256": "", "written_sha256": "", "id": 0, "caption": "", "review": "open", "facts": {}}
     return replace(
         record, file_name=say(record.file_name), regions=regions, **{name: bare[name] for name in kinds if name in bare}
     )
@@ -313,6 +313,7 @@ def changes(record: PictureRecord) -> dict[str, PictureRecord]:
         "facts": {"class": "kettle"},
         "regions": (),
         "id": 99,
+        "written_sha256": "cd" * 32,
     }
     return found | {f"picture.{name}": replace(record, **{name: value}) for name, value in changed.items()}
 
@@ -326,7 +327,7 @@ def test_a_changed_field_that_is_not_restored_is_listed(format: Format) -> None:
     assert set(tried) == known, "a field that nobody changes is a field that nobody guards"
     [before] = THROUGH[format]([FULL])
     lost = {name for name, record in tried.items() if THROUGH[format]([record]) == [before]}
-    said = {name for name in tried if name.partition(".")[2] in LOST[format]}
+    said = {name for name in tried if name.partition(".")[2].removeprefix("written_") in LOST[format]}
     assert lost == said
     if said:
         for kind in LOST[format]:

@@ -10,8 +10,10 @@ import pytest
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.formats import Format
-from curation.exchange.import_annotations import import_file
+from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, main
+from curation.review.wide_acts import import_work, undo_work
 from db.engine import Engine
+from job_progress import PROGRESS
 from tests.support.curated import all_regions, curated
 
 SIDES = {"width": 40, "height": 30}
@@ -59,6 +61,23 @@ def test_an_export_that_names_no_sources_comes_back_as_known(engine: Engine, tmp
     brought = import_file(engine, dataset="lids", path=tmp_path / format, format=format, who="cy")
     assert (brought.added, brought.known) == (0, 12)
     assert [(row.id, row.version, row.status) for row in all_regions(engine, 1)] == before
+
+
+def test_what_is_known_only_in_the_trash_is_counted_and_the_command_says_where_it_is(
+    bare: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = ([1.0, 2, 20, 10], "a lid"), ([1.0, 2, 20, 10], "a rim"), ([2.0, 2, 3, 3], "a lid")
+    file = coco(tmp_path / "boxes.json", *boxes)
+    first = import_file(bare, dataset="lids", path=file, format="coco", who="cy")
+    undo_work(bare, import_work(bare, first.number), who="cy", action="oops")
+    config = ImportAnnotationsConfig(file, dataset="lids", format="coco", home=tmp_path)
+    monkeypatch.setenv("GRAIN_DATABASE_URL", bare.url.render_as_string(hide_password=False))
+    monkeypatch.setenv(PROGRESS, str(tmp_path / "progress.json"))
+    main(config)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["added"], answer["known"], answer["in_trash"]) == (0, 3, 3)
+    message = json.loads((tmp_path / "progress.json").read_text())["message"]
+    assert message == "0 added, 3 known (3 of them in the trash: restore them on Curate), 0 pictures not found"
 
 
 def test_descriptions_without_words_are_left_out_and_counted(bare: Engine, tmp_path: Path) -> None:

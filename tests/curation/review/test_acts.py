@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from unicodedata import normalize
 
 import pytest
 from sqlmodel import col, select
@@ -198,6 +199,14 @@ def test_a_selection_is_what_the_gallery_shows(engine: Engine, regions: list[int
 
 
 # tags
+
+
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [("Größe: Stück", "Größe: Stück"), ("cafe\u0301", "caf\u00e9"), ("मेज़ के नीचे", "मेज़ के नीचे"), ("ที่", "ที่")],
+)
+def test_a_tag_is_written_in_any_script(written: str, tag: str) -> None:
+    assert ActRequest("tag", written).text == normalize("NFC", tag)
 
 
 def test_tags_are_a_filter_and_an_act_like_others(engine: Engine, regions: list[int]) -> None:
