@@ -75,6 +75,13 @@ def test_every_value_of_every_endpoint_may_be_of_any_type(program: httpx.Client)
             "classes: expected a valid string, got [['plim']]: correct it.",
         ),
         ("/ground", [None, "a lid", "", "sample", "x", 1], "threshold: expected a valid number, got 'x': correct it."),
+        (
+            "/train",
+            [{"name": "t", "feilds": {"images": 8}}],
+            "Expected settings among name, data, start, open_clip, where, processes, priority, caption, unreviewed, "
+            "held_out, mix, mix_weight, zero_shot, zero_shot_folder, fields, partition, account, hours, cpus, "
+            "memory_gb, got 'feilds': correct its name.",
+        ),
         ("/freeze", ["lid", "v1", "accepted", ""], "There is no data set 'lid': choose another."),
         (
             "/audit",
