@@ -339,7 +339,7 @@ class Api:
         from app.train.plan import TrainRequest
 
         with api_errors():
-            return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.read(settings)))
+            return self._job(train_actions.queue(self.services, person_of(request), TrainRequest.of_program(settings)))
 
     def import_pictures(self, request: gr.Request, source: str, name: str, coco: str = "leave") -> dict[str, Any]:
         """Import pictures into a data set, as a job; one of a new name is made.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, Self, get_args, get_type_hints
 
+from app.core.page_values import check_names
 from curation.annotate.annotator_settings import DescriberSettings, LocalizerSettings
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
@@ -64,10 +65,8 @@ class AnnotateForm(NamedTuple):
 
         Raises: UserError: there is no such field, or it takes a value of another type.
         """
+        check_names((name for name in named if name != "dataset"), cls._fields[1:])
         for name, value in named.items():
-            if name not in cls._fields:
-                known = ", ".join(cls._fields[1:])
-                raise UserError(f"Expected settings among {known}, got {name[:40]!r}: correct its name.")
             wanted = str if isinstance(getattr(DEFAULTS, name), str) else (int, float)
             if isinstance(value, bool) or not isinstance(value, wanted):
                 kind = "a text" if wanted is str else "a number"

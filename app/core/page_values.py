@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from user_errors import UserError
@@ -19,6 +20,16 @@ def chosen_dataset(name: str | None) -> str:
     if not name:
         raise UserError("There is no data set yet: begin on Home with an example or with your own pictures.")
     return name
+
+
+def check_names(named: Iterable[str], known: Collection[str]) -> None:
+    """Refuse settings of names that nothing reads.
+
+    Raises: UserError: there is one; it may be mistyped.
+    """
+    for name in named:
+        if name not in known:
+            raise UserError(f"Expected settings among {', '.join(known)}, got {str(name)[:40]!r}: correct its name.")
 
 
 def whole_number(name: str, value: Any) -> int:

@@ -135,9 +135,11 @@ def freeze_config(dataset: str, name: str, note: str, *, statuses: Sequence[str]
 def freeze(services: Services, config: FreezeConfig) -> int:
     """Queue a freeze and return its job's id.
 
-    Raises: UserError: the name is taken.
+    Raises: UserError: there is no such data set, or the name is taken.
     """
-    if any(version.name == config.name for version in versions(services, config.dataset)):
+    with reading(services.engine) as session:
+        made = list_versions(session, dataset_id=_dataset(session, config.dataset))
+    if any(version.name == config.name for version in made):
         raise UserError(f"A version is called {config.name!r} already, and versions never change: choose another name.")
     return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=freeze_command(config)))
 

@@ -42,6 +42,7 @@ from app.ground.novelty import stage_note
 from app.ground.several_page import build_several
 from app.ground.typed_texts import kept_question, texts_of
 from app.services import DEFAULT_CHECKPOINT, Services
+from app.ui.api_calls import checked
 from app.ui.events import LIGHT, MODEL_LANE, QUEUE_ALL, QUIET, SAVE, in_order, server_choices, warn
 from app.ui.html import notice
 from app.ui.upload_field import TextsField, UploadedPicture
@@ -295,11 +296,11 @@ class GroundPage:
 
     def ground(
         self,
-        picture: str,
-        descriptions: str | list[str],
-        classes: str | dict[str, list[str]] = "",
-        checkpoint: str = DEFAULT_CHECKPOINT,
-        threshold: float = 0.0,
+        picture: str | None,
+        descriptions: str | list[str] | None,
+        classes: str | list[str] | dict[str, Any] | None = "",
+        checkpoint: str | None = DEFAULT_CHECKPOINT,
+        threshold: float | None = 0.0,
         alpha: float | None = None,
     ) -> dict[str, Any]:
         """Find where descriptions are in a picture and which class it shows.
@@ -482,7 +483,7 @@ def _add_endpoint(page: GroundPage) -> None:
     threshold = gr.Number(0.0, visible=False, label="threshold")
     alpha = gr.Number(None, visible=False, label="alpha")
     gr.Button(visible=False).click(
-        page.ground,
+        checked(page.ground),
         [picture, descriptions, classes, checkpoint, threshold, alpha],
         gr.JSON(visible=False),
         api_name="ground",

@@ -7,12 +7,13 @@ import math
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from app.access.permissions import check_open_clip, check_readable
 from app.access.rules import Role
+from app.core.page_values import check_names
 from app.core.templates import things
 from app.jobs.devices import CPU, GPU
 from app.jobs.resources import FIELDS, ClusterResources, read_resources
@@ -79,6 +80,7 @@ class TrainRequest:
         try:
             names = ("name", "data", "start", "open_clip", "mix", "mix_weight", "zero_shot", "zero_shot_folder")
             own = {name: str(values.get(name) or "").strip() for name in names}
+            held_out = values.get("held_out")
             return cls(
                 **own,
                 where=str(values.get("where") or CPU),
@@ -86,12 +88,21 @@ class TrainRequest:
                 priority=int(values.get("priority") or 0),
                 caption=str(values.get("caption") or "picture"),
                 unreviewed=values.get("unreviewed") is True,
-                held_out=str(values.get("held_out") or HELD_OUT).strip(),
+                held_out=str(HELD_OUT if held_out in (None, "") else held_out).strip(),
                 cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError("The form came damaged: reload the page.") from error
+
+    @classmethod
+    def of_program(cls, settings: Mapping[str, Any]) -> TrainRequest:
+        """Read what a program sent.
+
+        Raises: UserError: it is no form, or has a name that no form has.
+        """
+        check_names(settings, [*(each.name for each in fields(cls) if each.name != "cluster"), *FIELDS])
+        return cls.read(settings)
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,13 @@ def checked(action: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def verdict_names(named: str) -> list[str]:
-    """Read names of verdicts with commas between.
+    """Read names of verdicts with commas between, each once.
 
     Raises: ValueError: one is none.
     """
     from db.models import Status  # the first page does not wait for it
 
-    found, known = [each.strip() for each in named.split(",")], get_args(Status)
+    found, known = list(dict.fromkeys(each.strip() for each in named.split(","))), get_args(Status)
     if unknown := [each for each in found if each not in known]:
         raise ValueError(f"Expected verdicts among {', '.join(known)}, got {unknown[0][:40]!r}: correct it.")
     return found

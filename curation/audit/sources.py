@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image as Pictures
 
@@ -30,6 +30,7 @@ from curation.audit.independence import JOINED, NOBODY, Independence, is_indepen
 from curation.audit.measured import BoxMeasurer
 from curation.audit.photo_instances import PhotoInstances
 from curation.audit.sample_truth import SampleDetector, SampleVqaModel
+from db.queries.values import check_known
 from grain.checkpoint import locate, read_info
 from grain.hub.weights import find_model
 from grain.predict import Predictor
@@ -65,6 +66,8 @@ class SourceChoice:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
+        check_known(self.detector, get_args(DetectorKind), "the detector")
+        check_known(self.vqa, get_args(VqaKind), "the asked model")
         if self.vqa == "server" and not self.server:
             raise UserError("a model behind a server needs its address: give one such as http://127.0.0.1:8000/v1")
         if self.server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -149,13 +150,24 @@ def of_files(
     except OSError as error:
         raise UserError(f"{name} lacks {error.filename}: copy the data set again, whole") from error
 
+    keys = _keys_of(files)
+
     def read(start: int) -> Iterator[EvaluationItem]:
         for row in range(start, len(files)):
             own = captions[row] if captions else ()
             file = files[row]
-            yield EvaluationItem(file.stem, partial(open_picture, file, str(file)), labels[row], own)
+            yield EvaluationItem(keys[row], partial(open_picture, file, str(file)), labels[row], own)
 
     return DataSet(name, split, source, class_names, len(files), fingerprint, read, templates)
+
+
+def _keys_of(files: Sequence[Path]) -> list[str]:
+    """Return the names of files without their endings; where two have one name, all paths below their common folder."""
+    names = [file.stem for file in files]
+    if len(set(names)) == len(names):
+        return names
+    above = os.path.commonpath([file.parent for file in files])
+    return [file.relative_to(above).as_posix() for file in files]
 
 
 def of_items(

@@ -25,13 +25,15 @@ PATTERNS = (
     "annotations/instances_*.json",
     "lvis_v1_*.json",
 )
+BOX = b'"bbox"'
 COCO = "COCO's form (images, annotations with bbox, categories)"
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}  # as LVIS calls them
 
 
 def is_boxed_file(path: Path) -> bool:
-    """Return whether a file is called as a file of boxes is."""
-    return any(path.match(pattern.rpartition("/")[2]) for pattern in PATTERNS)
+    """Return whether a file is called as a file of boxes is, or holds boxes under another name, as our exports do."""
+    named = any(path.match(pattern.rpartition("/")[2]) for pattern in PATTERNS)
+    return named or (path.suffix == ".json" and BOX in path.read_bytes())  # a caption's quotes are written \"
 
 
 def boxed_file(path: Path, split: str = "") -> Path | None:

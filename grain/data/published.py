@@ -34,10 +34,10 @@ def open_data_set(spec: str, root: Path) -> DataSet:
     if "/" not in place and not Path(place).is_dir():
         return open_published(place, root)  # an unknown name is a mistyped name, not a missing path
     path = Path(place)
-    if path.is_file() and is_boxed_file(path):
-        return boxed_set(path, split=split)
     if described := authors_file(path):
         return authors_set(described)
+    if path.is_file() and is_boxed_file(path):
+        return boxed_set(path, split=split)
     if regions := regions_in(path, split):
         return captioned_set(regions, split=split)
     boxes = boxed_file(path, split)

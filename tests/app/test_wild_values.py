@@ -64,6 +64,35 @@ def test_every_value_of_every_endpoint_may_be_of_any_type(program: httpx.Client)
             [["lids"], "", "pending", "", "newest", ""],
             "dataset: expected a valid string, got ['lids']: correct it.",
         ),
+        (
+            "/ground",
+            [None, [["a lid"]], "", "sample", 0, 1],
+            "descriptions: expected a valid string, got [['a lid']]: correct it.",
+        ),
+        (
+            "/ground",
+            [None, "a lid", [["plim"]], "sample", 0, 1],
+            "classes: expected a valid string, got [['plim']]: correct it.",
+        ),
+        ("/ground", [None, "a lid", "", "sample", "x", 1], "threshold: expected a valid number, got 'x': correct it."),
+        (
+            "/train",
+            [{"name": "t", "feilds": {"images": 8}}],
+            "Expected settings among name, data, start, open_clip, where, processes, priority, caption, unreviewed, "
+            "held_out, mix, mix_weight, zero_shot, zero_shot_folder, fields, partition, account, hours, cpus, "
+            "memory_gb, got 'feilds': correct its name.",
+        ),
+        ("/freeze", ["lid", "v1", "accepted", ""], "There is no data set 'lid': choose another."),
+        (
+            "/audit",
+            ["lids", "owl", "", "none"],
+            "Expected the detector owlv2, photo, sample, none, got 'owl': choose one.",
+        ),
+        (
+            "/audit",
+            ["lids", "sample", "", "lava"],
+            "Expected the asked model llava, server, sample, none, got 'lava': choose one.",
+        ),
     ],
 )
 def test_a_wrong_type_is_named_with_what_was_expected(
@@ -71,3 +100,10 @@ def test_a_wrong_type_is_named_with_what_was_expected(
 ) -> None:
     kind, held = answer(program, endpoint, data)
     assert (kind, held["error"]) == ("error", sentence)
+
+
+def test_a_verdict_that_is_named_twice_lists_a_region_once(program: httpx.Client) -> None:
+    for named in ("accepted", "accepted, accepted"):
+        kind, held = answer(program, "/regions", ["lids", "", named, "", "newest", ""])
+        ids = [row["id"] for row in held[0]["regions"]]
+        assert (kind, len(ids)) == ("complete", len(set(ids))) and ids

@@ -24,7 +24,7 @@ from curation.annotate.servers import add_server
 from curation.ingest.ingest import ingest
 from curation.sample.world import WorldConfig, write_world
 from db.engine import open_engine, transaction
-from db.queries.job_queries import enqueue_job
+from db.queries.job_queries import end_job, enqueue_job, lock_job
 from grain.hub.weights import READ_AT_ONCE_BYTES
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.fake_app import app_at, fake_services, running
@@ -201,6 +201,23 @@ def test_the_link_decides_which_data_set_is_open_whatever_jobs_there_are(
                 settled(page)
                 expect(page.locator("#dataset input")).to_have_value(linked)
                 expect(page.locator("#command")).to_contain_text(linked)
+
+
+@pytest.mark.slow
+def test_the_buttons_of_a_job_stay_in_reach_whatever_its_data_set_and_its_reason_are_called(
+    tmp_path: Path, visitor: BrowserContext
+) -> None:
+    services = fake_services(tmp_path)
+    with transaction(services.engine) as session:
+        job = enqueue_job(session, kind="annotate", owner="ada", config={"dataset": "n" * 100}, argv=["true"])
+        end_job(session, lock_job(session, job.id), state="failed", exit_reason=f"There is no /{'w' * 200}.")
+    with running(services) as address, opened(visitor, f"{address}annotate", "#jobs .job") as page:
+        for width in (1400, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            card, button = page.locator("#jobs"), latest(page).get_by_role("button", name="resume")
+            edges = [place.bounding_box() for place in (card, button, latest(page).locator(".notice"))]
+            right, *inside = [box["x"] + box["width"] for box in edges if box]
+            assert len(inside) == 2 and max(inside) <= right, width
 
 
 def test_the_only_model_server_is_chosen_and_what_was_written_stays(tmp_path: Path) -> None:

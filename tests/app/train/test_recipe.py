@@ -106,9 +106,9 @@ def test_the_settings_of_a_fine_tune_can_run_on_any_number_of_pictures(pictures:
     assert config.evaluations in (4, 5) and config.warmup_images < config.images / 2 and config.learning_rate < 5e-4
 
 
-@pytest.mark.parametrize("text", ["0.0", "1", "0,2", "nan", "a fifth", "-0.1"])
+@pytest.mark.parametrize("text", ["0.0", 0, "1", "0,2", "nan", "a fifth", "-0.1"])
 def test_a_share_to_hold_out_that_is_none_is_refused_in_one_sentence(
-    services: Services, form: dict[str, Any], text: str
+    services: Services, form: dict[str, Any], text: Any
 ) -> None:
     with pytest.raises(UserError, match="Held out: expected a share above 0, at most"):
         plan_run(services, TrainRequest.read(form | {"held_out": text}), "admin")

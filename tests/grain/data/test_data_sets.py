@@ -14,6 +14,7 @@ from grain.data.data_sets import NO_LABEL, DataSet
 from grain.data.layouts import open_path
 from grain.data.published import PUBLISHED, open_data_set, open_published
 from grain.evaluate.features import chosen_items, chosen_rows
+from grain.evaluate.scoring import halves
 from tests.support.tiny import picture, sample, write_data, write_shard
 from user_errors import UserError
 
@@ -100,6 +101,16 @@ def test_an_image_folder_is_read_upright_with_spaces_for_underscores(tmp_path: P
     assert data.class_names == ("bus", "red car")
     assert [item.label for item in data.read(0)] == [0, 0, 1, 1]
     assert [item.open().size for item in data.read(0)] == [(48, 40), (40, 48), (48, 40), (48, 40)]
+
+
+def test_pictures_of_one_file_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    classes = [f"class {number}" for number in range(16)]
+    data = open_path(folder_of(tmp_path / "one", dict.fromkeys(classes, 1)))
+    keys = [item.key for item in data.read(0)]
+    assert keys == sorted(f"{name}/0.png" for name in classes)
+    assert len(set(halves(keys))) == 2, "one half chooses the α of the other"
+    plain = [save(tmp_path / "plain" / folder / f"{name}.png") for folder, name in (("a", "x"), ("b", "y"))]
+    assert [item.key for item in open_path(plain[0].parent.parent).read(0)] == ["x", "y"]
 
 
 def test_what_other_programs_leave_in_an_image_folder_is_no_class_of_it(tmp_path: Path) -> None:

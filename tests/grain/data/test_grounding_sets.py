@@ -227,6 +227,18 @@ def test_coco_beside_its_captions_is_opened_by_the_file_of_boxes(tmp_path: Path)
     assert items(open_data_set(str(tmp_path / "coco"), tmp_path))[0].captions == ("a cat",)
 
 
+@pytest.mark.parametrize("name", ["instances.json", "annotations.json", "my boxes.json"])
+def test_a_file_of_boxes_is_known_by_what_it_holds(tmp_path: Path, name: str) -> None:
+    picture = {"id": 0, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    boxes = {"images": [picture], "annotations": [box], "categories": [{"id": 1, "name": "cat"}]}
+    write(tmp_path / name, boxes)
+    draw(tmp_path / "a.jpg")
+    assert open_data_set(str(tmp_path / name), tmp_path).categories == ("cat",)
+    write(tmp_path / name, boxes | {"annotations": [{"id": 1, "image_id": 0, "caption": 'a "bbox" cat'}]})
+    assert items(open_data_set(str(tmp_path / name), tmp_path))[0].captions == ('a "bbox" cat',)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
