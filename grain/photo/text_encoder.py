@@ -54,11 +54,14 @@ class TextEncoder:
 
         Raises: OutOfTimeError: see grain.time_limit.
         """
+        if not texts:
+            return self._run([""])[:0]
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # each is padded to the longest
         pieces = []
         for i in range(0, len(texts), TEXTS_AT_ONCE):
             check_time()
-            pieces.append(self._run(texts[i : i + TEXTS_AT_ONCE]))
-        return np.concatenate(pieces) if pieces else self._run([""])[:0]
+            pieces.append(self._run([texts[row] for row in order[i : i + TEXTS_AT_ONCE]]))
+        return np.concatenate(pieces)[np.argsort(order)]
 
     def _run(self, texts: Sequence[str]) -> Array:
         encoded = self._tokenizer.encode_batch(list(texts))
