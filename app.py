@@ -8,7 +8,15 @@ from user_errors import UserError
 
 
 def main() -> None:
-    """Read the settings, build services and pages, and serve."""
+    """Read the settings, build services and pages, and serve.
+
+    Raises: UserError: a setting is wrong, or something stands behind the program's name.
+    """
+    if sys.argv[1:]:
+        raise UserError(
+            f"expected no arguments, got {sys.argv[1][:40]!r}: settings are environment variables, as in "
+            "GRAIN_PORT=7861 python app.py; docs/reference/settings.md lists them"
+        )
     settings = load_settings()
     prepare_home(settings)
     prepare_gradio(settings)

@@ -73,6 +73,7 @@ class AuditPageParts:
 
     filters: AuditFilterFields
     latest: Any
+    run: Any
     sources: AuditSourceFields
     start: Any
     command: Any
@@ -102,7 +103,7 @@ def lay_out(dataset: Any) -> AuditPageParts:
     with gr.Row(elem_classes="columns audit"):
         with gr.Column(elem_classes="card inputs", min_width=240):
             filters = _filter_fields(dataset, audit)
-            with gr.Accordion("Audit this data set", open=False, elem_id="run"):
+            with gr.Accordion("Audit this data set", open=False, elem_id="run") as run:
                 sources = _source_fields()
                 start = gr.Button("Audit", variant="primary", elem_id="start")
                 command = html(elem_id="command")
@@ -124,7 +125,7 @@ def lay_out(dataset: Any) -> AuditPageParts:
             html(keys_hint(KEYS))
     measured = _measured()
     return AuditPageParts(
-        filters, gr.State(0), sources, start, command, jobs, back, forward, note, claims, matches, reject,
+        filters, gr.State(0), run, sources, start, command, jobs, back, forward, note, claims, matches, reject,
         gr.State([""]), judge, claim, *measured,
     )  # fmt: skip
 

@@ -60,7 +60,10 @@ class AuditPage(Paged):
     services: Services
 
     def open(self, request: gr.Request) -> list[Any]:
-        """Open the page with the audit of its link. Returns dataset, audit, latest, detector, checkpoint, vqa, jobs."""
+        """Open the page with the audit of its link.
+
+        Returns: dataset, audit, latest, run, detector, checkpoint, vqa, jobs.
+        """
         from app.audit.actions import fitting_sources
         from app.audit.audits import audit_choices
 
@@ -72,24 +75,25 @@ class AuditPage(Paged):
         dropdown = gr.Dropdown(choices=choices, value=checkpoint)
         audits = audit_choices(self.services, chosen.chosen)
         linked = choose_linked([each.id for each in audits], request.query_params.get("audit"), "audit")
-        offered = _offer(audits, linked)
+        offered = [*_offer(audits, linked), gr.Accordion(open=not audits)]
         return [chosen.field, *offered, sources.detector, dropdown, sources.vqa, self._jobs()]
 
     def choose_audit(self, request: gr.Request, dataset: str | None, audit: str | None, latest: int) -> list[Any]:
         """Offer the audits that are there now. The choice stays, unless this person ran one since.
 
         Args:    latest: id of the run that was the latest before.
-        Returns: audit, latest.
+        Returns: audit, latest, run.
         """
         from app.audit.audits import audit_choices, runner_of
 
         if not dataset:  # the page opens: its data set is not chosen yet
-            return [gr.skip(), gr.skip()]
+            return [gr.skip()] * 3
         audits = audit_choices(self.services, dataset)
         newer = [each for each in audits[:1] if each.audit.run.id != latest]
         mine = [each for each in newer if runner_of(self.services, each) == person_of(request).name]
         stays = not mine and audit in [each.id for each in audits]
-        return _offer(audits, None if stays or not audits else audits[0].id)
+        run = gr.Accordion(open=True) if latest and not audits else gr.skip()  # of the data set before
+        return [*_offer(audits, None if stays or not audits else audits[0].id), run]
 
     def close(self) -> str:
         """Close the claim of an audit that is no longer shown. Returns claim."""
@@ -352,11 +356,11 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     measured, threshold = [parts.report, parts.curve], parts.threshold
     report = {"fn": page.report, "inputs": [dataset, audit, threshold], "outputs": measured} | numbers
     command = {"fn": page.command, "inputs": [dataset, *sources], "outputs": parts.command} | words
-    offered = [audit, parts.latest]
+    known, offered = [dataset, audit, parts.latest], [audit, parts.latest, parts.run]
     opened_with = [dataset, *offered, parts.sources.detector, parts.sources.checkpoint, parts.sources.vqa, parts.jobs]
     app.load(page.open, None, opened_with, **LIGHT).then(**report).then(**command)
     # results of a job change the audits that are there, the list and the numbers
-    gr.on([dataset.change, parts.jobs.change], page.choose_audit, [dataset, *offered], offered, **rows).then(
+    gr.on([dataset.change, parts.jobs.change], page.choose_audit, known, offered, **rows).then(
         page.show, filters, shown, **rows
     ).then(**report)
     audit.change(None, audit, None, js=into_address("audit"), api_visibility="private")
@@ -375,7 +379,7 @@ def _wire(app: gr.Blocks, page: AuditPage, parts: AuditPageParts) -> None:
     changed = parts.claim.submit(page.ask, filters, opened, **(claim | QUEUE_ALL))
     for act in (elsewhere, changed):
         one_at_a_time(act)
-    changed.then(**report).then(page.choose_audit, [dataset, *offered], offered, **rows)  # labels count verdicts
+    changed.then(**report).then(page.choose_audit, known, offered, **rows)  # labels count verdicts
     parts.draw.click(page.draw_sample, [dataset, audit, parts.count], parts.note, **LIGHT).then(**report)
     parts.fit.click(page.fit, [dataset, audit], parts.jobs, **LIGHT)
     parts.start.click(page.start, [dataset, *sources], parts.jobs, **LIGHT)

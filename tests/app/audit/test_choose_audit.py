@@ -174,7 +174,7 @@ def test_a_person_is_led_to_the_audit_that_they_ran_and_not_to_anybody_elses(
         job = services.jobs.submit(NewJob(kind="audit", owner=owner, config={}, argv=["-c", "pass"]))
         services.jobs.cancel(job)
         audit(engine, OLDER, worker="w", job_id=job, home=home)
-        field, latest = page.choose_audit(ada, "drawn", first.id, first.audit.run.id)
+        field, latest, _ = page.choose_audit(ada, "drawn", first.id, first.audit.run.id)
         assert (field.get("value"), [value for _, value in field["choices"]]) == (chosen, [second.id, first.id])
         assert page.choose_audit(ada, "drawn", first.id, latest)[0].get("value") is None, "once, and not at every look"
     audit(engine, NEWER, worker="w", home=home)  # the order as it was, for the other tests
@@ -242,6 +242,7 @@ def test_a_choice_on_the_page_stays_until_another_data_set_is_chosen(page: Page,
     page.locator("#dataset input").click()
     page.get_by_role("option", name="bare").click()
     expect(page.locator("#claims")).to_contain_text("'bare' was not audited yet")
+    expect(page.locator("#start")).to_be_visible()  # what begins is open before anybody looks for it
     expect(page).not_to_have_url(re.compile("audit="))
     expect(page.locator("#audit")).to_be_hidden()
 

@@ -137,6 +137,13 @@ def test_a_wrong_variable_ends_the_app_with_that_sentence_and_no_traceback() -> 
     assert "Traceback" not in done.stderr
 
 
+def test_an_argument_is_refused_and_what_takes_its_place_is_named() -> None:
+    """It was ignored: an app that was asked for another port served on its own."""
+    done = subprocess.run([sys.executable, "app.py", "--port", "7862"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("app.py: expected no arguments, got '--port': settings are environment variables")
+
+
 def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
