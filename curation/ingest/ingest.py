@@ -476,7 +476,12 @@ def main(config: IngestConfig) -> None:
     finally:
         engine.dispose()
     seconds = round(time.perf_counter() - start, 2)
-    answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
+    answer = {
+        "dataset": config.dataset.strip(),
+        "import_id": import_id_of(source),
+        **tally.to_json(),
+        "seconds": seconds,
+    }
     answer |= {"annotations": annotations} if annotations else {}
     json.dump(answer, sys.stdout, indent=1)
     print()

@@ -54,18 +54,20 @@ def must_be_sha256(**values: str) -> None:
             raise ValueError(f"{name} must be 64 lower-case hex digits, got {value!r}")
 
 
-def check_line(value: str, what: str) -> None:
-    """Refuse a name that is empty, more than one printable line, or too long for a page.
+def check_line(value: str, what: str) -> str:
+    """Return a name without the spaces around it; refuse one that is empty, no printable line, or long for a page.
 
     Raises: UserError.
     """
-    if not value.strip() or not value.isprintable():
+    value = value.strip()
+    if not value or not value.isprintable():
         raise UserError(f"expected {what}, one printable line, got {value[:MOST_NAME_CHARACTERS]!r}: give it one")
     if len(value) > MOST_NAME_CHARACTERS:
         raise UserError(
             f"expected {what} of at most {MOST_NAME_CHARACTERS} characters, got {len(value):,} "
             f"({value[:20]!r} …): shorten it"
         )
+    return value
 
 
 def check_known(value: str, known: Collection[str], what: str) -> None:

@@ -47,6 +47,7 @@ from db.engine import Engine, open_engine, reading, transaction
 from db.models import Dataset, RefusedFile
 from db.models import Image as Picture
 from db.queries.curate_queries import edit_image
+from db.queries.data_set_queries import existing_dataset
 from db.queries.edit_values import ImageChange
 from tests.support.databases import count_refusals, order, text_of
 from tests.support.malformed_images import gif_of_frames, malformed_images, png_of_size
@@ -651,6 +652,19 @@ def test_the_sample_world_is_drawn_and_imported_and_again_nothing_is_added(engin
     assert answers[0]["import_id"] == answers[1]["import_id"] == import_id_of(home / "samples" / "world-12")
     assert len(pictures(engine)) == len(thumbnails(home)) == 12
     assert all(row.caption and row.member for row in pictures(engine))
+
+
+def test_spaces_around_the_name_of_a_data_set_make_no_second_one(engine: Engine, tmp_path: Path) -> None:
+    source, home = a_folder(tmp_path), tmp_path / "home"
+    assert bring(engine, source, home, dataset="  my lids ").added == 3
+    assert bring(engine, source, home, dataset="my lids").known == 3
+    with transaction(engine) as session:
+        [dataset] = session.exec(select(Dataset)).all()
+        assert dataset.name == "my lids"
+        session.add(Dataset(name=" my lids", source=""))  # as an earlier version made them
+    for name in ("my lids", " my lids", "my lids "):
+        with reading(engine) as session:
+            assert existing_dataset(session, name=name).name == name.rstrip()
 
 
 def test_a_source_that_is_none_is_one_sentence_and_makes_no_data_set(engine: Engine, tmp_path: Path) -> None:
