@@ -55,7 +55,7 @@ from db.queries.data_set_queries import (
     last_image,
     move_images,
 )
-from db.queries.values import storable
+from db.queries.values import check_storable, storable
 from grain.command import run_command
 from job_progress import report_progress
 from user_errors import UserError
@@ -417,6 +417,7 @@ class IngestConfig:
 
         Raises: ValueError.
         """
+        check_storable(self.source, "a path")
         if bool(self.source) == (self.sample > 0):
             raise ValueError(
                 f"expected a source or a number of sample pictures, got the source {self.source!r} and {self.sample}: "

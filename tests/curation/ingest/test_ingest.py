@@ -719,6 +719,7 @@ def test_a_source_below_a_persons_own_folder_is_found(tmp_path: Path, monkeypatc
     ("settings", "says"),
     [
         ({}, "got the source '' and 0"),
+        ({"source": "a\0b"}, r"^expected a path of characters that can be written, got 'a\\x00b'"),
         ({"source": "x", "sample": 3}, "got the source 'x' and 3"),
         ({"sample": -3}, "got the source '' and -3"),
         ({"source": "x", "processes": 0}, "one process or more, got 0"),
