@@ -28,6 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from atomic_files import write_atomically
+from curation.exchange.export_mark import ExportsBelow
 from curation.exchange.import_annotations import import_file
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError, check_size
@@ -162,8 +163,9 @@ def ingest(
              not do.
     """
     opened = _bounded(open_source(source, limits, archive_limits), most_pictures())
-    passed = {os.path.abspath(file) for file in skip}
-    opened = replace(opened, files=(found for found in opened.files if found.location not in passed))
+    passed, exports = {os.path.abspath(file) for file in skip}, ExportsBelow(opened.root)
+    kept = (each for each in opened.files if not (each.location in passed or exports.wrote_beside(each.location)))
+    opened = replace(opened, files=kept)
     dataset_id = _dataset_id(engine, dataset, source)
     note_dataset(home, source, dataset_id=dataset_id)
     tally = ImportTally(total=opened.total)
