@@ -42,6 +42,7 @@ PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # before each further try: a restarted Postgre
 LONG_PAUSES_S = (*PAUSES_S, *[5.0] * 12)  # of work of hours: it waits a minute for a database that is away
 # deadlock; serialization failure; the server is stopping, has stopped, is starting
 PASSING_SQLSTATES = {"40P01", "40001", "57P01", "57P02", "57P03"}
+READ_ONLY_SQLSTATE = "25006"  # of a standby, for one
 WAL_FIXED_IN = (3, 51, 3)
 WAL_FIXED_BACKPORTS = {(3, 44, 6), (3, 50, 7)}
 
@@ -83,16 +84,21 @@ def open_engine(url: str) -> Engine:
 def transaction(engine: Engine) -> Iterator[Session]:
     """Open a session whose work is committed whole on leaving, or rolled back when an exception passes through.
 
-    Raises: DatabaseFullError.
+    Raises: DatabaseFullError. DatabaseError: it can only be read.
     """
     try:
         # expire_on_commit off: what was read stays readable after the session is closed
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except DBAPIError as error:
-        if not is_disk_full(error):
-            raise
-        raise DatabaseFullError.on(engine.url.render_as_string(hide_password=True)) from error
+        where = engine.url.render_as_string(hide_password=True)
+        if is_disk_full(error):
+            raise DatabaseFullError.on(where) from error
+        if _sqlite_code(error) == sqlite3.SQLITE_READONLY or getattr(error.orig, "sqlstate", "") == READ_ONLY_SQLSTATE:
+            raise DatabaseError(
+                f"cannot write to the database {where}, which can only be read: see to its permissions, or name another"
+            ) from error
+        raise
 
 
 def check_answers(engine: Engine) -> None:
@@ -124,7 +130,7 @@ def retrying(
     Args:   work: must be safe to do twice: a connection that is cut during the commit leaves open whether it happened.
             pauses_s: seconds before each further try. opened: opens the session; `reading` for work that only asks.
     Raises: DBAPIError: the last one, when the trouble stays or is not of a kind that passes.
-            DatabaseFullError.
+            DatabaseFullError, DatabaseError: as of `transaction`.
     """
     for pause_s in pauses_s:
         try:

@@ -13,6 +13,7 @@ from typing import Literal
 from grain.command import command_line
 from grain.config import Queries
 from grain.structures import RegionRule
+from user_errors import UserError
 
 CaptionSource = Literal["caption", "either", "with_descriptions", "with_sentence"]
 Sampling = Literal["exactly_once", "resampled"]
@@ -205,12 +206,12 @@ class TrainConfig:
 def check_region_settings(config: TrainConfig) -> None:
     """Check that settings that have no meaning for regions alone are at their defaults.
 
-    Raises: ValueError: some are not; one sentence that names them.
+    Raises: UserError: some are not; one sentence that names them.
     """
     usual = TrainConfig(config.data, config.out)
     unused = [name for name in vars(usual) if name not in REGION_SETTINGS]
     if given := [name for name in unused if getattr(config, name) != getattr(usual, name)]:
-        raise ValueError(
+        raise UserError(
             f"expected settings for regions alone, got {', '.join(given)}: {config.init} has no other part that can be"
             " trained, so leave these out"
         )

@@ -70,13 +70,21 @@ watch("value", () => {
   const answer = props.value;
   if (!answer || answer.asked !== asked) return;
   ended();
-  if (answer.refused) return void (answerArea.textContent = answer.refused);
+  if (answer.refused) return refused(answer.refused);
   if (answer.message) answerArea.textContent = answer.message;
   if (answer.panel) answerArea.innerHTML = answer.panel; // rendered and escaped by the app
   if (answer.seen && wanted) wanted.seen = answer.seen;
   if (answer.did) picks.clear(), showPicks(), document.dispatchEvent(new CustomEvent("curate:many-done", { detail: answer.did }));
   answerArea.querySelector("[data-do]")?.focus();
 });
+
+// What was typed stays, to be corrected.
+function refused(words) {
+  answerArea.textContent = words;
+  if (!wanted?.text) return;
+  form.hidden = false;
+  form.querySelector("input").focus();
+}
 document.addEventListener("curate:bulk-ended", () => asked && setTimeout((mine) => mine === asked && ended(), 1_000, asked));
 
 function forget() {

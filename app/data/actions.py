@@ -19,9 +19,9 @@ from app.jobs.control import NewJob
 from app.jobs.imports import ANNOTATIONS
 from app.services import Services
 from curation.exchange.dataset_card import CARD
-from curation.exchange.export import MARK
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
+from curation.exchange.export_mark import MARK
 from curation.exchange.export_selection import select
 from curation.exchange.export_share import export_share
 from curation.exchange.formats import IMPORT_FORMATS, Format, losses

@@ -62,8 +62,7 @@ def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: Seq
 def _checked(name: str) -> str:
     if not name.strip():
         raise UserError("The data set needs a name: write one.")
-    check_line(name.strip(), "a name for the data set")
-    return name.strip()
+    return check_line(name, "a name for the data set")
 
 
 def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.core.file_cache import FileCache
 from atomic_files import write_atomically
+from db.queries.values import storable
 from user_errors import UserError
 
 NOTES = "notes.json"  # in the run folder
@@ -48,7 +49,7 @@ def write_note(folder: Path, text: str) -> None:
     """
     if len(text) > MOST_CHARACTERS:
         raise UserError(f"Note: expected at most {MOST_CHARACTERS:,} characters, got {len(text):,}: shorten it.")
-    _write(folder, RunNotes(text.strip(), read_notes(folder).tags))
+    _write(folder, RunNotes(storable(text.strip()), read_notes(folder).tags))
 
 
 def write_tags(folder: Path, text: str) -> None:
@@ -56,7 +57,7 @@ def write_tags(folder: Path, text: str) -> None:
 
     Raises: UserError: they are too many or too long, or the run's folder is gone.
     """
-    tags = tuple(dict.fromkeys(word for part in text.split(",") if (word := " ".join(part.split()))))
+    tags = tuple(dict.fromkeys(word for part in storable(text).split(",") if (word := " ".join(part.split()))))
     if len(tags) > MOST_TAGS or any(len(tag) > MOST_TAG_CHARACTERS for tag in tags):
         expected = f"at most {MOST_TAGS} of at most {MOST_TAG_CHARACTERS} characters"
         raise UserError(f"Tags: expected {expected}: take fewer or shorter ones.")

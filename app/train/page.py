@@ -90,7 +90,7 @@ class TrainPage:
         from app.train import actions
 
         try:
-            actions.measure(self.services, person_of(request), _read(event.values))
+            actions.measure(self.services, person_of(request), self._read(event.values))
         except UserError as error:
             warn(error)
         return self._plan(event.values, request)
@@ -100,7 +100,7 @@ class TrainPage:
         from app.train import actions, runs
 
         try:
-            job = actions.queue(self.services, person_of(request), _read(event.values))
+            job = actions.queue(self.services, person_of(request), self._read(event.values))
         except UserError as error:
             warn(error)
             return [gr.skip(), notice(error.sentence), gr.skip()]
@@ -216,10 +216,15 @@ class TrainPage:
         from app.train.preflight import check_plan
 
         try:
-            plan = plan_run(self.services, _read(values), person_of(request).role)
+            plan = plan_run(self.services, self._read(values), person_of(request).role)
             return [panels.plan_panel(plan, check_plan(self.services, plan)), ""]
         except UserError as error:
             return [NO_PLAN, notice(error.sentence)]
+
+    def _read(self, values: Mapping[str, Any]) -> TrainRequest:
+        from app.train.plan import TrainRequest, without_hidden_fields
+
+        return without_hidden_fields(self.services, TrainRequest.read(values))
 
     def _form(self, values: Mapping[str, Any], dataset: str | None = None) -> str:
         from app.train import panels, plan
@@ -239,12 +244,6 @@ class TrainPage:
 
 def _plot(figure: Any | None) -> Any:
     return gr.update(value=figure, visible=figure is not None)
-
-
-def _read(values: Mapping[str, Any]) -> TrainRequest:
-    from app.train.plan import TrainRequest
-
-    return TrainRequest.read(values)
 
 
 def build(app: gr.Blocks, services: Services, dataset: Any) -> None:

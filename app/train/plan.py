@@ -27,11 +27,11 @@ from curation.versions.state_file import peek_state
 from curation.versions.versions import version_path
 from db.engine import reading
 from db.queries.data_set_queries import get_dataset, list_datasets
-from db.queries.values import check_storable
+from db.queries.values import check_known, check_storable
 from db.queries.version_queries import list_versions
 from grain.checkpoint import EMBEDDED
 from grain.command import command_line
-from grain.train_config import MOST_WEIGHT, REGION_SETTINGS, TrainConfig
+from grain.train_config import MOST_WEIGHT, REGION_SETTINGS, TrainConfig, check_region_settings
 from user_errors import UserError
 
 WORLD, VERSION, SCRATCH, CHECKPOINT, OPEN_CLIP = "world", "version", "scratch", "checkpoint", "open_clip"
@@ -222,6 +222,14 @@ def where_choices(services: Services) -> list[tuple[str, str]]:
     return [(words.get(device, device), device) for device in services.jobs.slots]
 
 
+def without_hidden_fields(services: Services, request: TrainRequest) -> TrainRequest:
+    """Return a request of the page without settings that it hides: those that a training of regions alone has not."""
+    if request.start not in region_starts(services):
+        return request
+    fields = {name: value for name, value in request.fields.items() if name in REGION_SETTINGS}
+    return replace(request, fields=fields, mix="", zero_shot="")
+
+
 def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan:
     """Return the very training that a form describes.
 
@@ -241,11 +249,9 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
     if abs(request.priority) > MOST_PRIORITY:
         expected = f"a whole number from -{MOST_PRIORITY:,} to {MOST_PRIORITY:,}"
         raise UserError(f"Priority: expected {expected}, got {request.priority}: correct it.")
-    if alone := request.start in region_starts(services):
-        if request.processes > 1:
-            raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")
-        fields = {name: value for name, value in request.fields.items() if name in REGION_SETTINGS}
-        request = replace(request, fields=fields, mix="", zero_shot="")
+    alone = request.start in region_starts(services)
+    if alone and request.processes > 1:
+        raise UserError(f"Regions are trained by one process, got {request.processes} GPUs: take one.")
     data = (data_of(services, request), *_mixed_in(services, request))
     config = config_from(
         request.fields,
@@ -256,6 +262,8 @@ def plan_run(services: Services, request: TrainRequest, role: Role) -> TrainPlan
         mix=tuple(f"{each.folder}={_mix_weight(request.mix_weight):g}" for each in data[1:]),
         zero_shot=_zero_shot(services, request, role),
     )
+    if alone:
+        check_region_settings(config)
     if config.tracker not in OWN_TRACKERS and role != "admin":
         raise UserError(
             f"Only an admin sends a run's numbers to {config.tracker}, in the operator's name: choose "
@@ -288,13 +296,14 @@ def data_of(services: Services, request: TrainRequest) -> PlannedData:
 
     Raises: UserError: there are no such data, or its settings cannot be used.
     """
+    check_known(request.caption, CAPTIONS, "the caption")
     kind, _, key = request.data.partition(":")
     if kind == WORLD and key.isdecimal() and 0 < int(key) <= 10_000_000:
         proposing = request.fields.get("queries") == "proposals"
         folder = _worlds(services) / f"{int(key)}{'-proposals' * proposing}"
         words = ("-m", "curation.sample.world", f"--out={folder}", f"--images={int(key)}")
         return PlannedData(folder, None, (*words, *([f"--proposals={WORLD_PROPOSALS}"] * proposing)))
-    if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key) and request.caption in CAPTIONS:
+    if kind == VERSION and re.fullmatch(r"[0-9a-f]{64}", key):
         export = _export(services, request, key)
         unreadable = unreadable_pictures(services, export)
         unchanged = bool(unreadable) and still_unreadable(services, export)

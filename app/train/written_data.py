@@ -8,8 +8,8 @@ from typing import Any
 
 from app.services import Services
 from app.train.run_jobs import DATA, DRY, IN_PROGRESS, NOT_OVER, TRAIN
-from curation.exchange.export import read_mark
 from curation.exchange.export_config import ExportConfig
+from curation.exchange.export_mark import read_mark
 from curation.exchange.export_selection import ExportSelection
 from curation.exchange.unreadable import files_unchanged
 from curation.versions.state_file import peek_state

@@ -18,7 +18,7 @@ from user_errors import UserError
 def freeze_set(engine: Engine, home: Path, dataset: str, *, name: str, who: str) -> DatasetVersion:
     """Freeze a set with its classes, provenance, labelling and leak checks.
 
-    Raises: UserError: something is missing, or as freeze. ValueError: the name is no name.
+    Raises: UserError: something is missing, or as freeze.
     """
     now = status_of(engine, dataset)
     if missing := [step for step in now.steps() if not step.done and step.name != "freeze"]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.exchange.export import MARK
+from curation.exchange.export_mark import MARK
 from curation.versions.versions import version_path
 from db.engine import Engine, reading
 from db.models import Dataset, DatasetVersion, Job

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -69,8 +70,8 @@ def checked(classes: Sequence[ConceptClass]) -> list[ConceptClass]:
     Raises: UserError.
     """
     found = [_checked(one) for one in classes]
-    names = [one.name.casefold() for one in found]
-    twice = [one.name for one in found if names.count(one.name.casefold()) > 1]
+    names = Counter(one.name.casefold() for one in found)
+    twice = [one.name for one in found if names[one.name.casefold()] > 1]
     if twice:
         raise UserError(f"expected each class once, got {shown(twice[0])} twice: put its descriptions together")
     return found

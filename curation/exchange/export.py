@@ -29,6 +29,7 @@ from curation.exchange.classes import Classes, ClassTally, check_list_complete, 
 from curation.exchange.dataset_card import CARD, ExportTally, dataset_card
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_files import ExportWriter
+from curation.exchange.export_mark import MARK, read_mark
 from curation.exchange.export_selection import ExportSelection
 from curation.exchange.export_share import ExportShare, export_share
 from curation.exchange.formats import losses
@@ -43,7 +44,7 @@ from grain.command import flags_of, run_command
 from job_progress import report_progress
 from user_errors import DiskFullError, UserError, is_disk_full
 
-STATE, MARK = ".state.jsonl.gz", "export.json"
+STATE = ".state.jsonl.gz"
 NOT_COMPLETE = "the export is not complete until then"
 
 
@@ -211,14 +212,6 @@ class _ExportRun:
 
     def _mark(self, content: dict[str, Any]) -> None:
         write_atomically(self.out / MARK, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_mark(folder: Path) -> dict[str, Any]:
-    """Return the content of an export's mark; {} where a folder has none that can be read."""
-    try:
-        return dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def main(config: ExportConfig) -> None:

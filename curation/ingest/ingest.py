@@ -28,6 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from atomic_files import write_atomically
+from curation.exchange.export_mark import ExportsBelow
 from curation.exchange.import_annotations import import_file
 from curation.files.archives import ArchiveLimits
 from curation.files.decode import Limits, RefusedError, check_size
@@ -55,7 +56,7 @@ from db.queries.data_set_queries import (
     last_image,
     move_images,
 )
-from db.queries.values import storable
+from db.queries.values import check_storable, storable
 from grain.command import run_command
 from job_progress import report_progress
 from user_errors import UserError
@@ -162,8 +163,9 @@ def ingest(
              not do.
     """
     opened = _bounded(open_source(source, limits, archive_limits), most_pictures())
-    passed = {os.path.abspath(file) for file in skip}
-    opened = replace(opened, files=(found for found in opened.files if found.location not in passed))
+    passed, exports = {os.path.abspath(file) for file in skip}, ExportsBelow(opened.root)
+    kept = (each for each in opened.files if not (each.location in passed or exports.wrote_beside(each.location)))
+    opened = replace(opened, files=kept)
     dataset_id = _dataset_id(engine, dataset, source)
     note_dataset(home, source, dataset_id=dataset_id)
     tally = ImportTally(total=opened.total)
@@ -417,6 +419,7 @@ class IngestConfig:
 
         Raises: ValueError.
         """
+        check_storable(self.source, "a path")
         if bool(self.source) == (self.sample > 0):
             raise ValueError(
                 f"expected a source or a number of sample pictures, got the source {self.source!r} and {self.sample}: "
@@ -476,7 +479,12 @@ def main(config: IngestConfig) -> None:
     finally:
         engine.dispose()
     seconds = round(time.perf_counter() - start, 2)
-    answer = {"dataset": config.dataset, "import_id": import_id_of(source), **tally.to_json(), "seconds": seconds}
+    answer = {
+        "dataset": config.dataset.strip(),
+        "import_id": import_id_of(source),
+        **tally.to_json(),
+        "seconds": seconds,
+    }
     answer |= {"annotations": annotations} if annotations else {}
     json.dump(answer, sys.stdout, indent=1)
     print()

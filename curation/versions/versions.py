@@ -20,6 +20,7 @@ from curation.versions.state_file import FrozenState, StateHead, read_state, wri
 from db import models
 from db.engine import Engine, Session, reading, retrying
 from db.queries.data_set_queries import get_dataset
+from db.queries.values import check_line
 from db.queries.version_queries import (
     create_version,
     datasets_of_version,
@@ -88,13 +89,13 @@ def freeze(
     Args:    concepts: a novel-concept data set's classes, labels and checks to freeze with them, as plain JSON.
     Returns: the version; the existing one where this state was frozen before under this name.
     Raises:  UserError: no such data set, this state has another name, the name is another state's, or its file cannot
-             be written.
-             ValueError: the name is no name.
+             be written, or the name is no name.
     """
     with reading(engine) as session:
         found = get_dataset(session, name=dataset)
     if found is None:
         raise UserError(f"expected the name of a data set, got {dataset!r}, which none has: correct it")
+    name = check_line(name, "a name for the version")
     waiting = write_current_state(
         home / "versions" / f".waiting-{os.getpid()}{SUFFIX}", engine, found, statuses=statuses, concepts=concepts
     )

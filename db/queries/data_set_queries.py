@@ -58,7 +58,7 @@ def create_dataset(session: Session, *, name: str, source: str = "") -> Dataset:
     Args:   name: how people call it, once only. source: what it is made from, for display.
     Raises: UserError: the name is empty, taken, or more than one printable line.
     """
-    check_line(name, "a name for the data set")
+    name = check_line(name, "a name for the data set")
     if get_dataset(session, name=name) is not None:
         raise UserError(f"expected a new name, got {name!r}, which a data set has: choose another or add to that one")
     dataset = Dataset(name=name, source=storable(source))
@@ -68,8 +68,10 @@ def create_dataset(session: Session, *, name: str, source: str = "") -> Dataset:
 
 
 def get_dataset(session: Session, *, name: str) -> Dataset | None:
-    """Return the data set of that name; None when there is none."""
-    return session.exec(select(Dataset).where(Dataset.name == storable(name))).first()
+    """Return the data set of that name, or of that name without the spaces around it; None when there is none."""
+    names = (storable(name), storable(name.strip()))  # one of an earlier version may have spaces
+    found = session.exec(select(Dataset).where(col(Dataset.name).in_(names)))
+    return min(found, key=lambda each: names.index(each.name), default=None)
 
 
 def existing_dataset(session: Session, *, name: str) -> Dataset:

@@ -114,7 +114,7 @@ def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
 
     Raises: UserError: the name is empty, taken or no printable line, or there is no such data set.
     """
-    check_new_name(session, name=name)
+    name = check_new_name(session, name=name)
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise UserError("expected a data set, got one that was removed meanwhile: reload the page")
@@ -125,14 +125,15 @@ def rename_dataset(session: Session, *, dataset_id: int, name: str) -> Dataset:
     return dataset
 
 
-def check_new_name(session: Session, *, name: str) -> None:
-    """Refuse a name that no data set can get.
+def check_new_name(session: Session, *, name: str) -> str:
+    """Return a name that a data set can get, without the spaces around it.
 
     Raises: UserError: it is empty, taken or no printable line.
     """
-    check_line(name, "a name for the data set")
+    name = check_line(name, "a name for the data set")
     if get_dataset(session, name=name) is not None:
         raise UserError(f"expected a new name, got {name!r}, which a data set has: choose another")
+    return name
 
 
 def jobs_of_dataset(session: Session, *, name: str) -> list[Job]:

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select, update
 
 from db.models import Job, JobState, JobWait, now
 from db.queries.selectivity import on_postgresql
-from db.queries.values import storable
+from db.queries.values import check_command, storable
 from user_errors import UserError
 
 BADLY: tuple[JobState, ...] = ("failed", "cancelled")  # what waits for one that ended so has failed too
@@ -44,12 +44,13 @@ def enqueue_job(
     Args:   config: plain JSON, kept as it is now. argv: word by word, never a shell's line. device: what it needs
             `width` slots of, in a row. priority: the larger goes first; among equals the older. after: ids of the
             jobs that must be done first.
-    Raises: ValueError: argv is empty, one string, or has a word that no program can be given; or no slot is wanted.
+    Raises: UserError: no program can be given a word. ValueError: argv is empty or one string, or no slot is wanted.
     """
     if width < 1:
         raise ValueError(f"expected a job to want one slot or more, got {width}: correct it")
-    if not argv or isinstance(argv, str) or any(not isinstance(word, str) or "\0" in word for word in argv):
+    if not argv or isinstance(argv, str) or any(not isinstance(word, str) for word in argv):
         raise ValueError(f"expected argv to be the words of a command, program first, got {argv!r}: list them")
+    check_command(argv)
     job = Job(
         kind=kind,
         owner=owner,

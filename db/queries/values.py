@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from user_errors import UserError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_NAME_CHARACTERS = 100  # more would break a page
+MOST_WORD_BYTES = 2**17 - 1  # of one word of a command: Linux gives a program none that is longer
+MOST_COMMAND_BYTES = 1_500_000  # of all, each with its end and its pointer: Linux takes 2 MiB with the environment
 
 
 def storable(text: str) -> str:
@@ -28,6 +30,29 @@ def check_storable(text: str, what: str) -> None:
     """
     if storable(text) != text:
         raise UserError(f"expected {what} of characters that can be written, got {text[:40]!r}: write it again")
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Refuse words of a command that no program can be given: what cannot be written, and what is too long.
+
+    Raises: UserError: it names the flag.
+    """
+    flag, total = "", 0
+    for word in argv:
+        start, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        flag = start[2:] or flag
+        check_storable(value, f"text for {flag}," if flag else "text")
+        size = len(word.encode())
+        total += size + 9
+        if size > MOST_WORD_BYTES:
+            most = MOST_WORD_BYTES - len(start + equals)
+            raise UserError(
+                f"{flag or 'text'}: expected at most {most:,} bytes, got {len(value.encode()):,}: shorten it"
+            )
+    if total > MOST_COMMAND_BYTES:
+        raise UserError(
+            f"expected a job with at most {MOST_COMMAND_BYTES:,} bytes of settings, got {total:,}: give less"
+        )
 
 
 def check_box(xyxy: tuple[float, float, float, float], *, image_id: int) -> None:
@@ -54,18 +79,20 @@ def must_be_sha256(**values: str) -> None:
             raise ValueError(f"{name} must be 64 lower-case hex digits, got {value!r}")
 
 
-def check_line(value: str, what: str) -> None:
-    """Refuse a name that is empty, more than one printable line, or too long for a page.
+def check_line(value: str, what: str) -> str:
+    """Return a name without the spaces around it; refuse one that is empty, no printable line, or long for a page.
 
     Raises: UserError.
     """
-    if not value.strip() or not value.isprintable():
+    value = value.strip()
+    if not value or not value.isprintable():
         raise UserError(f"expected {what}, one printable line, got {value[:MOST_NAME_CHARACTERS]!r}: give it one")
     if len(value) > MOST_NAME_CHARACTERS:
         raise UserError(
             f"expected {what} of at most {MOST_NAME_CHARACTERS} characters, got {len(value):,} "
             f"({value[:20]!r} …): shorten it"
         )
+    return value
 
 
 def check_known(value: str, known: Collection[str], what: str) -> None:

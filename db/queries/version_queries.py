@@ -45,7 +45,7 @@ def create_version(
     Raises: UserError: the name is empty, taken in this data set or no printable line. ValueError: file_name is a path.
     """
     must_be_sha256(sha256=sha256)
-    check_line(name, "a name for the version")
+    name = check_line(name, "a name for the version")
     if not file_name or file_name.startswith(".") or "/" in file_name or "\\" in file_name:
         raise ValueError(f"expected the name of a file in the versions' folder, got {file_name!r}")
     if get_version(session, dataset_id=dataset_id, name=name) is not None:

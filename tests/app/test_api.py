@@ -132,4 +132,9 @@ def test_what_cannot_be_is_said_as_on_the_pages(client: Client) -> None:
     assert "There is no job -1" in refusal(client, -1, "cancel", api_name="/control_job")
     assert "There is no job 4096" in refusal(client, 4096, api_name="/job")
     assert "needs a name" in refusal(client, {"data": "world:12"}, api_name="/train")
+    assert refusal(client, "a\0b", "x", api_name="/import_pictures").startswith("Expected a path of characters")
+    assert (
+        "note: expected at most 131,064 bytes, got 200,000"
+        in refusal(client, "drawn", "v2", "accepted", "n" * 200_000, api_name="/freeze").lower()
+    )
     assert "Nothing is evaluated yet" in refusal(client, api_name="/evaluation")

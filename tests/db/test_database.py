@@ -251,6 +251,17 @@ def test_a_full_disk_is_said_and_what_was_kept_stays(small_disk: Path) -> None:
     engine.dispose()
 
 
+def test_a_database_that_can_only_be_read_is_one_sentence(engine: Engine) -> None:
+    only_read = engine.execution_options(read_only=True, postgresql_readonly=True)  # as a file of a read-only disk is
+    with pytest.raises(
+        DatabaseError, match=r"^cannot write to the database \w+.*, which can only be read: "
+    ) as refusal:
+        retrying(only_read, lambda session: create_dataset(session, name="lids"))
+    assert "\n" not in str(refusal.value)
+    with transaction(engine) as session:
+        assert create_dataset(session, name="lids").id
+
+
 def occupied(folder: Path) -> str:
     (folder / "a file").touch()
     return url_of(folder / "a file" / "grain.sqlite")

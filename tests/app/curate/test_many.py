@@ -167,6 +167,22 @@ def test_a_tag_is_given_filtered_by_and_kept_as_a_filter(page: Page, engine: Eng
 
 
 @pytest.mark.slow
+def test_a_tag_that_is_refused_stays_in_its_field_to_be_corrected(page: Page) -> None:
+    page.locator("#regions .tile").nth(1).click(modifiers=["Control"])
+    press(page, "tag")
+    page.keyboard.type("again! ")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bulk-answer")).to_contain_text("a name of letters")
+    field = page.locator(".bulk-text input")
+    expect(field).to_have_value("again! ")
+    expect(field).to_be_focused()
+    field.fill("blurred")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bulk-answer")).to_contain_text("Tag 1 region on 1 picture: blurred?")
+    expect(field).to_be_hidden()
+
+
+@pytest.mark.slow
 def test_what_is_deleted_is_in_the_trash_and_comes_back(page: Page, engine: Engine) -> None:
     everything = counted(engine, "pending")
     for place in (4, 7):

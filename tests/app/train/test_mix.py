@@ -96,6 +96,7 @@ def test_a_training_waits_for_all_data_that_are_made_for_it_or_for_another(servi
 
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"mix": "world:12"}, "The data and what is mixed in are the same: choose others, or nothing"),
+    ({"caption": "ai"}, "expected the caption picture, written, descriptions, got 'ai': choose one"),
     ({"mix": "nonsense"}, "Choose the data: a frozen version, or the sample world"),
     ({"mix": "world:6", "mix_weight": "0"}, "Weight of what is mixed in: expected a number above 0, at most 1,000"),
     ({"mix": "world:6", "mix_weight": "1,5"}, "got '1,5': write 2 for twice as often"),

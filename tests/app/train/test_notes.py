@@ -112,3 +112,9 @@ def test_log_and_metrics_can_be_downloaded_whole(services: Services) -> None:
         train_runs.file_of(services, jobs["new"], "metrics")
     with pytest.raises(UserError, match="There is no run 99"):
         train_runs.file_of(services, 99, "log")
+
+
+def test_a_note_and_tags_hold_nothing_that_no_page_can_show(tmp_path: Path) -> None:
+    write_note(tmp_path, "half \ud83d\0")
+    write_tags(tmp_path, "a\0b, \udc4d")
+    assert read_notes(tmp_path) == RunNotes("half \\ud83d\ufffd", ("a\ufffdb", "\\udc4d"))

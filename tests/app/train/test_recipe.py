@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +16,7 @@ from app.services import Services
 from app.train import panels as train_panels
 from app.train import runs as train_runs
 from app.train.form import config_from
-from app.train.plan import TrainRequest, plan_run
+from app.train.plan import TrainRequest, plan_run, without_hidden_fields
 from app.train.preflight import check_plan
 from app.train.recipe import fine_tune_fields, fine_tune_start, held_out_share, region_fields, suggested_form
 from app.train.runs import KeptCheckpoint
@@ -153,14 +154,20 @@ def test_photographs_are_suggested_the_regions_of_photo_with_their_own_settings(
     assert checks["start"].found == "photo is a GRAIN"
 
 
-def test_what_regions_do_not_have_is_left_out_of_a_run_and_several_gpus_are_refused(
+def test_what_regions_do_not_have_is_left_out_by_the_page_and_refused_by_name_otherwise(
     services: Services, photo: None, form: dict[str, Any]
 ) -> None:
     others = {"clip": True, "max_regions": "3", "losses.image_caption": "0", "queries": "proposals"}
-    asked = form | {"fields": form["fields"] | others, "mix": form["data"], "zero_shot": "folder"}
-    plan = plan_run(services, TrainRequest.read(asked), "curator")
+    asked = form | {"fields": form["fields"] | others, "mix": "world:12", "zero_shot": "world:12"}
+    request = TrainRequest.of_program(asked)
+    names = "mix, clip, queries, losses, max_regions, zero_shot"
+    with pytest.raises(UserError, match=rf"for regions alone, got {names}: \S*photo has no other part that can be"):
+        plan_run(services, request, "curator")
+    plan = plan_run(services, without_hidden_fields(services, request), "curator")
     assert plan.config == plan_run(services, TrainRequest.read(form), "curator").config
     assert plan.snapshot()["asked"]["mix"] == ""
+    again = without_hidden_fields(services, replace(request, start="scratch"))
+    assert (again.mix, again.fields["clip"]) == ("world:12", True), "others have them"
     services.jobs.slots["slurm"] = 1
     with pytest.raises(UserError, match="Regions are trained by one process, got 2 GPUs: take one"):
         plan_run(services, TrainRequest.read(form | {"where": "slurm", "processes": 2}), "curator")

@@ -22,8 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from curation.data_sets.rename import rename
 from curation.exchange.annotation_files import read_file
-from curation.exchange.export import command_line, export, read_mark
+from curation.exchange.export import command_line, export
 from curation.exchange.export_config import ExportConfig
+from curation.exchange.export_mark import read_mark
 from curation.exchange.export_selection import split_of
 from curation.exchange.formats import FORMATS, LOST, Format
 from curation.exchange.import_annotations import ImportAnnotationsConfig, import_file, import_records
@@ -467,7 +468,8 @@ def test_an_export_comes_back_with_its_own_pictures_also_those_encoded_again(
         edit_image(session, image_id=image.id, expected_version=image.version, who="ana", change=change)
     out, answer = exported(lids, tmp_path, format, statuses=("accepted", "pending", "rejected"))
     assert answer["encoded_anew"] > 0
-    ingest(lids, out, dataset="moved", home=tmp_path, processes=1)
+    tally = ingest(lids, tmp_path / out.name, dataset="moved", home=tmp_path, processes=1)
+    assert (tally.added, tally.refused.total()) == (8, 0), "what it wrote beside the pictures is none"
     brought = import_file(lids, dataset="moved", path=out, format=format, who="cy")
     pictures = 7 if "empty" in LOST[format] else 8  # one is empty
     assert (brought.pictures, brought.added, brought.not_found) == (pictures, 20, 0)

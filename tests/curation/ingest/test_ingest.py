@@ -47,6 +47,7 @@ from db.engine import Engine, open_engine, reading, transaction
 from db.models import Dataset, RefusedFile
 from db.models import Image as Picture
 from db.queries.curate_queries import edit_image
+from db.queries.data_set_queries import existing_dataset
 from db.queries.edit_values import ImageChange
 from tests.support.databases import count_refusals, order, text_of
 from tests.support.malformed_images import gif_of_frames, malformed_images, png_of_size
@@ -653,6 +654,19 @@ def test_the_sample_world_is_drawn_and_imported_and_again_nothing_is_added(engin
     assert all(row.caption and row.member for row in pictures(engine))
 
 
+def test_spaces_around_the_name_of_a_data_set_make_no_second_one(engine: Engine, tmp_path: Path) -> None:
+    source, home = a_folder(tmp_path), tmp_path / "home"
+    assert bring(engine, source, home, dataset="  my lids ").added == 3
+    assert bring(engine, source, home, dataset="my lids").known == 3
+    with transaction(engine) as session:
+        [dataset] = session.exec(select(Dataset)).all()
+        assert dataset.name == "my lids"
+        session.add(Dataset(name=" my lids", source=""))  # as an earlier version made them
+    for name in ("my lids", " my lids", "my lids "):
+        with reading(engine) as session:
+            assert existing_dataset(session, name=name).name == name.rstrip()
+
+
 def test_a_source_that_is_none_is_one_sentence_and_makes_no_data_set(engine: Engine, tmp_path: Path) -> None:
     for source, says in ((tmp_path / "missing", "got nothing"), (Path("https://h.example/x"), "let img2dataset fetch")):
         with pytest.raises(UserError, match=says):
@@ -705,6 +719,7 @@ def test_a_source_below_a_persons_own_folder_is_found(tmp_path: Path, monkeypatc
     ("settings", "says"),
     [
         ({}, "got the source '' and 0"),
+        ({"source": "a\0b"}, r"^expected a path of characters that can be written, got 'a\\x00b'"),
         ({"source": "x", "sample": 3}, "got the source 'x' and 3"),
         ({"sample": -3}, "got the source '' and -3"),
         ({"source": "x", "processes": 0}, "one process or more, got 0"),

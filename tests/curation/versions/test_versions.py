@@ -112,6 +112,9 @@ def test_names_that_name_nothing_are_refused(sqlite_engine: Engine, tmp_path: Pa
     version = freeze(sqlite_engine, tmp_path, dataset="lids", name="v1", who="ana")
     with pytest.raises(UserError, match="the name of a data set, got 'pots'"):
         freeze(sqlite_engine, tmp_path, dataset="pots", name="v1", who="ana")
+    assert freeze(sqlite_engine, tmp_path, dataset="lids", name=" v1 ", who="ana") == version
+    with pytest.raises(UserError, match="a name for the version, one printable line"):
+        freeze(sqlite_engine, tmp_path, dataset="lids", name="  ", who="ana")
     with pytest.raises(UserError, match="which another version has"):
         freeze(sqlite_engine, tmp_path, dataset="lids", name="v1", who="ana", statuses=ALL)
     with pytest.raises(UserError, match="got 'v2'"):

@@ -1,5 +1,7 @@
 """The queue of jobs, on both databases. Time stands still: every moment is given."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -35,6 +37,7 @@ from db.queries.job_runner_queries import (
     set_job_process,
     set_job_progress,
 )
+from user_errors import UserError
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WORK = {
@@ -68,10 +71,31 @@ def test_a_job_comes_back_as_it_was_asked(engine: Engine) -> None:
         assert get_job(session, job_id=99) is None
 
 
-@pytest.mark.parametrize("argv", [[], "python -m x", ["python", 3], ["python", "a\0b"]], ids=repr)
+@pytest.mark.parametrize("argv", [[], "python -m x", ["python", 3]], ids=repr)
 def test_a_job_without_the_words_of_a_command_is_refused(engine: Engine, argv: Any) -> None:
     with pytest.raises(ValueError, match="expected argv to be the words of a command"), transaction(engine) as session:
         queued(session, argv=argv)
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["a\0b"], r"^expected text of characters that can be written, got 'a\\x00b': write it again$"),
+    (["--note=a\0b"], r"^expected text for note, of characters that can be written, got 'a\\x00b': write it again$"),
+    (["--note=" + "é" * 70_000], r"^note: expected at most 131,064 bytes, got 140,000: shorten it$"),
+    (["--classes", "a", "b" * 200_000], r"^classes: expected at most 131,071 bytes, got 200,000: shorten it$"),
+    (["c" * 100_000] * 16, r"^expected a job with at most 1,500,000 bytes of settings, got 1,600,159: give less$"),
+])  # fmt: skip
+def test_a_word_that_no_program_can_be_given_is_refused_by_its_flag(
+    engine: Engine, words: list[str], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence), transaction(engine) as session:
+        queued(session, argv=["python", *words])
+
+
+def test_the_longest_words_that_are_taken_can_be_given_to_a_program(engine: Engine) -> None:
+    argv = [sys.executable, "-c", "import sys; print(len(sys.argv[1]))", "--note=" + "n" * 131_064]
+    with transaction(engine) as session:
+        queued(session, argv=argv)
+    assert subprocess.check_output(argv, text=True) == "131071\n"
 
 
 def test_the_most_urgent_goes_first_and_among_equals_the_oldest(engine: Engine) -> None:
