@@ -92,7 +92,7 @@ class ConceptEdit:
         return f"Undone{gone}: label it again."
 
     def _settle(self) -> str:
-        image, name = self._image(), str(self.ask["label"])
+        image, name = self._image(), str(self.ask["value"]).strip()
         settle_class(
             self.engine,
             image.id,

@@ -18,11 +18,41 @@ element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
   if (field) ask({ ...JSON.parse(field.dataset.say), value: field.value });
 });
+// Of many classes the field keeps those with the words typed; Enter takes the one of that name, or the first.
+element.addEventListener("input", (event) => {
+  if (event.target.closest(".find-class")) keepChoices(event.target.value);
+});
+element.addEventListener("keydown", (event) => {
+  const field = event.target.closest(".find-class");
+  if (event.key !== "Enter" || !field?.value.trim()) return;
+  const kept = choices().filter((choice) => !choice.hidden);
+  const named = kept.find((choice) => plain(choice.querySelector("b")) === field.value.trim().toLowerCase());
+  if (kept.length) keepChoices((field.value = "")); // for the next picture
+  (named ?? kept[0])?.click();
+});
+
+function keepChoices(typed) {
+  const words = typed.toLowerCase().split(/\s+/);
+  for (const choice of choices()) {
+    const own = [...choice.querySelectorAll("b, .quiet")].map(plain).join(" ");
+    choice.hidden = !words.every((word) => own.includes(word));
+  }
+}
+
+function choices() {
+  return [...element.querySelectorAll(".choices button")];
+}
+
+function plain(part) {
+  return part.textContent.toLowerCase();
+}
+
 element.addEventListener("focusin", (event) => (focused = event.target.closest("[data-key]")?.dataset.key ?? null));
 
 const help = keysDialog([
   ["1 … 9, Q, W, …", "the picture shows this class"],
   ["0", "none of these"],
+  ["/", "find a class, where there are more than keys"],
   ["N", "later: the next picture"],
   ["Z", "undo my last label"],
   ["?", "this list"],
@@ -34,6 +64,8 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (key === "?") return help.open ? help.close() : help.showModal();
   if (help.open) return;
+  const find = work.querySelector(".find-class");
+  if (key === "/" && find) return event.preventDefault(), find.focus();
   if (key === "z") return ask({ do: "undo" });
   if (key === "n") return ask({ do: "skip" });
   const choice = key.length === 1 ? work.querySelector(`[data-choice="${CSS.escape(key)}"]`) : null;

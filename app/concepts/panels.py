@@ -146,6 +146,7 @@ def label_panel(now: ConceptSetStatus, image: Image | None, uri: str, *, who: st
         done=now.labelled.get(who, 0),
         total=len(now.kept),
         choices=choices,
+        without_key=len(now.classes) > len(KEYS),
     )
 
 
@@ -167,6 +168,7 @@ def agreement_panel(now: ConceptSetStatus, home: Path, message: str) -> str:
         confusions=[(" / ".join(names), count) for names, count in confused.most_common(MOST_CONFUSIONS)],
         disagreements=[_disagreement(image, labels, now, home=home) for image, labels in ordered[:MOST_SHOWN]],
         more=len(ordered) - MOST_SHOWN,
+        classes=[*(one.name for one in now.classes), NONE_OF_THESE],
     )
 
 
@@ -181,17 +183,15 @@ def _kappa(one: Agreement) -> tuple[str, str, str]:
 
 
 def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus, *, home: Path) -> dict[str, Any]:
-    names = dict.fromkeys([*labels.values(), *(one.name for one in now.classes), NONE_OF_THESE])
     settled, ask = _settled(image), {"do": "settle", "image": image.id, "version": image.version}
-    buttons = [(name, name == settled, ask | {"label": name}) for name in names]
-    chosen = len(set(labels.values()))
+    other = "" if settled in labels.values() else settled
     return {
         "uri": thumbnail_address(home, image.sha256),
         "name": picture_name(image),
         "labels": [(person_name(who), name) for who, name in sorted(labels.items())],
         "decided": _decided(image, now),
-        "chosen": buttons[:chosen],
-        "others": buttons[chosen:],
+        "chosen": [(name, name == settled, ask | {"value": name}) for name in dict.fromkeys(labels.values())],
+        "other": (f"another class for picture {image.id}", other, ask, "another class"),
     }
 
 

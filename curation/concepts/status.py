@@ -211,9 +211,8 @@ class ConceptSetStatus:
         if len(self.classes) < 2:
             return Step("classes", False, f"{len(self.classes)} of at least 2 classes: write them.")
         if bare := [one.name for one in self.classes if not one.descriptions]:
-            return Step(
-                "classes", False, f"{len(bare):,} classes lack descriptions, {shown(bare[0])} first: write some."
-            )
+            many = f"{len(bare):,} of {len(self.classes):,} classes"
+            return Step("classes", False, f"{many} without descriptions, {shown(bare[0])} first: write some.")
         missing = {name: sum(not getattr(one, field) for one in self.classes) for name, field in FACTS.items()}
         aside = ", ".join(f"{count} without {name}" for name, count in missing.items() if count)
         return Step(

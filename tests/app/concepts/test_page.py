@@ -253,6 +253,41 @@ def test_a_key_counts_once_for_the_picture_on_the_screen(
     assert labels == {shown[1]: NAMES[0]}, "what was put off has no label, the next one its first"
 
 
+def test_one_of_more_classes_than_keys_is_found_by_typing(
+    browser: Browser, address: str, engine: Engine, home: Path, people: list[Person]
+) -> None:
+    import_pictures(engine, home, home / "seen", dataset="many", who="ana")
+    classes = [ConceptClass(f"cup {number}", (f"{number} dots",)) for number in range(40)] + [ConceptClass("cup")]
+    save_classes(engine, "many", classes, who="ana", expected_version=1)
+    ana = Person(browser, address, "?set=many&step=labels&as=Ana")
+    people.append(ana)
+    expect(ana.page.locator("#work .number")).to_have_text("0 of 3")
+    ana.page.locator("body").press("/")
+    find = ana.page.get_by_label("find a class")
+    for number, typed in enumerate(("dots 39", "CUP", "cup 3 dots"), 1):  # the words; the name itself; the first
+        expect(find).to_be_focused()
+        expect(find).to_have_value("")
+        ana.page.keyboard.type(typed)
+        ana.page.keyboard.press("Enter")
+        expect(ana.page.locator("#work .label-work")).to_contain_text(
+            f"{number} of 3" if number < 3 else "You have labelled every picture"
+        )
+    labels = status_of(engine, "many").labels
+    assert [by[f"{STATED}Ana"] for _, by in sorted(labels.items())] == ["cup 39", "cup", "cup 3"]
+    for image in labels:
+        label_picture(engine, image, "cup", who=f"{STATED}Bo")
+    ana.go("agreement")
+    other = ana.page.get_by_label(re.compile("^another class")).first
+    assert ana.page.locator("#class-names option").count() == 42, "once, however many pictures are disputed"
+    other.fill("cup 7")
+    other.press("Tab")
+    expect(ana.page.locator("#work")).to_contain_text("Settled: cup 7.")
+    other.fill("cup 99")
+    other.press("Tab")
+    expect(ana.page.get_by_text("Expected one of the classes, got 'cup 99'")).to_be_visible()
+    fits(ana.page, 400)
+
+
 def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
     browser: Browser, address: str, engine: Engine, people: list[Person]
 ) -> None:
