@@ -263,7 +263,8 @@ def launch_options(services: Services) -> dict[str, Any]:
                 health_route(services.check_database),
                 thumbnail_route(settings.home),
                 *editor_routes(services, label_studio_page.task_links_panel),
-                *(Route(f"/{page.path}/", _without_slash) for page in PAGES if page.path),
+                *(Route(f"/{page.path}/", _to_page) for page in PAGES if page.path),
+                *(Route(place, _to_page) for place in ("/ground", "/ground/")),  # people guess it from the others
             ],
         },
     }
@@ -291,10 +292,10 @@ class ContentPolicy:
         await self.app(scope, receive, send_with_policy if scope["type"] == "http" else send)
 
 
-def _without_slash(request: Request) -> RedirectResponse:
-    """Send a page's address with a slash at its end to the page. Gradio's own answer forgets the query."""
-    query = request.url.query
-    return RedirectResponse(request.url.path.rstrip("/") + (f"?{query}" if query else ""), status_code=301)
+def _to_page(request: Request) -> RedirectResponse:
+    """Send a page's address with a slash at its end, or Ground's name, to the page; Gradio's answer has no query."""
+    path, query = request.url.path.rstrip("/"), request.url.query
+    return RedirectResponse(path.removesuffix("ground") + (f"?{query}" if query else ""), status_code=301)
 
 
 def theme() -> gr.themes.Base:

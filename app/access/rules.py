@@ -48,8 +48,8 @@ ROUTES: dict[str, Rule] = _table(
     _each("open", "/label-studio /label-studio/{path:path}"),
     # the pages; a page's own buttons have rules in EVENTS
     _each("viewer", f"{HOME_PATH} {HOME_PATH}/"),
-    _each("viewer", "/ /annotate /annotate/ /curate /curate/ /concepts /concepts/ /evaluate /evaluate/"),
-    _each("viewer", "/audit /audit/ /train /train/ /data /data/"),
+    _each("viewer", "/ /ground /ground/ /annotate /annotate/ /curate /curate/ /concepts /concepts/"),
+    _each("viewer", "/evaluate /evaluate/ /audit /audit/ /train /train/ /data /data/"),
     _each("viewer", "/thumbnails/{sha256}"),
     # what Curate's editor asks (app/curate/editor_routes.py)
     _each("viewer", "/curate/views /curate/rest /curate/pictures/{image:int}/{sha256}"),

@@ -180,6 +180,7 @@ def test_an_address_with_a_slash_at_its_end_leads_to_the_page_and_keeps_what_it_
     answer = visitor.get("curate/?dataset=a%26b&words=caf%C3%A9")
     assert (answer.status_code, answer.headers["location"]) == (301, "/curate?dataset=a%26b&words=caf%C3%A9")
     assert visitor.get("home/").headers["location"] == "/home"
+    assert [visitor.get(f"ground{end}").headers["location"] for end in ("", "/", "?q=1")] == ["/", "/", "/?q=1"]
 
 
 def test_every_answer_forbids_the_browser_to_load_from_elsewhere(visitor: httpx.Client) -> None:
