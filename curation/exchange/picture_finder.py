@@ -57,9 +57,10 @@ class PictureFinder:
             with reading(self.engine) as session:
                 images = pictures_by_id(session, ids=[*{number for some in namesakes.values() for number in some}])
             by_id = {image.id: image for image in images}
-            for at, numbers in namesakes.items():
-                named = _that_lie_there([by_id[number] for number in numbers if number in by_id])
-                fitting[at] = self._fitting(records[at], named, fold=fold)
+            with PictureReader(processes=1) as reader:
+                for at, numbers in namesakes.items():
+                    named = _still_there([by_id[number] for number in numbers if number in by_id], reader)
+                    fitting[at] = self._fitting(records[at], named, fold=fold)
         self.ambiguous += sum(len(some) > 1 for some in fitting)
         found = [(some[0].id, record) for some, record in zip(fitting, records, strict=True) if len(some) == 1]
         return found, [record.file_name for some, record in zip(fitting, records, strict=True) if len(some) != 1]
@@ -102,13 +103,10 @@ class PictureFinder:
             after = page[-1].id
 
 
-def _that_lie_there(images: list[Image]) -> list[Image]:
+def _still_there(images: list[Image], reader: PictureReader) -> list[Image]:
     """Leave out pictures whose file has become another of them; all stay where none is as it was."""
     places = Counter((image.location, image.member) for image in images)
-    if len(images) == len(places):
-        return images
-    with PictureReader(processes=1) as reader:
-        there = [image for image in images if places[image.location, image.member] == 1 or reader.finds(image)]
+    there = [image for image in images if places[image.location, image.member] == 1 or reader.finds(image)]
     return there or images
 
 
