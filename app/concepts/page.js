@@ -26,9 +26,11 @@ element.addEventListener("keydown", (event) => {
   const field = event.target.closest(".find-class");
   if (event.key !== "Enter" || !field?.value.trim()) return;
   const kept = choices().filter((choice) => !choice.hidden);
+  if (!kept.length) return;
   const named = kept.find((choice) => plain(choice.querySelector("b")) === field.value.trim().toLowerCase());
-  if (kept.length) keepChoices((field.value = "")); // for the next picture
-  (named ?? kept[0])?.click();
+  field.value = ""; // for the next picture
+  keepChoices("");
+  (named ?? kept[0]).click();
 });
 
 function keepChoices(typed) {
