@@ -26,7 +26,7 @@ document.addEventListener("curate:counts-open", () => ((counted = false), awaitR
 function keepAddress(at) {
   if (!session.person) return; // the link that led here is not read yet
   const address = addressOf(at);
-  if (address !== location.pathname + location.search) history.replaceState(null, "", address);
+  if (address !== location.pathname + location.search) history.replaceState(history.state, "", address);
 }
 
 function addressOf({ state, image, region }) {
@@ -34,6 +34,20 @@ function addressOf({ state, image, region }) {
   if (state === "open") query.set(region ? "region" : "image", region || image);
   return `${location.pathname}${query.size ? `?${query}` : ""}`;
 }
+
+// The browser's Back closes the editor, and its Forward opens it again: what is opened is an entry of its own in the history.
+const EDITOR = "grain.curate.editor"; // in an entry's state: "open", or "closed" since, which the next one to be opened uses
+const editorEntry = () => history.state?.[EDITOR];
+
+function keepEntry(now) {
+  const state = { ...history.state, [EDITOR]: now }, address = addressOf(queue.view().at);
+  now === "open" && !editorEntry() ? history.pushState(state, "", address) : history.replaceState(state, "", address);
+}
+window.addEventListener("popstate", () => {
+  const shown = queue.view().at.state !== "empty", entered = editorEntry() === "open";
+  if (shown && !entered) closeEditor();
+  if (!shown && entered) openLinked(new URLSearchParams(location.search), open);
+});
 
 // A page that is reloaded before the hand rests opens what was on the screen, which its address does not say yet.
 const LEFT_AT = "grain.curate.left-at";
@@ -43,4 +57,10 @@ function linkedQuery() {
   const address = sessionStorage.getItem(LEFT_AT) ?? "", [{ type }] = performance.getEntriesByType("navigation");
   const again = type === "reload" && address.split("?")[0] === location.pathname;
   return new URLSearchParams(again ? address.slice(location.pathname.length) : location.search);
+}
+
+// Open the region or the picture that an address names, if it does.
+function openLinked(query, open) {
+  const [id, image] = ["region", "image"].map((name) => query.get(name));
+  if (id || image) open(id ? { id } : { image });
 }

@@ -346,6 +346,7 @@ function toEditor() {
   const work = element.closest(".work"), { top } = work.getBoundingClientRect();
   if (top < 0 || top > innerHeight * MOST_ABOVE) work.scrollIntoView({ block: "start" });
   opening = false;
+  keepEntry("open");
 }
 
 // Back to the gallery: what was being written is asked, then nothing is on the screen that a key could mean.
@@ -353,6 +354,7 @@ function closeEditor() {
   prompt?.end(true);
   if (typing) endTyping(true);
   queue.close();
+  if (editorEntry()) keepEntry("closed");
   setText(problem, "");
   update();
 }
@@ -467,9 +469,8 @@ document.addEventListener("curate:undo-many", ({ detail }) => act(() => queue.un
 
 // ---------------------------------------------------------------- a link restores what one sees
 let filters = linkedQuery();
-const [linked, picture] = ["region", "image"].map((name) => filters.get(name));
+openLinked(filters, queue.open);
 ["region", "image"].forEach((name) => filters.delete(name));
-if (linked || picture) queue.open(linked ? { id: linked } : { image: picture });
 
 document.addEventListener("curate:session", ({ detail }) => {
   // of what was asked before the first one, nothing is sent yet

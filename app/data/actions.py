@@ -61,11 +61,12 @@ class VersionDifference:
     """The changes between two versions, with MOST_DIFFERENT of the pictures that differ, from `start` on.
 
     kinds: (added | changed | removed, picture | description) -> how many. people: who -> how many. pictures: of how
-    many that differ.
+    many that differ. holds: the verdicts of the descriptions that each version holds.
     """
 
     before: str
     after: str
+    holds: tuple[Sequence[str], Sequence[str]]
     kinds: Mapping[tuple[str, str], int]
     people: Mapping[str, int]
     shown: Sequence[PictureDifference]
@@ -165,7 +166,8 @@ def difference(services: Services, dataset: str, *, before: str, after: str, sta
         people.update(change.who for change in each.changes if change.who)
         if start < pictures <= start + MOST_DIFFERENT:
             shown.append(each)
-    return VersionDifference(before, after, kinds, people, shown, start, pictures)
+    holds = (old.head.statuses, new.head.statuses)
+    return VersionDifference(before, after, holds, kinds, people, shown, start, pictures)
 
 
 def export_config(

@@ -87,12 +87,24 @@ def difference_panel(found: VersionDifference, home: Path) -> str:
         "data/templates/difference.html",
         finding=f"{counts}.",
         people=f"By {people}." if people else "",
+        holds=_unequal_verdicts(found),
         before=found.before,
         after=found.after,
         pictures=[_picture_difference(each, home) for each in found.shown],
         place=f"{found.start + 1:,} to {last:,} of {found.pictures:,} pictures that differ",
         back=max(0, found.start - MOST_DIFFERENT) if found.start else None,
         forward=last if last < found.pictures else None,
+    )
+
+
+def _unequal_verdicts(found: VersionDifference) -> str:
+    """Say which verdicts each version holds, "" where they are the same: what one leaves out was not removed."""
+    before, after = (", ".join(sorted(each)) for each in found.holds)
+    if before == after:
+        return ""
+    return (
+        f"{found.before} holds descriptions that were {before} then, {found.after} those that were {after}: one that "
+        "only one of them holds counts as added or removed."
     )
 
 

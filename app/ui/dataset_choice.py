@@ -21,7 +21,7 @@ KEEP = f"""(name) => {{
   document.cookie = `{COOKIE}=${{kept}}; path=/; max-age=31536000; samesite=lax`;
   if (query.get("dataset") !== name) {{
     query.set("dataset", name);
-    history.replaceState(null, "", `${{location.pathname}}?${{query}}`);
+    history.replaceState(history.state, "", `${{location.pathname}}?${{query}}`);
   }}
   for (const link of document.querySelectorAll("#side-bar a[data-carries]")) link.search = `?dataset=${{kept}}`;
 }}"""

@@ -49,7 +49,8 @@ def into_address(name: str) -> str:
   const query = new URLSearchParams(location.search);
   if (value) query.set("{name}", value);
   else query.delete("{name}");
-  history.replaceState(null, "", `${{location.pathname}}${{query.size ? `?${{query}}` : ""}}`.replaceAll("%2C", ","));
+  const address = `${{location.pathname}}${{query.size ? `?${{query}}` : ""}}`;
+  history.replaceState(history.state, "", address.replaceAll("%2C", ","));
 }}"""
 
 

@@ -320,6 +320,30 @@ def test_a_link_brings_filters_and_picture_back(page: Page, address: str, visito
         expect(other.locator("#editor .problem")).to_have_text("There is no region 99999: it was removed meanwhile.")
 
 
+def test_back_closes_the_editor_and_forward_opens_it_again(page: Page, address: str) -> None:
+    expect(page).to_have_url(f"{address}curate?dataset=drawn")
+    editor = page.locator("#editor .stage")
+    for tile in range(2):  # closed by hand in between: the second is no further step of the way back
+        page.locator("#regions .tile").nth(tile).click()
+        expect(editor).to_have_attribute("data-open", "1")
+        expect(page).to_have_url(re.compile(r"region=\d+$"))
+        if tile == 0:
+            page.keyboard.press("Escape")
+            expect(editor).to_have_attribute("data-open", "")
+    opened_region = chosen(page)
+    page.go_back()
+    expect(editor).to_have_attribute("data-open", "")
+    expect(page).to_have_url(f"{address}curate?dataset=drawn")
+    page.go_forward()
+    expect(editor).to_have_attribute("data-open", "1")
+    assert chosen(page) == opened_region
+    page.reload()
+    expect(page.locator("#editor .text.chosen")).to_have_attribute("data-id", str(opened_region))
+    page.go_back()
+    expect(editor).to_have_attribute("data-open", "")
+    expect(page.locator("#regions .tile").first).to_be_visible()
+
+
 def test_counts_and_address_follow_once_the_hand_rests(page: Page) -> None:
     page.get_by_role("button", name="Counts and decisions by person").click()
     meter = page.locator("#counts .meter").filter(has_text="accepted").locator(".number")

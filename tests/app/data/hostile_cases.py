@@ -45,7 +45,9 @@ def difference() -> str:
         HOSTILE, 40, 30, HOSTILE, regions=(RegionRecord((0, 0, 1, 1), (DescriptionRecord(HOSTILE, id=1),)),)
     )
     shown = [PictureDifference(picture, None, (removed, added)), PictureDifference(None, picture, (changed,))]
-    found = VersionDifference(HOSTILE, HOSTILE, kinds, {HOSTILE: 2}, shown, start=12, pictures=300)
+    found = VersionDifference(
+        HOSTILE, HOSTILE, ([HOSTILE], ["accepted"]), kinds, {HOSTILE: 2}, shown, start=12, pictures=300
+    )
     return panels.difference_panel(found, Path("/nowhere"))
 
 
