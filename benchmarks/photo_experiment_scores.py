@@ -32,7 +32,7 @@ from benchmarks.photo_experiment import (
     trained_on,
     weights_of,
 )
-from benchmarks.rows import Benchmark, Finding
+from benchmarks.rows import AS_MEASURED, Benchmark, Finding
 from grain.dense.model import Cells
 from grain.evaluate.metrics import mean_interval
 from grain.structures import Array
@@ -46,6 +46,12 @@ NAMES = tuple(sorted(NOVEL))
 PROMPT = "a photo of a {}"
 AT_ONCE = 32  # pictures
 MAIN_ARMS: tuple[Arm, ...] = ("grain", "clip-phrases", "clip")
+ABLATIONS: Mapping[Arm, str] = {
+    "grain": "all losses",
+    "grain-no-rd": "without L_rd",
+    "grain-no-box": "without L_box",
+    "clip": "without both",
+}
 
 
 class Seen(NamedTuple):
@@ -84,7 +90,7 @@ class Reader:
         self._model, self._encode = ImageAndRegions(), encode
         self._model.load_state_dict(torch.load(weights_of(arm, seed), weights_only=True)["model"])
         self._model.eval()
-        self._regions = arm.startswith("grain")
+        self._regions, self._boxes = arm.startswith("grain"), arm != "grain-no-box"
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -111,10 +117,10 @@ class Reader:
         output = self._model.propose(one)
         there = ~output.absent[0]
         scale = self._model.log_scale.exp()
+        boxes = output.boxes_xyxy[0][there] if self._boxes else None
         return Seen(
-            image, output.embeds[0][there], output.objectness[0][there] / scale, output.centres[0][there],
-            output.boxes_xyxy[0][there],
-        )  # fmt: skip
+            image, output.embeds[0][there], output.objectness[0][there] / scale, output.centres[0][there], boxes
+        )
 
 
 def place_scores(seen: Seen, texts: Tensor) -> Tensor:
@@ -236,9 +242,7 @@ def regions_on_photographs() -> Finding:
     Raises: ValueError: a training has not finished.
     """
     every, scores = photographs(), all_scores()
-    missing = [f"{arm}-{seed}" for arm in MAIN_ARMS for seed in SEEDS if (arm, seed) not in scores]
-    if missing:
-        raise ValueError(f"train first (benchmarks/photo_experiment.py): {', '.join(missing)}")
+    _require(scores, [(arm, seed) for arm in MAIN_ARMS for seed in SEEDS])
     means = {
         (arm, way): np.mean([one.novel[way] for (name, _), one in scores.items() if name == arm], axis=0)
         for arm in MAIN_ARMS
@@ -267,10 +271,46 @@ def regions_on_photographs() -> Finding:
     return Finding(ours[PLACES][0], ours[PLACES][1] > 0, detail)
 
 
+def ablations_on_photographs() -> Finding:
+    """What each of GRAIN's losses is worth on nouns that training never said, one seed, intervals over nouns.
+
+    Raises: ValueError: a training has not finished.
+    """
+    scores = all_scores()
+    _require(scores, [(arm, SEED) for arm in ABLATIONS])
+    mine = {arm: scores[arm, SEED] for arm in ABLATIONS}
+    full, others = mine["grain"], {arm: one for arm, one in mine.items() if arm != "grain"}
+    table = [
+        {
+            "losses": ABLATIONS[arm],
+            **_novel_numbers(one),
+            **{f"{way} %": percent(hits) for way, hits in one.recall.items() if way.endswith("R@1")},
+        }
+        for arm, one in mine.items()
+    ]
+    leads = [
+        {
+            "all losses over": ABLATIONS[arm],
+            **{f"{way}, points": lead(full.novel[way], one.novel[way]) for way in WAYS},
+            "points into the box, points": lead(full.pointed, one.pointed),
+        }
+        for arm, one in others.items()
+    ]
+    ours = lead(full.novel[IMAGE], others["clip"].novel[IMAGE])
+    return Finding(ours[0], None, {"novel nouns and retrieval": table, "differences": leads})
+
+
+def _require(scores: Mapping[tuple[Arm, int], Scores], trainings: Sequence[tuple[Arm, int]]) -> None:
+    if missing := [f"{arm}-{seed}" for arm, seed in trainings if (arm, seed) not in scores]:
+        raise ValueError(f"train first (benchmarks/photo_experiment.py): {', '.join(missing)}")
+
+
 def _novel_row(arm: Arm, seed: int, one: Scores) -> dict[str, Any]:
+    return {"model": ARMS[arm], "seed": seed, **_novel_numbers(one)}
+
+
+def _novel_numbers(one: Scores) -> dict[str, list[float] | None]:
     return {
-        "model": ARMS[arm],
-        "seed": seed,
         **{f"{way} %": percent(one.novel[way]) for way in WAYS},
         "points into the box %": percent(one.pointed),
         "IoU ≥ 0.5 %": percent(one.boxed),
@@ -300,5 +340,14 @@ BENCHMARKS = (
         "points",
         SEED,
         regions_on_photographs,
+    ),
+    Benchmark(
+        "ablations_on_photographs",
+        "the same experiment without L_rd, without L_box and without both: novel nouns by the image embedding, all "
+        "losses over neither",
+        AS_MEASURED,
+        "points",
+        SEED,
+        ablations_on_photographs,
     ),
 )
