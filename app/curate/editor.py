@@ -96,7 +96,9 @@ class EditCommand:
             edits = edits_of_action(session, image_id=done.image_id, action=self.action)
         chosen = next((edit.region_id for edit in edits if edit.region_id), None)
         wrote = tuple((edit.region_id, edit.version) for edit in edits)
-        return replace(done, wrote=wrote or done.wrote, chosen=done.chosen or chosen)
+        if self.action:  # else what is so already is this very edit, whose answer was lost
+            done = replace(done, wrote=wrote)
+        return replace(done, chosen=done.chosen or chosen)
 
     def _edit(self) -> EditResult:
         edits = {

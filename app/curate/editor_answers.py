@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.access.accounts import Person
+from app.access.rules import allows
 from app.core.page_values import whole_number
+from app.curate.reservations import Reservations
 from app.services import Services
 from user_errors import UserError
 
@@ -27,15 +29,15 @@ class EditorAnswers:
 
     def __init__(self, services: Services, links: Callable[[Services, int], str]) -> None:
         """links: renders where else a picture is worked on; it knows of its place, not of this page."""
-        self.services, self._links = services, links
+        self.services, self._links, self._reservations = services, links, Reservations()
 
-    def view(self, ask: Ask, _: Person) -> Answer:
+    def view(self, ask: Ask, person: Person) -> Answer:
         """Answer a question that changes nothing: a picture, the next ones of the queue."""
         from app.curate import answers
 
         asked = str(ask.get("asked", ""))
         try:
-            return self._opened(ask, asked) if ask.get("do") == "open" else self._ahead(ask, asked)
+            return self._opened(ask, asked) if ask.get("do") == "open" else self._ahead(ask, asked, person)
         except UserError as error:
             return answers.refused_answer(asked, error.sentence)
 
@@ -49,7 +51,7 @@ class EditorAnswers:
             image = actions.image_of(self.services, region)
         return answers.open_answer(actions.open_picture(self.services, image, region), asked)
 
-    def _ahead(self, ask: Ask, asked: str) -> Answer:
+    def _ahead(self, ask: Ask, asked: str, person: Person) -> Answer:
         from app.curate import actions, answers
         from app.curate.filter_controls import query_at
 
@@ -57,7 +59,13 @@ class EditorAnswers:
         skip = {whole_number("picture", each) for each in (known if isinstance(known, list) else [])[:MOST_SKIPPED]}
         count = max(1, min(MOST_AHEAD, whole_number("count", ask.get("count"))))
         after = str(ask.get("after") or "")
-        ahead = actions.next_pictures(self.services, query_at(ask.get("filters")), after, skip=skip, count=count)
+        query = query_at(ask.get("filters"))
+        if allows(person.role, "curator"):
+            ahead = self._reservations.next_pictures(
+                self.services, query, after, who=person.name, skip=skip, count=count
+            )
+        else:
+            ahead = actions.next_pictures(self.services, query, after, skip=skip, count=count)
         pictures = [actions.open_picture(self.services, *each) for each in ahead.pictures.items()]
         return answers.ahead_answer(ahead, pictures, asked)
 
@@ -104,11 +112,12 @@ class EditorAnswers:
             return answers.suggest_answer(ask, [], error.sentence)
         return answers.suggest_answer(ask, found)
 
-    def rest(self, ask: Ask, _: Person) -> Answer:
+    def rest(self, ask: Ask, person: Person) -> Answer:
         """Tell what follows an act once the hand rests: the counts, and where else the picture is worked on."""
         from app.curate import actions, panels
         from app.curate.filter_controls import query_at
 
+        self._reservations.renew(person.name)
         links = counts = ""
         try:
             if image := whole_number("picture", ask.get("image")):

@@ -106,17 +106,15 @@ function update() {
   send();
 }
 
-// Both versions of what somebody else was quicker with, until a person chooses.
+// Both versions of what somebody else was quicker with, until a person chooses: one after the other, or all at once.
 function showConflicts(held) {
   const acts = held.map(({ act }) => act).join(" ");
   if (conflicts.dataset.acts === acts) return;
   conflicts.dataset.acts = acts;
-  conflicts.replaceChildren(...held.map(({ act, panel }) => {
-    const each = document.createElement("div");
-    each.dataset.act = act;
-    each.innerHTML = panel;
-    return each;
-  }));
+  conflicts.innerHTML = held[0]?.panel ?? "";
+  const all = conflicts.querySelector(".all-conflicts");
+  if (held.length < 2) all?.remove();
+  else all.querySelector("b").textContent = held.length;
 }
 
 function setText(place, text) {
@@ -320,8 +318,9 @@ panel.addEventListener("click", (event) => {
   if (describe) write("What else is in this box?", "", { do: "describe", image: shownPicture(), region: Number(describe) });
 });
 conflicts.addEventListener("click", (event) => {
-  const choice = event.target.closest("[data-choose]");
-  if (choice) queue.resolve(choice.closest("[data-act]").dataset.act, choice.dataset.choose === "mine"), update();
+  const choice = event.target.closest("[data-choose]"), held = conflicts.dataset.acts.split(" ");
+  for (const each of choice?.closest(".all-conflicts") ? held : held.slice(0, 1)) if (choice) queue.resolve(each, choice.dataset.choose === "mine");
+  update();
 });
 
 document.addEventListener("click", (event) => {

@@ -13,9 +13,9 @@ from app.core.thumbnails import thumbnail_address
 from app.curate.actions import FACTS, GalleryPage, OpenedPicture
 from app.ui.html import empty_state, render
 from app.ui.marks import mark_of
-from app.ui.regions import COMPUTED, versions_table
+from app.ui.regions import versions_table
 from db.models import RegionEdit, RegionRow
-from db.queries.edit_conflicts import EditConflictError
+from db.queries.edit_conflicts import COMPUTED, EditConflictError
 from db.queries.history_queries import Throughput
 from db.queries.region_index_queries import SourceCount
 
@@ -168,4 +168,5 @@ def conflict_panel(conflict: EditConflictError) -> str:
     """Render both versions, for the second of two editors to choose from."""
     by = conflict.by or "Somebody"
     versions = versions_table(conflict.present, conflict.wanted, left=by, right="you")
-    return render("curate/templates/conflict.html", by=by, versions=versions)
+    what = conflict.present.get("text", "")
+    return render("curate/templates/conflict.html", by=by, what=what, versions=versions)

@@ -9,8 +9,7 @@ from typing import Any
 from app.core.thumbnails import thumbnail_address
 from app.ui.html import render_macro
 from db.models import Image
-
-COMPUTED = ("similarity", "disagreement")  # nobody edits them
+from db.queries.edit_conflicts import COMPUTED
 
 
 def boxed_thumbnail(image: Image, home: Path, boxes: Iterable[tuple[Sequence[float], str]]) -> str:

@@ -16,10 +16,10 @@ from sqlmodel import Session, col, select
 
 from db.models import Image, ImportRecord, RegionEdit, RegionRow, ReviewAct, Status
 from db.queries.data_set_queries import lock_image
-from db.queries.edit_conflicts import edit_conflict, is_own_edit
+from db.queries.edit_conflicts import edit_conflict, is_so_already
 from db.queries.edit_records import DECIDED, EditAction, edit_kind, note_edit, reopen_if_empty, update_index, write_edit
 from db.queries.edit_values import ImageChange, RegionChange, image_values, region_values
-from db.queries.history_queries import BOX_SIDES, last_edit, state_of
+from db.queries.history_queries import BOX_SIDES, state_of
 from db.queries.region_queries import lock_region, pick_region
 from db.queries.values import check_line
 from user_errors import UserError
@@ -95,8 +95,8 @@ def edit_region(
 ) -> RegionRow:
     """Change a region and return it, with a new version where anything changed.
 
-    A box that has several descriptions moves for all of them. Asking again for what oneself has just done is no
-    conflict, so that `retrying` may repeat it.
+    A box that has several descriptions moves for all of them. Asking for what is so already is no conflict, so that
+    `retrying` may repeat it and two people may agree.
 
     Args:   expected_version: of the region that the editor saw. from_model: model@revision that proposed the change.
             action: the name of this act in the history; "" for a random one.
@@ -107,7 +107,7 @@ def edit_region(
     row = pick_region(region, region_id=region_id)
     values = region_values(change, row.image_id)
     if row.version != expected_version:
-        if is_own_edit(session, row, expected_version=expected_version, who=who, values=values):
+        if is_so_already(row, values):
             return row
         raise edit_conflict(session, row, expected_version=expected_version, values=values)
     edit = EditAction(who, edit_kind(row, values), from_model=from_model, reason=reason, action=action)
@@ -154,6 +154,7 @@ def delete_region(
     action: str = "",
 ) -> RegionRow:
     """Take a description out of sight, or all of its box; nothing of it is lost. As `edit_region`."""
+    action = action or secrets.token_hex(8)
     row = set_status(
         session,
         region_id=region_id,
@@ -164,8 +165,7 @@ def delete_region(
         action=action,
     )
     if whole_region:
-        last = last_edit(session, row)
-        edit = EditAction(who, "deleted", reason=reason, action=last.action if last else secrets.token_hex(8))
+        edit = EditAction(who, "deleted", reason=reason, action=action)
         for other in lock_region(session, region_id=region_id):
             if other.status != "deleted":
                 write_edit(session, other, edit, values={"status": "deleted"})
@@ -190,7 +190,7 @@ def edit_image(
     image = lock_image(session, image_id=image_id)
     values = image_values(session, image, change)
     if image.version != expected_version:
-        if is_own_edit(session, image, expected_version=expected_version, who=who, values=values):
+        if is_so_already(image, values):
             return image
         raise edit_conflict(session, image, expected_version=expected_version, values=values)
     write_edit(session, image, EditAction(who, "edited", reason=reason, action=action), values=values)

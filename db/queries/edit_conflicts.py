@@ -11,6 +11,8 @@ from db.models import Image, RegionRow
 from db.queries.history_queries import BOX_SIDES, last_edit, state_at, state_of
 from user_errors import UserError
 
+COMPUTED = ("similarity", "disagreement")  # of a region's state: nobody edits them
+
 
 class EditConflictError(UserError):
     """A conflict with somebody who was quicker: nothing is written, and the editor may choose between the versions.
@@ -46,14 +48,10 @@ def state_with(state: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
     return state | changed
 
 
-def is_own_edit(
-    session: Session, row: RegionRow | Image, *, expected_version: int, who: str, values: Mapping[str, Any]
-) -> bool:
-    """Return whether this very edit is written already: its acknowledgement was lost, and it is sent again."""
-    if row.version != expected_version + 1:
-        return False
-    last = last_edit(session, row)
-    return last is not None and last.who == who and state_with(state_of(row), values) == state_of(row)
+def is_so_already(row: RegionRow | Image, values: Mapping[str, Any]) -> bool:
+    """Return whether a row is as an edit would make it: its answer was lost, or somebody else did the same."""
+    edited, present = {name for name in values if name not in COMPUTED}, state_of(row)
+    return state_with(present, {name: values[name] for name in edited}) == present
 
 
 def edit_conflict(

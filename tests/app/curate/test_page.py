@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, FloatRect, Page, Route, expect
 
 from curation.explore.atlas import Atlas, atlas_path, save
 from db.engine import Engine, reading, transaction
-from db.queries.curate_queries import edit_region
+from db.queries.curate_queries import edit_region, set_status
 from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
@@ -136,6 +136,38 @@ def test_of_two_who_change_the_same_the_second_sees_both_versions(page: Page, en
         assert row is not None and row.text == "what I wrote"
         texts = [edit.after["text"] for edit in history_page(session, image_id=row.image_id, region_id=region)]
     assert texts[:2] == ["what I wrote", "what Ada wrote"], "nothing acknowledged is lost"
+
+
+def test_several_conflicts_are_shown_one_after_the_other_and_decided_at_once(page: Page, engine: Engine) -> None:
+    page.locator("#advance input").uncheck()
+    region = open_first(page)
+    with transaction(engine) as session:
+        row = get_region(session, region_id=region)
+        assert row is not None
+        rows = regions_of(session, image_ids=[row.image_id])[row.image_id]
+        regions, first = [one.id for one in rows], rows[0].text
+        for one in rows:
+            set_status(session, region_id=one.id, expected_version=one.version, who="Ada", status="rejected")
+    assert len(regions) > 1
+    held = hold_answers(page)
+    for each in regions:
+        page.locator(f'#editor .text[data-id="{each}"] button.accepted').click()
+    sent(page, held)
+    let_come(page, held)
+    conflict = page.locator("#editor .conflict")
+    expect(conflict).to_contain_text(f"{len(regions)} of your changes wait like this one")
+    expect(conflict).to_have_count(1)
+    expect(conflict).to_contain_text(f"“{first}”")
+    conflict.get_by_role("button", name="keep theirs", exact=True).click()
+    left = len(regions) - 1
+    if left > 1:
+        expect(conflict).to_contain_text(f"{left} of your changes")
+        conflict.get_by_role("button", name="use mine in all").click()
+    else:
+        conflict.get_by_role("button", name="use mine", exact=True).click()
+    expect(conflict).to_have_count(0)
+    saved(page)
+    assert [status(engine, each) for each in regions] == ["rejected", *["accepted"] * left]
 
 
 @pytest.mark.slow

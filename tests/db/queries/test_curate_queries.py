@@ -105,8 +105,15 @@ def test_an_edit_whose_acknowledgement_was_lost_is_done_once(engine: Engine) -> 
     with_region(engine)
     assert edit(engine, text="a blue lid").version == edit(engine, text="a blue lid").version == 2
     assert len(history(engine)) == 1
+
+
+def test_two_who_agree_have_no_conflict_and_the_second_writes_nothing(engine: Engine) -> None:
+    with_region(engine)
+    edit(engine, who="ada", text="a blue lid", similarity=0.5)
+    assert edit(engine, who="bob", text="a blue lid", similarity=0.7).version == 2, "scores are nobody's opinion"
+    assert [entry.who for entry in history(engine)] == ["ada"]
     with pytest.raises(EditConflictError):
-        edit(engine, who="bob", text="a blue lid")
+        edit(engine, who="bob", text="a blue lid", xyxy=ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +219,17 @@ def test_a_whole_region_is_deleted_and_undone_at_once(engine: Engine) -> None:
     assert [state(engine, id_)["status"] for id_ in (1, second.id)] == ["deleted", "deleted"]
     undo(engine)
     assert [state(engine, id_)["status"] for id_ in (1, second.id)] == ["pending", "accepted"]
+
+
+def test_the_rest_of_a_region_that_somebody_else_began_to_delete_is_an_act_of_ones_own(engine: Engine) -> None:
+    with_region(engine)
+    second = draw(engine, box_id=1, text="round")
+    for who, whole_region in (("ada", False), ("bob", True)):
+        with transaction(engine) as session:
+            delete_region(session, region_id=1, expected_version=1, who=who, whole_region=whole_region)
+    with transaction(engine) as session:
+        assert [entry.region_id for entry in undo_last(session, image_id=1, who="ada")] == [1]
+    assert [state(engine, id_)["status"] for id_ in (1, second.id)] == ["pending", "deleted"]
 
 
 def test_a_box_goes_back_and_forth_with_what_was_said_of_it_since(engine: Engine) -> None:
