@@ -309,7 +309,9 @@ panel.addEventListener("click", (event) => {
   const button = event.target.closest("button"), row = event.target.closest(".text"), id = Number(row?.dataset.id);
   if (row && !button) return choose(id);
   if (!button) return;
-  const { verdict, review, delete: deleted, describe } = button.dataset;
+  const { verdict, review, delete: deleted, describe, press } = button.dataset;
+  if (press === "next") queue.next(), update();
+  else if (press) act(() => ACTS[press](event));
   const pressed = button.getAttribute("aria-pressed") === "true";
   if (verdict === "accepted" && !pressed) noteBox(id);
   if (verdict) act(() => queue.judge(pressed ? "pending" : verdict, { region: id, follow: follow() }));

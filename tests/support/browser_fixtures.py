@@ -69,11 +69,17 @@ def address(home: Path) -> Iterator[str]:
 
 @contextmanager
 def opened(
-    visitor: BrowserContext, url: str, seen: str, *, height: int = 1300, patience: float = PATIENCE_MS
+    visitor: BrowserContext,
+    url: str,
+    seen: str,
+    *,
+    width: int = 1400,
+    height: int = 1300,
+    patience: float = PATIENCE_MS,
 ) -> Iterator[Page]:
     """A page, once something of it is to be seen (a selector); afterwards no script of it has failed."""
     page, errors = visitor.new_page(), []
-    page.set_viewport_size({"width": 1400, "height": height})
+    page.set_viewport_size({"width": width, "height": height})
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
     expect(page.locator(seen).first).to_be_visible(timeout=patience)

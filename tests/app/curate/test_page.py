@@ -376,6 +376,26 @@ def test_back_closes_the_editor_and_forward_opens_it_again(page: Page, address: 
     expect(page.locator("#regions .tile").first).to_be_visible()
 
 
+def test_a_thumb_reaches_the_verdicts_of_what_is_on_the_picture(
+    address: str, visitor: BrowserContext, engine: Engine
+) -> None:
+    with opened(visitor, f"{address}curate", "#regions .tile", width=400, height=800) as phone:
+        phone.locator("#regions .tile").first.click()
+        bar = phone.locator("#editor .by-thumb")
+        expect(bar).to_be_in_viewport(ratio=1)
+        expect(phone.locator("#editor .frame img")).to_be_in_viewport()
+        region = chosen(phone)
+        bar.get_by_role("button", name="reject").click()
+        until(lambda: status(engine, region) == "rejected", "the verdict to be saved")
+        bar.get_by_role("button", name="undo").click()
+        saved(phone)
+        until(lambda: status(engine, region) != "rejected", "the undo to be saved")
+        bar.get_by_role("button", name="next").click()
+        expect(bar).to_be_in_viewport(ratio=1)
+    with opened(visitor, f"{address}curate?region={region}", "#editor .text.chosen") as desk:
+        expect(desk.locator("#editor .by-thumb")).to_be_hidden()
+
+
 def test_counts_and_address_follow_once_the_hand_rests(page: Page) -> None:
     page.get_by_role("button", name="Counts and decisions by person").click()
     meter = page.locator("#counts .meter").filter(has_text="accepted").locator(".number")
