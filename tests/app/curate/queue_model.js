@@ -42,8 +42,9 @@ class QueueServer {
     const answer = (more) => ({ asked: ask.act, pictures: [this.picture(ask.image)], wrote: [], ...more });
     if (this.done.has(ask.act)) return answer(this.done.get(ask.act));
     const picture = this.pictures.get(ask.image), target = ask.id ? this.row(ask.image, ask.id) : picture;
-    if (ask.version !== undefined && target.version !== ask.version) return answer({ conflict: { version: target.version, panel: "" } });
     const changes = { verdict: { status: ask.status }, text: { text: ask.text }, delete: { status: "deleted" }, review: { review: ask.review }, box: { xyxy: ask.box }, caption: { caption: ask.text } };
+    const soAlready = Object.entries(changes[ask.do] ?? { made: true }).every(([name, value]) => target[name] === value); // two who agree
+    if (ask.version !== undefined && target.version !== ask.version && !soAlready) return answer({ conflict: { version: target.version, panel: "" } });
     let found = {};
     if (ask.do === "undo") {
       const last = this.history.find((each) => each.act === ask.undoes && !each.undone);
