@@ -320,8 +320,10 @@ panel.addEventListener("click", (event) => {
   if (describe) write("What else is in this box?", "", { do: "describe", image: shownPicture(), region: Number(describe) });
 });
 conflicts.addEventListener("click", (event) => {
-  const choice = event.target.closest("[data-choose]"), held = conflicts.dataset.acts.split(" ");
-  for (const each of choice?.closest(".all-conflicts") ? held : held.slice(0, 1)) if (choice) queue.resolve(each, choice.dataset.choose === "mine");
+  const choice = event.target.closest("[data-choose]");
+  if (!choice) return;
+  const held = conflicts.dataset.acts.split(" ");
+  for (const each of choice.closest(".all-conflicts") ? held : held.slice(0, 1)) queue.resolve(each, choice.dataset.choose === "mine");
   update();
 });
 

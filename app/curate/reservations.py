@@ -46,7 +46,7 @@ class Reservations:
                 return replace(next_pictures(services, query, "", skip=skip, count=count), end=True)
             if self.hold(ahead.pictures, who=who):
                 break
-        return ahead
+        return replace(ahead, end=ahead.end and not others)
 
     def hold(self, pictures: Collection[int], *, who: str) -> bool:
         """Keep for a person what nobody else has. Returns whether that is all of it."""

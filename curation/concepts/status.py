@@ -203,7 +203,8 @@ class ConceptSetStatus:
         if self.undecided:
             return Step("leaks", False, f"{len(self.undecided):,} suspects wait for a decision: keep or drop.")
         if lost := len(self.unmarked):
-            return Step("leaks", False, f"{lost:,} dropped pictures lost their mark: drop or keep them again.")
+            what = "1 dropped picture lost its mark" if lost == 1 else f"{lost:,} dropped pictures lost their marks"
+            return Step("leaks", False, f"{what}: drop or keep again.")
         compared = sum(check.compared for check in against)
         return Step("leaks", True, f"Compared with {compared:,} training pictures; every suspect is decided.")
 

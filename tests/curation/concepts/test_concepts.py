@@ -177,7 +177,7 @@ def test_a_dropped_leak_whose_reason_went_on_another_page_is_no_picture_of_the_s
     with pytest.raises(UserError, match="left out as a leak: keep it first"):
         settle_class(engine, image.id, NAMES[0], expected_version=image.version + 1, who="cy", reason=BOTH_SEEN)
     assert image.id not in {one.id for one in status_of(engine, "fair").kept}
-    assert said(engine)["leaks"] == "1 dropped pictures lost their mark: drop or keep them again."
+    assert said(engine)["leaks"] == "1 dropped picture lost its mark: drop or keep again."
     decide_leak(engine, leak.id, "drop", expected="drop", who="ana")
     assert "leaks" in done(engine)
 
