@@ -272,21 +272,21 @@ def regions_on_photographs() -> Finding:
 
 
 def ablations_on_photographs() -> Finding:
-    """What each of GRAIN's losses is worth on nouns that training never said, one seed, intervals over nouns.
+    """Compare GRAIN without each of its losses on nouns that training never said, one seed, intervals over nouns.
 
     Raises: ValueError: a training has not finished.
     """
     scores = all_scores()
     _require(scores, [(arm, SEED) for arm in ABLATIONS])
-    mine = {arm: scores[arm, SEED] for arm in ABLATIONS}
-    full, others = mine["grain"], {arm: one for arm, one in mine.items() if arm != "grain"}
+    trained = {arm: scores[arm, SEED] for arm in ABLATIONS}
+    full, others = trained["grain"], {arm: one for arm, one in trained.items() if arm != "grain"}
     table = [
         {
             "losses": ABLATIONS[arm],
             **_novel_numbers(one),
             **{f"{way} %": percent(hits) for way, hits in one.recall.items() if way.endswith("R@1")},
         }
-        for arm, one in mine.items()
+        for arm, one in trained.items()
     ]
     leads = [
         {

@@ -50,8 +50,8 @@ def state_with(state: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
 
 def is_so_already(row: RegionRow | Image, values: Mapping[str, Any]) -> bool:
     """Return whether a row is as an edit would make it: its answer was lost, or somebody else did the same."""
-    edited, present = {name for name in values if name not in COMPUTED}, state_of(row)
-    return state_with(present, {name: values[name] for name in edited}) == present
+    present = state_of(row)
+    return state_with(present, {name: value for name, value in values.items() if name not in COMPUTED}) == present
 
 
 def edit_conflict(
