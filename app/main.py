@@ -224,8 +224,7 @@ def serve(app: gr.Blocks, services: Services) -> None:
     Raises: UserError: the address cannot be listened on.
     """
     try:
-        # _frontend: without it Gradio does not give up where the first page takes three seconds, on a busy machine
-        _, address, _ = app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True, _frontend=False)
+        _, address, _ = app.launch(**launch_options(services))
     except OSError as error:
         raise port_is_taken(services.settings) from error
     print(f"GRAIN is at {address}", flush=True)
@@ -241,6 +240,9 @@ def launch_options(services: Services) -> dict[str, Any]:
         "server_name": settings.host,
         "server_port": settings.port,
         "share": False,
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "_frontend": False,  # Gradio would give up where the first page takes three seconds, on a busy machine
         "state_session_capacity": MOST_SESSIONS,
         "ssr_mode": False,
         "strict_cors": True,

@@ -154,7 +154,7 @@ def test_the_health_route_needs_no_login_and_says_whether_the_database_answers(h
     services = fake_services(tmp_path)
     services._connect = gone  # type: ignore[assignment]
     app = build_app(services)
-    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    app.launch(**launch_options(services))
     try:
         answer = httpx.get(f"{app.local_url}health", timeout=PATIENCE_S)
         assert (answer.status_code, answer.json()) == (503, {"database": False})

@@ -161,7 +161,6 @@ def check_size(size: int, limits: Limits) -> None:
 
 
 def _open(content: bytes) -> Image.Image:
-    Image.MAX_IMAGE_PIXELS = None  # _check_header says it in better words, and earlier
     try:
         if is_container(content):
             register_heif()
@@ -230,6 +229,7 @@ def _orientation(image: Image.Image) -> int:
 
 def bound_this_process(limits: Limits) -> None:
     """Let the system end this process when it takes too much. macOS does not bound memory."""
+    Image.MAX_IMAGE_PIXELS = None  # of this process alone: _check_header says it in better words, and earlier
     try:
         import resource
     except ImportError:  # Windows

@@ -50,7 +50,7 @@ def environment_in(folder: Path) -> Iterator[None]:
 def running(services: Services) -> Iterator[str]:
     """The address of a server that runs inside."""
     app = build_app(services)
-    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    app.launch(**launch_options(services))
     try:
         yield str(app.local_url)
     finally:

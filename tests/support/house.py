@@ -82,7 +82,7 @@ def open_house(folder: Path, **settings: Any) -> Iterator[House]:
         for name, role in NAMES.items():
             services.people.add(name, password(name), role)  # type: ignore[arg-type]
         app = build_app(services)
-        app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+        app.launch(**launch_options(services))
         yield House(str(app.local_url), app, services, clock)
         app.close()
 

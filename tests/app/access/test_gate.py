@@ -292,7 +292,7 @@ def test_on_loopback_there_is_one_person_and_other_names_of_this_machine_are_ref
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     services = fake_services(tmp_path)
     app = build_app(services)
-    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    app.launch(**launch_options(services))
     try:
         visitor = httpx.Client(base_url=str(app.local_url), timeout=PATIENCE_S)
         assert visitor.get("").status_code == 200 and "Sign out" not in visitor.get("").text

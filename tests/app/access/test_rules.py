@@ -56,7 +56,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
         services = fake_services(folder)
         app = build_app(services)
-        app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+        app.launch(**launch_options(services))
         yield app
         app.close()
 
@@ -87,7 +87,7 @@ def test_what_is_new_and_has_no_rule_is_noticed_and_refused(tmp_path: Path, monk
         text = gr.Textbox()
         gr.Button().click(new_handler, text, text, api_name="new")
         gr.Button().click(lambda text: text, text, text, api_name="queueless", queue=False)
-    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    app.launch(**launch_options(services))
     try:
         app.app.add_api_route("/new", lambda: done.append("route"))
         assert set(paths(app.app.routes)) - ROUTES.keys() == {"/new"}

@@ -233,6 +233,7 @@ def test_400_million_pixels_and_5000_frames_are_refused_from_the_header_under_50
     path.write_bytes(content)
     code = (
         "import resource, sys\nfrom curation.files.decode import *\n"
+        "bound_this_process(Limits())\n"
         f"try: decode(open({str(path)!r}, 'rb').read(), Limits())\nexcept RefusedError as error: print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

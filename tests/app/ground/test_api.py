@@ -221,7 +221,7 @@ def test_the_page_is_up_without_torch_and_without_opening_a_database(tmp_path: P
         "settings = load_settings(); prepare_gradio(settings)\n"
         "from app.main import build_app, launch_options\nfrom app.services import Services\n"
         "services = Services(settings); app = build_app(services)\n"
-        "app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)\n"
+        "app.launch(**launch_options(services))\n"
         "print(httpx.get(app.local_url, timeout=240).status_code, sorted(HEAVY & set(sys.modules)))"
     ).replace("HEAVY", "{'torch', 'open_clip', 'transformers', 'cv2', 'supervision', 'scipy'}")
     environment = {**os.environ, "GRAIN_HOME": str(tmp_path), "GRAIN_PORT": str(free_port())}

@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE_S
 def test_a_call_leaves_no_session_and_a_named_session_is_kept_small(tmp_path: Path) -> None:
     services = fake_services(tmp_path)
     app = build_app(services)
-    app.launch(**launch_options(services), prevent_thread_lock=True, quiet=True)
+    app.launch(**launch_options(services))
     try:
         with httpx.Client(base_url=str(app.local_url), timeout=PATIENCE_S) as program:
             bodies: list[dict[str, Any]] = [{"data": []}, {"data": [], "session_hash": "of-a-browser"}]

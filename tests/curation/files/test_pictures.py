@@ -176,6 +176,11 @@ def test_every_kind_of_pixels_can_be_reduced(mode: str) -> None:
     assert np.abs(np.asarray(reduced.image, int) - np.asarray(expected, int)).mean() < (40 if mode == "1" else 3)
 
 
+def test_decoding_in_this_process_leaves_pillows_limit_to_others() -> None:
+    decode(plain(), Limits())
+    assert Image.MAX_IMAGE_PIXELS
+
+
 def test_a_small_picture_keeps_its_pixels() -> None:
     with PictureDecoder() as decoder:
         assert decoder.read(plain(), 320).image.size == (8, 6)
