@@ -99,12 +99,12 @@ def difference_panel(found: VersionDifference, home: Path) -> str:
 
 def _unequal_verdicts(found: VersionDifference) -> str:
     """Say which verdicts each version holds, "" where they are the same: what one leaves out was not removed."""
-    before, after = (", ".join(sorted(each)) for each in found.holds)
+    before, after = (" and ".join(sorted(each)) or "no" for each in found.holds)
     if before == after:
         return ""
     return (
-        f"{found.before} holds descriptions that were {before} then, {found.after} those that were {after}: one that "
-        "only one of them holds counts as added or removed."
+        f"{found.before} holds {before} descriptions, {found.after} {after} ones: one that only one of them holds "
+        "counts as added or removed."
     )
 
 

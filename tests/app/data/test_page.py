@@ -116,7 +116,7 @@ def test_a_difference_says_how_many_what_and_by_whom(services: Services) -> None
     assert "counts as added or removed" not in said
     fewer = replace(found, holds=(("pending", "accepted"), ("accepted",)))
     told = data_panels.difference_panel(fewer, services.settings.home)
-    assert "first holds descriptions that were accepted, pending then, second those that were accepted:" in told
+    assert "first holds accepted and pending descriptions, second accepted ones:" in told
     last = data_panels.difference_panel(replace(found, start=24, pictures=25), services.settings.home)
     assert "25 to 25 of 25 pictures" in last
     assert re.findall(r"start&#34;: (\d+)", last) == ["12"], "back by a whole page"
