@@ -294,6 +294,7 @@ def test_dry_steps_of_the_same_settings_answer_for_memory_and_time(services: Ser
     wanted = asked(where="ray", processes=1)
     job = enqueued(services, train_actions.measure(services, ADA, wanted))
     assert job.argv[job.argv.index("-m", 3) + 1] == "grain.train.preflight" and job.priority == SOONER
+    assert train_actions.measure(services, ADA, wanted) == job.id, "a button that is pressed twice"
     assert "dry steps are queued" in checks_of(services, wanted)["memory"].found
     said = {"device": "H100", "memory_bytes": 75 * 2**30, "memory_total_bytes": 80 * 2**30, "seconds_per_step": 2.0}
     said |= {"evaluation_seconds": 30.0}
@@ -402,6 +403,7 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     (run / "best" / "metrics.json").write_text("{}")
     quiet = enqueued(services, train_runs.keep(services, ADA, job.id, which="best"))
     assert not [word for word in quiet.argv if "push" in word]
+    assert train_runs.keep(services, ADA, job.id, which="best") == quiet.id, "a button that is pressed twice"
     with pytest.raises(UserError, match="Only an admin pushes to the hub"):
         train_runs.keep(services, ADA, job.id, which="best", push_to="ada/model")
     admin = replace(ADA, role="admin")
@@ -410,6 +412,7 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     with pytest.raises(UserError, match="OWNER/NAME"):
         train_runs.keep(services, admin, job.id, which="best", push_to="../x; rm")
     graphs = enqueued(services, train_runs.keep_onnx(services, ADA, job.id, which="best"))
+    assert train_runs.keep_onnx(services, ADA, job.id, which="best") == graphs.id != quiet.id != pushed.id
     words = graphs.argv[graphs.argv.index("grain.model.onnx_export") + 1 :]
     out = services.settings.home / "exports" / f"{run.name}-best-onnx"
     assert tyro.cli(OnnxExportConfig, args=words) == OnnxExportConfig(run / "best", out)
