@@ -118,6 +118,7 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
         ("images", "1e999", "images: expected a whole number"),
         ("learning_rate", "100", "learning rate: expected at most 1, got '100': take less"),
         ("learning_rate", "1,5", "learning rate: expected a number, 0 or more, got '1,5': write 1.5 with a point"),
+        ("learning_rate", "0,001", "learning rate: expected a number, 0 or more, got '0,001': write 1.5 with a point"),
         ("images", "1,00", "images: expected a whole number, 1 or more, got '1,00': write 1.5 with a point"),
         ("workers", "1000", "workers: expected at most 256, got '1000': take less"),
         ("batch_size", "-4", "batch size: expected a whole number"),
@@ -140,6 +141,13 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
 def test_a_field_that_cannot_be_used_is_named_in_one_sentence(field: str, value: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         config_from({field: value}, data=Path("d"), out=Path("o"), init=None, name="n")
+
+
+@pytest.mark.parametrize(("name", "label"), [("priority", "Priority"), ("processes", "GPUs")])
+@pytest.mark.parametrize("value", ["1.5", "many", [1], float("inf")])
+def test_a_whole_number_beside_the_fields_is_named_too(name: str, label: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"{label}: expected a whole number, got .*: correct it"):
+        asked(**{name: value})
 
 
 def test_what_is_queued_is_what_is_shown(services: Services) -> None:
