@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -366,6 +367,18 @@ def test_a_duplicate_has_the_settings_and_another_name(services: Services) -> No
     assert name_of(jobs[1]) == "first-2" and train_runs.settings_difference(jobs) == {}
     changed = train_actions.queue(services, BOB, replace(other, name="x", fields={**other.fields, "seed": 7}))
     assert train_runs.settings_difference([jobs[0], enqueued(services, changed)]) == {"seed": [0, 7]}
+
+
+def test_a_duplicate_of_a_run_whose_data_are_gone_chooses_no_others(services: Services) -> None:
+    job = train_actions.queue(services, ADA, asked())
+    event: Any = SimpleNamespace(ask="duplicate", job=job)
+    visit = gr.Request(Request({"type": "http", PERSON_KEY: ADA}))
+    gone = '<option value="world:12" selected>is gone: choose another</option>'
+    assert gone not in TrainPage(services).ask(visit, event)
+    (services.settings.home / "worlds" / "12").unlink()
+    assert gone in TrainPage(services).ask(visit, event)
+    with pytest.raises(UserError):
+        plan_run(services, asked(data=f"version:{'0' * 64}"), "curator")
 
 
 def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Services) -> None:
