@@ -24,15 +24,16 @@ MOST_CLASSES = 12  # on Ground, beside the true class and those of the models
 
 
 def start(services: Services, request: EvaluateRequest, person: Person) -> int:
-    """Queue an evaluation; return the id of its job.
+    """Queue an evaluation; return the id of its job, or of one that asks the same and is under way.
 
     Raises: UserError: it could not begin.
     """
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     words = command_line(services, request, out=name, role=person.role)
     compared = [f"experiment {request.experiment}"] if request.experiment else list(request.models)
-    config = {"dataset": ", ".join(compared), "run": name, "models": compared}
-    return services.jobs.submit(NewJob(kind=KIND, owner=person.name, config=config, argv=words))
+    asked = [word for word in words if not word.startswith("--out=")]
+    config = {"model": ", ".join(compared), "asked": asked}  # no data set: one of a model's name would be renamed in it
+    return services.jobs.submit(NewJob(kind=KIND, owner=person.name, config=config, argv=words, once=True))
 
 
 def link_to_ground(services: Services, result: EvaluationResult, *, data_set: int, picture: int, model: str) -> str:

@@ -18,14 +18,15 @@ from user_errors import UserError, sentence
 
 
 def measure(services: Services, person: Person, request: TrainRequest) -> int:
-    """Queue dry steps, ahead of other work; return the id of the job.
+    """Queue dry steps, ahead of other work; return the id of the job, or of one that measures the same already.
 
     Raises: UserError: one of the fields cannot be used.
     """
     plan = plan_run(services, request, person.role)
     argv = launch_words(request, replace(plan.config, name=""), "grain.train.preflight")
     after = _prepare(services, person, plan)
-    return services.jobs.submit(_new_job(DRY, person, plan, argv=argv, priority=SOONER, after=after))
+    new = _new_job(DRY, person, plan, argv=argv, priority=SOONER, after=after)
+    return services.jobs.submit(replace(new, once=True))
 
 
 def queue(services: Services, person: Person, request: TrainRequest) -> int:

@@ -18,6 +18,7 @@ from app.ui.plots import TRANSPARENT, hover_text, plot_text
 HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
 GIGABYTE = 2**30
 DASHES = ("solid", "dot")
+LOSSES = ("image_caption", "box", "region_description", "presence")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,10 @@ def _rows(panel: CurvePanel, log: RunLog) -> Rows:
 
 
 def _column(rows: Rows, name: str) -> Values:
-    """Return a held-out number under its own name, or as the log calls it."""
-    return rows.get(HELD_OUT + name) if HELD_OUT + name in rows.columns else rows.get(name)
+    """Return a held-out number under its own name, or as the log calls it; nan for a loss that a run does not have."""
+    values = rows.get(HELD_OUT + name) if HELD_OUT + name in rows.columns else rows.get(name)
+    absent = name in LOSSES and not values.any()  # a CLIP baseline logs 0 for what trains a decoder
+    return np.full(len(values), math.nan) if absent else values
 
 
 def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:

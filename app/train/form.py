@@ -41,7 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Fields of "advanced", by the title that they stand under."""
 CHOICES = {"preset": tuple(PRESETS)}  # a str to the command line, so that its error can list them
 MOST_CHARACTERS = 200
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 MOST = {"learning_rate": 1.0, "final_learning_rate": 1.0, "workers": 256.0, "weight_decay": 10.0, "max_regions": 1000.0}
 MOST |= {"adapter_rank": 1024.0, "towers_rate": 100.0, "decoder_rate": 100.0, "heads_rate": 100.0}
 """What a person may write on the page: beyond it a number is a slip. The command line takes any."""
@@ -165,7 +165,7 @@ def _value(each: FormField, value: object) -> Any:
 def _plain(text: str) -> str:
     """Return a number without the commas between its thousands.
 
-    Raises: ValueError: a comma stands elsewhere, as in 1,5: whether it is 1.5 or 15 nobody knows.
+    Raises: ValueError: a comma stands elsewhere, as in 1,5 (whether it is 1.5 or 15 nobody knows) and in 0,001.
     """
     if "," in text and not THOUSANDS.fullmatch(text):
         raise ValueError

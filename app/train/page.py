@@ -232,14 +232,22 @@ class TrainPage:
         data = plan.data_choices(self.services)
         if dataset and not values.get("data"):  # nothing else is trained on unasked
             data = [(f"{dataset}: no version yet, freeze one on Data", ""), *data]
+        data = _with_lost(data, values.get("data"))
+        starts = _with_lost(plan.start_choices(self.services), values.get("start"))
         return panels.form_panel(
             values,
             data=data,
-            starts=plan.start_choices(self.services),
+            starts=starts,
             region_starts=plan.region_starts(self.services),
             places=plan.where_choices(self.services),
             zero_shot=plan.zero_shot_choices(self.services),
         )
+
+
+def _with_lost(choices: list[tuple[str, str]], chosen: Any) -> list[tuple[str, str]]:
+    """Return choices with what was chosen for an earlier run and is gone: a browser would take the first instead."""
+    lost = chosen and chosen not in [key for _, key in choices]
+    return [("is gone: choose another", chosen), *choices] if lost else choices
 
 
 def _plot(figure: Any | None) -> Any:

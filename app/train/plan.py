@@ -75,7 +75,7 @@ class TrainRequest:
     def read(cls, values: Mapping[str, Any]) -> TrainRequest:
         """Read what the browser's form holds.
 
-        Raises: UserError: it is no form.
+        Raises: UserError: it is no form, or a whole number in it is none.
         """
         try:
             names = ("name", "data", "start", "open_clip", "mix", "mix_weight", "zero_shot", "zero_shot_folder")
@@ -84,14 +84,16 @@ class TrainRequest:
             return cls(
                 **own,
                 where=str(values.get("where") or CPU),
-                processes=int(1 if values.get("processes") in (None, "") else values["processes"]),
-                priority=int(values.get("priority") or 0),
+                processes=_integer(values.get("processes"), "GPUs", empty=1),
+                priority=_integer(values.get("priority"), "Priority", empty=0),
                 caption=str(values.get("caption") or "picture"),
                 unreviewed=values.get("unreviewed") is True,
                 held_out=str(HELD_OUT if held_out in (None, "") else held_out).strip(),
                 cluster={name: str(values.get(name) or "") for name in FIELDS},
                 fields=dict(values.get("fields") or {}),
             )
+        except UserError:
+            raise
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError("The form came damaged: reload the page.") from error
 
@@ -322,6 +324,13 @@ def _mixed_in(services: Services, request: TrainRequest) -> list[PlannedData]:
     if request.mix == request.data:
         raise UserError("The data and what is mixed in are the same: choose others, or nothing.")
     return [data_of(services, replace(request, data=request.mix))]
+
+
+def _integer(value: Any, label: str, *, empty: int) -> int:
+    try:
+        return int(empty if value in (None, "") else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{label}: expected a whole number, got {str(value)[:20]!r}: correct it.") from error
 
 
 def _mix_weight(text: str) -> float:

@@ -268,7 +268,7 @@ def keep(services: Services, person: Person, job_id: int, *, which: str, push_to
     argv = ["-m", "grain.model.publish", f"--run={kept.folder.parent}", f"--which={which}", f"--out={out}"]
     argv += [f"--push-to={push_to}"] if push_to else []
     config = {"out": str(out), "push_to": push_to, "run": job_id}
-    return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
+    return _queue_export(services, person, config=config, argv=argv)
 
 
 def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) -> int:
@@ -279,8 +279,12 @@ def keep_onnx(services: Services, person: Person, job_id: int, *, which: str) ->
     kept = _exportable(services, job_id, which)
     out = services.settings.home / "exports" / f"{kept.folder.parent.name}-{which}-onnx"
     argv = ["-m", "grain.model.onnx_export", f"--checkpoint={kept.folder}", f"--out={out}"]
-    config = {"out": str(out), "run": job_id}
-    return services.jobs.submit(NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER))
+    return _queue_export(services, person, config={"out": str(out), "run": job_id}, argv=argv)
+
+
+def _queue_export(services: Services, person: Person, *, config: Mapping[str, Any], argv: Sequence[str]) -> int:
+    new = NewJob(kind=KEEP, owner=person.name, config=config, argv=argv, priority=SOONER, once=True)
+    return services.jobs.submit(new)
 
 
 def _kept_checkpoint(services: Services, job_id: int, which: str) -> KeptCheckpoint:

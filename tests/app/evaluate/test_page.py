@@ -7,12 +7,14 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlmodel import select
 
 from app.access.accounts import LOCAL_PERSON, PERSON_KEY, Person
 from app.access.rules import Role
@@ -38,8 +40,12 @@ from app.evaluate.request import (
 )
 from app.evaluate.results import EvaluationResult, find_pair, read_file, read_result, result_names
 from app.services import Services
+from app.ui.jobs_list import JobView, jobs_panel
 from curation.annotate.describe_classes import DraftDescription, accepted_path, save
 from curation.sample.world import WorldConfig, write_world
+from db.engine import transaction
+from db.models import Job
+from db.queries.job_queries import rename_in_jobs, request_cancel
 from grain.class_texts import match_descriptions
 from grain.data.layouts import open_path
 from grain.data.published import PUBLISHED
@@ -47,6 +53,7 @@ from grain.evaluate.evaluate import EvaluateConfig, evaluate
 from grain.evaluate.experiments import EXPERIMENTS, MAX_ARMS
 from grain.model.pretrained import ModelCard, save_pretrained
 from tests.support.browser_fixtures import fits, opened
+from tests.support.still_services import StillServices
 from tests.support.tiny import tiny_config, tiny_model
 from tests.support.waiting import JOB_MS
 from user_errors import UserError
@@ -276,6 +283,23 @@ def test_only_finished_evaluations_of_ours_are_listed_and_read(services: Service
             read_result(services, name)
     with pytest.raises(UserError, match="no file"):
         read_file(read_result(services, RUN), "../../grain.sqlite")
+
+
+def test_an_evaluation_that_is_asked_for_twice_is_one_job_and_no_data_sets(checkpoints: Path) -> None:
+    still = StillServices(Settings(home=checkpoints.parent))
+    job, again = (start(still, wanted(), LOCAL_PERSON) for _ in range(2))
+    assert again == job, "a button that is pressed twice"
+    assert start(still, wanted(data_sets=("sample-sketch",)), LOCAL_PERSON) != job
+    with transaction(still.engine) as session:
+        rename_in_jobs(session, before="tiny", made=datetime.now(UTC), name="another")  # a data set of a model's name
+    queued = still.jobs.get(job)
+    assert queued is not None
+    assert "tiny" in jobs_panel([JobView(queued, (), ())]) and "another" not in jobs_panel([JobView(queued, (), ())])
+    with transaction(still.engine) as session:
+        for each in session.exec(select(Job)):
+            request_cancel(session, job_id=each.id)
+    assert start(still, wanted(), LOCAL_PERSON) != job, "what is over may be evaluated again"
+    still.engine.dispose()
 
 
 def test_a_pair_reads_the_same_from_either_side(services: Services) -> None:

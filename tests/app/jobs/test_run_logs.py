@@ -196,3 +196,8 @@ def test_curves_state_what_they_find_and_lie_over_each_other() -> None:
     title = guessed.layout.title.text
     assert title == "L_ic 2.08 is no better than guessing<br>(ln batch 2.08)"
     assert curves(box, []) is None, "no plot without a number"
+    clip = healthy(box=lambda t: 0 * t)
+    assert curves(box, [("clip", clip)]) is None, "it has no decoder"
+    beside = curves(box, [("clip", clip), ("a", healthy())])
+    assert beside is not None and beside.layout.title.text == "L_box fell from 1.95 to 1.05 (a)"
+    assert [trace.name for trace in beside.data] == ["a"]

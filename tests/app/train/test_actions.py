@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -118,6 +119,7 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
         ("images", "1e999", "images: expected a whole number"),
         ("learning_rate", "100", "learning rate: expected at most 1, got '100': take less"),
         ("learning_rate", "1,5", "learning rate: expected a number, 0 or more, got '1,5': write 1.5 with a point"),
+        ("learning_rate", "0,001", "learning rate: expected a number, 0 or more, got '0,001': write 1.5 with a point"),
         ("images", "1,00", "images: expected a whole number, 1 or more, got '1,00': write 1.5 with a point"),
         ("workers", "1000", "workers: expected at most 256, got '1000': take less"),
         ("batch_size", "-4", "batch size: expected a whole number"),
@@ -140,6 +142,13 @@ def test_a_form_comes_back_as_it_was_and_is_what_the_command_line_reads() -> Non
 def test_a_field_that_cannot_be_used_is_named_in_one_sentence(field: str, value: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         config_from({field: value}, data=Path("d"), out=Path("o"), init=None, name="n")
+
+
+@pytest.mark.parametrize(("name", "label"), [("priority", "Priority"), ("processes", "GPUs")])
+@pytest.mark.parametrize("value", ["1.5", "many", [1], float("inf")])
+def test_a_whole_number_beside_the_fields_is_named_too(name: str, label: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"{label}: expected a whole number, got .*: correct it"):
+        asked(**{name: value})
 
 
 def test_what_is_queued_is_what_is_shown(services: Services) -> None:
@@ -294,6 +303,7 @@ def test_dry_steps_of_the_same_settings_answer_for_memory_and_time(services: Ser
     wanted = asked(where="ray", processes=1)
     job = enqueued(services, train_actions.measure(services, ADA, wanted))
     assert job.argv[job.argv.index("-m", 3) + 1] == "grain.train.preflight" and job.priority == SOONER
+    assert train_actions.measure(services, ADA, wanted) == job.id, "a button that is pressed twice"
     assert "dry steps are queued" in checks_of(services, wanted)["memory"].found
     said = {"device": "H100", "memory_bytes": 75 * 2**30, "memory_total_bytes": 80 * 2**30, "seconds_per_step": 2.0}
     said |= {"evaluation_seconds": 30.0}
@@ -359,6 +369,18 @@ def test_a_duplicate_has_the_settings_and_another_name(services: Services) -> No
     assert train_runs.settings_difference([jobs[0], enqueued(services, changed)]) == {"seed": [0, 7]}
 
 
+def test_a_duplicate_of_a_run_whose_data_are_gone_chooses_no_others(services: Services) -> None:
+    job = train_actions.queue(services, ADA, asked())
+    event: Any = SimpleNamespace(ask="duplicate", job=job)
+    visit = gr.Request(Request({"type": "http", PERSON_KEY: ADA}))
+    gone = '<option value="world:12" selected>is gone: choose another</option>'
+    assert gone not in TrainPage(services).ask(visit, event)
+    (services.settings.home / "worlds" / "12").unlink()
+    assert gone in TrainPage(services).ask(visit, event)
+    with pytest.raises(UserError):
+        plan_run(services, asked(data=f"version:{'0' * 64}"), "curator")
+
+
 def test_a_run_is_seen_whole_and_its_checkpoint_promoted_at_once(services: Services) -> None:
     job = enqueued(services, train_actions.queue(services, ADA, asked()))
     run = Path(job.config["train"]["out"])
@@ -402,6 +424,7 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     (run / "best" / "metrics.json").write_text("{}")
     quiet = enqueued(services, train_runs.keep(services, ADA, job.id, which="best"))
     assert not [word for word in quiet.argv if "push" in word]
+    assert train_runs.keep(services, ADA, job.id, which="best") == quiet.id, "a button that is pressed twice"
     with pytest.raises(UserError, match="Only an admin pushes to the hub"):
         train_runs.keep(services, ADA, job.id, which="best", push_to="ada/model")
     admin = replace(ADA, role="admin")
@@ -410,6 +433,7 @@ def test_an_export_leaves_this_machine_only_when_asked(services: Services) -> No
     with pytest.raises(UserError, match="OWNER/NAME"):
         train_runs.keep(services, admin, job.id, which="best", push_to="../x; rm")
     graphs = enqueued(services, train_runs.keep_onnx(services, ADA, job.id, which="best"))
+    assert train_runs.keep_onnx(services, ADA, job.id, which="best") == graphs.id != quiet.id != pushed.id
     words = graphs.argv[graphs.argv.index("grain.model.onnx_export") + 1 :]
     out = services.settings.home / "exports" / f"{run.name}-best-onnx"
     assert tyro.cli(OnnxExportConfig, args=words) == OnnxExportConfig(run / "best", out)

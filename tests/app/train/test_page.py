@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
@@ -185,6 +186,11 @@ def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, v
         page.on("dialog", lambda dialog: dialog.accept(answers[dialog.message]))
         watched, found = page.locator("#watched"), page.locator("#runs .run")
         expect(watched.locator(".differences")).to_contain_text("learning_rate", timeout=JOB_MS)
+        lefts = (
+            "table => [...table.querySelectorAll('th[scope=col], td + td')].map(e => e.getBoundingClientRect().left)"
+        )
+        head, below = np.split(np.array(watched.locator(".differences").evaluate(lefts)), [2])
+        assert below.size and (below == head[1]).all(), "a run's values stand below its name"
         expect(page.locator(".curve:visible", has_text="L_box fell from 1 to 0.333")).to_have_count(1, timeout=JOB_MS)
         expect(page.locator(".curve:visible", has_text="Zero-shot 0.5 (bowls · 2)")).to_have_count(1)
         expect(page.locator(".curve:visible")).to_have_count(3)  # none of numbers that no run has
