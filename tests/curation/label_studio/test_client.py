@@ -26,7 +26,7 @@ from curation.label_studio.access import (
 )
 from curation.label_studio.apply_decisions import PullSummary
 from curation.label_studio.client import LabelStudio
-from curation.label_studio.convert import LabelStudioError, to_results
+from curation.label_studio.convert import MODEL_VERSION, LabelStudioError, to_results
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.decisions import read_decisions
 from curation.label_studio.follower import Follower
@@ -137,7 +137,7 @@ def test_a_changed_picture_changes_its_task_and_no_decision(
     assert counts(push_pictures(label_studio, project, [newer], address=address)) == (0, 1, 0)
     assert counts(push_pictures(label_studio, project, [newer], address=address)) == (0, 0, 1)
     [prediction] = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[record.sha256]})
-    assert prediction["model_version"] == "owlv2@abc" and 0 <= prediction["score"] <= 1
+    assert prediction["model_version"] == MODEL_VERSION and 0 <= prediction["score"] <= 1
     texts = [r["value"]["text"] for r in prediction["result"] if r["from_name"].startswith("description")]
     assert texts == [["newer"]] * 6
     form = call(label_studio_server, "GET", f"/api/projects/{project.id}/")["label_config"]
