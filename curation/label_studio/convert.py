@@ -33,7 +33,8 @@ from user_errors import UserError
 
 Template = Literal["regions", "novel"]
 """regions: judge boxes and their descriptions. novel: also say what product the picture shows."""
-FACTS = ("class", "name", "brand", "release date")  # of a novel concept, as PictureRecord.facts calls them
+CLASS = "class"
+FACTS = (CLASS, "name", "brand", "release date")  # of a novel concept, as PictureRecord.facts calls them
 SLOTS = 4  # descriptions a region that a new project has room for
 MOST_SLOTS = 32
 OURS = "grain"  # key of what is ours in `data` and `meta`
