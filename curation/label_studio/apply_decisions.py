@@ -298,7 +298,8 @@ class _DecisionEdits:
                 reason=self.mark,
             )
         except EditConflictError as conflict:
-            self.keep_conflict(region_id, conflict.present, conflict.wanted, sentence=str(conflict))
+            # what others have decided alike meanwhile was no part of the edit
+            self.keep_conflict(region_id, conflict.present, {**conflict.wanted, **wanted}, sentence=str(conflict))
         else:
             self.summary.edits += 1
 

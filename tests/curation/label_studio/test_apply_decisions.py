@@ -307,6 +307,19 @@ def test_what_changed_on_both_sides_waits_for_a_choice_and_is_asked_once(
         desk.choose(conflict, "theirs" if take == "ours" else "ours", who="eve")
 
 
+def test_what_both_sides_decided_alike_is_no_part_of_their_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = RegionChange(text="a blue lid", status="accepted")
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=change)
+    results = desk.results()
+    part(results, "description_1")["value"]["text"] = ["a red lid"]
+    desk.decide(verdict(results, 1, "right"))
+    [conflict] = desk.waiting()
+    assert (conflict.present, conflict.wanted) == ({"text": "a blue lid"}, {"text": "a red lid"})
+    desk.choose(conflict, "theirs")
+    assert desk.texts()[0] == ("a red lid", "accepted")
+
+
 def test_a_choice_between_versions_that_changed_again_is_refused(desk: Desk) -> None:
     conflict = lid_changed_on_both_sides(desk)
     with transaction(desk.engine) as session:
