@@ -379,6 +379,7 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     assert [
         words for words in ("Cohen's kappa 0.83", "Licence: CC\\-BY\\-4.0", "1 by content") if words not in card
     ] == []
+    assert "Every picture whose class is settled is included" in card and "unreviewed pictures" not in card
     again = {path.name: path.read_bytes() for path in out.iterdir()}
     export(engine, home, config)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == again
