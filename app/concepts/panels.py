@@ -11,12 +11,12 @@ from app.concepts.actions import ConceptEvaluation, ExportedVersion
 from app.core.thumbnails import picture_name, thumbnail_address
 from app.ui.html import empty_state, render, utc
 from curation.audit.agreement import Agreement
-from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.freeze_set import frozen_facts
 from curation.concepts.status import ConceptSetStatus, Step, person_name
 from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import Image, LeakCheck, LeakSuspect
+from db.queries.concept_label_queries import NONE_OF_THESE
 
 MOST_SHOWN = 60  # pictures in one list; the rest comes as these are done
 MOST_CONFUSIONS = 12

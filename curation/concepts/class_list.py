@@ -20,13 +20,11 @@ from curation.exchange.concept_classes import (
 from curation.files.records import shown
 from db.engine import Engine, Session, retrying
 from db.models import ConceptSet
-from db.queries.concept_label_queries import labels_by_picture
+from db.queries.concept_label_queries import NONE_OF_THESE, labels_by_picture
 from db.queries.concept_queries import get_concept_set, save_concept_set
 from db.queries.curate_queries import edit_image
 from db.queries.edit_values import ImageChange
 from user_errors import UserError
-
-NONE_OF_THESE = "none of these"
 
 
 def save_classes(

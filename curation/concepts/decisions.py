@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.concepts.class_list import NONE_OF_THESE
 from curation.concepts.metadata import BATCH
 from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, status_of
 from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
@@ -12,7 +11,7 @@ from curation.files.records import shown
 from db.engine import Engine, Session, retrying
 from db.models import Image, LeakSuspect
 from db.queries.bulk import batches
-from db.queries.concept_label_queries import UndoneLabel, set_label, undo_label
+from db.queries.concept_label_queries import NONE_OF_THESE, UndoneLabel, set_label, undo_label
 from db.queries.concept_queries import Decision, decide_suspect, dropped_suspects, get_concept_set
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import get_image

@@ -91,9 +91,8 @@ def dataset_card(tally: ExportTally, answer: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"Descriptions with the verdict {', '.join(answer['statuses'])}. Reviewed pictures without any are included, "
-        "with no region; unreviewed pictures without any are "
-        f"{'included as well' if answer['unreviewed'] else 'left out'}. Captions: {answer['caption']}.",
+        f"Descriptions with the verdict {', '.join(answer['statuses'])}. {_bare_pictures(answer)} "
+        f"Captions: {answer['caption']}.",
         "Boxes are those of the upright picture. Pictures are the original files, with any metadata on camera and "
         f"place, except {answer['encoded_anew']:,} that were re-encoded as upright JPEG.",
     ]
@@ -146,3 +145,11 @@ def plain(text: str) -> str:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(counter.items()) if count) or "none"
+
+
+def _bare_pictures(answer: Mapping[str, Any]) -> str:
+    """Return what became of pictures without such a description."""
+    if answer.get("concepts"):
+        return "Every picture whose class is settled is included, also without any; others are left out."
+    others = "included as well" if answer["unreviewed"] else "left out"
+    return f"Reviewed pictures without any are included, with no region; unreviewed pictures without any are {others}."

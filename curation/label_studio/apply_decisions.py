@@ -12,11 +12,12 @@ from datetime import UTC
 from typing import Any
 
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.label_studio.convert import FACTS, Template
+from curation.label_studio.convert import CLASS, FACTS, Template
 from curation.label_studio.decisions import Decision, DecisionBatch, UnreadAnnotation
 from db.engine import Session
 from db.models import Image, LabelTask, RegionEdit, now
-from db.queries.concept_label_queries import set_label
+from db.queries.concept_label_queries import NONE_OF_THESE, set_label
+from db.queries.concept_queries import get_concept_set
 from db.queries.curate_queries import add_region_by_hand, edit_image, edit_region
 from db.queries.data_set_queries import get_image
 from db.queries.edit_conflicts import EditConflictError
@@ -190,8 +191,9 @@ class _DecisionEdits:
         for region_id in gone.values():
             if region_id is not None:
                 self.change(region_id, 1, shown={}, wanted={"status": "deleted"})
+        labels_classes = self.template == "novel" and self.keep_label()
         self.keep_left()
-        self.apply_image_fields()
+        self.apply_image_fields(labels_classes)
         keep_conflicts(
             self.session,
             image=self.image,
@@ -231,7 +233,7 @@ class _DecisionEdits:
         descriptions = [one for one in after.descriptions if not one.id]
         if not after.descriptions and not box_id:
             facts = self.decision.reading.annotated.facts
-            if not (text := facts.get("name") or facts.get("class")):
+            if not (text := facts.get("name") or facts.get(CLASS)):
                 self.left.append("A new box has no description: write one in Label Studio.")
                 return
             descriptions = [DescriptionRecord(text, source=f"human:{self.who}")]
@@ -296,7 +298,8 @@ class _DecisionEdits:
                 reason=self.mark,
             )
         except EditConflictError as conflict:
-            self.keep_conflict(region_id, conflict.present, conflict.wanted, sentence=str(conflict))
+            # what others have decided alike meanwhile was no part of the edit
+            self.keep_conflict(region_id, conflict.present, {**conflict.wanted, **wanted}, sentence=str(conflict))
         else:
             self.summary.edits += 1
 
@@ -306,12 +309,31 @@ class _DecisionEdits:
         since = [edit for edit in edits if edit.version > version]
         return len(since) >= present - version and all(edit.who == self.who for edit in since)
 
-    def apply_image_fields(self) -> None:
+    def keep_label(self) -> bool:
+        """Keep the class that the annotator wrote as a label; one that was only shown is nobody's.
+
+        Returns: whether the data set has classes: two labels decide a picture's then, and this one alone does not.
+        """
+        concept = get_concept_set(self.session, dataset_id=self.image.dataset_id)
+        classes = [str(one["name"]) for one in concept.classes] if concept else []
+        reading = self.decision.reading
+        seen, written = (record.facts.get(CLASS, "").strip() for record in (reading.seen, reading.annotated))
+        if not written or (classes and written == seen):
+            return bool(classes)
+        names = {name.casefold(): name for name in (*classes, NONE_OF_THESE)} if classes else {}
+        label = names.get(written.casefold(), "" if classes else written)
+        if label:
+            set_label(self.session, image_id=self.image.id, who=self.who, label=label)
+        else:
+            self.left.append(f"“{written}” is none of the classes of this set: write the name of one, as {classes[0]}.")
+        return bool(classes)
+
+    def apply_image_fields(self, labels_classes: bool) -> None:
         """Apply caption, review and facts, each alone, since the editor knows no version of the whole picture."""
         seen, annotated = self.decision.reading.seen, self.decision.reading.annotated
         if has_leftovers(self.session, image_id=self.image.id):  # of this annotation or another: somebody must look
             annotated = replace(annotated, review="open")
-        facts = FACTS if self.template == "novel" else ()
+        facts = [name for name in FACTS if name != CLASS or not labels_classes] if self.template == "novel" else []
         change: dict[str, Any] = {}
         for name in ("caption", "review", *facts):
             was, wanted, is_now = _field(seen, name), storable(_field(annotated, name)), _field(self.image, name)
@@ -328,8 +350,6 @@ class _DecisionEdits:
             else:
                 change[name] = wanted
         self.edit_picture(change)
-        if facts and annotated.facts.get("class", "").strip():
-            set_label(self.session, image_id=self.image.id, who=self.who, label=annotated.facts["class"])
 
     def wrote(self, name: str) -> bool:
         """Check that it was the annotator who last changed a field of the picture."""

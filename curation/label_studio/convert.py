@@ -33,10 +33,12 @@ from user_errors import UserError
 
 Template = Literal["regions", "novel"]
 """regions: judge boxes and their descriptions. novel: also say what product the picture shows."""
-FACTS = ("class", "name", "brand", "release date")  # of a novel concept, as PictureRecord.facts calls them
+CLASS = "class"
+FACTS = (CLASS, "name", "brand", "release date")  # of a novel concept, as PictureRecord.facts calls them
 SLOTS = 4  # descriptions a region that a new project has room for
 MOST_SLOTS = 32
 OURS = "grain"  # key of what is ours in `data` and `meta`
+MODEL_VERSION = "GRAIN data set"  # of every prediction that is pushed: annotators are shown those of one version alone
 STILL = 1e-3  # percent of the picture's side: a box that came back nearer than this was not moved
 SETTLED = timedelta(seconds=10)  # after a push it has arrived there, and clocks differ by less
 VERDICTS: dict[Status, str] = {"accepted": "right", "rejected": "wrong"}
@@ -105,8 +107,8 @@ def slots_for(records: Sequence[PictureRecord]) -> int:
 
 
 def digest(record: PictureRecord) -> str:
-    """Hash a record: a picture whose digest is there already need not be pushed."""
-    return hashlib.sha256(to_json(record).encode()).hexdigest()[:16]
+    """Hash what is pushed of a record: a picture whose digest is there already need not be pushed."""
+    return hashlib.sha256(f"{MODEL_VERSION} {to_json(record)}".encode()).hexdigest()[:16]
 
 
 def to_data(
@@ -147,9 +149,8 @@ def to_prediction(record: PictureRecord, *, template: Template, push: int = 0) -
     Args: push: of the task's data; 0 where the picture's regions were never pushed.
     """
     scores = [each.score for region in record.regions for each in region.descriptions if each.score is not None]
-    sources = sorted({each.source for region in record.regions for each in region.descriptions if each.source})
     prediction: Json = {
-        "model_version": ", ".join(sources)[:250] or "nothing found",
+        "model_version": MODEL_VERSION,
         "result": to_results(record, template=template, push=push),
     }
     if scores:

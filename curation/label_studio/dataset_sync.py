@@ -19,7 +19,7 @@ from curation.label_studio.access import FILES, FOLDER
 from curation.label_studio.apply_decisions import PullSummary, apply_decisions, keep_unread
 from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import digest
-from curation.label_studio.decisions import Decision, read_decisions
+from curation.label_studio.decisions import Decision, list_annotations, read_decisions
 from curation.label_studio.projects import Project, project_name
 from curation.label_studio.push import PushSummary, push_pictures
 from curation.versions.state import state_of
@@ -31,6 +31,7 @@ from db.queries.label_studio_queries import (
     set_tasks,
     task_contents,
     tasks_of,
+    tasks_with_leftovers,
 )
 
 PICTURES = "pictures"  # folder of what the editor shows, below the server's document root
@@ -94,6 +95,11 @@ class Sync:
         Raises: LabelStudioError: the server does not answer; the next pull does all of it.
         """
         pulled = read_decisions(self.label_studio, self.project, self._last_pull())
+        with reading(self.engine) as session:
+            left = set(tasks_with_leftovers(session, project=self.name)) - pulled.annotations.keys()
+        # a task without annotations is not among those that were decided, and one that was deleted is nowhere
+        there = list_annotations(self.label_studio, self.project, left) | dict(pulled.annotations)
+        pulled = replace(pulled, annotations=there)
         total = retrying(self.engine, lambda session: keep_unread(session, pulled, project=self.name))
         by_task: dict[int, list[Decision]] = {}
         for decision in pulled.decisions:

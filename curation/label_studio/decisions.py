@@ -5,7 +5,7 @@ The truth is a poll on `updated_at`; webhooks only say that one is due.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 from curation.label_studio.client import LabelStudio
 from curation.label_studio.convert import LabelStudioError, Reading, from_results
 from curation.label_studio.projects import Project
+from db.queries.bulk import batches
 
 OVERLAP = timedelta(seconds=10)  # the server is asked again for: a task is stamped a little before it can be seen
+MOST_IDS = 100  # in the address of one request
 ALL_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -67,7 +69,7 @@ def read_decisions(label_studio: LabelStudio, project: Project, since: datetime 
     unread: list[UnreadAnnotation] = []
     there: dict[int, tuple[int, ...]] = {}
     for task in label_studio.tasks(project.id, _annotated_since(since), fields="all"):
-        submitted = [each for each in task["annotations"] if not each.get("was_cancelled")]
+        submitted = _submitted(task)
         there[task["id"]] = tuple(each["id"] for each in submitted)
         for annotation in submitted:
             try:
@@ -79,6 +81,23 @@ def read_decisions(label_studio: LabelStudio, project: Project, since: datetime 
                 decisions[decision.annotation] = decision
     ordered = sorted(decisions.values(), key=lambda decision: (decision.updated_at, decision.annotation))
     return DecisionBatch(tuple(ordered), tuple(unread), there, until)
+
+
+def list_annotations(label_studio: LabelStudio, project: Project, tasks: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Return the submitted annotations that some tasks have now; none of a task that is gone.
+
+    Raises: LabelStudioError: the server does not answer.
+    """
+    there: dict[int, tuple[int, ...]] = dict.fromkeys(tasks, ())
+    for some in batches(tasks, MOST_IDS):
+        named = {"selectedItems": {"all": False, "included": some}}
+        for task in label_studio.tasks(project.id, named, fields="all"):
+            there[task["id"]] = tuple(each["id"] for each in _submitted(task))
+    return there
+
+
+def _submitted(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in task["annotations"] if not each.get("was_cancelled")]
 
 
 def _annotated_since(since: datetime) -> dict[str, Any]:

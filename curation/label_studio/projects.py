@@ -10,7 +10,15 @@ from typing import cast, get_args
 from curation.files.records import PictureRecord
 from curation.label_studio.access import BACKEND_USER, SECRET_HEADER
 from curation.label_studio.client import LabelStudio
-from curation.label_studio.convert import MOST_SLOTS, SLOTS, LabelStudioError, Template, labeling_config, slots_for
+from curation.label_studio.convert import (
+    MODEL_VERSION,
+    MOST_SLOTS,
+    SLOTS,
+    LabelStudioError,
+    Template,
+    labeling_config,
+    slots_for,
+)
 
 MARK = "GRAIN review: "  # begins the description of our projects; the template follows
 TITLE_CHARACTERS = (3, 50)  # Label Studio's own bounds
@@ -73,6 +81,14 @@ def make_room(label_studio: LabelStudio, project: Project, records: Sequence[Pic
     if slots <= project.slots:
         return project
     return label_studio.retry(lambda: _find_or_make(label_studio, project.title, project.template, slots=slots))
+
+
+def show_pushed(label_studio: LabelStudio, project: Project) -> None:
+    """See that annotators are shown what was pushed, not a fresh answer of the app's annotators or of one source alone.
+
+    Raises: LabelStudioError: the server does not answer, or nothing was pushed yet.
+    """
+    label_studio.retry(lambda: label_studio.sdk.projects.update(project.id, model_version=MODEL_VERSION))
 
 
 def ensure_webhook(label_studio: LabelStudio, project: Project, *, url: str, secret: str) -> None:

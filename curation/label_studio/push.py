@@ -10,7 +10,7 @@ from typing import Any
 from curation.files.records import PictureRecord
 from curation.label_studio.client import LabelStudio, TaskRefusedError
 from curation.label_studio.convert import OURS, LabelStudioError, digest, to_data, to_prediction
-from curation.label_studio.projects import Project, make_room
+from curation.label_studio.projects import Project, make_room, show_pushed
 from db.models import now
 
 BATCH = 100  # tasks an import: its SQLite locks under larger ones
@@ -77,6 +77,8 @@ def push_pictures(
     if push.summary.added:
         there = push.find_tasks()
     push.summary.tasks = {sha256: there[sha256].id for sha256 in wanted if sha256 in there}
+    if push.summary.tasks:
+        show_pushed(label_studio, push.project)
     return push.summary
 
 

@@ -55,7 +55,7 @@ class SyncConfig:
     follow: bool = False
     """Go on until interrupted."""
     app: str = ""
-    """Address of the running app, as http://127.0.0.1:7860, whose annotators Label Studio then asks."""
+    """Address of the running app, as http://127.0.0.1:7860, whose annotators Label Studio may then ask."""
 
 
 def command_line(config: SyncConfig) -> list[str]:

@@ -12,6 +12,8 @@ from db.queries.bulk import insert_into
 from db.queries.values import storable
 from user_errors import UserError
 
+NONE_OF_THESE = "none of these"  # the label of a picture that shows none of the classes
+
 
 @dataclass(frozen=True, slots=True)
 class UndoneLabel:

@@ -181,6 +181,12 @@ def drop_leftovers(session: Session, *, project: str, task_id: int, but: Collect
     session.connection().execute(delete(LabelLeftover).where(*mine, col(LabelLeftover.remote_id).not_in(but)))
 
 
+def tasks_with_leftovers(session: Session, *, project: str) -> Sequence[int]:
+    """Return the tasks of a project of which something could not be taken."""
+    mine = select(LabelLeftover.task_id).where(LabelLeftover.project == project).distinct()
+    return session.exec(mine.order_by(col(LabelLeftover.task_id))).all()
+
+
 def leftovers_of(session: Session, *, dataset_id: int, limit: int = 50) -> Sequence[tuple[LabelLeftover, Image]]:
     """Return what could not be taken of annotations of a data set, the latest first, each with its image."""
     asked = select(LabelLeftover, Image).join(Image, col(Image.id) == LabelLeftover.image_id)

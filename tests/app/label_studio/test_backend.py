@@ -15,7 +15,7 @@ from curation.files.records import DescriptionRecord, PictureRecord, RegionRecor
 from curation.label_studio.access import BACKEND_USER, SECRET_HEADER
 from curation.label_studio.apply_decisions import PullSummary
 from curation.label_studio.client import LabelStudio
-from curation.label_studio.convert import LabelStudioError, from_results, labeling_config, to_data
+from curation.label_studio.convert import LabelStudioError, from_results, labeling_config, to_data, to_results
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.follower import Follower
 from curation.label_studio.projects import Project, ensure_backend, ensure_webhook
@@ -225,3 +225,23 @@ def test_label_studio_asks_our_annotators_with_the_secret(
     there = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[picture(70).sha256]})
     [prediction] = [each for each in there if each["model_version"] == "owlv2@new"]
     assert prediction["score"] == 0.75 and prediction["result"][1]["value"]["text"] == ["found here"]
+
+
+def test_annotators_are_shown_what_was_pushed_from_any_source(
+    label_studio_server: Running, label_studio: LabelStudio, project: Project
+) -> None:
+    by_hand = replace(picture(72).regions[0].descriptions[0], source="human:ada")
+    records = [
+        picture(71),
+        picture(72, regions=(RegionRecord((0.0, 0.0, 0.5, 0.5), (by_hand,)),)),
+        picture(73, regions=()),
+    ]
+    with served(ml_backend(lambda _: None, secret="the secret", version="v", hint=lambda: None)) as ours:
+        ensure_backend(label_studio, project, url=ours, secret="the secret")
+        tasks = push_pictures(label_studio, project, records, address=address).tasks
+        shown = {}
+        for _ in records:
+            task = call(label_studio_server, "GET", f"/api/projects/{project.id}/next/")
+            shown[task["id"]] = [each["result"] for each in task["predictions"]]
+            call(label_studio_server, "POST", f"/api/tasks/{task['id']}/annotations/", json={"result": []})
+    assert shown == {tasks[each.sha256]: [to_results(each, template="regions", push=1)] for each in records}

@@ -11,14 +11,16 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from starlette.requests import Request
 
+import app
 from app.access.accounts import PERSON_KEY, Person
 from app.core.settings import Settings
 from app.label_studio import actions as label_studio_actions
-from app.label_studio.actions import annotator_of, connection, queue_sync, task_links, waiting_conflicts
+from app.label_studio.actions import NotTaken, annotator_of, connection, queue_sync, task_links, waiting_conflicts
 from app.label_studio.page import LabelStudioPanel
-from app.label_studio.panels import connection_panel, links_panel
+from app.label_studio.panels import connection_panel, links_panel, not_taken_panel
 from app.services import Services
 from curation.label_studio.access import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
 from curation.label_studio.apply_decisions import apply_decisions
@@ -29,6 +31,7 @@ from curation.label_studio.projects import ensure_project, list_projects
 from curation.label_studio.sync import SyncConfig, SyncRounds, command_line, open_sync
 from curation.versions.state import state_of
 from db.engine import reading, transaction
+from db.models import Image, LabelLeftover
 from db.queries.curate_queries import edit_region
 from db.queries.data_set_queries import get_image
 from db.queries.dataset_removal_queries import rename_dataset
@@ -301,3 +304,26 @@ def test_the_command_carries_no_secret(services: Services) -> None:
     write_access(services.settings.home, Access("http://127.0.0.1:9", "the token", "the secret"))
     words = command_line(SyncConfig("--do=pull", do="push", app=label_studio_actions.address(services)))
     assert "--dataset=--do=pull" in words and not any("the secret" in word or "the token" in word for word in words)
+
+
+def test_the_picture_of_what_was_not_taken_is_a_thumbnail_of_its_shape(browser: Browser) -> None:
+    style = (Path(app.__file__).parent / "ui" / "style.css").read_text(encoding="utf-8")
+    image = Image(id=1, dataset_id=1, sha256="ab", location="1.jpg", width=400, height=300)
+    row = LabelLeftover(
+        dataset_id=1,
+        image_id=1,
+        project="http://there/projects/1",
+        task_id=1,
+        remote_id=1,
+        who="ann",
+        reasons=["turned"],
+    )
+    shown = not_taken_panel(NotTaken([(row, image)], 1), Path("nowhere"))
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    for width in (1400, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.set_content(f"<style>{style}</style><div id=not-taken>{shown}</div>")
+        box = page.locator(".not-taken .thumb").bounding_box()
+        assert box is not None and box["width"] == 150
+        assert box["width"] / box["height"] == pytest.approx(4 / 3, abs=0.1)
+    page.close()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from curation.concepts import concepts
-from curation.concepts.class_list import NONE_OF_THESE, parse_keeping_facts, save_classes, set_class_fact
+from curation.concepts.class_list import parse_keeping_facts, save_classes, set_class_fact
 from curation.concepts.decisions import decide_leak, label_picture, settle_agreed, settle_class, undo_last_label
 from curation.concepts.freeze_set import freeze_set, frozen_facts
 from curation.concepts.leaks import LeaksConfig, check
@@ -29,7 +29,7 @@ from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Image as Picture
-from db.queries.concept_label_queries import UndoneLabel
+from db.queries.concept_label_queries import NONE_OF_THESE, UndoneLabel
 from db.queries.curate_queries import edit_image
 from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
@@ -379,6 +379,7 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     assert [
         words for words in ("Cohen's kappa 0.83", "Licence: CC\\-BY\\-4.0", "1 by content") if words not in card
     ] == []
+    assert "Every picture whose class is settled is included" in card and "unreviewed pictures" not in card
     again = {path.name: path.read_bytes() for path in out.iterdir()}
     export(engine, home, config)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == again

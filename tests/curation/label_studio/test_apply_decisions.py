@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from curation.concepts.class_list import save_classes
+from curation.concepts.decisions import settle_class
+from curation.concepts.metadata import create_set
+from curation.exchange.concept_classes import ConceptClass
 from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
 from curation.label_studio.apply_decisions import PullSummary, apply_decisions, keep_unread
 from curation.label_studio.conflicts import Conflict, pending_conflicts, resolve_conflict
@@ -102,6 +106,12 @@ class Desk:
         with reading(self.engine) as session:
             return [each.reasons for each, _ in leftovers_of(session, dataset_id=self.dataset_id)]
 
+    def version(self) -> int:
+        with reading(self.engine) as session:
+            image = get_image(session, image_id=self.image_id)
+            assert image is not None
+            return image.version
+
     def edits(self) -> int:
         with reading(self.engine) as session:
             return len(history_page(session, image_id=self.image_id, limit=1000))
@@ -183,6 +193,28 @@ def test_everything_that_an_annotator_can_do_arrives_and_again_changes_nothing(d
     for minute in (1, 2, 3):  # the same task again, and as if it had been touched without a change
         assert desk.decide(results, minute=minute).edits == 0
     assert desk.record() == there and desk.edits() == edits
+
+
+def test_a_class_of_novel_concepts_is_one_persons_label_and_decides_nothing_alone(desk: Desk) -> None:
+    def labels() -> list[dict[str, str]]:
+        with reading(desk.engine) as session:
+            return list(labels_by_picture(session, dataset_id=desk.dataset_id).values())
+
+    create_set(desk.engine, "lids", "cem")
+    classes = [ConceptClass("Glow Mug", ("glows",)), ConceptClass("Snap Lamp", ("a shade",))]
+    save_classes(desk.engine, "lids", classes, who="cem", expected_version=1)
+    unknown = review(fact(desk.results(), "fact_class", "lamp"), REVIEWS["reviewed"])
+    desk.decide(unknown, annotation=1, minute=1)
+    assert labels() == [] and desk.record().review == "open"
+    assert desk.left() == [["“lamp” is none of the classes of this set: write the name of one, as Glow Mug."]]
+    desk.decide(review(fact(desk.results(), "fact_class", "snap lamp"), REVIEWS["reviewed"]), annotation=1, minute=2)
+    assert (labels(), desk.left(), desk.record().facts) == ([{"ann": "Snap Lamp"}], [], {})
+    settle_class(desk.engine, desk.image_id, "Glow Mug", expected_version=desk.version(), who="dan", reason="both seen")
+    desk.push(minute=3)
+    desk.shown = desk.record()
+    desk.decide(desk.results(), who="ben", annotation=2, minute=9)
+    assert labels() == [{"ann": "Snap Lamp"}], "a class that was shown and left alone is no label"
+    assert desk.record().facts == {"class": "Glow Mug"}
 
 
 def test_an_annotator_may_think_again_before_anything_is_pushed_anew(desk: Desk) -> None:
@@ -273,6 +305,19 @@ def test_what_changed_on_both_sides_waits_for_a_choice_and_is_asked_once(
         assert (history[0].who, history[0].reason) == ("dan", "chosen: Label Studio annotation 1 by ann")
     with pytest.raises(UserError, match=rf"this was settled by dan meanwhile \({take}\)"):
         desk.choose(conflict, "theirs" if take == "ours" else "ours", who="eve")
+
+
+def test_what_both_sides_decided_alike_is_no_part_of_their_conflict(desk: Desk) -> None:
+    with transaction(desk.engine) as session:
+        change = RegionChange(text="a blue lid", status="accepted")
+        edit_region(session, region_id=1, expected_version=1, who="bob", change=change)
+    results = desk.results()
+    part(results, "description_1")["value"]["text"] = ["a red lid"]
+    desk.decide(verdict(results, 1, "right"))
+    [conflict] = desk.waiting()
+    assert (conflict.present, conflict.wanted) == ({"text": "a blue lid"}, {"text": "a red lid"})
+    desk.choose(conflict, "theirs")
+    assert desk.texts()[0] == ("a red lid", "accepted")
 
 
 def test_a_choice_between_versions_that_changed_again_is_refused(desk: Desk) -> None:

@@ -26,7 +26,7 @@ from curation.label_studio.access import (
 )
 from curation.label_studio.apply_decisions import PullSummary
 from curation.label_studio.client import LabelStudio
-from curation.label_studio.convert import LabelStudioError, to_results
+from curation.label_studio.convert import MODEL_VERSION, LabelStudioError, to_results
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.decisions import read_decisions
 from curation.label_studio.follower import Follower
@@ -37,6 +37,7 @@ from db.queries.curate_queries import add_region_by_hand, delete_region, edit_im
 from db.queries.data_set_queries import get_image
 from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
+from db.queries.label_studio_queries import leftovers_of
 from tests.support.label_studio_server import (
     SHORT,
     Running,
@@ -137,7 +138,7 @@ def test_a_changed_picture_changes_its_task_and_no_decision(
     assert counts(push_pictures(label_studio, project, [newer], address=address)) == (0, 1, 0)
     assert counts(push_pictures(label_studio, project, [newer], address=address)) == (0, 0, 1)
     [prediction] = call(label_studio_server, "GET", "/api/predictions/", params={"task": tasks[record.sha256]})
-    assert prediction["model_version"] == "owlv2@abc" and 0 <= prediction["score"] <= 1
+    assert prediction["model_version"] == MODEL_VERSION and 0 <= prediction["score"] <= 1
     texts = [r["value"]["text"] for r in prediction["result"] if r["from_name"].startswith("description")]
     assert texts == [["newer"]] * 6
     form = call(label_studio_server, "GET", f"/api/projects/{project.id}/")["label_config"]
@@ -382,6 +383,26 @@ def test_a_task_that_was_deleted_there_comes_again_only_where_it_is_named(
     named = sync.push(only={record.id})
     assert (named.added, named.same, named.deleted) == (1, 0, {})
     assert sync.push().added == 0 and tasks_in(label_studio_server, sync.project) == len(first.tasks)
+
+
+def test_what_could_not_be_taken_goes_with_its_annotation_or_task(
+    label_studio_server: Running, make_sync: Callable[[str], Sync]
+) -> None:
+    sync = make_sync("left")
+    tasks = sync.push().tasks
+    made = {}
+    for record in records_in(sync):
+        turned = to_results(record, template="regions", push=1)
+        turned[0]["value"]["rotation"] = 30
+        path = f"/api/tasks/{tasks[record.sha256]}/annotations/"
+        made[tasks[record.sha256]] = call(label_studio_server, "POST", path, json={"result": turned})["id"]
+    sync.pull()
+    first, second, third = sorted(made)
+    call(label_studio_server, "DELETE", f"/api/annotations/{made[first]}/")
+    call(label_studio_server, "DELETE", f"/api/tasks/{second}/")
+    sync.pull()
+    with reading(sync.engine) as session:
+        assert [each.task_id for each, _ in leftovers_of(session, dataset_id=sync.dataset_id)] == [third]
 
 
 @pytest.mark.slow
