@@ -34,6 +34,7 @@ from db.engine import reading
 from db.models import Image as Picture
 from db.models import RegionRow
 from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
+from db.queries.dataset_removal_queries import jobs_of_dataset
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
 from grain.hub.weights import SPREAD, check_weights_read
@@ -172,15 +173,19 @@ def plan_of(services: Services, config: AnnotateConfig) -> AnnotationPlan:
 
 
 def start(services: Services, config: AnnotateConfig, owner: str) -> int:
-    """Queue a run; return the id of its job.
+    """Queue a run, after the imports of its data set that are under way; return the id of its job.
 
     Raises: UserError: it could not begin.
     """
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
     keep_server(services, config.describer.server, config.localizer.server)
     device, width = slots_of(services.jobs.slots, config.describer, config.localizer)
+    with reading(services.engine) as session:
+        waiting = jobs_of_dataset(session, name=config.dataset)
+    brings = [job.id for job in waiting if job.kind in (IMPORT, ANNOTATIONS) and job.state in ("queued", "running")]
+    argv = command_line(config)
     return services.jobs.submit(
-        NewJob(kind="annotate", owner=owner, config=config, argv=command_line(config), device=device, width=width)
+        NewJob(kind="annotate", owner=owner, config=config, argv=argv, device=device, width=width, after=brings)
     )
 
 

@@ -12,6 +12,7 @@ from app.access.permissions import check_readable, check_server, checkpoint_spec
 from app.audit.claims import AuditFilter, audit_of, existing_claim
 from app.core.page_values import chosen_dataset
 from app.jobs.control import NewJob
+from app.jobs.devices import DATA
 from app.services import Services
 from curation.annotate.sample_annotators import SampleDescriber
 from curation.annotate.servers import add_server
@@ -105,7 +106,8 @@ def reject(services: Services, claim_filter: AuditFilter, owner: str) -> int:
         judged=cast(JudgedBy, claim_filter.judged),
         audit_run=claim_filter.audit,
     )
-    return services.jobs.submit(NewJob(kind="reject", owner=owner, config=config, argv=reject_command(config)))
+    argv = reject_command(config)
+    return services.jobs.submit(NewJob(kind="reject", owner=owner, config=config, argv=argv, device=DATA))
 
 
 def draw(services: Services, dataset: str, count: int, *, audit: int = 0) -> int:

@@ -13,6 +13,7 @@ from app.access.accounts import Person
 from app.access.permissions import check_readable
 from app.concepts.layout import ClassForm
 from app.jobs.control import NewJob
+from app.jobs.devices import DATA
 from app.jobs.imports import CONCEPTS
 from app.services import Services
 from curation.concepts.class_list import parse_keeping_facts, save_classes
@@ -171,7 +172,8 @@ def start_import(
         raise UserError(f"annotations: expected one of {', '.join(CHOICES)}, got {annotations!r}: reload the page")
     choice: Annotations = annotations if beside and annotations else "leave"
     config = ConceptsConfig(str(folder), dataset.strip(), annotations=choice, who=person.name)
-    services.jobs.submit(NewJob(kind=CONCEPTS, owner=person.name, config=config, argv=import_command(config)))
+    argv = import_command(config)
+    services.jobs.submit(NewJob(kind=CONCEPTS, owner=person.name, config=config, argv=argv, device=DATA))
     return ()
 
 
@@ -269,7 +271,8 @@ def start_export(services: Services, version: DatasetVersion, *, dataset: str, o
     """Queue the shards of a version and return the job's id."""
     out = folder_of(services, version) / SHARDS
     config = ExportConfig("shards", out, dataset=dataset, version=version.name)
-    return services.jobs.submit(NewJob(kind="export", owner=owner, config=config, argv=export_command(config)))
+    argv = export_command(config)
+    return services.jobs.submit(NewJob(kind="export", owner=owner, config=config, argv=argv, device=DATA))
 
 
 def start_evaluation(services: Services, now: ConceptSetStatus, version: str, *, checkpoint: str, owner: str) -> int:

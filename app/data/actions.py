@@ -16,6 +16,7 @@ from typing import cast, get_args
 from app.core.page_values import chosen_dataset
 from app.data.upkeep_actions import DELETE, REMOVE, RESTORE, UNDO
 from app.jobs.control import NewJob
+from app.jobs.devices import DATA
 from app.jobs.imports import ANNOTATIONS
 from app.services import Services
 from curation.exchange.dataset_card import CARD
@@ -142,7 +143,8 @@ def freeze(services: Services, config: FreezeConfig) -> int:
         made = list_versions(session, dataset_id=_dataset(session, config.dataset))
     if any(version.name == config.name for version in made):
         raise UserError(f"A version is called {config.name!r} already, and versions never change: choose another name.")
-    return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=freeze_command(config)))
+    argv = freeze_command(config)
+    return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=argv, device=DATA))
 
 
 def difference(services: Services, dataset: str, *, before: str, after: str, start: int = 0) -> VersionDifference:
@@ -215,7 +217,8 @@ def export(services: Services, config: ExportConfig, who: str) -> int:
     """
     if config.version:
         _open_version(services, config)
-    return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=export_command(config)))
+    argv = export_command(config)
+    return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=argv, device=DATA))
 
 
 def import_config(dataset: str, file: str, format: str, *, who: str, accept: bool = False) -> ImportAnnotationsConfig:

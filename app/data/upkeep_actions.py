@@ -11,6 +11,7 @@ from typing import Any
 
 from app.core.page_values import whole_number
 from app.jobs.control import NewJob
+from app.jobs.devices import DATA
 from app.jobs.imports import IMPORT
 from app.services import Services
 from curation.data_sets.delete import DeleteConfig
@@ -123,7 +124,7 @@ def queue(services: Services, dataset: str, ask: Mapping[str, Any], *, who: str)
         config = UndoConfig(**given, everything=everything, who=who)
         argv, kind = undo_command(config), UNDO
     settings = {"dataset": dataset, **asdict(config)}
-    services.jobs.submit(NewJob(kind=kind, owner=who, config=settings, argv=argv))
+    services.jobs.submit(NewJob(kind=kind, owner=who, config=settings, argv=argv, device=DATA))
     return argv
 
 
@@ -170,7 +171,7 @@ def queue_removal(services: Services, dataset: str, ask: Mapping[str, Any], *, w
         raise UserError("Another data set is chosen by now, or there are other pictures: look again first.")
     check_no_job(found.jobs)
     argv = remove_command(config)
-    services.jobs.submit(NewJob(kind=REMOVE, owner=who, config=config, argv=argv))
+    services.jobs.submit(NewJob(kind=REMOVE, owner=who, config=config, argv=argv, device=DATA))
     return argv
 
 
@@ -213,7 +214,8 @@ def queue_deletion(services: Services, dataset: str, *, who: str) -> None:
     """
     check_no_job(dependents(services, dataset).jobs)
     config = DeleteConfig(dataset, yes=True)
-    services.jobs.submit(NewJob(kind=DELETE, owner=who, config=config, argv=delete_command(config)))
+    argv = delete_command(config)
+    services.jobs.submit(NewJob(kind=DELETE, owner=who, config=config, argv=argv, device=DATA))
 
 
 def name_dependents(services: Services, dataset: str, name: str) -> DatasetDependents:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.jobs.devices import LIGHT, LIGHT_SLOTS, slots_here
+from app.jobs.devices import BESIDE, slots_here
 from app.jobs.folder import Log, job_folder
 from app.jobs.launch import Pace, RunnerConfig, keep_watchdog, start_process
 from app.jobs.processes import Worker, end, find, of_job
@@ -100,8 +100,8 @@ class Jobs:
         """
         self._engine, self._home = engine, home.absolute()
         self.slots = dict(slots or slots_here())
-        """Those that a person chooses from; light jobs have slots of their own, so that none waits for a heavy one."""
-        self._all_slots = {LIGHT: LIGHT_SLOTS} | self.slots
+        """Those that a person chooses from."""
+        self._all_slots = BESIDE | self.slots
         self._pace = pace or Pace()
         self._config = RunnerConfig(self._home, self._all_slots, self._pace, watched)
         self._started: list[subprocess.Popen[bytes]] = []

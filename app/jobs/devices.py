@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-CPU, GPU, LIGHT = "cpu", "gpu", "light"
-LIGHT_SLOTS = 1  # jobs that mostly wait for a server, beside those that compute
+CPU, GPU, DATA, LIGHT = "cpu", "gpu", "data", "light"
+BESIDE = {DATA: 1, LIGHT: 1}
+"""Slots beside those that compute, for which nobody waits for hours: of jobs that read and write data sets, one after
+the other, and of jobs that mostly wait for a server."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NODES = Path("/dev")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.core.example_data import EXAMPLES
 from app.jobs.control import Jobs, NewJob
-from app.jobs.devices import LIGHT
+from app.jobs.devices import DATA
 from curation.concepts.concepts import ConceptsConfig
 from curation.concepts.concepts import command_line as concepts_command
 from curation.exchange.import_annotations import ImportAnnotationsConfig
@@ -32,7 +32,7 @@ def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
         config = IngestConfig(dataset=_checked(name), who=owner, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config)))
+    return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config), device=DATA))
 
 
 def queue_upload(
@@ -56,7 +56,8 @@ def queue_upload(
 def queue_annotations(jobs: Jobs, config: ImportAnnotationsConfig, *, after: Sequence[int] = ()) -> int:
     """Queue an import of annotations; return the id of the job. after: jobs that have to be done before."""
     argv = annotations_command(config)
-    return jobs.submit(NewJob(kind=ANNOTATIONS, owner=config.who, config=config, argv=argv, after=after))
+    new = NewJob(kind=ANNOTATIONS, owner=config.who, config=config, argv=argv, device=DATA, after=after)
+    return jobs.submit(new)
 
 
 def _checked(name: str) -> str:
@@ -77,5 +78,5 @@ def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:
     if example.classes:
         config = ConceptsConfig(dataset=name, classes=example.classes, who=owner)
         argv = concepts_command(config)
-        jobs.submit(NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=LIGHT, after=(job,)))
+        jobs.submit(NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=DATA, after=(job,)))
     return job

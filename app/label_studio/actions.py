@@ -16,7 +16,7 @@ from typing import Any, cast, get_args
 from app.core.page_values import chosen_dataset, whole_number
 from app.core.settings import is_loopback
 from app.jobs.control import NewJob
-from app.jobs.devices import LIGHT
+from app.jobs.devices import DATA, LIGHT
 from app.label_studio.backend import Annotate
 from app.services import Services
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
@@ -102,9 +102,8 @@ def queue_sync(services: Services, dataset: str, *, template: str, do: str, owne
     if read_access(services.settings.home) is None:
         raise UserError(START)
     config = SyncConfig(dataset, cast(Template, template), do=do, tag=tag, app=address(services))  # type: ignore[arg-type]
-    job = NewJob(kind=KINDS[0], owner=owner, config=config, argv=command_line(config))
-    if do == "pull":  # it mostly waits for the server, and people for it
-        job = replace(job, device=LIGHT)
+    device = LIGHT if do == "pull" else DATA  # a push copies pictures
+    job = NewJob(kind=KINDS[0], owner=owner, config=config, argv=command_line(config), device=device)
     return services.jobs.submit(job)
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from app.annotate.actions import slots_of, start
+from app.jobs.imports import queue_import
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.settings import AnnotateConfig
 from curation.ingest.ingest import ingest
+from db.engine import reading
+from db.queries.job_queries import jobs_before
 from tests.support.fake_app import fake_services
 from tests.support.source_files import jpeg
 from tests.support.still_services import StillServices
@@ -42,7 +45,11 @@ def test_what_needs_no_gpu_waits_for_none(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(jpeg())
     ingest(services.engine, tmp_path / "pictures", dataset="a", home=services.settings.home, processes=1)
-    number = start(services, AnnotateConfig("a", DescriberChoice("photo"), PHOTO), "ada")
-    job = services.jobs.get(number)
+    wanted = AnnotateConfig("a", DescriberChoice("photo"), PHOTO)
+    job = services.jobs.get(start(services, wanted, "ada"))
     assert job and (job.device, job.width) == ("cpu", 1)
+    imports = [queue_import(services.jobs, name=name, owner="ada", source=str(tmp_path / "pictures")) for name in "ab"]
+    later = start(services, wanted, "ada")
+    with reading(services.engine) as session:
+        assert [each.id for each in jobs_before(session, job_id=later)] == imports[:1], "pictures are on the way"
     services.engine.dispose()

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from app.jobs.control import Jobs, NewJob
+from app.jobs.devices import DATA
 from app.jobs.folder import Log, Progress, job_folder, progress_file, read_progress
 from app.jobs.launch import Pace, RunnerConfig
 from app.jobs.memory import memory_kills
@@ -233,6 +234,21 @@ def test_two_slots_run_two_jobs_at_once_and_one_slot_one(sqlite_engine: Engine, 
     second.until_it_is("done")
     assert first.runner == second.runner  # it takes the next by itself
     assert first.row.ended_at and second.row.started_at and first.row.ended_at <= second.row.started_at
+
+
+def test_work_on_data_sets_goes_in_turns_and_waits_for_no_training(
+    sqlite_engine: Engine, home: Path, tmp_path: Path
+) -> None:
+    jobs = Jobs(sqlite_engine, home, {"cpu": 1}, pace=PACE)
+    training = Count(jobs, tmp_path / "training")
+    training.until_at(1)
+    freeze, delete = (jobs.submit(NewJob(**WORK, argv=["true"], device=DATA)) for _ in range(2))
+    until(lambda: (job := jobs.get(delete)) and job.state == "done", "the second one is done")
+    first, second = jobs.get(freeze), jobs.get(delete)
+    assert first and second and first.ended_at and second.started_at and first.ended_at <= second.started_at
+    assert training.row.state == "running"
+    training.allow(3)
+    training.until_it_is("done")
 
 
 def test_a_runner_whose_job_was_given_to_another_writes_nothing_more(
