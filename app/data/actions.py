@@ -23,7 +23,7 @@ from curation.exchange.dataset_card import CARD
 from curation.exchange.export import command_line as export_command
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_mark import MARK
-from curation.exchange.export_selection import select
+from curation.exchange.export_selection import novel_classes, select
 from curation.exchange.export_share import export_share
 from curation.exchange.formats import IMPORT_FORMATS, Format, losses
 from curation.exchange.import_annotations import ImportAnnotationsConfig
@@ -204,7 +204,9 @@ def export_losses(services: Services, config: ExportConfig) -> ExportLosses:
     """
     dataset_id, frozen = _exported(services, config)
     records = iter(frozen) if frozen else state_of(services.engine, dataset_id, statuses=config.statuses)
-    some = list(islice((chosen for each in records if (chosen := select(each, config)) is not None), MOST_CHECKED + 1))
+    classes = novel_classes(frozen.head, config) if frozen else {}
+    selected = (chosen for each in records if (chosen := select(each, config, classes)) is not None)
+    some = list(islice(selected, MOST_CHECKED + 1))
     checked, complete = some[:MOST_CHECKED], len(some) <= MOST_CHECKED
     share = export_share(services.engine, config, dataset_id=dataset_id, frozen=frozen).sentences()
     return ExportLosses(losses(config.format, checked), len(checked), complete, share)

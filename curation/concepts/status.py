@@ -200,8 +200,9 @@ class ConceptSetStatus:
         late = sum(image.id > max(check.checked_to for check in against) for image in self.kept)
         if newest > min(check.checked_to for check in against):
             return Step("leaks", False, f"Pictures came after a check ({late or 1:,} or more): run it again.")
-        if self.undecided:
-            return Step("leaks", False, f"{len(self.undecided):,} suspects wait for a decision: keep or drop.")
+        if undecided := len(self.undecided):
+            waiting = "1 suspect waits" if undecided == 1 else f"{undecided:,} suspects wait"
+            return Step("leaks", False, f"{waiting} for a decision: keep or drop.")
         if lost := len(self.unmarked):
             what = "1 dropped picture lost its mark" if lost == 1 else f"{lost:,} dropped pictures lost their marks"
             return Step("leaks", False, f"{what}: drop or keep again.")

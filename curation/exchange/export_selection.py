@@ -12,12 +12,13 @@ from curation.exchange.classes import Classes, class_of
 from curation.exchange.concept_classes import LEFT_OUT, class_texts, is_settled
 from curation.exchange.export_config import Caption, ExportConfig
 from curation.files.records import WRITTEN_CAPTION, PictureRecord, RegionRecord
-from curation.versions.state_file import FrozenState
+from curation.versions.state_file import FrozenState, StateHead
 from db.engine import Engine, reading
 from db.models import AuditedClaim
 from db.queries.audit_queries import claims_of
 from db.queries.bulk import batches
 
+NO_CLASSES: Classes = {}
 Split = Literal["train", "held_out", "novel"]
 SPLITS: tuple[Split, ...] = ("train", "held_out", "novel")
 ROWS = 256  # pictures looked up in one question
@@ -46,17 +47,14 @@ class ExportSelection:
 
     def __iter__(self) -> Iterator[PictureRecord]:
         classes = self.classes
-        config = replace(self.config, unreviewed=True) if classes else self.config  # a settled class is a review
         for record in self._audited():
-            if classes and not is_settled(record.facts, classes):
-                continue
-            if (selected := select(record, config)) is not None:
+            if (selected := select(record, self.config, classes)) is not None:
                 yield selected
 
     @property
     def classes(self) -> Classes:
         """Return the classes of a frozen set of novel concepts, for shards; {} where there are none."""
-        return class_texts(self.state.head.concepts) if self.config.format == "shards" and self.config.novel else {}
+        return novel_classes(self.state.head, self.config)
 
     def not_settled(self) -> Counter[str]:
         """Count by reason the pictures that an export of novel concepts leaves out."""
@@ -81,16 +79,25 @@ class ExportSelection:
                 yield apply_policy(record, claims, self.config.audit)
 
 
-def select(record: PictureRecord, config: ExportConfig) -> PictureRecord | None:
+def novel_classes(head: StateHead, config: ExportConfig) -> Classes:
+    """Return the classes of a frozen set of novel concepts, for shards; {} where there are none."""
+    return class_texts(head.concepts) if config.format == "shards" and config.novel else {}
+
+
+def select(record: PictureRecord, config: ExportConfig, classes: Classes = NO_CLASSES) -> PictureRecord | None:
     """Return a picture with the selected descriptions; None where it is left out.
 
     A picture that was reviewed stays, with no region where none is left: it is known to be empty.
+
+    Args: classes: of a frozen set of novel concepts, of which the pictures stay whose class is settled, and no others.
     """
+    if classes and not is_settled(record.facts, classes):
+        return None
     regions = []
     for region in record.regions:
         if kept := tuple(one for one in region.descriptions if one.status in config.statuses):
             regions.append(replace(region, descriptions=kept))
-    if not regions and record.review == "open" and not config.unreviewed:
+    if not (regions or classes or config.unreviewed) and record.review == "open":
         return None
     return replace(record, regions=tuple(regions), caption=captions_of(record, regions)[config.caption])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from curation.exchange.export_config import ExportConfig
-from curation.exchange.export_selection import select
+from curation.exchange.export_selection import novel_classes, select
 from curation.files.records import STATUSES, Status
 from curation.versions.state_file import FrozenState
 from db.engine import Engine, reading
@@ -19,7 +19,7 @@ class ExportShare:
     """The share of a data set that an export takes. verdicts: descriptions by verdict. statuses: those that go in.
 
     pictures: that go in, of `all_pictures`. holds: verdicts that a version has descriptions of; all for the
-    present data set.
+    present data set. settled: whether those go in whose class is settled, as of novel concepts.
     """
 
     verdicts: Mapping[Status, int]
@@ -27,6 +27,7 @@ class ExportShare:
     pictures: int
     all_pictures: int
     holds: tuple[Status, ...] = STATUSES
+    settled: bool = False
 
     @property
     def descriptions(self) -> int:
@@ -45,7 +46,9 @@ class ExportShare:
             found.append(f"The version holds no {' or '.join(missing)} descriptions.")
         more = self.all_pictures - self.pictures
         words = f"{self.pictures:,} of {_things(self.all_pictures, 'picture')}"
-        found.append(f"{words}: {more:,} have no such description and are not reviewed." if more else f"{words}.")
+        has, is_ = ("has", "is") if more == 1 else ("have", "are")
+        why = f"{has} no settled class" if self.settled else f"{has} no such description and {is_} not reviewed"
+        found.append(f"{words}: {more:,} {why}." if more else f"{words}.")
         return found
 
 
@@ -69,9 +72,9 @@ def export_share(engine: Engine, config: ExportConfig, *, dataset_id: int, froze
 
 def _share_of_version(frozen: FrozenState, config: ExportConfig) -> ExportShare:
     verdicts: Counter[Status] = Counter()
-    taken = 0
+    taken, classes = 0, novel_classes(frozen.head, config)
     for record in frozen:
         verdicts.update(one.status for region in record.regions for one in region.descriptions)
-        taken += select(record, config) is not None
+        taken += select(record, config, classes) is not None
     counts = {status: verdicts[status] for status in STATUSES}
-    return ExportShare(counts, config.statuses, taken, frozen.pictures, frozen.head.statuses)
+    return ExportShare(counts, config.statuses, taken, frozen.pictures, frozen.head.statuses, bool(classes))

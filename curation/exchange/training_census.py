@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from curation.exchange.concept_classes import class_texts, is_settled
 from curation.exchange.export_config import Caption, ExportConfig
-from curation.exchange.export_selection import Split, captions_of, select, split_for
+from curation.exchange.export_selection import Split, captions_of, novel_classes, select, split_for
 from curation.files.records import PictureRecord, Status
 from curation.versions.state_file import StateHead, peek_state
 from user_errors import UserError
@@ -82,8 +81,7 @@ def count_for_training(
     head: StateHead, records: Iterable[PictureRecord], config: ExportConfig, *, most: int
 ) -> TrainingCensus:
     """Count the first pictures of a state as an export with these settings would write them."""
-    classes = class_texts(head.concepts) if config.novel else {}
-    config = replace(config, unreviewed=config.unreviewed or bool(classes))  # as ExportSelection: a class is a review
+    classes = novel_classes(head, config)
     pictures: Counter[Split] = Counter()
     left_out: Counter[str] = Counter()
     described: Counter[int] = Counter()
@@ -93,7 +91,7 @@ def count_for_training(
     for record in islice(records, most):
         verdicts = [one.status for region in record.regions for one in region.descriptions]
         rejected += verdicts.count("rejected") if "rejected" not in config.statuses else 0
-        selected = None if classes and not is_settled(record.facts, classes) else select(record, config)
+        selected = select(record, config, classes)
         if selected is None:
             left_out[NOT_SETTLED if classes else NOT_REVIEWED] += 1
             continue

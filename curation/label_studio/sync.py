@@ -79,9 +79,9 @@ def connect_app(label_studio: LabelStudio, project: Project, *, app: str, secret
 
 
 def open_sync(config: SyncConfig, home: Path, engine: Engine) -> Sync:
-    """Open the data set with its project, made where there is none.
+    """Open the data set with its project, made where there is none and something is to be pushed.
 
-    Raises: LabelStudioError: no server, no such data set, or a title that does not suit.
+    Raises: LabelStudioError: no server, no such data set, no project to pull from, or a title that does not suit.
     """
     access = read_access(home)
     if access is None:
@@ -94,6 +94,8 @@ def open_sync(config: SyncConfig, home: Path, engine: Engine) -> Sync:
     pictures.mkdir(parents=True, exist_ok=True)
     label_studio = LabelStudio(access)
     title = config.title or _title(config, label_studio, engine, dataset_id=dataset.id)
+    if config.do == "pull" and title not in [each.title for each in list_projects(label_studio)]:
+        raise LabelStudioError(f"Label Studio has no project {title!r} to pull from: push the data set first.")
     project = ensure_project(label_studio, title, config.template, pictures=pictures)
     app = config.app.rstrip("/")
     if config.app and (problem := connect_app(label_studio, project, app=app, secret=access.secret)):

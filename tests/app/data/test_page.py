@@ -159,7 +159,7 @@ def test_what_a_filter_leaves_out_is_told_before_anything_is_written(services: S
 
     assert share("", "accepted") == [
         "12 of 20 descriptions: the others are left out by their verdict (2 pending, 6 rejected).",
-        "7 of 8 pictures: 1 have no such description and are not reviewed.",
+        "7 of 8 pictures: 1 has no such description and is not reviewed.",
     ]
     assert share("", "pending", "accepted", "rejected", unreviewed=True) == [
         "20 of 20 descriptions.",

@@ -24,7 +24,7 @@ from app.label_studio.panels import connection_panel, links_panel, not_taken_pan
 from app.services import Services
 from curation.label_studio.access import ACCESS, FOLDER, SECRET_HEADER, Access, write_access
 from curation.label_studio.apply_decisions import apply_decisions
-from curation.label_studio.convert import from_results, to_data
+from curation.label_studio.convert import LabelStudioError, from_results, to_data
 from curation.label_studio.dataset_sync import Sync
 from curation.label_studio.decisions import Decision
 from curation.label_studio.projects import ensure_project, list_projects
@@ -43,6 +43,7 @@ from tests.support.fake_predictor import fake_predictor
 from tests.support.label_studio_server import (
     Running,
     annotated,
+    call,
     client,
     database,
     judged,
@@ -210,6 +211,22 @@ def test_a_renamed_data_set_keeps_its_project(services: Services, label_studio_s
         rename_dataset(session, dataset_id=1, name="four")
     assert open_sync(SyncConfig("four"), home, engine).project == sync.project
     assert open_sync(SyncConfig("four", template="novel"), home, engine).project.title == "four"
+
+
+def test_a_pull_from_a_project_that_was_deleted_there_says_so_and_makes_none(
+    services: Services, label_studio_server: Running
+) -> None:
+    engine, home = services.engine, label_studio_server.home
+    push, pull = (SyncConfig("three", do=do, title="To be deleted") for do in ("push", "pull"))  # type: ignore[arg-type]
+    first = open_sync(push, home, engine)
+    SyncRounds(first, push)()
+    assert open_sync(pull, home, engine).project == first.project
+    call(label_studio_server, "DELETE", f"/api/projects/{first.project.id}/")
+    with pytest.raises(LabelStudioError, match="no project 'To be deleted' to pull from: push the data set first"):
+        open_sync(pull, home, engine)
+    again = open_sync(push, home, engine)
+    SyncRounds(again, push)()
+    assert again.project != first.project and tasks_in(label_studio_server, again.project) == 3
 
 
 @pytest.mark.parametrize("fault", [500, 429, "slow", 404])

@@ -371,6 +371,7 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     config = ExportConfig("shards", out, dataset="fair", version="v1")
     answer = export(engine, home, config)
     assert answer["pictures"] == {"novel": 9} and answer["left_out"] == {f"{LEAK}: the data set seen": 1}
+    assert answer["filter"][-1] == "9 of 10 pictures: 1 has no settled class."
     assert json.loads((out / "classes.json").read_text()) == {one.name: list(one.descriptions) for one in classes()}
     records = list(read_records(find_shards(out, "novel")))
     assert [record.class_name for record in records] == [NAMES[row % 3] for row in range(9)]
