@@ -17,7 +17,9 @@ from app.ui.plots import TRANSPARENT, hover_text, plot_text
 
 HEIGHT, TITLE_CHARACTERS = 210, 36  # pixels; a line
 GIGABYTE = 2**30
+NBSP = "\xa0"  # in a title the name of a run is not broken at its spaces
 DASHES = ("solid", "dot")
+MOST_NAMED = 3  # runs in a title; of more, the least and the most
 LOSSES = ("image_caption", "box", "region_description", "presence")
 
 
@@ -78,7 +80,7 @@ def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure |
                     hovertemplate=hover_text(label, "step %{x:,}", f"{column} %{{y:.4g}}"),
                 )
             )
-    title = textwrap.wrap(_finding(panel, logs), TITLE_CHARACTERS)
+    title = textwrap.wrap(_finding(panel, [(label.replace(" ", NBSP), log) for label, log in logs]), TITLE_CHARACTERS)
     figure.update_layout(
         title={"text": plot_text(*title), "x": 0, "y": 1 - 14 / HEIGHT, "yanchor": "top"},
         title_font_size=13,
@@ -91,7 +93,9 @@ def curves(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> go.Figure |
         **TRANSPARENT,
     )
     figure.update_xaxes(title="step", rangemode="tozero", gridcolor="rgba(128,128,128,0.15)", zeroline=False)
-    figure.update_yaxes(title=panel.unit, gridcolor="rgba(128,128,128,0.15)", zeroline=False, nticks=5)
+    figure.update_yaxes(
+        title=panel.unit, rangemode="nonnegative", gridcolor="rgba(128,128,128,0.15)", zeroline=False, nticks=5
+    )
     if panel.logarithmic:
         figure.update_yaxes(type="log", nticks=4)
     return figure
@@ -109,23 +113,37 @@ def _column(rows: Rows, name: str) -> Values:
 
 
 def _finding(panel: CurvePanel, logs: Sequence[tuple[str, RunLog]]) -> str:
-    """Return the finding of the curve of the first run that has one, named where it is not the first."""
-    curves = [
-        (place, label, log, _column(_rows(panel, log), panel.columns[0])) for place, (label, log) in enumerate(logs)
-    ]
-    place, label, log, values = next(each for each in curves if np.isfinite(each[-1]).any())
-    found = _finding_of(panel, log, values[np.isfinite(values)] / panel.scale)
-    return f"{found} ({label})" if place else found
+    """Return what the curve of one run does, or where those of several end; a run among others is named."""
+    columns = ((label, log, _column(_rows(panel, log), panel.columns[0]) / panel.scale) for label, log in logs)
+    curves = [(label, log, values[np.isfinite(values)]) for label, log, values in columns if np.isfinite(values).any()]
+    if len(curves) == 1:
+        [(label, log, values)] = curves
+        found = _finding_of(panel, log, values)
+        return f"{found} ({label})" if len(logs) > 1 else found
+    ends = [(_end(panel, values), label) for label, _, values in curves]
+    if len(ends) <= MOST_NAMED:
+        return f"{panel.name} " + ", ".join(f"{end:.3g} ({label})" for end, label in ends)
+    (least, low), (most, high) = min(ends), max(ends)
+    return f"{panel.name} {least:.3g} ({low}) to {most:.3g} ({high}), {len(ends)} runs"
 
 
 def _finding_of(panel: CurvePanel, log: RunLog, values: Values) -> str:
+    last = _end(panel, values)
     if len(values) == 1 or panel.name == "Memory":
-        return f"{panel.name} {values[-1]:.3g}"
+        return f"{panel.name} {last:.3g}"
     guess = guessing(log) if panel.columns == ("image_caption",) else math.nan
-    if float(values[-max(1, len(values) // 10) :].mean()) > CHANCE * guess:
+    if last > CHANCE * guess:
         return f"{panel.name} {values[-1]:.3g} is no better than guessing (ln batch {guess:.3g})"
-    tenth = 1 if panel.held_out else max(1, len(values) // 10)
-    first, last = float(values[:tenth].mean()), float(values[-tenth:].mean())
+    first = float(values[: _share(panel, values)].mean())
     if 0.98 * first <= last <= 1.02 * first:
         return f"{panel.name} stays at {last:.3g}"
     return f"{panel.name} {'fell' if last < first else 'rose'} from {first:.3g} to {last:.3g}"
+
+
+def _end(panel: CurvePanel, values: Values) -> float:
+    return float(values[-1] if panel.name == "Memory" else values[-_share(panel, values) :].mean())
+
+
+def _share(panel: CurvePanel, values: Values) -> int:
+    """Return over how many values, at either end of a curve, a finding takes the mean."""
+    return 1 if panel.held_out else max(1, len(values) // 10)

@@ -225,10 +225,9 @@ def _facts(view: RunView) -> list[str]:
     if not len(latest):
         return facts
     row = {name: float(values[-1]) for name, values in latest.columns.items()}
-    facts += [
-        f"{latest.get('images_per_second')[-1]:,.1f} images/s",
-        f"{latest.get('memory_bytes')[-1] / GIGABYTE:,.2f} GB",
-    ]
+    for name, scale, form in (("images_per_second", 1, "{:,.1f} images/s"), ("memory_bytes", GIGABYTE, "{:,.2f} GB")):
+        if math.isfinite(value := row.get(name, math.nan)):
+            facts.append(form.format(value / scale))
     left = seconds_left(row | {"images": int(row.get("images", 0))}, job.config["train"])
     if job.state == "running" and left is not None:
         facts.append(f"about {duration(left)} left")

@@ -183,12 +183,20 @@ def test_of_many_evaluations_the_first_and_the_last_pictures_are_shown(tmp_path:
     assert steps[0] == 1 and len(steps) == 5 and steps == sorted(steps)
 
 
+def level(box: float) -> RunLog:
+    return healthy(box=lambda t: box + 0 * t)
+
+
 def test_curves_state_what_they_find_and_lie_over_each_other() -> None:
     box = next(panel for panel in PANELS if panel.name == "L_box")
     figure = curves(box, [("a & b", healthy()), ("c", healthy(box=lambda t: 1 + 0 * t))])
     assert figure is not None
     assert [trace.name for trace in figure.data] == ["a &amp; b", "c"]
-    assert figure.layout.title.text == "L_box fell from 1.95 to 1.05"
+    assert figure.layout.title.text == "L_box 1.05 (a\xa0&amp;\xa0b), 1 (c)"
+    many = curves(box, [(name, level(end)) for end, name in enumerate("abcd", 1)])
+    assert many is not None and many.layout.title.text == "L_box 1 (a) to 4 (d), 4 runs"
+    alone = curves(box, [("a", healthy())])
+    assert alone is not None and alone.layout.title.text == "L_box fell from 1.95 to 1.05"
     assert figure.layout.xaxis.title.text == "step" and figure.layout.yaxis.title.text
     [guess] = [panel for panel in PANELS if panel.name == "L_ic"]
     guessed = curves(guess, [("a", SICK["L_ic falls to ln(batch) and stays"][0])])

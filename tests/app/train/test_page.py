@@ -191,8 +191,9 @@ def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, v
         )
         head, below = np.split(np.array(watched.locator(".differences").evaluate(lefts)), [2])
         assert below.size and (below == head[1]).all(), "a run's values stand below its name"
-        expect(page.locator(".curve:visible", has_text="L_box fell from 1 to 0.333")).to_have_count(1, timeout=JOB_MS)
+        expect(page.locator(".curve:visible", has_text="L_box 0.333 (cups · 1), ")).to_have_count(1, timeout=JOB_MS)
         expect(page.locator(".curve:visible", has_text="Zero-shot 0.5 (bowls · 2)")).to_have_count(1)
+        expect(watched).not_to_contain_text("nan")
         expect(page.locator(".curve:visible")).to_have_count(3)  # none of numbers that no run has
         watched.get_by_role("button", name="note of cups · 1").click()
         expect(watched).to_contain_text("with red lids", timeout=JOB_MS)
@@ -214,3 +215,7 @@ def test_runs_are_noted_found_sorted_compared_and_downloaded(noted_home: Path, v
         assert download.value.suggested_filename == "cups.metrics.jsonl"
         assert Path(download.value.path()).read_bytes() == (noted_home / "runs" / "cups" / "metrics.jsonl").read_bytes()
         fits(page, 400)
+        button = found.last.get_by_role("button", name="duplicate")
+        button.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        assert box and box["x"] + box["width"] <= 400, "what does not fit is scrolled to"
