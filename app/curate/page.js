@@ -98,7 +98,8 @@ function update() {
   setText(feedback, notice || view.message);
   showConflicts(view.conflicts);
   stage.dataset.conflicts = view.conflicts.length;
-  setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : view.unsaved > 1 ? `saving ${view.unsaved}` : "");
+  const sending = view.unsaved - view.conflicts.length; // a conflict waits for a person
+  setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : sending > 1 ? `saving ${sending}` : "");
   const back = queue.manyBack();
   if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
   updateGallery(view.at);

@@ -165,6 +165,7 @@ def test_several_conflicts_are_shown_one_after_the_other_and_decided_at_once(
     expect(conflict).to_contain_text(f"{len(regions)} of your changes wait like this one")
     expect(conflict).to_have_count(1)
     expect(conflict).to_contain_text(f"“{first}”")
+    expect(page.locator("#editor .unsaved")).to_have_text("")  # nothing is on its way: all of them wait
     conflict.get_by_role("button", name="keep theirs", exact=True).click()
     expect(conflict).to_contain_text(f"{len(regions) - 1} of your changes")
     conflict.get_by_role("button", name="use mine in all").click()
