@@ -13,7 +13,8 @@ from app.ui.html import empty_state, render, utc
 from curation.audit.agreement import Agreement
 from curation.concepts.freeze_set import frozen_facts
 from curation.concepts.status import ConceptSetStatus, Step, person_name
-from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass
+from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass
+from curation.files.records import CLASS
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import Image, LeakCheck, LeakSuspect
 from db.queries.concept_label_queries import NONE_OF_THESE

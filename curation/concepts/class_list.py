@@ -8,7 +8,6 @@ from typing import Any
 
 from curation.concepts.status import dataset_id_of, images_of
 from curation.exchange.concept_classes import (
-    CLASS,
     FACTS,
     ConceptClass,
     checked,
@@ -17,7 +16,7 @@ from curation.exchange.concept_classes import (
     to_plain,
     with_facts_of,
 )
-from curation.files.records import shown
+from curation.files.records import CLASS, shown
 from db.engine import Engine, Session, retrying
 from db.models import ConceptSet
 from db.queries.concept_label_queries import NONE_OF_THESE, labels_by_picture

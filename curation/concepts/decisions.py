@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from curation.concepts.metadata import BATCH
 from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, status_of
-from curation.exchange.concept_classes import CLASS, FACTS, LEFT_OUT, ConceptClass, from_plain
-from curation.files.records import shown
+from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass, from_plain
+from curation.files.records import CLASS, shown
 from db.engine import Engine, Session, retrying
 from db.models import Image, LeakSuspect
 from db.queries.bulk import batches

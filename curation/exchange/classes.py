@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curation.exchange.shards import CLASS
-from curation.files.records import PictureRecord, shown
+from curation.files.records import CLASS, PictureRecord, shown
 from user_errors import UserError
 
 CLASSES = "classes.json"

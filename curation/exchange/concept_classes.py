@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from curation.files.records import shown
+from curation.files.records import CLASS, shown
 from grain.zero_shot import parse_classes, parse_descriptions
 from user_errors import UserError
 
 FACTS = {"product class": "product_class", "brand": "brand", "release date": "release_date"}
 """As a picture's facts call them -> the field here."""
 DESCRIPTIONS = "descriptions"
-CLASS = "class"  # the fact with the class that a picture shows
 LEFT_OUT = "left out"  # the fact with the reason why a picture is not used: nothing is ever deleted
 MOST_NAME, MOST_FACT = 80, 200  # characters
 MONTH = re.compile(r"\d{4}(-\d{2})?")  # a year or a month is enough for a release

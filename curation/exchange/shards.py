@@ -14,6 +14,7 @@ from curation.exchange.formats import located, parse_json
 from curation.files.archives import open_archive
 from curation.files.decode import Limits
 from curation.files.records import (
+    CLASS,
     WRITTEN_CAPTION,
     PictureRecord,
     RegionRecord,
@@ -31,7 +32,6 @@ from curation.files.records import (
 from grain.structures import SCHEMA_VERSION
 from user_errors import UserError
 
-CLASS = "class"
 TRAINED_ON = {CLASS: CLASS, "written_caption": WRITTEN_CAPTION}  # a sample's key -> the fact that it repeats
 SURE = 1.0  # training takes the best scores first, and a person's regions before any
 OURS = {"id": "picture_id"}

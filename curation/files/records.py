@@ -69,6 +69,8 @@ class PictureRecord:
     """Of the file that an export wrote, where it is another than the picture's own; "" anywhere else."""
 
 
+CLASS = "class"
+"""The fact with the class that a picture shows."""
 WRITTEN_CAPTION = "written caption"
 """The fact under which a picture has the caption that a describer wrote; its own one stays what it came with."""
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
-from curation.files.records import DescriptionRecord, PictureRecord, RegionRecord
-from curation.label_studio.convert import CLASS, FACTS, Template
+from curation.files.records import CLASS, DescriptionRecord, PictureRecord, RegionRecord
+from curation.label_studio.convert import FACTS, Template
 from curation.label_studio.decisions import Decision, DecisionBatch, UnreadAnnotation
 from db.engine import Session
 from db.models import Image, LabelTask, RegionEdit, now

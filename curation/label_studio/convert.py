@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import quoteattr
 
 from curation.files.records import (
+    CLASS,
     Box,
     DescriptionRecord,
     PictureRecord,
@@ -33,7 +34,6 @@ from user_errors import UserError
 
 Template = Literal["regions", "novel"]
 """regions: judge boxes and their descriptions. novel: also say what product the picture shows."""
-CLASS = "class"
 FACTS = (CLASS, "name", "brand", "release date")  # of a novel concept, as PictureRecord.facts calls them
 SLOTS = 4  # descriptions a region that a new project has room for
 MOST_SLOTS = 32

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from app.concepts import panels
 from app.concepts.actions import ConceptEvaluation, ExportedVersion
 from curation.concepts.status import ConceptSetStatus, Step
-from curation.exchange.concept_classes import CLASS, LEFT_OUT, ConceptClass, to_plain
+from curation.exchange.concept_classes import LEFT_OUT, ConceptClass, to_plain
+from curation.files.records import CLASS
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import ConceptSet, DatasetVersion, Image, LeakCheck, LeakSuspect, Likeness
 from tests.support.hostile import HOSTILE

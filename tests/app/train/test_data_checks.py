@@ -23,11 +23,10 @@ from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
 from app.train.run_jobs import DATA, NOT_OVER, TRAIN
 from curation.data_sets.rename import rename
-from curation.exchange.concept_classes import CLASS
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.training_census import NOT_REVIEWED, count_for_training, version_census
-from curation.files.records import Status
+from curation.files.records import CLASS, Status
 from curation.versions.state_file import peek_state
 from curation.versions.versions import freeze, version_path
 from db.engine import reading, transaction
