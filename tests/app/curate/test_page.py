@@ -418,6 +418,7 @@ def test_filters_find_words_and_verdicts(page: Page) -> None:
     page.locator("#words textarea, #words input").fill("nowordlikethis")
     page.locator("#words textarea, #words input").press("Enter")
     expect(page.locator("#regions .empty")).to_contain_text("No regions here")
+    settled(page)  # the editor learns of other filters after the gallery
     page.locator("#review").click()
     expect(page.locator("#editor")).to_contain_text("No further region with these filters waits for a verdict.")
     page.locator("#words textarea, #words input").fill("")
