@@ -16,7 +16,7 @@ from app.core.page_values import chosen_dataset
 from app.core.uploads import read_picture
 from app.jobs.control import NewJob
 from app.jobs.devices import CPU, GPU
-from app.jobs.imports import ANNOTATIONS, IMPORT
+from app.jobs.imports import ANNOTATIONS, IMPORT, IMPORTS
 from app.services import Services
 from curation.annotate.describe import DescribeConfig
 from curation.annotate.localize import LocalizeConfig
@@ -35,6 +35,7 @@ from db.models import Image as Picture
 from db.models import RegionRow
 from db.queries.data_set_queries import RefusalCount, get_dataset, get_image, image_page, refusals_by_reason
 from db.queries.dataset_removal_queries import jobs_of_dataset
+from db.queries.job_queries import IN_PROGRESS
 from db.queries.region_queries import regions_of
 from db.queries.stage_result_queries import stage_result_page
 from grain.hub.weights import SPREAD, check_weights_read
@@ -182,7 +183,7 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     device, width = slots_of(services.jobs.slots, config.describer, config.localizer)
     with reading(services.engine) as session:
         waiting = jobs_of_dataset(session, name=config.dataset)
-    brings = [job.id for job in waiting if job.kind in (IMPORT, ANNOTATIONS) and job.state in ("queued", "running")]
+    brings = [job.id for job in waiting if job.kind in IMPORTS and job.state in IN_PROGRESS]
     argv = command_line(config)
     return services.jobs.submit(
         NewJob(kind="annotate", owner=owner, config=config, argv=argv, device=device, width=width, after=brings)

@@ -13,14 +13,12 @@ from app.jobs.control import NewJob
 from app.services import Services
 from app.ui.html import render
 from db.engine import reading
-from db.models import JobState
-from db.queries.job_queries import job_page
+from db.queries.job_queries import UNFINISHED, job_page
 from grain.command import flags_of
 from grain.hub.published_models import OFFLINE, PUBLISHED_MODELS, ImportModelConfig, PublishedModel, is_offline
 from user_errors import UserError
 
 KIND = "bring"  # of jobs
-WAITING: tuple[JobState, ...] = ("queued", "running", "paused", "interrupted")  # states of a job that is not over
 MOST_JOBS = 50  # looked through
 
 
@@ -38,7 +36,7 @@ def model_rows(services: Services) -> list[ModelRow]:
     """Return all published models with their state."""
     here = {each.name for each in services.registry.checkpoints()}
     with reading(services.engine) as session:
-        jobs = job_page(session, kind=KIND, states=WAITING, limit=MOST_JOBS)
+        jobs = job_page(session, kind=KIND, states=UNFINISHED, limit=MOST_JOBS)
     coming = {str(job.config.get("model")) for job in jobs}
     return [
         ModelRow(each, each.name in here, each.name in coming, shlex.join(["python", *_words(services, each.name)]))

@@ -18,14 +18,13 @@ from app.jobs.imports import IMPORT, queue_example
 from app.jobs.run_logs import HELD_OUT
 from app.services import Services
 from db.engine import Engine, reading
-from db.models import Dataset, DatasetVersion, Image, Job, JobState
+from db.models import Dataset, DatasetVersion, Image, Job
 from db.queries.data_set_queries import count_images, existing_dataset, image_page
-from db.queries.job_queries import is_about, job_page
+from db.queries.job_queries import IN_PROGRESS, is_about, job_page
 from db.queries.region_index_queries import count_by_status
 from db.queries.region_queries import regions_of
 from db.queries.version_queries import count_described, count_reviews, edited_at, last_ids, list_versions
 
-IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
 FAILED = ("failed", "interrupted")
 SEARCHED = 200  # latest jobs of a kind that are looked through for the data set's
 SHOWN_PICTURES = 8

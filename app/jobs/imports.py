@@ -18,7 +18,8 @@ from curation.ingest.uploads import keep_upload
 from db.queries.values import check_line
 from user_errors import UserError
 
-IMPORT, ANNOTATIONS, CONCEPTS = "import", "import-annotations", "concepts"  # the kinds of these jobs
+IMPORTS = IMPORT, ANNOTATIONS, CONCEPTS = "import", "import-annotations", "concepts"
+"""The kinds of these jobs."""
 
 
 def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:

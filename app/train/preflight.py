@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from app.services import Services
 from app.train.data_checks import PreflightCheck, data_checks, train_count
 from app.train.plan import CHECKPOINT, TrainPlan
-from app.train.run_jobs import DRY, IN_PROGRESS, name_taken, run_jobs
+from app.train.run_jobs import DRY, name_taken, run_jobs
 from app.ui.html import duration
 from db.engine import reading
 from db.models import Job
-from db.queries.job_queries import job_page
+from db.queries.job_queries import IN_PROGRESS, job_page
 from grain.train_config import TrainConfig
 from user_errors import sentence
 

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from app.services import Services
 from db.engine import reading
-from db.models import Job, JobState
+from db.models import Job
 from db.queries.job_queries import job_page
 
 TRAIN, DATA, DRY, KEEP = "train", "data", "preflight", "keep"  # kinds of jobs
-IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
-NOT_OVER: tuple[JobState, ...] = (*IN_PROGRESS, "paused", "interrupted")  # by itself, or once somebody resumes it
 SOONER = 10  # priority of what somebody waits for at the page
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services import Services
-from app.train.run_jobs import DATA, DRY, IN_PROGRESS, NOT_OVER, TRAIN
+from app.train.run_jobs import DATA, DRY, TRAIN
 from curation.exchange.export_config import ExportConfig
 from curation.exchange.export_mark import read_mark
 from curation.exchange.export_selection import ExportSelection
@@ -15,7 +15,7 @@ from curation.exchange.unreadable import files_unchanged
 from curation.versions.state_file import peek_state
 from curation.versions.versions import dataset_of_version, read_version, version_path
 from db.engine import reading
-from db.queries.job_queries import job_page, job_under_way
+from db.queries.job_queries import IN_PROGRESS, UNFINISHED, job_page, job_under_way
 from grain.train_config import mixed_folders
 
 
@@ -51,7 +51,7 @@ def learned_from(services: Services, folder: Path) -> bool:
     with reading(services.engine) as session:
         if job_under_way(session, kind=DATA, config={"out": str(folder)}):
             return False
-        reading_them = ((TRAIN, NOT_OVER), (DRY, IN_PROGRESS))
+        reading_them = ((TRAIN, UNFINISHED), (DRY, IN_PROGRESS))
         runs = [job for kind, states in reading_them for job in job_page(session, kind=kind, states=states, limit=1000)]
     return any(folder in _folders_of(job.config["train"]) for job in runs)
 

@@ -9,13 +9,12 @@ from typing import Any
 from app.services import Services
 from app.ui.html import empty_state, render
 from db.engine import reading
-from db.models import Job, JobState
+from db.models import Job
 from db.queries.data_set_queries import get_dataset, list_datasets
-from db.queries.job_queries import is_about, job_page, jobs_before
+from db.queries.job_queries import IN_PROGRESS, is_about, job_page, jobs_before
 from db.queries.run_queries import FailureGroup, StageTally, failures_by_reason, run_of_job, run_tallies
 
 MOST_JOBS, SEARCHED_JOBS = 8, 50
-UNDER_WAY: Mapping[JobState, int] = {"queued": 1, "running": 2}  # the larger is shown first
 PUBLISHED = {"CC3M": (3_300_000, 600), "CC12M": (12_400_000, 2_200)}  # pictures, A40-hours (arXiv 2412.04429)
 BUTTONS: Mapping[str, tuple[str, ...]] = {
     "queued": ("pause", "cancel"),
@@ -65,13 +64,13 @@ def latest_jobs(
     views = []
     with reading(services.engine) as session:
         limit = most if dataset is None else SEARCHED_JOBS
-        pages = [(kind, states) for kind in kinds for states in ([*UNDER_WAY], [])]
+        pages = [(kind, states) for kind in kinds for states in (IN_PROGRESS, ())]
         jobs = {job.id: job for kind, some in pages for job in job_page(session, kind=kind, states=some, limit=limit)}
         found = get_dataset(session, name=dataset) if dataset is not None else None
         made = found.created_at if found else None
         mine = [job for job in jobs.values() if dataset is None or is_about(job, dataset=dataset, made=made)]
-        seen = sorted(mine, key=lambda job: (UNDER_WAY.get(job.state, 0), job.id), reverse=True)[:most]
-        for job in sorted(seen, key=lambda job: -job.id):
+        mine.sort(key=lambda job: (job.state == "running", job.state == "queued", job.id), reverse=True)
+        for job in sorted(mine[:most], key=lambda job: -job.id):
             run = run_of_job(session, job_id=job.id)
             tallies = run_tallies(session, run_id=run.id) if run else []
             failures = failures_by_reason(session, run_id=run.id, limit=5) if run else []

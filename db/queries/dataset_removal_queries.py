@@ -14,13 +14,11 @@ from sqlmodel import Session, SQLModel, col, select
 from db.models import Dataset, DatasetVersion, Image, Job, RegionRow, RegionTag
 from db.queries.bulk import IN_LIST
 from db.queries.data_set_queries import get_dataset, lies_below
-from db.queries.job_queries import rename_in_jobs
+from db.queries.job_queries import UNFINISHED, rename_in_jobs
 from db.queries.region_index_queries import tally
 from db.queries.selectivity import on_postgresql
 from db.queries.values import check_line
 from user_errors import UserError
-
-UNFINISHED = ("queued", "running", "paused", "interrupted")  # states of jobs that may go on
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from db.queries.selectivity import on_postgresql
 from db.queries.values import check_command, storable
 from user_errors import UserError
 
+IN_PROGRESS: tuple[JobState, ...] = ("queued", "running")
+UNFINISHED: tuple[JobState, ...] = (*IN_PROGRESS, "paused", "interrupted")  # goes on by itself, or once it is resumed
 BADLY: tuple[JobState, ...] = ("failed", "cancelled")  # what waits for one that ended so has failed too
 OVER: tuple[JobState, ...] = ("failed", "cancelled", "paused", "interrupted")  # can be queued again
 ONCE_LOCK = 0x4F4E_4345  # any number: one process at a time looks for a job and queues it where there is none
@@ -77,7 +79,7 @@ def job_under_way(session: Session, *, kind: str, config: Mapping[str, Any]) -> 
 
     Who queues one where there is none takes a turn of ONCE_LOCK first.
     """
-    going_on = or_(col(Job.state).in_(("queued", "running")), col(Job.retry_at).is_not(None))
+    going_on = or_(col(Job.state).in_(IN_PROGRESS), col(Job.retry_at).is_not(None))
     jobs = session.exec(select(Job).where(Job.kind == kind, going_on).order_by(col(Job.id)))
     return next((job for job in jobs if job.config == config), None)
 

@@ -21,7 +21,7 @@ from app.train import actions as train_actions
 from app.train.data_checks import PreflightCheck
 from app.train.plan import TrainPlan, TrainRequest, plan_run
 from app.train.preflight import check_plan
-from app.train.run_jobs import DATA, NOT_OVER, TRAIN
+from app.train.run_jobs import DATA, TRAIN
 from curation.data_sets.rename import rename
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -34,7 +34,7 @@ from db.models import DatasetVersion
 from db.queries.curate_queries import edit_image
 from db.queries.data_set_queries import NewImage, add_images, create_dataset, image_page
 from db.queries.edit_values import ImageChange
-from db.queries.job_queries import job_page, request_cancel, request_pause, requeue_job
+from db.queries.job_queries import UNFINISHED, job_page, request_cancel, request_pause, requeue_job
 from db.queries.job_runner_queries import RetryPolicy, claim_job, finish_job, mark_interrupted
 from db.queries.region_queries import NewRegion, add_regions
 from grain.data.loader import find_shards, read_records
@@ -185,7 +185,7 @@ def data_words(services: Services) -> list[list[str]]:
 def end_jobs(services: Services) -> None:
     """Cancel every job that is not over."""
     with reading(services.engine) as session:
-        numbers = [job.id for job in job_page(session, states=NOT_OVER)]
+        numbers = [job.id for job in job_page(session, states=UNFINISHED)]
     with transaction(services.engine) as session:
         for number in numbers:
             request_cancel(session, job_id=number)
