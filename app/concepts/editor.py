@@ -60,10 +60,8 @@ class ConceptEdit:
         return edits[str(self.ask["do"])]()
 
     def _set_provenance(self) -> str:
-        facts = {str(self.ask["fact"]): str(self.ask["value"])}
-        set_metadata(
-            self.engine, self._image().id, facts, expected_version=int(self.ask["version"]), who=self._editor()
-        )
+        fact, value, seen = (str(self.ask[name]) for name in ("fact", "value", "seen"))
+        set_metadata(self.engine, self._image().id, {fact: value}, seen={fact: seen}, who=self._editor())
         return "Saved."
 
     def _decide_leak(self) -> str:
@@ -72,10 +70,9 @@ class ConceptEdit:
         return {"drop": "Dropped; it can be kept again.", "keep": "Kept."}.get(decision, "Undecided again.")
 
     def _set_class_fact(self) -> str:
-        classes = set_class_fact(
-            self.now.classes, str(self.ask["name"]), fact=str(self.ask["fact"]), value=str(self.ask["value"])
-        )
-        version = int(self.ask["version"])
+        name, fact, value, seen = (str(self.ask[each]) for each in ("name", "fact", "value", "seen"))
+        classes = set_class_fact(self.now.classes, name, fact=fact, seen=seen, value=value)
+        version = self.now.concept.version if self.now.concept else 0
         save_classes(self.engine, self.now.dataset, classes, who=self._editor(), expected_version=version)
         return "Saved."
 

@@ -16,7 +16,10 @@ element.addEventListener("click", (event) => {
 });
 element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
-  if (field) ask({ ...JSON.parse(field.dataset.say), value: field.value });
+  if (!field) return;
+  const wanted = JSON.parse(field.dataset.say);
+  ask({ ...wanted, value: field.value });
+  if ("seen" in wanted) field.dataset.say = JSON.stringify({ ...wanted, seen: field.value }); // it may be changed again before the answer
 });
 // Of many classes the field keeps those with the words typed; Enter takes the one of that name, or the first.
 element.addEventListener("input", (event) => {

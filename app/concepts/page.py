@@ -166,13 +166,13 @@ class ConceptsPage:
         except UserError as error:
             warn(named_plainly(error))
             return self._outputs(replace(place, message=""), self._status(dataset), name, person=person)
-        after, now = place.after, self._status(dataset)
+        after, before, now = place.after, _version_of(now), self._status(dataset)
         if ask.get("do") == "label":
             after = int(ask["image"])
         elif ask.get("do") == "undo":
             after = 0
-        elif ask.get("do") == "class_fact" and place.version == int(ask["version"]) == _version_of(now) - 1:
-            place = replace(place, version=_version_of(now))  # by this edit alone: the form is still of the set
+        elif ask.get("do") == "class_fact" and place.version == before:
+            place = replace(place, version=_version_of(now))  # by this edit: the form is still of the set
         return self._outputs(replace(place, after=after, message=message), now, name, person=person)
 
     def tick(self, dataset: str | None, before: str) -> Any:

@@ -60,7 +60,7 @@ def pictures_panel(now: ConceptSetStatus, home: Path) -> str:
 
 
 def _provenance_fields(image: Image) -> list[tuple[str, *Field]]:
-    facts, ask = image.facts or {}, {"do": "provenance", "image": image.id, "version": image.version}
+    facts, ask = image.facts or {}, {"do": "provenance", "image": image.id}
     return [
         (fact, *_field(f"{image.id} {fact}", facts.get(fact, ""), ask | {"fact": fact}))
         for fact in (FOUND_AT, FOUND_ON)
@@ -68,7 +68,7 @@ def _provenance_fields(image: Image) -> list[tuple[str, *Field]]:
 
 
 def _field(key: str, value: str, ask: Mapping[str, Any]) -> Field:
-    return key, value, ask, DATE_EXAMPLE if ask["fact"] in DATES else ""
+    return key, value, {**ask, "seen": value}, DATE_EXAMPLE if ask["fact"] in DATES else ""
 
 
 def leaks_panel(now: ConceptSetStatus, home: Path) -> str:
@@ -116,13 +116,12 @@ def classes_panel(now: ConceptSetStatus) -> str:
     """Render the classes with their facts, to fill in."""
     if not now.classes or now.concept is None:
         return empty_state("No classes yet", "Write them above, one a line, or paste a JSON of DCLIP or CuPL.")
-    version = now.concept.version
-    rows = [(one.name, _fact_fields(one, version), "; ".join(one.descriptions)) for one in now.classes]
+    rows = [(one.name, _fact_fields(one), "; ".join(one.descriptions)) for one in now.classes]
     return render("concepts/templates/classes.html", heads=("class", *FACTS, "descriptions"), rows=rows)
 
 
-def _fact_fields(one: ConceptClass, version: int) -> list[Field]:
-    ask = {"do": "class_fact", "name": one.name, "version": version}
+def _fact_fields(one: ConceptClass) -> list[Field]:
+    ask = {"do": "class_fact", "name": one.name}
     return [
         _field(f"{one.name} {fact}", getattr(one, attribute), ask | {"fact": fact}) for fact, attribute in FACTS.items()
     ]

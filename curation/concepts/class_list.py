@@ -96,6 +96,12 @@ def _correct_pictures(
         )
 
 
+def check_as_seen(fact: str, *, now: str, seen: str, wanted: str) -> None:
+    """Raise UserError where a fact is neither what its editor saw there nor what they want, apart from spaces."""
+    if " ".join(now.split()) not in (" ".join(seen.split()), " ".join(wanted.split())):
+        raise UserError(f"{fact} was changed to {shown(now)} meanwhile: look at it and write yours again")
+
+
 def parse_keeping_facts(text: str, before: Sequence[ConceptClass]) -> list[ConceptClass]:
     """Parse classes as a person typed them, keeping the facts that they had.
 
@@ -104,12 +110,18 @@ def parse_keeping_facts(text: str, before: Sequence[ConceptClass]) -> list[Conce
     return with_facts_of(parse(text), before)
 
 
-def set_class_fact(classes: Sequence[ConceptClass], name: str, *, fact: str, value: str) -> list[ConceptClass]:
+def set_class_fact(
+    classes: Sequence[ConceptClass], name: str, *, fact: str, seen: str, value: str
+) -> list[ConceptClass]:
     """Return the classes after changing one's product class, brand or release date.
 
-    Raises: UserError: there is no such class or fact, or no such date.
+    Args:   seen: what the editor saw there.
+    Raises: UserError: there is no such class or fact, or no such date, or somebody was quicker.
     """
     if fact not in FACTS or name not in {one.name for one in classes}:
         raise UserError(f"expected a class and one of {', '.join(FACTS)}, got {shown(name)} and {shown(fact)}")
     changed: Any = {FACTS[fact]: value}
-    return checked([replace(one, **changed) if one.name == name else one for one in classes])
+    after = checked([replace(one, **changed) if one.name == name else one for one in classes])
+    [now] = [getattr(one, FACTS[fact]) for one in classes if one.name == name]
+    check_as_seen(fact, now=now, seen=seen, wanted=value)
+    return after

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from curation.concepts.class_list import check_as_seen
 from curation.concepts.status import dataset_id_of, status_of
 from curation.ingest.annotations_beside import Annotations
 from curation.ingest.ingest import ImportTally, ingest_with_annotations
@@ -82,11 +83,10 @@ def create_set(engine: Engine, dataset: str, who: str) -> None:
     )
 
 
-def set_metadata(engine: Engine, image_id: int, facts: Mapping[str, str], *, expected_version: int, who: str) -> None:
+def set_metadata(engine: Engine, image_id: int, facts: Mapping[str, str], *, seen: Mapping[str, str], who: str) -> None:
     """Set where or when a picture was found.
 
-    Args: facts: by FOUND_AT and FOUND_ON; "" removes one.
-
+    Args:   facts: by FOUND_AT and FOUND_ON; "" removes one. seen: what their editor saw there.
     Raises: UserError: no such day, or somebody was quicker.
     """
     today = datetime.now(UTC).date()
@@ -97,12 +97,14 @@ def set_metadata(engine: Engine, image_id: int, facts: Mapping[str, str], *, exp
         image = get_image(session, image_id=image_id)
         if image is None:
             raise UserError(f"there is no picture {image_id}: reload the page")
-        known = dict(image.facts or {}) | written
-        change = ImageChange(facts={name: value for name, value in known.items() if name not in gone})
+        known = dict(image.facts or {})
+        for name, value in facts.items():
+            check_as_seen(name, now=known.get(name, ""), seen=seen.get(name, ""), wanted=value)
+        change = ImageChange(facts={name: value for name, value in (known | written).items() if name not in gone})
         edit_image(
             session,
             image_id=image_id,
-            expected_version=expected_version,
+            expected_version=image.version,
             who=who,
             change=change,
             reason="where it was found",

@@ -195,7 +195,8 @@ def test_a_verdict_key_counts_once_for_the_claim_on_the_screen(page: Page, engin
 @pytest.mark.slow
 def test_a_verdict_that_the_app_did_not_take_can_be_given_again(page: Page, engine: Engine) -> None:
     first, second = judge_sample(page, engine)
-    page.route(browser_fixtures.EVENTS, lambda route: route.fulfill(status=429, json={"detail": "Wait."}))
+    busy = {"detail": "Wait."}
+    browser_fixtures.intercept(page, browser_fixtures.EVENTS, lambda route: route.fulfill(status=429, json=busy))
     page.keyboard.press("u")
     expect(page.locator("#claim [aria-busy]")).to_have_count(0)
     page.unroute(browser_fixtures.EVENTS)

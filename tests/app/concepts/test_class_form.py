@@ -48,6 +48,7 @@ class Visitor:
 
     def __init__(self, services: Services, name: str) -> None:
         self.page, self.name = ConceptsPage(services), name
+        self.seen: dict[str, str] = {}  # what it shows of beta's facts
         answer = self.page.enter(ConceptsPlace("classes"), "games", name, REQUEST)
         self.take(answer)
         self.fill(answer)
@@ -72,7 +73,8 @@ class Visitor:
         self.take(self.page.save(self.place, "games", self.name, *typed, REQUEST))
 
     def write_fact(self, fact: str, value: str) -> None:
-        ask = {"do": "class_fact", "name": "beta", "fact": fact, "value": value, "version": self.kept().version}
+        ask = {"do": "class_fact", "name": "beta", "fact": fact, "value": value, "seen": self.seen.get(fact, "")}
+        self.seen[fact] = value
         self.take(self.page.ask(self.place, "games", self.name, REQUEST, AskEvent(ask)))  # type: ignore[arg-type]
 
     def kept(self) -> ConceptSet:

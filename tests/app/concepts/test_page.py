@@ -20,7 +20,7 @@ from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from db.engine import Engine, open_engine
 from tests.support.browser_fixtures import fits, held_events, new_visitor, settled
-from tests.support.waiting import PATIENCE_MS
+from tests.support.waiting import PATIENCE_MS, until
 
 pytestmark = pytest.mark.slow
 
@@ -310,6 +310,7 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
     expect(ana.page.get_by_text("Bo changed the classes or the licence meanwhile")).to_be_visible()
     expect(ana.page.locator("#classes textarea")).to_have_value(re.compile("mine"))
     assert status_of(engine, "started").classes == now.classes
+    settled(ana.page)
     brand = ana.page.get_by_label(f"{NAMES[0]} brand")
     brand.fill("Acme")
     brand.press("Tab")
@@ -324,6 +325,40 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
         (("mine",), ""),
     ]
     assert now.concept and now.concept.licence == "CC0", "a field in which nothing was typed is not saved"
+
+
+def test_facts_that_are_written_faster_than_the_answers_are_all_kept(
+    browser: Browser, address: str, engine: Engine, people: list[Person]
+) -> None:
+    def facts(name: str) -> tuple[str, str]:
+        [found] = [one for one in status_of(engine, "started").classes if one.name == name]
+        return found.brand, found.release_date
+
+    ana = Person(browser, address, "?set=started&step=classes&as=Ana")
+    people.append(ana)
+    page, keyboard = ana.page, ana.page.keyboard
+    brand, day = page.get_by_label(f"{NAMES[1]} brand"), page.get_by_label(f"{NAMES[1]} release date")
+    brand.click()
+    settled(page)
+    with held_events(page):
+        keyboard.type("Hand")
+        keyboard.press("Tab")
+        keyboard.type("2023")
+        page.get_by_label(f"{NAMES[2]} brand").click()
+        keyboard.type("half a wo")  # still on its way when the answers come
+    until(lambda: facts(NAMES[1]) == ("Hand", "2023"), "both facts to be saved")
+    settled(page)
+    keyboard.type("rd")
+    keyboard.press("Tab")
+    until(lambda: facts(NAMES[2])[0] == "half a word", "what was written while the answers came to be saved")
+    brand.fill("Hands")
+    brand.press("Tab")
+    brand.fill("Feet")
+    brand.press("Tab")
+    until(lambda: facts(NAMES[1]) == ("Feet", "2023"), "the last of two to be saved")
+    settled(page)
+    expect(brand).to_have_value("Feet")
+    expect(day).to_have_value("2023")
 
 
 def test_unsaved_classes_are_offered_again_for_their_own_set_alone(

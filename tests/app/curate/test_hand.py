@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from db.engine import Engine, reading
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region
-from tests.support.browser_fixtures import EDITOR_ASKS, new_visitor, opened, settled
+from tests.support.browser_fixtures import ACTS, EDITOR_ASKS, intercept, new_visitor, opened, settled
 from tests.support.fake_app import app_at
 from tests.support.paths import ROOT
 from tests.support.review_home import review_home
@@ -54,7 +54,7 @@ class LateAnswers:
     def __init__(self, page: Page, seed: int) -> None:
         self.page, self.chance = page, random.Random(seed)
         self.held: list[list[Any]] = []  # [keys to wait for, route]
-        page.route(EDITOR_ASKS, lambda route: self.held.append([self.chance.randint(0, MOST_LATE), route]))
+        intercept(page, EDITOR_ASKS, lambda route: self.held.append([self.chance.randint(0, MOST_LATE), route]))
 
     def key(self) -> None:
         """Count one more key; let come what is due."""
@@ -319,7 +319,7 @@ def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
     with opened(visitor, f"{address}curate", "#regions .tile") as page:
         start(page)
         settled(page)
-        page.route("**/curate/acts", lambda route: route.continue_() if held else held.append(route))
+        intercept(page, ACTS, lambda route: route.continue_() if held else held.append(route))
         region = int(page.evaluate("document.querySelector('#editor .text.chosen').dataset.id"))
         before = words(engine, region)
         field = page.locator("#editor .text.chosen input")

@@ -18,7 +18,7 @@ from db.queries.edit_values import RegionChange
 from db.queries.gallery_queries import curate_page
 from db.queries.history_queries import history_page
 from db.queries.region_queries import get_region, regions_of
-from tests.support.browser_fixtures import ACTS, EDITOR_ASKS, draw_box, fits, opened, settled
+from tests.support.browser_fixtures import ACTS, EDITOR_ASKS, draw_box, fits, intercept, opened, settled
 from tests.support.waiting import until
 
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
     first = open_first(page)
     settled(page)
     assert status(engine, first) == "pending"
-    page.route(ACTS, lambda route: route.fulfill(status=503, body="Not now.", content_type="text/plain"))
+    intercept(page, ACTS, lambda route: route.fulfill(status=503, body="Not now.", content_type="text/plain"))
     page.keyboard.press("a")
     expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet: Not now. It is kept in this browser")
     second = chosen(page)
@@ -257,7 +257,7 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
 def hold_answers(page: Page) -> list[Route]:
     """Hold back all that the page asks from now on; continue what is returned to let it come."""
     held: list[Route] = []
-    page.route(EDITOR_ASKS, lambda route: held.append(route))
+    intercept(page, EDITOR_ASKS, lambda route: held.append(route))
     return held
 
 

@@ -22,7 +22,7 @@ from db.queries.region_queries import regions_of
 from grain.checkpoint import read_info
 from grain.predict import Predictor
 from grain.structures import ImageFeatures
-from tests.support.browser_fixtures import opened, settled
+from tests.support.browser_fixtures import intercept, opened, settled
 from tests.support.fake_app import fake_services
 from tests.support.fake_predictor import BOXES_XYXY, FakeEncoder
 from user_errors import UserError
@@ -149,7 +149,7 @@ def test_suggestions_that_did_not_come_are_asked_for_again(address: str, visitor
         page.locator("#scores-with input").click()
         page.get_by_role("option", name="sample", exact=True).click()
         page.locator("#editor h3, h2").first.click()
-        page.route("**/curate/suggestions", lose_two)
+        intercept(page, "**/curate/suggestions", lose_two)
         page.keyboard.press("s")
         expect(page.locator("#editor .suggested b").first).to_have_text("red lid")
         assert len(lost) == 2

@@ -122,13 +122,15 @@ def test_an_import_tells_where_pictures_were_found_and_what_is_missing(engine: E
     assert facts["shop-2.jpg"] == {"found at": "a fair", "found on": "2026-10-03"}
     [missing] = status_of(engine, "fair").unfound
     with pytest.raises(UserError, match="expected the day it was found as 2023-09-12, got 'soon'"):
-        set_metadata(engine, missing.id, {"found on": "soon"}, expected_version=missing.version, who="bo")
-    set_metadata(engine, missing.id, {"found on": "2026-10-20"}, expected_version=missing.version, who="bo")
+        set_metadata(engine, missing.id, {"found on": "soon"}, seen={}, who="bo")
+    set_metadata(engine, missing.id, {"found on": "2026-10-20"}, seen={}, who="bo")
     again = import_pictures(engine, home, world / "found", dataset="fair", who="ana")
     assert (again.tally.added, again.located, again.problems) == (0, 0, ())
     assert done(engine) == ["pictures"]
-    with pytest.raises(UserError, match=r"picture \d+ was changed by bo meanwhile"):
-        set_metadata(engine, missing.id, {"found on": "2026-10-21"}, expected_version=missing.version, who="cy")
+    with pytest.raises(UserError, match="found on was changed to '2026-10-20' meanwhile"):
+        set_metadata(engine, missing.id, {"found on": "2026-10-21"}, seen={}, who="cy")
+    set_metadata(engine, missing.id, {"found at": "a shop"}, seen={"found at": "a blog"}, who="cy")
+    assert picture(engine, missing.id).facts == {"found at": "a shop", "found on": "2026-10-20"}
 
 
 def test_a_dropped_leak_stays_in_sight_and_comes_back_when_it_is_kept(engine: Engine, home: Path) -> None:
@@ -198,9 +200,11 @@ def test_of_two_who_change_the_classes_the_second_is_told_and_nothing_is_lost(en
     assert [one.name for one in status_of(engine, "fair").classes] == NAMES
     text = "\n".join(f"{name}: a thing" for name in NAMES)
     assert parse_keeping_facts(text, classes())[0] == ConceptClass(NAMES[0], ("a thing",), "toy", "Acme", "2026-09")
-    assert set_class_fact(classes(), NAMES[1], fact="brand", value=" New  Co ")[1].brand == "New Co"
+    assert set_class_fact(classes(), NAMES[1], fact="brand", seen="Acme", value=" New  Co ")[1].brand == "New Co"
+    with pytest.raises(UserError, match="brand was changed to 'Acme' meanwhile"):
+        set_class_fact(classes(), NAMES[0], fact="brand", seen="", value="New Co")
     with pytest.raises(UserError, match="expected the release date"):
-        set_class_fact(classes(), NAMES[1], fact="release date", value="tomorrow")
+        set_class_fact(classes(), NAMES[1], fact="release date", seen="", value="tomorrow")
 
 
 def test_a_class_that_pictures_have_cannot_go(engine: Engine) -> None:
@@ -316,7 +320,8 @@ def test_a_corrected_fact_of_a_class_reaches_its_settled_pictures_but_not_what_p
     def correct(fact: str, value: str) -> None:
         now = status_of(engine, "fair")
         assert now.concept is not None
-        changed = set_class_fact(now.classes, NAMES[0], fact=fact, value=value)
+        seen = next(one for one in now.classes if one.name == NAMES[0]).facts().get(fact, "")
+        changed = set_class_fact(now.classes, NAMES[0], fact=fact, seen=seen, value=value)
         save_classes(engine, "fair", changed, who="di", expected_version=now.concept.version)
 
     others = [one for one in status_of(engine, "fair").images if (one.facts or {}).get("class") != NAMES[0]]
