@@ -21,6 +21,7 @@ function editorQueue(newId) {
   let at = { image: 0, region: 0, state: "empty" }; // empty, open, waiting (for the next picture), finished
   let chain = [], visited = [], after = "", end = false; // the queue: what comes next, { image, region } each
   let wish = null; // what to open, { unknown: { id } } or { unknown: { image } }, or a place to go to once nobody is writing
+  let untouched = false; // since Review was pressed
   let writing = false, refused = null, message = "";
   let shownImage = 0; // the picture that is drawn
   const latest = new Map(); // a description's id -> the newest version in any answer
@@ -85,7 +86,7 @@ function editorQueue(newId) {
   }
 
   function next() {
-    wish = null;
+    [wish, untouched] = [null, false];
     if (at.state === "waiting") return;
     if (at.state !== "open") return first();
     const ids = pictures.get(at.image).regions.map((each) => each.id), here = ids.indexOf(at.region);
@@ -96,13 +97,21 @@ function editorQueue(newId) {
   function first() {
     const open = at.state === "open" ? pendingIn(at.image).filter((id) => id !== at.region) : [];
     restart();
+    untouched = true;
     if (open.length) return go(at.image, open[0]);
     at = { ...at, state: "waiting" };
   }
 
-  // Other filters: what comes next is another queue.
+  // Other filters. Review may have been pressed before they came here, and meant them.
+  function filter() {
+    const again = untouched && !writing;
+    restart();
+    if (again) [at, untouched] = [{ image: 0, region: 0, state: "waiting" }, true]; // what was opened may come again
+  }
+
+  // What comes next is another queue.
   function restart() {
-    [chain, visited, after, end, wish] = [[], [], "", false, null];
+    [chain, visited, after, end, wish, untouched] = [[], [], "", false, null, false];
     if (viewing) viewing.stale = true;
   }
 
@@ -113,6 +122,7 @@ function editorQueue(newId) {
   }
 
   function choose(region) {
+    untouched = false;
     if (at.state === "open" && pictures.get(at.image).regions.some(({ id }) => id === region)) at = { ...at, region };
   }
 
@@ -142,6 +152,7 @@ function editorQueue(newId) {
     if (ask.do !== "undo") note({ act, image: ask.image, region: more.region ?? ask.id ?? at.region, before: entry.before });
     if (!["undo", "redo"].includes(ask.do)) undone = [];
     acts.push(entry);
+    untouched = false;
     message = "";
     return act;
   }
@@ -420,9 +431,9 @@ function editorQueue(newId) {
   }
 
   return {
-    ...{ next, first, restart, close, choose, judge, review, remove, undo, redo, undoMany, add, resolve, forget, manyBack },
+    ...{ next, first, filter, close, choose, judge, review, remove, undo, redo, undoMany, add, resolve, forget, manyBack },
     ...{ shown, answered, nextAct, nextView, actFailed, viewFailed, drafts, versionOf },
-    open: (unknown) => (wish = { unknown }),
+    open: (unknown) => ([wish, untouched] = [{ unknown }, false]),
     write: (now) => ((writing = now), follow()),
     restore: (kept) => (acts = [...kept.map((ask) => ({ ask, from: {} })), ...acts]),
     unsaved: () => acts.map((entry) => entry.ask),

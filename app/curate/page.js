@@ -478,7 +478,7 @@ openLinked(filters, queue.open);
 
 document.addEventListener("curate:session", ({ detail }) => {
   // of what was asked before the first one, nothing is sent yet
-  if (session.person && JSON.stringify(session.filters) !== JSON.stringify(detail.filters)) queue.restart();
+  if (session.person && JSON.stringify(session.filters) !== JSON.stringify(detail.filters)) queue.filter();
   counted = false;
   const moved = session.dataset !== detail.dataset;
   session = detail;

@@ -311,6 +311,37 @@ def test_an_undo_comes_back_to_a_picture_without_regions(scripts: Page) -> None:
     assert scripts.evaluate(QUEUE, steps) == ["open", 0, 2]
 
 
+NO_MORE = "{ asked: queue.nextView().asked, ahead: { order: [], after: '', end: true } }"  # an answer
+
+
+@pytest.mark.parametrize(
+    ("done", "state"),
+    [
+        ("", "waiting"),
+        ("queue.choose(3)", "open"),
+        ("queue.judge('accepted', { follow: false })", "open"),
+        ("queue.write(true)", "open"),
+        (f"queue.next(); queue.answered({NO_MORE})", "finished"),
+    ],
+)
+def test_filters_that_come_after_review_was_pressed_choose_its_picture_unless_something_was_done_there(
+    scripts: Page, done: str, state: str
+) -> None:
+    steps = f"""queue.close(); queue.first();
+      queue.answered({{ asked: queue.nextView().asked, ahead: {{ order: [[1, 3]], after: "", end: false }} }});
+      const opened = queue.view().at.state;
+      {done};
+      queue.filter(); [opened, queue.view().at.state]"""
+    assert scripts.evaluate(QUEUE, steps) == ["open", state]
+
+
+def test_review_that_found_nothing_looks_again_once_other_filters_come(scripts: Page) -> None:
+    steps = f"""queue.close(); queue.first();
+      queue.answered({NO_MORE});
+      const found = queue.view().at.state; queue.filter(); [found, queue.view().at.state, queue.nextView().do]"""
+    assert scripts.evaluate(QUEUE, steps) == ["finished", "waiting", "ahead"]
+
+
 @pytest.mark.slow
 def test_words_that_are_refused_late_do_not_end_those_that_are_being_written(
     address: str, visitor: BrowserContext, engine: Engine
