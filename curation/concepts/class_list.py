@@ -51,12 +51,9 @@ def save_classes(
         dataset_id = dataset_id_of(session, dataset)
         found = get_concept_set(session, dataset_id=dataset_id, lock=True)
         before = from_plain(found.classes) if found else []
-        used = {
-            label_picture
-            for labels in labels_by_picture(session, dataset_id=dataset_id).values()
-            for label_picture in labels.values()
-        }
-        if gone := sorted(used - names):
+        labels = labels_by_picture(session, dataset_id=dataset_id).values()
+        used = {label for by_person in labels for label in by_person.values()}
+        if gone := sorted(used & {one.name for one in before} - names):
             raise UserError(
                 f"expected {shown(gone[0])} among the classes, since pictures are labelled with it: keep it, or label "
                 "those pictures again"

@@ -29,7 +29,7 @@ from curation.sample.scenes import render_scene
 from curation.versions.versions import read_version
 from db.engine import Engine, open_engine, reading, transaction
 from db.models import Image as Picture
-from db.queries.concept_label_queries import NONE_OF_THESE, UndoneLabel
+from db.queries.concept_label_queries import NONE_OF_THESE, UndoneLabel, set_label
 from db.queries.curate_queries import edit_image
 from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
@@ -216,6 +216,14 @@ def test_a_class_that_pictures_have_cannot_go(engine: Engine) -> None:
         save_classes(engine, "fair", [*classes(), ConceptClass("None of these")], who="ana", expected_version=2)
     with pytest.raises(UserError, match="expected one of the classes, got 'nothing such'"):
         label_picture(engine, status_of(engine, "fair").kept[0].id, "nothing such", who="ana")
+
+
+def test_a_label_that_was_never_a_class_keeps_nobody_from_changing_the_classes(engine: Engine) -> None:
+    """Earlier versions took such labels from Label Studio, where anybody can write one."""
+    save_classes(engine, "fair", classes(), who="ana", expected_version=1)
+    with transaction(engine) as session:
+        set_label(session, image_id=status_of(engine, "fair").kept[0].id, who="bo", label="written elsewhere")
+    assert save_classes(engine, "fair", classes(), who="ana", expected_version=2, licence="CC0").licence == "CC0"
 
 
 def test_labels_are_undone_one_by_one_to_what_was_said_before(engine: Engine) -> None:
