@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from math import ceil
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,7 +19,8 @@ MOST_LEVEL = 2  # columns whose labels have room to lie level
 LEVEL_CHARACTERS = 44  # of all level labels together
 SLANTED_CHARACTERS = 22
 TITLE_CHARACTERS = 46  # a line of the title
-MOST_WRITTEN = 16  # columns whose cells have room for their value
+MOST_WRITTEN = 16  # columns that have room for a label each, and cells for their value
+OF_MANY = 12  # labels of more columns, which have room on a phone, too
 HEAT = [[0.0, "#f4f1ea"], [0.35, "#c9dcd6"], [0.7, "#5f9ea0"], [1.0, "#0b3c49"]]  # one hue, from paper to ink
 
 
@@ -28,7 +30,9 @@ def heatmap(prediction: Prediction) -> go.Figure:
         return empty_figure("No regions to compare" if prediction.descriptions else "No descriptions were asked")
     regions, descriptions = prediction.matches.shape
     names = np.array([plot_text(text) for text in prediction.descriptions])
-    labels = [_column_label(index, text, descriptions) for index, text in enumerate(prediction.descriptions)]
+    many = descriptions > MOST_WRITTEN
+    labelled = range(0, descriptions, ceil(descriptions / OF_MANY) if many else 1)
+    labels = [_column_label(index, prediction.descriptions[index], descriptions) for index in labelled]
     title = textwrap.wrap(_finding(prediction), TITLE_CHARACTERS)
     top = 18 * len(title) + (84 if descriptions <= MOST_LEVEL else 138)
     height = top + (CELL_PIXELS if regions < MANY_REGIONS else LOW_CELL_PIXELS) * regions + 12
@@ -36,10 +40,10 @@ def heatmap(prediction: Prediction) -> go.Figure:
         go.Heatmap(
             z=prediction.matches,
             customdata=np.broadcast_to(names, prediction.matches.shape),
-            texttemplate="%{z:.2f}" if descriptions <= MOST_WRITTEN else "",
+            texttemplate="" if many else "%{z:.2f}",
             hovertemplate=hover_text("region %{y}", "%{customdata}", "cosine %{z:.3f}"),
             colorscale=HEAT,
-            xgap=3,
+            xgap=1 if many else 3,
             ygap=3,
             colorbar={"title": {"text": "cosine", "side": "right"}, "thickness": 8, "outlinewidth": 0},
         )
@@ -54,7 +58,7 @@ def heatmap(prediction: Prediction) -> go.Figure:
         shapes=[_outline(row, column) for column, row in enumerate(prediction.best)],
         dragmode=False,
     )
-    figure.update_xaxes(side="top", title="description", tickvals=list(range(descriptions)), ticktext=labels)
+    figure.update_xaxes(side="top", title="description", tickvals=list(labelled), ticktext=labels)
     figure.update_xaxes(tickangle=0 if descriptions <= MOST_LEVEL else -38, showgrid=False, zeroline=False)
     figure.update_yaxes(title="region", autorange="reversed", dtick=1, showgrid=False, zeroline=False)
     return figure
