@@ -199,7 +199,8 @@ class ClusterJob(ABC):
                 self._shared.send(self._home / name, name, last="manifest.json")
 
     def _wait(self, order: Order) -> int:
-        answered, asked = time.monotonic(), False
+        answered = fetched = time.monotonic()
+        asked = False
         while True:
             try:
                 code = self.look()
@@ -217,20 +218,29 @@ class ClusterJob(ABC):
                 print(f"{self.name}: {error}", file=sys.stderr)
                 if time.monotonic() > answered + self.out_of_sight_s:
                     raise
-            self._fetch(order)
-            if code is not None:
+            here = self._fetch(order)
+            if code is not None and (here or self._stop.is_set()):
                 return code
+            if here:
+                fetched = time.monotonic()
+            elif code is not None and time.monotonic() > fetched + self.out_of_sight_s:
+                raise OSError(f"expected the files of {order.out} from {order.url}: they cannot be fetched")
             self._stop.wait(self.look_s) if not asked else threading.Event().wait(self.look_s)
 
-    def _fetch(self, order: Order) -> None:
+    def _fetch(self, order: Order) -> bool:
+        """Copy what is new here, and return whether all of it is."""
         out = self._home / order.out
         try:
             if not self._shared.is_folder(self._home):
                 self._shared.pull(order.out, out, wanted=lambda below: not below.startswith(NOT_FETCHED))
             if (progress := out / PROGRESS_FILE).is_file():
                 progress_file(self._folder, self._job.token).write_bytes(progress.read_bytes())
-        except OSError as error:  # of a disk or a network; the next look tries again
-            print(f"{self.name}: {error}", file=sys.stderr)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a disk or a store raises: the next look tries again
+            print(f"{self.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            return False
+        return True
 
     def _copy_output(self) -> None:
         output = self.output()

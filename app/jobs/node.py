@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from job_progress import PROGRESS
 ORDER = "GRAIN_NODE"
 PROGRESS_FILE = "progress.json"
 SEND_S = 3.0  # between two looks at what is new
+PATIENCE_S = 1800.0  # with a store that does not take what a job that has ended left
 LIMIT_NEAR = signal.SIGUSR2
 """What submitit has Slurm send to all of a job's processes 90 s before its time limit; it would kill those."""
 ROOT = Path(__file__).parents[2]
@@ -81,9 +83,23 @@ def _run(order: Order) -> int:
         shared.pull(order.out, out)  # a run that was begun elsewhere goes on
         child = _Child([word.replace(f"{order.home}/", f"{place}/") for word in order.argv], out)
         while not child.is_over(SEND_S):
-            shared.push(out, order.out)
-        shared.push(out, order.out)
+            _send(shared, out, order.out)
+        ended = time.monotonic()
+        while not _send(shared, out, order.out):
+            if time.monotonic() > ended + PATIENCE_S:
+                raise OSError(f"expected {order.url} to take the files of {order.out}: it did not")
+            time.sleep(SEND_S)
         return child.wait()
+
+
+def _send(shared: Shared, out: Path, name: str) -> bool:
+    """Send what is new, and return whether all of it is there: a job outlives a store that is away for a while."""
+    try:
+        shared.push(out, name)
+    except Exception as error:  # whatever the store's client raises
+        print(f"{name} is not sent yet: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 class _Child:

@@ -45,6 +45,7 @@ class Cluster:
         self.work: dict[str, int | None] = {}
         self.trouble: Exception | None = None
         self.closed = self.deadly = False
+        self.looks = 0  # at its work
         (home / "worlds" / "1").mkdir(parents=True)
         (home / "worlds" / "1" / "manifest.json").write_text("{}")
         train = {"data": f"{home}/worlds/1", "out": f"{home}/runs/x", "init": None}
@@ -125,6 +126,7 @@ class InMemory(ClusterJob):
         self._cluster.work[self.name] = None
 
     def look(self) -> int | None:
+        self._cluster.looks += 1
         if self._cluster.trouble:
             raise self._cluster.trouble
         if self.name not in self._cluster.work:
@@ -195,6 +197,31 @@ def test_a_cluster_that_says_nothing_is_asked_again_before_anything_is_submitted
     cluster.end(0)
     thread.join(PATIENCE_S)
     assert cluster.job.state == "done" and list(cluster.work) == [first]
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_job_is_done_once_its_files_are_here(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool
+) -> None:
+    monkeypatch.setattr(InMemory, "out_of_sight_s", 0.0 if for_good else PATIENCE_S)
+    monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'shared'}")
+    (tmp_path / "shared" / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "shared" / "runs" / "x" / "metrics.jsonl").write_text("{}")
+    here = tmp_path / "home" / "runs" / "x" / "metrics.jsonl"
+    (unwritable := here.with_name(".metrics.jsonl.part")).mkdir(parents=True)
+    name, thread = begin(cluster)
+    cluster.end(0)
+    if for_good:
+        thread.join(PATIENCE_S)
+        assert (cluster.job.state, cluster.job.external_id) == ("interrupted", name) and cluster.job.retry_at
+        monkeypatch.setattr(InMemory, "out_of_sight_s", PATIENCE_S)
+        cluster.wait_for_retry()
+        _, thread = cluster.background()
+    looks = cluster.looks
+    until(lambda: cluster.looks > looks + 2, "it to be looked at again")
+    unwritable.rmdir()
+    thread.join(PATIENCE_S)
+    assert cluster.job.state == "done" and here.read_text() == "{}"
 
 
 def test_a_client_that_cannot_connect_leaves_work_that_goes_on(cluster: Cluster) -> None:

@@ -153,6 +153,30 @@ def test_a_node_fetches_runs_and_sends_back(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is handler, "a signal that comes later is not for a process that has ended"
 
 
+def test_a_node_outlives_a_store_that_takes_nothing_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.jobs.node.SEND_S", 0.01)
+    home, sent, verdict = tmp_path / "home", tmp_path / "shared" / "runs" / "x", tmp_path / "verdict"
+    (sent / "metrics.jsonl").mkdir(parents=True)  # so that the file cannot be written
+    (tmp_path / "shared" / "worlds" / "1").mkdir(parents=True)
+    (tmp_path / "shared" / "worlds" / "1" / "manifest.json").write_text("{}")
+    argv = ("python", PROGRAM, "write_run", f"{home}/worlds/1", f"{home}/runs/x", "1")
+    order = Order(str(home), f"file://{tmp_path / 'shared'}", argv, ("worlds/1",), "runs/x", str(verdict))
+    thread, refused = threading.Thread(target=run, args=(order.to_json(),), daemon=True), list[str]()
+
+    def is_refused() -> bool:
+        refused.append(capfd.readouterr().err)
+        return "metrics.jsonl" in "".join(refused)
+
+    thread.start()
+    until(is_refused, "the node to say that it cannot send")
+    (sent / "metrics.jsonl").rmdir()
+    thread.join(PATIENCE_S)
+    assert verdict.read_text() == "0"
+    assert (sent / "metrics.jsonl").read_text().count("\n") == 1
+
+
 def test_a_job_hears_that_its_time_limit_is_near_and_leaves_its_verdict(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "worlds" / "1").mkdir(parents=True)
