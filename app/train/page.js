@@ -2,6 +2,7 @@
 // Runs once, as js_on_load of the form; `element` is the form's component, `trigger` sends what is asked to Python.
 const PAUSE = 350; // milliseconds without a key before the form is checked
 let waiting = null;
+let typed = null; // what was filled in, by label, since a button was pressed that has the form drawn again
 let checks = 0; // numbers them: one that is overtaken on its way says nothing
 
 function valueOf(label) {
@@ -55,6 +56,11 @@ function check() {
   trigger("input", { values: { ...values(), check: ++checks } });
 }
 
+for (const kind of ["input", "change"])
+  element.addEventListener(kind, (event) => {
+    const label = event.target.closest("[data-own], [data-field]");
+    if (label) typed?.set(label, valueOf(label));
+  });
 element.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(check, PAUSE);
@@ -73,6 +79,8 @@ element.addEventListener("click", (event) => {
 element.addEventListener("submit", (event) => event.preventDefault());
 // what is queued or measured is what the form holds when the button is pressed, checked or not
 document.addEventListener("click", (event) => {
+  if (event.target.closest("#queue, [data-recipe], [data-ask='duplicate']")) typed = new Map();
+  else if (!element.contains(event.target)) typed = null;
   const button = ["queue", "measure"].find((name) => event.target.closest(`#${name}`));
   if (button) trigger(button, { values: values() });
 });
@@ -80,12 +88,18 @@ element.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
 });
 // Python draws the form when the page opens, after a run is queued and when one is duplicated, each time under another
-// number; the elements may stay the same ones
+// number; the elements stay, and those that a person changed hold that until the form is reset
 let drawn = "";
 function look() {
   const now = element.querySelector("form")?.dataset.drawn;
   if (!now || now === drawn) return;
   drawn = now;
+  element.querySelector("form").reset();
+  for (const [label, value] of typed ?? []) {
+    const control = label.querySelector("input, select");
+    control[control.type === "checkbox" ? "checked" : "value"] = value;
+  }
+  typed = null;
   check();
 }
 new MutationObserver(look).observe(element, { childList: true, subtree: true, attributeFilter: ["data-drawn"] });

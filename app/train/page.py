@@ -61,12 +61,12 @@ class TrainPage:
 
         return self._form(values | {"data": newest_version(self.services, dataset)}, dataset)
 
-    def suggest(self, event: gr.EventData) -> Any:
+    def suggest(self, dataset: str | None, event: gr.EventData) -> Any:
         """Fill the settings in for a fine-tune on the chosen data, or with the defaults. Returns form."""
         from app.train.recipe import suggested_form
 
         try:
-            return self._form(suggested_form(self.services, dict(event.values), str(event.recipe)))
+            return self._form(suggested_form(self.services, dict(event.values), str(event.recipe)), dataset)
         except UserError as error:
             warn(error)
             return gr.skip()
@@ -267,7 +267,7 @@ def _wire(app: gr.Blocks, page: TrainPage, parts: TrainPageParts, *, dataset: An
     plan = in_order("train-plan")
     dataset.input(page.choose_dataset, [dataset, parts.values], parts.form, **plan)
     parts.form.input(page.check, parts.values, [parts.values, *planned], **(plan | QUEUE_ALL))
-    parts.form.select(page.suggest, None, parts.form, **(LIGHT | QUEUE_ALL))
+    parts.form.select(page.suggest, dataset, parts.form, **(LIGHT | QUEUE_ALL))
     parts.form.measure(page.measure, None, planned, **plan)
     parts.form.queue(page.queue, parts.chosen, [parts.chosen, parts.note, parts.form], **plan)
     parts.runs.select(

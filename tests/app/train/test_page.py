@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from curation.files.home import database_url
 from db.engine import open_engine, transaction
+from db.queries.data_set_queries import create_dataset
 from db.queries.job_queries import enqueue_job
 from grain.train_config import TrainConfig
 from tests.grain.train.test_train import save_start
@@ -140,6 +141,45 @@ def test_what_is_queued_is_what_the_form_holds_however_quick_the_press(home: Pat
         page.locator("#queue").click()  # the form is being checked, which takes longer
         expect(page.locator("#runs .run").first).to_contain_text("typed-last", timeout=JOB_MS)
         expect(row(page, "before")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_form_that_is_drawn_again_holds_what_it_was_drawn_with_and_what_was_typed_since(
+    tmp_path: Path, data_folder: Path, visitor: BrowserContext
+) -> None:
+    (tmp_path / "worlds").mkdir()
+    (tmp_path / "worlds" / "12").symlink_to(data_folder)
+    engine = open_engine(database_url(tmp_path))
+    config = TrainConfig(tmp_path, tmp_path / "runs" / "cups", name="cups", learning_rate=0.01)
+    train = json.loads(json.dumps(asdict(config), default=str))
+    asked = {"name": "cups", "data": "world:12", "start": "scratch", "where": "cpu"}
+    with transaction(engine) as session:
+        create_dataset(session, name="no-version-yet")
+        job = enqueue_job(session, kind="train", owner="ada", config={"train": train, "asked": asked}, argv=["true"])
+        job.sqlmodel_update({"state": "done"})
+    engine.dispose()
+    fields = {name: f'[data-field="{name}"]' for name in ("images", "learning_rate", "flip", "precision")}
+    with app_at(tmp_path) as (address, _), train_page(visitor, address) as page:
+        expect(own(page, "data")).to_have_value("", timeout=JOB_MS)
+        page.locator("summary", has_text="advanced").click()
+        page.locator(fields["images"]).locator("input").fill("640")
+        page.get_by_role("button", name="all defaults").click()
+        expect(page.locator(fields["images"]).locator("input")).to_have_value(str(config.images), timeout=JOB_MS)
+        expect(own(page, "data")).to_have_value("")  # nothing is trained on that nobody chose
+        own(page, "data").select_option("world:2000")
+        page.locator("summary", has_text="advanced").click()  # folded again
+        page.locator(fields["images"]).locator("input").fill("640")
+        page.locator(fields["flip"]).locator("input").check()
+        page.locator(fields["precision"]).locator("select").select_option("no")
+        row(page, "cups").get_by_role("button", name="duplicate").click()
+        own(page, "name").fill("typed-since")
+        expect(page.locator(fields["learning_rate"]).locator("input")).to_have_value("0.01", timeout=JOB_MS)
+        expect(own(page, "data")).to_have_value("world:12")
+        expect(page.locator(fields["images"]).locator("input")).to_have_value(str(config.images))
+        expect(page.locator(fields["flip"]).locator("input")).not_to_be_checked()
+        expect(page.locator(fields["precision"]).locator("select")).to_have_value("auto")
+        expect(own(page, "name")).to_have_value("typed-since")
+        expect(page.locator("#plan .command pre")).to_contain_text("--name=typed-since", timeout=JOB_MS)
 
 
 @pytest.mark.slow
