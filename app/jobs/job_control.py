@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from app.access.accounts import Person
 from app.jobs.control import Jobs
+from db.models import Job, JobState
+from db.queries.job_queries import IN_PROGRESS, JobStateError
 from user_errors import UserError
+
+OUTCOMES: Mapping[str, Sequence[JobState]] = {"pause": ("paused",), "resume": IN_PROGRESS, "cancel": ("cancelled",)}
+"""Where a job is once it was controlled so: pressed again, a button asks for what is so already."""
 
 
 def control_job(jobs: Jobs, person: Person, job_id: int, *, what: str) -> None:
-    """Pause, resume or cancel a job, or let it go sooner or later.
+    """Pause, resume or cancel a job, or let it go sooner or later. Pressed twice, a button does as much as once.
 
     Raises: UserError: there is no such job, it is somebody else's, or it cannot do that from where it is.
     """
@@ -29,4 +34,13 @@ def control_job(jobs: Jobs, person: Person, job_id: int, *, what: str) -> None:
     }
     if what not in controls:
         raise UserError(f"A job cannot {what[:20]!r}: press one of its buttons.")
-    controls[what]()
+    try:
+        controls[what]()
+    except JobStateError:
+        if not _is_so(jobs.get(job_id), what):
+            raise
+
+
+def _is_so(job: Job | None, what: str) -> bool:
+    """Tell whether a job is where a control would bring it, and is not on its way out of there."""
+    return job is not None and job.state in OUTCOMES.get(what, ()) and not job.request

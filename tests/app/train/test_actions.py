@@ -349,6 +349,26 @@ def test_only_the_owner_or_an_admin_stops_a_run(services: Services) -> None:
         control_job(services.jobs, ROOT, 99999, what="cancel")
 
 
+def test_a_button_pressed_twice_does_as_much_as_once_and_complains_only_where_it_did_nothing(
+    services: Services,
+) -> None:
+    job = train_actions.queue(services, ADA, asked())
+    for what, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"), ("resume", "queued")):
+        for _ in range(2):
+            control_job(services.jobs, ADA, job, what=what)
+            assert enqueued(services, job).state == state
+    control_job(services.jobs, ADA, job, what="cancel")
+    with pytest.raises(UserError, match="is cancelled: only a queued or running job can be paused"):
+        control_job(services.jobs, ADA, job, what="pause")
+    control_job(services.jobs, ADA, job, what="resume")
+    with transaction(services.engine) as session:
+        assert claim_job(session, slots={"cpu": 1}, worker="me", lease_seconds=60)
+    control_job(services.jobs, ADA, job, what="resume")
+    control_job(services.jobs, ADA, job, what="pause")
+    with pytest.raises(UserError, match="is running: only a failed"):  # it is about to stop
+        control_job(services.jobs, ADA, job, what="resume")
+
+
 def test_a_job_of_another_page_is_its_owners_as_well(services: Services) -> None:
     job = queue_import(services.jobs, name="world", owner="ada", sample=4)
     with pytest.raises(UserError, match=r"is ada's: only ada or an admin may cancel it"):
