@@ -176,8 +176,18 @@ def _buttons(job: Job) -> tuple[str, ...]:
 
 def side_panel(jobs: Sequence[Job]) -> str:
     """Render data, dry steps and exports in progress, and how the last ones ended."""
-    rows = [SideLine(job, f"{SIDE_KINDS[job.kind]} {job.id}", _side_message(job), _buttons(job)) for job in jobs]
+    rows = [SideLine(job, _side_name(job), _side_message(job), _buttons(job)) for job in jobs]
     return render("train/templates/side_jobs.html", rows=rows) if rows else ""
+
+
+def _side_name(job: Job) -> str:
+    """Return the name of a further job: an export and dry steps say of which run, as several may go on at a time."""
+    about = ""
+    if job.kind == KEEP:
+        about = Path(str(job.config["out"])).name
+    elif job.kind == DRY:
+        about = str(job.config["asked"]["name"])
+    return f"{SIDE_KINDS[job.kind]} {job.id}" + (f" · {about}" if about else "")
 
 
 def _side_message(job: Job) -> str:

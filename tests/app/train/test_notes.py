@@ -118,3 +118,14 @@ def test_a_note_and_tags_hold_nothing_that_no_page_can_show(tmp_path: Path) -> N
     write_note(tmp_path, "half \ud83d\0")
     write_tags(tmp_path, "a\0b, \udc4d")
     assert read_notes(tmp_path) == RunNotes("half \\ud83d\ufffd", ("a\ufffdb", "\\udc4d"))
+
+
+def test_exports_and_dry_steps_say_which_run_they_are_of(services: Services) -> None:
+    asked = {"train": {"name": "", "out": ""}, "asked": {"name": "bowls-2"}}
+    with transaction(services.engine) as session:
+        for kind, config in (("keep", {"out": "exports/cups-best-onnx", "run": 1}), ("preflight", asked)):
+            enqueue_job(session, kind=kind, owner="ada", config=config, argv=["true"])
+        enqueue_job(session, kind="data", owner="ada", config={"out": "worlds/12"}, argv=["true"])
+    shown = train_panels.side_panel(train_runs.side_jobs(services))
+    for name in ("<b>data 6</b>", "<b>dry steps 5 · bowls-2</b>", "<b>export 4 · cups-best-onnx</b>"):
+        assert name in shown
