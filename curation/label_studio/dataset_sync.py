@@ -27,7 +27,7 @@ from db.engine import Engine, Session, reading, retrying
 from db.queries.data_set_queries import get_image
 from db.queries.label_studio_queries import (
     TaskState,
-    drop_leftovers,
+    mark_deleted,
     set_tasks,
     task_contents,
     tasks_of,
@@ -150,7 +150,7 @@ class Sync:
             states.append(TaskState(image_id, task_id, pushed_hash, *pulled))
         set_tasks(session, project=self.name, tasks=states)
         for sha256 in pushed.deleted:
-            drop_leftovers(session, project=self.name, task_id=pushed.deleted[sha256])
+            mark_deleted(session, project=self.name, task_id=pushed.deleted[sha256])
 
 
 def pictures_folder(home: Path) -> Path:

@@ -10,13 +10,14 @@ from db.models.concepts import ConceptLabel, ConceptSet, LeakCheck, LeakSuspect,
 from db.models.data_sets import Dataset, Image, RefusedFile, Review
 from db.models.ground import GroundQuery
 from db.models.jobs import Job, JobRequest, JobState, JobWait
-from db.models.label_studio import ConflictChoice, LabelConflict, LabelLeftover, LabelTask
+from db.models.label_studio import TASK_DELETED, ConflictChoice, LabelConflict, LabelLeftover, LabelTask
 from db.models.regions import EditKind, ImportRecord, RegionEdit, RegionRow, RegionTally, Status
 from db.models.review import ActKind, RegionTag, ReviewAct, SavedFilter
 from db.models.runs import AnnotationRun, Description, ImageLease, RunState, RunTally, Stage, StageResult, StageState
 from db.models.versions import DatasetVersion
 
 __all__ = [
+    "TASK_DELETED",
     "Account",
     "ActKind",
     "AnnotationRun",

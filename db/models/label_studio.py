@@ -14,6 +14,9 @@ ConflictChoice = Literal["", "ours", "theirs", "agreed"]
 """What became of a conflict. "": nobody has chosen. agreed: the decision was changed, so that none is left."""
 
 
+TASK_DELETED = "deleted"  # in place of the pushed_hash of a task that a person deleted there
+
+
 class LabelTask(SQLModel, table=True):
     """An image's task in Label Studio, and when both sides were last synced."""
 
@@ -31,7 +34,7 @@ class LabelTask(SQLModel, table=True):
     task_id: int = Field(sa_type=BIG)
     """Label Studio's."""
     pushed_hash: str = ""
-    """sha256 of what was pushed last: equal content is not pushed again."""
+    """sha256 of what was pushed last, or TASK_DELETED: equal content is not pushed again."""
     pulled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_updated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """`updated_at` of the task as it was pulled last."""

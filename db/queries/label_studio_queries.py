@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func
+from sqlalchemy import case, delete, func, update
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
-from db.models import ConflictChoice, Image, LabelConflict, LabelLeftover, LabelTask, now
+from db.models import TASK_DELETED, ConflictChoice, Image, LabelConflict, LabelLeftover, LabelTask, now
 from db.queries.bulk import IN_LIST, batches, insert_into
 from db.queries.values import storable
+
+_IS_THERE = col(LabelTask.pushed_hash) != TASK_DELETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,16 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCount:
-    """The images of one data set in a project of Label Studio. decided: those with an imported decision."""
+    """The images of one data set in a project of Label Studio.
+
+    pushed: those with a task. decided: those with an imported decision. deleted: those whose task was deleted there.
+    """
 
     project: str
     dataset_id: int
     pushed: int
     decided: int
+    deleted: int = 0
 
 
 def set_tasks(session: Session, *, project: str, tasks: Iterable[TaskState]) -> int:
@@ -59,6 +65,13 @@ def set_tasks(session: Session, *, project: str, tasks: Iterable[TaskState]) -> 
     return kept
 
 
+def mark_deleted(session: Session, *, project: str, task_id: int) -> None:
+    """Note that a person deleted a task there, and forget what was left of its annotations."""
+    mine = (col(LabelTask.project) == project, col(LabelTask.task_id) == task_id)
+    session.connection().execute(update(LabelTask).where(*mine).values(pushed_hash=TASK_DELETED))
+    drop_leftovers(session, project=project, task_id=task_id)
+
+
 def tasks_of(session: Session, *, project: str, image_ids: Collection[int]) -> dict[int, LabelTask]:
     """Return the tasks that some images have in a project, by image."""
     found: list[LabelTask] = []
@@ -77,15 +90,17 @@ def projects_of(session: Session, *, dataset_id: int | None = None) -> list[Proj
     """Return Label Studio's projects that hold images of a data set, or of any, with counts."""
     group = (col(LabelTask.project), col(Image.dataset_id))
     decided = func.count(col(LabelTask.pulled_at))
-    asked = select_rows(*group, func.count(), decided).join(Image, col(Image.id) == LabelTask.image_id)
+    there, deleted = (func.count(case((is_it, 1))) for is_it in (_IS_THERE, ~_IS_THERE))
+    asked = select_rows(*group, there, decided, deleted).join(Image, col(Image.id) == LabelTask.image_id)
     if dataset_id is not None:
         asked = asked.where(col(Image.dataset_id) == dataset_id)
     return [ProjectCount(*row) for row in session.connection().execute(asked.group_by(*group).order_by(*group))]
 
 
 def tasks_of_image(session: Session, *, image_id: int) -> Sequence[LabelTask]:
-    """Return an image's tasks, in all projects."""
-    return session.exec(select(LabelTask).where(LabelTask.image_id == image_id).order_by(col(LabelTask.project))).all()
+    """Return an image's tasks, in all projects, but for those that were deleted there."""
+    mine = select(LabelTask).where(LabelTask.image_id == image_id, _IS_THERE)
+    return session.exec(mine.order_by(col(LabelTask.project))).all()
 
 
 def keep_conflicts(

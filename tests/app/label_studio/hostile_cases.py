@@ -29,7 +29,7 @@ def conflicts() -> str:
 
 
 def connected(problem: str) -> str:
-    counts = (ProjectCount(f"http://127.0.0.1:8081/projects/1?{HOSTILE}", 1, 1, 2),)
+    counts = (ProjectCount(f"http://127.0.0.1:8081/projects/1?{HOSTILE}", 1, 1, 2, 3),)
     return panels.connection_panel(Connection(URL, problem, counts))
 
 

@@ -37,7 +37,7 @@ from db.queries.curate_queries import add_region_by_hand, delete_region, edit_im
 from db.queries.data_set_queries import get_image
 from db.queries.edit_values import ImageChange
 from db.queries.history_queries import history_page
-from db.queries.label_studio_queries import leftovers_of
+from db.queries.label_studio_queries import leftovers_of, projects_of, tasks_of_image
 from tests.support.label_studio_server import (
     SHORT,
     Running,
@@ -380,8 +380,15 @@ def test_a_task_that_was_deleted_there_comes_again_only_where_it_is_named(
     call(label_studio_server, "DELETE", f"/api/tasks/{first.tasks[record.sha256]}/")
     again = sync.push()
     assert (again.added, again.deleted) == (0, {record.sha256: first.tasks[record.sha256]})
+    with reading(sync.engine) as session:
+        [count] = [each for each in projects_of(session) if each.project == sync.name]
+        assert (count.pushed, count.deleted) == (len(first.tasks) - 1, 1)
+        assert sync.name not in [task.project for task in tasks_of_image(session, image_id=record.id)], "a dead link"
     named = sync.push(only={record.id})
     assert (named.added, named.same, named.deleted) == (1, 0, {})
+    with reading(sync.engine) as session:
+        [count] = [each for each in projects_of(session) if each.project == sync.name]
+        assert (count.pushed, count.deleted) == (len(first.tasks), 0)
     assert sync.push().added == 0 and tasks_in(label_studio_server, sync.project) == len(first.tasks)
 
 
