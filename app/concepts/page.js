@@ -1,6 +1,7 @@
 // The page Novel concepts in the browser: clicks, fields and keys become questions to Python; the address names the place.
 // Runs once, as js_on_load of the work; `element` is the work, `trigger` sends what is asked.
 let focused = null;
+const typed = new Map(); // a field's key -> { text, seen }: what was typed there and is not saved, and what it showed before
 const LABELLING = ["label", "skip", "undo"]; // of the picture on the screen
 
 const label = oneAtATime(element, (wanted) => trigger("submit", { ask: wanted }));
@@ -20,7 +21,21 @@ element.addEventListener("change", (event) => {
   const wanted = JSON.parse(field.dataset.say);
   ask({ ...wanted, value: field.value });
   if ("seen" in wanted) field.dataset.say = JSON.stringify({ ...wanted, seen: field.value }); // it may be changed again before the answer
+  else typed.delete(field.dataset.key);
 });
+element.addEventListener("input", ({ target: field }) => {
+  if (field.dataset.say) typed.set(field.dataset.key, { text: field.value, seen: JSON.parse(field.dataset.say).seen });
+});
+// The elements of an answer are those that were there before: a field may be another picture's by now, and must not keep
+// what was typed for the one before. What is not saved is shown where it belongs.
+function fillFields() {
+  for (const field of element.querySelectorAll("[data-say]")) {
+    const key = field.dataset.key, unsaved = typed.get(key);
+    if (unsaved && key !== focused && JSON.parse(field.dataset.say).seen !== unsaved.seen) typed.delete(key);
+    const text = typed.get(key)?.text ?? field.defaultValue;
+    if (field.value !== text) field.value = text;
+  }
+}
 // Of many classes the field keeps those with the words typed; Enter takes the one of that name, or the first.
 element.addEventListener("input", (event) => {
   if (event.target.closest(".find-class")) keepChoices(event.target.value);
@@ -52,7 +67,7 @@ function plain(part) {
   return part.textContent.toLowerCase();
 }
 
-element.addEventListener("focusin", (event) => (focused = event.target.closest("[data-key]")?.dataset.key ?? null));
+document.addEventListener("focusin", (event) => (focused = event.target.closest("[data-key]")?.dataset.key ?? null));
 
 const help = keysDialog([
   ["1 … 9, Q, W, …", "the picture shows this class"],
@@ -89,6 +104,7 @@ function keepAddress() {
 }
 watch("value", () => {
   keepAddress();
+  fillFields();
   if (focused) [...element.querySelectorAll("[data-key]")].find((field) => field.dataset.key === focused)?.focus();
 });
 keepAddress();
