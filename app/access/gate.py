@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -22,14 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.accounts import LOCAL_PERSON, PERSON_KEY, People, Person
 from app.access.login import COOKIE, LoginPage
-from app.access.rules import FILE, INSIDE, LOGIN, LOGOUT, MCP, UPLOAD, allows, route_rule
-from app.access.sessions import BODIES, STARTS, SessionOwners, named_by, read_object, started_event
+from app.access.rules import FILE, GRADIO, INSIDE, LOGIN, LOGOUT, MCP, UPLOAD, allows, route_rule
+from app.access.sessions import BODIES, STARTS, SessionOwners, editing_as, named_by, read_object, started_event
 from app.core.settings import is_loopback
 
 INSIDE_HEADER = "x-grain-inside"
 INSIDE_KEY = "grain_inside"
 INSIDER = Person("\nmcp", "viewer")  # a name that no account can have: files are given to names
 MOST_BODY_BYTES = 16 * 2**20  # of a call; pictures are uploaded, which has a limit of its own
+OTHERS_PAGE = "Somebody else opened this page and has signed out: sign in as that person again, or reload the page."
 MOST_FILES = 100_000  # names kept; after that the oldest are forgotten, and their pages show a broken picture
 
 
@@ -110,24 +112,26 @@ class Gate:
         return None
 
     async def _check_ownership(self, request: Request, person: Person) -> tuple[Response | None, Receive]:
-        """Refuse what names another's session or event, or would be one too many to wait; give the body back."""
-        body, receive = b"", request.receive
+        """Refuse what another's page, session or event sends, or would be one too many to wait; give the body back."""
+        body, receive, no = b"", request.receive, partial(_no, in_json=request.scope["path"].startswith(GRADIO))
         if request.method == "POST" and request.scope["path"].startswith(BODIES):
             async for part in request.stream():
                 body += part
                 if len(body) > MOST_BODY_BYTES:
-                    return _no(413, f"Expected at most {MOST_BODY_BYTES:,} bytes: send pictures as files."), receive
+                    return no(413, f"Expected at most {MOST_BODY_BYTES:,} bytes: send pictures as files."), receive
             receive = _replay(body, receive)
         try:
             fields = read_object(body) if body else {}
         except ValueError:
-            return _no(422, "Expected a JSON object."), receive
+            return no(422, "Expected a JSON object."), receive
+        if editing_as(request, fields) not in ("", person.name):  # first: nothing of it may count as this person's
+            return no(403, OTHERS_PAGE), receive
         if not all(self._owners.claim(person, name) for name in named_by(request, fields)):
-            return _no(403, "This session or event is somebody else's."), receive
+            return no(403, OTHERS_PAGE), receive
         if body and self.people.required and request.scope["path"].startswith(STARTS):
             waiting = request.scope["app"].get_blocks().too_many_waiting(person, request.scope["path"], fields)
             if waiting:
-                return _no(429, f"You have {waiting} requests waiting: wait until one is answered."), receive
+                return no(429, f"You have {waiting} requests waiting: wait until one is answered."), receive
         return None, receive
 
     async def _own_page(self, request: Request) -> Response | None:
@@ -260,5 +264,8 @@ def _paths(body: bytes) -> list[str]:
     return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
 
 
-def _no(status: int, sentence: str) -> Response:
+def _no(status: int, sentence: str, *, in_json: bool = False) -> Response:
+    """Refuse a request. in_json: as Gradio's page and clients read it; they cannot show plain text."""
+    if in_json:
+        return JSONResponse({"detail": sentence}, status_code=status)
     return PlainTextResponse(sentence, status_code=status)

@@ -56,6 +56,14 @@ def named_by(request: Request, fields: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
+def editing_as(request: Request, fields: Mapping[str, Any]) -> str:
+    """Return the person for whom Curate's editor was opened, as its requests say; "" for other requests.
+
+    Somebody else may have signed in since, in another tab: what the editor still holds must not be sent in that name.
+    """
+    return str(fields.get("person") or "") if request.scope["path"].startswith(EDITOR) else ""
+
+
 def started_event(answer: bytes) -> str:
     """Return the event that an answer names; "" if nothing was started."""
     try:

@@ -28,7 +28,7 @@ let pause = 0, resting = "", checkpoint = ""; // resting: why nothing is sent fo
 
 async function post(what, ask) {
   const headers = { "content-type": "application/json" }, signal = AbortSignal.timeout(PATIENCE_MS);
-  const response = await fetch(`/curate/${what}`, { method: "POST", headers, signal, body: JSON.stringify(ask) });
+  const response = await fetch(`/curate/${what}`, { method: "POST", headers, signal, body: JSON.stringify({ ...ask, person: session.person }) });
   if (response.ok) return response.json();
   const says = response.headers.get("content-type")?.startsWith("text/plain"); // else it is a proxy's page, or Gradio's
   throw new Error(response.status === 401 ? "sign in again." : says ? await response.text() : NO_ANSWER);

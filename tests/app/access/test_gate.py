@@ -19,7 +19,7 @@ from PIL import Image
 from starlette.types import Message
 
 from app.access.accounts import KEY_PREFIX, Person, person_of
-from app.access.gate import MOST_BODY_BYTES, Files, Gate
+from app.access.gate import MOST_BODY_BYTES, OTHERS_PAGE, Files, Gate
 from app.access.login import COOKIE, TRIES_LAST
 from app.access.proxies import TrustedProxies
 from app.access.sessions import SessionOwners
@@ -350,6 +350,24 @@ def test_a_body_that_is_no_object_or_too_long_is_refused_in_a_sentence(house: Ho
         for path in ("gradio_api/queue/join", "curate/views"):
             answer = visitor.post(path, content=body, headers={"content-type": "application/json"})
             assert (answer.status_code, "Traceback" in answer.text) == (status, False), body[:10]
+
+
+def test_what_anothers_page_still_holds_is_refused_and_not_saved_in_the_name_of_who_signed_in_since(
+    house: House, picture: Path
+) -> None:
+    ingest(house.services.engine, picture.parent, dataset="left open", home=house.services.settings.home)
+    carl, ada = house.signed_in("carl"), house.signed_in("ada")
+    verdict = {"do": "nothing", "act": "left-open", "image": 1, "person": "carl"}
+    for what in ("acts", "views", "suggestions", "rest"):
+        refused = ada.post(f"curate/{what}", json=verdict)
+        assert (refused.status_code, refused.text) == (403, OTHERS_PAGE)
+    assert carl.post("curate/acts", json=verdict).status_code == 200, "who opened it goes on"
+    assert ada.post("curate/acts", json=verdict | {"person": "ada"}).status_code == 200
+    event = house.app.fns[house.event("AnnotatePage.show_fields")]
+    asked = {"data": as_the_page_opens(event), "fn_index": event._id, "session_hash": "left-open"}
+    assert carl.post("gradio_api/queue/join", json=asked).status_code == 200
+    refused = ada.post("gradio_api/queue/join", json=asked)
+    assert (refused.status_code, refused.json()) == (403, {"detail": OTHERS_PAGE}), "as Gradio's page can show it"
 
 
 def test_the_oldest_sessions_are_forgotten() -> None:

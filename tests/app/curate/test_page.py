@@ -244,7 +244,9 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
     settled(page)
     assert status(engine, first) == "pending"
     intercept(page, ACTS, lambda route: route.fulfill(status=503, body="Not now.", content_type="text/plain"))
-    page.keyboard.press("a")
+    with page.expect_request(ACTS) as sent:
+        page.keyboard.press("a")
+    assert '"person":"local"' in (sent.value.post_data or ""), "so that it is never saved as somebody else's"
     expect(page.locator("#editor .unsaved")).to_contain_text("1 not saved yet: Not now. It is kept in this browser")
     second = chosen(page)
     assert second != first and status(engine, first) == "pending"
