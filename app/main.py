@@ -49,6 +49,7 @@ from app.ui.first_example import FirstExample, build_first_example
 from app.ui.html import render_macro
 from app.ui.light_sessions import MOST_SESSIONS, forget_session, light_sessions
 from app.ui.mcp_answers import answer_mcp_in_json
+from app.ui.signed_in import build_signed_in
 from app.ui.tidy_uploads import tidy_uploads
 
 FONT = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"]
@@ -312,15 +313,19 @@ def theme() -> gr.themes.Base:
 
 
 def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
+    first_event = len(app.fns)
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="side-bar"):
             html(render_macro("brand", f"/{home_page.PATH}"), elem_id="brand")
             chosen = [dataset_field()] if page.on_dataset else []
             gr.HTML(_navigation(page, services), js_on_load=SLIDERS, apply_default_css=False, elem_id="navigation")
+            who = html(elem_id="signed-in") if services.people.required else None
         with gr.Column(elem_id="page"):
             if page.offers:
                 build_first_example(app, FirstExample(services, page.offers), *chosen)
             page.build(app, services, *chosen)
+    if who:
+        build_signed_in(app, who, since=first_event)
     gr.Timer(KEEP_ALIVE_SECONDS).tick(keep_stream_alive, None, None, **(LIGHT | QUEUE_ALL))
 
 

@@ -54,7 +54,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     folder = tmp_path_factory.mktemp("app")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
-        services = fake_services(folder)
+        services = fake_services(folder, login=True)
         app = build_app(services)
         app.launch(**launch_options(services))
         yield app
