@@ -144,7 +144,9 @@ def freeze(services: Services, config: FreezeConfig) -> int:
     if any(version.name == config.name for version in made):
         raise UserError(f"A version is called {config.name!r} already, and versions never change: choose another name.")
     argv = freeze_command(config)
-    return services.jobs.submit(NewJob(kind="freeze", owner=config.who, config=config, argv=argv, device=DATA))
+    return services.jobs.submit(
+        NewJob(kind="freeze", owner=config.who, config=config, argv=argv, device=DATA, once=True)
+    )
 
 
 def difference(services: Services, dataset: str, *, before: str, after: str, start: int = 0) -> VersionDifference:
@@ -220,7 +222,8 @@ def export(services: Services, config: ExportConfig, who: str) -> int:
     if config.version:
         _open_version(services, config)
     argv = export_command(config)
-    return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=argv, device=DATA))
+    once = bool(config.version)  # the data set as it is now may be another by the time that one begins
+    return services.jobs.submit(NewJob(kind="export", owner=who, config=config, argv=argv, device=DATA, once=once))
 
 
 def import_config(dataset: str, file: str, format: str, *, who: str, accept: bool = False) -> ImportAnnotationsConfig:

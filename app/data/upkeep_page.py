@@ -16,7 +16,7 @@ import gradio as gr
 from app.access.accounts import person_of
 from app.services import Services
 from app.ui.dataset_choice import open_dataset
-from app.ui.events import ON_ASK, QUEUE_ALL, in_order
+from app.ui.events import ON_ASK, ON_QUESTION, QUEUE_ALL, in_order
 from app.ui.html import command_details, notice
 from user_errors import UserError
 
@@ -164,17 +164,17 @@ def _asked(event: gr.EventData) -> Mapping[str, Any]:
 
 def lay_out_restore() -> Any:
     """Lay out the question of a restore, to stand below the versions."""
-    return gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="restore-question")
+    return gr.HTML(js_on_load=ON_QUESTION, apply_default_css=False, elem_id="restore-question")
 
 
 def lay_out() -> UpkeepComponents:
     """Lay out the lists and fields; the question of a restore stands elsewhere."""
     with gr.Accordion("Undo a run or an import", open=False, elem_id="undo-works"):
         works = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="works")
-        question = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="undo-question")
+        question = gr.HTML(js_on_load=ON_QUESTION, apply_default_css=False, elem_id="undo-question")
     with gr.Accordion("Remove pictures", open=False, elem_id="remove-pictures") as removing:
         removable = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="removable")
-        removal = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="removal")
+        removal = gr.HTML(js_on_load=ON_QUESTION, apply_default_css=False, elem_id="removal")
     with gr.Accordion("Rename or delete", open=False, elem_id="rename-delete"):
         name = gr.Textbox(
             label="new name",
@@ -184,7 +184,7 @@ def lay_out() -> UpkeepComponents:
         with gr.Row():
             rename = gr.Button("Rename …", size="sm", min_width=90, elem_id="rename")
             delete = gr.Button("Delete …", size="sm", min_width=90, elem_id="delete-dataset")
-        deletion = gr.HTML(js_on_load=ON_ASK, apply_default_css=False, elem_id="deletion")
+        deletion = gr.HTML(js_on_load=ON_QUESTION, apply_default_css=False, elem_id="deletion")
     return UpkeepComponents(
         works=works,
         question=question,

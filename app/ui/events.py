@@ -28,6 +28,8 @@ ON_ASK = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
   if (button) trigger("click", { ask: JSON.parse(button.dataset.ask) });
 });"""  # js_on_load of what has buttons that ask
+ON_QUESTION = ON_ASK.replace("if (button)", "if (button && event.detail < 2)")
+"""js_on_load of a question that is answered once: the second press of a double click is none (it counts 2)."""
 ON_JOB = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
   if (button) trigger("click", { job: Number(button.dataset.job), ask: button.dataset.ask });

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from sqlmodel import select
 
+from app.core.settings import Settings
 from app.data import actions as data_actions
 from app.data import panels as data_panels
 from app.data import upkeep_actions, upkeep_panels
@@ -35,9 +36,10 @@ from db.queries.region_index_queries import SourceCount
 from db.queries.review_queries import add_tag
 from db.queries.version_queries import count_reviews, last_ids
 from db.queries.wide_act_queries import BroughtCount
-from tests.support.browser_fixtures import fits, job_of, opened
+from tests.support.browser_fixtures import fits, job_of, opened, settled
 from tests.support.curated import all_regions, curated
 from tests.support.fake_app import environment_in, fake_services, running
+from tests.support.still_services import StillServices
 from user_errors import UserError
 
 JOB = 180_000  # milliseconds that a job may take on a busy machine
@@ -202,6 +204,20 @@ def test_verdicts_that_a_version_does_not_hold_are_said_before_an_export_is_queu
             work(services, config)
 
 
+def test_what_is_pressed_twice_is_queued_once_unless_the_data_set_may_change_between(tmp_path: Path) -> None:
+    services = StillServices(Settings(home=tmp_path / "home"))
+    curated(services.engine, tmp_path / "pictures")
+    freeze(services.engine, services.settings.home, dataset="lids", name="made", who="ana")
+    config = FreezeConfig("lids", "next", who="ana")
+    assert data_actions.freeze(services, config) == data_actions.freeze(services, config)
+    assert data_actions.freeze(services, replace(config, name="another")) != data_actions.freeze(services, config)
+    for version, jobs in (("made", 1), ("", 2)):
+        of = data_actions.export_config(
+            services, "lids", version, format="coco", statuses=["accepted"], unreviewed=False
+        )
+        assert len({data_actions.export(services, of, "ana") for _ in range(2)}) == jobs, version
+
+
 @pytest.mark.parametrize(
     ("work", "sentence"),
     [
@@ -301,7 +317,7 @@ def test_a_person_freezes_compares_exports_and_reads_the_card(page: Page, servic
 def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: Page, services: Services) -> None:
     page.locator("#versions li", has_text="first").get_by_text("restore …").click()
     expect(page.locator("#restore-question")).to_contain_text("1 description on 1 picture change.")
-    page.locator("#restore-question").get_by_text("restore", exact=True).click()
+    page.locator("#restore-question").get_by_text("restore", exact=True).dblclick()  # of one job, not of two
     expect(job_of(page, "restore-version")).to_have_class(re.compile("done"), timeout=JOB)
     page.get_by_text("Undo a run or an import").click()
     expect(page.locator("#works")).to_contain_text("restore version first")
@@ -315,8 +331,10 @@ def test_a_person_restores_a_version_undoes_that_and_renames_the_data_set(page: 
     page.locator("#new-name input, #new-name textarea").fill("caps")
     page.locator("#rename").click()
     expect(page.locator("#deletion")).to_contain_text(re.compile(r"\d frozen versions"))
-    page.locator("#deletion").get_by_text("rename lids to caps", exact=True).click()
+    page.locator("#deletion").get_by_text("rename lids to caps", exact=True).dblclick()
     expect(page.locator("#dataset input")).to_have_value("caps")
+    settled(page)
+    expect(page.locator(".toast-body")).to_have_count(0)
     expect(page.locator("#versions li", has_text="first")).to_be_visible()
     fits(page, 400)
     page.locator("#new-name input, #new-name textarea").fill("lids")
