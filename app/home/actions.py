@@ -19,7 +19,7 @@ from app.jobs.run_logs import HELD_OUT
 from app.services import Services
 from db.engine import Engine, reading
 from db.models import Dataset, DatasetVersion, Image, Job
-from db.queries.data_set_queries import count_images, existing_dataset, image_page
+from db.queries.data_set_queries import count_images, existing_dataset, image_page, refusals_by_reason
 from db.queries.job_queries import IN_PROGRESS, is_about, job_page
 from db.queries.region_index_queries import count_by_status
 from db.queries.region_queries import regions_of
@@ -94,6 +94,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
             job_page(session, kind=kind, limit=SEARCHED) for kind in (IMPORT, "annotate", "train")
         )
         pictures = count_images(session, dataset_id=found.id)
+        _, left_out = refusals_by_reason(session, dataset_id=found.id, most=0, examples=0)
         reviewed = count_reviews(session, dataset_id=found.id)
         verdicts: Counter[str] = Counter()
         for each in count_by_status(session, dataset_id=found.id):
@@ -106,7 +107,7 @@ def road(services: Services, dataset: str) -> DatasetRoad:
     finished = reviewed.get("reviewed", 0) + reviewed.get("empty", 0)
     run = _run_of(trainings, versions)
     steps = [
-        imported_step(dataset, pictures, _latest(imports, found)),
+        imported_step(dataset, pictures, _latest(imports, found), left_out=left_out),
         described_step(dataset, described, pictures, job=_latest(annotations, found)),
         reviewed_step(dataset, verdicts, finished),
         version_step(dataset, versions, verdicts["accepted"], changed=changed),
@@ -123,9 +124,10 @@ def _described(engine: Engine, dataset_id: int, unchanged: tuple[int, ...]) -> i
         return count_described(session, dataset_id=dataset_id)
 
 
-def imported_step(dataset: str, pictures: int, job: Job | None) -> RoadStep:
-    """Return the step of the pictures. job: the latest import."""
-    step = RoadStep("Imported", "done" if pictures else "open", f"{pictures:,}", "pictures")
+def imported_step(dataset: str, pictures: int, job: Job | None, *, left_out: int = 0) -> RoadStep:
+    """Return the step of the pictures. job: the latest import. left_out: files that are no picture here."""
+    files = f"; {left_out:,} {'file was' if left_out == 1 else 'files were'} left out" if left_out else ""
+    step = RoadStep("Imported", "done" if pictures else "open", f"{pictures:,}", f"pictures{files}")
     step = replace(step, action="Import more", link=_link("annotate", dataset) + "&import=1")
     if job and job.state in IN_PROGRESS:
         return replace(step, state="going", detail=_progress(job), action="")

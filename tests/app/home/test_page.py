@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 from starlette.requests import Request
 
@@ -25,6 +26,7 @@ from app.jobs.imports import queue_import
 from app.main import PAGES
 from app.services import Services
 from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
+from curation.ingest.ingest import ingest
 from curation.versions.versions import freeze
 from db.engine import reading, transaction
 from db.models import Job, StageResult
@@ -95,6 +97,18 @@ def test_the_next_action_leads_from_pictures_to_a_promoted_model(services: Servi
     queued(services, "train", run, state="failed", exit_reason="The data has no regions.")
     found = road(services, "lids")
     assert found.steps[4].problem == "The data has no regions." and next_action(found) == "Look at the run"
+
+
+def test_what_an_import_left_out_is_told_beside_the_pictures(services: Services, tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    Image.new("RGB", (40, 30), "red").save(sent / "red.png")
+    for count, sentence in enumerate(("pictures", "pictures; 1 file was left out", "pictures; 2 files were left out")):
+        if count:
+            (sent / f"broken-{count}.jpg").write_bytes(b"no picture")
+        ingest(services.engine, sent, dataset="sent", home=services.settings.home)
+        step = road(services, "sent").steps[0]
+        assert (step.state, step.count, step.detail) == ("done", "1", sentence)
 
 
 def test_a_version_without_a_region_is_a_problem_and_not_trained_on(services: Services, tmp_path: Path) -> None:
