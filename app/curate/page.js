@@ -99,7 +99,8 @@ function update() {
   showConflicts(view.conflicts);
   stage.dataset.conflicts = view.conflicts.length;
   const sending = view.unsaved - view.conflicts.length; // a conflict waits for a person
-  setText(unsaved, resting ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : sending > 1 ? `saving ${sending}` : "");
+  const waits = view.unsaved ? `${view.unsaved} not saved yet: ${resting} It is kept in this browser and sent again by itself.` : `Nothing new comes: ${resting}`;
+  setText(unsaved, resting ? waits : sending > 1 ? `saving ${sending}` : "");
   const back = queue.manyBack();
   if (back) document.dispatchEvent(new CustomEvent("curate:back", { detail: back }));
   updateGallery(view.at);

@@ -256,6 +256,16 @@ def test_what_cannot_be_sent_is_kept_and_sent_again_by_itself(page: Page, engine
     assert (status(engine, first), status(engine, second)) == ("accepted", "rejected")
 
 
+def test_where_only_looking_fails_nothing_is_called_not_saved(page: Page) -> None:
+    settled(page)
+    intercept(page, EDITOR_ASKS, lambda route: route.fulfill(status=503, body="Not now.", content_type="text/plain"))
+    page.locator("#review").click()
+    expect(page.locator("#editor .unsaved")).to_have_text("Nothing new comes: Not now.")
+    page.unroute(EDITOR_ASKS)
+    expect(page.locator("#editor .text.chosen")).to_be_visible()
+    expect(page.locator("#editor .unsaved")).to_have_text("")
+
+
 def hold_answers(page: Page) -> list[Route]:
     """Hold back all that the page asks from now on; continue what is returned to let it come."""
     held: list[Route] = []
