@@ -89,7 +89,8 @@ element.addEventListener("keydown", (event) => {
 });
 // Python draws the form when the page opens, after a run is queued and when one is duplicated, each time under another
 // number; the elements stay, and those that a person changed hold that until the form is reset
-let drawn = "";
+let drawn = "", unfolded = false; // unfolded: the advanced settings
+element.addEventListener("toggle", ({ target }) => target.matches(".advanced") && (unfolded = target.open), true);
 function look() {
   const now = element.querySelector("form")?.dataset.drawn;
   if (!now || now === drawn) return;
@@ -100,6 +101,7 @@ function look() {
     control[control.type === "checkbox" ? "checked" : "value"] = value;
   }
   typed = null;
+  element.querySelector(".advanced").open = unfolded; // before its toggle says that Python drew it folded
   check();
 }
 new MutationObserver(look).observe(element, { childList: true, subtree: true, attributeFilter: ["data-drawn"] });

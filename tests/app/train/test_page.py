@@ -167,7 +167,6 @@ def test_a_form_that_is_drawn_again_holds_what_it_was_drawn_with_and_what_was_ty
         expect(page.locator(fields["images"]).locator("input")).to_have_value(str(config.images), timeout=JOB_MS)
         expect(own(page, "data")).to_have_value("")  # nothing is trained on that nobody chose
         own(page, "data").select_option("world:2000")
-        page.locator("summary", has_text="advanced").click()  # folded again
         page.locator(fields["images"]).locator("input").fill("640")
         page.locator(fields["flip"]).locator("input").check()
         page.locator(fields["precision"]).locator("select").select_option("no")
