@@ -96,10 +96,14 @@ document.addEventListener("click", (event) => {
 });
 
 // A link restores the place: the set, the step and the stated name.
+let set = "";
 function keepAddress() {
-  const place = element.querySelector("[data-place]");
-  if (!place) return;
-  const query = new URLSearchParams(Object.entries(JSON.parse(place.dataset.place)).filter(([, value]) => value));
+  const found = element.querySelector("[data-place]");
+  if (!found) return;
+  const place = JSON.parse(found.dataset.place);
+  if (place.set !== set) typed.clear(); // classes of two sets may have one name
+  set = place.set;
+  const query = new URLSearchParams(Object.entries(place).filter(([, value]) => value));
   history.replaceState(null, "", `${location.pathname}?${query}`);
 }
 watch("value", () => {
