@@ -5,7 +5,7 @@ Handlers import what they need of the data's side: the first page must not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
@@ -56,11 +56,14 @@ MOST_NAME = 60  # characters of a stated name in a link
 class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
+    listed: what the step's list has shown since it was entered, as app/concepts/lists.py.
+
     dataset, version: of the classes that the form is of. shown: what filled it, or was saved from it. message: about
     the last edit. turn: grows, so that every answer is another one.
     """
 
     step: str = ""
+    listed: tuple[int, ...] = ()
     after: int = 0
     dataset: str = ""
     version: int = 0
@@ -104,7 +107,7 @@ class ConceptsPage:
                 *self._outputs(place, None, name, person=person_of(request)),
                 *(gr.skip() for _ in ConceptsFields._fields),
             ]
-        place = replace(place, step=place.step or first_open(steps_of(self.services, now)))
+        place = replace(place, step=place.step or first_open(steps_of(self.services, now)), listed=())
         fields, filled = ConceptsFields(*held), {each: gr.skip() for each in ClassForm._fields}
         if place.dataset != now.dataset:
             fields = fields._replace(version=None)  # it is another set's, whatever its name
@@ -319,6 +322,7 @@ class ConceptsPage:
 
     def _outputs(self, place: ConceptsPlace, now: ConceptSetStatus | None, name: str, *, person: Person) -> list[Any]:
         from app.concepts.actions import first_open, steps_of
+        from app.concepts.lists import shown
         from app.concepts.panels import steps_panel, work_panel
 
         place = replace(place, turn=place.turn + 1)
@@ -328,7 +332,9 @@ class ConceptsPage:
         steps = steps_of(self.services, now)
         place = replace(place, step=place.step or first_open(steps))
         link = {"set": now.dataset, "step": place.step, "as": "" if self.services.people.required else (name or "")}
-        work = self._work(place, now, name or "", person=person)
+        listed = shown(place.step, now, place.listed)
+        place = replace(place, listed=tuple(one.id for one in listed))
+        work = self._work(place, now, name or "", person=person, listed=listed)
         return ConceptsOutputs(
             steps_panel(steps, place.step),
             work_panel(work, link, place.turn),
@@ -337,17 +343,19 @@ class ConceptsPage:
             [gr.update(visible=step == place.step) for step in STEPS],
         ).flat()
 
-    def _work(self, place: ConceptsPlace, now: ConceptSetStatus, name: str, *, person: Person) -> str:
+    def _work(
+        self, place: ConceptsPlace, now: ConceptSetStatus, name: str, *, person: Person, listed: Sequence[Any]
+    ) -> str:
         from app.concepts import panels
         from app.concepts.actions import exported_versions
 
         home = self.services.settings.home
         panel_of = {
-            "pictures": lambda: panels.pictures_panel(now, home),
-            "leaks": lambda: panels.leaks_panel(now, home),
+            "pictures": lambda: panels.pictures_panel(now, home, listed),
+            "leaks": lambda: panels.leaks_panel(now, home, listed),
             "classes": lambda: panels.classes_panel(now),
             "labels": lambda: self._label(place, now, name, person=person),
-            "agreement": lambda: panels.agreement_panel(now, home, place.message),
+            "agreement": lambda: panels.agreement_panel(now, home, listed, message=place.message),
             "freeze": lambda: panels.freeze_panel(now),
             "evaluate": lambda: panels.evaluations_panel(exported_versions(self.services, now)),
         }

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from app.concepts.actions import ConceptEvaluation, ExportedVersion
+from app.concepts.lists import MOST_SHOWN, settled_class
 from app.core.thumbnails import picture_name, thumbnail_address
 from app.ui.html import empty_state, render, utc
 from curation.audit.agreement import Agreement
 from curation.concepts.freeze_set import frozen_facts
 from curation.concepts.status import ConceptSetStatus, Step, person_name
 from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass
-from curation.files.records import CLASS
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import Image, LeakCheck, LeakSuspect
 from db.queries.concept_label_queries import NONE_OF_THESE
 
-MOST_SHOWN = 60  # pictures in one list; the rest comes as these are done
 MOST_CONFUSIONS = 12
 KEYS = "123456789qwertyuiopasdfghjklxcvbm"  # of classes, in their order; Z, N and 0 mean something else
 NONE_KEY = "0"
@@ -41,18 +40,17 @@ def work_panel(work: str, link: Mapping[str, str], turn: int) -> str:
     return render("concepts/templates/work.html", work=work, link=link, turn=turn)
 
 
-def pictures_panel(now: ConceptSetStatus, home: Path) -> str:
-    """Render the pictures without provenance, and those that were left out."""
+def pictures_panel(now: ConceptSetStatus, home: Path, images: Sequence[Image]) -> str:
+    """Render pictures that say where and when they were found, or lack it, and those that were left out."""
     if not now.images:
         return empty_state("No pictures yet", "Import a folder: pictures, and a metadata.csv that says where and when.")
     left_out = [(image, (image.facts or {}).get(LEFT_OUT)) for image in now.images]
     return render(
         "concepts/templates/pictures.html",
         unfound=[
-            (thumbnail_address(home, image.sha256), picture_name(image), _provenance_fields(image))
-            for image in now.unfound[:MOST_SHOWN]
+            (thumbnail_address(home, image.sha256), picture_name(image), _provenance_fields(image)) for image in images
         ],
-        more=len(now.unfound) - MOST_SHOWN,
+        more=len({image.id for image in now.unfound} - {image.id for image in images}),
         left_out=[
             (thumbnail_address(home, image.sha256), picture_name(image), reason) for image, reason in left_out if reason
         ][:MOST_SHOWN],
@@ -71,21 +69,20 @@ def _field(key: str, value: str, ask: Mapping[str, Any]) -> Field:
     return key, value, {**ask, "seen": value}, DATE_EXAMPLE if ask["fact"] in DATES else ""
 
 
-def leaks_panel(now: ConceptSetStatus, home: Path) -> str:
-    """Render the leak checks, and each suspect beside its match."""
+def leaks_panel(now: ConceptSetStatus, home: Path, suspects: Sequence[LeakSuspect]) -> str:
+    """Render the leak checks, and suspects, each beside its match."""
     if not now.checks:
         return empty_state("Not checked yet", "Name the data that models were trained on, and compare.")
     counts = Counter(one.against for one in now.suspects)
     images = {image.id: image for image in now.images}
-    ordered = sorted(now.suspects, key=lambda one: (bool(one.decision) and one.image_id not in now.unmarked, one.id))
     return render(
         "concepts/templates/leaks.html",
         checks=[
             (check.against, f"{check.compared:,}", f"{check.checked:,}", f"{counts[check.against]:,}", _rules(check))
             for check in now.checks
         ],
-        suspects=[_suspect(one, images[one.image_id], home) for one in ordered[:MOST_SHOWN]],
-        more=len(ordered) - MOST_SHOWN,
+        suspects=[_suspect(one, images[one.image_id], home) for one in suspects],
+        more=len(now.suspects) - len(suspects),
     )
 
 
@@ -150,24 +147,22 @@ def label_panel(now: ConceptSetStatus, image: Image | None, uri: str, *, who: st
     )
 
 
-def agreement_panel(now: ConceptSetStatus, home: Path, message: str) -> str:
-    """Render kappa, who disagreed where, and what to decide; before both are done, only that they are not."""
+def agreement_panel(now: ConceptSetStatus, home: Path, images: Sequence[Image], *, message: str) -> str:
+    """Render kappa, who disagreed on pictures, and what to decide; before both are done, only that they are not."""
     if not now.everybody_labelled:
         return empty_state(
             "Two people have to label every picture first", "Until then nobody sees another person's labels."
         )
-    images = {image.id: image for image in now.images}
-    differ = [(images[one.image_id], one.labels) for one in now.disagreements()]
-    ordered = sorted(differ, key=lambda pair: (_settled(pair[0]) != "", pair[0].id))
-    confused = Counter(tuple(sorted(set(labels.values()))) for _, labels in differ)
+    differ = {one.image_id: one.labels for one in now.disagreements()}
+    confused = Counter(tuple(sorted(set(labels.values()))) for labels in differ.values())
     return render(
         "concepts/templates/agreement.html",
         message=message,
         pairs=[_kappa(one) for one in now.agreements()],
         agreed=len(now.agreed()),
         confusions=[(" / ".join(names), count) for names, count in confused.most_common(MOST_CONFUSIONS)],
-        disagreements=[_disagreement(image, labels, now, home=home) for image, labels in ordered[:MOST_SHOWN]],
-        more=len(ordered) - MOST_SHOWN,
+        disagreements=[_disagreement(image, differ[image.id], now, home=home) for image in images],
+        more=len(differ) - len(images),
         classes=[*(one.name for one in now.classes), NONE_OF_THESE],
     )
 
@@ -183,7 +178,7 @@ def _kappa(one: Agreement) -> tuple[str, str, str]:
 
 
 def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus, *, home: Path) -> dict[str, Any]:
-    settled, ask = _settled(image), {"do": "settle", "image": image.id, "version": image.version}
+    settled, ask = settled_class(image), {"do": "settle", "image": image.id, "version": image.version}
     other = "" if settled in labels.values() else settled
     return {
         "uri": thumbnail_address(home, image.sha256),
@@ -201,11 +196,6 @@ def _decided(image: Image, now: ConceptSetStatus) -> str:
         return ""
     role = "one of its labellers" if now.is_own_decision(image.id) else "a third person"
     return f"decided by {person_name(now.deciders[image.id])}, {role}"
-
-
-def _settled(image: Image) -> str:
-    facts = image.facts or {}
-    return NONE_OF_THESE if facts.get(LEFT_OUT) else facts.get(CLASS, "")
 
 
 def freeze_panel(now: ConceptSetStatus) -> str:

@@ -77,15 +77,11 @@ def complete() -> str:
 CASES: Mapping[str, Sequence[Callable[[], str]]] = {
     "concepts/templates/steps.html": (lambda: panels.steps_panel([Step("labels", False, HOSTILE)], HOSTILE),),
     "concepts/templates/work.html": (lambda: panels.work_panel(HOSTILE, {HOSTILE: HOSTILE}, 1),),
-    "concepts/templates/parts.html": (
-        lambda: panels.pictures_panel(
-            replace(SET, images=(image(1, **{FOUND_AT: HOSTILE}),) * (panels.MOST_SHOWN + 1)), HOME
-        ),
-    ),
-    "concepts/templates/pictures.html": (lambda: panels.pictures_panel(SET, HOME),),
+    "concepts/templates/parts.html": (lambda: panels.pictures_panel(SET, HOME, ()),),
+    "concepts/templates/pictures.html": (lambda: panels.pictures_panel(SET, HOME, SET.images),),
     "concepts/templates/leaks.html": (
-        lambda: panels.leaks_panel(SET, HOME),
-        lambda: panels.leaks_panel(replace(SET, suspects=()), HOME),
+        lambda: panels.leaks_panel(SET, HOME, SUSPECTS),
+        lambda: panels.leaks_panel(replace(SET, suspects=()), HOME, ()),
     ),
     "concepts/templates/classes.html": (lambda: panels.classes_panel(SET),),
     "concepts/templates/label.html": (
@@ -93,7 +89,7 @@ CASES: Mapping[str, Sequence[Callable[[], str]]] = {
         lambda: panels.label_panel(SET, SET.images[0], "", who=HOSTILE, message=HOSTILE),
         lambda: panels.label_panel(SET, None, "", who=HOSTILE, message=HOSTILE),
     ),
-    "concepts/templates/agreement.html": (lambda: panels.agreement_panel(SET, HOME, HOSTILE),),
+    "concepts/templates/agreement.html": (lambda: panels.agreement_panel(SET, HOME, SET.images[1:2], message=HOSTILE),),
     "concepts/templates/freeze.html": (lambda: panels.freeze_panel(SET), complete),
     "concepts/templates/evaluations.html": (
         lambda: panels.evaluations_panel([EVALUATED]),
