@@ -7,7 +7,7 @@ element.addEventListener("keydown", (event) => event.key === "Enter" && event.ta
 element.addEventListener("click", (event) => {
   const { keepFilter: keep, drop, empty, act, back } = event.target.closest("button")?.dataset ?? {};
   if (keep) keepFilter();
-  if (drop) trigger("click", { ask: { do: "drop", name: drop } });
+  if (drop && event.detail < 2) trigger("click", { ask: { do: "drop", name: drop } }); // by the second press another one lies there
   if (empty) event.target.closest("details").open = false; // answered: an equal panel would leave the question open
   if (empty) trigger("select", { regions: Number(empty) });
   if (act) document.dispatchEvent(new CustomEvent("curate:back", { detail: { action: act, back } }));
