@@ -60,8 +60,8 @@ class ConceptEdit:
         return edits[str(self.ask["do"])]()
 
     def _set_provenance(self) -> str:
-        fact, value, seen = (str(self.ask[name]) for name in ("fact", "value", "seen"))
-        set_metadata(self.engine, self._image().id, {fact: value}, seen={fact: seen}, who=self._editor())
+        fact, value = str(self.ask["fact"]), str(self.ask["value"])
+        set_metadata(self.engine, self._image().id, {fact: value}, seen={fact: self._seen()}, who=self._editor())
         return "Saved."
 
     def _decide_leak(self) -> str:
@@ -70,8 +70,8 @@ class ConceptEdit:
         return {"drop": "Dropped; it can be kept again.", "keep": "Kept."}.get(decision, "Undecided again.")
 
     def _set_class_fact(self) -> str:
-        name, fact, value, seen = (str(self.ask[each]) for each in ("name", "fact", "value", "seen"))
-        classes = set_class_fact(self.now.classes, name, fact=fact, seen=seen, value=value)
+        name, fact, value = (str(self.ask[each]) for each in ("name", "fact", "value"))
+        classes = set_class_fact(self.now.classes, name, fact=fact, seen=self._seen(), value=value)
         version = self.now.concept.version if self.now.concept else 0
         save_classes(self.engine, self.now.dataset, classes, who=self._editor(), expected_version=version)
         return "Saved."
@@ -102,6 +102,10 @@ class ConceptEdit:
 
     def _settle_agreed(self) -> str:
         return f"{settle_agreed(self.engine, self.now.dataset, self._editor()):,} classes settled."
+
+    def _seen(self) -> list[str]:
+        """Return what the field showed, and what was written there since, as answers may be on their way."""
+        return [str(text) for text in self.ask["seen"]]
 
     def _image(self) -> Image:
         with reading(self.engine) as session:

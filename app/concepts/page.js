@@ -1,7 +1,8 @@
 // The page Novel concepts in the browser: clicks, fields and keys become questions to Python; the address names the place.
 // Runs once, as js_on_load of the work; `element` is the work, `trigger` sends what is asked.
 let focused = null;
-const typed = new Map(); // a field's key -> { text, seen }: what was typed there and is not saved, and what it showed before
+// A field's key -> { seen, wrote, text }: what it showed before, what was asked to be saved since, what is in it now.
+const typed = new Map();
 const LABELLING = ["label", "skip", "undo"]; // of the picture on the screen
 
 const label = oneAtATime(element, (wanted) => trigger("submit", { ask: wanted }));
@@ -18,20 +19,25 @@ element.addEventListener("click", (event) => {
 element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
   if (!field) return;
-  const wanted = JSON.parse(field.dataset.say);
-  ask({ ...wanted, value: field.value });
-  if ("seen" in wanted) field.dataset.say = JSON.stringify({ ...wanted, seen: field.value }); // it may be changed again before the answer
-  else typed.delete(field.dataset.key);
+  const wanted = JSON.parse(field.dataset.say), { key } = field.dataset, { seen, wrote } = typed.get(key) ?? { seen: wanted.seen, wrote: [] };
+  ask({ ...wanted, value: field.value, seen: [seen, ...wrote] }); // it may be changed again before the answer
+  if ("seen" in wanted) typed.set(key, { seen, wrote: [...wrote, field.value], text: field.value });
+  else typed.delete(key);
 });
 element.addEventListener("input", ({ target: field }) => {
-  if (field.dataset.say) typed.set(field.dataset.key, { text: field.value, seen: JSON.parse(field.dataset.say).seen });
+  const { say, key } = field.dataset;
+  if (say) typed.set(key, { seen: JSON.parse(say).seen, wrote: [], ...typed.get(key), text: field.value });
+});
+element.addEventListener("keydown", ({ key, target: field }) => {
+  if (key === "Enter" && field.dataset.say) field.blur(), (focused = null);
 });
 // The elements of an answer are those that were there before: a field may be another picture's by now, and must not keep
 // what was typed for the one before. What is not saved is shown where it belongs.
 function fillFields() {
   for (const field of element.querySelectorAll("[data-say]")) {
-    const key = field.dataset.key, unsaved = typed.get(key);
-    if (unsaved && key !== focused && JSON.parse(field.dataset.say).seen !== unsaved.seen) typed.delete(key);
+    const { key, say } = field.dataset, mine = typed.get(key), now = oneLine(JSON.parse(say).seen);
+    const before = mine && [mine.seen, ...mine.wrote.slice(0, -1)].map(oneLine); // it is so while the last is on its way
+    if (mine && key !== focused && !before.includes(now)) typed.delete(key);
     const text = typed.get(key)?.text ?? field.defaultValue;
     if (field.value !== text) field.value = text;
   }
@@ -63,10 +69,15 @@ function choices() {
   return [...element.querySelectorAll(".choices button")];
 }
 
+function oneLine(text) {
+  return String(text).trim().replace(/\s+/g, " "); // as texts are saved
+}
+
 function plain(part) {
   return part.textContent.toLowerCase();
 }
 
+document.addEventListener("pointerdown", (event) => event.target.closest?.("[data-key]") || (focused = null));
 document.addEventListener("focusin", (event) => (focused = event.target.closest("[data-key]")?.dataset.key ?? null));
 
 const help = keysDialog([

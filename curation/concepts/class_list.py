@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -93,9 +93,9 @@ def _correct_pictures(
         )
 
 
-def check_as_seen(fact: str, *, now: str, seen: str, wanted: str) -> None:
-    """Raise UserError where a fact is neither what its editor saw there nor what they want, apart from spaces."""
-    if " ".join(now.split()) not in (" ".join(seen.split()), " ".join(wanted.split())):
+def check_as_seen(fact: str, *, now: str, seen: Collection[str], wanted: str) -> None:
+    """Raise UserError where a fact is neither what its editor saw or wrote nor what they want, apart from spaces."""
+    if " ".join(now.split()) not in {" ".join(text.split()) for text in (*seen, wanted)}:
         raise UserError(f"{fact} was changed to {shown(now)} meanwhile: look at it and write yours again")
 
 
@@ -108,11 +108,11 @@ def parse_keeping_facts(text: str, before: Sequence[ConceptClass]) -> list[Conce
 
 
 def set_class_fact(
-    classes: Sequence[ConceptClass], name: str, *, fact: str, seen: str, value: str
+    classes: Sequence[ConceptClass], name: str, *, fact: str, seen: Collection[str], value: str
 ) -> list[ConceptClass]:
     """Return the classes after changing one's product class, brand or release date.
 
-    Args:   seen: what the editor saw there.
+    Args:   seen: what the editor saw there, or wrote there since.
     Raises: UserError: there is no such class or fact, or no such date, or somebody was quicker.
     """
     if fact not in FACTS or name not in {one.name for one in classes}:

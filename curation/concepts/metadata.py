@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -83,10 +83,12 @@ def create_set(engine: Engine, dataset: str, who: str) -> None:
     )
 
 
-def set_metadata(engine: Engine, image_id: int, facts: Mapping[str, str], *, seen: Mapping[str, str], who: str) -> None:
+def set_metadata(
+    engine: Engine, image_id: int, facts: Mapping[str, str], *, seen: Mapping[str, Collection[str]], who: str
+) -> None:
     """Set where or when a picture was found.
 
-    Args:   facts: by FOUND_AT and FOUND_ON; "" removes one. seen: what their editor saw there.
+    Args:   facts: by FOUND_AT and FOUND_ON; "" removes one. seen: what their editor saw there, or wrote there since.
     Raises: UserError: no such day, or somebody was quicker.
     """
     today = datetime.now(UTC).date()
@@ -99,7 +101,7 @@ def set_metadata(engine: Engine, image_id: int, facts: Mapping[str, str], *, see
             raise UserError(f"there is no picture {image_id}: reload the page")
         known = dict(image.facts or {})
         for name, value in facts.items():
-            check_as_seen(name, now=known.get(name, ""), seen=seen.get(name, ""), wanted=value)
+            check_as_seen(name, now=known.get(name, ""), seen=seen.get(name, [""]), wanted=value)
         change = ImageChange(facts={name: value for name, value in (known | written).items() if name not in gone})
         edit_image(
             session,

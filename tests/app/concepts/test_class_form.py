@@ -73,7 +73,7 @@ class Visitor:
         self.take(self.page.save(self.place, "games", self.name, *typed, REQUEST))
 
     def write_fact(self, fact: str, value: str) -> None:
-        ask = {"do": "class_fact", "name": "beta", "fact": fact, "value": value, "seen": self.seen.get(fact, "")}
+        ask = {"do": "class_fact", "name": "beta", "fact": fact, "value": value, "seen": [self.seen.get(fact, "")]}
         self.seen[fact] = value
         self.take(self.page.ask(self.place, "games", self.name, REQUEST, AskEvent(ask)))  # type: ignore[arg-type]
 

@@ -129,7 +129,7 @@ def test_an_import_tells_where_pictures_were_found_and_what_is_missing(engine: E
     assert done(engine) == ["pictures"]
     with pytest.raises(UserError, match="found on was changed to '2026-10-20' meanwhile"):
         set_metadata(engine, missing.id, {"found on": "2026-10-21"}, seen={}, who="cy")
-    set_metadata(engine, missing.id, {"found at": "a shop"}, seen={"found at": "a blog"}, who="cy")
+    set_metadata(engine, missing.id, {"found at": "a shop"}, seen={"found at": ["", "a blog"]}, who="cy")
     assert picture(engine, missing.id).facts == {"found at": "a shop", "found on": "2026-10-20"}
 
 
@@ -200,11 +200,11 @@ def test_of_two_who_change_the_classes_the_second_is_told_and_nothing_is_lost(en
     assert [one.name for one in status_of(engine, "fair").classes] == NAMES
     text = "\n".join(f"{name}: a thing" for name in NAMES)
     assert parse_keeping_facts(text, classes())[0] == ConceptClass(NAMES[0], ("a thing",), "toy", "Acme", "2026-09")
-    assert set_class_fact(classes(), NAMES[1], fact="brand", seen="Acme", value=" New  Co ")[1].brand == "New Co"
+    assert set_class_fact(classes(), NAMES[1], fact="brand", seen=["Acme"], value=" New  Co ")[1].brand == "New Co"
     with pytest.raises(UserError, match="brand was changed to 'Acme' meanwhile"):
-        set_class_fact(classes(), NAMES[0], fact="brand", seen="", value="New Co")
+        set_class_fact(classes(), NAMES[0], fact="brand", seen=[""], value="New Co")
     with pytest.raises(UserError, match="expected the release date"):
-        set_class_fact(classes(), NAMES[1], fact="release date", seen="", value="tomorrow")
+        set_class_fact(classes(), NAMES[1], fact="release date", seen=[""], value="tomorrow")
 
 
 def test_a_class_that_pictures_have_cannot_go(engine: Engine) -> None:
@@ -329,7 +329,7 @@ def test_a_corrected_fact_of_a_class_reaches_its_settled_pictures_but_not_what_p
         now = status_of(engine, "fair")
         assert now.concept is not None
         seen = next(one for one in now.classes if one.name == NAMES[0]).facts().get(fact, "")
-        changed = set_class_fact(now.classes, NAMES[0], fact=fact, seen=seen, value=value)
+        changed = set_class_fact(now.classes, NAMES[0], fact=fact, seen=[seen], value=value)
         save_classes(engine, "fair", changed, who="di", expected_version=now.concept.version)
 
     others = [one for one in status_of(engine, "fair").images if (one.facts or {}).get("class") != NAMES[0]]
