@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from curation.concepts.class_list import save_classes
 from curation.concepts.decisions import label_picture
@@ -20,7 +20,7 @@ from curation.ingest.ingest import ingest
 from curation.sample.products import novel_classes
 from curation.sample.scenes import render_scene
 from db.engine import Engine, open_engine
-from tests.support.browser_fixtures import fits, held_events, new_visitor, settled
+from tests.support.browser_fixtures import EVENTS, fits, held_events, intercept, new_visitor, settled
 from tests.support.waiting import PATIENCE_MS, until
 
 pytestmark = pytest.mark.slow
@@ -352,10 +352,23 @@ def test_facts_that_are_written_faster_than_the_answers_are_all_kept(
     keyboard.type("rd")
     keyboard.press("Tab")
     until(lambda: facts(NAMES[2])[0] == "half a word", "what was written while the answers came to be saved")
-    brand.fill("Hands")
-    brand.press("Tab")
+    held: list[Route] = []
+    late = [True]
+    intercept(page, EVENTS, lambda route: held.append(route) if late else route.continue_())
+    for field, text in ((page.get_by_label(f"{NAMES[2]} brand"), "other words"), (brand, "Hands")):
+        field.fill(text)
+        field.press("Tab")
+    asks = lambda: [route for route in held if "class_fact" in (route.request.post_data or "")]  # noqa: E731
+    until(lambda: page.evaluate("true") and len(asks()) == 2, "both to be asked")
+    asks()[0].continue_()  # its answer shows the brand as it was before
+    expect(page.get_by_label(f"{NAMES[2]} brand")).to_have_attribute("data-say", re.compile("other words"))
+    expect(brand).to_have_value("Hands")
     brand.fill("Feet")
     brand.press("Tab")
+    late.clear()
+    for route in [route for route in held if route is not asks()[0]]:
+        route.continue_()
+    page.unroute(EVENTS)
     until(lambda: facts(NAMES[1]) == ("Feet", "2023"), "the last of two to be saved")
     settled(page)
     expect(brand).to_have_value("Feet")
