@@ -31,7 +31,7 @@ INSIDE_HEADER = "x-grain-inside"
 INSIDE_KEY = "grain_inside"
 INSIDER = Person("\nmcp", "viewer")  # a name that no account can have: files are given to names
 MOST_BODY_BYTES = 16 * 2**20  # of a call; pictures are uploaded, which has a limit of its own
-OTHERS_PAGE = "Somebody else opened this page and has signed out: sign in as that person again, or reload the page."
+OTHERS_PAGE = "Expected a request of your own page, got somebody else's: reload it, or sign in as that person."
 MOST_FILES = 100_000  # names kept; after that the oldest are forgotten, and their pages show a broken picture
 
 

@@ -34,7 +34,7 @@ def all_listed(step: str, now: ConceptSetStatus) -> tuple[list[Listed], set[int]
     return [], set()
 
 
-def shown(step: str, now: ConceptSetStatus, listed: Sequence[int] = ()) -> list[Listed]:
+def listed_in(step: str, now: ConceptSetStatus, listed: Sequence[int] = ()) -> list[Listed]:
     """Return what a step shows: what it has shown, in its places, until all of that is done; then what is to do first.
 
     Args:   listed: ids of what it has shown since it was entered.

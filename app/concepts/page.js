@@ -19,10 +19,11 @@ element.addEventListener("click", (event) => {
 element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
   if (!field) return;
-  const wanted = JSON.parse(field.dataset.say), { key } = field.dataset, { seen, wrote } = typed.get(key) ?? { seen: wanted.seen, wrote: [] };
-  ask({ ...wanted, value: field.value, seen: [seen, ...wrote] }); // it may be changed again before the answer
-  if ("seen" in wanted) typed.set(key, { seen, wrote: [...wrote, field.value], text: field.value });
-  else typed.delete(key);
+  const wanted = { ...JSON.parse(field.dataset.say), value: field.value }, { key } = field.dataset;
+  if (!("seen" in wanted)) return typed.delete(key), ask(wanted);
+  const { seen, wrote } = typed.get(key) ?? { seen: wanted.seen, wrote: [] };
+  ask({ ...wanted, seen: [seen, ...wrote] }); // what was written may not be answered yet
+  typed.set(key, { seen, wrote: [...wrote, field.value], text: field.value });
 });
 element.addEventListener("input", ({ target: field }) => {
   const { say, key } = field.dataset;

@@ -56,10 +56,9 @@ MOST_NAME = 60  # characters of a stated name in a link
 class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
-    listed: what the step's list has shown since it was entered, as app/concepts/lists.py.
-
-    dataset, version: of the classes that the form is of. shown: what filled it, or was saved from it. message: about
-    the last edit. turn: grows, so that every answer is another one.
+    listed: ids of what the step's list has shown since it was entered. dataset, version: of the classes that the form
+    is of. shown: what filled it, or was saved from it. message: about the last edit. turn: grows, so that every answer is
+    another one.
     """
 
     step: str = ""
@@ -322,7 +321,7 @@ class ConceptsPage:
 
     def _outputs(self, place: ConceptsPlace, now: ConceptSetStatus | None, name: str, *, person: Person) -> list[Any]:
         from app.concepts.actions import first_open, steps_of
-        from app.concepts.lists import shown
+        from app.concepts.lists import listed_in
         from app.concepts.panels import steps_panel, work_panel
 
         place = replace(place, turn=place.turn + 1)
@@ -332,7 +331,7 @@ class ConceptsPage:
         steps = steps_of(self.services, now)
         place = replace(place, step=place.step or first_open(steps))
         link = {"set": now.dataset, "step": place.step, "as": "" if self.services.people.required else (name or "")}
-        listed = shown(place.step, now, place.listed)
+        listed = listed_in(place.step, now, place.listed)
         place = replace(place, listed=tuple(one.id for one in listed))
         work = self._work(place, now, name or "", person=person, listed=listed)
         return ConceptsOutputs(

@@ -88,7 +88,8 @@ def set_metadata(
 ) -> None:
     """Set where or when a picture was found.
 
-    Args:   facts: by FOUND_AT and FOUND_ON; "" removes one. seen: what their editor saw there, or wrote there since.
+    Args:   facts: by FOUND_AT and FOUND_ON; "" removes one. seen: what their editor saw there, or wrote
+            there since; nothing where left out.
     Raises: UserError: no such day, or somebody was quicker.
     """
     today = datetime.now(UTC).date()
@@ -101,7 +102,7 @@ def set_metadata(
             raise UserError(f"there is no picture {image_id}: reload the page")
         known = dict(image.facts or {})
         for name, value in facts.items():
-            check_as_seen(name, now=known.get(name, ""), seen=seen.get(name, [""]), wanted=value)
+            check_as_seen(name, now=known.get(name, ""), seen=seen.get(name, ("",)), wanted=value)
         change = ImageChange(facts={name: value for name, value in (known | written).items() if name not in gone})
         edit_image(
             session,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.concepts import lists
-from app.concepts.lists import shown
+from app.concepts.lists import listed_in
 from curation.concepts.status import ConceptSetStatus
 from curation.exchange.concept_classes import to_plain
 from curation.files.records import CLASS
@@ -22,7 +22,7 @@ def picture(number: int, *, found: bool = False, settled: str = "") -> Image:
 
 
 def numbers(step: str, now: ConceptSetStatus, listed: tuple[int, ...] = ()) -> tuple[int, ...]:
-    return tuple(one.id for one in shown(step, now, listed))
+    return tuple(one.id for one in listed_in(step, now, listed))
 
 
 def test_pictures_stay_where_they_are_until_all_on_the_screen_are_done(monkeypatch: pytest.MonkeyPatch) -> None:

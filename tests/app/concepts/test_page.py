@@ -331,6 +331,12 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_typed_is_lost(
 def test_facts_that_are_written_faster_than_the_answers_are_all_kept(
     browser: Browser, address: str, engine: Engine, people: list[Person]
 ) -> None:
+    held: list[Route] = []
+    late = [True]
+
+    def asks() -> list[Route]:
+        return [route for route in held if "class_fact" in (route.request.post_data or "")]
+
     def facts(name: str) -> tuple[str, str]:
         [found] = [one for one in status_of(engine, "started").classes if one.name == name]
         return found.brand, found.release_date
@@ -352,13 +358,10 @@ def test_facts_that_are_written_faster_than_the_answers_are_all_kept(
     keyboard.type("rd")
     keyboard.press("Tab")
     until(lambda: facts(NAMES[2])[0] == "half a word", "what was written while the answers came to be saved")
-    held: list[Route] = []
-    late = [True]
     intercept(page, EVENTS, lambda route: held.append(route) if late else route.continue_())
     for field, text in ((page.get_by_label(f"{NAMES[2]} brand"), "other words"), (brand, "Hands")):
         field.fill(text)
         field.press("Tab")
-    asks = lambda: [route for route in held if "class_fact" in (route.request.post_data or "")]  # noqa: E731
     until(lambda: page.evaluate("true") and len(asks()) == 2, "both to be asked")
     asks()[0].continue_()  # its answer shows the brand as it was before
     expect(page.get_by_label(f"{NAMES[2]} brand")).to_have_attribute("data-say", re.compile("other words"))
