@@ -20,7 +20,7 @@ LEVEL_CHARACTERS = 44  # of all level labels together
 SLANTED_CHARACTERS = 22
 TITLE_CHARACTERS = 46  # a line of the title
 MOST_WRITTEN = 16  # columns that have room for a label each, and cells for their value
-OF_MANY = 12  # labels of more columns, which have room on a phone, too
+MOST_LABELS = 12  # of more columns than that: they have room on a phone, too
 HEAT = [[0.0, "#f4f1ea"], [0.35, "#c9dcd6"], [0.7, "#5f9ea0"], [1.0, "#0b3c49"]]  # one hue, from paper to ink
 
 
@@ -31,7 +31,7 @@ def heatmap(prediction: Prediction) -> go.Figure:
     regions, descriptions = prediction.matches.shape
     names = np.array([plot_text(text) for text in prediction.descriptions])
     many = descriptions > MOST_WRITTEN
-    labelled = range(0, descriptions, ceil(descriptions / OF_MANY) if many else 1)
+    labelled = range(0, descriptions, ceil(descriptions / MOST_LABELS) if many else 1)
     labels = [_column_label(index, prediction.descriptions[index], descriptions) for index in labelled]
     title = textwrap.wrap(_finding(prediction), TITLE_CHARACTERS)
     top = 18 * len(title) + (84 if descriptions <= MOST_LEVEL else 138)

@@ -224,6 +224,20 @@ def test_a_job_is_done_once_its_files_are_here(
     assert cluster.job.state == "done" and here.read_text() == "{}"
 
 
+def test_who_cancels_a_job_does_not_wait_for_files_that_cannot_come(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InMemory, "out_of_sight_s", PATIENCE_S)
+    monkeypatch.setenv("GRAIN_SHARED_URL", f"file://{tmp_path / 'shared'}")
+    (tmp_path / "shared" / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "shared" / "runs" / "x" / "metrics.jsonl").write_text("{}")
+    (tmp_path / "home" / "runs" / "x" / ".metrics.jsonl.part").mkdir(parents=True)  # so that it cannot be written
+    _, thread = begin(cluster)
+    cluster.ask(request_cancel)
+    thread.join(PATIENCE_S / 2)
+    assert cluster.job.state == "cancelled"
+
+
 def test_a_client_that_cannot_connect_leaves_work_that_goes_on(cluster: Cluster) -> None:
     cluster.closed = True
     assert (cluster.run().state, cluster.job.exit_reason) == ("failed", "No job server answers: start one.")
