@@ -57,8 +57,8 @@ class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
     listed: ids of what the step's list has shown since it was entered. dataset, version: of the classes that the form
-    is of. shown: what filled it, or was saved from it. message: about the last edit. turn: grows, so that every answer is
-    another one.
+    is of. shown: what filled it, or was saved from it. message: about the last edit. turn: grows, so that every answer
+    is another one.
     """
 
     step: str = ""
