@@ -28,13 +28,16 @@ PLACE = "world2"
 FEW_PICTURES, MANY_PICTURES = 12_800, 100_000  # to train on
 TRIAL_IMAGES, FULL_IMAGES = 6_400, 300_000
 CLIP = ("--clip",)
+SENTENCE = ("--caption-source", "with_sentence")
 WARM = ("--init", "grain/checkpoints/sample", "--learning-rate", "5e-4")
 ARMS: Mapping[str, tuple[str, ...]] = {
     "grain": (),
-    "clip-sentence": (*CLIP, "--caption-source", "with_sentence"),
+    "clip-sentence": (*CLIP, *SENTENCE),
     "clip-descriptions": (*CLIP, "--caption-source", "with_descriptions"),
     "clip": CLIP,
-    "grain-sentence": ("--caption-source", "with_sentence"),
+    "grain-sentence": SENTENCE,
+    "clip-negatives": (*CLIP, *SENTENCE, "--hard-negatives"),
+    "grain-negatives": (*SENTENCE, "--hard-negatives"),
     "grain-warm": WARM,
     "clip-descriptions-warm": (*WARM, *CLIP, "--caption-source", "with_descriptions"),
     "grain-descriptions-warm": (*WARM, "--caption-source", "with_descriptions"),
@@ -51,6 +54,8 @@ MODEL_NAMES = {
     "clip-descriptions": "CLIP, descriptions as captions too",
     "clip": "CLIP on captions",
     "grain-sentence": "GRAIN, half its captions all descriptions in a sentence",
+    "clip-negatives": "CLIP, the same with hard negatives",
+    "grain-negatives": "GRAIN, the same with hard negatives",
     "grain-warm": "GRAIN, warm",
     "clip-descriptions-warm": "CLIP, warm, descriptions as captions too",
     "grain-descriptions-warm": "GRAIN, warm, descriptions as captions too",

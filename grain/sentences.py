@@ -55,9 +55,15 @@ def mirror_words(text: str) -> str:
     return _SIDE.sub(lambda word: _SIDES.get(word[0], word[0]), text)
 
 
+def colour_in(text: str) -> str:
+    """Return the first word for a colour, or for how light something is; "" for none."""
+    found = _COLOUR.search(text)
+    return found[0] if found else ""
+
+
 def names_colour(texts: Iterable[str]) -> bool:
     """Return whether a text names a colour, or how light something is: changed colours would make it untrue."""
-    return any(_COLOUR.search(text) for text in texts)
+    return any(map(colour_in, texts))
 
 
 def _listed(piece: str) -> list[str]:

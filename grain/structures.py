@@ -251,7 +251,8 @@ class Proposals:
 class Batch:
     """One training batch.
 
-    images: [B, 3, S, S]. captions: [B, L] token ids. descriptions: [U, L'] token ids of the *unique* texts.
+    images: [B, 3, S, S]. captions: [B + N, L] token ids, of the images, then of N hard negatives.
+    descriptions: [U, L'] token ids of the *unique* texts.
     description_ids: [U] int64 hashes of those texts, equal on every process. regions: see RegionTargets.
     proposals: for a model whose region queries start from them, else None.
     """

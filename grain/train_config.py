@@ -128,6 +128,9 @@ class TrainConfig:
     either: the picture's caption or the one that a describer wrote, drawn evenly where it has both (the paper's).
     with_descriptions: the caption or one of the descriptions, drawn evenly (the stronger CLIP twin).
     with_sentence: the caption or all descriptions in one sentence, drawn evenly."""
+    hard_negatives: bool = False
+    """Also tell each picture from all its descriptions in one sentence with one thing exchanged: two colours, or a
+    description for another picture's that is much alike. Needs caption_source with_sentence, which says true ones."""
     max_regions: int = 5
     """Regions an image."""
     regions: RegionChoice = "drawn"
@@ -199,6 +202,11 @@ class TrainConfig:
         mixed_folders(self.mix)
         if self.pieces > self.batch_size:
             raise ValueError(f"pieces ({self.pieces}) must be at most the images of a batch ({self.batch_size})")
+        if self.hard_negatives and self.caption_source != "with_sentence":
+            raise ValueError(
+                "expected caption_source with_sentence for hard_negatives, got"
+                f" {self.caption_source}: without true sentences every sentence would be learned as a wrong one"
+            )
         if self.steps < 1:
             raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch_size})")
 

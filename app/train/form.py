@@ -27,7 +27,16 @@ FIRST = (
 )
 """Fields outside "advanced"."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Data": ("caption_source", "max_regions", "regions", "sampling", "flip", "smallest_crop", "colors"),
+    "Data": (
+        "caption_source",
+        "hard_negatives",
+        "max_regions",
+        "regions",
+        "sampling",
+        "flip",
+        "smallest_crop",
+        "colors",
+    ),
     "Model": ("queries", "add_pooled", "adapter_rank", "region_rule"),
     "Optimisation": (
         *("final_learning_rate", "warmup_images", "towers_rate", "decoder_rate", "heads_rate"),

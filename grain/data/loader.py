@@ -25,6 +25,7 @@ from grain.data.jpeg import image_levels, image_tensor, network_input
 from grain.data.record import Box, Pixels, ShardRecord
 from grain.data.shards import ExactlyOnce, Mixed, Resampled, SampleOrder, SampleReader, index_shard, read_entry, seed_of
 from grain.data.tokenizer import OwnTokenizer, Tokenizer, text_id, tokenizer_of
+from grain.hard_negatives import hard_negative
 from grain.sentences import join_phrases
 from grain.structures import SCHEMA_VERSION, Batch, RegionTargets
 from grain.train_config import CaptionSource, RegionChoice, Sampling
@@ -184,6 +185,7 @@ def collate(
 ) -> Batch:
     """Make a batch of records. Each distinct description is encoded once; the best regions of an image are kept.
 
+    captions: one of each record, then texts that are true of none.
     Raises: ValueError: the configuration needs proposals that a record lacks.
     """
     boxes: list[Box] = []
@@ -233,6 +235,7 @@ class TrainingStream(IterableDataset[Batch]):
         max_regions: int = 5,
         regions: RegionChoice = "best",
         caption_source: CaptionSource = "caption",
+        hard_negatives: bool = False,
         with_regions: bool = True,
         sampling: Sampling = "exactly_once",
         augmentation: Augmentation = UNCHANGED,
@@ -254,7 +257,7 @@ class TrainingStream(IterableDataset[Batch]):
         self.first_step, self.last_step = first_step, last_step
         self.rows = range(rank * global_batch // processes, (rank + 1) * global_batch // processes)
         self.max_regions, self.caption_source, self.with_regions = max_regions, caption_source, with_regions
-        self.regions, self.augmentation = regions, augmentation
+        self.regions, self.augmentation, self.hard_negatives = regions, augmentation, hard_negatives
         self.tokenizer = tokenizer_of(config)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -262,14 +265,15 @@ class TrainingStream(IterableDataset[Batch]):
         worker = get_worker_info()
         first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.first_step + first, self.last_step, workers):
-            records, captions = [], []
+            records, captions, turns = [], [], []
             for row in self.rows:
                 sample, turn = self.reader.read(step * self.global_batch + row)
                 records.append(self._record(sample, turn))
                 captions.append(self._caption(records[-1], turn))
+                turns.append(turn)
             yield collate(
                 records,
-                captions,
+                [*captions, *(self._negatives(records, turns) if self.hard_negatives else ())],
                 config=self.config,
                 tokenizer=self.tokenizer,
                 max_regions=self.max_regions,
@@ -311,6 +315,15 @@ class TrainingStream(IterableDataset[Batch]):
         there = (own, *others.get(self.caption_source, ()))
         choices = [text for text in there if text] or [own]
         return choices[0] if len(choices) == 1 else random.Random(seed_of(self.seed, turn, record.key)).choice(choices)
+
+    def _negatives(self, records: Sequence[ShardRecord[Tensor]], turns: Sequence[int]) -> Iterator[str]:
+        """Yield a hard negative of each picture that allows one; what is exchanged comes from this process's rows."""
+        described = [record.texts[: self.max_regions] for record in records]
+        everything = tuple(dict.fromkeys(text for texts in described for text in texts))
+        for record, turn, own in zip(records, turns, described, strict=True):
+            draw = random.Random(seed_of(self.seed, turn, record.key, "negative"))
+            if text := hard_negative(own, everything, draw):
+                yield text
 
 
 @dataclass(frozen=True)

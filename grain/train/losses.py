@@ -32,16 +32,19 @@ class Losses:
 def image_caption_loss(image_embeds: Tensor, caption_embeds: Tensor, logit_scale: Tensor) -> Tensor:
     """Compute symmetric InfoNCE over the global batch.
 
-    Args:   image_embeds, caption_embeds: [B, E] unit length, gathered here with gradient.
+    Args:   image_embeds: [B, E] unit length. caption_embeds: [B + N, E] too, of the images, then of N hard negatives,
+            which images are told from but which are told from no image. All are gathered here with gradient.
             logit_scale: log of the scale.
-    Raises: ValueError: there are not as many captions as images.
-    Source: Radford et al. 2021, figure 3.
+    Raises: ValueError: there are fewer captions than images.
+    Source: Radford et al. 2021, figure 3; hard negatives as in Yuksekgonul et al. 2023, section 4.
     """
-    images, captions = gather_rows(image_embeds), gather_rows(caption_embeds)
+    own, negatives = caption_embeds[: len(image_embeds)], caption_embeds[len(image_embeds) :]
+    images, captions = gather_rows(image_embeds), gather_rows(own)
     if len(images) != len(captions):
         raise ValueError(f"expected a caption for each of {len(images)} images, got {len(captions)}")
+    texts = torch.cat((captions, gather_rows(negatives)))
     forward, backward = towards_classes(
-        images, captions, torch.arange(len(images), device=images.device), logit_scale=logit_scale
+        images, texts, torch.arange(len(images), device=images.device), logit_scale=logit_scale
     )
     return (forward + backward) / 2
 

@@ -202,6 +202,7 @@ class Trainer:
             max_regions=self.config.max_regions,
             regions=self.config.regions,
             caption_source=self.config.caption_source,
+            hard_negatives=self.config.hard_negatives,
             with_regions=self.model_config.decoder is not None,
             sampling=self.config.sampling,
             augmentation=Augmentation(self.config.flip, self.config.smallest_crop, self.config.colors),
@@ -226,7 +227,7 @@ class Trainer:
             "gradient_norm": float(norm),
             "logit_scale": self.model.logit_scale.exp().item(),
             "skipped": self.guard.skipped,
-            "captions_distinct": distinct_share(batch.captions),
+            "captions_distinct": distinct_share(batch.captions[: len(batch.images)]),
         }
 
     def _update(self) -> None:
@@ -365,6 +366,7 @@ class Trainer:
         seen = f"{config.images:,} images seen"
         grounds = self.model_config.decoder is not None
         what = DESCRIPTIONS_TOO.get(config.caption_source, "captions" if grounds else "captions only")
+        what += ", hard negatives" if config.hard_negatives else ""
         what += " and described regions" if grounds else ""
         return ModelCard(
             name=config.name or config.out.name,

@@ -66,7 +66,9 @@ def tiny_model(config: GrainConfig, seed: int = 0) -> GrainModel:
     return GrainModel(config)
 
 
-def random_batch(config: GrainConfig, regions: Sequence[int], seed: int = 0, texts: int = 5) -> Batch:
+def random_batch(
+    config: GrainConfig, regions: Sequence[int], seed: int = 0, texts: int = 5, *, negatives: int = 0
+) -> Batch:
     """A batch of len(regions) images with so many regions each; descriptions: `texts` random rows of token ids.
 
     Where the configuration asks for proposals, image i has 4 − i % 3 of them.
@@ -83,7 +85,7 @@ def random_batch(config: GrainConfig, regions: Sequence[int], seed: int = 0, tex
 
     return Batch(
         images=torch.randn(images, 3, config.image_size, config.image_size, generator=make),
-        captions=table(images),
+        captions=table(images + negatives),
         descriptions=table(texts),
         description_ids=torch.arange(texts) * 1000 + 17,
         regions=RegionTargets(

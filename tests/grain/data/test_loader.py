@@ -292,6 +292,33 @@ def test_every_other_caption_is_all_descriptions_in_a_sentence(tmp_path: Path) -
     assert (drawn == own).float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
+def test_hard_negatives_follow_the_captions_of_a_batch_and_change_nothing_else(tmp_path: Path) -> None:
+    samples = []
+    for number, texts in enumerate([("a red lid", "a blue star"), ("a lid",), (), ("a red lid", "a blue star")]):
+        files = sample(f"{number}", number, regions=0)
+        regions = [region([0.1, 0.1, 0.9, 0.9], text, 1.0) for text in texts]
+        facts = json.loads(files[f"{number}.json"]) | {"caption": "own", "regions": regions}
+        samples.append(files | {f"{number}.json": json.dumps(facts).encode()})
+    splits = {"train": [write_shard(tmp_path / "train-000000.tar", samples)]}
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 1, "trained_on": "tiny", "splits": splits}))
+    options: dict = {"caption_source": "with_sentence", "last_step": 20}
+    plain, with_them, again = (
+        list(stream(tmp_path, **options, hard_negatives=negatives)) for negatives in (False, True, True)
+    )
+    for one, other in zip(with_them, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+    negatives: list[int] = []
+    for without, batch in zip(plain, with_them, strict=True):
+        images = len(batch.images)
+        assert torch.equal(batch.captions[:images, : without.captions.shape[1]], without.captions), "but for padding"
+        assert all(torch.equal(a, b) for a, b in zip(tensors(without)[2:], tensors(batch)[2:], strict=True))
+        negatives += batch.captions[images:].sum(1).tolist()
+    swapped = int(TOKENIZER(["a blue lid with a red star"]).sum())
+    alike = int(TOKENIZER(["a lid with a blue star"]).sum())  # its own red lid for another picture's
+    longer = int(TOKENIZER(["a red lid"]).sum())  # the second picture's, whose own is "a lid"
+    assert {swapped} <= set(negatives) <= {swapped, alike, longer}
+
+
 def test_captions_are_the_pictures_own_and_the_describers_evenly_and_repeatably(tmp_path: Path) -> None:
     samples = []
     for number, (own, written) in enumerate([("own", "written"), ("own", ""), ("", "written"), ("", "")]):

@@ -24,10 +24,10 @@ def one_pass(model: GrainModel, batch: Batch) -> Losses:
 
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_pieces_give_the_gradient_and_the_losses_of_one_pass(pieces: int, options: dict) -> None:
+@pytest.mark.parametrize(("pieces", "negatives"), [(1, 0), (3, 0), (3, 4)])
+def test_pieces_give_the_gradient_and_the_losses_of_one_pass(pieces: int, negatives: int, options: dict) -> None:
     config = tiny_config(**options)
-    batch = random_batch(config, [2, 0, 3, 1, 0], texts=4)
+    batch = random_batch(config, [2, 0, 3, 1, 0], texts=4, negatives=negatives)
     whole, cut = tiny_model(config), tiny_model(config)
     expected, got = one_pass(whole, batch), cached_backward(cut, batch, loss_over(batch), pieces=pieces, seed=0)
     for name, value in vars(expected).items():

@@ -47,9 +47,17 @@ def test_a_single_pair_costs_nothing() -> None:
     assert image_caption_loss(EYE[:1], EYE[1:2], SCALE).item() == 0
 
 
-def test_captions_of_another_number_than_images_are_refused() -> None:
-    with pytest.raises((ValueError, IndexError)):
-        image_caption_loss(EYE[:2], EYE[:3], SCALE)
+def test_fewer_captions_than_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="a caption for each of 3 images, got 2"):
+        image_caption_loss(EYE, EYE[:2], SCALE)
+
+
+def test_images_are_told_from_hard_negatives_which_are_told_from_no_image() -> None:
+    texts = torch.cat((EYE[:2], EYE[:1]))  # the third is as near to the first image as its own caption
+    forward = (math.log(2 * math.exp(3) + 1) - 3 + math.log(math.exp(3) + 2) - 3) / 2
+    backward = math.log(1 + math.exp(-3))
+    loss = image_caption_loss(EYE[:2], texts, SCALE)
+    assert loss.item() == pytest.approx((forward + backward) / 2)
 
 
 # boxes

@@ -208,16 +208,14 @@ def test_a_run_leaves_its_settings_a_log_states_the_best_and_the_final_model(dat
     assert "python -m grain.train --data=tiny --out=run" in card
 
 
-def test_a_run_notes_what_its_precision_became_and_where_it_computes(
-    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_notes_what_its_precision_became_and_where_it_computes(data_folder: Path, tmp_path: Path) -> None:
     config = settings(data_folder, tmp_path, images=8, precision="auto")
-    train(config)
+    train_apart(config, log=tmp_path / "log")  # accelerate keeps one precision a process
     used = "bf16" if multiplies_bf16("cpu") else "fp32"
     assert read_hardware(config.out) == RunHardware("cpu", used)
-    assert capsys.readouterr().out.count(f"computes in {used} on cpu\n") == 1
+    assert (tmp_path / "log").read_text().count(f"computes in {used} on cpu\n") == 1
     keep_hardware(config.out, RunHardware("NVIDIA H100", "bf16"))
-    train(config)
+    train_apart(config, log=tmp_path / "log")
     assert read_hardware(config.out) == RunHardware("NVIDIA H100", "bf16"), "a run that has ended computes nothing"
     for damaged in ("", "[]", '{"device": "cpu"}'):
         (config.out / HARDWARE).write_text(damaged)
@@ -524,6 +522,17 @@ def test_a_number_that_is_too_small_or_not_finite_is_refused_by_its_name(name: s
         changes: dict = {"losses": LossWeights(**{last: value})} if group else {name: value}
         with pytest.raises(ValueError, match=rf"^expected {name} to be (a finite number|at most).*: correct it$"):
             TrainConfig(Path("d"), Path("o"), **changes)
+
+
+def test_hard_negatives_need_true_sentences_beside_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected caption_source with_sentence for hard_negatives, got caption"):
+        settings(tmp_path / "data", tmp_path, caption_source="caption", hard_negatives=True)
+
+
+def test_hard_negatives_are_trained_with_and_named_by_the_card(data_folder: Path, tmp_path: Path) -> None:
+    config = settings(data_folder, tmp_path, images=8, caption_source="with_sentence", hard_negatives=True)
+    train(config)
+    assert "sentence, hard negatives and described regions" in (config.out / "final" / "README.md").read_text()
 
 
 def test_more_pieces_than_a_batch_has_images_are_refused_before_anything_is_written(tmp_path: Path) -> None:
