@@ -35,8 +35,8 @@ def test_arms_differ_only_in_what_they_are_told_to(images: int) -> None:
     for arm, training in trainings.items():
         config = tyro.cli(TrainConfig, args=["--data", "d", "--out", "o", *flags_of(training)])
         assert (config.images, config.seed, config.clip) == (images, 2, arm.startswith("clip"))
-        assert (config.caption_source == "with_sentence") == arm.endswith(("sentence", "negatives"))
-        assert config.hard_negatives == arm.endswith("negatives")
+        assert (config.caption_source == "with_sentence") == ("sentence" in arm or "negatives" in arm)
+        assert config.hard_negatives == ("negatives" in arm)
         assert (config.caption_source == "with_descriptions") == ("descriptions" in arm)
         assert (config.init is not None) == arm.endswith("-warm")
 
