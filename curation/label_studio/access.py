@@ -38,7 +38,7 @@ def read_access(home: Path) -> Access | None:
 
     Raises: LabelStudioError: half of the environment, or a file that is not as it was written.
     """
-    url, token = os.environ.get(URL_VARIABLE, ""), os.environ.get(TOKEN_VARIABLE, "")
+    url, token = (os.environ.get(name, "").strip() for name in (URL_VARIABLE, TOKEN_VARIABLE))
     if bool(url) != bool(token):
         raise LabelStudioError(f"{URL_VARIABLE} and {TOKEN_VARIABLE} belong together: set both or neither.")
     if url:
@@ -77,7 +77,7 @@ def write_access(home: Path, access: Access, **more: str) -> None:
 
 def page_for_people(address: str) -> str:
     """Return an address of the server as people's browsers reach it."""
-    url, page = (os.environ.get(name, "").rstrip("/") for name in (URL_VARIABLE, PAGE_VARIABLE))
+    url, page = (os.environ.get(name, "").strip().rstrip("/") for name in (URL_VARIABLE, PAGE_VARIABLE))
     ours = bool(url and page) and f"{address}/".startswith(f"{url}/")
     return page + address.removeprefix(url) if ours else address
 

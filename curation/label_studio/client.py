@@ -43,7 +43,7 @@ class LabelStudio:
     ) -> None:
         """timeout: seconds for one request. first_wait: seconds before the second of so many attempts.
 
-        Raises: LabelStudioError: no http address, or one that holds a password.
+        Raises: LabelStudioError: no http address, or one that holds a password; a token that no request can carry.
         """
         try:
             address = httpx.URL(access.url)
@@ -51,6 +51,8 @@ class LabelStudio:
             address = httpx.URL("")
         if address.scheme not in ("http", "https") or not address.host or address.userinfo:
             raise LabelStudioError("Label Studio's address must look like http://127.0.0.1:8081, without a password.")
+        if not (access.token.isascii() and access.token.isprintable()):
+            raise LabelStudioError("Label Studio's token must be letters, digits and signs of ASCII, as it shows it.")
         self.url = access.url.rstrip("/")
         self._first_wait, self._attempts = first_wait, attempts
         self._http = httpx.Client(timeout=timeout, trust_env=False)
@@ -65,10 +67,32 @@ class LabelStudio:
     def health(self, within: int = HEALTH_S) -> str:
         """Return "" when it is up and lets us in, else one sentence. Ask once, for so many seconds at most."""
         try:
-            self.sdk.users.whoami(request_options={"timeout_in_seconds": within})
+            self._greet(request_options={"timeout_in_seconds": within})
+        except LabelStudioError as error:
+            return str(error)
         except (ApiError, httpx.HTTPError) as error:
             return str(self._explain(error))
         return ""
+
+    def check(self) -> None:
+        """Check that a Label Studio answers at the address, and lets us in; a busy one is asked again.
+
+        Raises: LabelStudioError.
+        """
+        self.retry(self._greet)
+
+    def _greet(self, **options: Any) -> None:
+        """Ask who we are there: any Label Studio answers that with a person."""
+        try:
+            person, code = self.sdk.users.whoami(**options), 200
+        except TypeError:  # JSON, but no object
+            person, code = None, 200
+        except ApiError as error:
+            if error.status_code not in (404, 405):
+                raise
+            person, code = None, error.status_code
+        if not isinstance(getattr(person, "id", None), int):
+            raise LabelStudioError(self._no_label_studio(code))
 
     def tasks(self, project_id: int, query: Mapping[str, Any], **fields: Any) -> Iterator[dict[str, Any]]:
         """Yield tasks in the order of their ids: while pages are read, the set may grow before a place, never shrink.
@@ -158,12 +182,15 @@ class LabelStudio:
                 f"{here} answers {code} again and again: look at its log; what is left is done later."
             )
         if code < 400:
-            return LabelStudioError(f"{here} answers what Label Studio does not ({code}): check its address.")
+            return LabelStudioError(self._no_label_studio(code))
         if code == 404:
             return LabelStudioError(f"{here} has no such project or task any more (404): push the pictures again.")
         body = error.body if isinstance(error.body, Mapping) else {}
         words = " ".join(str(body.get("validation_errors") or body.get("detail") or "").split())
         return TaskRefusedError(f"{here} refuses this ({code}): {words[:MOST_REASON_CHARACTERS]}")
+
+    def _no_label_studio(self, code: int | None) -> str:
+        return f"What answers at {self.url} is no Label Studio ({code}): check its address."
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -27,6 +27,7 @@ from db.engine import Engine, Session, reading, retrying
 from db.queries.data_set_queries import get_image
 from db.queries.label_studio_queries import (
     TaskState,
+    forget_tasks,
     mark_deleted,
     set_tasks,
     task_contents,
@@ -81,8 +82,10 @@ class Sync:
                             digests[record.sha256] = record.id, digest(record)
                             yield record
 
+        if self.project.made:  # a server that was set up again gives old numbers to new projects
+            retrying(self.engine, lambda session: forget_tasks(session, project=self.name))
         with reading(self.engine) as session:
-            known = task_contents(session, project=self.name) if only is None and not self.project.made else {}
+            known = task_contents(session, project=self.name) if only is None else {}
         pushed = push_pictures(self.label_studio, self.project, records(), address=picture_address, known=known)
         pushed.refused |= refused
         self.project = replace(self.project, made=False)  # from now on, what is gone there was deleted

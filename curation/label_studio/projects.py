@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
@@ -65,6 +65,19 @@ def list_projects(label_studio: LabelStudio) -> list[Project]:
         if (each.description or "").startswith(MARK) and template in get_args(Template):
             found.append(Project(each.id, each.title, cast(Template, template), _count_slots(each.label_config)))
     return found
+
+
+def free_title(label_studio: LabelStudio, dataset: str, template: Template, *, usable: Collection[str]) -> str:
+    """Return the title for a data set's project: its name, cut or added to where that does not suit or is taken.
+
+    Args:   usable: titles of projects that the data set may have.
+    Raises: LabelStudioError: the server does not answer.
+    """
+    least, most = TITLE_CHARACTERS
+    taken = {each.title for each in label_studio.retry(lambda: list(label_studio.sdk.projects.list()))} - {*usable}
+    ends = ("", f" ({template})", *(f" ({template} {number})" for number in range(2, len(taken) + 3)))
+    titles = (dataset[: most - len(end)].strip() + end for end in ends)
+    return next(title for title in titles if len(title) >= least and title not in taken)
 
 
 def project_name(label_studio: LabelStudio, project: Project) -> str:

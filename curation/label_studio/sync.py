@@ -26,11 +26,12 @@ from curation.label_studio.projects import (
     ensure_backend,
     ensure_project,
     ensure_webhook,
+    free_title,
     list_projects,
     project_name,
 )
 from db.engine import Engine, open_engine, reading
-from db.queries.data_set_queries import count_images, get_dataset
+from db.queries.data_set_queries import count_images, dataset_name, get_dataset
 from db.queries.label_studio_queries import projects_of
 from db.queries.review_queries import images_with_tag
 from db.queries.version_queries import last_ids
@@ -81,7 +82,8 @@ def connect_app(label_studio: LabelStudio, project: Project, *, app: str, secret
 def open_sync(config: SyncConfig, home: Path, engine: Engine) -> Sync:
     """Open the data set with its project, made where there is none and something is to be pushed.
 
-    Raises: LabelStudioError: no server, no such data set, no project to pull from, or a title that does not suit.
+    Raises: LabelStudioError: no server, no such data set, no project to pull from, or a title that does not suit or
+            is that of another data set's project.
     """
     access = read_access(home)
     if access is None:
@@ -93,23 +95,40 @@ def open_sync(config: SyncConfig, home: Path, engine: Engine) -> Sync:
     pictures = pictures_folder(home)
     pictures.mkdir(parents=True, exist_ok=True)
     label_studio = LabelStudio(access)
+    label_studio.check()
     title = config.title or _title(config, label_studio, engine, dataset_id=dataset.id)
     if config.do == "pull" and title not in [each.title for each in list_projects(label_studio)]:
         raise LabelStudioError(f"Label Studio has no project {title!r} to pull from: push the data set first.")
     project = ensure_project(label_studio, title, config.template, pictures=pictures)
+    if config.do != "pull" and not project.made:
+        _check_holder(engine, project_name(label_studio, project), title, dataset_id=dataset.id)
     app = config.app.rstrip("/")
     if config.app and (problem := connect_app(label_studio, project, app=app, secret=access.secret)):
         print(problem, file=sys.stderr)
     return Sync(engine, label_studio, project, dataset_id=dataset.id, home=home)
 
 
-def _title(config: SyncConfig, label_studio: LabelStudio, engine: Engine, *, dataset_id: int) -> str:
-    """Return the title of the project that has the data set's pictures, whatever it was called then, else its name."""
+def _check_holder(engine: Engine, project: str, title: str, *, dataset_id: int) -> None:
+    """Refuse a project of another data set: a picture of both has one task there, which can speak for one of them."""
     with reading(engine) as session:
-        known = {each.project for each in projects_of(session, dataset_id=dataset_id)}
-    projects = [each for each in list_projects(label_studio) if each.template == config.template] if known else []
-    mine = [each.title for each in projects if project_name(label_studio, each) in known]
-    return config.dataset if config.dataset in mine or not mine else mine[-1]
+        holders = [each.dataset_id for each in projects_of(session) if each.project == project]
+        if holders and dataset_id not in holders:
+            other = dataset_name(session, dataset_id=holders[0])
+            raise LabelStudioError(f"The project {title!r} is that of the data set {other!r}: choose another title.")
+
+
+def _title(config: SyncConfig, label_studio: LabelStudio, engine: Engine, *, dataset_id: int) -> str:
+    """Return the title of the project that has the data set's pictures, whatever it was called then, or a free one."""
+    with reading(engine) as session:
+        known = projects_of(session)
+    mine = {each.project for each in known if each.dataset_id == dataset_id}
+    others = {each.project for each in known} - mine
+    projects = [each for each in list_projects(label_studio) if each.template == config.template]
+    titles = [each.title for each in projects if project_name(label_studio, each) in mine]
+    if titles:
+        return config.dataset if config.dataset in titles else titles[-1]
+    usable = [each.title for each in projects if project_name(label_studio, each) not in others]
+    return free_title(label_studio, config.dataset, config.template, usable=usable)
 
 
 @dataclass

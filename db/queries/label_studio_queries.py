@@ -72,6 +72,11 @@ def mark_deleted(session: Session, *, project: str, task_id: int) -> None:
     drop_leftovers(session, project=project, task_id=task_id)
 
 
+def forget_tasks(session: Session, *, project: str) -> None:
+    """Forget the tasks of a project that is no longer there."""
+    session.connection().execute(delete(LabelTask).where(col(LabelTask.project) == project))
+
+
 def tasks_of(session: Session, *, project: str, image_ids: Collection[int]) -> dict[int, LabelTask]:
     """Return the tasks that some images have in a project, by image."""
     found: list[LabelTask] = []

@@ -37,7 +37,7 @@ def test_access_is_kept_for_this_user_only(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:9")
     with pytest.raises(LabelStudioError, match="belong together: set both or neither"):
         read_access(tmp_path)
-    monkeypatch.setenv(TOKEN_VARIABLE, "mine")
+    monkeypatch.setenv(TOKEN_VARIABLE, "mine\n")  # as a file of secrets ends
     assert read_access(tmp_path).token == "mine"  # type: ignore[union-attr]
 
 
