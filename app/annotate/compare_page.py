@@ -127,9 +127,9 @@ def lay_out() -> CompareComponents:
     with gr.Accordion("Two questions or one: compare prompts", open=False, elem_id="compare-prompts") as accordion:
         html(render_macro("note", LEAD))
         with gr.Row():
-            pictures = gr.Number(50, label="pictures", precision=0, minimum=1, min_width=90, elem_id="compare-pictures")
+            pictures = gr.Number(50, label="pictures", precision=0, min_width=90, elem_id="compare-pictures")
             claims = gr.Number(
-                20, label="claims of each for people", precision=0, minimum=0, min_width=90, elem_id="compare-claims"
+                20, label="claims of each for people", precision=0, min_width=90, elem_id="compare-claims"
             )
             auditor = gr.Dropdown(
                 AUDITOR_CHOICES, value=AUDITOR_CHOICES[0][1], label="auditor", min_width=160, elem_id="compare-auditor"

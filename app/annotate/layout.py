@@ -187,12 +187,12 @@ def _annotator_fields(dataset: Any) -> AnnotateForm:
 
 
 def _count_field(value: float, label: str, *, elem_id: str) -> gr.Number:
-    return gr.Number(value, label=label, precision=0, minimum=1, visible=False, elem_id=elem_id)
+    return gr.Number(value, label=label, precision=0, visible=False, elem_id=elem_id)
 
 
 def _trial_fields() -> TrialParts:
     html(heading("Try one picture"))
-    number = gr.Number(1, label="number in the data set", precision=0, minimum=1, elem_id="number")
+    number = gr.Number(1, label="number in the data set", precision=0, elem_id="number")
     upload = UploadedPicture(
         label="or one of your own", height=190, buttons=[], sources=["upload", "clipboard"], elem_id="upload"
     )

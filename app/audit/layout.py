@@ -136,7 +136,7 @@ def _measured() -> tuple[Any, ...]:
         with gr.Column(elem_classes="card", min_width=320):
             html(heading("Hallucination rate, and the auditor's quality"))
             with gr.Row(elem_classes="gallery-head asked-of-people"):
-                count = gr.Number(SAMPLE, label="claims in the sample for people", precision=0, minimum=1)
+                count = gr.Number(SAMPLE, label="claims in the sample for people", precision=0)
                 draw = gr.Button("Draw", size="sm", elem_id="draw")
                 fit = gr.Button("Fit the judge", size="sm", elem_id="fit")
             html(render_macro("note", FIT))

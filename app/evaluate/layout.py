@@ -167,7 +167,7 @@ def _form() -> tuple[EvaluateForm, Any]:
         placeholder="/data/birds.json",
         elem_id="descriptions",
     )
-    limit = gr.Number(LIMIT, label="pictures of each, at most (0: all)", precision=0, minimum=0, elem_id="limit")
+    limit = gr.Number(LIMIT, label="pictures of each, at most (0: all)", precision=0, elem_id="limit")
     options = gr.CheckboxGroup(OPTIONS, label="other ways with descriptions", elem_id="options")
     missing = html(elem_id="missing")
     return EvaluateForm(models, data_sets, paths, descriptions, limit, options), missing

@@ -78,7 +78,8 @@ def command_line(services: Services, request: EvaluateRequest, *, out: str, role
     Raises: UserError: something is missing, or cannot be used.
     """
     if not 0 <= request.limit <= MOST_PICTURES:
-        raise UserError(f"expected 0 pictures of each data set, for all, or more, got {request.limit:g}: correct it")
+        most = f"{MOST_PICTURES:,} pictures of each data set"
+        raise UserError(f"expected 0 (all) to {most}, got {request.limit:g}: correct it")
     home = services.settings.home
     compared = _compared(services, request, role)
     data_sets = [*request.data_sets, *_lines(request.paths)]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 
+from app.core.settings import Settings
+from app.main import build_app
 from tests.support.curated import curated
 from tests.support.fake_app import fake_services, running
+from tests.support.still_services import StillServices
 from tests.support.waiting import PATIENCE_S
 
 WILD: list[Any] = [None, -1, 1e308, "\0", [[1]], {"a": {"b": [None]}}]
@@ -107,3 +112,10 @@ def test_a_verdict_that_is_named_twice_lists_a_region_once(program: httpx.Client
         kind, held = answer(program, "/regions", ["lids", "", named, "", "newest", ""])
         ids = [row["id"] for row in held[0]["regions"]]
         assert (kind, len(ids)) == ("complete", len(set(ids))) and ids
+
+
+def test_no_field_lets_gradio_refuse_a_number_which_does_not_say_of_what_field(tmp_path: Path) -> None:
+    app = build_app(StillServices(Settings(home=tmp_path)))
+    numbers = [each for each in app.blocks.values() if isinstance(each, gr.Number)]
+    assert len(numbers) >= 9
+    assert [each.label for each in numbers if (each.minimum, each.maximum) != (None, None)] == []
