@@ -317,7 +317,7 @@ def _frame(app: gr.Blocks, services: Services, page: Page) -> None:
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="side-bar"):
             html(render_macro("brand", f"/{home_page.PATH}"), elem_id="brand")
-            chosen = [dataset_field()] if page.on_dataset else []
+            chosen = [dataset_field(services)] if page.on_dataset else []
             gr.HTML(_navigation(page, services), js_on_load=SLIDERS, apply_default_css=False, elem_id="navigation")
             who = html(elem_id="signed-in") if services.people.required else None
         with gr.Column(elem_id="page"):

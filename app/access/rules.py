@@ -127,6 +127,7 @@ EVENTS: dict[str, Rule] = _table(
     _in("app.ui.events", "viewer", "keep_stream_alive"),
     _in("app.ui.events.Paged", "viewer", "forward back"),
     _in("app.ui.signed_in.SignedIn", "viewer", "show"),
+    _in("app.ui.dataset_choice.DatasetNames", "viewer", "offer"),
     _in("app.ui.first_example.FirstExample", "viewer", "offer"),
     _in("app.ui.first_example.FirstExample", "curator", "begin"),
     _in("app.home.own_pictures_page.OwnPictures", "curator", "start"),

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 import gradio as gr
 
 from app.services import Services
-from app.ui.events import choose_linked
+from app.ui.changing_choice import ChangingChoice
+from app.ui.events import LIGHT, choose_linked
 from app.ui.html import empty_state
 
 COOKIE = "grain-dataset"
@@ -28,10 +29,25 @@ KEEP = f"""(name) => {{
 """Each tab carries its own choice along its links; the cookie is for an address without one."""
 
 
-def dataset_field() -> gr.Dropdown:
+class DatasetNames:
+    """The handler of the field."""
+
+    def __init__(self, services: Services) -> None:
+        """services: what it calls."""
+        self.services = services
+
+    def offer(self) -> gr.Dropdown:
+        """Offer the data sets that there are now: one may have been renamed since the page was opened."""
+        from app.ui.jobs_list import dataset_names
+
+        return gr.Dropdown(choices=dataset_names(self.services))
+
+
+def dataset_field(services: Services) -> gr.Dropdown:
     """Lay out the choice of the data set; what a person chooses stays chosen on all pages."""
-    field = gr.Dropdown([], label="data set", elem_id="dataset")
+    field = ChangingChoice([], label="data set", elem_id="dataset")
     field.change(None, field, None, js=KEEP, api_visibility="private")
+    field.focus(DatasetNames(services).offer, None, field, **LIGHT)
     return field
 
 

@@ -25,12 +25,13 @@ from app.home.panels import ways_in_panel
 from app.jobs.imports import queue_import
 from app.main import PAGES
 from app.services import Services
-from app.ui.dataset_choice import kept_dataset, last_imported, refreshed_dataset
+from app.ui.dataset_choice import DatasetNames, dataset_field, kept_dataset, last_imported, refreshed_dataset
 from curation.ingest.ingest import ingest
 from curation.versions.versions import freeze
 from db.engine import reading, transaction
 from db.models import Job, StageResult
 from db.queries.curate_queries import set_status
+from db.queries.dataset_removal_queries import rename_dataset
 from db.queries.job_queries import enqueue_job, jobs_before
 from tests.support.browser_fixtures import fits, opened, settled
 from tests.support.curated import all_regions, curated, ids_of
@@ -154,6 +155,19 @@ def test_a_new_data_set_of_ones_own_is_chosen_and_nobody_elses(services: Service
     assert (mine.value, names) == ("pots", ["lids", "pots"])
     assert refreshed_dataset(services, "lids", known, who="bo")[0].value == "lids"
     assert refreshed_dataset(services, "gone", ["lids"], who="bo")[0].value == "lids"
+
+
+def test_a_page_that_is_open_offers_a_data_set_under_its_new_name_and_lets_the_old_one_be_refused_by_name(
+    services: Services, tmp_path: Path
+) -> None:
+    number = curated(services.engine, tmp_path / "lids")
+    with gr.Blocks():
+        field = dataset_field(services)
+    assert DatasetNames(services).offer().choices == [("lids", "lids")]
+    with transaction(services.engine) as session:
+        rename_dataset(session, dataset_id=number, name="caps")
+    assert DatasetNames(services).offer().choices == [("caps", "caps")]
+    assert field.preprocess("lids") == "lids"
 
 
 def test_the_first_data_set_to_open_is_the_last_one_made_and_no_sample_of_another(
