@@ -25,7 +25,7 @@ OPTIONS = [
     ("the authors' grammar", AUTHORS),
 ]
 NO_PLOT = "No result yet"
-NO_RESULT = empty_state("No result yet", "Choose models and data sets on the left, and press Evaluate.")
+NO_RESULT = empty_state("No result yet", "Choose models and data sets, and press Evaluate.")
 NO_REVIEW = render("evaluate/templates/no_review.html", command=DRAFT)
 CHOOSE_EXPERIMENT = render_macro("note", "Choose one: its arms, and how they are trained, are shown here.")
 ON_PICTURE = """element.addEventListener("click", (event) => {

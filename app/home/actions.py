@@ -128,7 +128,8 @@ def imported_step(dataset: str, pictures: int, job: Job | None, *, left_out: int
     """Return the step of the pictures. job: the latest import. left_out: files that are no picture here."""
     files = f"; {left_out:,} {'file was' if left_out == 1 else 'files were'} left out" if left_out else ""
     step = RoadStep("Imported", "done" if pictures else "open", f"{pictures:,}", f"pictures{files}")
-    step = replace(step, action="Import more", link=_link("annotate", dataset) + "&import=1")
+    action = "See which, or import more" if left_out else "Import more"
+    step = replace(step, action=action, link=_link("annotate", dataset) + "&import=1")
     if job and job.state in IN_PROGRESS:
         return replace(step, state="going", detail=_progress(job), action="")
     if job and job.state in FAILED:

@@ -37,8 +37,8 @@ class OwnPictures:
             queue_upload(self.services.jobs, self.services.settings.home, files=kept, **asked)
         except UserError as error:
             return [notice(error.sentence), gr.skip(), gr.skip()]
-        what = "1 file is" if len(chosen) == 1 else f"{len(chosen):,} files are"
-        return [render_macro("note", f"{what} being imported into “{name.strip()}”."), None, None]
+        what = "1 file goes" if len(chosen) == 1 else f"{len(chosen):,} files go"
+        return [render_macro("note", f"{what} into “{name.strip()}”: above you see how far that is."), None, None]
 
 
 def build_own_pictures(services: Services) -> Any:
@@ -46,7 +46,7 @@ def build_own_pictures(services: Services) -> Any:
     part = OwnPictures(services)
     most = services.settings.upload_bytes / MB
     with gr.Row(equal_height=True):
-        size: dict[str, Any] = {"height": 130, "min_width": 240, "scale": 1}
+        size: dict[str, Any] = {"height": 150, "min_width": 240, "scale": 1}
         files = NamedUploads(label="pictures, archives, COCO files", file_count="multiple", elem_id="own-files", **size)
         folder = NamedUploads(label="or a folder", file_count="directory", elem_id="own-folder", **size)
     with gr.Row(equal_height=True):

@@ -60,7 +60,7 @@ def test_chosen_files_become_a_data_set_with_the_boxes_that_people_made(
         expect(page.locator("#own-files")).to_contain_text("instances")
         page.locator("#own-accept input").check()
         page.locator("#own-import").click()
-        expect(page.locator("#note-own")).to_contain_text("4 files are being imported into “walls”")
+        expect(page.locator("#note-own")).to_contain_text("4 files go into “walls”")
         expect(page.locator("#dataset input")).to_have_value("walls")
         expect(page.locator("#road")).to_contain_text("Imported")
         engine = open_engine(f"sqlite:///{home / 'grain.sqlite'}")

@@ -110,6 +110,7 @@ def test_what_an_import_left_out_is_told_beside_the_pictures(services: Services,
         ingest(services.engine, sent, dataset="sent", home=services.settings.home)
         step = road(services, "sent").steps[0]
         assert (step.state, step.count, step.detail) == ("done", "1", sentence)
+        assert step.action == ("See which, or import more" if count else "Import more")
 
 
 def test_a_version_without_a_region_is_a_problem_and_not_trained_on(services: Services, tmp_path: Path) -> None:
