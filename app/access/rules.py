@@ -111,7 +111,7 @@ EVENTS: dict[str, Rule] = _table(
         "viewer",
         "choose_checkpoint about compare audit show_server share download_json download_png ground",
     ),
-    _in("app.ground.several_page.SeveralPictures", "viewer", "run download_csv download_coco download_crops"),
+    _in("app.ground.several_page.SeveralPictures", "viewer", "run show_kept download_csv download_coco download_crops"),
     _in("app.ground.class_lists_page.ClassLists", "viewer", "offer fill"),
     _in("app.ground.more_models_page.MoreModels", "viewer", "unfold fold tick"),
     _in("app.ground.more_models_page.MoreModels", "admin", "fetch control_job_by_button"),  # it speaks to the hub

@@ -418,11 +418,22 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         **(run | {"fn": page.first_run})
     ).then(**suggest)
     # in a lane of its own: many class texts take minutes, and others' runs need not wait
-    prepared = inputs.run.click(
-        page.prepare, [*form], inputs.progress, concurrency_id="class-texts", concurrency_limit=4, **QUIET
-    )
-    prepared.success(**run)
-    inputs.cancel.click(page.clear_progress, None, inputs.progress, cancels=[prepared], **LIGHT)
+    prepare: dict[str, Any] = {
+        "fn": page.prepare,
+        "inputs": [*form],
+        "outputs": inputs.progress,
+        "concurrency_id": "class-texts",
+        "concurrency_limit": 4,
+        **QUIET,
+    }
+    other = [
+        form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [*fields[1:]], **LIGHT),
+        form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT),
+    ]
+    prepared = [inputs.run.click(**prepare), *(event.then(**prepare) for event in other)]
+    for each in prepared:
+        each.success(**run)
+    inputs.cancel.click(page.clear_progress, None, inputs.progress, cancels=prepared, **LIGHT)
     inputs.gallery.click(
         page.use_example,
         form.checkpoint,
@@ -436,8 +447,6 @@ def _wire_questions(app: gr.Blocks, page: GroundPage, parts: GroundParts) -> Non
         [form.picture, notes.picture, *fields, inputs.kept],
         **LIGHT,
     ).then(**suggest)
-    form.checkpoint.input(page.choose_checkpoint, form.checkpoint, [*fields[1:]], **LIGHT).then(**run)
-    form.versus.input(page.about, [form.checkpoint, form.versus], parts.about, **LIGHT).then(**run)
     inputs.describer.input(page.show_server, [inputs.describer, inputs.server], inputs.server, **LIGHT)
     inputs.describe.click(
         page.describe,

@@ -19,6 +19,7 @@ from app.ui.events import LIGHT, SAVE, html, warn
 from app.ui.html import notice
 from app.ui.upload_field import UploadedFiles
 from grain.detections import to_coco, to_csv
+from picture_formats import SUFFIXES
 
 NO_RESULT = "There is no result yet: choose pictures and press Run on all first."
 LANE: dict[str, Any] = {"concurrency_id": "several", "concurrency_limit": 2, "api_visibility": "private"}
@@ -36,7 +37,8 @@ class SeveralPictures:
     ) -> Iterator[list[Any]]:
         """Answer [Run on all]: after each picture the grid, how far it is, and the results so far."""
         question = GroundQuestion("", descriptions or "", "", checkpoint or "", threshold=threshold)
-        paths, answers = [*(files or []), *(folder or [])], list[PictureAnswer]()
+        in_folder = [path for path in folder or [] if path.lower().endswith(SUFFIXES)]  # it holds other files, too
+        paths, answers = [*(files or []), *in_folder], list[PictureAnswer]()
         try:
             for each in ground_files(self.services, paths, question):
                 answers.append(each)
@@ -47,6 +49,12 @@ class SeveralPictures:
         except QuestionError as error:
             warn(error)
             yield [gr.skip(), notice(error.sentence), gr.skip()]
+
+    def show_kept(self, answers: list[PictureAnswer] | None) -> list[Any]:
+        """Answer [Cancel], which has ended the run, with all that it brought. Returns grid and note."""
+        if not answers:
+            return [gr.skip(), ""]
+        return [panels.several_panel(answers), panels.several_note(answers, total=len(answers), last=True)]
 
     def download_csv(self, answers: list[PictureAnswer] | None) -> dict[str, str]:
         """Return the table of all regions as a file for the page's script to save."""
@@ -95,9 +103,11 @@ def build_several(services: Services, form: GroundForm, *, view: Any) -> None:
     page = SeveralPictures(services)
     title = "Several pictures at once"
     with gr.Column(elem_classes="card"), gr.Accordion(title, open=False, elem_id="several"):
-        with gr.Row(elem_classes="controls"):
-            files = UploadedFiles(label=f"pictures, up to {MOST_PICTURES}", file_count="multiple", elem_id="files")
-            folder = UploadedFiles(label="or a folder", file_count="directory", elem_id="folder")
+        with gr.Row(equal_height=True):
+            size: dict[str, Any] = {"height": 150, "min_width": 260, "scale": 1}
+            most = f"pictures, up to {MOST_PICTURES}"
+            files = UploadedFiles(label=most, file_count="multiple", elem_id="files", **size)
+            folder = UploadedFiles(label="or a folder", file_count="directory", elem_id="folder", **size)
         with gr.Row(elem_classes="actions"):
             run = gr.Button("Run on all", variant="primary", elem_id="run-all")
             stop = gr.Button("Cancel", elem_id="cancel-all")
@@ -111,7 +121,7 @@ def build_several(services: Services, form: GroundForm, *, view: Any) -> None:
     results, file = gr.State(None), gr.JSON(visible=False)
     asked = [files, folder, form.descriptions, form.checkpoint, form.threshold]
     running = run.click(page.run, asked, [grid, note, results], show_progress="hidden", **LANE)
-    stop.click(None, None, None, cancels=[running])
+    stop.click(page.show_kept, results, [grid, note], cancels=[running], **LIGHT)
     for button, download in (
         (as_csv, page.download_csv),
         (as_coco, page.download_coco),

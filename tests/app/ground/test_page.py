@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
 
+import gradio as gr
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from app.ground.examples import load_examples
+from app.ground.page import build
 from app.services import Services
 from app.ui.marks import PALETTE
 from tests.support.browser_fixtures import fits
@@ -327,6 +329,16 @@ def test_the_regions_of_both_checkpoints_are_drawn_apart(page: Page) -> None:
     page.locator("#which input[value=best]").check()
     expect(others).to_have_count(0)
     expect(page.locator("#stage .line-legend")).to_have_count(0)
+
+
+def test_a_chosen_checkpoint_reads_many_class_texts_bit_by_bit_as_run_does(services: Services) -> None:
+    with gr.Blocks() as app:
+        build(app, services)
+    events = {number: (event.name, event.trigger_after) for number, event in app.fns.items()}
+    prepared = [after for name, after in events.values() if name == "prepare"]
+    assert [None if after is None else events[after][0] for after in prepared] == [None, "choose_checkpoint", "about"]
+    runs = [events[after][0] for name, after in events.values() if name == "run" and after is not None]
+    assert sorted(runs) == ["describe", "prepare", "prepare", "prepare", "use_example"]
 
 
 def test_alpha_mixes_whole_picture_and_regions(page: Page) -> None:

@@ -119,6 +119,22 @@ def test_each_description_has_a_folder_of_its_own_whatever_its_letters(services:
     assert folders[:3] == ["cup _ lid", "cup _ lid-2", "CUP _ LID-3"] and folders[3:5] == ["_", "_-2"]
 
 
+def test_of_a_folder_only_the_pictures_are_run(services: Services, paths: list[str], tmp_path: Path) -> None:
+    others = [str(tmp_path / name) for name in (".DS_Store", "labels.txt", "instances.json")]
+    asked = (QUESTION.descriptions, "photo", -1.0)
+    *_, (_, note, answers) = SeveralPictures(services).run(paths[:1], [paths[2], *others], *asked)
+    assert [each.name for each in answers] == ["a.jpg", "b.png"]
+    assert "2 of 2 pictures" in note and "be read" not in note
+
+
+def test_cancel_shows_all_that_the_run_has_brought(services: Services, paths: list[str]) -> None:
+    page = SeveralPictures(services)
+    shown = list(page.run(paths * 2, None, QUESTION.descriptions, "photo", -1.0))[2]  # the grid comes at 1, 2, 4, …
+    grid, note = page.show_kept(shown[2])
+    assert grid.count("<figure>") == 3 and note.count("3 of 3 pictures: a lid on 2") == 1
+    assert page.show_kept(None)[1] == ""
+
+
 def test_crops_of_nothing_are_an_empty_archive(services: Services) -> None:
     with zipfile.ZipFile(io.BytesIO(crops_zip(services.settings, []))) as archive:
         assert archive.namelist() == []
