@@ -65,8 +65,8 @@ class ConceptEdit:
         return "Saved."
 
     def _decide_leak(self) -> str:
-        expected, decision = str(self.ask["expected"]), str(self.ask["decision"])
-        decide_leak(self.engine, int(self.ask["id"]), decision, expected=expected, who=self._editor())  # type: ignore[arg-type]
+        decision = str(self.ask["value"])
+        decide_leak(self.engine, int(self.ask["id"]), decision, seen=self._seen(), who=self._editor())  # type: ignore[arg-type]
         return {"drop": "Dropped; it can be kept again.", "keep": "Kept."}.get(decision, "Undecided again.")
 
     def _set_class_fact(self) -> str:
@@ -90,21 +90,14 @@ class ConceptEdit:
 
     def _settle(self) -> str:
         image, name = self._image(), str(self.ask["value"]).strip()
-        settle_class(
-            self.engine,
-            image.id,
-            name,
-            expected_version=int(self.ask["version"]),
-            who=self._editor(),
-            reason=BOTH_SEEN,
-        )
+        settle_class(self.engine, image.id, name, seen=self._seen(), who=self._editor(), reason=BOTH_SEEN)
         return f"Settled: {name}."
 
     def _settle_agreed(self) -> str:
         return f"{settle_agreed(self.engine, self.now.dataset, self._editor()):,} classes settled."
 
     def _seen(self) -> list[str]:
-        """Return what the field showed, and what was written there since, as answers may be on their way."""
+        """Return what the page showed, and what was asked there since, as answers may be on their way."""
         return [str(text) for text in self.ask["seen"]]
 
     def _image(self) -> Image:

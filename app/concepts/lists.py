@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.concepts.status import ConceptSetStatus
-from curation.exchange.concept_classes import LEFT_OUT
-from curation.files.records import CLASS
+from curation.concepts.status import ConceptSetStatus, settled_class
 from db.models import Image, LeakSuspect
-from db.queries.concept_label_queries import NONE_OF_THESE
 
 MOST_SHOWN = 60  # in one list; the rest comes as these are done
 Listed = Image | LeakSuspect
-
-
-def settled_class(image: Image) -> str:
-    """Return the class that was settled, "none of these" included; "" for none yet."""
-    facts = image.facts or {}
-    return NONE_OF_THESE if facts.get(LEFT_OUT) else facts.get(CLASS, "")
 
 
 def all_listed(step: str, now: ConceptSetStatus) -> tuple[list[Listed], set[int]]:

@@ -14,8 +14,18 @@ function ask(wanted) {
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-ask]");
-  if (button) ask(JSON.parse(button.dataset.ask));
+  if (button) ask(withSeen(JSON.parse(button.dataset.ask)));
 });
+// What was shown of a thing that buttons decide, and what was pressed since: the answers may be on their way.
+const pressed = new Map();
+function withSeen(wanted) {
+  if (!("seen" in wanted)) return wanted;
+  const about = `${wanted.do} ${wanted.id ?? wanted.image}`;
+  const since = pressed.get(about) ?? [], from = since.lastIndexOf(wanted.seen);
+  const seen = from < 0 ? [wanted.seen] : since.slice(from);
+  pressed.set(about, [...seen, wanted.value]);
+  return { ...wanted, seen };
+}
 element.addEventListener("change", (event) => {
   const field = event.target.closest("[data-say]");
   if (!field) return;

@@ -56,14 +56,15 @@ MOST_NAME = 60  # characters of a stated name in a link
 class ConceptsPlace:
     """The place of a person in the flow. step: "" for the first that is not done. after: the picture labelled last.
 
-    listed: ids of what the step's list has shown since it was entered. dataset, version: of the classes that the form
-    is of. shown: what filled it, or was saved from it. message: about the last edit. turn: grows, so that every answer
-    is another one.
+    listed: ids of what the step's list has shown since it was entered. first: of the classes in their table.
+    dataset, version: of the classes that the form is of. shown: what filled it, or was saved from it. message:
+    about the last edit. turn: grows, so that every answer is another one.
     """
 
     step: str = ""
     listed: tuple[int, ...] = ()
     after: int = 0
+    first: int = 0
     dataset: str = ""
     version: int = 0
     shown: ClassForm = field(default_factory=ClassForm)
@@ -163,6 +164,9 @@ class ConceptsPage:
             image = self._next_image(place, now, name, person=person)
             place = replace(place, after=image.id if image else 0, message="")
             return self._outputs(place, now, name, person=person)
+        if ask.get("do") == "page":
+            first = ask.get("first")
+            return self._outputs(replace(place, first=first if type(first) is int else 0), now, name, person=person)
         try:
             message = apply_edit(self.services, now, ask, person=person, stated=name or "")
         except UserError as error:
@@ -352,7 +356,7 @@ class ConceptsPage:
         panel_of = {
             "pictures": lambda: panels.pictures_panel(now, home, listed),
             "leaks": lambda: panels.leaks_panel(now, home, listed),
-            "classes": lambda: panels.classes_panel(now),
+            "classes": lambda: panels.classes_panel(now, place.first),
             "labels": lambda: self._label(place, now, name, person=person),
             "agreement": lambda: panels.agreement_panel(now, home, listed, message=place.message),
             "freeze": lambda: panels.freeze_panel(now),

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from app.concepts.actions import ConceptEvaluation, ExportedVersion
-from app.concepts.lists import MOST_SHOWN, settled_class
+from app.concepts.lists import MOST_SHOWN
 from app.core.thumbnails import picture_name, thumbnail_address
 from app.ui.html import empty_state, render, utc
 from curation.audit.agreement import Agreement
 from curation.concepts.freeze_set import frozen_facts
-from curation.concepts.status import ConceptSetStatus, Step, person_name
+from curation.concepts.status import ConceptSetStatus, Step, person_name, settled_class
 from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import Image, LeakCheck, LeakSuspect
 from db.queries.concept_label_queries import NONE_OF_THESE
 
 MOST_CONFUSIONS = 12
+MOST_CLASSES = 100  # in the table at once
 KEYS = "123456789qwertyuiopasdfghjklxcvbm"  # of classes, in their order; Z, N and 0 mean something else
 NONE_KEY = "0"
 LIKENESS = {"content": "the same file", "look": "looks alike", "embedding": "is alike in meaning"}
@@ -95,7 +96,7 @@ def _rules(check: LeakCheck) -> str:
 
 def _suspect(one: LeakSuspect, image: Image, home: Path) -> dict[str, Any]:
     value = {"content": "", "look": f", {one.value:.0f} of 64 bits apart", "embedding": f", cosine {one.value:.2f}"}
-    ask = {"do": "decide_leak", "id": one.id, "expected": one.decision}
+    ask = {"do": "decide_leak", "id": one.id, "seen": one.decision}
     return {
         "uri": thumbnail_address(home, image.sha256),
         "name": picture_name(image),
@@ -104,17 +105,27 @@ def _suspect(one: LeakSuspect, image: Image, home: Path) -> dict[str, Any]:
         "against": one.against,
         "likeness": LIKENESS[one.how],
         "value": value[one.how],
-        "choices": [(word, one.decision == word, ask | {"decision": word}) for word in ("keep", "drop")],
+        "choices": [(word, one.decision == word, ask | {"value": word}) for word in ("keep", "drop")],
         "by": person_name(one.decided_by) if one.decision else "",
     }
 
 
-def classes_panel(now: ConceptSetStatus) -> str:
-    """Render the classes with their facts, to fill in."""
+def classes_panel(now: ConceptSetStatus, first: int = 0) -> str:
+    """Render some of the classes with their facts, to fill in. first: where they begin among all."""
     if not now.classes or now.concept is None:
         return empty_state("No classes yet", "Write them above, one a line, or paste a JSON of DCLIP or CuPL.")
-    rows = [(one.name, _fact_fields(one), "; ".join(one.descriptions)) for one in now.classes]
-    return render("concepts/templates/classes.html", heads=("class", *FACTS, "descriptions"), rows=rows)
+    total = len(now.classes)
+    first = first if 0 <= first < total else 0
+    last = min(first + MOST_CLASSES, total)
+    rows = [(one.name, _fact_fields(one), "; ".join(one.descriptions)) for one in now.classes[first:last]]
+    return render(
+        "concepts/templates/classes.html",
+        heads=("class", *FACTS, "descriptions"),
+        rows=rows,
+        place=f"{first + 1:,} to {last:,} of {total:,} classes" if total > MOST_CLASSES else "",
+        back=max(first - MOST_CLASSES, 0) if first else None,
+        forward=last if last < total else None,
+    )
 
 
 def _fact_fields(one: ConceptClass) -> list[Field]:
@@ -178,7 +189,8 @@ def _kappa(one: Agreement) -> tuple[str, str, str]:
 
 
 def _disagreement(image: Image, labels: Mapping[str, str], now: ConceptSetStatus, *, home: Path) -> dict[str, Any]:
-    settled, ask = settled_class(image), {"do": "settle", "image": image.id, "version": image.version}
+    settled = settled_class(image)
+    ask = {"do": "settle", "image": image.id, "seen": settled}
     other = "" if settled in labels.values() else settled
     return {
         "uri": thumbnail_address(home, image.sha256),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from curation.concepts.class_list import check_as_seen
 from curation.concepts.metadata import BATCH
-from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, status_of
+from curation.concepts.status import LEAK, NO_CLASS, dataset_id_of, person_name, settled_class, status_of
 from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass, from_plain
 from curation.files.records import CLASS, shown
 from db.engine import Engine, Session, retrying
@@ -19,14 +20,15 @@ from db.queries.edit_values import ImageChange
 from user_errors import UserError
 
 
-def decide_leak(engine: Engine, suspect_id: int, decision: Decision, *, expected: Decision, who: str) -> None:
+def decide_leak(engine: Engine, suspect_id: int, decision: Decision, *, seen: Collection[str], who: str) -> None:
     """Keep or drop a suspect; a picture is left out while one of its suspects is to be dropped.
 
+    Args:   seen: the decision that the person saw, and those made there since.
     Raises: UserError: somebody decided otherwise meanwhile, or it is suspected no more.
     """
 
     def write(session: Session) -> None:
-        row = decide_suspect(session, suspect_id=suspect_id, expected=expected, decision=decision, who=who)
+        row = decide_suspect(session, suspect_id=suspect_id, seen=seen, decision=decision, who=who)
         image = get_image(session, image_id=row.image_id)
         assert image is not None
         facts = {name: value for name, value in (image.facts or {}).items() if name != LEFT_OUT}
@@ -71,9 +73,10 @@ def undo_last_label(engine: Engine, dataset: str, *, who: str) -> UndoneLabel | 
     return retrying(engine, write)
 
 
-def settle_class(engine: Engine, image_id: int, name: str, *, expected_version: int, who: str, reason: str) -> None:
+def settle_class(engine: Engine, image_id: int, name: str, *, seen: Collection[str], who: str, reason: str) -> None:
     """Decide a picture's class and copy the class's facts; "none of these" leaves the picture out.
 
+    Args:   seen: the class that the person saw there ("" for none yet), and those chosen there since.
     Raises: UserError: no such class, or somebody was quicker.
     """
 
@@ -81,7 +84,8 @@ def settle_class(engine: Engine, image_id: int, name: str, *, expected_version: 
         image = get_image(session, image_id=image_id)
         if image is None:
             raise UserError(f"there is no picture {image_id}: reload the page")
-        _settle_class(session, image, name, expected_version=expected_version, who=who, reason=reason)
+        check_as_seen("class", now=settled_class(image), seen=seen, wanted=name)
+        _settle_class(session, image, name, expected_version=image.version, who=who, reason=reason)
 
     retrying(engine, write)
 

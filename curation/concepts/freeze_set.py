@@ -33,6 +33,7 @@ def freeze_set(engine: Engine, home: Path, dataset: str, *, name: str, who: str)
         who=person_name(who),
         concepts=frozen_facts(now),
         note="novel concepts",
+        pictures=len(now.kept),
     )
 
 

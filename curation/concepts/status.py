@@ -15,11 +15,11 @@ from typing import Literal
 from curation.audit.agreement import Agreement, Disagreement, agreements, disagreements
 from curation.concepts.compare import ITSELF
 from curation.exchange.concept_classes import FACTS, LEFT_OUT, ConceptClass, from_plain, is_settled
-from curation.files.records import shown
+from curation.files.records import CLASS, shown
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.engine import Engine, Session, reading
 from db.models import ConceptSet, DatasetVersion, Image, LeakCheck, LeakSuspect
-from db.queries.concept_label_queries import labels_by_picture
+from db.queries.concept_label_queries import NONE_OF_THESE, labels_by_picture
 from db.queries.concept_queries import changed_at, get_concept_set, leak_checks, suspects_of
 from db.queries.data_set_queries import get_dataset, image_page
 from db.queries.history_queries import last_editors
@@ -245,6 +245,12 @@ class ConceptSetStatus:
         if self.changed is not None and self.changed > last.created_at:
             return Step("freeze", False, f"Changed since version {last.name}: freeze it again.")
         return Step("freeze", True, f"Version {last.name}, sha256 {last.sha256[:12]}….")
+
+
+def settled_class(image: Image) -> str:
+    """Return the class that was settled, "none of these" included; "" for none yet."""
+    facts = image.facts or {}
+    return NONE_OF_THESE if facts.get(LEFT_OUT) else facts.get(CLASS, "")
 
 
 def person_name(who: str) -> str:

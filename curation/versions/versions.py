@@ -83,13 +83,13 @@ def freeze(
     statuses: Sequence[Status] = ("accepted",),
     note: str = "",
     concepts: Mapping[str, Any] | None = None,
+    pictures: int = 0,
 ) -> models.DatasetVersion:
     """Freeze a data set: its pictures, and their descriptions of some statuses, as they are now.
 
-    Args:    concepts: a novel-concept data set's classes, labels and checks to freeze with them, as plain JSON.
+    Args:    concepts: of a novel-concept data set, what is frozen with it. pictures: how many count; 0 for all.
     Returns: the version; the existing one where this state was frozen before under this name.
-    Raises:  UserError: no such data set, this state has another name, the name is another state's, or its file cannot
-             be written, or the name is no name.
+    Raises:  UserError: no such data set, a name of another state or none, a state of another name, an unwritable file.
     """
     with reading(engine) as session:
         found = get_dataset(session, name=dataset)
@@ -126,7 +126,7 @@ def freeze(
             name=name,
             sha256=waiting.sha256,
             file_name=target.name,
-            pictures=waiting.pictures,
+            pictures=pictures or waiting.pictures,
             regions=waiting.regions,
             created_by=who,
             note=note,

@@ -5,7 +5,7 @@ Such a set is labelled by hand, image by image, so that all of its images and la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -172,11 +172,11 @@ def dropped_suspects(session: Session, *, image_id: int) -> Sequence[LeakSuspect
 
 
 def decide_suspect(
-    session: Session, *, suspect_id: int, expected: Decision, decision: Decision, who: str
+    session: Session, *, suspect_id: int, seen: Collection[str], decision: Decision, who: str
 ) -> LeakSuspect:
     """Keep a suspect, drop it, or open the question again.
 
-    Args:   expected: the decision that the person saw.
+    Args:   seen: the decision that the person saw, and those that they made since.
     Raises: ConceptConflictError: somebody has decided otherwise meanwhile. UserError: no such suspect or decision.
     """
     asked = select(LeakSuspect).where(LeakSuspect.id == suspect_id).with_for_update()
@@ -185,7 +185,7 @@ def decide_suspect(
         raise UserError(f"expected the id of a suspect, got {suspect_id}: it is suspected no more")
     if decision not in get_args(Decision):
         raise UserError(f"expected keep, drop or nothing, got {decision!r}: choose one")
-    if row.decision not in (expected, decision):
+    if row.decision not in (*seen, decision):
         raise ConceptConflictError(
             f"{row.decided_by} has decided to {row.decision or 'think again about'} this picture meanwhile: look again",
             row.decided_by,

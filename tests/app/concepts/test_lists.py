@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from html import unescape
 
 import pytest
 
 from app.concepts import lists
 from app.concepts.lists import listed_in
+from app.concepts.panels import classes_panel
 from curation.concepts.status import ConceptSetStatus
-from curation.exchange.concept_classes import to_plain
+from curation.exchange.concept_classes import ConceptClass, to_plain
 from curation.files.records import CLASS
 from curation.ingest.provenance import FOUND_AT, FOUND_ON
 from db.models import ConceptSet, Image, LeakSuspect
@@ -35,6 +38,17 @@ def test_pictures_stay_where_they_are_until_all_on_the_screen_are_done(monkeypat
     assert numbers("pictures", both, first) == (3,)
     assert numbers("pictures", one) == (2, 3), "once the step is entered again"
     assert numbers("pictures", replace(SET, images=(picture(2), picture(3))), first) == (2, 3), "1 is removed"
+
+
+def test_of_many_classes_the_table_shows_some_at_a_time() -> None:
+    plain = to_plain([ConceptClass(f"thing {number}") for number in range(250)])
+    many = replace(SET, concept=ConceptSet(dataset_id=1, classes=plain, updated_by="ana"))
+    for first, place, goes in ((0, "1 to 100", [100]), (200, "201 to 250", [100]), (999, "1 to 100", [100])):
+        html = unescape(classes_panel(many, first))
+        assert f"{place} of 250 classes" in html
+        assert [int(number) for number in re.findall(r'"first": ?(\d+)', html)] == goes
+        assert html.count('scope="row"') == (50 if first == 200 else 100)
+    assert "classes</p>" not in classes_panel(SET)
 
 
 def test_suspects_stay_where_they_are_and_those_to_decide_come_first_once_the_step_is_entered() -> None:

@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from curation.concepts.class_list import save_classes
-from curation.concepts.decisions import label_picture
+from curation.concepts.decisions import label_picture, settle_class
 from curation.concepts.metadata import import_pictures
-from curation.concepts.status import STATED, status_of
+from curation.concepts.status import STATED, settled_class, status_of
 from curation.data_sets.remove_pictures import RemovePicturesConfig, remove_pictures
 from curation.exchange.concept_classes import ConceptClass
 from curation.ingest.ingest import ingest
@@ -402,6 +402,39 @@ def test_words_stay_with_their_picture_when_another_leaves_the_list(
     assert facts == {second: {"found at": "a shop", "found on": "2026-10-01"}, third: {}}
     fields = [f"{second} found at", f"{second} found on", f"{third} found at", f"{third} found on"]
     assert [page.get_by_label(field).input_value() for field in fields] == ["a shop", "2026-10-01", "", ""]
+
+
+def test_a_disputed_picture_is_settled_as_often_as_one_presses_though_answers_are_late(
+    browser: Browser, address: str, engine: Engine, home: Path, people: list[Person]
+) -> None:
+    import_pictures(engine, home, home / "found", dataset="twice", who="ana")
+    save_classes(engine, "twice", [ConceptClass(name) for name in NAMES], who="ana", expected_version=1)
+    pictures = [image.id for image in status_of(engine, "twice").kept]
+    for image_id in pictures:
+        label_picture(engine, image_id, NAMES[0], who=f"{STATED}Ana")
+        label_picture(engine, image_id, NAMES[image_id == pictures[0]], who=f"{STATED}Bo")
+
+    def chosen() -> str:
+        return settled_class(next(one for one in status_of(engine, "twice").images if one.id == pictures[0]))
+
+    cy = Person(browser, address, "?set=twice&step=agreement&as=Cy")
+    people.append(cy)
+    first, second = (cy.page.locator(".suspect button").get_by_text(name, exact=True) for name in NAMES[:2])
+    expect(second).to_be_visible()
+    settled(cy.page)
+    for presses in ([first, first, second], [first, second, second, first]):
+        with held_events(cy.page):
+            for button in presses:
+                button.click()
+        last = NAMES[presses[-1] is second]
+        expect(presses[-1]).to_have_attribute("aria-pressed", "true")
+        settled(cy.page)
+        assert chosen() == last
+    expect(cy.page.locator(".toast-body")).to_have_count(0)
+    settle_class(engine, pictures[0], NAMES[2], seen=[NAMES[0]], who="dan", reason="elsewhere")
+    second.click()
+    expect(cy.page.locator(".toast-body")).to_contain_text(f"Class was changed to '{NAMES[2]}' meanwhile")
+    assert chosen() == NAMES[2]
 
 
 def test_unsaved_classes_are_offered_again_for_their_own_set_alone(

@@ -19,7 +19,7 @@ from curation.concepts.decisions import decide_leak, label_picture, settle_agree
 from curation.concepts.freeze_set import freeze_set, frozen_facts
 from curation.concepts.leaks import LeaksConfig, check
 from curation.concepts.metadata import import_pictures, set_metadata
-from curation.concepts.status import BOTH_SEEN, LEAK, NO_CLASS, status_of
+from curation.concepts.status import BOTH_SEEN, LEAK, NO_CLASS, settled_class, status_of
 from curation.exchange.concept_classes import ConceptClass
 from curation.exchange.export import export
 from curation.exchange.export_config import ExportConfig
@@ -92,7 +92,7 @@ def prepared(engine: Engine, home: Path) -> None:
     check(engine, home, LeaksConfig("fair", against="seen"))
     now = status_of(engine, "fair")
     for one in now.suspects:
-        decide_leak(engine, one.id, "drop" if one.how == "content" else "keep", expected="", who="ana")
+        decide_leak(engine, one.id, "drop" if one.how == "content" else "keep", seen=[""], who="ana")
     save_classes(engine, "fair", classes(), who="ana", expected_version=1, licence="CC-BY-4.0")
 
 
@@ -137,13 +137,13 @@ def test_a_dropped_leak_stays_in_sight_and_comes_back_when_it_is_kept(engine: En
     assert said(engine)["leaks"] == "Not compared with any training data yet: name some."
     check(engine, home, LeaksConfig("fair", against="seen"))
     leak = next(one for one in status_of(engine, "fair").suspects if one.how == "content")
-    decide_leak(engine, leak.id, "drop", expected="", who="ana")
+    decide_leak(engine, leak.id, "drop", seen=[""], who="ana")
     now = status_of(engine, "fair")
     [dropped] = [image for image in now.images if image not in now.kept]
     assert dropped.facts and dropped.facts["left out"] == f"{LEAK}: the data set seen"
     with pytest.raises(UserError, match="ana has decided to drop this picture meanwhile: look again"):
-        decide_leak(engine, leak.id, "keep", expected="", who="bo")
-    decide_leak(engine, leak.id, "keep", expected="drop", who="bo")
+        decide_leak(engine, leak.id, "keep", seen=[""], who="bo")
+    decide_leak(engine, leak.id, "keep", seen=["", "drop"], who="bo")
     assert len(status_of(engine, "fair").kept) == PICTURES + 1
 
 
@@ -152,18 +152,18 @@ def test_a_dropped_leak_stays_left_out_until_it_is_kept_whatever_else_was_decide
     image_id = next(one.id for one in status_of(engine, "fair").images if one.location.endswith("z-leak.jpg"))
 
     def settle(name: str) -> dict[str, str]:
-        version = picture(engine, image_id).version
-        settle_class(engine, image_id, name, expected_version=version, who="cy", reason=BOTH_SEEN)
+        seen = [settled_class(picture(engine, image_id))]
+        settle_class(engine, image_id, name, seen=seen, who="cy", reason=BOTH_SEEN)
         return picture(engine, image_id).facts or {}
 
     assert settle(NONE_OF_THESE)["left out"] == NO_CLASS
     check(engine, home, LeaksConfig("fair", against="seen"))
     leak = next(one for one in status_of(engine, "fair").suspects if one.how == "content")
-    decide_leak(engine, leak.id, "drop", expected="", who="ana")
+    decide_leak(engine, leak.id, "drop", seen=[""], who="ana")
     assert (picture(engine, image_id).facts or {})["left out"] == f"{LEAK}: the data set seen; {NO_CLASS}"
     with pytest.raises(UserError, match="left out as a leak: keep it first"):
         settle(NAMES[0])
-    decide_leak(engine, leak.id, "keep", expected="drop", who="ana")
+    decide_leak(engine, leak.id, "keep", seen=["drop"], who="ana")
     assert (picture(engine, image_id).facts or {})["left out"] == NO_CLASS, "what was decided before stands again"
     assert settle(NAMES[0])["class"] == NAMES[0]
     assert len(status_of(engine, "fair").kept) == PICTURES + 1
@@ -177,10 +177,10 @@ def test_a_dropped_leak_whose_reason_went_on_another_page_is_no_picture_of_the_s
         change = ImageChange(facts={"found at": "a fair", "found on": "2026-10-01"})
         edit_image(session, image_id=image.id, expected_version=image.version, who="bo", change=change)
     with pytest.raises(UserError, match="left out as a leak: keep it first"):
-        settle_class(engine, image.id, NAMES[0], expected_version=image.version + 1, who="cy", reason=BOTH_SEEN)
+        settle_class(engine, image.id, NAMES[0], seen=[""], who="cy", reason=BOTH_SEEN)
     assert image.id not in {one.id for one in status_of(engine, "fair").kept}
     assert said(engine)["leaks"] == "1 dropped picture lost its mark: drop or keep again."
-    decide_leak(engine, leak.id, "drop", expected="drop", who="ana")
+    decide_leak(engine, leak.id, "drop", seen=["drop"], who="ana")
     assert "leaks" in done(engine)
 
 
@@ -281,9 +281,11 @@ def test_what_both_say_is_taken_over_and_the_rest_is_decided_by_somebody(engine:
     [one] = now.disagreements()
     assert one.labels == {"ana": NAMES[0], "bo": NAMES[1]}
     image = next(image for image in now.kept if image.id == one.image_id)
-    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
-    with pytest.raises(UserError, match="was changed by cy meanwhile"):
-        settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="di", reason=BOTH_SEEN)
+    settle_class(engine, image.id, NAMES[2], seen=[""], who="cy", reason=BOTH_SEEN)
+    with pytest.raises(UserError, match=f"class was changed to '{NAMES[2]}' meanwhile"):
+        settle_class(engine, image.id, NAMES[1], seen=[""], who="di", reason=BOTH_SEEN)
+    for _ in range(2):  # a second press before the answer came
+        settle_class(engine, image.id, NAMES[0], seen=["", NAMES[2]], who="cy", reason=BOTH_SEEN)
     assert "agreement" in done(engine)
     facts = next(each.facts for each in status_of(engine, "fair").kept if each.id == image.id)
     assert facts == {
@@ -310,7 +312,7 @@ def test_a_picture_of_none_of_the_classes_is_left_out_and_still_counts_for_agree
     [left_out] = [each for each in now.images if each.id == image.id]
     assert left_out.facts and left_out.facts["left out"] == NO_CLASS
     assert [(one.pictures, one.kappa) for one in now.agreements()] == [(9, 1.0)]
-    settle_class(engine, image.id, NAMES[2], expected_version=left_out.version, who="cy", reason="looked again")
+    settle_class(engine, image.id, NAMES[2], seen=[NONE_OF_THESE], who="cy", reason="looked again")
     assert len(status_of(engine, "fair").kept) == 9
 
 
@@ -362,21 +364,21 @@ def test_a_set_is_frozen_once_nothing_is_missing_and_evaluation_reads_its_export
     now = status_of(engine, "fair")
     [one] = now.disagreements()
     image = next(image for image in now.kept if image.id == one.image_id)
-    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
+    settle_class(engine, image.id, NAMES[0], seen=[settled_class(image)], who="cy", reason=BOTH_SEEN)
     version = freeze_set(engine, home, "fair", name="v1", who="ana")
-    assert "freeze" in done(engine)
+    assert "freeze" in done(engine) and version.pictures == 9, "the dropped one is no picture of the test set"
     head = read_version(home, version.sha256).head.concepts
     assert head["classes"][0]["brand"] == "Acme" and head["licence"] == "CC-BY-4.0"
     assert "Cohen's kappa 0.83 [" in head["labelling"][0] and "agreed on 8" in head["labelling"][0]
     assert "1 disputed pictures were decided by a third person, who saw both labels." in head["labelling"]
     image = next(each for each in status_of(engine, "fair").kept if each.id == one.image_id)
-    settle_class(engine, image.id, NAMES[1], expected_version=image.version, who="ana", reason=BOTH_SEEN)
+    settle_class(engine, image.id, NAMES[1], seen=[NAMES[0]], who="ana", reason=BOTH_SEEN)
     now = status_of(engine, "fair")
     assert now.decided_disagreements() == (0, 1) and now.is_own_decision(image.id)
     own = "1 disputed pictures were decided by one of the two labellers, who saw both labels."
     assert own in frozen_facts(now)["labelling"]
     image = next(each for each in now.kept if each.id == one.image_id)
-    settle_class(engine, image.id, NAMES[0], expected_version=image.version, who="cy", reason=BOTH_SEEN)
+    settle_class(engine, image.id, NAMES[0], seen=[settled_class(image)], who="cy", reason=BOTH_SEEN)
     assert "10 pictures against the data set seen (3 pictures)" in head["leaks"][0]
     assert "ana" not in json.dumps(head), "people are counted, not named"
 

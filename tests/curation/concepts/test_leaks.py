@@ -133,12 +133,12 @@ def test_a_match_from_shards_can_be_looked_at(engine: Engine, home: Path, tmp_pa
 def test_what_was_decided_outlives_another_check_and_the_rest_is_found_anew(engine: Engine, home: Path) -> None:
     check(engine, home, LeaksConfig("found", against="seen"))
     before = [one for one in status_of(engine, "found").suspects if one.against == "the data set seen"]
-    decide_leak(engine, before[0].id, "drop", expected="", who="ana")
+    decide_leak(engine, before[0].id, "drop", seen=[""], who="ana")
     check(engine, home, LeaksConfig("found", against="seen", settings=LeakSettings(distance=0)))
     after = [one for one in status_of(engine, "found").suspects if one.against == "the data set seen"]
     assert [one.decision for one in after if one.image_id == before[0].image_id] == ["drop"]
     assert len({one.image_id for one in after}) < len({one.image_id for one in before})
-    decide_leak(engine, before[0].id, "", expected="drop", who="ana")
+    decide_leak(engine, before[0].id, "", seen=["drop"], who="ana")
 
 
 def test_duplicates_within_the_set_come_once_the_later_picture_is_the_suspect(engine: Engine, home: Path) -> None:

@@ -122,7 +122,7 @@ def test_another_check_keeps_decisions_and_forgets_what_nobody_decided(engine: E
         found = [NewSuspect(n, "look", 3.0, sha(7), "seven.jpg") for n in (1, 2)]
         checked(session, dataset_id, *found)
         first, _ = suspects_of(session, dataset_id=dataset_id)
-        decide_suspect(session, suspect_id=first.id, expected="", decision="drop", who="ana")
+        decide_suspect(session, suspect_id=first.id, seen=[""], decision="drop", who="ana")
     with transaction(engine) as session:
         checked(
             session, dataset_id, NewSuspect(1, "content", 0.0, sha(7), "7.jpg"), NewSuspect(3, "look", 1.0, sha(8), "8")
@@ -142,14 +142,14 @@ def test_of_two_who_decide_otherwise_the_second_is_told(engine: Engine) -> None:
     with transaction(engine) as session:
         checked(session, dataset_id, NewSuspect(1, "look", 3.0, sha(7), "7.jpg"))
         [one] = suspects_of(session, dataset_id=dataset_id)
-        decide_suspect(session, suspect_id=one.id, expected="", decision="keep", who="ana")
-        assert decide_suspect(session, suspect_id=one.id, expected="", decision="keep", who="bo").decision == "keep"
+        decide_suspect(session, suspect_id=one.id, seen=[""], decision="keep", who="ana")
+        assert decide_suspect(session, suspect_id=one.id, seen=[""], decision="keep", who="bo").decision == "keep"
         with pytest.raises(ConceptConflictError, match="has decided to keep this picture meanwhile"):
-            decide_suspect(session, suspect_id=one.id, expected="", decision="drop", who="bo")
+            decide_suspect(session, suspect_id=one.id, seen=[""], decision="drop", who="bo")
         with pytest.raises(ValueError, match="expected the id of a suspect, got 99"):
-            decide_suspect(session, suspect_id=99, expected="", decision="drop", who="bo")
+            decide_suspect(session, suspect_id=99, seen=[""], decision="drop", who="bo")
         with pytest.raises(ValueError, match="expected keep, drop or nothing"):
-            decide_suspect(session, suspect_id=one.id, expected="keep", decision="burn", who="bo")  # type: ignore[arg-type]
+            decide_suspect(session, suspect_id=one.id, seen=["keep"], decision="burn", who="bo")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="match_sha256 must be 64"):
             checked(session, dataset_id, NewSuspect(1, "look", 3.0, "../x", "7.jpg"))
         with pytest.raises(ValueError, match="expected a likeness of"):
