@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from inspect import signature
+from inspect import getdoc, signature
 from typing import Any, get_args
 
 import gradio as gr
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from user_errors import sentence
+
+CONTINUED = re.compile(r"\n {8,}(?=\S)")  # the next line of what is said of a parameter
 
 
 @contextmanager
@@ -42,6 +45,8 @@ def checked(action: Callable[..., Any]) -> Callable[..., Any]:
             expected = first["msg"].replace("Input should be", "expected").partition(",")[0]
             raise gr.Error(f"{field}: {expected}, got {got}: correct it.", print_exception=False) from error
 
+    # Gradio reads one line of each parameter
+    call.__doc__ = CONTINUED.sub(" ", getdoc(action) or "")
     return call
 
 

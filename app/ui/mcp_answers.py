@@ -10,10 +10,31 @@ import gradio.mcp
 from gradio_client.utils import is_file_obj_with_meta
 
 PlainServer = gradio.mcp.GradioMCPServer
+A_FILE = "a data URI, as data:image/jpeg;base64,…"
+NOT_FETCHED = f"Send a file as {A_FILE}: addresses and paths are not read."
 
 
 class JsonServer(PlainServer):
-    """Gradio's MCP server, whose tools answer objects and lists as JSON."""
+    """Gradio's MCP server, whose tools answer objects and lists as JSON and take files as data URIs alone."""
+
+    _file_data_tool_description = f" A file is sent as {A_FILE}."
+
+    def simplify_filedata_schema(self, schema: dict[str, Any]) -> tuple[dict[str, Any], list[list[str | int]]]:
+        """Return a tool's schema, which says how a file is sent, and where in it files are."""
+        simple, files = super().simplify_filedata_schema(schema)
+        for name in {str(place[0]) for place in files if len(place) == 1}:
+            simple["properties"][name]["format"] = A_FILE
+        return simple, files
+
+    def convert_strings_to_filedata(self, value: Any, filedata_positions: list[list[str | int]]) -> Any:
+        """Take the files out of a call.
+
+        Raises: ValueError: one is no data URI.
+        """
+        for name in (place[0] for place in filedata_positions if len(place) == 1):
+            if isinstance(sent := value.get(name), str) and not sent.startswith("data:"):
+                raise ValueError(NOT_FETCHED)
+        return super().convert_strings_to_filedata(value, filedata_positions)
 
     def create_mcp_server(self) -> Any:
         """Make the server; every JSON answer of a tool is there as structured content too."""

@@ -210,6 +210,12 @@ def test_the_same_over_mcp(visitor: httpx.Client, picture: str) -> None:
     assert answer["matches"]["descriptions"] == ["a red, round lid"] and answer["classes"][0]["name"] == "zorbex"  # type: ignore[index]
     kinds = schemas["ground"]["properties"]["descriptions"]["anyOf"]
     assert {"type": "array", "items": {"type": "string"}} in kinds and {"type": "string"} in kinds
+    assert schemas["ground"]["properties"]["descriptions"]["description"].endswith("or be one in quotes.")
+    assert "http" not in json.dumps(schemas["ground"]) + tools["ground"]
+    assert schemas["ground"]["properties"]["picture"]["format"].startswith("a data URI")
+    for elsewhere in ("https://example.com/a.jpg", "/etc/passwd"):
+        refused = ask("tools/call", {"name": "ground", "arguments": arguments | {"picture": elsewhere}})
+        assert refused["isError"] and refused["content"][0]["text"].startswith("Send a file as a data URI")  # type: ignore[index]
     refused = ask("tools/call", {"name": "ground", "arguments": arguments | {"descriptions": [], "classes": {}}})
     assert refused["isError"] and "structuredContent" not in refused
 
