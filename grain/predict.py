@@ -442,11 +442,12 @@ def main(config: PredictConfig) -> None:
 
 
 def _picture_files(place: Path) -> list[Path]:
-    if not place.is_dir():
+    if place.exists() and not place.is_dir():
         return [place]
-    files = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in place.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
-        raise UserError(f"{place} has no pictures ({', '.join(SUFFIXES)}): name a picture, or another folder")
+        wrong = f"has no pictures ({', '.join(SUFFIXES)})" if place.exists() else "is not there"
+        raise UserError(f"{place} {wrong}: name a picture, or another folder")
     return files
 
 

@@ -279,6 +279,8 @@ def test_the_command_line_takes_a_folder_and_leaves_out_what_is_no_picture(
     pictures = tmp_path / "in"
     pictures.mkdir()
     config = PredictConfig(pictures, ("a lid",), (), str(checkpoint), threshold=-1.0, png=tmp_path / "out")
+    with pytest.raises(UserError, match="nowhere is not there: name a picture"):
+        predict(replace(config, image=tmp_path / "nowhere"))
     with pytest.raises(UserError, match="has no pictures"):
         predict(config)
     for name in ("b.png", "a.jpg"):
