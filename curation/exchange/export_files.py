@@ -185,7 +185,7 @@ class ExportWriter:
             if path.name not in names:  # of an earlier, larger export: a reader that goes by names would take it in
                 path.unlink()
         state = selection.state
-        name, trained = state.head.dataset, self.progress.pictures.total() - self.progress.pictures["novel"]
+        name, trained = state.head.dataset, self.progress.pictures["train"]
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "source": f"the data set {name}",

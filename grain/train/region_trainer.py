@@ -302,7 +302,8 @@ class RegionTrainer:
 
     def _write(self, place: Path) -> None:
         model, config = self.average.model if self.average else self.model, self.config
-        trained_on = f"{self.start_name}, its regions tuned on {self.shards.trained_on}; {config.images:,} images seen"
+        seen = min(self.step * config.batch_size, config.images)
+        trained_on = f"{self.start_name}, its regions tuned on {self.shards.trained_on}; {seen:,} images seen"
         kept = {key: self.known[key] for key in ("base", "fusion", "alpha", "region_rule") if key in self.known}
         facts = kept | {"name": self.name, "trained_on": trained_on}
         before = f"Its start, {self.start_name}, is {self.known['trained_on']}."

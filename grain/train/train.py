@@ -363,7 +363,7 @@ class Trainer:
 
     def _card(self) -> ModelCard:
         config = self.config
-        seen = f"{config.images:,} images seen"
+        seen = f"{min(self.step * config.batch_size, config.images):,} images seen"
         grounds = self.model_config.decoder is not None
         what = DESCRIPTIONS_TOO.get(config.caption_source, "captions" if grounds else "captions only")
         what += ", hard negatives" if config.hard_negatives else ""

@@ -117,6 +117,8 @@ def test_a_new_word_is_learned_from_a_few_pictures_and_not_found_where_it_is_not
     verify(final)
     assert (info.name, info.learned_regions) == ("blickets", True)
     assert info.origin == "is photo, its regions tuned on twelve pictures; 240 images seen"
+    best = max(evaluations, key=lambda row: sum(value for name, value in row.items() if name.startswith("held_out_")))
+    assert read_info(run / "best").origin.endswith(f"; {240 * best['step'] // 60} images seen")
     assert (
         str(tmp_path) not in (final / CARD).read_text() and "for research and education" in (final / CARD).read_text()
     )
