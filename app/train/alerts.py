@@ -12,7 +12,15 @@ import numpy as np
 from app.jobs.run_logs import HELD_OUT, Rows, RunLog, Values
 
 Kind = Literal[
-    "boxes miss", "boxes collapsed", "captions", "L_ic at chance", "no progress", "overfitting", "broken steps", "stall"
+    "boxes miss",
+    "boxes collapsed",
+    "captions",
+    "L_ic at chance",
+    "no progress",
+    "overfitting",
+    "no gain",
+    "broken steps",
+    "stall",
 ]
 
 LEAST_EVALUATIONS = 3  # before a trend is believed
@@ -59,6 +67,7 @@ def alerts(log: RunLog, *, running: bool = False, silent_s: float = 0.0) -> list
             advice="check that descriptions tell regions apart, raise the batch size",
         ),
         overfitting,
+        lambda log: no_gain(log, running=running),
     )
     found = [alert for check in checks if (alert := check(log)) is not None]
     stalled = stall(log, silent_s) if running else None
@@ -158,6 +167,24 @@ def overfitting(log: RunLog) -> Alert | None:
         f"boxes of training pictures lead those of held-out ones by {gap[-1]:.2f} IoU, at best it was "
         f"{np.nanmin(gap):.2f}, and held-out boxes fell from {held_out.max():.2f} to {held_out[-1]:.2f}",
         "promote the best checkpoint; more or better reviewed pictures help, fewer images seen too",
+    )
+
+
+def no_gain(log: RunLog, *, running: bool) -> Alert | None:
+    """Find a training that was never better than its start, by the mean of held-out numbers, as the best is kept."""
+    held_out = [values for name, values in log.evaluations.columns.items() if name.startswith(HELD_OUT)]
+    if not held_out:
+        return None
+    score, step = _finite(np.mean(held_out, axis=0), log.evaluations.step)
+    if len(score) < (LEAST_EVALUATIONS if running else 2) or step[0] > 0 or score.argmax() > 0:
+        return None
+    grounding = 100 * log.evaluations.get(HELD_OUT + "grounding_acc50")
+    return Alert(
+        "no gain",
+        f"no evaluation was better than the start, which grounds {grounding[0]:.1f} % of held-out descriptions; the "
+        f"last one grounds {grounding[-1]:.1f} %",
+        "the best checkpoint is the start itself; more pictures or a lower learning rate may help, and review: the "
+        "start's own descriptions teach it nothing",
     )
 
 

@@ -51,6 +51,13 @@ def healthy(**changes: Callable[[np.ndarray], np.ndarray]) -> RunLog:
     )
 
 
+def from_start(*grounding: float) -> RunLog:
+    """Regions trained alone, which are evaluated before the first step, too, and log no box of training."""
+    steps = np.linspace(0, STEPS, len(grounding))
+    held_out = {f"held_out_grounding_{name}": grounding for name in ("acc50", "miou")}
+    return RunLog(healthy(box_iou=lambda t: t * math.nan).steps, rows_of(held_out, steps))
+
+
 def kinds(found: Sequence[Alert]) -> list[str]:
     return [alert.kind for alert in found]
 
@@ -79,6 +86,7 @@ SICK: dict[str, tuple[RunLog, str]] = {
         healthy(box_iou=lambda t: 0.3 + 0.5 * t, held_out_grounding_miou=lambda t: 0.4 - 0.1 * t),
         "overfitting",
     ),
+    "the start is never surpassed": (from_start(1.0, 0.8, 0.9), "no gain"),
     "steps are skipped": (healthy(skipped=lambda t: np.floor(30 * t)), "broken steps"),
     "the loss is NaN": (healthy(loss=lambda t: np.where(t > 0.9, np.nan, 3.0)), "broken steps"),
 }
@@ -120,12 +128,19 @@ def test_alerts_say_their_numbers() -> None:
         healthy(box=lambda t: 0 * t, region_description=lambda t: 0 * t),  # switched off, or the CLIP baseline
         healthy(box_iou=lambda t: 0.3 + 0.5 * t),  # both get better, at different paces
         healthy(captions_distinct=lambda t: 0 * t, image_caption=lambda t: 0 * t),  # without L_ic
+        from_start(0.5, 0.4, 0.6, 0.55),
+        from_start(0.5),
         RunLog(rows_of({}, []), rows_of({}, [])),
     ],
 )
 def test_what_only_looks_like_it_raises_nothing(log: RunLog) -> None:
-    trends = {"boxes miss", "boxes collapsed", "no progress", "overfitting", "captions"}
+    trends = {"boxes miss", "boxes collapsed", "no progress", "overfitting", "captions", "no gain"}
     assert not trends & set(kinds(alerts(log)))
+
+
+def test_a_gain_may_still_come_after_the_first_evaluation() -> None:
+    assert kinds(alerts(from_start(0.5, 0.4), running=True, silent_s=1.0)) == []
+    assert kinds(alerts(from_start(0.5, 0.4))) == ["no gain"]
 
 
 def test_a_stall_is_measured_by_the_steps_and_only_of_a_running_run() -> None:
