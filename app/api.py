@@ -355,7 +355,7 @@ class Api:
         from app.jobs.imports import queue_import
 
         with api_errors():
-            asked = {"name": name, "source": source.strip(), "annotations": coco}
+            asked: dict[str, Any] = {"name": name, "source": source.strip(), "annotations": coco}
             return self._job(queue_import(self.services.jobs, owner=person_of(request).name, **asked))
 
     def import_annotations(

@@ -176,6 +176,8 @@ def plan_of(services: Services, config: AnnotateConfig) -> AnnotationPlan:
 def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     """Queue a run, after the imports of its data set that are under way; return the id of its job.
 
+    Where none is, the same run is queued once: asked for again, it is the one that is under way.
+
     Raises: UserError: it could not begin.
     """
     plan_of(services, config)  # what is missing is refused now, not by a job that fails
@@ -186,7 +188,16 @@ def start(services: Services, config: AnnotateConfig, owner: str) -> int:
     brings = [job.id for job in waiting if job.kind in IMPORTS and job.state in IN_PROGRESS]
     argv = command_line(config)
     return services.jobs.submit(
-        NewJob(kind="annotate", owner=owner, config=config, argv=argv, device=device, width=width, after=brings)
+        NewJob(
+            kind="annotate",
+            owner=owner,
+            config=config,
+            argv=argv,
+            device=device,
+            width=width,
+            after=brings,
+            once=not brings,
+        )
     )
 
 

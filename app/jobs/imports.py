@@ -22,18 +22,19 @@ IMPORTS = IMPORT, ANNOTATIONS, CONCEPTS = "import", "import-annotations", "conce
 """The kinds of these jobs."""
 
 
-def queue_import(jobs: Jobs, *, name: str, owner: str, **settings: Any) -> int:
+def queue_import(jobs: Jobs, *, name: str, owner: str, once: bool = False, **settings: Any) -> int:
     """Queue an import of pictures; return the id of the job.
 
-    Args:   settings: of IngestConfig: source, a path on this machine, or sample, new pictures of the sample world; and
-            annotations.
+    Args:   once: not where the same is under way. settings: of IngestConfig: source, a path on this machine, or sample,
+            new pictures of the sample world; and annotations.
     Raises: UserError: there is no name, or neither source nor sample.
     """
     try:
         config = IngestConfig(dataset=_checked(name), who=owner, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=command_line(config), device=DATA))
+    argv = command_line(config)
+    return jobs.submit(NewJob(kind=IMPORT, owner=owner, config=config, argv=argv, device=DATA, once=once))
 
 
 def queue_upload(
@@ -70,14 +71,17 @@ def _checked(name: str) -> str:
 def queue_example(jobs: Jobs, name: str, *, owner: str) -> int:
     """Queue the import of an example data set, and after it that of its classes' texts; return the id of the first job.
 
+    Pressed twice, it is queued once.
+
     Raises: UserError: there is no such example.
     """
     if name not in EXAMPLES:
         raise UserError(f"There is no example {name[:40]!r}: choose one of {', '.join(EXAMPLES)}.")
     example = EXAMPLES[name]
-    job = queue_import(jobs, name=name, owner=owner, **example.settings)
+    job = queue_import(jobs, name=name, owner=owner, once=True, **example.settings)
     if example.classes:
         config = ConceptsConfig(dataset=name, classes=example.classes, who=owner)
         argv = concepts_command(config)
-        jobs.submit(NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=DATA, after=(job,)))
+        new = NewJob(kind=CONCEPTS, owner=owner, config=config, argv=argv, device=DATA, after=(job,), once=True)
+        jobs.submit(new)
     return job

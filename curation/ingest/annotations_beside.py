@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import glob
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,8 +16,12 @@ PLACES = ("", "*/")  # the folder itself, and those in it: `annotations`, or a s
 
 
 def annotations_beside(source: Path) -> tuple[Path, ...]:
-    """Return the COCO files of a folder of pictures, by their usual names; of no folder there are none."""
+    """Return the COCO files of a folder of pictures, by their usual names; of no folder there are none.
+
+    What goes away meanwhile, or cannot be looked into, is passed over.
+    """
     if not source.is_dir():
         return ()
-    found = {file for place in PLACES for name in NAMES for file in source.glob(place + name) if file.is_file()}
-    return tuple(file for file in sorted(found) if is_coco(file))
+    patterns = [place + name for place in PLACES for name in NAMES]
+    found = {source / each for pattern in patterns for each in glob(pattern, root_dir=source)}  # noqa: PTH207 Path's raises
+    return tuple(file for file in sorted(found) if file.is_file() and is_coco(file))

@@ -1,4 +1,4 @@
-"""The slots that a job of annotators takes."""
+"""The slots that a job of annotators takes, and jobs that are asked for twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from app.annotate.actions import slots_of, start
-from app.jobs.imports import queue_import
+from app.core.example_data import EXAMPLES
+from app.jobs.imports import queue_example, queue_import
 from curation.annotate.registry import DescriberChoice, LocalizerChoice
 from curation.annotate.settings import AnnotateConfig
 from curation.ingest.ingest import ingest
 from db.engine import reading
+from db.queries.dataset_removal_queries import jobs_of_dataset
 from db.queries.job_queries import jobs_before
 from tests.support.fake_app import fake_services
 from tests.support.source_files import jpeg
@@ -48,8 +50,21 @@ def test_what_needs_no_gpu_waits_for_none(tmp_path: Path) -> None:
     wanted = AnnotateConfig("a", DescriberChoice("photo"), PHOTO)
     job = services.jobs.get(start(services, wanted, "ada"))
     assert job and (job.device, job.width) == ("cpu", 1)
+    assert start(services, wanted, "ada") == job.id, "a double click"
     imports = [queue_import(services.jobs, name=name, owner="ada", source=str(tmp_path / "pictures")) for name in "ab"]
     later = start(services, wanted, "ada")
+    assert later != job.id
     with reading(services.engine) as session:
         assert [each.id for each in jobs_before(session, job_id=later)] == imports[:1], "pictures are on the way"
+    services.engine.dispose()
+
+
+def test_an_example_that_is_asked_for_twice_is_brought_once(tmp_path: Path) -> None:
+    services = fake_services(tmp_path, StillServices)
+    for name in EXAMPLES:
+        first, again = (queue_example(services.jobs, name, owner="ada") for _ in range(2))
+        assert first == again
+        with reading(services.engine) as session:
+            kinds = [job.kind for job in jobs_of_dataset(session, name=name)]
+        assert len(kinds) == len(set(kinds))
     services.engine.dispose()
