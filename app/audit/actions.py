@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -153,11 +154,12 @@ def take_back(services: Services, claim_id: int, *, who: str) -> None:
     retrying(services.engine, partial(take_back_verdict, claim_id=claim_id, who=who))
 
 
-def rewrite(services: Services, claim_id: int, *, text: str, who: str) -> str:
+def rewrite(services: Services, claim_id: int, *, text: str, seen: Mapping[int, int], who: str) -> str:
     """Change the description in every region that has it; return what was done, for people.
 
     The claim counts as unsupported from now on: the words that made it were changed for that.
 
+    Args:   seen: the version of each region that the person saw.
     Raises: UserError: no words, too many, or somebody else changed a region meanwhile.
     """
     words = one_line(text)
@@ -168,7 +170,7 @@ def rewrite(services: Services, claim_id: int, *, text: str, who: str) -> str:
         rows = found[claim.description_id]
         for row in rows:
             change = RegionChange(text=words)
-            edit_region(session, region_id=row.id, expected_version=row.version, who=who, change=change)
+            edit_region(session, region_id=row.id, expected_version=seen.get(row.id, 0), who=who, change=change)
         set_claim_verdict(session, claim_id=claim_id, who=who, verdict="unsupported", note=f"fixed: {words}")
         return len(rows)
 

@@ -171,7 +171,8 @@ class AuditPage(Paged):
             if do == "undo":
                 actions.take_back(self.services, position.claim, who=name)
             elif do == "fix":
-                message = actions.rewrite(self.services, position.claim, text=str(asked.get("text", "")), who=name)
+                text = str(asked.get("text", ""))
+                message = actions.rewrite(self.services, position.claim, text=text, seen=_seen(asked), who=name)
             else:
                 verdict = str(asked.get("verdict", "")) or actions.auditor_verdict(self.services, position.claim)
                 actions.decide(self.services, position.claim, verdict=verdict, who=name)
@@ -307,6 +308,16 @@ def _position(asked: Mapping[str, Any]) -> AuditPosition:
     sample = asked.get("sample", "")
     at = None if sample == "" else whole_number("position in the sample", sample)
     return AuditPosition(whole_number("claim", asked.get("id")), at)
+
+
+def _seen(asked: Mapping[str, Any]) -> dict[int, int]:
+    """Return the version of each region that was on the screen.
+
+    Raises: UserError: one of them is no number.
+    """
+    seen = asked.get("seen")
+    versions = seen.items() if isinstance(seen, Mapping) else ()
+    return {whole_number("region", region): whole_number("version", version) for region, version in versions}
 
 
 def _filter(filters: tuple[Any, ...]) -> AuditFilter:

@@ -82,6 +82,7 @@ def claim_panel(opened: OpenClaim, message: str = "", *, blind: bool = False) ->
         signs=SIGNS,
         verdicts=[(verdict, sign, KEYS_OF[verdict]) for verdict, sign in SIGNS.items()],
         boxes=[_box(region) for region in opened.regions],
+        seen={str(region.id): region.version for region in opened.regions},
         blind=blind,
         evidence=[_evidence_row(each) for each in evidence],
         reasons=reasons(evidence) if evidence else (),

@@ -229,6 +229,23 @@ def test_other_words_reach_the_regions_and_what_a_model_wrote_is_shown_as_text(p
     assert {row.text for row in rows} == {"a plain lid"}
 
 
+def test_words_that_somebody_else_wrote_meanwhile_are_not_written_over(home: Path, engine: Engine) -> None:
+    services = StillServices(Settings(home=home))
+    with reading(engine) as session:
+        for claim in session.exec(select(AuditedClaim).where(AuditedClaim.dataset_id == 1)):
+            if rows := regions_of(session, description_ids=[claim.description_id])[claim.description_id]:
+                break
+    seen = {row.id: row.version for row in rows}
+    audit_actions.rewrite(services, claim.id, text="a red lid", seen=seen, who="cora")
+    with pytest.raises(UserError, match="cora changed a region of it meanwhile: open the claim again"):
+        audit_actions.rewrite(services, claim.id, text="a blue lid", seen=seen, who="carl")
+    assert [who for who, _ in said(engine, claim.id)] == ["cora"]
+    audit_actions.rewrite(services, claim.id, text="a red lid", seen=seen, who="carl")  # they agree
+    with reading(engine) as session:
+        rows = regions_of(session, description_ids=[claim.description_id])[claim.description_id]
+    assert {row.text for row in rows} == {"a red lid"}
+
+
 @pytest.mark.slow
 def test_a_rule_says_what_it_touches_and_rejects_as_a_job(page: Page, engine: Engine, home: Path) -> None:
     page.locator("#rule").get_by_text("Reject by this rule").click()
