@@ -20,7 +20,8 @@ function rewrite() {
   field.focus();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    send({ do: "fix", text: field.value, seen: JSON.parse(claim().dataset.seen) }); // somebody may have changed it since
+    // somebody may have changed it since
+    send({ do: "fix", text: field.value, seen: JSON.parse(claim().dataset.seen) });
   });
   field.addEventListener("keydown", (event) => event.key === "Escape" && (event.stopPropagation(), form.remove()));
 }
