@@ -165,8 +165,9 @@ BENCHMARKS = (
     ),
     Benchmark(
         "families_from_scratch",
-        f"the same from random weights after {SCRATCH_IMAGES:,} images, every other caption all descriptions in a "
-        "sentence: GRAIN by its image embedding over that of a CLIP that was told as much",
+        f"novel classes that differ in one thing, after {SCRATCH_IMAGES:,} images of the second sample world from "
+        "random weights, every other caption all descriptions in a sentence: GRAIN by its image embedding over that "
+        "of a CLIP that was told as much",
         AS_MEASURED,
         "points",
         EVALUATION_SEEDS[0],
