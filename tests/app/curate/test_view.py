@@ -15,6 +15,7 @@ from db.queries.region_queries import get_region
 from tests.support.browser_fixtures import draw_box, fits, opened
 from tests.support.paths import ROOT
 from tests.support.review_home import review_home
+from tests.support.waiting import until
 
 LONG = "a very long description of a small thing far away in the corner of the picture " * 2
 TINY = 0.006
@@ -375,12 +376,17 @@ SPOT = """(other) => {
 def test_a_finger_that_swipes_over_the_picture_changes_nothing_until_it_shall_draw(page: Page, finger: Touch) -> None:
     regions, chosen = page.locator("#editor .region"), page.locator("#editor .text.chosen")
     many, before = regions.count(), chosen.get_attribute("data-id")
-    boxes = [group.inner_html() for group in regions.all()]
+
+    def drawn() -> list[str]:
+        found: list[str] = regions.evaluate_all("all => all.map(each => each.innerHTML)")
+        return found
+
+    boxes = drawn()
     expect(page.locator("#editor .viewport")).to_have_css("touch-action", "pan-y")
     for swipe in SWIPES:
         finger(*swipe)
         expect(page.locator(".prompt")).to_have_count(0)
-        assert [group.inner_html() for group in regions.all()] == boxes, "none drawn, none moved"
+        until(lambda: drawn() == boxes, "none drawn, none moved, though the list may be drawn anew just then")
         assert chosen.get_attribute("data-id") == before
     page.get_by_role("button", name=re.compile("finger: scrolls")).click()
     page.locator("#editor .viewport").scroll_into_view_if_needed()

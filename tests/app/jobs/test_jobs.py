@@ -154,7 +154,8 @@ def test_killing_the_app_stops_nothing(sqlite_engine: Engine, jobs: Jobs, home: 
         job_id = int(app.stdout.readline())
         until(lambda: (work / "kept").exists(), "the job works")
         app.kill()
-    (work / "allowed").write_text("3")
+    (work / "allowed.tmp").write_text("3")
+    (work / "allowed.tmp").replace(work / "allowed")  # the job reads it at any moment
 
     def row() -> Job:
         job = jobs.get(job_id)
