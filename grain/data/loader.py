@@ -218,7 +218,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 class TrainingStream(IterableDataset[Batch]):
     """The batches of one process from a given step on.
 
-    The global batch of a step is the same however many processes share it: each reads its own rows of it.
+    The global batch of a step is the same however many processes share it: each reads its own rows of it. Only hard
+    negatives differ, because they are made of the rows of one process.
     """
 
     def __init__(
