@@ -171,7 +171,7 @@ def overfitting(log: RunLog) -> Alert | None:
 
 
 def no_gain(log: RunLog, *, running: bool) -> Alert | None:
-    """Find a training whose best evaluation is that of its start: the largest mean of held-out numbers, as it is kept."""
+    """Find a training whose best evaluation, by the mean of its held-out numbers, is that of its start."""
     held_out = [values for name, values in log.evaluations.columns.items() if name.startswith(HELD_OUT)]
     if not held_out:
         return None
